@@ -1,0 +1,64 @@
+// Two CommonJS files: the hot verbs with nothing but Node's built-ins, and everything else, loaded on use.
+import { createHash } from 'node:crypto';
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
+import { build } from 'esbuild';
+
+const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
+const common = {
+  bundle: true,
+  platform: 'node',
+  target: 'node18.19',
+  format: 'cjs',
+  legalComments: 'none',
+  logLevel: 'warning',
+  define: { MAYFLY_VERSION: JSON.stringify(version) },
+};
+
+const load = await build({
+  ...common,
+  entryPoints: ['src/config-load.ts'],
+  outfile: 'dist/config-load.cjs',
+  metafile: true,
+});
+const buildId = createHash('sha256').update(readFileSync('dist/config-load.cjs')).digest('hex').slice(0, 16);
+
+/** The hot bundle names the cold ones as files beside it instead of swallowing them. */
+const cold = {
+  name: 'cold',
+  setup(b) {
+    b.onResolve({ filter: /\/(cli|config-load)\.ts$/ }, ({ path, kind }) =>
+      kind === 'dynamic-import'
+        ? { path: `./${path.split('/').pop().replace('.ts', '.cjs')}`, external: true }
+        : undefined,
+    );
+  },
+};
+
+await build({
+  ...common,
+  plugins: [cold],
+  entryPoints: ['src/main.ts'],
+  outfile: 'dist/mayfly.cjs',
+  define: { ...common.define, MAYFLY_BUILD: JSON.stringify(buildId) },
+  banner: { js: '#!/usr/bin/env node' },
+});
+const cli = await build({
+  ...common,
+  define: { ...common.define, MAYFLY_BUILD: JSON.stringify(buildId) },
+  entryPoints: ['src/cli/cli.ts'],
+  outfile: 'dist/cli.cjs',
+  metafile: true,
+});
+chmodSync('dist/mayfly.cjs', 0o755);
+
+// The licences of what was bundled travel with it.
+const packages = new Set();
+for (const input of [...Object.keys(cli.metafile.inputs), ...Object.keys(load.metafile.inputs)]) {
+  const name = /^node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(input)?.[1];
+  if (name) packages.add(name);
+}
+const rows = [...packages].sort().map(name => {
+  const p = JSON.parse(readFileSync(`node_modules/${name}/package.json`, 'utf8'));
+  return `${p.name} ${p.version}: ${p.license}`;
+});
+writeFileSync('dist/LICENSES.txt', `Bundled packages and their licences:\n${rows.join('\n')}\n`);

@@ -1,0 +1,54 @@
+/** What every error code means to the caller (exit code) and to the person (what to type). A missing one does not compile. */
+import type { ErrorCode, Facts } from './errors.ts';
+
+export interface Advice {
+  readonly exit: number;
+  readonly hint?: (facts: Facts) => string | undefined;
+}
+
+/** Exit codes: public, few, in `--help` and mayfly(8). */
+export const EXIT = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  config: 3,
+  refused: 4,
+  locked: 5,
+  stuck: 6,
+} as const;
+
+export const advice: Record<ErrorCode, Advice> = {
+  usage: { exit: EXIT.usage, hint: () => 'mayfly --help' },
+  config: { exit: EXIT.config, hint: f => String(f.hint ?? '') || undefined },
+  'not-root': { exit: EXIT.usage, hint: () => 'run it as root' },
+  'no-stable': { exit: EXIT.refused, hint: () => 'mayfly init' },
+  'no-pool': { exit: EXIT.refused, hint: () => 'mayfly init' },
+  'no-generation': { exit: EXIT.refused, hint: () => 'mayfly generations' },
+  'bad-user': { exit: EXIT.refused },
+  'unknown-user': { exit: EXIT.refused, hint: f => `getent passwd ${f.user ?? ''}` },
+  'unknown-session': { exit: EXIT.usage, hint: () => 'mayfly sessions' },
+  refused: { exit: EXIT.refused },
+  full: { exit: EXIT.refused, hint: () => 'end sessions ("mayfly sessions"), or make room in the pool' },
+  exists: { exit: EXIT.failed },
+  locked: { exit: EXIT.locked, hint: () => 'try again when it is done' },
+  timeout: { exit: EXIT.failed, hint: () => 'mayfly recover' },
+  unsafe: { exit: EXIT.failed },
+  stuck: { exit: EXIT.stuck, hint: () => 'mayfly recover' },
+  'missing-tool': {
+    exit: EXIT.failed,
+    hint: f => (f.tool === undefined ? undefined : `apt install ${packageOf(String(f.tool))}`),
+  },
+  command: { exit: EXIT.failed },
+  corrupt: { exit: EXIT.failed, hint: () => 'mayfly recover' },
+  internal: { exit: EXIT.failed },
+};
+
+function packageOf(tool: string): string {
+  const packages: Record<string, string> = {
+    btrfs: 'btrfs-progs',
+    'mkfs.btrfs': 'btrfs-progs',
+    chattr: 'e2fsprogs',
+    getent: 'libc-bin',
+  };
+  return packages[tool] ?? tool;
+}

@@ -1,0 +1,159 @@
+/** The command line: flags, words and exit codes. The only place that words errors for an administrator. */
+import yargs, { type Options, type PositionalOptions } from 'yargs';
+import { advice, EXIT } from '../advice.ts';
+import { VERSION } from '../config.ts';
+import { MayflyError, reasonOf } from '../errors.ts';
+import { openMachine } from '../hook.ts';
+import type { Machine } from '../steps.ts';
+import { destroyCommand } from './destroy.ts';
+import { endCommand, recoverCommand } from './end.ts';
+import { initCommand } from './init.ts';
+import { enterCommand, runCommand } from './run.ts';
+import { configCommand, generationsCommand, scopeCommand, sessionsCommand, statusCommand } from './show.ts';
+
+/** Flags that every verb has. */
+export interface Flags {
+  readonly json: boolean;
+  readonly config: string | undefined;
+  readonly dryRun: boolean;
+  readonly quiet: boolean;
+  readonly verbose: boolean;
+}
+
+/** What a verb gets. `print` shows a value: as JSON with `--json`, else the text. */
+export interface Context {
+  readonly flags: Flags;
+  readonly machine: () => Promise<Machine>;
+  readonly print: (value: unknown, text: string) => void;
+}
+
+/** A verb of the command line; returns the exit code, 0 where it returns nothing. */
+export interface Verb {
+  readonly command: string;
+  readonly describe: string;
+  readonly options?: Readonly<Record<string, Options>>;
+  readonly positionals?: Readonly<Record<string, PositionalOptions>>;
+  /** Whether an ordinary user may call it. */
+  readonly anyone?: boolean;
+  run(args: Readonly<Record<string, unknown>>, context: Context): Promise<number | undefined>;
+}
+
+const verbs: readonly Verb[] = [
+  initCommand,
+  statusCommand,
+  sessionsCommand,
+  generationsCommand,
+  runCommand,
+  enterCommand,
+  endCommand,
+  recoverCommand,
+  configCommand,
+  scopeCommand,
+  destroyCommand,
+];
+
+const EPILOGUE = `Display managers call "mayfly hook gdm|lightdm start|stop".
+
+Exit codes: ${EXIT.ok} done, ${EXIT.failed} failed, ${EXIT.usage} wrong use, ${EXIT.config} wrong configuration, ${EXIT.refused} refused, ${EXIT.locked} another mayfly is at work, ${EXIT.stuck} something is stuck and kept.
+"run" and "enter" exit with the code of what they ran.`;
+
+function contextOf(flags: Flags): Context {
+  const amount = flags.quiet ? 'quiet' : flags.verbose ? 'verbose' : 'normal';
+  return {
+    flags,
+    machine: () => openMachine({ config: flags.config, dryRun: flags.dryRun, amount }),
+    print(value, text) {
+      const out = flags.json ? JSON.stringify(value, null, 2) : text;
+      if (out !== '') process.stdout.write(out.endsWith('\n') ? out : `${out}\n`);
+    },
+  };
+}
+
+/** Runs one command line and returns its exit code. Never rejects. */
+export async function runCli(argv: readonly string[]): Promise<number> {
+  let code = 0;
+  const json = argv.includes('--json');
+  let parser = yargs()
+    .scriptName('mayfly')
+    .usage('$0 VERB [options]\n\nA fresh machine for every login.')
+    .option('json', { type: 'boolean', default: false, describe: 'print JSON, errors too', global: true })
+    .option('config', {
+      type: 'string',
+      describe: 'read this file instead of /etc/mayfly/mayfly.toml',
+      global: true,
+      requiresArg: true,
+    })
+    .option('dry-run', { type: 'boolean', default: false, describe: 'show what would be done', global: true })
+    .option('quiet', {
+      type: 'boolean',
+      default: false,
+      describe: 'show warnings and errors only',
+      global: true,
+    })
+    .option('verbose', { type: 'boolean', default: false, describe: 'show every step', global: true })
+    .version(VERSION)
+    .help()
+    .epilogue(EPILOGUE)
+    .parserConfiguration({ 'populate--': true, 'duplicate-arguments-array': false })
+    .locale('en')
+    .wrap(null)
+    .strict()
+    .demandCommand(1, 'a verb is missing')
+    .exitProcess(false)
+    .showHelpOnFail(false)
+    .fail((message, error) => {
+      throw error ?? new MayflyError('usage', lowerFirst(message));
+    });
+  for (const verb of verbs) {
+    parser = parser.command({
+      command: verb.command,
+      describe: verb.describe,
+      builder: y => {
+        for (const [name, options] of Object.entries(verb.positionals ?? {})) y.positional(name, options);
+        return y.options(verb.options ?? {});
+      },
+      handler: async args => {
+        if (!verb.anyone && process.getuid?.() !== 0)
+          throw new MayflyError('not-root', `"${args._[0]}" must run as root`);
+        const flags: Flags = {
+          json: args.json === true,
+          config: typeof args.config === 'string' ? args.config : undefined,
+          dryRun: args.dryRun === true,
+          quiet: args.quiet === true,
+          verbose: args.verbose === true,
+        };
+        code = (await verb.run(args, contextOf(flags))) ?? 0;
+      },
+    });
+  }
+  try {
+    await parser.parseAsync([...argv]);
+    return code;
+  } catch (error) {
+    return complain(error, json);
+  }
+}
+
+function lowerFirst(text: string): string {
+  return text.charAt(0).toLowerCase() + text.slice(1);
+}
+
+function complain(error: unknown, json: boolean): number {
+  const known = error instanceof MayflyError ? error : undefined;
+  const { exit, hint } = advice[known?.code ?? 'internal'];
+  const words = hint?.(known?.facts ?? {});
+  if (json) {
+    const value = {
+      error: known?.code ?? 'internal',
+      message: reasonOf(error),
+      ...(words ? { hint: words } : {}),
+      facts: known?.facts ?? {},
+    };
+    process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+  } else {
+    process.stderr.write(`mayfly: ${reasonOf(error)}\n${words ? `hint: ${words}\n` : ''}`);
+    if (!known && error instanceof Error && process.argv.includes('--verbose'))
+      process.stderr.write(`${error.stack}\n`);
+  }
+  return exit;
+}

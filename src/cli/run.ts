@@ -1,0 +1,110 @@
+/** Going inside: `run` in a throw-away session, `enter` into a living one or a generation. */
+import * as cgroup from '../cgroup.ts';
+import { MayflyError } from '../errors.ts';
+import { end, throwaway } from '../session.ts';
+import { type Login, markOf, readSession, readSessions, type Session } from '../state.ts';
+import type { Machine } from '../steps.ts';
+import type { Verb } from './cli.ts';
+
+/** `schroot` for a session; without a command it starts the person's shell. */
+function schroot(s: Session, user: string, command: readonly string[], directory: string | undefined) {
+  const where = directory === undefined ? [] : ['-d', directory];
+  return { file: 'schroot', args: ['-c', s.id, '-u', user, ...where, '--', ...command] };
+}
+
+/** Makes a throw-away session, runs one thing in it, and takes it down with everything that was left running. */
+async function inThrowaway(
+  on: Machine,
+  user: string,
+  number: number | undefined,
+  command: readonly string[],
+  own: boolean,
+): Promise<number> {
+  const caller = markOf(on.host, on.host.pid);
+  if (!caller) throw new MayflyError('internal', 'this process does not find itself in /proc');
+  const login: Login = { adapter: 'run', caller, since: new Date(on.host.now()).toISOString() };
+  const s = await throwaway(on, user, login, number);
+  try {
+    return await insideGroup(on, s, () => on.host.interact(schroot(s, user, command, '/'), own));
+  } finally {
+    await end(on, s.id);
+  }
+}
+
+/** What we start while we are in the session's cgroup is born in it, and so is all that it starts. */
+async function insideGroup(on: Machine, s: Session, start: () => Promise<number>): Promise<number> {
+  const root = cgroup.hierarchy(on.host);
+  const before = cgroup.groupOf(on.host, on.host.pid);
+  if (root === undefined || before === undefined) return start();
+  cgroup.move(on.host, cgroup.pathOf(root, on.paths.cgroup, s.id), on.host.pid);
+  const running = start(); // has started its child when it returns
+  cgroup.move(on.host, `${root}${before}`, on.host.pid);
+  return running;
+}
+
+function commandOf(args: Readonly<Record<string, unknown>>): string[] {
+  return Array.isArray(args['--']) ? args['--'].map(String) : [];
+}
+
+export const runCommand: Verb = {
+  command: 'run',
+  describe: 'run a command in a throw-away session: mayfly run [--user U] -- CMD',
+  options: {
+    user: { type: 'string', describe: 'as whom (default: root)', requiresArg: true },
+    generation: {
+      type: 'number',
+      describe: 'in which generation (default: the stable one)',
+      requiresArg: true,
+    },
+  },
+  async run(args, { machine }) {
+    const command = commandOf(args);
+    if (command.length === 0)
+      throw new MayflyError('usage', 'there is no command: mayfly run [--user U] -- CMD');
+    const number = typeof args.generation === 'number' ? args.generation : undefined;
+    return inThrowaway(
+      await machine(),
+      typeof args.user === 'string' ? args.user : 'root',
+      number,
+      command,
+      true,
+    );
+  },
+};
+
+/** A session by its id, an unambiguous beginning of it, or its user's name. */
+function findSession(on: Machine, word: string): Session | undefined {
+  const exact = readSession(on.host, on.paths, word);
+  if (exact) return exact;
+  const matches = readSessions(on.host, on.paths).filter(s => s.id.startsWith(word) || s.user.name === word);
+  if (matches.length > 1) {
+    throw new MayflyError('unknown-session', `"${word}" is not clear: ${matches.map(s => s.id).join(', ')}`, {
+      session: word,
+    });
+  }
+  return matches[0];
+}
+
+export function sessionNamed(on: Machine, word: string): Session {
+  const s = findSession(on, word);
+  if (!s) throw new MayflyError('unknown-session', `there is no session "${word}"`, { session: word });
+  return s;
+}
+
+export const enterCommand: Verb = {
+  command: 'enter <what>',
+  describe: 'a shell as root in a session, or in a throw-away copy of a generation',
+  positionals: {
+    what: { type: 'string', describe: 'a session, a user who has one, or the number of a generation' },
+  },
+  async run(args, { machine }) {
+    const on = await machine();
+    const what = String(args.what);
+    if (/^[1-9]\d*$/.test(what)) {
+      on.log('info', 'this is a copy of the generation: nothing you change in it is kept');
+      return inThrowaway(on, 'root', Number(what), commandOf(args), false);
+    }
+    const s = sessionNamed(on, what);
+    return on.host.interact(schroot(s, 'root', commandOf(args), '/'), false);
+  },
+};

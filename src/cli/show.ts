@@ -1,0 +1,194 @@
+/** The verbs that only look: status, sessions, generations, config, scope. */
+import { userInfo } from 'node:os';
+import { loadConfig } from '../config.ts';
+import { realHost } from '../host.ts';
+import { overBecause } from '../recover.ts';
+import {
+  generationNumbers,
+  readGeneration,
+  readPool,
+  readSessions,
+  type Session,
+  stableNumber,
+} from '../state.ts';
+import type { Machine } from '../steps.ts';
+import { groupsOf, inScope, lookupUser } from '../users.ts';
+import { usageOf } from '../volume/backend.ts';
+import type { Verb } from './cli.ts';
+
+/** Columns as wide as their widest cell. */
+export function table(rows: readonly (readonly string[])[]): string {
+  const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map(r => (r[i] ?? '').length)));
+  return rows
+    .map(r =>
+      r
+        .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
+}
+
+function ago(from: string, now: number): string {
+  const minutes = Math.max(0, Math.floor((now - Date.parse(from)) / 60_000));
+  if (Number.isNaN(minutes)) return 'unknown';
+  if (minutes < 60) return `${minutes} min`;
+  return minutes < 48 * 60 ? `${Math.floor(minutes / 60)} h` : `${Math.floor(minutes / 1440)} d`;
+}
+
+function stateOf(on: Machine, s: Session): string {
+  if (s.stuck !== undefined) return `stuck: ${s.stuck}`;
+  const over = overBecause(on.host, s);
+  return over === undefined || s.state === 'ending' ? s.state : `over: ${over}`;
+}
+
+function sessionRow(on: Machine, s: Session) {
+  const logins = s.logins.map(l => `${l.adapter}${l.display === undefined ? '' : ` ${l.display}`}`);
+  return {
+    id: s.id,
+    user: s.user.name,
+    generation: s.generation,
+    since: s.created,
+    logins,
+    state: stateOf(on, s),
+    kind: s.kind,
+  };
+}
+
+function sessionsText(on: Machine): string {
+  const rows = readSessions(on.host, on.paths).map(s => sessionRow(on, s));
+  if (rows.length === 0) return 'no sessions';
+  const cells = rows.map(r => [
+    r.id,
+    r.user,
+    String(r.generation),
+    ago(r.since, on.host.now()),
+    r.logins.join(', '),
+    r.state,
+  ]);
+  return table([['SESSION', 'USER', 'GENERATION', 'SINCE', 'LOGINS', 'STATE'], ...cells]);
+}
+
+export const sessionsCommand: Verb = {
+  command: 'sessions',
+  describe: 'list the sessions there are, the stuck ones with the reason',
+  async run(_args, { machine, print }) {
+    const on = await machine();
+    print(
+      readSessions(on.host, on.paths).map(s => sessionRow(on, s)),
+      sessionsText(on),
+    );
+    return 0;
+  },
+};
+
+function generationRows(on: Machine) {
+  const stable = stableNumber(on.host, on.paths);
+  const sessions = readSessions(on.host, on.paths);
+  return generationNumbers(on.host, on.paths).flatMap(number => {
+    const g = readGeneration(on.host, on.paths, number);
+    if (!g) return [];
+    const usable = on.backend(g.volume.backend).identity(g.volume) === g.identity;
+    const pins = sessions.filter(s => s.generation === number).length;
+    return [
+      { number, stable: number === stable, created: g.created, origin: g.origin, sessions: pins, usable },
+    ];
+  });
+}
+
+export const generationsCommand: Verb = {
+  command: 'generations',
+  describe: 'list the generations, and which one is stable',
+  async run(_args, { machine, print }) {
+    const on = await machine();
+    const rows = generationRows(on);
+    const cells = rows.map(g => [
+      `${g.number}${g.stable ? ' (stable)' : ''}`,
+      g.created.slice(0, 16).replace('T', ' '),
+      String(g.sessions),
+      g.usable ? g.origin : 'NOT USABLE: its volume is missing or was replaced',
+    ]);
+    print(
+      rows,
+      rows.length === 0
+        ? 'no generations; make the first with "mayfly init"'
+        : table([['GENERATION', 'SEALED', 'SESSIONS', 'FROM'], ...cells]),
+    );
+    return 0;
+  },
+};
+
+export const statusCommand: Verb = {
+  command: 'status',
+  describe: 'show the pool, the stable generation and the sessions',
+  async run(_args, { machine, print }) {
+    const on = await machine();
+    const pool = readPool(on.host, on.paths);
+    const stable = stableNumber(on.host, on.paths);
+    const usage = pool && on.host.stat(pool.path) ? usageOf(on.host, pool.path) : undefined;
+    const sessions = readSessions(on.host, on.paths).map(s => sessionRow(on, s));
+    const stuck = sessions.filter(s => s.state.startsWith('stuck') || s.state.startsWith('over'));
+    const healthy =
+      stable !== undefined && stuck.length === 0 && generationRows(on).some(g => g.stable && g.usable);
+    const value = {
+      healthy,
+      pool: pool ?? null,
+      usage: usage ?? null,
+      stable: stable ?? null,
+      generations: generationRows(on),
+      sessions,
+    };
+    const lines = [
+      pool
+        ? `pool        ${pool.backend} at ${pool.path}${usage ? `, ${Math.floor(usage.percent)} % used, ${(usage.free / 2 ** 30).toFixed(1)} GiB free` : ''}`
+        : 'pool        none; make one with "mayfly init"',
+      `stable      ${stable === undefined ? 'none' : `generation ${stable}`}`,
+      `sessions    ${sessions.length}${stuck.length > 0 ? `, ${stuck.length} of them stuck or over (mayfly recover)` : ''}`,
+    ];
+    print(value, `${lines.join('\n')}\n${sessions.length > 0 ? `\n${sessionsText(on)}\n` : ''}`);
+    return 0;
+  },
+};
+
+export const configCommand: Verb = {
+  command: 'config',
+  describe: 'check the configuration and show what is in force',
+  async run(_args, { flags, print }) {
+    // Past the cache: this verb is how an administrator finds out what is wrong.
+    const { readConfig } = await import('../config-load.ts');
+    const config = readConfig(realHost(), flags.config ?? '/etc/mayfly/mayfly.toml');
+    const { files, ...values } = config;
+    const from =
+      files.length === 0 ? '# no file: every option has its default' : `# from ${files.join(', ')}`;
+    print(config, `${from}\n${render(values)}`);
+    return 0;
+  },
+};
+
+/** Values as TOML, tables last. */
+function render(values: object): string {
+  const entries = Object.entries(values);
+  const isTable = (v: unknown): v is object => typeof v === 'object' && v !== null && !Array.isArray(v);
+  const plain = entries.filter(([, v]) => !isTable(v)).map(([k, v]) => `${k} = ${JSON.stringify(v)}\n`);
+  const tables = entries.flatMap(([k, v]) => (isTable(v) ? [`\n[${k}]\n${render(v)}`] : []));
+  return plain.join('') + tables.join('');
+}
+
+export const scopeCommand: Verb = {
+  command: 'scope [user]',
+  describe: 'say whether logins of a user get a session (exit code 0) or the host (1)',
+  anyone: true,
+  positionals: { user: { type: 'string', describe: 'default: yourself' } },
+  async run(args, { flags, print }) {
+    const host = realHost();
+    const config = await loadConfig(host, flags.config);
+    const user = await lookupUser(host, typeof args.user === 'string' ? args.user : userInfo().username);
+    const inside = inScope(config, user, await groupsOf(host, user));
+    const value = { user: user.name, session: inside, on_failure: config.on_failure };
+    print(
+      value,
+      `${user.name} gets ${inside ? 'a session' : 'the host'}${inside ? `; on failure: ${config.on_failure}` : ''}`,
+    );
+    return inside ? 0 : 1;
+  },
+};

@@ -1,0 +1,114 @@
+/**
+ * The configuration as one frozen value, and the quick way to it. Reading and checking TOML costs tens of
+ * milliseconds, so the checked value is kept as JSON and used while no source file has changed.
+ */
+import type { Host } from './host.ts';
+
+declare const MAYFLY_VERSION: string;
+declare const MAYFLY_BUILD: string;
+export const VERSION = typeof MAYFLY_VERSION === 'undefined' ? '0.0.0-dev' : MAYFLY_VERSION;
+/** Changes whenever the reading of the configuration does: a value cached by another build is not ours. */
+const BUILD = typeof MAYFLY_BUILD === 'undefined' ? 'dev' : MAYFLY_BUILD;
+
+export const DEFAULT_CONFIG_FILE = '/etc/mayfly/mayfly.toml';
+
+/** Field names are those of the file: one name per thing. */
+export interface Config {
+  /** The file it was read from, and the files in `conf.d` beside it. */
+  readonly files: readonly string[];
+  readonly include: readonly string[];
+  readonly exclude: readonly string[];
+  readonly min_uid: number;
+  readonly on_failure: 'refuse' | 'host';
+  readonly root_users: readonly string[];
+  readonly sudo: readonly string[];
+  readonly ephemeral_home: readonly string[];
+  readonly pool: {
+    readonly backend: 'overlay' | 'btrfs';
+    readonly path: string;
+    readonly image_size: string;
+  };
+  readonly overlay: { readonly upper: 'disk' | 'tmpfs'; readonly size: string };
+  readonly home: { readonly size: string };
+  readonly admission: { readonly max_used_percent: number; readonly min_free: string };
+  readonly hook: { readonly timeout: number };
+  readonly logout: {
+    readonly grace: number;
+    readonly kill_timeout: number;
+    readonly on_stuck: 'keep' | 'reboot';
+  };
+  readonly mounts: {
+    readonly run_size: string;
+    readonly rbind: readonly string[];
+    readonly bind: readonly string[];
+    readonly optional: readonly string[];
+  };
+  readonly identity: { readonly copy: readonly string[] };
+  readonly init: { readonly suite: string; readonly packages: readonly string[] };
+  readonly directories: { readonly state: string; readonly run: string; readonly schroot: string };
+}
+
+interface Cache {
+  readonly key: string;
+  readonly config: Config;
+}
+
+/** What the cached value depends on: our build, and name, inode, size and time of every source file. */
+export function cacheKey(host: Host, file: string): string {
+  const directory = `${file.slice(0, file.lastIndexOf('/'))}/conf.d`;
+  const parts = host.list(directory).filter(name => name.endsWith('.toml'));
+  const rows = [file, ...parts.map(name => `${directory}/${name}`)].map(path => {
+    const s = host.stat(path);
+    return s ? [path, s.ino, s.size, s.mtimeMs] : [path];
+  });
+  return JSON.stringify([VERSION, BUILD, rows]);
+}
+
+/** Beside a file given with `--config`; in /run for the default, since /etc may be read-only. */
+function cachePath(file: string): string {
+  return file === DEFAULT_CONFIG_FILE ? '/run/mayfly/config.json' : `${file}.cache`;
+}
+
+/**
+ * The validated configuration. `file` need not exist: everything has a default.
+ * Throws `config` with file, line and what is expected there.
+ */
+export async function loadConfig(host: Host, file = DEFAULT_CONFIG_FILE): Promise<Config> {
+  const key = cacheKey(host, file);
+  const path = cachePath(file);
+  const mine = process.getuid?.() ?? 0;
+  const cached = host.lstat(path);
+  // Only a file that nobody but we could have written is believed: it decides what root does.
+  if (cached?.kind === 'file' && cached.uid === mine && (cached.mode & 0o022) === 0) {
+    const value = parseCache(host.read(path));
+    if (value?.key === key) return value.config;
+  }
+  const { readConfig } = await import('./config-load.ts');
+  const config = readConfig(host, file);
+  if (mine === 0) {
+    const text = JSON.stringify({ key, config } satisfies Cache);
+    try {
+      if (file === DEFAULT_CONFIG_FILE) host.mkdir('/run/mayfly', 0o755);
+      host.write(path, text, { mode: 0o600 });
+    } catch {
+      // A cache that cannot be written (read-only medium) costs time, nothing else.
+    }
+  }
+  return config;
+}
+
+function parseCache(text: string | undefined): Cache | undefined {
+  try {
+    return text === undefined ? undefined : (JSON.parse(text) as Cache);
+  } catch {
+    return undefined; // cut short by a power cut: read the sources again
+  }
+}
+
+/** Bytes of "512M", "10G", "1T", "4096". The configuration check has already refused anything else. */
+export function parseSize(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)([KMGT]?)$/.exec(text);
+  if (!match) return Number.NaN;
+  const power = ['', 'K', 'M', 'G', 'T'].indexOf(match[2] ?? '');
+  return Math.floor(Number(match[1]) * 1024 ** power);
+}

@@ -1,0 +1,50 @@
+/**
+ * Every failure a person can meet, as a code with facts. The words of advice live in `cli/advice.ts`, in one
+ * table over these codes, so that a code without advice does not compile.
+ */
+export type ErrorCode =
+  | 'usage'
+  | 'config'
+  | 'not-root'
+  | 'no-stable'
+  | 'no-pool'
+  | 'no-generation'
+  | 'bad-user'
+  | 'unknown-user'
+  | 'unknown-session'
+  | 'refused'
+  | 'full'
+  | 'exists'
+  | 'locked'
+  | 'timeout'
+  | 'unsafe'
+  | 'stuck'
+  | 'missing-tool'
+  | 'command'
+  | 'corrupt'
+  | 'internal';
+
+/** The facts an error carries for `--json` and the journal: plain values only. */
+export type Facts = Readonly<Record<string, string | number | boolean | readonly string[]>>;
+
+/** An error with a code. `message` is one lower-case sentence with the facts in it. */
+export class MayflyError extends Error {
+  readonly code: ErrorCode;
+  readonly facts: Facts;
+  constructor(code: ErrorCode, message: string, facts: Facts = {}, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'MayflyError';
+    this.code = code;
+    this.facts = facts;
+  }
+}
+
+/** What `error` says, in one line. */
+export function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Whether `error` is a system error with this errno name ("ENOENT"). */
+export function isErrno(error: unknown, ...names: readonly string[]): boolean {
+  return error instanceof Error && 'code' in error && names.includes(String(error.code));
+}

@@ -1,0 +1,119 @@
+/** `mayfly hook ADAPTER start|stop`: what display managers run. Everything on this path loads nothing but Node's own. */
+import { type Call, callOf } from './adapters/call.ts';
+import { loadConfig } from './config.ts';
+import { dryRun } from './dry-run.ts';
+import { MayflyError, reasonOf } from './errors.ts';
+import { type Host, realHost } from './host.ts';
+import { MARKER } from './identity.ts';
+import { makeLog } from './log.ts';
+import { login, logout, stop } from './session.ts';
+import { pathsOf, type Session } from './state.ts';
+import { type Machine, userDirectory } from './steps.ts';
+import { lookupUser } from './users.ts';
+import { backendOf } from './volume/backend.ts';
+
+export interface HookOptions {
+  readonly adapter: 'gdm' | 'lightdm';
+  readonly action: 'start' | 'stop';
+  readonly config: string | undefined;
+  readonly dryRun: boolean;
+  readonly amount: 'quiet' | 'normal' | 'verbose';
+}
+
+/** Everything together, on the real machine. `seconds` bounds the commands run through it. */
+export async function openMachine(
+  o: Pick<HookOptions, 'config' | 'dryRun' | 'amount'>,
+  seconds?: (c: Machine['config']) => number,
+): Promise<Machine> {
+  const config = await loadConfig(realHost(), o.config);
+  const real = realHost(seconds ? Date.now() + seconds(config) * 1000 : Number.POSITIVE_INFINITY);
+  const host = o.dryRun ? dryRun(real, line => process.stdout.write(`${line}\n`)) : real;
+  return {
+    host,
+    config,
+    paths: pathsOf(config.directories),
+    log: makeLog(o.amount, !o.dryRun),
+    backend: kind => backendOf(kind, host),
+    fds: [],
+  };
+}
+
+/** The exit code for the display manager: non-zero from `start` is a refused login. */
+export async function runHook(o: HookOptions, env: NodeJS.ProcessEnv): Promise<number> {
+  if (realHost().lstat(MARKER)) return 0; // inside a session there is nothing to make or end
+  if (process.getuid?.() !== 0) throw new MayflyError('not-root', 'a hook must run as root');
+  return o.action === 'start' ? start(o, env) : finish(o, env);
+}
+
+async function start(o: HookOptions, env: NodeJS.ProcessEnv): Promise<number> {
+  const on = await openMachine(o, c => c.hook.timeout);
+  const call = callOf(on.host, o.adapter, env);
+  if (!call) throw new MayflyError('bad-user', `${o.adapter} named no user (USER is not set)`);
+  try {
+    const s = await login(on, call);
+    if (!s) on.log('debug', `${call.user} is out of scope and gets the host`, { user: call.user });
+    else
+      on.log('info', `${s.id}: ${call.user} is in generation ${s.generation}`, {
+        session: s.id,
+        user: call.user,
+      });
+    if (s && !o.dryRun) await tellUser(on, call, undefined);
+    return 0;
+  } catch (error) {
+    if (!o.dryRun) await tellUser(on, call, error).catch(() => undefined); // the reason itself is thrown on
+    if (on.config.on_failure === 'refuse' || o.dryRun) throw error;
+    on.log('err', `${call.user} gets the host, as configured: ${reasonOf(error)}`, { user: call.user });
+    return 0;
+  }
+}
+
+/** Leaves the reason where the person's own wrapper can read it, or takes an old one away. */
+async function tellUser({ host, paths }: Machine, call: Call, error: unknown): Promise<void> {
+  const user = error === undefined ? undefined : await lookupUser(realHost(), call.user);
+  if (user === undefined) {
+    const uid = (await lookupUser(host, call.user)).uid;
+    host.unlink(`${userDirectory(paths, uid)}/reason`);
+    return;
+  }
+  host.mkdir(paths.run, 0o755);
+  host.mkdir(paths.users, 0o755);
+  host.mkdir(userDirectory(paths, user.uid), 0o755);
+  host.write(`${userDirectory(paths, user.uid)}/reason`, `${reasonOf(error)}\n`, { mode: 0o644 });
+}
+
+async function finish(o: HookOptions, env: NodeJS.ProcessEnv): Promise<number> {
+  const on = await openMachine(o, c => c.hook.timeout * 2);
+  const call = callOf(on.host, o.adapter, env);
+  if (!call) return 0;
+  try {
+    const result = await logout(on, call, endNow);
+    on.log(result === 'ended' ? 'info' : 'debug', `logout of ${call.user}: ${result}`, { user: call.user });
+    return 0;
+  } catch (error) {
+    // A name that was only typed, not logged in.
+    if (error instanceof MayflyError && (error.code === 'unknown-user' || error.code === 'bad-user')) {
+      on.log('debug', reasonOf(error));
+      return 0;
+    }
+    throw error;
+  }
+}
+
+/**
+ * Under systemd a unit of its own does the teardown: the greeter is back at once, and nothing that is killed with
+ * the session (gdm's hooks run inside it) takes the teardown along. Elsewhere it is done here.
+ */
+async function endNow(s: Session, on: Machine): Promise<void> {
+  if (!hasEndUnit(on.host)) return stop(on, s);
+  await on.host.run({
+    file: 'systemctl',
+    args: ['--no-block', 'start', `mayfly-end@${s.id}.service`],
+    effect: 'write',
+  });
+}
+
+function hasEndUnit(host: Host): boolean {
+  const unit = 'systemd/system/mayfly-end@.service';
+  const installed = ['/etc', '/usr/lib', '/lib'].some(path => host.stat(`${path}/${unit}`) !== undefined);
+  return installed && host.stat('/run/systemd/system') !== undefined;
+}

@@ -1,0 +1,63 @@
+/**
+ * The entry point. The hot verbs are taken apart by hand; everything else loads the command line proper. Nothing
+ * but Node's built-ins may be imported, however deep, on the way to a hook: a person waits for it.
+ */
+import { advice } from './advice.ts';
+import { MayflyError, reasonOf } from './errors.ts';
+import { type HookOptions, runHook } from './hook.ts';
+
+/** `hook ADAPTER start|stop [--config FILE] [--dry-run] [--quiet|--verbose]`; undefined for any other command line. */
+function hotVerb(args: readonly string[]): HookOptions | undefined {
+  if (args[0] !== 'hook' || args.includes('--help')) return undefined;
+  const words: string[] = [];
+  let config: string | undefined;
+  let dryRun = false;
+  let amount: HookOptions['amount'] = 'normal';
+  for (let i = 1; i < args.length; i++) {
+    const arg = args[i] ?? '';
+    if (arg === '--config') {
+      config = args[++i];
+      if (config === undefined) throw new MayflyError('usage', '--config needs a file');
+    } else if (arg.startsWith('--config=')) config = arg.slice('--config='.length);
+    else if (arg === '--dry-run') dryRun = true;
+    else if (arg === '--quiet') amount = 'quiet';
+    else if (arg === '--verbose') amount = 'verbose';
+    else words.push(arg);
+  }
+  const [adapter, action] = words;
+  const known = (adapter === 'gdm' || adapter === 'lightdm') && (action === 'start' || action === 'stop');
+  if (!known || words.length > 2) {
+    throw new MayflyError('usage', `"hook ${words.join(' ')}" is not known: hook gdm|lightdm start|stop`);
+  }
+  return { adapter, action, config, dryRun, amount };
+}
+
+async function main(): Promise<number> {
+  const args = process.argv.slice(2);
+  try {
+    const hot = hotVerb(args);
+    if (hot) return await runHook(hot, process.env);
+  } catch (error) {
+    return complain(error);
+  }
+  const { runCli } = await import('./cli/cli.ts');
+  return runCli(args);
+}
+
+function complain(error: unknown): number {
+  process.stderr.write(`mayfly: ${reasonOf(error)}\n`);
+  if (!(error instanceof MayflyError)) return 1;
+  const { exit, hint } = advice[error.code];
+  const words = hint?.(error.facts);
+  if (words) process.stderr.write(`hint: ${words}\n`);
+  return exit;
+}
+
+main().then(
+  code => {
+    process.exitCode = code;
+  },
+  error => {
+    process.exitCode = complain(error);
+  },
+);

@@ -1,0 +1,156 @@
+/** Mounts as data, the table mount(8) reads, and taking a tree apart. */
+import type { Config } from './config.ts';
+import { isErrno, MayflyError } from './errors.ts';
+import type { Host } from './host.ts';
+
+/** One line of fstab(5). */
+export interface Mount {
+  readonly source: string;
+  readonly target: string;
+  readonly type: string;
+  readonly options: string;
+}
+
+/** The four characters fstab(5) wants escaped. */
+const escape = (field: string): string =>
+  field.replace(/[ \t\n\\]/g, c => `\\${c.charCodeAt(0).toString(8).padStart(3, '0')}`);
+
+/** A table for `mount -a -T`. */
+export function renderTable(mounts: readonly Mount[]): string {
+  return mounts.map(m => `${escape(m.source)} ${escape(m.target)} ${m.type} ${m.options} 0 0\n`).join('');
+}
+
+/**
+ * What a session has besides its own tree. Everything of the host is bound with `rslave`: unmounting a shared copy
+ * would unmount the host's own (measured), while what is mounted on the host later (a USB stick, /run/user/UID)
+ * still arrives.
+ */
+export function planMounts(
+  config: Config,
+  root: string,
+  home: { path: string; ephemeral: boolean; uid: number; gid: number },
+): Mount[] {
+  const { rbind, bind, optional, run_size } = config.mounts;
+  // Our own mount points below a recursive bind would show every session inside every other.
+  const recursive = (source: string): boolean => !bind.includes(source) && !root.startsWith(`${source}/`);
+  const share = (source: string): Mount => {
+    const options = recursive(source) ? 'rbind,rslave' : 'bind,slave';
+    return { source, target: root + source, type: 'none', options };
+  };
+  const shows = (path: string): boolean => home.path === path || home.path.startsWith(`${path}/`);
+  const isHomes = (path: string): boolean => path === '/home' || shows(path);
+  // A guest sees nobody's home directory: the binds that hold homes make room for an empty one.
+  const keep = (path: string): boolean => !(home.ephemeral && isHomes(path));
+  const mounts = [
+    ...[...rbind, ...bind].filter(keep).map(share),
+    {
+      source: 'mayfly',
+      target: `${root}/run`,
+      type: 'tmpfs',
+      options: `mode=0755,nosuid,nodev,size=${run_size}`,
+    },
+    ...optional.filter(keep).map(share),
+  ];
+  if (home.ephemeral) {
+    const options = `mode=0700,uid=${home.uid},gid=${home.gid},nosuid,nodev,size=${config.home.size}`;
+    mounts.push({ source: 'mayfly', target: root + home.path, type: 'tmpfs', options });
+  } else if (home.path.length > 1 && ![...rbind, ...bind, ...optional].some(shows) && home.path !== '/root') {
+    mounts.push(share(home.path));
+  }
+  return mounts;
+}
+
+/** Drops the binds whose source this host does not have: /run/cups is there or not. */
+export function existing(host: Host, mounts: readonly Mount[]): Mount[] {
+  return mounts.filter(m => m.type !== 'none' || host.stat(m.source) !== undefined);
+}
+
+/**
+ * Makes the place for a mount below `root`. Every part must be a real directory of the tree: mount(8) follows
+ * symlinks, and one in the tree ("/home -> /srv/home") would send the mount to the host's own directory.
+ */
+export function makeTarget(host: Host, root: string, m: Mount, asFile: boolean): void {
+  const parts = m.target.slice(root.length + 1).split('/');
+  let at = root;
+  for (const [index, part] of parts.entries()) {
+    at = `${at}/${part}`;
+    const last = index === parts.length - 1;
+    const there = host.lstat(at);
+    const wanted = last && asFile ? 'not-dir' : 'dir';
+    if (there === undefined) {
+      if (wanted === 'dir') host.mkdir(at, 0o755);
+      else host.touch(at);
+    } else if (there.kind === 'link' || (there.kind === 'dir') !== (wanted === 'dir')) {
+      throw new MayflyError(
+        'unsafe',
+        `"${at.slice(root.length)}" in the generation is ${there.kind === 'link' ? 'a symlink' : `a ${there.kind}`}, so "${m.source}" can not be mounted on it`,
+        { path: at },
+      );
+    }
+  }
+}
+
+/** Performs mounts in order, with one child. `table` is where the table is written meanwhile. */
+export async function mountAll(
+  host: Host,
+  mounts: readonly Mount[],
+  table: string,
+  fds: readonly number[],
+): Promise<void> {
+  if (mounts.length === 0) return;
+  if (mounts.length === 1 && mounts[0]) {
+    const m = mounts[0];
+    const args = ['-t', m.type, '-o', `${m.options},private`, '--', m.source, m.target];
+    await host.run({ file: 'mount', args: m.type === 'none' ? args.slice(2) : args, effect: 'write', fds });
+    return;
+  }
+  host.write(table, renderTable(mounts), { mode: 0o600 });
+  try {
+    await host.run({ file: 'mount', args: ['-a', '-T', table], effect: 'write', fds });
+  } finally {
+    host.unlink(table);
+  }
+}
+
+/** Whether something is mounted at `root`: its parent is a file system of our own, so the device numbers differ. */
+export function isMounted(host: Host, root: string): boolean {
+  const here = host.lstat(root);
+  const above = host.lstat(root.slice(0, root.lastIndexOf('/')));
+  return here?.kind === 'dir' && above !== undefined && here.dev !== above.dev;
+}
+
+/**
+ * Detaches everything at and below `root` and removes the mount point. The rmdir is what makes copies in other
+ * mount namespaces go (the kernel detaches mounts from a directory that is removed); it is never recursive: a
+ * mount point that is not empty after the unmount holds something that is not ours to delete.
+ */
+export async function detach(host: Host, root: string): Promise<void> {
+  const there = host.lstat(root);
+  if (there === undefined) return;
+  if (there.kind !== 'dir')
+    throw new MayflyError('unsafe', `"${root}" is a ${there.kind}, not a mount point`, { path: root });
+  // Stacked mounts come off one by one; more than a few is a mistake somewhere.
+  for (let n = 0; isMounted(host, root) && n < 8; n++) {
+    await host.run({ file: 'umount', args: ['-l', '--', root], effect: 'write' });
+  }
+  try {
+    host.rmdir(root);
+  } catch (error) {
+    if (!isErrno(error, 'ENOTEMPTY', 'EBUSY', 'EEXIST')) throw error;
+    throw new MayflyError(
+      'stuck',
+      `the mount point "${root}" could not be removed: it is not empty or still mounted`,
+      { path: root },
+    );
+  }
+}
+
+/**
+ * Gives the mount points a small private file system of their own. Session mounts then propagate to no other
+ * namespace (systemd makes / shared), and "is it mounted?" is a comparison of two device numbers.
+ */
+export async function privateRoots(host: Host, roots: string): Promise<void> {
+  if (isMounted(host, roots)) return;
+  const options = 'mode=0700,size=1M,nr_inodes=10k,private';
+  await host.run({ file: 'mount', args: ['-t', 'tmpfs', '-o', options, 'mayfly', roots], effect: 'write' });
+}

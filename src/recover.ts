@@ -1,0 +1,224 @@
+/**
+ * Brings any state to a consistent one: after a power cut, after a kill at any instruction, at boot before the
+ * display manager, and at any time while people are logged in. It touches only what is certainly over: a session of
+ * another boot, one whose end had begun, one whose maker died, and what lies around in no record's name.
+ */
+import * as cgroup from './cgroup.ts';
+import { MayflyError, reasonOf } from './errors.ts';
+import type { Host } from './host.ts';
+import { lockNameOf, takeLock, withLock } from './locks.ts';
+import { listEntries } from './schroot.ts';
+import { stop } from './session.ts';
+import {
+  bootId,
+  type Generation,
+  generationNumbers,
+  isAlive,
+  makeDirectories,
+  type Pool,
+  readGeneration,
+  readPool,
+  readSession,
+  SESSION_ID,
+  type Session,
+  sessionIds,
+  stableNumber,
+  sweepTemporary,
+} from './state.ts';
+import type { Machine } from './steps.ts';
+import { generationOf, sessionOf, type Volume } from './volume/backend.ts';
+
+export interface Recovered {
+  /** Sessions that were taken down. */
+  readonly ended: string[];
+  /** Half-made or forgotten things that were removed. */
+  readonly swept: string[];
+  /** What could not be mended, one sentence each. */
+  readonly stuck: string[];
+}
+
+/** Why a session is certainly over; undefined where it may be alive. */
+export function overBecause(host: Host, s: Session): string | undefined {
+  if (s.boot !== bootId(host)) return 'the machine was restarted';
+  if (s.state === 'ending') return 'its end had begun';
+  if (s.state === 'starting' && !isAlive(host, s.starter)) return 'its start was interrupted';
+  // Between the hook's return and the first process inside, a healthy session looks dead: silence proves nothing.
+  // Only a caller that lives exactly as long as the login does.
+  if (s.logins.every(l => l.adapter !== 'lightdm' && !isAlive(host, l.caller)))
+    return 'its display manager is gone';
+  return undefined;
+}
+
+/** Repeats as often as wanted: a second run finds nothing to do. Goes on past what is stuck. */
+export async function recover(on: Machine): Promise<Recovered> {
+  const { host, paths } = on;
+  const result: Recovered = { ended: [], swept: [], stuck: [] };
+  makeDirectories(host, paths);
+  for (const directory of [paths.state, paths.sessions, paths.generations]) sweepTemporary(host, directory);
+  sweepTemporary(host, paths.schroot, 'mayfly-');
+
+  const pool = readPool(host, paths);
+  if (pool) await attempt(result, 'the pool', () => mountPool(on, pool));
+
+  // Asked in this order: a session writes its record before it makes anything and deletes it last, so what exists
+  // now and is in no record read afterwards belongs to nobody.
+  const found = pool ? leftovers(on, pool) : new Map<string, Volume | undefined>();
+  for (const id of sessionIds(host, paths)) {
+    await attempt(result, id, () => recoverSession(on, id, found.get(id), result));
+    found.delete(id);
+  }
+  for (const [id, volume] of found) {
+    if (readSession(host, paths, id)) continue; // began after we looked
+    await attempt(result, id, async () => {
+      await stop(on, synthesized(on, id, volume, pool));
+      result.swept.push(id);
+    });
+  }
+  if (pool) await recoverPool(on, pool, result);
+  removeEmptyUsers(on);
+  return result;
+}
+
+async function attempt(result: Recovered, what: string, act: () => Promise<void>): Promise<void> {
+  try {
+    await act();
+  } catch (error) {
+    // Held by somebody who is at work on it right now: theirs to finish.
+    if (error instanceof MayflyError && error.code === 'locked') return;
+    result.stuck.push(`${what}: ${reasonOf(error)}`);
+  }
+}
+
+async function recoverSession(
+  on: Machine,
+  id: string,
+  volume: Volume | undefined,
+  result: Recovered,
+): Promise<void> {
+  const { host, paths } = on;
+  const seen = readSession(host, paths, id);
+  const s = seen ?? synthesized(on, id, volume, readPool(host, paths));
+  if (seen && overBecause(host, seen) === undefined) return;
+  await withLock(host, paths, lockNameOf(s), 0, async lock => {
+    const now = readSession(host, paths, id);
+    if (now && overBecause(host, now) === undefined) return;
+    if (!now && seen) return; // ended meanwhile
+    on.log(
+      'notice',
+      `${id} of ${s.user.name} is over: ${(now && overBecause(host, now)) ?? 'its record is not whole'}`,
+      {
+        session: id,
+        user: s.user.name,
+      },
+    );
+    await stop({ ...on, fds: [lock.fd] }, now ?? s);
+    result.ended.push(id);
+  });
+}
+
+/** Sessions by what they left: volumes, mount points, schroot entries, cgroups. */
+function leftovers(on: Machine, pool: Pool): Map<string, Volume | undefined> {
+  const { host, paths } = on;
+  const found = new Map<string, Volume | undefined>();
+  const root = cgroup.hierarchy(host);
+  const names = [
+    ...host.list(paths.roots),
+    ...listEntries(host, paths.schroot, paths.roots),
+    ...(root === undefined ? [] : cgroup.listIds(host, root, paths.cgroup)),
+  ];
+  for (const name of names) if (SESSION_ID.test(name)) found.set(name, undefined);
+  for (const v of on.backend(pool.backend).list(pool.path).volumes)
+    if (v.role === 'session') found.set(v.name, v);
+  return found;
+}
+
+/** A session as its name alone tells it: enough to take down whatever is there of it. */
+function synthesized(on: Machine, id: string, volume: Volume | undefined, pool: Pool | undefined): Session {
+  const uid = Number(SESSION_ID.exec(id)?.[1]);
+  const origin = generationOf(pool ?? { backend: 'overlay', path: `${on.paths.state}/pool` }, 1);
+  return {
+    id,
+    kind: 'login',
+    user: { name: `uid ${uid}`, uid, gid: uid, gecos: '', home: '/', shell: '/bin/sh' },
+    groups: [],
+    generation: 0,
+    volume: volume ?? sessionOf(origin, id),
+    root: `${on.paths.roots}/${id}`,
+    mounts: [],
+    boot: 'unknown',
+    starter: { pid: 0, start: '' },
+    created: '',
+    state: 'ending',
+    devices: [],
+    logins: [],
+  };
+}
+
+/** Mounts the embedded pool where it is an image; at boot nobody else does. */
+export async function mountPool(on: Machine, pool: Pool): Promise<void> {
+  if (pool.image === undefined) return;
+  const { host } = on;
+  const above = host.stat(pool.path.slice(0, pool.path.lastIndexOf('/')));
+  if (host.stat(pool.path)?.dev !== above?.dev) return;
+  if (host.lstat(pool.image)?.kind !== 'file') {
+    throw new MayflyError('no-pool', `the pool's image "${pool.image}" is not there`, { path: pool.image });
+  }
+  await host.run({
+    file: 'mount',
+    args: ['-o', 'loop,noatime,private', '--', pool.image, pool.path],
+    effect: 'write',
+  });
+}
+
+/** Half-made generations and copies of an updater that died; only where no updater is at work. */
+async function recoverPool(on: Machine, pool: Pool, result: Recovered): Promise<void> {
+  const { host, paths } = on;
+  const lock = await takeLock(host, paths, 'update', 0).catch(error => {
+    if (error instanceof MayflyError && error.code === 'locked') return undefined;
+    throw error;
+  });
+  if (!lock) return;
+  try {
+    const backend = on.backend(pool.backend);
+    const { volumes, litter } = backend.list(pool.path);
+    for (const name of litter) {
+      // What a session leaves is removed by its `stop`, under its lock, for as long as there is a record.
+      const id = /^sessions\/\.[a-z]+-(.*)$/.exec(name)?.[1];
+      if (id !== undefined && readSession(host, paths, id)) continue;
+      await attempt(result, name, async () => {
+        await backend.sweep(pool.path, name);
+        result.swept.push(name);
+      });
+    }
+    const sealed = new Set(generationNumbers(host, paths).map(String));
+    for (const v of volumes) {
+      const halfMade = (v.role === 'generation' && !sealed.has(v.name)) || v.role === 'work';
+      if (!halfMade) continue;
+      await attempt(result, `${v.role} ${v.name}`, async () => {
+        await backend.remove(v);
+        result.swept.push(`${v.role} ${v.name}`);
+      });
+    }
+    const stable = stableNumber(host, paths);
+    if (stable !== undefined && !isUsable(on, readGeneration(host, paths, stable))) {
+      result.stuck.push(
+        `the stable generation ${stable} is not usable; promote another one with "mayfly rollback"`,
+      );
+    }
+  } finally {
+    lock.release();
+  }
+}
+
+function isUsable(on: Machine, g: Generation | undefined): boolean {
+  return g !== undefined && on.backend(g.volume.backend).identity(g.volume) === g.identity;
+}
+
+function removeEmptyUsers({ host, paths }: Machine): void {
+  for (const uid of host.list(paths.users)) {
+    const file = `${paths.users}/${uid}/session`;
+    const id = host.read(file)?.trim();
+    if (id !== undefined && !readSession(host, paths, id)) host.unlink(file);
+    if (host.list(`${paths.users}/${uid}`).length === 0) host.rmdir(`${paths.users}/${uid}`);
+  }
+}

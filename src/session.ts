@@ -1,0 +1,222 @@
+/** Login, logout and recovery: one array of steps, forwards and backwards. */
+import { type Call, endedLogin, isSameLogin, loginOf } from './adapters/call.ts';
+import { MayflyError, reasonOf } from './errors.ts';
+import { lockNameOf, withLock } from './locks.ts';
+import { liveSessions } from './logind.ts';
+import { existing, planMounts } from './mounts.ts';
+import {
+  bootId,
+  deleteSession,
+  type Generation,
+  isAlive,
+  type Login,
+  makeDirectories,
+  markOf,
+  newSessionId,
+  readGeneration,
+  readSession,
+  readSessions,
+  readStable,
+  type Session,
+  type User,
+  writeSession,
+} from './state.ts';
+import { type Machine, steps } from './steps.ts';
+import { groupsOf, inScope, isMember, lookupUser } from './users.ts';
+import { sessionOf } from './volume/backend.ts';
+
+/** How long anything waits for another login or logout of the same person, in seconds. */
+const LOCK_WAIT = 25;
+
+/**
+ * A login: attaches to the person's living session, or makes a fresh one. Undefined where the person is out of
+ * scope and belongs on the host. Rejects when no whole session could be made; then nothing of it is left, or a
+ * record says what is.
+ */
+export async function login(on: Machine, call: Call): Promise<Session | undefined> {
+  const user = await lookupUser(on.host, call.user);
+  const groups = await groupsOf(on.host, user);
+  if (!inScope(on.config, user, groups)) return undefined;
+  makeDirectories(on.host, on.paths);
+  return withLock(on.host, on.paths, `user-${user.uid}`, LOCK_WAIT, async lock => {
+    const locked = { ...on, fds: [lock.fd] };
+    const joined = await attach(locked, user, call);
+    if (joined) return joined;
+    const mine = loginOf(call, on.host.now());
+    return raise(
+      locked,
+      draft(locked, readStable(on.host, on.paths), { kind: 'login', user, groups, logins: [mine] }),
+    );
+  });
+}
+
+/** A throw-away session for a command, from the stable or a named generation. */
+export async function throwaway(
+  on: Machine,
+  userName: string,
+  caller: Login,
+  number?: number,
+): Promise<Session> {
+  const user = await lookupUser(on.host, userName);
+  const groups = await groupsOf(on.host, user);
+  makeDirectories(on.host, on.paths);
+  const generation =
+    number === undefined ? readStable(on.host, on.paths) : readGeneration(on.host, on.paths, number);
+  if (!generation)
+    throw new MayflyError('no-generation', `there is no generation ${number}`, { generation: number ?? 0 });
+  const s = draft(on, generation, { kind: 'run', user, groups, logins: [caller] });
+  return withLock(on.host, on.paths, lockNameOf(s), LOCK_WAIT, lock => raise({ ...on, fds: [lock.fd] }, s));
+}
+
+/** Everything about a new session that can be known before the first effect. */
+function draft(
+  on: Machine,
+  generation: Generation,
+  who: Pick<Session, 'kind' | 'user' | 'groups' | 'logins'>,
+): Session {
+  const { host, config, paths } = on;
+  const id = newSessionId(host, who.user.uid);
+  const root = `${paths.roots}/${id}`;
+  const ephemeral = isMember(config.ephemeral_home, who.user, who.groups);
+  const starter = markOf(host, host.pid);
+  if (!starter) throw new MayflyError('internal', 'this process does not find itself in /proc');
+  return {
+    ...who,
+    id,
+    generation: generation.number,
+    volume: sessionOf(generation.volume, id),
+    root,
+    mounts: existing(
+      host,
+      planMounts(config, root, { path: who.user.home, ephemeral, uid: who.user.uid, gid: who.user.gid }),
+    ),
+    boot: bootId(host),
+    starter,
+    created: new Date(host.now()).toISOString(),
+    state: 'starting',
+    devices: [],
+  };
+}
+
+/** Runs the steps forwards. A failure runs them backwards and says both reasons if that fails too. */
+async function raise(on: Machine, planned: Session): Promise<Session> {
+  let s = planned;
+  try {
+    for (const step of steps) {
+      on.log('debug', `${s.id}: ${step.name}`, { session: s.id, user: s.user.name, step: step.name });
+      s = await step.up(s, on);
+      if (step === steps[0]) mustStillBe(on, s);
+    }
+    return writeSession(on.host, on.paths, { ...s, state: 'live' });
+  } catch (error) {
+    if (error instanceof MayflyError && error.code === 'timeout') {
+      // A storage command may still be at work: what it leaves is for `recover`, which waits for its lock.
+      writeSession(on.host, on.paths, { ...s, state: 'ending', stuck: reasonOf(error) });
+      throw error;
+    }
+    await stop(on, s).catch(second => {
+      on.log('err', `${s.id} is left for recovery: ${reasonOf(second)}`, {
+        session: s.id,
+        user: s.user.name,
+      });
+    });
+    throw error;
+  }
+}
+
+/** The pin is written; is what it pins still there? (See state.ts: who retires a generation looks after taking its file.) */
+function mustStillBe(on: Machine, s: Session): void {
+  const generation = readGeneration(on.host, on.paths, s.generation);
+  const identity = generation && on.backend(generation.volume.backend).identity(generation.volume);
+  if (generation && identity !== undefined && identity === generation.identity) return;
+  const what = generation
+    ? identity === undefined
+      ? 'its volume has vanished'
+      : 'its volume was replaced'
+    : 'it was retired';
+  throw new MayflyError('no-generation', `generation ${s.generation} can not be used: ${what}`, {
+    generation: s.generation,
+  });
+}
+
+/** Joins the session this person has, and takes down what is left of earlier ones. */
+async function attach(on: Machine, user: User, call: Call): Promise<Session | undefined> {
+  const boot = bootId(on.host);
+  let joined: Session | undefined;
+  for (const s of readSessions(on.host, on.paths)) {
+    if (s.kind !== 'login' || s.user.uid !== user.uid) continue;
+    // A display can show one login; another on it, or a caller that is gone, means that logout never reached us.
+    const others = s.logins.filter(l => !isSameLogin(l, call) && isAlive(on.host, l.caller));
+    if (s.boot === boot && s.state === 'live' && others.length > 0 && !joined) {
+      joined = writeSession(on.host, on.paths, { ...s, logins: [...others, loginOf(call, on.host.now())] });
+      continue;
+    }
+    if (s.boot === boot && s.stuck !== undefined) continue; // retried by `recover`; a login does not wait for it
+    await stop(on, s).catch(error => {
+      on.log('warning', `an earlier session, ${s.id}, is still stuck: ${reasonOf(error)}`, {
+        session: s.id,
+        user: s.user.name,
+      });
+    });
+  }
+  return joined;
+}
+
+export type LogoutResult = 'ended' | 'others remain' | 'not a logout';
+
+/**
+ * A logout as a display manager tells of it. `finish` does the teardown of the last one: here and now, or by
+ * handing it to a service.
+ */
+export async function logout(
+  on: Machine,
+  call: Call,
+  finish: (s: Session, on: Machine) => Promise<void>,
+): Promise<LogoutResult> {
+  const user = await lookupUser(on.host, call.user);
+  if (!readSessions(on.host, on.paths).some(s => s.kind === 'login' && s.user.uid === user.uid))
+    return 'not a logout';
+  return withLock(on.host, on.paths, `user-${user.uid}`, LOCK_WAIT, async lock => {
+    const locked = { ...on, fds: [lock.fd] };
+    for (const s of readSessions(on.host, on.paths)) {
+      if (s.kind !== 'login' || s.user.uid !== user.uid) continue;
+      const index = endedLogin(s.logins, call, liveSessions(on.host, user.uid));
+      if (index === undefined) continue;
+      const logins = s.logins.filter((_, i) => i !== index);
+      if (logins.length > 0) {
+        writeSession(on.host, on.paths, { ...s, logins });
+        return 'others remain';
+      }
+      await finish(writeSession(on.host, on.paths, { ...s, state: 'ending' }), locked);
+      return 'ended';
+    }
+    return 'not a logout';
+  });
+}
+
+/** Runs the steps backwards and halts at the first that fails: going on would delete beneath a live mount. */
+export async function stop(on: Machine, session: Session): Promise<void> {
+  const s = writeSession(on.host, on.paths, { ...session, state: 'ending' });
+  for (const step of [...steps].reverse()) {
+    on.log('debug', `${s.id}: ${step.name} down`, { session: s.id, user: s.user.name, step: step.name });
+    try {
+      await step.down(s, on);
+    } catch (error) {
+      if (readSession(on.host, on.paths, s.id))
+        writeSession(on.host, on.paths, { ...s, stuck: `${step.name}: ${reasonOf(error)}` });
+      throw error;
+    }
+  }
+}
+
+/** Ends a session by its id, whoever is in it. */
+export async function end(on: Machine, id: string): Promise<void> {
+  const s = readSession(on.host, on.paths, id);
+  if (!s) throw new MayflyError('unknown-session', `there is no session "${id}"`, { session: id });
+  await withLock(on.host, on.paths, lockNameOf(s), LOCK_WAIT, async lock => {
+    // Somebody else may have ended it while we waited.
+    const now = readSession(on.host, on.paths, id);
+    if (now) await stop({ ...on, fds: [lock.fd] }, now);
+    else deleteSession(on.host, on.paths, id);
+  });
+}

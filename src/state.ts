@@ -1,0 +1,272 @@
+/**
+ * What we know and where it is written: generations, the pointer `stable`, session records.
+ *
+ * Pins instead of a lock between login and update. A login writes its record, which names a generation, and then
+ * looks whether that generation is still there; whoever retires a generation first takes its file away and then
+ * looks for records that name it. Each writes before it reads, so at least one of the two sees the other: a login
+ * either keeps its generation or starts over with the new stable, and neither ever waits.
+ */
+import type { Config } from './config.ts';
+import { isErrno, MayflyError } from './errors.ts';
+import type { Host } from './host.ts';
+import type { Mount } from './mounts.ts';
+import type { Group } from './users.ts';
+import type { BackendKind, Volume } from './volume/backend.ts';
+
+/** All places of one Mayfly; two with different directories do not meet. */
+export interface Paths {
+  readonly state: string;
+  readonly run: string;
+  readonly schroot: string;
+  readonly generations: string;
+  readonly sessions: string;
+  readonly stable: string;
+  readonly poolFile: string;
+  readonly roots: string;
+  readonly users: string;
+  readonly locks: string;
+  /** What the names of our sessions' cgroups begin with. */
+  readonly cgroup: string;
+}
+
+export function pathsOf(directories: Config['directories']): Paths {
+  const { state, run, schroot } = directories;
+  return {
+    state,
+    run,
+    schroot,
+    generations: `${state}/generations`,
+    sessions: `${state}/sessions`,
+    stable: `${state}/stable`,
+    poolFile: `${state}/pool.json`,
+    roots: `${run}/roots`,
+    users: `${run}/users`,
+    locks: `${run}/locks`,
+    cgroup: run === '/run/mayfly' ? 'mayfly' : `mayfly${run.replaceAll('/', '.')}`,
+  };
+}
+
+/** Where the volumes are; written by `init`, believed over the configuration afterwards. */
+export interface Pool {
+  readonly backend: BackendKind;
+  readonly path: string;
+  /** A file with a file system in it that is mounted at `path`; the embedded pool of `init --backend btrfs`. */
+  readonly image?: string;
+}
+
+export interface Generation {
+  readonly number: number;
+  readonly volume: Volume;
+  /** What the volume is apart from its name: a generation put back by hand under the name is not it. */
+  readonly identity: string;
+  readonly created: string;
+  /** Where the tree came from, for people. */
+  readonly origin: string;
+}
+
+/** A process that cannot be confused with a later one of the same number. */
+export interface ProcessMark {
+  readonly pid: number;
+  /** Start time in clock ticks since boot, field 22 of /proc/PID/stat. */
+  readonly start: string;
+}
+
+export type AdapterKind = 'gdm' | 'lightdm' | 'run';
+
+/** One seat or display attached to a session. */
+export interface Login {
+  readonly adapter: AdapterKind;
+  /** X display, where the caller told us. */
+  readonly display?: string;
+  /** Who called: the worker of this session (gdm), the daemon (lightdm), ourselves (run). */
+  readonly caller: ProcessMark;
+  readonly since: string;
+  /** v2 cgroup the caller was in before we moved it into the session's; it goes back there at logout. */
+  readonly group?: string;
+}
+
+export interface User {
+  readonly name: string;
+  readonly uid: number;
+  readonly gid: number;
+  readonly gecos: string;
+  readonly home: string;
+  readonly shell: string;
+}
+
+/** Everything teardown needs, written before the first effect: no later change of configuration can orphan it. */
+export interface Session {
+  readonly id: string;
+  readonly kind: 'login' | 'run';
+  readonly user: User;
+  /** Groups on the host at login. */
+  readonly groups: readonly Group[];
+  readonly generation: number;
+  readonly volume: Volume;
+  readonly root: string;
+  readonly mounts: readonly Mount[];
+  readonly boot: string;
+  readonly starter: ProcessMark;
+  readonly created: string;
+  readonly state: 'starting' | 'live' | 'ending';
+  /** st_dev of every file system that is the session's alone; known once it is mounted. */
+  readonly devices: readonly number[];
+  readonly logins: readonly Login[];
+  /** Why the last teardown stopped, for people. */
+  readonly stuck?: string;
+}
+
+/** `u1001-3f2a9c1b`: the user's number and chance. Also the name of the volume and of the schroot entry. */
+export const SESSION_ID = /^u(\d{1,10})-[0-9a-f]{8}$/;
+
+export function newSessionId(host: Host, uid: number): string {
+  return `u${uid}-${host.random(4)}`;
+}
+
+export function bootId(host: Host): string {
+  return (host.read('/proc/sys/kernel/random/boot_id') ?? 'unknown').trim();
+}
+
+/** The mark of a living process; undefined where it is gone. */
+export function markOf(host: Host, pid: number): ProcessMark | undefined {
+  const text = host.read(`/proc/${pid}/stat`);
+  // The name in field 2 may hold blanks and parentheses: count from the last one.
+  const start = text?.slice(text.lastIndexOf(')') + 2).split(' ')[19];
+  return start === undefined ? undefined : { pid, start };
+}
+
+export function isAlive(host: Host, mark: ProcessMark): boolean {
+  return markOf(host, mark.pid)?.start === mark.start;
+}
+
+/** Makes the directories of the state and of /run. Safe to repeat; called by everything that writes. */
+export function makeDirectories(host: Host, paths: Paths): void {
+  for (const path of [paths.state, paths.generations, paths.sessions]) host.mkdir(path, 0o700);
+  for (const path of [paths.run, paths.users]) host.mkdir(path, 0o755);
+  for (const path of [paths.roots, paths.locks]) host.mkdir(path, 0o700);
+}
+
+function parseJson<T>(path: string, text: string): T {
+  try {
+    return JSON.parse(text) as T;
+  } catch {
+    throw new MayflyError('corrupt', `"${path}" is not whole`, { path });
+  }
+}
+
+export function readPool(host: Host, paths: Paths): Pool | undefined {
+  const text = host.read(paths.poolFile);
+  return text === undefined ? undefined : parseJson<Pool>(paths.poolFile, text);
+}
+
+export function writePool(host: Host, paths: Paths, pool: Pool): void {
+  host.write(paths.poolFile, `${JSON.stringify(pool, null, 2)}\n`, { mode: 0o600, durable: true });
+}
+
+/** Numbers of all sealed generations, ascending. */
+export function generationNumbers(host: Host, paths: Paths): number[] {
+  return host
+    .list(paths.generations)
+    .map(name => /^([1-9]\d{0,8})\.json$/.exec(name)?.[1])
+    .filter(n => n !== undefined)
+    .map(Number)
+    .sort((a, b) => a - b);
+}
+
+export function readGeneration(host: Host, paths: Paths, number: number): Generation | undefined {
+  const path = `${paths.generations}/${number}.json`;
+  const text = host.read(path);
+  return text === undefined ? undefined : parseJson<Generation>(path, text);
+}
+
+/** The last act of sealing: from here on the generation exists. */
+export function writeGeneration(host: Host, paths: Paths, g: Generation): void {
+  host.write(`${paths.generations}/${g.number}.json`, `${JSON.stringify(g, null, 2)}\n`, {
+    mode: 0o600,
+    durable: true,
+  });
+}
+
+/** The generation new logins get; undefined where none was ever promoted. */
+export function stableNumber(host: Host, paths: Paths): number | undefined {
+  const number = /^generations\/([1-9]\d{0,8})\.json$/.exec(host.readlink(paths.stable) ?? '')?.[1];
+  return number === undefined ? undefined : Number(number);
+}
+
+/** One rename: every login before it sees the old generation, every login after it the new one. */
+export function pointStableAt(host: Host, paths: Paths, number: number): void {
+  host.symlink(`generations/${number}.json`, paths.stable, true);
+}
+
+export function readStable(host: Host, paths: Paths): Generation {
+  const number = stableNumber(host, paths);
+  if (number === undefined) throw new MayflyError('no-stable', 'there is no stable generation yet');
+  const generation = readGeneration(host, paths, number);
+  if (!generation) {
+    throw new MayflyError(
+      'no-generation',
+      `the stable generation ${number} has vanished from "${paths.generations}"`,
+      {
+        generation: number,
+      },
+    );
+  }
+  return generation;
+}
+
+/**
+ * Writes a record. Not fsynced: after a power cut no session lives, and `recover` finds what it left in the pool by
+ * asking the pool, so a lost or cut record loses nothing; an fsync would cost every login a disk's latency.
+ */
+export function writeSession(host: Host, paths: Paths, session: Session): Session {
+  host.write(`${paths.sessions}/${session.id}.json`, `${JSON.stringify(session)}\n`, { mode: 0o600 });
+  return session;
+}
+
+export function deleteSession(host: Host, paths: Paths, id: string): void {
+  host.unlink(`${paths.sessions}/${id}.json`);
+}
+
+/** A record, or undefined where there is none or it is not whole (then `recover` works from its name). */
+export function readSession(host: Host, paths: Paths, id: string): Session | undefined {
+  if (!SESSION_ID.test(id)) return undefined;
+  const path = `${paths.sessions}/${id}.json`;
+  const text = host.lstat(path)?.kind === 'file' ? host.read(path) : undefined;
+  if (text === undefined) return undefined;
+  try {
+    const session = JSON.parse(text) as Partial<Session>;
+    // A record is written whole or not at all, by root, below 0700: this tells a cut or foreign one from ours.
+    const whole = session.id === id && session.volume?.name === id && session.root === `${paths.roots}/${id}`;
+    return whole && session.user && session.logins && session.devices ? (session as Session) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Names of all records, whole or not. */
+export function sessionIds(host: Host, paths: Paths): string[] {
+  return host
+    .list(paths.sessions)
+    .map(name => name.replace(/\.json$/, ''))
+    .filter(name => SESSION_ID.test(name));
+}
+
+export function readSessions(host: Host, paths: Paths): Session[] {
+  return sessionIds(host, paths)
+    .map(id => readSession(host, paths, id))
+    .filter(s => s !== undefined);
+}
+
+/** Removes temporary files that a death between writing and renaming left in `directory`. */
+export function sweepTemporary(host: Host, directory: string, prefix = ''): void {
+  for (const name of host.list(directory)) {
+    if (!name.startsWith(`.${prefix}`) || !/\.\d+\.tmp$/.test(name)) continue;
+    const pid = Number(/\.(\d+)\.tmp$/.exec(name)?.[1]);
+    if (markOf(host, pid) && pid !== host.pid) continue; // its writer may be about to rename it
+    try {
+      host.unlink(`${directory}/${name}`);
+    } catch (error) {
+      if (!isErrno(error, 'EISDIR', 'EPERM')) throw error; // a directory under our pattern is not ours
+    }
+  }
+}

@@ -1,0 +1,242 @@
+/**
+ * The steps of a login, in login order. Logout, rollback of a failed login and recovery after a crash are all the
+ * same array backwards. `down` means "make absent": it never assumes that its `up` ran, and absent is success.
+ */
+import * as cgroup from './cgroup.ts';
+import type { Config } from './config.ts';
+import { parseSize } from './config.ts';
+import { MayflyError } from './errors.ts';
+import type { Host } from './host.ts';
+import { writeIdentity } from './identity.ts';
+import { withLock } from './locks.ts';
+import type { Log } from './log.ts';
+import { detach, isMounted, type Mount, makeTarget, mountAll, privateRoots } from './mounts.ts';
+import { killAll } from './processes.ts';
+import { entryPath, renderEntry } from './schroot.ts';
+import { deleteSession, isAlive, type Paths, type Session, writeSession } from './state.ts';
+import { admit, type BackendKind, type VolumeBackend } from './volume/backend.ts';
+
+/** Everything the steps act on. */
+export interface Machine {
+  readonly host: Host;
+  readonly config: Config;
+  readonly paths: Paths;
+  readonly log: Log;
+  readonly backend: (kind: BackendKind) => VolumeBackend;
+  /** Descriptors of the locks held, for storage commands to keep. */
+  readonly fds: readonly number[];
+}
+
+export interface Step {
+  readonly name: string;
+  /** Returns the session with what the step found out. */
+  up(s: Session, on: Machine): Promise<Session>;
+  down(s: Session, on: Machine): Promise<void>;
+}
+
+/** The record: the pin of the generation and the intent. Written first, deleted last. */
+const record: Step = {
+  name: 'record',
+  async up(s, { host, paths }) {
+    return writeSession(host, paths, s);
+  },
+  async down(s, { host, paths }) {
+    deleteSession(host, paths, s.id);
+  },
+};
+
+/** A private fork of the generation. */
+const volume: Step = {
+  name: 'volume',
+  async up(s, on) {
+    const { max_used_percent, min_free } = on.config.admission;
+    admit(on.host, s.volume.pool, { max_used_percent, min_free: parseSize(min_free) });
+    if (!s.volume.origin) throw new MayflyError('corrupt', `session "${s.id}" names no generation`);
+    const { upper, size } = on.config.overlay;
+    await on.backend(s.volume.backend).fork(s.volume.origin, s.volume, { upper, size, fds: on.fds });
+    return s;
+  },
+  async down(s, on) {
+    await on.backend(s.volume.backend).remove(s.volume); // refuses while anybody holds it
+  },
+};
+
+/** Mounts: the volume at the root, then what a desktop needs of the host. */
+const tree: Step = {
+  name: 'tree',
+  async up(s, on) {
+    const { host, paths, fds } = on;
+    if (!isMounted(host, paths.roots)) {
+      // The first login since boot; two at once would each mount one, and hide the other's session.
+      await withLock(host, paths, 'roots', 10, () => privateRoots(host, paths.roots));
+    }
+    host.mkdir(s.root, 0o755);
+    await mountAll(host, on.backend(s.volume.backend).mounts(s.volume, s.root), '', fds);
+    if (s.volume.origin) host.pretend?.(s.root, on.backend(s.volume.backend).path(s.volume.origin));
+    refuseHostDevice(host, s.root);
+    const { now, later } = prepareTargets(host, s);
+    await mountAll(host, now, `${paths.roots}/.${s.id}.table`, fds);
+    for (const m of later) makeTarget(host, s.root, m, true);
+    await mountAll(host, later, `${paths.roots}/.${s.id}.table`, fds);
+    const run = `${s.root}/run`;
+    for (const path of [`${run}/lock`, `${run}/systemd`, `${run}/systemd/system`]) host.mkdir(path, 0o755);
+    host.mkdir(`${run}/shm`, 0o1777);
+    return writeSession(host, paths, { ...s, devices: devicesOf(host, s) });
+  },
+  async down(s, on) {
+    await detach(on.host, s.root);
+    on.host.unlink(`${on.paths.roots}/.${s.id}.table`);
+  },
+};
+
+/** A root on the host's own file system means that its mount did not happen; nothing may act on it. */
+function refuseHostDevice(host: Host, root: string): void {
+  if (!isMounted(host, root) && host.pretend === undefined) {
+    throw new MayflyError('unsafe', `nothing is mounted at "${root}"`, { path: root });
+  }
+}
+
+/**
+ * Makes the places to mount on. Those below our own /run can only be made once it is mounted: mount(8) makes
+ * directories there itself, in an empty file system without symlinks; files (sockets) follow in a second table.
+ */
+function prepareTargets(host: Host, s: Session): { now: Mount[]; later: Mount[] } {
+  const run = `${s.root}/run/`;
+  const now: Mount[] = [];
+  const later: Mount[] = [];
+  for (const m of s.mounts) {
+    const isFile = m.type === 'none' && host.stat(m.source)?.kind !== 'dir';
+    const fresh = m.target.startsWith(run);
+    if (fresh && isFile) later.push(m);
+    else if (fresh) now.push({ ...m, options: `${m.options},X-mount.mkdir` });
+    else {
+      makeTarget(host, s.root, m, isFile);
+      now.push(m);
+    }
+  }
+  return { now, later };
+}
+
+/** Device numbers that are this session's alone: its root and the memory file systems in it. */
+function devicesOf(host: Host, s: Session): number[] {
+  const own = [s.root, ...s.mounts.filter(m => m.type === 'tmpfs').map(m => m.target)];
+  return [...new Set(own.map(path => host.lstat(path)?.dev).filter(dev => dev !== undefined))];
+}
+
+/** The person's account inside; goes with the volume. */
+const identity: Step = {
+  name: 'identity',
+  async up(s, on) {
+    writeIdentity(on.host, on.config, s, s.groups);
+    if (s.mounts.some(m => m.type === 'tmpfs' && m.target === s.root + s.user.home)) await fillHome(s, on);
+    return s;
+  },
+  async down() {},
+};
+
+/** An ephemeral home begins as the generation's /etc/skel. It is empty and no one is inside, so cp(1) is safe. */
+async function fillHome(s: Session, { host }: Machine): Promise<void> {
+  const skel = `${s.root}/etc/skel`;
+  if (host.lstat(skel)?.kind !== 'dir') return;
+  const home = s.root + s.user.home;
+  await host.run({
+    file: 'cp',
+    args: ['-a', '--no-preserve=ownership', '-T', '--', skel, home],
+    effect: 'write',
+  });
+  await host.run({
+    file: 'chown',
+    args: ['-R', '-h', `${s.user.uid}:${s.user.gid}`, '--', home],
+    effect: 'write',
+  });
+  await host.run({ file: 'chmod', args: ['0700', '--', home], effect: 'write' });
+}
+
+/** Where the processes of the session are counted, and where they die. */
+const processes: Step = {
+  name: 'processes',
+  async up(s, on) {
+    const root = cgroup.hierarchy(on.host);
+    if (root === undefined) return s;
+    const group = cgroup.pathOf(root, on.paths.cgroup, s.id);
+    on.host.mkdir(group, 0o755);
+    return adoptCaller(s, on, group);
+  },
+  async down(s, on) {
+    const root = cgroup.hierarchy(on.host);
+    const group = root === undefined ? undefined : cgroup.pathOf(root, on.paths.cgroup, s.id);
+    const there = group !== undefined && on.host.lstat(group) ? group : undefined;
+    if (root !== undefined && there !== undefined) releaseCallers(s, on, root, there);
+    const devices = new Set(s.devices);
+    const now = isMounted(on.host, s.root) ? on.host.lstat(s.root)?.dev : undefined;
+    if (now !== undefined) devices.add(now);
+    const { grace, kill_timeout } = on.config.logout;
+    await killAll(on.host, devices, there, { grace: grace * 1000, timeout: kill_timeout * 1000 });
+    if (there !== undefined) cgroup.remove(on.host, there);
+  },
+};
+
+/**
+ * gdm forks the whole session from one worker of its own, our caller: in our group, everything that session ever
+ * starts is too. Not where systemd keeps sessions in scopes already, and never the daemon of all seats (lightdm).
+ */
+function adoptCaller(s: Session, { host, paths }: Machine, group: string): Session {
+  const caller = s.logins[0]?.caller;
+  if (!caller || s.logins[0]?.adapter !== 'gdm' || host.stat('/run/systemd/system')) return s;
+  if (!(host.read(`/proc/${caller.pid}/comm`) ?? '').startsWith('gdm-session-wor')) return s;
+  const before = cgroup.groupOf(host, caller.pid);
+  if (before === undefined) return s;
+  const adopted = { ...s, logins: s.logins.map((l, i) => (i === 0 ? { ...l, group: before } : l)) };
+  writeSession(host, paths, adopted);
+  cgroup.move(host, group, caller.pid);
+  return adopted;
+}
+
+/** The callers, and we, are not to die with the session. */
+function releaseCallers(s: Session, { host }: Machine, root: string, group: string): void {
+  const inside = new Set(cgroup.members(host, group));
+  for (const login of s.logins) {
+    if (login.group !== undefined && inside.has(login.caller.pid) && isAlive(host, login.caller)) {
+      cgroup.move(host, `${root}${login.group}`, login.caller.pid);
+    }
+  }
+  if (inside.has(host.pid)) cgroup.move(host, `${root}${s.logins[0]?.group ?? ''}`, host.pid);
+}
+
+/** The door: what lets the person in. Opened last, closed first. */
+const door: Step = {
+  name: 'door',
+  async up(s, on) {
+    const { host, paths } = on;
+    if (host.lstat(paths.schroot)?.kind !== 'dir') {
+      throw new MayflyError(
+        'missing-tool',
+        `there is no directory "${paths.schroot}": schroot is not installed`,
+        { tool: 'schroot' },
+      );
+    }
+    host.write(entryPath(paths.schroot, s.id), renderEntry(s, on.config.root_users), { mode: 0o644 });
+    if (s.kind === 'login') {
+      host.mkdir(userDirectory(paths, s.user.uid), 0o755);
+      host.write(`${userDirectory(paths, s.user.uid)}/session`, `${s.id}\n`, { mode: 0o644 });
+    }
+    return s;
+  },
+  async down(s, { host, paths }) {
+    const file = `${userDirectory(paths, s.user.uid)}/session`;
+    if (host.read(file)?.trim() === s.id) host.unlink(file);
+    host.unlink(entryPath(paths.schroot, s.id));
+    removeIfEmpty(host, userDirectory(paths, s.user.uid));
+  },
+};
+
+/** What the person's own wrapper may read: the session's id, or why there is none. */
+export function userDirectory(paths: Paths, uid: number): string {
+  return `${paths.users}/${uid}`;
+}
+
+function removeIfEmpty(host: Host, path: string): void {
+  if (host.lstat(path)?.kind === 'dir' && host.list(path).length === 0) host.rmdir(path);
+}
+
+export const steps: readonly Step[] = [record, volume, tree, identity, processes, door];

@@ -1,0 +1,151 @@
+/**
+ * How volumes are forked. A **pool** holds four kinds of volumes: one `master`, at most one `work` copy, sealed
+ * `generation`s and one `session` per login.
+ *
+ * The life of a volume: `fork` makes it whole or not at all (what a death leaves half-made is listed as such and
+ * removed by `recover`); `mounts` says, as data, what to mount where; `remove` makes it absent. A fork sees
+ * exactly what its source held; nothing written to a fork is ever seen in its source or in a sibling. Generations
+ * and the volumes sessions were forked from are never written to. A session volume can not be forked.
+ *
+ * Nobody below this line asks the configuration: a {@link Volume} names its pool and its source itself, so that it
+ * can be taken down after both have changed.
+ *
+ * `test/volume.contract.ts` is the executable copy of this text and runs over every backend.
+ */
+import type { Config } from '../config.ts';
+import { MayflyError } from '../errors.ts';
+import type { Host } from '../host.ts';
+import type { Mount } from '../mounts.ts';
+import type { Pool } from '../state.ts';
+import { btrfs } from './btrfs.ts';
+import { overlay } from './overlay.ts';
+
+export type BackendKind = 'overlay' | 'btrfs';
+export type Role = 'master' | 'work' | 'generation' | 'session';
+
+export interface Volume {
+  readonly backend: BackendKind;
+  /** Absolute path of the pool. */
+  readonly pool: string;
+  readonly role: Role;
+  /** `master`, `work`, the number of a generation, the id of a session. */
+  readonly name: string;
+  /** The volume a session was forked from. */
+  readonly origin?: Volume;
+}
+
+/** What the machine has in the way of a working backend, worded for an administrator. */
+export interface Problem {
+  readonly what: string;
+  readonly mend: string;
+}
+
+/** Somebody who keeps a volume from being removed. */
+export interface Holder {
+  readonly pid: number;
+  readonly what: string;
+}
+
+export interface Usage {
+  readonly total: number;
+  readonly free: number;
+  /** Percent of the scarcer of space and inodes. */
+  readonly percent: number;
+}
+
+export interface ForkOptions {
+  /** Session on overlay: where the upper layer is. */
+  readonly upper: 'disk' | 'tmpfs';
+  /** Size of a tmpfs upper. */
+  readonly size: string;
+  /** A lock's descriptor, kept open by storage commands so that the lock outlives us if we must leave them. */
+  readonly fds: readonly number[];
+}
+
+export interface VolumeBackend {
+  readonly kind: BackendKind;
+  /** Can this machine do it? */
+  check(): Promise<readonly Problem[]>;
+  /** Makes a fresh, empty pool at `path`, or accepts one of ours; refuses a directory with foreign content. */
+  prepare(path: string): Promise<void>;
+  /** An empty tree to be filled by `init`; `path` is where. It becomes `master` by {@link rename}. */
+  create(to: Volume): Promise<void>;
+  /** Makes `to` from `from`. An existing `to` is refused (`exists`). */
+  fork(from: Volume, to: Volume, options?: Partial<ForkOptions>): Promise<void>;
+  /** Gives a finished volume another role; the target must be absent. */
+  rename(from: Volume, to: Volume): void;
+  /** Where the tree of a master, work or generation volume can be read. */
+  path(v: Volume): string;
+  /** What to mount at `root` to have the volume's tree there. Pure. */
+  mounts(v: Volume, root: string): readonly Mount[];
+  /** Something that stays the same for as long as the volume is the same one. Undefined where it is absent. */
+  identity(v: Volume): string | undefined;
+  /** A holder the kernel knows of although no process shows it; undefined where there is none. */
+  held(v: Volume): Promise<string | undefined>;
+  /** Absent is success; foreign or in use is refused. */
+  remove(v: Volume): Promise<void>;
+  /** All volumes of ours in the pool, finished ones and half-made ones, as the system shows them. */
+  list(pool: string): { readonly volumes: readonly Volume[]; readonly litter: readonly string[] };
+  /** Removes one entry of {@link list}'s litter. */
+  sweep(pool: string, name: string): Promise<void>;
+}
+
+export function backendOf(kind: BackendKind, host: Host): VolumeBackend {
+  switch (kind) {
+    case 'overlay':
+      return overlay(host);
+    case 'btrfs':
+      return btrfs(host);
+    default:
+      throw new MayflyError('corrupt', `there is no backend "${String(kind satisfies never)}"`);
+  }
+}
+
+export function masterOf(pool: Pool): Volume {
+  return { backend: pool.backend, pool: pool.path, role: 'master', name: 'master' };
+}
+export function workOf(pool: Pool): Volume {
+  return { backend: pool.backend, pool: pool.path, role: 'work', name: 'work' };
+}
+export function generationOf(pool: Pool, number: number): Volume {
+  return { backend: pool.backend, pool: pool.path, role: 'generation', name: String(number) };
+}
+export function sessionOf(origin: Volume, id: string): Volume {
+  return { backend: origin.backend, pool: origin.pool, role: 'session', name: id, origin };
+}
+
+/** Space and inodes of the file system at `path`. btrfs has no inode count: 0 means "not limited". */
+export function usageOf(host: Host, path: string): Usage {
+  const s = host.space(path);
+  const space = s.total === 0 ? 100 : (100 * (s.total - s.free)) / s.total;
+  const inodes = s.inodes === 0 ? 0 : (100 * (s.inodes - s.freeInodes)) / s.inodes;
+  return { total: s.total, free: s.free, percent: Math.max(space, inodes) };
+}
+
+/** Refuses a new session (`full`) where the pool has too little room left, so that the sessions in it keep theirs. */
+export function admit(
+  host: Host,
+  pool: string,
+  limits: { max_used_percent: number; min_free: number },
+): void {
+  const usage = usageOf(host, pool);
+  const facts = { pool, percent: Math.floor(usage.percent), free: usage.free };
+  if (usage.percent > limits.max_used_percent) {
+    throw new MayflyError(
+      'full',
+      `the pool "${pool}" is ${Math.floor(usage.percent)} % full; new logins stop at ${limits.max_used_percent} %`,
+      facts,
+    );
+  }
+  if (usage.free < limits.min_free) {
+    throw new MayflyError(
+      'full',
+      `the pool "${pool}" has ${Math.floor(usage.free / 2 ** 20)} MiB left; a new login needs ${Math.floor(limits.min_free / 2 ** 20)} MiB`,
+      facts,
+    );
+  }
+}
+
+export function admissionLimits(config: Config, size: (text: string) => number) {
+  return { max_used_percent: config.admission.max_used_percent, min_free: size(config.admission.min_free) };
+}

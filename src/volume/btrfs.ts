@@ -1,0 +1,135 @@
+/**
+ * btrfs subvolumes: a fork is a snapshot, whatever its size, and a generation is a read-only one.
+ *
+ * btrfs deletes a subvolume that is mounted or has open files without a word, so the proof that nobody is in it is
+ * ours (`held`). Each subvolume has a device number of its own, which is how processes in it are found.
+ */
+import { MayflyError } from '../errors.ts';
+import type { Host } from '../host.ts';
+import type { Mount } from '../mounts.ts';
+import { describeHolders, findHolders } from '../processes.ts';
+import type { ForkOptions, Problem, Volume, VolumeBackend } from './backend.ts';
+import { listLayout, mustBeAbsent, pathOf, prepareLayout } from './layout.ts';
+
+/** Inode number of every subvolume's root directory (BTRFS_FIRST_FREE_OBJECTID). */
+const SUBVOLUME_ROOT = 256;
+
+export function btrfs(host: Host): VolumeBackend {
+  const isSubvolume = (path: string): boolean => {
+    const s = host.lstat(path);
+    return s?.kind === 'dir' && s.ino === SUBVOLUME_ROOT;
+  };
+
+  async function erase(path: string): Promise<void> {
+    if (!isSubvolume(path)) throw new MayflyError('unsafe', `"${path}" is not a subvolume of ours`, { path });
+    const destroy = (p: string) =>
+      host.run({ file: 'btrfs', args: ['subvolume', 'delete', '--', p], effect: 'write' });
+    try {
+      await destroy(path);
+    } catch (error) {
+      if (!(error instanceof MayflyError) || error.code !== 'command') throw error;
+      // A session's root can make subvolumes of its own, and set the immutable flag: deepest first, then this one.
+      const args = [path, '-depth', '-type', 'd', '-inum', String(SUBVOLUME_ROOT), '-print0'];
+      const found = await host.run({ file: 'find', args, effect: 'read' });
+      for (const nested of found.stdout.split('\0').filter(p => p !== '')) {
+        await host.run({ file: 'chattr', args: ['-f', '-i', '--', nested], effect: 'write', expect: [0, 1] });
+        await host.run({
+          file: 'btrfs',
+          args: ['property', 'set', '-f', '-ts', nested, 'ro', 'false'],
+          effect: 'write',
+          expect: [0, 1],
+        });
+        await destroy(nested);
+      }
+    }
+  }
+
+  async function held(v: Volume): Promise<string | undefined> {
+    const s = host.lstat(pathOf(v));
+    if (!s) return undefined;
+    const holders = findHolders(host, new Set([s.dev]), pathOf(v));
+    return holders.length > 0 ? describeHolders(holders) : undefined;
+  }
+
+  return {
+    kind: 'btrfs',
+
+    async check(): Promise<readonly Problem[]> {
+      const problems: Problem[] = [];
+      try {
+        await host.run({ file: 'btrfs', args: ['--version'], effect: 'read' });
+      } catch {
+        problems.push({ what: 'the program "btrfs" is not installed', mend: 'apt install btrfs-progs' });
+      }
+      if (!/\bbtrfs$/m.test(host.read('/proc/filesystems') ?? '')) {
+        try {
+          await host.run({ file: 'modprobe', args: ['btrfs'], effect: 'write' });
+        } catch {
+          problems.push({ what: 'this kernel has no btrfs', mend: 'modprobe btrfs' });
+        }
+      }
+      return problems;
+    },
+
+    async prepare(pool) {
+      const out = await host.run({ file: 'stat', args: ['-f', '-c', '%T', '--', pool], effect: 'read' });
+      if (out.stdout.trim() !== 'btrfs') {
+        throw new MayflyError('unsafe', `"${pool}" is on ${out.stdout.trim()}, not on btrfs`, { path: pool });
+      }
+      prepareLayout(host, pool);
+    },
+
+    async create(to) {
+      mustBeAbsent(host, to);
+      await host.run({ file: 'btrfs', args: ['subvolume', 'create', '--', pathOf(to)], effect: 'write' });
+    },
+
+    async fork(from: Volume, to: Volume, options: Partial<ForkOptions> = {}) {
+      mustBeAbsent(host, to);
+      if (from.role === 'session')
+        throw new MayflyError('unsafe', `the session "${from.name}" can not be forked`);
+      if (!isSubvolume(pathOf(from))) {
+        throw new MayflyError('no-generation', `the ${from.role} volume "${pathOf(from)}" is not there`, {
+          path: pathOf(from),
+        });
+      }
+      // Atomic in the kernel: killed at any moment, the whole snapshot is there or none of it.
+      const readonly = to.role === 'generation' ? ['-r'] : [];
+      const args = ['subvolume', 'snapshot', ...readonly, '--', pathOf(from), pathOf(to)];
+      await host.run({ file: 'btrfs', args, effect: 'write', ...(options.fds ? { fds: options.fds } : {}) });
+      if (to.role !== 'session')
+        await host.run({ file: 'sync', args: ['-f', '--', pathOf(to)], effect: 'write' });
+    },
+
+    rename(from, to) {
+      mustBeAbsent(host, to);
+      host.rename(pathOf(from), pathOf(to));
+    },
+
+    path: pathOf,
+
+    mounts: (v, root): readonly Mount[] => [
+      { source: pathOf(v), target: root, type: 'none', options: 'bind' },
+    ],
+
+    identity(v) {
+      // The directory's own creation is not shown; the inode is the same for all. The transaction-stable fact is
+      // that a subvolume stands there at all.
+      return isSubvolume(pathOf(v)) ? 'subvolume' : undefined;
+    },
+
+    held,
+
+    async remove(v) {
+      const path = pathOf(v);
+      if (host.lstat(path) === undefined) return;
+      const busy = await held(v);
+      if (busy) throw new MayflyError('stuck', `the volume "${path}" is in use: ${busy}`, { path });
+      await erase(path);
+    },
+
+    list: pool => listLayout(host, 'btrfs', pool, isSubvolume),
+
+    sweep: (pool, name) => erase(`${pool}/${name}`),
+  };
+}
