@@ -12,12 +12,14 @@ export interface Mount {
 }
 
 /** The four characters fstab(5) wants escaped. */
-const escape = (field: string): string =>
+const escapeField = (field: string): string =>
   field.replace(/[ \t\n\\]/g, c => `\\${c.charCodeAt(0).toString(8).padStart(3, '0')}`);
 
 /** A table for `mount -a -T`. */
 export function renderTable(mounts: readonly Mount[]): string {
-  return mounts.map(m => `${escape(m.source)} ${escape(m.target)} ${m.type} ${m.options} 0 0\n`).join('');
+  return mounts
+    .map(m => `${escapeField(m.source)} ${escapeField(m.target)} ${m.type} ${m.options} 0 0\n`)
+    .join('');
 }
 
 /**
@@ -90,26 +92,28 @@ export function makeTarget(host: Host, root: string, m: Mount, asFile: boolean):
   }
 }
 
-/** Performs mounts in order, with one child. `table` is where the table is written meanwhile. */
+/** Mounts the tree itself, apart from the rest: their places can be checked only when it is there. */
+export async function mountRoot(host: Host, m: Mount, fds: readonly number[]): Promise<void> {
+  const type = m.type === 'none' ? [] : ['-t', m.type];
+  const args = [...type, '-o', `${m.options},private`, '--', m.source, m.target];
+  await host.run({ file: 'mount', args, effect: 'write', fds });
+}
+
+/**
+ * Performs mounts below `root` in order, with one child. mount(8) takes its table from a file only; it stands in
+ * the session's own tree, so that a death in between leaves it nowhere else.
+ */
 export async function mountAll(
   host: Host,
   mounts: readonly Mount[],
-  table: string,
+  root: string,
   fds: readonly number[],
 ): Promise<void> {
   if (mounts.length === 0) return;
-  if (mounts.length === 1 && mounts[0]) {
-    const m = mounts[0];
-    const args = ['-t', m.type, '-o', `${m.options},private`, '--', m.source, m.target];
-    await host.run({ file: 'mount', args: m.type === 'none' ? args.slice(2) : args, effect: 'write', fds });
-    return;
-  }
+  const table = `${root}/.mayfly-mounts`;
   host.write(table, renderTable(mounts), { mode: 0o600 });
-  try {
-    await host.run({ file: 'mount', args: ['-a', '-T', table], effect: 'write', fds });
-  } finally {
-    host.unlink(table);
-  }
+  await host.run({ file: 'mount', args: ['-a', '-T', table], effect: 'write', fds });
+  host.unlink(table);
 }
 
 /** Whether something is mounted at `root`: its parent is a file system of our own, so the device numbers differ. */

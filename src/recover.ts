@@ -216,6 +216,7 @@ function isUsable(on: Machine, g: Generation | undefined): boolean {
 
 function removeEmptyUsers({ host, paths }: Machine): void {
   for (const uid of host.list(paths.users)) {
+    sweepTemporary(host, `${paths.users}/${uid}`);
     const file = `${paths.users}/${uid}/session`;
     const id = host.read(file)?.trim();
     if (id !== undefined && !readSession(host, paths, id)) host.unlink(file);

@@ -10,7 +10,7 @@ import type { Host } from './host.ts';
 import { writeIdentity } from './identity.ts';
 import { withLock } from './locks.ts';
 import type { Log } from './log.ts';
-import { detach, isMounted, type Mount, makeTarget, mountAll, privateRoots } from './mounts.ts';
+import { detach, isMounted, type Mount, makeTarget, mountAll, mountRoot, privateRoots } from './mounts.ts';
 import { killAll } from './processes.ts';
 import { entryPath, renderEntry } from './schroot.ts';
 import { deleteSession, isAlive, type Paths, type Session, writeSession } from './state.ts';
@@ -71,13 +71,13 @@ const tree: Step = {
       await withLock(host, paths, 'roots', 10, () => privateRoots(host, paths.roots));
     }
     host.mkdir(s.root, 0o755);
-    await mountAll(host, on.backend(s.volume.backend).mounts(s.volume, s.root), '', fds);
+    await mountRoot(host, on.backend(s.volume.backend).mount(s.volume, s.root), fds);
     if (s.volume.origin) host.pretend?.(s.root, on.backend(s.volume.backend).path(s.volume.origin));
     refuseHostDevice(host, s.root);
     const { now, later } = prepareTargets(host, s);
-    await mountAll(host, now, `${paths.roots}/.${s.id}.table`, fds);
+    await mountAll(host, now, s.root, fds);
     for (const m of later) makeTarget(host, s.root, m, true);
-    await mountAll(host, later, `${paths.roots}/.${s.id}.table`, fds);
+    await mountAll(host, later, s.root, fds);
     const run = `${s.root}/run`;
     for (const path of [`${run}/lock`, `${run}/systemd`, `${run}/systemd/system`]) host.mkdir(path, 0o755);
     host.mkdir(`${run}/shm`, 0o1777);
@@ -85,7 +85,6 @@ const tree: Step = {
   },
   async down(s, on) {
     await detach(on.host, s.root);
-    on.host.unlink(`${on.paths.roots}/.${s.id}.table`);
   },
 };
 

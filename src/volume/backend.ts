@@ -3,9 +3,10 @@
  * `generation`s and one `session` per login.
  *
  * The life of a volume: `fork` makes it whole or not at all (what a death leaves half-made is listed as such and
- * removed by `recover`); `mounts` says, as data, what to mount where; `remove` makes it absent. A fork sees
+ * removed by `recover`); `mount` says, as data, how; `remove` makes it absent. A fork sees
  * exactly what its source held; nothing written to a fork is ever seen in its source or in a sibling. Generations
- * and the volumes sessions were forked from are never written to. A session volume can not be forked.
+ * and the volumes sessions were forked from are never written to. A session volume can not be forked, and is mounted
+ * once in its life.
  *
  * Nobody below this line asks the configuration: a {@link Volume} names its pool and its source itself, so that it
  * can be taken down after both have changed.
@@ -77,7 +78,7 @@ export interface VolumeBackend {
   /** Where the tree of a master, work or generation volume can be read. */
   path(v: Volume): string;
   /** What to mount at `root` to have the volume's tree there. Pure. */
-  mounts(v: Volume, root: string): readonly Mount[];
+  mount(v: Volume, root: string): Mount;
   /** Something that stays the same for as long as the volume is the same one. Undefined where it is absent. */
   identity(v: Volume): string | undefined;
   /** A holder the kernel knows of although no process shows it; undefined where there is none. */

@@ -108,9 +108,7 @@ export function btrfs(host: Host): VolumeBackend {
 
     path: pathOf,
 
-    mounts: (v, root): readonly Mount[] => [
-      { source: pathOf(v), target: root, type: 'none', options: 'bind' },
-    ],
+    mount: (v, root): Mount => ({ source: pathOf(v), target: root, type: 'none', options: 'bind' }),
 
     identity(v) {
       // The directory's own creation is not shown; the inode is the same for all. The transaction-stable fact is

@@ -47,7 +47,8 @@ export function overlay(host: Host): VolumeBackend {
 
   /**
    * Asks the kernel: with `index=on` it refuses an upper layer that is in use anywhere, by whatever namespace, with
-   * EBUSY; one that is free fails otherwise, as ours carry the mark of `volatile`. (ovl_get_upper comes first.)
+   * EBUSY; one that is free fails otherwise, as ours carry the mark of `volatile`. (ovl_get_upper comes first; mount(8) words EBUSY
+   * as "already mounted on PLACE" or "already mounted or mount point busy".)
    */
   async function held(v: Volume): Promise<string | undefined> {
     const path = pathOf(v);
@@ -69,7 +70,7 @@ export function overlay(host: Host): VolumeBackend {
       expect: [0, 32],
     });
     if (out.code === 0) await host.run({ file: 'umount', args: ['--', probe], effect: 'write' });
-    return out.code !== 0 && /busy/.test(out.stderr)
+    return out.code !== 0 && /already mounted|busy/i.test(out.stderr)
       ? 'the kernel still has its upper layer mounted'
       : undefined;
   }
@@ -120,7 +121,7 @@ export function overlay(host: Host): VolumeBackend {
       if (to.role === 'session') {
         host.mkdir(path, 0o700);
         if (options.upper === 'tmpfs') {
-          const size = `size=${options.size ?? '50%'},mode=0700`;
+          const size = `size=${options.size ?? '50%'},mode=0700,private`;
           await host.run({
             file: 'mount',
             args: ['-t', 'tmpfs', '-o', size, 'mayfly', path],
@@ -147,11 +148,11 @@ export function overlay(host: Host): VolumeBackend {
 
     path: pathOf,
 
-    mounts(v, root): readonly Mount[] {
+    mount(v, root): Mount {
       if (v.role === 'session') {
-        return [{ source: 'overlay', target: root, type: 'overlay', options: `${layers(v)},${OPTIONS}` }];
+        return { source: 'overlay', target: root, type: 'overlay', options: `${layers(v)},${OPTIONS}` };
       }
-      return [{ source: pathOf(v), target: root, type: 'none', options: 'bind' }];
+      return { source: pathOf(v), target: root, type: 'none', options: 'bind' };
     },
 
     identity(v) {

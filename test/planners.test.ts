@@ -1,0 +1,196 @@
+/** Tables over the pure parts: what goes in, what comes out, a line each. */
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { endedLogin } from '../src/adapters/call.ts';
+import { readConfig } from '../src/config-load.ts';
+import { parseSize } from '../src/config.ts';
+import { sudoRule, withEntry, withGroups } from '../src/identity.ts';
+import { parseAptSources } from '../src/init.ts';
+import { journalEntry } from '../src/log.ts';
+import { parseSession } from '../src/logind.ts';
+import { planMounts, renderTable } from '../src/mounts.ts';
+import { renderEntry } from '../src/schroot.ts';
+import type { Login, Session, User } from '../src/state.ts';
+import { checkUserName, groupsAreLocal, inScope, isMember, parsePasswd } from '../src/users.ts';
+import { World } from './world.ts';
+
+const alice: User = { name: 'alice', uid: 1001, gid: 1001, gecos: '', home: '/home/alice', shell: '/bin/sh' };
+const world = new World();
+const config = readConfig(world.host, '/etc/mayfly/mayfly.toml');
+
+describe('user names', () => {
+  it.each(['alice', 'a.b-c_d', 'DOM\\alice', 'alice@example.org', 'ålice', 'a'.repeat(256)])('takes %j', name => {
+    expect(() => checkUserName(name)).not.toThrow();
+  });
+  it.each(['', '-rf', '..', '.', 'a/b', '../etc', 'a b', 'a\nb', 'a:b', 'a,b', 'a\0b', 'x'.repeat(300), '[a]'])('refuses %j', name => {
+    expect(() => checkUserName(name)).toThrow(/is not a user name/);
+  });
+  it('lets no name through that could leave a path component or a line', () => {
+    fc.assert(
+      fc.property(fc.string(), name => {
+        try {
+          checkUserName(name);
+        } catch {
+          return true;
+        }
+        return !/[/\s:,\0]/.test(name) && name !== '..' && !name.startsWith('-') && name !== '';
+      }),
+    );
+  });
+});
+
+describe('passwd lines', () => {
+  it.each([
+    ['alice:x:1001:1001:Alice,,,:/home/alice:/bin/bash', 1001],
+    ['alice:x:x:1001::/home/alice:/bin/bash', undefined],
+    ['alice:x:-1:1001::/home/alice:/bin/bash', undefined],
+    ['alice', undefined],
+    ['', undefined],
+  ])('%j is uid %s', (line, uid) => expect(parsePasswd(line)?.uid).toBe(uid));
+});
+
+describe('scope', () => {
+  const staff = [{ name: 'staff', gid: 50, members: ['alice'] }];
+  it.each([
+    [{ include: ['*'], exclude: ['root'] }, 1001, [], true],
+    [{ include: ['*'], exclude: ['alice'] }, 1001, [], false],
+    [{ include: ['*'], exclude: ['@staff'] }, 1001, staff, false],
+    [{ include: ['@staff'], exclude: [] }, 1001, staff, true],
+    [{ include: ['@staff'], exclude: [] }, 1001, [], false],
+    [{ include: ['*'], exclude: [] }, 999, [], false],
+    [{ include: ['*'], exclude: [] }, 65534, [], false],
+  ])('%j, uid %s, groups %j: %s', (lists, uid, groups, expected) => {
+    expect(inScope({ ...config, ...lists }, { ...alice, uid }, groups)).toBe(expected);
+  });
+  it('a group is not a user of the same name', () => expect(isMember(['staff'], alice, staff)).toBe(false));
+  it.each([
+    ['group: files', true],
+    ['group: files systemd', true],
+    ['group: files [SUCCESS=merge] systemd', true],
+    ['group: files sss', false],
+    ['group: ldap', false],
+    [undefined, true],
+  ])('%j has local groups only: %s', (text, expected) => expect(groupsAreLocal(text)).toBe(expected));
+});
+
+describe('identity', () => {
+  it.each([
+    ['root:x:0:0::/:/bin/sh\n', 'root:x:0:0::/:/bin/sh\nalice:x:1001:1001:::\n'],
+    ['alice:x:5:5:::\n', 'alice:x:1001:1001:::\n'],
+    ['student:x:1001:1001:::\n', 'alice:x:1001:1001:::\n'],
+    ['student:x:1002:1001:::', 'student:x:1002:1001:::\nalice:x:1001:1001:::\n'],
+  ])('passwd %j becomes %j', (text, expected) => expect(withEntry(text, 'alice:x:1001:1001:::', 2)).toBe(expected));
+
+  const groups = [
+    { name: 'alice', gid: 1001, members: [] },
+    { name: 'audio', gid: 29, members: ['alice'] },
+    { name: 'sudo', gid: 27, members: ['alice'] },
+    { name: 'lab', gid: 2000, members: ['alice'] },
+    { name: 'render', gid: 104, members: ['alice'] },
+  ];
+  it('adds the user to the groups they have, by name, and never to those that make root', () => {
+    const text = 'root:x:0:\naudio:x:29:pulse\nsudo:x:27:\nother:x:104:\n';
+    expect(withGroups(text, alice, groups)).toBe(
+      'root:x:0:\naudio:x:29:pulse,alice\nsudo:x:27:\nother:x:104:\nalice:x:1001:\nlab:x:2000:alice\n',
+    );
+  });
+  it('takes the user out of a group the generation put them in', () => {
+    expect(withGroups('sudo:x:27:alice,bob\n', alice, [])).toBe('sudo:x:27:bob\n');
+  });
+  it.each([
+    [true, '#1001 ALL=(ALL:ALL) NOPASSWD: ALL\n'],
+    [false, '#1001 ALL=(ALL:ALL) !ALL\n'],
+  ])('sudo %s', (allowed, rule) => expect(sudoRule(alice, allowed)).toBe(rule));
+});
+
+describe('mounts', () => {
+  const plan = (home: string, ephemeral: boolean, root = '/run/mayfly/roots/x') =>
+    planMounts(config, root, { path: home, ephemeral, uid: 1001, gid: 1001 }).map(m => `${m.target.slice(root.length)} ${m.type} ${m.options}`);
+
+  it('binds the host with rslave, always', () => {
+    const binds = planMounts(config, '/r', { path: '/home/a', ephemeral: false, uid: 1, gid: 1 }).filter(m => m.type === 'none');
+    expect(binds.length).toBeGreaterThan(10);
+    for (const m of binds) expect(m.options).toMatch(/^(rbind,rslave|bind,slave)$/);
+  });
+  it('never binds /run whole, nor the private socket of PID 1', () => {
+    const sources = planMounts(config, '/r', { path: '/h', ephemeral: false, uid: 1, gid: 1 }).map(m => m.source);
+    expect(sources).not.toContain('/run');
+    expect(sources).not.toContain('/run/systemd');
+    expect(sources).not.toContain('/run/systemd/private');
+  });
+  it('binds a home that lies elsewhere', () => expect(plan('/srv/h/alice', false)).toContain('/srv/h/alice none rbind,rslave'));
+  it('gives a guest an empty home and shows nobody else’s', () => {
+    const guest = plan('/home/guest', true);
+    expect(guest.some(m => m.startsWith('/home/guest tmpfs mode=0700,uid=1001,gid=1001'))).toBe(true);
+    expect(guest.some(m => m.startsWith('/home none'))).toBe(false);
+  });
+  it('does not bind its own mount points into themselves', () => {
+    expect(plan('/home/a', false, '/home/sandbox/roots/x')).toContain('/home none bind,slave');
+  });
+  it.each([
+    ['/a b', '/a\\040b'],
+    ['/a\tb', '/a\\011b'],
+    ['/a\\b', '/a\\134b'],
+  ])('%j stands as %j in the table', (path, escaped) => {
+    expect(renderTable([{ source: path, target: '/t', type: 'none', options: 'bind' }])).toBe(`${escaped} /t none bind 0 0\n`);
+  });
+});
+
+describe('logout or not', () => {
+  const login = (o: Partial<Login>): Login => ({ adapter: 'lightdm', display: ':0', caller: { pid: 50, start: '1' }, since: '', ...o });
+  const call = { adapter: 'lightdm' as const, display: ':0', caller: { pid: 50, start: '1' } };
+  const alive = (o: object) => [{ id: '1', uid: 1001, state: 'active', class: 'user', service: 'lightdm', display: ':0', ...o }];
+  it.each([
+    ['the display of the login', [login({})], call, [], 0],
+    ['another display (a greeter for switching)', [login({})], { ...call, display: ':1' }, [], undefined],
+    ['nobody logged in', [], call, [], undefined],
+    ['the second of two', [login({ display: ':1' }), login({})], call, [], 1],
+    ['logind shows it alive (an unlock)', [login({})], call, alive({}), undefined],
+    ['logind shows another display alive', [login({})], call, alive({ display: ':7' }), 0],
+    ['only an ssh login is alive', [login({})], call, alive({ service: 'sshd' }), 0],
+    ['gdm, its own worker', [login({ adapter: 'gdm' })], { ...call, adapter: 'gdm' as const }, [], 0],
+    ['gdm, another worker', [login({ adapter: 'gdm' })], { ...call, adapter: 'gdm' as const, caller: { pid: 51, start: '1' } }, [], undefined],
+    ['gdm, a reused pid', [login({ adapter: 'gdm' })], { ...call, adapter: 'gdm' as const, caller: { pid: 50, start: '9' } }, [], undefined],
+    ['lightdm’s call for a gdm login', [login({ adapter: 'gdm' })], call, [], undefined],
+  ])('%s', (_what, logins, c, sessions, expected) => {
+    expect(endedLogin(logins, c, sessions)).toBe(expected);
+  });
+  it('reads what logind writes', () => {
+    const text = '# This is private data. Do not parse.\nUID=1001\nUSER=alice\nACTIVE=1\nSTATE=active\nSERVICE=lightdm\nCLASS=user\nDISPLAY=":0"\n';
+    expect(parseSession('c2', text)).toEqual({ id: 'c2', uid: 1001, state: 'active', class: 'user', service: 'lightdm', display: ':0' });
+  });
+});
+
+describe('what others read', () => {
+  const s = { id: 'u1001-0a1b2c3d', kind: 'login', user: alice, generation: 3, root: '/run/mayfly/roots/u1001-0a1b2c3d' } as Session;
+  it('a schroot entry lets in exactly the user', () => {
+    expect(renderEntry(s, ['admin', '@staff'])).toBe(
+      '[u1001-0a1b2c3d]\ntype=plain\ndescription=mayfly session of alice, generation 3\ndirectory=/run/mayfly/roots/u1001-0a1b2c3d\nusers=alice\nroot-users=admin\nroot-groups=staff\n',
+    );
+  });
+  it('a newline in a message does not make another journal field', () => {
+    expect(journalEntry('err', 'a\nPRIORITY=0', { user: 'x\ny' })).toBe(
+      'MESSAGE=a PRIORITY=0\nPRIORITY=3\nSYSLOG_IDENTIFIER=mayfly\nMAYFLY_USER=x y\n',
+    );
+  });
+});
+
+describe('apt sources', () => {
+  it.each([
+    ['deb http://m/debian bookworm main contrib # c', [{ uri: 'http://m/debian', suites: ['bookworm'], components: ['main', 'contrib'] }]],
+    ['deb [signed-by=/k] http://m/d bookworm main', [{ uri: 'http://m/d', suites: ['bookworm'], components: ['main'] }]],
+    ['deb-src http://m/debian bookworm main', []],
+    ['# deb http://m/debian bookworm main', []],
+    ['Types: deb deb-src\nURIs: http://m/d\nSuites: trixie trixie-updates\nComponents: main', [{ uri: 'http://m/d', suites: ['trixie', 'trixie-updates'], components: ['main'] }]],
+    ['Types: deb\nEnabled: no\nURIs: http://m/d\nSuites: trixie\nComponents: main', []],
+  ])('%j', (text, expected) => expect(parseAptSources(text)).toEqual(expected));
+});
+
+describe('sizes', () => {
+  it.each([
+    ['4096', 4096],
+    ['1K', 1024],
+    ['1.5G', 1610612736],
+    ['x', Number.NaN],
+  ])('%s is %d bytes', (text, bytes) => expect(parseSize(text)).toBe(bytes));
+});

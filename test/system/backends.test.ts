@@ -1,0 +1,90 @@
+/** The contract over the real backends. */
+import { spawnSync } from 'node:child_process';
+import * as fs from 'node:fs';
+import { realHost } from '../../src/host.ts';
+import { type BackendKind, backendOf } from '../../src/volume/backend.ts';
+import { pathOf } from '../../src/volume/layout.ts';
+import { contract } from '../volume.contract.ts';
+import { must } from './lab.ts';
+
+function bench(kind: BackendKind, upper: 'disk' | 'tmpfs') {
+  return async () => {
+    const host = realHost();
+    const backend = backendOf(kind, host);
+    const dir = fs.mkdtempSync('/var/lib/mayfly-test-');
+    const pool = `${dir}/pool`;
+    const at = `${dir}/at`;
+    fs.mkdirSync(pool);
+    fs.mkdirSync(at);
+    if (kind === 'btrfs') {
+      must('truncate', ['-s', '512M', `${dir}/image`]);
+      must('mkfs.btrfs', ['-q', `${dir}/image`]);
+      must('mount', ['-o', 'loop', `${dir}/image`, pool]);
+    }
+    await backend.prepare(pool);
+    return {
+      backend,
+      pool,
+      upper,
+      async enter(v: Parameters<typeof backend.mount>[0]) {
+        if (v.role !== 'session') return backend.path(v);
+        const root = `${at}/${v.name}`;
+        fs.mkdirSync(root, { recursive: true });
+        const m = backend.mount(v, root);
+        must('mount', [...(m.type === 'none' ? [] : ['-t', m.type]), '-o', m.options, m.source, m.target]);
+        // An open file, as a person's program would have: btrfs alone would not notice the mount.
+        holders.set(root, fs.openSync(`${root}/file`, 'r'));
+        sitters.set(root, startSitter(root));
+        return root;
+      },
+      async leave(v: Parameters<typeof backend.mount>[0]) {
+        const root = `${at}/${v.name}`;
+        if (v.role !== 'session') return;
+        const fd = holders.get(root);
+        if (fd !== undefined) fs.closeSync(fd);
+        const pid = sitters.get(root);
+        if (pid !== undefined) {
+          process.kill(pid, 'SIGKILL');
+          while (fs.existsSync(`/proc/${pid}/exe`) && canRead(`/proc/${pid}/cwd`)) await new Promise(yes => setTimeout(yes, 5));
+        }
+        must('umount', [root]);
+        fs.rmdirSync(root);
+      },
+      write: (path: string, text: string) => fs.writeFileSync(path, text),
+      read: (path: string) => (fs.existsSync(path) ? fs.readFileSync(path, 'utf8') : undefined),
+      async foreign(v: Parameters<typeof backend.mount>[0]) {
+        if (kind === 'btrfs') fs.mkdirSync(pathOf(v));
+        else fs.writeFileSync(pathOf(v), 'not a volume');
+      },
+      async unplant(v: Parameters<typeof backend.mount>[0]) {
+        if (kind === 'btrfs') fs.rmdirSync(pathOf(v));
+        else fs.unlinkSync(pathOf(v));
+      },
+      async close() {
+        if (kind === 'btrfs') must('umount', [pool]);
+        fs.rmSync(dir, { recursive: true });
+      },
+    };
+  };
+}
+
+const holders = new Map<string, number>();
+const sitters = new Map<string, number>();
+
+/** Another process with its working directory in the tree. */
+function startSitter(root: string): number {
+  const out = spawnSync('sh', ['-c', 'cd "$1" && { sleep 1000 >/dev/null 2>&1 & echo $!; }', 'sh', root], { encoding: 'utf8' });
+  return Number(out.stdout);
+}
+
+function canRead(link: string): boolean {
+  try {
+    return fs.readlinkSync(link) !== '';
+  } catch {
+    return false;
+  }
+}
+
+contract('overlay on disk', bench('overlay', 'disk'));
+contract('overlay on tmpfs', bench('overlay', 'tmpfs'));
+contract('btrfs', bench('btrfs', 'disk'));

@@ -1,0 +1,231 @@
+/**
+ * A whole Mayfly in a sandbox on the real machine: real trees, real schroot, real mounts, the real hook executables,
+ * run the way a display manager runs them. Takes down all it made, and nothing else.
+ */
+import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
+import * as fs from 'node:fs';
+import { resolve } from 'node:path';
+import { aptSources, hostSuite } from '../../src/init.ts';
+import { realHost } from '../../src/host.ts';
+import type { Session } from '../../src/state.ts';
+
+const TOP = resolve(import.meta.dirname, '../..');
+export const MAYFLY = `${TOP}/dist/mayfly.cjs`;
+const CACHE = '/var/cache/mayfly-test';
+
+/** What a hook is given besides what it needs: little, as by a display manager. */
+const ENV = { PATH: '/usr/local/bin:/usr/bin:/bin:/usr/games', LANG: 'C' };
+
+export interface Ran {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+function ran(r: SpawnSyncReturns<string>): Ran {
+  return { code: r.status ?? 255, out: r.stdout ?? '', err: r.stderr ?? '' };
+}
+
+/** Runs a command with an array of arguments; never throws. */
+export function sh(file: string, args: readonly string[], options: { env?: NodeJS.ProcessEnv; cwd?: string } = {}): Ran {
+  const env = options.env ?? { ...ENV, PATH: '/usr/sbin:/usr/bin:/sbin:/bin' };
+  return ran(spawnSync(file, args, { encoding: 'utf8', cwd: options.cwd ?? '/', env, maxBuffer: 2 ** 26 }));
+}
+
+/** Runs and expects success; returns what it printed. */
+export function must(file: string, args: readonly string[]): string {
+  const r = sh(file, args);
+  if (r.code !== 0) throw new Error(`${file} ${args.join(' ')}: exit code ${r.code}: ${r.err}`);
+  return r.out;
+}
+
+/** A real minimal Debian as a tarball, made once per machine. */
+export function tarball(): string {
+  const suite = hostSuite(realHost()) ?? 'stable';
+  const path = `${CACHE}/${suite}-sudo.tar`;
+  if (!fs.existsSync(path)) {
+    fs.mkdirSync(CACHE, { recursive: true });
+    const part = `${path}.${process.pid}.tar`;
+    must('mmdebstrap', ['--mode=root', '--variant=minbase', '--include=sudo', suite, part, ...aptSources(realHost(), suite)]);
+    fs.renameSync(part, path);
+  }
+  return path;
+}
+
+/** Temporary accounts of this machine; only those made here are deleted again. */
+const made = new Set<string>();
+
+export function user(name: string, options: readonly string[] = []): string {
+  if (sh('id', ['-u', name]).code !== 0) {
+    must('useradd', ['-m', '-d', `/home/${name}`, '-s', '/bin/sh', ...options, name]);
+    made.add(name);
+  }
+  return name;
+}
+
+export function forgetUsers(): void {
+  for (const name of made) {
+    must('userdel', ['-r', '-f', name]);
+    made.delete(name);
+  }
+}
+
+export const uidOf = (name: string): number => Number(must('id', ['-u', name]));
+
+export interface LabOptions {
+  readonly backend: 'overlay' | 'btrfs';
+  /** More lines for the configuration file. */
+  readonly config?: string;
+  readonly from?: string;
+}
+
+export class Lab {
+  readonly dir: string;
+  readonly config: string;
+
+  constructor(o: { readonly config?: string } = {}) {
+    this.dir = fs.mkdtempSync('/var/lib/mayfly-test-');
+    this.config = `${this.dir}/mayfly.toml`;
+    this.configure(o.config ?? '');
+  }
+
+  /** Writes the configuration; `more` comes first, so that it can hold top-level options. */
+  configure(more: string): void {
+    const own = `[directories]\nstate = "${this.dir}/state"\nrun = "${this.dir}/run"\n`;
+    const pool = more.includes('[pool]') ? more : `${more}\n[pool]\npath = "${this.dir}/pool"\nimage_size = "2G"\n`;
+    fs.writeFileSync(this.config, `${pool}\n${own}`);
+  }
+
+  /** A lab with generation 1. */
+  static make(o: LabOptions): Lab {
+    const lab = new Lab(o);
+    const r = lab.mayfly('init', '--backend', o.backend, '--from', o.from ?? tarball(), '--quiet');
+    if (r.code !== 0) throw new Error(`init: ${r.err}`);
+    return lab;
+  }
+
+  /** The command line of the built program. */
+  mayfly(verb: string, ...args: string[]): Ran {
+    const dashes = args.indexOf('--');
+    const own = dashes < 0 ? args : args.slice(0, dashes);
+    const rest = dashes < 0 ? [] : args.slice(dashes);
+    return sh('node', [MAYFLY, verb, '--config', this.config, ...own, ...rest]);
+  }
+
+  hookArgs(adapter: 'lightdm' | 'gdm', action: 'start' | 'stop'): [string, string[]] {
+    const names = { lightdm: { start: 'session-setup', stop: 'session-cleanup' }, gdm: { start: 'PreSession', stop: 'PostSession' } };
+    return [`${TOP}/hooks/${adapter}/${names[adapter][action]}`, ['--config', this.config, '--quiet']];
+  }
+
+  /** Calls a hook executable as lightdm does; `env` replaces the environment but for PATH. */
+  hook(action: 'start' | 'stop', name: string, display = ':0', env?: NodeJS.ProcessEnv): Ran {
+    const [file, args] = this.hookArgs('lightdm', action);
+    const own = env ?? { USER: name, LOGNAME: name, HOME: `/home/${name}`, SHELL: '/bin/sh', DISPLAY: display };
+    return sh(file, args, { env: { ...ENV, ...own } });
+  }
+
+  /** The same without waiting; resolves with what happened and how long it took, in milliseconds. */
+  hookAsync(action: 'start' | 'stop', name: string, display = ':0'): { pid: number; done: Promise<Ran & { ms: number }> } {
+    const [file, args] = this.hookArgs('lightdm', action);
+    const begun = performance.now();
+    const child = spawn(file, args, {
+      cwd: '/',
+      env: { ...ENV, USER: name, DISPLAY: display },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let err = '';
+    child.stderr.on('data', chunk => {
+      err += chunk;
+    });
+    const done = new Promise<Ran & { ms: number }>(yes => {
+      child.on('close', code => yes({ code: code ?? 255, out: '', err, ms: performance.now() - begun }));
+    });
+    return { pid: child.pid ?? 0, done };
+  }
+
+  session(name: string): Session | undefined {
+    return this.records().find(s => s.user.name === name && s.kind === 'login');
+  }
+
+  records(): Session[] {
+    const directory = `${this.dir}/state/sessions`;
+    if (!fs.existsSync(directory)) return [];
+    return fs.readdirSync(directory).map(f => JSON.parse(fs.readFileSync(`${directory}/${f}`, 'utf8')) as Session);
+  }
+
+  /** A command inside, as the person, through the setuid schroot. */
+  inside(name: string, ...command: string[]): Ran {
+    const id = this.session(name)?.id ?? 'none';
+    return sh('setpriv', ['--reuid', name, '--regid', name, '--init-groups', 'schroot', '-d', '/', '-c', id, '--', ...command]);
+  }
+
+  /** The same as root inside: what a person who may use sudo can do. */
+  rootInside(name: string, ...command: string[]): Ran {
+    return sh('schroot', ['-d', '/', '-c', this.session(name)?.id ?? 'none', '-u', 'root', '--', ...command]);
+  }
+
+  /** Starts something inside that stays, as root or as the person; returns the pid of its schroot. */
+  linger(name: string, asRoot: boolean, script: string): number {
+    const id = this.session(name)?.id ?? 'none';
+    const schroot = ['schroot', '-d', '/', '-c', id, '-u', asRoot ? 'root' : name, '--', 'sh', '-c', script];
+    const child = spawn('setsid', ['-f', ...schroot], { cwd: '/', env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' }, stdio: 'ignore' });
+    return child.pid ?? 0;
+  }
+
+  /** Everything a session could leave, for comparison before and after. */
+  picture(): Record<string, unknown> {
+    const mounts = fs.readFileSync('/proc/self/mountinfo', 'utf8').split('\n').filter(l => l.includes(this.dir));
+    const cgroups = ['/sys/fs/cgroup', '/sys/fs/cgroup/unified'].flatMap(d => (fs.existsSync(d) ? fs.readdirSync(d) : [])).filter(n => n.startsWith('mayfly'));
+    const tree = (path: string, depth: number): string[] =>
+      fs.existsSync(path) && fs.lstatSync(path).isDirectory()
+        ? fs.readdirSync(path).sort().flatMap(n => [`${path}/${n}`.slice(this.dir.length), ...(depth > 0 ? tree(`${path}/${n}`, depth - 1) : [])])
+        : [];
+    return {
+      mounts: mounts.map(l => l.split(' ').slice(4, 5).join(' ')),
+      loops: sh('losetup', ['-n', '-l', '-O', 'BACK-FILE']).out.split('\n').filter(l => l.includes(this.dir)),
+      schroot: fs.readdirSync('/etc/schroot/chroot.d').filter(f => f.startsWith('mayfly-') && fs.readFileSync(`/etc/schroot/chroot.d/${f}`, 'utf8').includes(this.dir)),
+      hidden: fs.readdirSync('/etc/schroot/chroot.d').filter(f => f.startsWith('.')),
+      processes: this.processesInside(),
+      cgroups: cgroups.filter(n => n.includes(this.dir.replaceAll('/', '.'))),
+      state: tree(`${this.dir}/state`, 1).filter(p => !p.startsWith('/state/pool')),
+      run: tree(`${this.dir}/run`, 2).filter(p => !p.startsWith('/run/locks')),
+      pool: [...tree(`${this.dir}/pool`, 0), ...tree(`${this.dir}/pool/sessions`, 0), ...tree(`${this.dir}/pool/generations`, 0)],
+    };
+  }
+
+  /** Pids whose root, directory or program lies below the lab. */
+  processesInside(): number[] {
+    const on = (pid: string): boolean =>
+      ['root', 'cwd', 'exe'].some(what => {
+        try {
+          return fs.readlinkSync(`/proc/${pid}/${what}`).startsWith(`${this.dir}/`);
+        } catch {
+          return false;
+        }
+      });
+    return fs.readdirSync('/proc').filter(n => /^\d+$/.test(n) && on(n)).map(Number);
+  }
+
+  /** Ends all sessions, destroys the pool and removes the directory; throws where anything is left. */
+  close(): void {
+    this.configure(''); // whatever a test made of it
+    for (const s of this.records()) this.mayfly('end', s.id);
+    const recovered = this.mayfly('recover');
+    const destroyed = this.mayfly('destroy', '--yes');
+    if (destroyed.code !== 0) throw new Error(`destroy: ${recovered.out}${destroyed.err}`);
+    const left = fs.readFileSync('/proc/self/mountinfo', 'utf8').split('\n').filter(l => l.includes(`${this.dir}/`));
+    if (left.length > 0) throw new Error(`mounts are left: ${left.join('\n')}`);
+    fs.rmSync(this.dir, { recursive: true }); // no mount is below, as just seen
+  }
+}
+
+export const sleep = (ms: number): Promise<void> => new Promise(yes => setTimeout(yes, ms));
+
+/** Waits until `what` holds. */
+export async function until(what: () => boolean, ms = 5000): Promise<void> {
+  const end = Date.now() + ms;
+  while (!what()) {
+    if (Date.now() > end) throw new Error(`not within ${ms} ms: ${what}`);
+    await sleep(10);
+  }
+}

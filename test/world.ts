@@ -1,0 +1,448 @@
+/**
+ * A machine in memory, with mounts, processes, cgroups and a memory backend, that dies at call N. Dead, it does
+ * nothing any more, whatever the program still tries: like a process that was SIGKILLed, or a machine without power.
+ */
+import { readConfig } from '../src/config-load.ts';
+import { MayflyError } from '../src/errors.ts';
+import type { Command, Host, Output, Stat } from '../src/host.ts';
+import type { Mount } from '../src/mounts.ts';
+import { type Generation, makeDirectories, pathsOf, pointStableAt, writeGeneration, writePool } from '../src/state.ts';
+import type { Machine } from '../src/steps.ts';
+import type { Role, Volume, VolumeBackend } from '../src/volume/backend.ts';
+import { pathOf } from '../src/volume/layout.ts';
+
+/** What a call throws when the process that makes it is dead. */
+export class Died extends Error {}
+
+interface Node {
+  readonly kind: Stat['kind'];
+  readonly text: string;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly ino: number;
+}
+
+interface FileSystem {
+  readonly dev: number;
+  readonly nodes: Map<string, Node>;
+}
+
+interface Mounted {
+  readonly target: string;
+  readonly fs: FileSystem;
+  /** The directory of `fs` that shows at the target. */
+  readonly at: string;
+}
+
+interface Process {
+  readonly start: string;
+  readonly dev: number;
+  readonly comm: string;
+  readonly ignoresTerm: boolean;
+  cgroup: string;
+}
+
+const parentOf = (path: string): string => path.slice(0, path.lastIndexOf('/')) || '/';
+
+export class World {
+  calls = 0;
+  dieAt = Number.POSITIVE_INFINITY;
+  boot = 'boot-1';
+  pid = 100;
+  /** Commands that fail when they are asked for, by program name. */
+  readonly failing = new Set<string>();
+  readonly processes = new Map<number, Process>();
+  readonly volumes = new Map<string, FileSystem>();
+  /** Names under which something stands that is not a volume. */
+  readonly foreign = new Set<string>();
+  private mounts: Mounted[] = [];
+  private devices = 10;
+  private inodes = 1;
+  private clock = Date.parse('2026-01-01T00:00:00Z');
+  private chance = 0;
+
+  constructor() {
+    this.mounts.push({ target: '/', fs: this.newFs(), at: '' });
+    for (const path of ['/etc/schroot/chroot.d', '/var/lib', '/run', '/home/alice', '/tmp', '/proc', '/sys/fs/cgroup', '/dev']) {
+      this.makeDirs(path);
+    }
+    this.put('/etc/passwd', 'root:x:0:0::/root:/bin/sh\nalice:x:1001:1001::/home/alice:/bin/sh\nbob:x:1002:1002::/home/bob:/bin/sh\n');
+    this.put('/etc/group', 'alice:x:1001:\nbob:x:1002:\naudio:x:29:alice\n');
+    this.put('/etc/shadow', 'root:*::\nalice:secret:::::::\nbob:other:::::::\n');
+    this.put('/sys/fs/cgroup/cgroup.procs', '');
+    this.put('/sys/fs/cgroup/cgroup.subtree_control', '');
+    for (const [pid, comm] of [[1, 'init'], [50, 'lightdm'], [60, 'gdm-session-worker']] as const) {
+      this.processes.set(pid, { start: String(pid), dev: this.rootDev, comm, ignoresTerm: true, cgroup: '' });
+    }
+    this.newProcess();
+  }
+
+  get rootDev(): number {
+    return this.mounts[0]?.fs.dev ?? 0;
+  }
+
+  /** From here on the program is another process of the same machine; the one before is gone. */
+  newProcess(): void {
+    this.processes.delete(this.pid);
+    this.pid += 1;
+    this.processes.set(this.pid, { start: String(this.pid), dev: this.rootDev, comm: 'mayfly', ignoresTerm: false, cgroup: '' });
+    this.calls = 0;
+    this.dieAt = Number.POSITIVE_INFINITY;
+  }
+
+  /** Power goes and comes back: processes, mounts and /run are gone. */
+  reboot(): void {
+    this.boot = `boot-${Number(this.boot.slice(5)) + 1}`;
+    this.mounts = this.mounts.slice(0, 1);
+    for (const pid of [...this.processes.keys()]) if (pid > 60) this.processes.delete(pid);
+    const root = this.mounts[0]?.fs;
+    for (const path of [...(root?.nodes.keys() ?? [])]) {
+      if (path.startsWith('/run/') || /^\/sys\/fs\/cgroup\/mayfly/.test(path)) root?.nodes.delete(path);
+    }
+    this.newProcess();
+  }
+
+  /** Somebody is in the file system mounted at `root`. */
+  enter(root: string, ignoresTerm = false): number {
+    const pid = 1000 + this.processes.size;
+    const dev = this.resolve(root).fs.dev;
+    this.processes.set(pid, { start: String(pid), dev, comm: 'xterm', ignoresTerm, cgroup: '' });
+    return pid;
+  }
+
+  put(path: string, text: string): void {
+    this.set(path, { kind: 'file', text, mode: 0o644 });
+  }
+
+  /** Everything there is, for comparison; our own process, lock files and the private roots' mount are not counted. */
+  picture(): string {
+    const files = this.mounts
+      .filter((m, i) => this.mounts.findIndex(o => o.fs === m.fs) === i)
+      .flatMap(m => [...m.fs.nodes].map(([p, n]) => `${m.target}:${p} ${n.kind} ${n.mode.toString(8)} ${n.text}`))
+      .filter(line => !/\/run\/mayfly\/locks|config.*cache/.test(line));
+    const mounts = this.mounts.map(m => m.target);
+    const volumes = [...this.volumes].map(([name, fs]) => `${name} ${JSON.stringify([...fs.nodes].map(([p, n]) => [p, n.text]))}`);
+    const processes = [...this.processes].filter(([pid]) => pid !== this.pid).map(([pid, p]) => `${pid} ${p.comm}`);
+    return JSON.stringify({ files: files.sort(), mounts: mounts.sort(), volumes: volumes.sort(), processes: processes.sort() }, null, 1);
+  }
+
+  private newFs(): FileSystem {
+    this.devices += 1;
+    const root: Node = { kind: 'dir', text: '', mode: 0o755, uid: 0, gid: 0, ino: 0 };
+    return { dev: this.devices, nodes: new Map([['', root]]) };
+  }
+
+  private resolve(path: string): { fs: FileSystem; rel: string; mount: Mounted } {
+    const on = this.mounts
+      .filter(m => m.target === '/' || path === m.target || path.startsWith(`${m.target}/`))
+      .reduce((best, m) => (m.target.length >= best.target.length ? m : best));
+    const below = on.target === '/' ? path : path.slice(on.target.length);
+    return { fs: on.fs, rel: `${on.at}${below === '/' ? '' : below}`, mount: on };
+  }
+
+  private node(path: string): Node | undefined {
+    const { fs, rel } = this.resolve(path);
+    return fs.nodes.get(rel);
+  }
+
+  private set(path: string, n: { kind: Node['kind']; text: string; mode: number; uid?: number; gid?: number }): void {
+    if (this.node(parentOf(path))?.kind !== 'dir') throw this.errno('ENOENT', path);
+    const { fs, rel } = this.resolve(path);
+    this.inodes += 1;
+    fs.nodes.set(rel, { uid: 0, gid: 0, ino: this.inodes, ...n });
+  }
+
+  makeDirs(path: string): void {
+    const parts = path.split('/').slice(1);
+    parts.reduce((above, part) => {
+      const at = `${above}/${part}`;
+      if (!this.node(at)) this.set(at, { kind: 'dir', text: '', mode: 0o755 });
+      return at;
+    }, '');
+  }
+
+  private errno(code: string, path: string): Error {
+    return Object.assign(new Error(`${code}: ${path}`), { code });
+  }
+
+  /** Every effect passes here: a dead process has none. */
+  private effect(): void {
+    this.calls += 1;
+    if (this.calls >= this.dieAt) throw new Died(`died at call ${this.dieAt}`);
+  }
+
+  private children(path: string): string[] {
+    const { fs, rel } = this.resolve(path);
+    const names = [...fs.nodes.keys()].filter(p => p.startsWith(`${rel}/`)).map(p => p.slice(rel.length + 1));
+    return [...new Set(names.filter(n => !n.includes('/')))].sort();
+  }
+
+  private proc(path: string): { pid: number; what: string } | undefined {
+    const m = /^\/proc\/(\d+)\/(.*)$/.exec(path);
+    return m ? { pid: Number(m[1]), what: m[2] ?? '' } : undefined;
+  }
+
+  private mount(m: Mount): void {
+    const options = m.options.split(',');
+    if (options.includes('X-mount.mkdir')) this.makeDirs(m.target);
+    if (this.node(m.target)?.kind === undefined) throw this.errno('ENOENT', m.target);
+    if (m.type === 'memory') {
+      const fs = this.volumes.get(m.source);
+      if (!fs) throw new MayflyError('command', `no volume ${m.source}`);
+      this.mounts.push({ target: m.target, fs, at: '' });
+    } else if (m.type === 'tmpfs') this.mounts.push({ target: m.target, fs: this.newFs(), at: '' });
+    else {
+      const { fs, rel } = this.resolve(m.source);
+      this.mounts.push({ target: m.target, fs, at: rel });
+    }
+  }
+
+  private runMount(args: readonly string[]): void {
+    const table = args[0] === '-a' ? (this.node(args[2] ?? '')?.text ?? '') : undefined;
+    if (table !== undefined) {
+      for (const line of table.split('\n').filter(Boolean)) {
+        const [source = '', target = '', type = '', options = ''] = line.split(' ');
+        this.effect(); // mount(8) can be killed between two lines
+        this.mount({ source, target, type, options });
+      }
+      return;
+    }
+    const type = args[0] === '-t' ? (args[1] ?? '') : 'none';
+    const [source = '', target = ''] = args.slice(-2);
+    this.mount({ source, target, type, options: args[args.indexOf('-o') + 1] ?? '' });
+  }
+
+  private run(c: Command): Output {
+    this.effect();
+    if (this.failing.has(c.file)) throw new MayflyError('command', `"${c.file}" failed as told`);
+    if (c.file === 'mount') this.runMount(c.args);
+    if (c.file === 'umount') {
+      const target = c.args.at(-1) ?? '';
+      const last = this.mounts.map(m => m.target).lastIndexOf(target);
+      if (last < 0) throw new MayflyError('command', `${target}: not mounted`);
+      this.mounts = this.mounts.filter((m, i) => i !== last && !m.target.startsWith(`${target}/`));
+    }
+    if (c.file === 'getent') return { code: 2, stdout: '', stderr: '' };
+    return { code: 0, stdout: '', stderr: '' };
+  }
+
+  readonly host: Host = {
+    run: async c => this.run(c),
+    interact: async () => 0,
+    read: path => {
+      if (path === '/proc/sys/kernel/random/boot_id') return this.boot;
+      const proc = this.proc(path);
+      if (proc) {
+        const p = this.processes.get(proc.pid);
+        if (!p) return undefined;
+        if (proc.what === 'stat') return `${proc.pid} (${p.comm}) S ${'0 '.repeat(18)}${p.start} 0`;
+        if (proc.what === 'comm') return `${p.comm}\n`;
+        return proc.what === 'cgroup' ? `0::${p.cgroup}\n` : '';
+      }
+      if (path.endsWith('/cgroup.procs')) {
+        const group = parentOf(path);
+        if (!this.node(group)) return undefined;
+        return [...this.processes].filter(([, p]) => `/sys/fs/cgroup${p.cgroup}` === group).map(([pid]) => `${pid}\n`).join('');
+      }
+      return this.node(path)?.kind === 'file' ? this.node(path)?.text : undefined;
+    },
+    list: path => (path === '/proc' ? [...this.processes.keys()].map(String) : this.children(path)),
+    lstat: path => {
+      const n = this.node(path);
+      const dev = this.resolve(path).fs.dev;
+      return n && { kind: n.kind, dev, ino: n.ino, uid: n.uid, gid: n.gid, mode: n.mode, size: n.text.length, mtimeMs: 0 };
+    },
+    stat: path => {
+      const proc = this.proc(path);
+      const dev = proc && this.processes.get(proc.pid)?.dev;
+      if (proc) return dev === undefined ? undefined : { kind: 'dir', dev, ino: 1, uid: 0, gid: 0, mode: 0o755, size: 0, mtimeMs: 0 };
+      return this.host.lstat(path);
+    },
+    readlink: path => (this.node(path)?.kind === 'link' ? this.node(path)?.text : undefined),
+    space: () => ({ total: 100, free: 2 ** 40, inodes: 0, freeInodes: 0 }),
+    write: (path, text, o) => {
+      const temporary = `${parentOf(path)}/.${path.slice(path.lastIndexOf('/') + 1)}.${this.pid}.tmp`;
+      this.effect();
+      this.set(temporary, { kind: 'file', text, mode: o.mode });
+      this.effect();
+      this.host_rename(temporary, path);
+    },
+    symlink: (target, path) => {
+      this.effect();
+      this.set(path, { kind: 'link', text: target, mode: 0o777 });
+    },
+    mkdir: (path, mode) => {
+      const there = this.node(path);
+      if (there && there.kind !== 'dir') throw new MayflyError('unsafe', `${path} is not a directory`);
+      if (there) return;
+      this.effect();
+      this.set(path, { kind: 'dir', text: '', mode });
+    },
+    touch: path => {
+      if (this.node(path)) return;
+      this.effect();
+      this.set(path, { kind: 'file', text: '', mode: 0o644 });
+    },
+    poke: (path, text) => {
+      this.effect();
+      const group = parentOf(path).slice('/sys/fs/cgroup'.length);
+      if (!this.node(parentOf(path))) return false;
+      if (path.endsWith('cgroup.kill')) {
+        for (const [pid, p] of [...this.processes]) if (p.cgroup === group) this.processes.delete(pid);
+      } else {
+        const p = this.processes.get(Number(text));
+        if (!p) return false;
+        p.cgroup = group;
+      }
+      return true;
+    },
+    rename: (from, to) => {
+      this.effect();
+      this.host_rename(from, to);
+    },
+    unlink: path => {
+      if (!this.node(path)) return;
+      this.effect();
+      const { fs, rel } = this.resolve(path);
+      fs.nodes.delete(rel);
+    },
+    rmdir: path => {
+      if (!this.node(path)) return;
+      this.effect();
+      if (this.children(path).length > 0) throw this.errno('ENOTEMPTY', path);
+      if (this.mounts.some(m => m.target === path)) throw this.errno('EBUSY', path);
+      const { fs, rel } = this.resolve(path);
+      fs.nodes.delete(rel);
+    },
+    sync: () => undefined,
+    openLock: () => 3,
+    close: () => undefined,
+    kill: (pid, signal) => {
+      this.effect();
+      const p = this.processes.get(pid);
+      if (p && (signal === 'SIGKILL' || !p.ignoresTerm)) this.processes.delete(pid);
+      return p !== undefined;
+    },
+    pid: 0,
+    ppid: 50,
+    sleep: async ms => {
+      this.clock += ms;
+    },
+    now: () => this.clock,
+    random: bytes => {
+      this.chance += 1;
+      return this.chance.toString(16).padStart(bytes * 2, '0');
+    },
+  };
+
+  private host_rename(from: string, to: string): void {
+    const n = this.node(from);
+    if (!n) throw this.errno('ENOENT', from);
+    const source = this.resolve(from);
+    const target = this.resolve(to);
+    for (const path of [...source.fs.nodes.keys()]) {
+      if (path !== source.rel && !path.startsWith(`${source.rel}/`)) continue;
+      const moved = source.fs.nodes.get(path);
+      source.fs.nodes.delete(path);
+      if (moved) target.fs.nodes.set(target.rel + path.slice(source.rel.length), moved);
+    }
+  }
+
+  /** Volumes as maps. `pool` is only a name here. */
+  backend(): VolumeBackend {
+    const key = (v: Volume): string => {
+      pathOf(v); // refuses a bad name
+      return `${v.pool}/${v.role}/${v.name}`;
+    };
+    const get = (v: Volume): FileSystem => {
+      const fs = this.volumes.get(key(v));
+      if (!fs) throw new MayflyError('no-generation', `the ${v.role} volume "${key(v)}" is not there`);
+      return fs;
+    };
+    const absent = (v: Volume): void => {
+      if (this.volumes.has(key(v))) throw new MayflyError('exists', `the volume "${key(v)}" exists already`);
+    };
+    const held = async (v: Volume): Promise<string | undefined> => {
+      const fs = this.volumes.get(key(v));
+      return fs && this.mounts.some(m => m.fs === fs) ? 'it is mounted' : undefined;
+    };
+    return {
+      kind: 'overlay',
+      check: async () => [],
+      prepare: async () => undefined,
+      create: async v => {
+        absent(v);
+        this.effect();
+        this.volumes.set(key(v), this.newFs());
+      },
+      fork: async (from, to) => {
+        if (from.role === 'session') throw new MayflyError('unsafe', 'a session can not be forked');
+        absent(to);
+        const source = get(from);
+        this.effect();
+        this.volumes.set(key(to), { dev: this.newFs().dev, nodes: new Map(source.nodes) });
+      },
+      rename: (from, to) => {
+        absent(to);
+        const fs = get(from);
+        this.effect();
+        this.volumes.delete(key(from));
+        this.volumes.set(key(to), fs);
+      },
+      path: key,
+      mount: (v, root) => ({ source: key(v), target: root, type: 'memory', options: 'rw' }),
+      identity: v => (this.volumes.has(key(v)) ? 'memory' : undefined),
+      held,
+      remove: async v => {
+        if (this.foreign.has(key(v))) throw new MayflyError('unsafe', `"${key(v)}" is not ours`);
+        if (!this.volumes.has(key(v))) return;
+        const busy = await held(v);
+        if (busy) throw new MayflyError('stuck', `"${key(v)}" is in use: ${busy}`);
+        this.effect();
+        this.volumes.delete(key(v));
+      },
+      list: pool => ({
+        volumes: [...this.volumes.keys()]
+          .filter(k => k.startsWith(`${pool}/`))
+          .map(k => {
+            const [role = '', name = ''] = k.slice(pool.length + 1).split('/');
+            return { backend: 'overlay' as const, pool, role: role as Role, name };
+          }),
+        litter: [],
+      }),
+      sweep: async () => undefined,
+    };
+  }
+
+  /** A machine of the program on this world; the pid is the current process's. */
+  machine(): Machine {
+    const config = readConfig(this.host, '/etc/mayfly/mayfly.toml');
+    const host = { ...this.host, pid: this.pid };
+    return { host, config, paths: pathsOf(config.directories), log: () => undefined, backend: () => this.backend(), fds: [] };
+  }
+}
+
+/** A world with generation 1, stable. */
+export function preparedWorld(): World {
+  const world = new World();
+  const on = world.machine();
+  const pool = { backend: 'overlay' as const, path: '/var/lib/mayfly/pool' };
+  const volume: Volume = { backend: 'overlay', pool: pool.path, role: 'generation', name: '1' };
+  makeDirectories(world.host, on.paths);
+  writePool(world.host, on.paths, pool);
+  void on.backend('overlay').create(volume);
+  const fs = world.volumes.get('/var/lib/mayfly/pool/generation/1');
+  const add = (path: string, kind: 'file' | 'dir', text = ''): void => {
+    fs?.nodes.set(path, { kind, text, mode: kind === 'dir' ? 0o755 : 0o644, uid: 0, gid: 0, ino: 1 });
+  };
+  for (const path of ['/etc', '/run', '/home', '/tmp', '/var', '/var/tmp', '/proc', '/sys', '/dev']) add(path, 'dir');
+  add('/etc/passwd', 'file', 'root:x:0:0::/root:/bin/sh\n');
+  add('/etc/group', 'file', 'root:x:0:\naudio:x:29:\n');
+  add('/etc/shadow', 'file', 'root:*::\n');
+  const generation: Generation = { number: 1, volume, identity: 'memory', created: '2026-01-01T00:00:00Z', origin: 'test' };
+  writeGeneration(world.host, on.paths, generation);
+  pointStableAt(world.host, on.paths, 1);
+  world.newProcess();
+  return world;
+}
