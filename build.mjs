@@ -1,6 +1,6 @@
 // Two CommonJS files: the hot verbs with nothing but Node's built-ins, and everything else, loaded on use.
 import { createHash } from 'node:crypto';
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { build } from 'esbuild';
 
 const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
@@ -57,8 +57,14 @@ for (const input of [...Object.keys(cli.metafile.inputs), ...Object.keys(load.me
   const name = /^node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(input)?.[1];
   if (name) packages.add(name);
 }
-const rows = [...packages].sort().map(name => {
-  const p = JSON.parse(readFileSync(`node_modules/${name}/package.json`, 'utf8'));
-  return `${p.name} ${p.version}: ${p.license}`;
+const notices = [...packages].sort().map(name => {
+  const directory = `node_modules/${name}`;
+  const p = JSON.parse(readFileSync(`${directory}/package.json`, 'utf8'));
+  const file = readdirSync(directory).find(f => /^licen[cs]e/i.test(f));
+  const text = file ? readFileSync(`${directory}/${file}`, 'utf8').trim() : `Licence: ${p.license}`;
+  return `== ${p.name} ${p.version} (${p.license})\n\n${text}\n`;
 });
-writeFileSync('dist/LICENSES.txt', `Bundled packages and their licences:\n${rows.join('\n')}\n`);
+writeFileSync(
+  'dist/LICENSES.txt',
+  `Bundled into this program, with their licences:\n\n${notices.join('\n')}`,
+);

@@ -2,6 +2,7 @@
  * Control groups, version 2. `cgroup.kill` (Linux 5.14) kills a whole group at once, fork bombs included, and needs
  * no controller. Machines with the hybrid layout have the v2 hierarchy at /sys/fs/cgroup/unified.
  */
+import { isErrno } from './errors.ts';
 import type { Host } from './host.ts';
 
 /** Root of the v2 hierarchy; undefined where there is none. */
@@ -35,11 +36,21 @@ export function move(host: Host, group: string, pid: number): boolean {
 
 /** Processes in a group and below it. */
 export function members(host: Host, group: string): number[] {
-  const text = host.read(`${group}/cgroup.procs`);
+  const text = readMembers(host, group);
   if (text === undefined) return [];
   const own = text.split('\n').filter(Boolean).map(Number);
   const below = host.list(group).filter(name => host.lstat(`${group}/${name}`)?.kind === 'dir');
   return [...own, ...below.flatMap(name => members(host, `${group}/${name}`))];
+}
+
+/** A threaded group (root inside can make one) does not list processes; the group above it does. */
+function readMembers(host: Host, group: string): string | undefined {
+  try {
+    return host.read(`${group}/cgroup.procs`);
+  } catch (error) {
+    if (isErrno(error, 'EOPNOTSUPP', 'ENODEV')) return '';
+    throw error;
+  }
 }
 
 /** Kills everything in a group and below; false on kernels without `cgroup.kill`. */

@@ -71,20 +71,26 @@ function cachePath(file: string): string {
 
 /**
  * The validated configuration. `file` need not exist: everything has a default.
- * Throws `config` with file, line and what is expected there.
+ * Throws `config` with file, line and what is expected there; with `lastGood` a file that is wrong now is passed
+ * over for what was in force before, so that a slip of the pen loses no logout.
  */
-export async function loadConfig(host: Host, file = DEFAULT_CONFIG_FILE): Promise<Config> {
+export async function loadConfig(host: Host, file = DEFAULT_CONFIG_FILE, lastGood = false): Promise<Config> {
   const key = cacheKey(host, file);
   const path = cachePath(file);
   const mine = process.getuid?.() ?? 0;
   const cached = host.lstat(path);
   // Only a file that nobody but we could have written is believed: it decides what root does.
-  if (cached?.kind === 'file' && cached.uid === mine && (cached.mode & 0o022) === 0) {
-    const value = parseCache(host.read(path));
-    if (value?.key === key) return value.config;
-  }
+  const trusted = cached?.kind === 'file' && cached.uid === mine && (cached.mode & 0o022) === 0;
+  const before = trusted ? parseCache(host.read(path)) : undefined;
+  if (before?.key === key) return before.config;
   const { readConfig } = await import('./config-load.ts');
-  const config = readConfig(host, file);
+  let config: Config;
+  try {
+    config = readConfig(host, file);
+  } catch (error) {
+    if (lastGood && before) return before.config;
+    throw error;
+  }
   if (mine === 0) {
     const text = JSON.stringify({ key, config } satisfies Cache);
     try {

@@ -1,10 +1,19 @@
 /** The reverse of `init`: takes away pool, generations and state. Only where no session is left. */
-import { MayflyError } from './errors.ts';
+import { isErrno, MayflyError } from './errors.ts';
 import type { Host } from './host.ts';
 import { withLock } from './locks.ts';
 import { isMounted } from './mounts.ts';
 import { mountPool } from './recover.ts';
-import { generationNumbers, makeDirectories, readPool, sessionIds } from './state.ts';
+import {
+  generationNumbers,
+  makeDirectories,
+  pointStableAt,
+  readGeneration,
+  readPool,
+  sessionIds,
+  stableNumber,
+  writeGeneration,
+} from './state.ts';
 import type { Machine } from './steps.ts';
 
 /** Removes what `init` made, the pointer first. Refuses while there are sessions. Safe to repeat. */
@@ -19,8 +28,7 @@ export async function destroy(on: Machine): Promise<void> {
       });
     }
     const pool = readPool(host, paths);
-    host.unlink(paths.stable); // from here on no login can begin
-    for (const number of generationNumbers(host, paths)) host.unlink(`${paths.generations}/${number}.json`);
+    closeTheDoor(on);
     if (pool) {
       await mountPool(on, pool);
       const backend = on.backend(pool.backend);
@@ -30,10 +38,10 @@ export async function destroy(on: Machine): Promise<void> {
       emptyPool(host, pool.path);
       if (pool.image !== undefined) {
         await host.run({ file: 'umount', args: ['--', pool.path], effect: 'write' });
-        host.unlink(pool.image);
       }
-      host.rmdir(pool.path);
-      host.unlink(paths.poolFile);
+      host.unlink(paths.poolFile); // before the image: an image on record must be there
+      if (pool.image !== undefined) host.unlink(pool.image);
+      removeIfEmpty(host, pool.path);
     }
     if (isMounted(host, paths.roots))
       await host.run({ file: 'umount', args: ['--', paths.roots], effect: 'write' });
@@ -42,11 +50,33 @@ export async function destroy(on: Machine): Promise<void> {
     removeIfEmpty(host, path);
 }
 
+/**
+ * Takes the pointer and the generations' files away and looks again: a login writes its record before it looks for
+ * its generation (state.ts), so one that slipped in shows now, and then all is put back.
+ */
+function closeTheDoor({ host, paths }: Machine): void {
+  const stable = stableNumber(host, paths);
+  const generations = generationNumbers(host, paths).map(n => readGeneration(host, paths, n));
+  host.unlink(paths.stable);
+  for (const g of generations) if (g) host.unlink(`${paths.generations}/${g.number}.json`);
+  const sessions = sessionIds(host, paths);
+  if (sessions.length === 0) return;
+  for (const g of generations) if (g) writeGeneration(host, paths, g);
+  if (stable !== undefined) pointStableAt(host, paths, stable);
+  throw new MayflyError('refused', `somebody has just logged in: ${sessions.join(', ')}`, { sessions });
+}
+
 function emptyPool(host: Host, pool: string): void {
   for (const name of ['generations', 'sessions']) host.rmdir(`${pool}/${name}`);
   host.unlink(`${pool}/.mayfly-pool`);
 }
 
+/** A directory that holds something else, or is the administrator's own mount point, stays. */
 function removeIfEmpty(host: Host, path: string): void {
-  if (host.lstat(path)?.kind === 'dir' && host.list(path).length === 0) host.rmdir(path);
+  if (host.lstat(path)?.kind !== 'dir' || host.list(path).length > 0) return;
+  try {
+    host.rmdir(path);
+  } catch (error) {
+    if (!isErrno(error, 'EBUSY', 'ENOTEMPTY')) throw error;
+  }
 }

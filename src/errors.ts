@@ -1,5 +1,5 @@
 /**
- * Every failure a person can meet, as a code with facts. The words of advice live in `cli/advice.ts`, in one
+ * Every failure a person can meet, as a code with facts. The words of advice live in `advice.ts`, in one
  * table over these codes, so that a code without advice does not compile.
  */
 export type ErrorCode =
@@ -31,6 +31,10 @@ export type Facts = Readonly<Record<string, string | number | boolean | readonly
 export class MayflyError extends Error {
   readonly code: ErrorCode;
   readonly facts: Facts;
+  /** By name: the lazily loaded bundles have a copy of this class each. */
+  static override [Symbol.hasInstance](value: unknown): value is MayflyError {
+    return Error[Symbol.hasInstance](value) && (value as Error).name === 'MayflyError';
+  }
   constructor(code: ErrorCode, message: string, facts: Facts = {}, options?: ErrorOptions) {
     super(message, options);
     this.name = 'MayflyError';

@@ -6,7 +6,7 @@ import { MayflyError, reasonOf } from './errors.ts';
 import { type Host, realHost } from './host.ts';
 import { MARKER } from './identity.ts';
 import { makeLog } from './log.ts';
-import { login, logout, stop } from './session.ts';
+import { login, logout, onStuck, stop } from './session.ts';
 import { pathsOf, type Session } from './state.ts';
 import { type Machine, userDirectory } from './steps.ts';
 import { lookupUser } from './users.ts';
@@ -24,8 +24,9 @@ export interface HookOptions {
 export async function openMachine(
   o: Pick<HookOptions, 'config' | 'dryRun' | 'amount'>,
   seconds?: (c: Machine['config']) => number,
+  lastGood = false,
 ): Promise<Machine> {
-  const config = await loadConfig(realHost(), o.config);
+  const config = await loadConfig(realHost(), o.config, lastGood);
   const real = realHost(seconds ? Date.now() + seconds(config) * 1000 : Number.POSITIVE_INFINITY);
   const host = o.dryRun ? dryRun(real, line => process.stdout.write(`${line}\n`)) : real;
   return {
@@ -82,7 +83,7 @@ async function tellUser({ host, paths }: Machine, call: Call, error: unknown): P
 }
 
 async function finish(o: HookOptions, env: NodeJS.ProcessEnv): Promise<number> {
-  const on = await openMachine(o, c => c.hook.timeout * 2);
+  const on = await openMachine(o, c => c.hook.timeout * 2, true);
   const call = callOf(on.host, o.adapter, env);
   if (!call) return 0;
   try {
@@ -95,6 +96,7 @@ async function finish(o: HookOptions, env: NodeJS.ProcessEnv): Promise<number> {
       on.log('debug', reasonOf(error));
       return 0;
     }
+    await onStuck(on, error);
     throw error;
   }
 }

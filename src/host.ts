@@ -178,11 +178,13 @@ function finish(child: ChildProcess, c: Command, deadline: number): Promise<Outp
           Math.max(0, left),
         )
       : undefined;
+    child.stdout?.setEncoding('utf8');
+    child.stderr?.setEncoding('utf8');
     child.stdout?.on('data', chunk => {
       stdout += chunk;
     });
     child.stderr?.on('data', chunk => {
-      const text = String(chunk);
+      const text: string = chunk;
       stderr = (stderr + text).slice(-65536); // a long command talks a lot; its last words say why it failed
       if (c.onLine) for (const line of text.split(/[\r\n]+/)) if (line) c.onLine(line);
     });
@@ -272,19 +274,20 @@ export function realHost(deadline = Number.POSITIVE_INFINITY): Host {
     },
     interact,
     read: path =>
-      absentIs<string | undefined>(undefined, ['ENOENT', 'ENOTDIR', 'ESRCH'], () =>
+      absentIs<string | undefined>(undefined, ['ENOENT', 'ENOTDIR', 'ESRCH', 'EINVAL'], () =>
         fs.readFileSync(path, 'utf8'),
       ),
     list: path =>
       absentIs<string[]>([], ['ENOENT', 'ENOTDIR', 'ESRCH', 'EACCES'], () => fs.readdirSync(path).sort()),
     lstat: path =>
       absentIs<Stat | undefined>(undefined, ['ENOENT', 'ENOTDIR', 'ESRCH'], () => toStat(fs.lstatSync(path))),
-    stat: path =>
-      absentIs<Stat | undefined>(
-        undefined,
-        ['ENOENT', 'ENOTDIR', 'ESRCH', 'EACCES', 'EPERM', 'ELOOP', 'ENXIO'],
-        () => toStat(fs.statSync(path)),
-      ),
+    stat(path) {
+      try {
+        return toStat(fs.statSync(path));
+      } catch {
+        return undefined; // gone, not ours to see, or on a file system whose server is dead: it cannot be had
+      }
+    },
     readlink: path =>
       absentIs<string | undefined>(
         undefined,
@@ -302,17 +305,17 @@ export function realHost(deadline = Number.POSITIVE_INFINITY): Host {
       absentIs(undefined, ['ENOENT'], () => fs.unlinkSync(temporary));
       const fd = fs.openSync(temporary, flags, 0o600);
       try {
-        fs.writeSync(fd, text);
+        fs.writeFileSync(fd, text); // goes on after a short write, which a nearly full disk gives
         if (o.uid !== undefined || o.gid !== undefined) fs.fchownSync(fd, o.uid ?? 0, o.gid ?? 0);
         fs.fchmodSync(fd, o.mode);
         if (o.durable) fs.fsyncSync(fd);
+        fs.renameSync(temporary, path);
       } catch (error) {
         fs.unlinkSync(temporary);
         throw error;
       } finally {
         fs.closeSync(fd);
       }
-      fs.renameSync(temporary, path);
       if (o.durable) sync(parent(path));
     },
     symlink(target, path, durable) {

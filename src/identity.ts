@@ -7,6 +7,7 @@
 import type { Config } from './config.ts';
 import { MayflyError } from './errors.ts';
 import type { Host } from './host.ts';
+import { isPlainDirectory } from './mounts.ts';
 import type { Session, User } from './state.ts';
 import { type Group, isMember } from './users.ts';
 
@@ -115,8 +116,7 @@ export function writeIdentity(host: Host, config: Config, s: Session, groups: re
   }
   for (const path of config.identity.copy) {
     const text = host.read(path);
-    const directory = s.root + path.slice(0, path.lastIndexOf('/'));
-    if (text === undefined || host.lstat(directory)?.kind !== 'dir') continue;
+    if (text === undefined || !isPlainDirectory(host, s.root, path.slice(0, path.lastIndexOf('/')))) continue;
     host.write(s.root + path, text, { mode: 0o644 });
   }
   const facts = { session: s.id, user: name, generation: s.generation, started: s.created };

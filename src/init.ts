@@ -139,7 +139,7 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
     await backend.create(work);
     const tree = backend.path(work);
     o.say(`filling ${tree} from ${describe(o.source)}`);
-    await fill(host, tree, o);
+    await fill(host, tree, o, [pool.path, paths.state, paths.run]);
     finishTree(host, tree, o.source.kind === 'host' ? on.config.min_uid : undefined);
 
     const number = 1;
@@ -250,7 +250,13 @@ async function makeImage(host: Host, config: Config, image: string, say: InitOpt
   host.rename(aside, image);
 }
 
-async function fill(host: Host, tree: string, { source, say }: InitOptions): Promise<void> {
+/** `own`: our directories, which are no part of the system that is copied. */
+async function fill(
+  host: Host,
+  tree: string,
+  { source, say }: InitOptions,
+  own: readonly string[],
+): Promise<void> {
   const onLine = (line: string): void => say(line, true);
   switch (source.kind) {
     case 'directory':
@@ -265,7 +271,7 @@ async function fill(host: Host, tree: string, { source, say }: InitOptions): Pro
       await host.run({ ...untar(tree, source.path), onLine });
       return;
     case 'host':
-      await host.run({ ...untar(tree, '-'), onLine, from: tarOfHost(host) });
+      await host.run({ ...untar(tree, '-'), onLine, from: tarOfHost(host, own) });
       return;
     case 'debootstrap':
       await host.run({ ...mmdebstrap(source, tree, aptSources(host, source.suite)), onLine });
@@ -291,13 +297,13 @@ function untar(tree: string, file: string): Command {
 }
 
 /** /usr or /var can be file systems of their own; then each is named, as tar is kept from crossing into others. */
-function tarOfHost(host: Host): Pick<Command, 'file' | 'args' | 'expect'> {
+function tarOfHost(host: Host, own: readonly string[]): Pick<Command, 'file' | 'args' | 'expect'> {
   const separate = ['/usr', '/var', '/opt', '/usr/local', '/var/lib', '/etc'].filter(path => {
     const above = host.stat(path.slice(0, path.lastIndexOf('/')) || '/');
     const here = host.lstat(path);
     return here?.kind === 'dir' && here.dev !== above?.dev;
   });
-  const exclude = NOT_FROM_HOST.map(pattern => `--exclude=${pattern}`);
+  const exclude = [...NOT_FROM_HOST, ...own.map(path => `.${path}`)].map(pattern => `--exclude=${pattern}`);
   const options = [
     '--create',
     '--one-file-system',
@@ -396,6 +402,11 @@ export function parseAptSources(text: string): AptSource[] {
 
 /** Refuses a tree that is not a system, and takes out what is only one machine's. */
 function finishTree(host: Host, tree: string, minUid: number | undefined): void {
+  for (const name of ['etc', 'usr', 'var']) {
+    if (host.lstat(`${tree}/${name}`)?.kind !== 'dir') {
+      throw new MayflyError('corrupt', `the tree is not a whole system: it has no directory "/${name}"`);
+    }
+  }
   for (const path of ['/etc/passwd', '/etc/group']) {
     if (host.lstat(tree + path)?.kind !== 'file') {
       throw new MayflyError('corrupt', `the tree is not a whole system: it has no "${path}"`, { path });
@@ -407,11 +418,6 @@ function finishTree(host: Host, tree: string, minUid: number | undefined): void 
   // Filled in by whoever boots or enters it; a copied one would make two machines one.
   host.write(`${tree}/etc/machine-id`, '', { mode: 0o444 });
   if (minUid !== undefined) forgetPeople(host, tree, minUid);
-  for (const name of ['etc', 'usr', 'var']) {
-    if (host.lstat(`${tree}/${name}`)?.kind !== 'dir') {
-      throw new MayflyError('corrupt', `the tree is not a whole system: it has no directory "/${name}"`);
-    }
-  }
   sweepTemporary(host, `${tree}/etc`);
 }
 

@@ -53,6 +53,9 @@ function complain(error: unknown): number {
   return exit;
 }
 
+// Whoever reads what we say may stop reading; a login or a teardown goes on.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
+
 main().then(
   code => {
     process.exitCode = code;

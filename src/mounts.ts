@@ -15,6 +15,9 @@ export interface Mount {
 const escapeField = (field: string): string =>
   field.replace(/[ \t\n\\]/g, c => `\\${c.charCodeAt(0).toString(8).padStart(3, '0')}`);
 
+/** An empty file costs kernel memory that `size` does not count. */
+const TMPFS_INODES = 'nr_inodes=200k';
+
 /** A table for `mount -a -T`. */
 export function renderTable(mounts: readonly Mount[]): string {
   return mounts
@@ -49,12 +52,12 @@ export function planMounts(
       source: 'mayfly',
       target: `${root}/run`,
       type: 'tmpfs',
-      options: `mode=0755,nosuid,nodev,size=${run_size}`,
+      options: `mode=0755,nosuid,nodev,${TMPFS_INODES},size=${run_size}`,
     },
     ...optional.filter(keep).map(share),
   ];
   if (home.ephemeral) {
-    const options = `mode=0700,uid=${home.uid},gid=${home.gid},nosuid,nodev,size=${config.home.size}`;
+    const options = `mode=0700,uid=${home.uid},gid=${home.gid},nosuid,nodev,${TMPFS_INODES},size=${config.home.size}`;
     mounts.push({ source: 'mayfly', target: root + home.path, type: 'tmpfs', options });
   } else if (home.path.length > 1 && ![...rbind, ...bind, ...optional].some(shows) && home.path !== '/root') {
     mounts.push(share(home.path));
@@ -65,6 +68,12 @@ export function planMounts(
 /** Drops the binds whose source this host does not have: /run/cups is there or not. */
 export function existing(host: Host, mounts: readonly Mount[]): Mount[] {
   return mounts.filter(m => m.type !== 'none' || host.stat(m.source) !== undefined);
+}
+
+/** Whether every part of `path` below `root` is a real directory of the tree, no symlink that leads elsewhere. */
+export function isPlainDirectory(host: Host, root: string, path: string): boolean {
+  const parts = path.split('/').filter(Boolean);
+  return parts.every((_, i) => host.lstat(`${root}/${parts.slice(0, i + 1).join('/')}`)?.kind === 'dir');
 }
 
 /**
@@ -126,13 +135,17 @@ export function isMounted(host: Host, root: string): boolean {
 /**
  * Detaches everything at and below `root` and removes the mount point. The rmdir is what makes copies in other
  * mount namespaces go (the kernel detaches mounts from a directory that is removed); it is never recursive: a
- * mount point that is not empty after the unmount holds something that is not ours to delete.
+ * mount point that is not empty after the unmount holds something that is not ours to delete. `unfinished`: the
+ * mounts below may not all have been made slaves yet, and unmounting a peer would unmount the host's own.
  */
-export async function detach(host: Host, root: string): Promise<void> {
+export async function detach(host: Host, root: string, unfinished: boolean): Promise<void> {
   const there = host.lstat(root);
   if (there === undefined) return;
   if (there.kind !== 'dir')
     throw new MayflyError('unsafe', `"${root}" is a ${there.kind}, not a mount point`, { path: root });
+  if (unfinished && isMounted(host, root)) {
+    await host.run({ file: 'mount', args: ['--make-rslave', '--', root], effect: 'write' });
+  }
   // Stacked mounts come off one by one; more than a few is a mistake somewhere.
   for (let n = 0; isMounted(host, root) && n < 8; n++) {
     await host.run({ file: 'umount', args: ['-l', '--', root], effect: 'write' });

@@ -1,54 +1,99 @@
 /**
  * Who is in a session, and making them go.
  *
- * A process belongs to a session when its root, working directory, program or an open file lies on a file system
- * that is the session's alone, told by device number. That finds those in a deeper chroot or in a mount namespace
- * of their own, which a comparison of paths misses. A session's device is never that of `/`: killing by the device
- * of a mount that had failed once took down the host (the accident of 2009 that this rule makes impossible).
+ * A process belongs to a session when its root lies on a file system that is the session's alone, told by device
+ * number; that finds those in a deeper chroot or in a mount namespace of their own, which a comparison of paths
+ * misses. The session user's own processes belong to it as soon as they have their directory, program or an open
+ * file there. Anybody else's do not: a host service can be handed a descriptor over a socket by whoever is inside.
+ *
+ * Device numbers of unmounted file systems are given out again, lowest first; so callers pass only numbers of what
+ * is still there. A session's device is never that of `/`: killing by the device of a mount that had failed once
+ * took down the host (the accident of 2009 that this rule makes impossible).
  */
 import * as cgroup from './cgroup.ts';
 import { MayflyError } from './errors.ts';
 import type { Host } from './host.ts';
 import type { Holder } from './volume/backend.ts';
 
-/** How `pid` uses one of `devices`; undefined where it does not. `deep` also looks at open files. */
-function useOf(host: Host, pid: number, devices: ReadonlySet<number>, deep: boolean): string | undefined {
-  for (const what of ['root', 'cwd', 'exe'] as const) {
-    const s = host.stat(`/proc/${pid}/${what}`);
-    if (s && devices.has(s.dev)) return what;
+/** File systems whose server can be dead: even asking about a file there can hang for ever. */
+const REMOTE = /^(nfs4?|cifs|smb3|9p|ceph|afs|fuse(\..+)?|fuseblk|glusterfs|lustre|ncpfs)$/;
+
+/** Mount points of remote file systems in our own namespace. */
+function remoteMounts(host: Host): string[] {
+  return (host.read('/proc/self/mountinfo') ?? '').split('\n').flatMap(line => {
+    const type = line.slice(line.indexOf(' - ') + 3).split(' ')[0] ?? '';
+    return REMOTE.test(type) ? [line.split(' ')[4] ?? ''] : [];
+  });
+}
+
+/** One look at all processes: which of them use one of `devices`, and how. */
+class Look {
+  private readonly remote: readonly string[];
+  constructor(
+    private readonly host: Host,
+    private readonly devices: ReadonlySet<number>,
+  ) {
+    this.remote = remoteMounts(host);
   }
-  if (!deep) return undefined;
-  for (const fd of host.list(`/proc/${pid}/fd`)) {
-    const s = host.stat(`/proc/${pid}/fd/${fd}`);
-    if (s && devices.has(s.dev)) return `open file ${host.readlink(`/proc/${pid}/fd/${fd}`) ?? fd}`;
+
+  pids(): number[] {
+    return this.host
+      .list('/proc')
+      .map(Number)
+      .filter(pid => Number.isInteger(pid) && pid > 1 && pid !== this.host.pid);
   }
-  return undefined;
+
+  /** Whether `pid` has its root on one of the devices. */
+  isRootedIn(pid: number): boolean {
+    return this.isOn(`/proc/${pid}/root`);
+  }
+
+  /** Another use that `pid` makes of one of the devices; undefined where it makes none. */
+  useOf(pid: number): string | undefined {
+    for (const what of ['cwd', 'exe']) if (this.isOn(`/proc/${pid}/${what}`)) return what;
+    for (const fd of this.host.list(`/proc/${pid}/fd`)) {
+      if (this.isOn(`/proc/${pid}/fd/${fd}`))
+        return `open file ${this.host.readlink(`/proc/${pid}/fd/${fd}`) ?? fd}`;
+    }
+    return undefined;
+  }
+
+  private isOn(link: string): boolean {
+    if (this.remote.length > 0) {
+      // Reading the link asks nobody; following it would ask the server.
+      const target = this.host.readlink(link);
+      if (target === undefined || this.remote.some(m => target === m || target.startsWith(`${m}/`)))
+        return false;
+    }
+    const s = this.host.stat(link);
+    return s !== undefined && this.devices.has(s.dev);
+  }
 }
 
 function nameOf(host: Host, pid: number): string {
   return (host.read(`/proc/${pid}/comm`) ?? '?').trim();
 }
 
-/** All processes but ourselves that are on one of `devices`. */
-export function findHolders(host: Host, devices: ReadonlySet<number>, path?: string): Holder[] {
+/** Real user id of a process; undefined where it is gone. */
+function uidOf(host: Host, pid: number): number | undefined {
+  const uid = /^Uid:\s+(\d+)/m.exec(host.read(`/proc/${pid}/status`) ?? '')?.[1];
+  return uid === undefined ? undefined : Number(uid);
+}
+
+/** Everybody but ourselves who uses one of `devices`, or whose mount namespace still shows the volume at `path`. */
+export function findHolders(host: Host, devices: ReadonlySet<number>, path: string): Holder[] {
   refuseHostDevices(host, devices);
+  const look = new Look(host, devices);
   const holders: Holder[] = [];
-  const namespaces = new Set<string | undefined>();
-  for (const entry of host.list('/proc')) {
-    const pid = Number(entry);
-    if (!Number.isInteger(pid) || pid <= 1 || pid === host.pid) continue;
-    const use = useOf(host, pid, devices, true);
-    if (use) {
-      holders.push({ pid, what: `${nameOf(host, pid)} (${use})` });
-      continue;
-    }
-    // Another mount namespace can still show the volume although nobody in it has anything open there.
-    const namespace = path === undefined ? undefined : host.readlink(`/proc/${pid}/ns/mnt`);
-    if (namespace === undefined || namespaces.has(namespace)) continue;
-    namespaces.add(namespace);
-    if (path !== undefined && showsVolume(host, pid, path)) {
+  const namespaces = new Set<string | undefined>([undefined]);
+  for (const pid of look.pids()) {
+    const use = look.isRootedIn(pid) ? 'root' : look.useOf(pid);
+    const namespace = host.readlink(`/proc/${pid}/ns/mnt`);
+    if (use) holders.push({ pid, what: `${nameOf(host, pid)} (${use})` });
+    else if (!namespaces.has(namespace) && showsVolume(host, pid, path)) {
       holders.push({ pid, what: `${nameOf(host, pid)} (its mount namespace)` });
     }
+    namespaces.add(namespace);
   }
   return holders;
 }
@@ -73,7 +118,19 @@ export function describeHolders(holders: readonly Holder[]): string {
 
 /** Refuses any set of device numbers that has the host's own in it. */
 export function refuseHostDevices(host: Host, devices: ReadonlySet<number>): void {
-  for (const path of ['/', '/usr', '/home', '/dev', '/run', '/tmp', '/proc']) {
+  for (const path of [
+    '/',
+    '/usr',
+    '/var',
+    '/home',
+    '/tmp',
+    '/run',
+    '/dev',
+    '/dev/shm',
+    '/dev/pts',
+    '/proc',
+    '/sys',
+  ]) {
     const dev = host.stat(path)?.dev;
     if (dev !== undefined && devices.has(dev)) {
       throw new MayflyError(
@@ -92,24 +149,29 @@ export interface KillLimits {
   readonly timeout: number;
 }
 
+/** What is to die. */
+export interface Target {
+  /** Device numbers of file systems that are the session's alone and still there. */
+  readonly devices: ReadonlySet<number>;
+  /** The session's cgroup. */
+  readonly group: string | undefined;
+  readonly uid: number;
+}
+
 /**
  * TERM to all, one shared grace period, then KILL until none is left. The kill goes through a cgroup where there
  * is one: processes found outside are moved in first, so that a child forked meanwhile is born inside and dies
  * too; a plain loop over /proc loses against processes that re-fork. Throws `stuck`, naming what would not die.
  */
-export async function killAll(
-  host: Host,
-  devices: ReadonlySet<number>,
-  group: string | undefined,
-  limits: KillLimits,
-): Promise<void> {
+export async function killAll(host: Host, target: Target, limits: KillLimits): Promise<void> {
+  const { devices, group, uid } = target;
   refuseHostDevices(host, devices);
   const inside = (deep: boolean): number[] => {
     const found = new Set(group === undefined ? [] : cgroup.members(host, group));
     if (devices.size > 0) {
-      for (const entry of host.list('/proc')) {
-        const pid = Number(entry);
-        if (Number.isInteger(pid) && pid > 1 && useOf(host, pid, devices, deep)) found.add(pid);
+      const look = new Look(host, devices);
+      for (const pid of look.pids()) {
+        if (look.isRootedIn(pid) || (deep && uidOf(host, pid) === uid && look.useOf(pid))) found.add(pid);
       }
     }
     found.delete(host.pid);
@@ -119,6 +181,7 @@ export async function killAll(
   let left = inside(true);
   if (left.length === 0) return;
   for (const pid of left) host.kill(pid, 'SIGTERM');
+  if (host.pretend) return; // a dry run kills nobody, so there is nothing to wait for
   const graceEnds = host.now() + limits.grace;
   for (let wait = 2; left.length > 0 && host.now() < graceEnds; wait = Math.min(wait * 2, 25)) {
     await host.sleep(wait);
@@ -135,8 +198,11 @@ export async function killAll(
         pids: left.map(String),
       });
     }
-    if (group !== undefined) for (const pid of left) cgroup.move(host, group, pid);
-    if (group === undefined || !cgroup.kill(host, group)) for (const pid of left) host.kill(pid, 'SIGKILL');
+    if (group !== undefined) {
+      for (const pid of left) cgroup.move(host, group, pid);
+      cgroup.kill(host, group);
+    }
+    for (const pid of left) host.kill(pid, 'SIGKILL');
     await host.sleep(wait);
   }
 }

@@ -43,9 +43,8 @@ export function overBecause(host: Host, s: Session): string | undefined {
   if (s.state === 'ending') return 'its end had begun';
   if (s.state === 'starting' && !isAlive(host, s.starter)) return 'its start was interrupted';
   // Between the hook's return and the first process inside, a healthy session looks dead: silence proves nothing.
-  // Only a caller that lives exactly as long as the login does.
-  if (s.logins.every(l => l.adapter !== 'lightdm' && !isAlive(host, l.caller)))
-    return 'its display manager is gone';
+  // Only its caller does not live without it: gdm's worker of this one session, lightdm's daemon with its X servers.
+  if (s.logins.every(l => !isAlive(host, l.caller))) return 'its display manager is gone';
   return undefined;
 }
 
@@ -69,13 +68,17 @@ export async function recover(on: Machine): Promise<Recovered> {
   }
   for (const [id, volume] of found) {
     if (readSession(host, paths, id)) continue; // began after we looked
-    await attempt(result, id, async () => {
-      await stop(on, synthesized(on, id, volume, pool));
-      result.swept.push(id);
-    });
+    const s = synthesized(on, id, volume, pool);
+    await attempt(result, id, () =>
+      withLock(host, paths, lockNameOf(s), 0, async lock => {
+        if (readSession(host, paths, id)) return;
+        await stop({ ...on, fds: [lock.fd] }, s);
+        result.swept.push(id);
+      }),
+    );
   }
   if (pool) await recoverPool(on, pool, result);
-  removeEmptyUsers(on);
+  await removeEmptyUsers(on, result);
   return result;
 }
 
@@ -202,7 +205,7 @@ async function recoverPool(on: Machine, pool: Pool, result: Recovered): Promise<
     const stable = stableNumber(host, paths);
     if (stable !== undefined && !isUsable(on, readGeneration(host, paths, stable))) {
       result.stuck.push(
-        `the stable generation ${stable} is not usable; promote another one with "mayfly rollback"`,
+        `the stable generation ${stable} is not usable: its volume is missing or was replaced`,
       );
     }
   } finally {
@@ -214,12 +217,18 @@ function isUsable(on: Machine, g: Generation | undefined): boolean {
   return g !== undefined && on.backend(g.volume.backend).identity(g.volume) === g.identity;
 }
 
-function removeEmptyUsers({ host, paths }: Machine): void {
+/** What people's wrappers read, of sessions that are no more. */
+async function removeEmptyUsers(on: Machine, result: Recovered): Promise<void> {
+  const { host, paths } = on;
   for (const uid of host.list(paths.users)) {
-    sweepTemporary(host, `${paths.users}/${uid}`);
-    const file = `${paths.users}/${uid}/session`;
-    const id = host.read(file)?.trim();
-    if (id !== undefined && !readSession(host, paths, id)) host.unlink(file);
-    if (host.list(`${paths.users}/${uid}`).length === 0) host.rmdir(`${paths.users}/${uid}`);
+    await attempt(result, `the directory of uid ${uid}`, () =>
+      withLock(host, paths, `user-${uid}`, 0, async () => {
+        const directory = `${paths.users}/${uid}`;
+        sweepTemporary(host, directory);
+        const id = host.read(`${directory}/session`)?.trim();
+        if (id !== undefined && !readSession(host, paths, id)) host.unlink(`${directory}/session`);
+        if (host.list(directory).length === 0) host.rmdir(directory);
+      }),
+    );
   }
 }

@@ -1,6 +1,6 @@
 /** Login, logout and recovery: one array of steps, forwards and backwards. */
 import { type Call, endedLogin, isSameLogin, loginOf } from './adapters/call.ts';
-import { MayflyError, reasonOf } from './errors.ts';
+import { isErrno, MayflyError, reasonOf } from './errors.ts';
 import { lockNameOf, withLock } from './locks.ts';
 import { liveSessions } from './logind.ts';
 import { existing, planMounts } from './mounts.ts';
@@ -179,7 +179,8 @@ export async function logout(
   return withLock(on.host, on.paths, `user-${user.uid}`, LOCK_WAIT, async lock => {
     const locked = { ...on, fds: [lock.fd] };
     for (const s of readSessions(on.host, on.paths)) {
-      if (s.kind !== 'login' || s.user.uid !== user.uid) continue;
+      // One whose end has begun is for `recover`; its logins are over and must not pass for a living one's.
+      if (s.kind !== 'login' || s.user.uid !== user.uid || s.state === 'ending') continue;
       const index = endedLogin(s.logins, call, liveSessions(on.host, user.uid));
       if (index === undefined) continue;
       const logins = s.logins.filter((_, i) => i !== index);
@@ -187,26 +188,54 @@ export async function logout(
         writeSession(on.host, on.paths, { ...s, logins });
         return 'others remain';
       }
-      await finish(writeSession(on.host, on.paths, { ...s, state: 'ending' }), locked);
+      await finish(note(on, { ...s, state: 'ending' }), locked);
       return 'ended';
     }
     return 'not a logout';
   });
 }
 
+/** Writes a record where there is room: on a full disk the teardown, which makes room, must not wait for it. */
+function note(on: Machine, s: Session): Session {
+  try {
+    return writeSession(on.host, on.paths, s);
+  } catch (error) {
+    if (!isErrno(error, 'ENOSPC', 'EDQUOT', 'EROFS')) throw error;
+    on.log('warning', `${s.id}: its record could not be written: ${reasonOf(error)}`, { session: s.id });
+    return s;
+  }
+}
+
 /** Runs the steps backwards and halts at the first that fails: going on would delete beneath a live mount. */
 export async function stop(on: Machine, session: Session): Promise<void> {
-  const s = writeSession(on.host, on.paths, { ...session, state: 'ending' });
+  const s = note(on, { ...session, state: 'ending' });
   for (const step of [...steps].reverse()) {
     on.log('debug', `${s.id}: ${step.name} down`, { session: s.id, user: s.user.name, step: step.name });
     try {
       await step.down(s, on);
     } catch (error) {
-      if (readSession(on.host, on.paths, s.id))
-        writeSession(on.host, on.paths, { ...s, stuck: `${step.name}: ${reasonOf(error)}` });
+      if (readSession(on.host, on.paths, s.id)) note(on, { ...s, stuck: `${step.name}: ${reasonOf(error)}` });
       throw error;
     }
   }
+}
+
+/**
+ * What the administrator wants done about a session that can not be ended: nothing (it is kept and retried), or a
+ * reboot, which ends everything. Never while anybody else is logged in; the reason is logged first.
+ */
+export async function onStuck(on: Machine, error: unknown): Promise<void> {
+  if (on.config.logout.on_stuck !== 'reboot') return;
+  if (!(error instanceof MayflyError) || error.code !== 'stuck') return;
+  const living = readSessions(on.host, on.paths).filter(
+    s => s.state === 'live' && s.boot === bootId(on.host),
+  );
+  if (living.length > 0) {
+    on.log('warning', `not rebooting for a stuck session while ${living.length} others are in use`);
+    return;
+  }
+  on.log('err', `rebooting, as configured, because a session is stuck: ${error.message}`);
+  await on.host.run({ file: 'shutdown', args: ['-r', 'now', 'mayfly: a session is stuck'], effect: 'write' });
 }
 
 /** Ends a session by its id, whoever is in it. */
@@ -218,5 +247,8 @@ export async function end(on: Machine, id: string): Promise<void> {
     const now = readSession(on.host, on.paths, id);
     if (now) await stop({ ...on, fds: [lock.fd] }, now);
     else deleteSession(on.host, on.paths, id);
+  }).catch(async error => {
+    await onStuck(on, error);
+    throw error;
   });
 }

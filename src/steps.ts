@@ -13,7 +13,7 @@ import type { Log } from './log.ts';
 import { detach, isMounted, type Mount, makeTarget, mountAll, mountRoot, privateRoots } from './mounts.ts';
 import { killAll } from './processes.ts';
 import { entryPath, renderEntry } from './schroot.ts';
-import { deleteSession, isAlive, type Paths, type Session, writeSession } from './state.ts';
+import { bootId, deleteSession, isAlive, type Paths, readPool, type Session, writeSession } from './state.ts';
 import { admit, type BackendKind, type VolumeBackend } from './volume/backend.ts';
 
 /** Everything the steps act on. */
@@ -51,6 +51,8 @@ const volume: Step = {
   async up(s, on) {
     const { max_used_percent, min_free } = on.config.admission;
     admit(on.host, s.volume.pool, { max_used_percent, min_free: parseSize(min_free) });
+    const image = readPool(on.host, on.paths)?.image; // sparse: what holds it can be full before it is
+    if (image !== undefined) admit(on.host, image, { max_used_percent: 100, min_free: parseSize(min_free) });
     if (!s.volume.origin) throw new MayflyError('corrupt', `session "${s.id}" names no generation`);
     const { upper, size } = on.config.overlay;
     await on.backend(s.volume.backend).fork(s.volume.origin, s.volume, { upper, size, fds: on.fds });
@@ -84,9 +86,23 @@ const tree: Step = {
     return writeSession(host, paths, { ...s, devices: devicesOf(host, s) });
   },
   async down(s, on) {
-    await detach(on.host, s.root);
+    await releaseLoops(on.host, s.root);
+    // Between the two calls with which mount(8) makes a bind a slave, it is a peer of the host's own mount.
+    await detach(on.host, s.root, s.devices.length === 0);
   },
 };
+
+/** A loop device on a file of the session (udisks lets people make one) would keep the volume in use for ever. */
+async function releaseLoops(host: Host, root: string): Promise<void> {
+  for (const name of host.list('/sys/block')) {
+    if (
+      !name.startsWith('loop') ||
+      !host.read(`/sys/block/${name}/loop/backing_file`)?.startsWith(`${root}/`)
+    )
+      continue;
+    await host.run({ file: 'losetup', args: ['-d', `/dev/${name}`], effect: 'write' });
+  }
+}
 
 /** A root on the host's own file system means that its mount did not happen; nothing may act on it. */
 function refuseHostDevice(host: Host, root: string): void {
@@ -166,14 +182,28 @@ const processes: Step = {
     const group = root === undefined ? undefined : cgroup.pathOf(root, on.paths.cgroup, s.id);
     const there = group !== undefined && on.host.lstat(group) ? group : undefined;
     if (root !== undefined && there !== undefined) releaseCallers(s, on, root, there);
-    const devices = new Set(s.devices);
-    const now = isMounted(on.host, s.root) ? on.host.lstat(s.root)?.dev : undefined;
-    if (now !== undefined) devices.add(now);
     const { grace, kill_timeout } = on.config.logout;
-    await killAll(on.host, devices, there, { grace: grace * 1000, timeout: kill_timeout * 1000 });
+    const target = { devices: await presentDevices(s, on), group: there, uid: s.user.uid };
+    await killAll(on.host, target, { grace: grace * 1000, timeout: kill_timeout * 1000 });
     if (there !== undefined) cgroup.remove(on.host, there);
   },
 };
+
+/**
+ * The recorded devices that are certainly still this session's. The kernel gives the number of an unmounted file
+ * system to the next one, which may be another session: a number counts only while it shows where it was mounted, or
+ * while the kernel says that the volume is in use although it shows nowhere any more.
+ */
+async function presentDevices(s: Session, on: Machine): Promise<Set<number>> {
+  if (isMounted(on.host, s.root)) {
+    const shown = devicesOf(on.host, s);
+    // A login that died before it could write them down: only the root itself is beyond doubt.
+    return new Set(s.devices.length > 0 ? shown.filter(d => s.devices.includes(d)) : shown.slice(0, 1));
+  }
+  if (s.devices[0] === undefined || s.boot !== bootId(on.host)) return new Set();
+  const held = await on.backend(s.volume.backend).held(s.volume);
+  return new Set(held === undefined ? [] : [s.devices[0]]);
+}
 
 /**
  * gdm forks the whole session from one worker of its own, our caller: in our group, everything that session ever

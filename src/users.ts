@@ -84,7 +84,8 @@ export function groupsAreLocal(nsswitch: string | undefined): boolean {
 export async function groupsOf(host: Host, user: User): Promise<Group[]> {
   const local = parseGroups(host.read('/etc/group') ?? '');
   if (groupsAreLocal(host.read('/etc/nsswitch.conf'))) {
-    return local.filter(g => g.gid === user.gid || g.members.includes(user.name));
+    const mine = local.filter(g => g.gid === user.gid || g.members.includes(user.name));
+    return mine.map(g => ({ ...g, members: [] })); // who else is in it is no business of a session's record
   }
   const out = await host.run({
     file: 'getent',
@@ -97,7 +98,7 @@ export async function groupsOf(host: Host, user: User): Promise<Group[]> {
   for (const gid of gids) {
     const known =
       local.find(g => g.gid === gid) ?? parseGroups((await getent(host, 'group', String(gid))) ?? '')[0];
-    if (known) groups.push(known);
+    if (known) groups.push({ ...known, members: [] });
   }
   return groups;
 }

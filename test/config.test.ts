@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { lineOf, readConfig } from '../src/config-load.ts';
 import { loadConfig } from '../src/config.ts';
+import { lineOf, readConfig } from '../src/config-load.ts';
 import { World } from './world.ts';
 
 const FILE = '/etc/mayfly/mayfly.toml';
@@ -31,11 +31,19 @@ describe('configuration', () => {
     ['exclude = ["a b"]', /mayfly\.toml:1: "exclude" is not valid: a user name/, /shipped/],
     ['[pool\n', /mayfly\.toml:1: not valid TOML/, /quotes/],
     ['min_uid = 1\nmin_uid = 2', /mayfly\.toml:2: not valid TOML/, /quotes/],
-    ['[directories]\nstate = "/var/../etc"', /mayfly\.toml:2: "directories\.state" is not valid: an absolute path/, /shipped/],
+    [
+      '[directories]\nstate = "/var/../etc"',
+      /mayfly\.toml:2: "directories\.state" is not valid: an absolute path/,
+      /shipped/,
+    ],
     ['[directories]\nrun = "/r"\nstate = "/r/state"', /must not be in "directories\.run"/, /another/],
     ['[mounts]\nrbind = ["/a b"]', /mayfly\.toml:2: "mounts\.rbind" is not valid/, /shipped/],
     ['[logout]\ngrace = -1', /mayfly\.toml:2: "logout\.grace" is not valid/, /shipped/],
-    ['[admission]\nmin_free = "lots"', /mayfly\.toml:2: "admission\.min_free" is not valid: a size/, /shipped/],
+    [
+      '[admission]\nmin_free = "lots"',
+      /mayfly\.toml:2: "admission\.min_free" is not valid: a size/,
+      /shipped/,
+    ],
   ])('%j is refused with file, line and hint', (text, message, hint) => {
     try {
       read(text);
@@ -47,7 +55,10 @@ describe('configuration', () => {
   });
 
   it('lets later files win, key by key, and names the file an error is in', () => {
-    const config = read('[logout]\ngrace = 1\nkill_timeout = 2', { 'a.toml': '[logout]\ngrace = 3', 'b.txt': 'nonsense = 1' });
+    const config = read('[logout]\ngrace = 1\nkill_timeout = 2', {
+      'a.toml': '[logout]\ngrace = 3',
+      'b.txt': 'nonsense = 1',
+    });
     expect(config.logout).toEqual({ grace: 3, kill_timeout: 2, on_stuck: 'keep' });
     expect(() => read('', { 'z.toml': 'x = 1' })).toThrow(/conf\.d\/z\.toml:1/);
   });
@@ -91,5 +102,7 @@ describe('configuration', () => {
 });
 
 function optionsOf(value: object): string[] {
-  return Object.entries(value).flatMap(([key, v]) => (typeof v === 'object' && !Array.isArray(v) ? optionsOf(v as object) : [key]));
+  return Object.entries(value).flatMap(([key, v]) =>
+    typeof v === 'object' && !Array.isArray(v) ? optionsOf(v as object) : [key],
+  );
 }

@@ -11,7 +11,11 @@ contract('memory', async () => {
       const root = `/tmp/${v.role}-${v.name}`;
       world.host.mkdir(root, 0o755);
       const m = backend.mount(v, root);
-      await world.host.run({ file: 'mount', args: ['-t', m.type, '-o', m.options, '--', m.source, m.target], effect: 'write' });
+      await world.host.run({
+        file: 'mount',
+        args: ['-t', m.type, '-o', m.options, '--', m.source, m.target],
+        effect: 'write',
+      });
       return root;
     },
     async leave(v) {

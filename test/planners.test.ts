@@ -2,8 +2,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { endedLogin } from '../src/adapters/call.ts';
-import { readConfig } from '../src/config-load.ts';
 import { parseSize } from '../src/config.ts';
+import { readConfig } from '../src/config-load.ts';
 import { sudoRule, withEntry, withGroups } from '../src/identity.ts';
 import { parseAptSources } from '../src/init.ts';
 import { journalEntry } from '../src/log.ts';
@@ -19,10 +19,27 @@ const world = new World();
 const config = readConfig(world.host, '/etc/mayfly/mayfly.toml');
 
 describe('user names', () => {
-  it.each(['alice', 'a.b-c_d', 'DOM\\alice', 'alice@example.org', 'ålice', 'a'.repeat(256)])('takes %j', name => {
-    expect(() => checkUserName(name)).not.toThrow();
-  });
-  it.each(['', '-rf', '..', '.', 'a/b', '../etc', 'a b', 'a\nb', 'a:b', 'a,b', 'a\0b', 'x'.repeat(300), '[a]'])('refuses %j', name => {
+  it.each(['alice', 'a.b-c_d', 'DOM\\alice', 'alice@example.org', 'ålice', 'a'.repeat(256)])(
+    'takes %j',
+    name => {
+      expect(() => checkUserName(name)).not.toThrow();
+    },
+  );
+  it.each([
+    '',
+    '-rf',
+    '..',
+    '.',
+    'a/b',
+    '../etc',
+    'a b',
+    'a\nb',
+    'a:b',
+    'a,b',
+    'a\0b',
+    'x'.repeat(300),
+    '[a]',
+  ])('refuses %j', name => {
     expect(() => checkUserName(name)).toThrow(/is not a user name/);
   });
   it('lets no name through that could leave a path component or a line', () => {
@@ -79,7 +96,9 @@ describe('identity', () => {
     ['alice:x:5:5:::\n', 'alice:x:1001:1001:::\n'],
     ['student:x:1001:1001:::\n', 'alice:x:1001:1001:::\n'],
     ['student:x:1002:1001:::', 'student:x:1002:1001:::\nalice:x:1001:1001:::\n'],
-  ])('passwd %j becomes %j', (text, expected) => expect(withEntry(text, 'alice:x:1001:1001:::', 2)).toBe(expected));
+  ])('passwd %j becomes %j', (text, expected) =>
+    expect(withEntry(text, 'alice:x:1001:1001:::', 2)).toBe(expected),
+  );
 
   const groups = [
     { name: 'alice', gid: 1001, members: [] },
@@ -105,20 +124,27 @@ describe('identity', () => {
 
 describe('mounts', () => {
   const plan = (home: string, ephemeral: boolean, root = '/run/mayfly/roots/x') =>
-    planMounts(config, root, { path: home, ephemeral, uid: 1001, gid: 1001 }).map(m => `${m.target.slice(root.length)} ${m.type} ${m.options}`);
+    planMounts(config, root, { path: home, ephemeral, uid: 1001, gid: 1001 }).map(
+      m => `${m.target.slice(root.length)} ${m.type} ${m.options}`,
+    );
 
   it('binds the host with rslave, always', () => {
-    const binds = planMounts(config, '/r', { path: '/home/a', ephemeral: false, uid: 1, gid: 1 }).filter(m => m.type === 'none');
+    const binds = planMounts(config, '/r', { path: '/home/a', ephemeral: false, uid: 1, gid: 1 }).filter(
+      m => m.type === 'none',
+    );
     expect(binds.length).toBeGreaterThan(10);
     for (const m of binds) expect(m.options).toMatch(/^(rbind,rslave|bind,slave)$/);
   });
   it('never binds /run whole, nor the private socket of PID 1', () => {
-    const sources = planMounts(config, '/r', { path: '/h', ephemeral: false, uid: 1, gid: 1 }).map(m => m.source);
+    const sources = planMounts(config, '/r', { path: '/h', ephemeral: false, uid: 1, gid: 1 }).map(
+      m => m.source,
+    );
     expect(sources).not.toContain('/run');
     expect(sources).not.toContain('/run/systemd');
     expect(sources).not.toContain('/run/systemd/private');
   });
-  it('binds a home that lies elsewhere', () => expect(plan('/srv/h/alice', false)).toContain('/srv/h/alice none rbind,rslave'));
+  it('binds a home that lies elsewhere', () =>
+    expect(plan('/srv/h/alice', false)).toContain('/srv/h/alice none rbind,rslave'));
   it('gives a guest an empty home and shows nobody else’s', () => {
     const guest = plan('/home/guest', true);
     expect(guest.some(m => m.startsWith('/home/guest tmpfs mode=0700,uid=1001,gid=1001'))).toBe(true);
@@ -132,14 +158,24 @@ describe('mounts', () => {
     ['/a\tb', '/a\\011b'],
     ['/a\\b', '/a\\134b'],
   ])('%j stands as %j in the table', (path, escaped) => {
-    expect(renderTable([{ source: path, target: '/t', type: 'none', options: 'bind' }])).toBe(`${escaped} /t none bind 0 0\n`);
+    expect(renderTable([{ source: path, target: '/t', type: 'none', options: 'bind' }])).toBe(
+      `${escaped} /t none bind 0 0\n`,
+    );
   });
 });
 
 describe('logout or not', () => {
-  const login = (o: Partial<Login>): Login => ({ adapter: 'lightdm', display: ':0', caller: { pid: 50, start: '1' }, since: '', ...o });
+  const login = (o: Partial<Login>): Login => ({
+    adapter: 'lightdm',
+    display: ':0',
+    caller: { pid: 50, start: '1' },
+    since: '',
+    ...o,
+  });
   const call = { adapter: 'lightdm' as const, display: ':0', caller: { pid: 50, start: '1' } };
-  const alive = (o: object) => [{ id: '1', uid: 1001, state: 'active', class: 'user', service: 'lightdm', display: ':0', ...o }];
+  const alive = (o: object) => [
+    { id: '1', uid: 1001, state: 'active', class: 'user', service: 'lightdm', display: ':0', ...o },
+  ];
   it.each([
     ['the display of the login', [login({})], call, [], 0],
     ['another display (a greeter for switching)', [login({})], { ...call, display: ':1' }, [], undefined],
@@ -149,20 +185,46 @@ describe('logout or not', () => {
     ['logind shows another display alive', [login({})], call, alive({ display: ':7' }), 0],
     ['only an ssh login is alive', [login({})], call, alive({ service: 'sshd' }), 0],
     ['gdm, its own worker', [login({ adapter: 'gdm' })], { ...call, adapter: 'gdm' as const }, [], 0],
-    ['gdm, another worker', [login({ adapter: 'gdm' })], { ...call, adapter: 'gdm' as const, caller: { pid: 51, start: '1' } }, [], undefined],
-    ['gdm, a reused pid', [login({ adapter: 'gdm' })], { ...call, adapter: 'gdm' as const, caller: { pid: 50, start: '9' } }, [], undefined],
+    [
+      'gdm, another worker',
+      [login({ adapter: 'gdm' })],
+      { ...call, adapter: 'gdm' as const, caller: { pid: 51, start: '1' } },
+      [],
+      undefined,
+    ],
+    [
+      'gdm, a reused pid',
+      [login({ adapter: 'gdm' })],
+      { ...call, adapter: 'gdm' as const, caller: { pid: 50, start: '9' } },
+      [],
+      undefined,
+    ],
     ['lightdm’s call for a gdm login', [login({ adapter: 'gdm' })], call, [], undefined],
   ])('%s', (_what, logins, c, sessions, expected) => {
     expect(endedLogin(logins, c, sessions)).toBe(expected);
   });
   it('reads what logind writes', () => {
-    const text = '# This is private data. Do not parse.\nUID=1001\nUSER=alice\nACTIVE=1\nSTATE=active\nSERVICE=lightdm\nCLASS=user\nDISPLAY=":0"\n';
-    expect(parseSession('c2', text)).toEqual({ id: 'c2', uid: 1001, state: 'active', class: 'user', service: 'lightdm', display: ':0' });
+    const text =
+      '# This is private data. Do not parse.\nUID=1001\nUSER=alice\nACTIVE=1\nSTATE=active\nSERVICE=lightdm\nCLASS=user\nDISPLAY=":0"\n';
+    expect(parseSession('c2', text)).toEqual({
+      id: 'c2',
+      uid: 1001,
+      state: 'active',
+      class: 'user',
+      service: 'lightdm',
+      display: ':0',
+    });
   });
 });
 
 describe('what others read', () => {
-  const s = { id: 'u1001-0a1b2c3d', kind: 'login', user: alice, generation: 3, root: '/run/mayfly/roots/u1001-0a1b2c3d' } as Session;
+  const s = {
+    id: 'u1001-0a1b2c3d',
+    kind: 'login',
+    user: alice,
+    generation: 3,
+    root: '/run/mayfly/roots/u1001-0a1b2c3d',
+  } as Session;
   it('a schroot entry lets in exactly the user', () => {
     expect(renderEntry(s, ['admin', '@staff'])).toBe(
       '[u1001-0a1b2c3d]\ntype=plain\ndescription=mayfly session of alice, generation 3\ndirectory=/run/mayfly/roots/u1001-0a1b2c3d\nusers=alice\nroot-users=admin\nroot-groups=staff\n',
@@ -177,11 +239,20 @@ describe('what others read', () => {
 
 describe('apt sources', () => {
   it.each([
-    ['deb http://m/debian bookworm main contrib # c', [{ uri: 'http://m/debian', suites: ['bookworm'], components: ['main', 'contrib'] }]],
-    ['deb [signed-by=/k] http://m/d bookworm main', [{ uri: 'http://m/d', suites: ['bookworm'], components: ['main'] }]],
+    [
+      'deb http://m/debian bookworm main contrib # c',
+      [{ uri: 'http://m/debian', suites: ['bookworm'], components: ['main', 'contrib'] }],
+    ],
+    [
+      'deb [signed-by=/k] http://m/d bookworm main',
+      [{ uri: 'http://m/d', suites: ['bookworm'], components: ['main'] }],
+    ],
     ['deb-src http://m/debian bookworm main', []],
     ['# deb http://m/debian bookworm main', []],
-    ['Types: deb deb-src\nURIs: http://m/d\nSuites: trixie trixie-updates\nComponents: main', [{ uri: 'http://m/d', suites: ['trixie', 'trixie-updates'], components: ['main'] }]],
+    [
+      'Types: deb deb-src\nURIs: http://m/d\nSuites: trixie trixie-updates\nComponents: main',
+      [{ uri: 'http://m/d', suites: ['trixie', 'trixie-updates'], components: ['main'] }],
+    ],
     ['Types: deb\nEnabled: no\nURIs: http://m/d\nSuites: trixie\nComponents: main', []],
   ])('%j', (text, expected) => expect(parseAptSources(text)).toEqual(expected));
 });

@@ -33,9 +33,15 @@ export function contract(name: string, open: () => Promise<Bench>): void {
     });
     const work = (): Volume => volume('work', 'work');
     const generation = (n: number): Volume => volume('generation', String(n));
-    const session = (n: number, of = 1): Volume => volume('session', `u1001-${n.toString(16).padStart(8, '0')}`, generation(of));
-    const fork = (from: Volume, to: Volume) => b.backend.fork(from, to, { upper: b.upper ?? 'disk', size: '16M', fds: [] });
-    const names = () => b.backend.list(b.pool).volumes.map(v => `${v.role} ${v.name}`).sort();
+    const session = (n: number, of = 1): Volume =>
+      volume('session', `u1001-${n.toString(16).padStart(8, '0')}`, generation(of));
+    const fork = (from: Volume, to: Volume) =>
+      b.backend.fork(from, to, { upper: b.upper ?? 'disk', size: '16M', fds: [] });
+    const names = () =>
+      b.backend
+        .list(b.pool)
+        .volumes.map(v => `${v.role} ${v.name}`)
+        .sort();
 
     const put = async (v: Volume, file: string, text: string): Promise<void> => {
       const root = await b.enter(v);
@@ -145,15 +151,24 @@ export function contract(name: string, open: () => Promise<Bench>): void {
 
     it('a name that is not one of ours leads nowhere', async () => {
       for (const bad of ['../../etc', 'u1001-../../../x', '', 'a b', 'u1-0000000g']) {
-        await expect(b.backend.remove(volume('session', bad, generation(1)))).rejects.toMatchObject({ code: 'unsafe' });
-        await expect(fork(generation(1), volume('session', bad, generation(1)))).rejects.toMatchObject({ code: 'unsafe' });
+        await expect(b.backend.remove(volume('session', bad, generation(1)))).rejects.toMatchObject({
+          code: 'unsafe',
+        });
+        await expect(fork(generation(1), volume('session', bad, generation(1)))).rejects.toMatchObject({
+          code: 'unsafe',
+        });
       }
     });
 
     it('lists exactly what there is, by role', async () => {
       await fork(generation(1), session(1));
       await fork(generation(1), session(2));
-      expect(names()).toEqual(['generation 1', `session ${session(1).name}`, `session ${session(2).name}`, 'work work']);
+      expect(names()).toEqual([
+        'generation 1',
+        `session ${session(1).name}`,
+        `session ${session(2).name}`,
+        'work work',
+      ]);
       expect(b.backend.list(b.pool).litter).toEqual([]);
     });
 

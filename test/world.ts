@@ -6,7 +6,14 @@ import { readConfig } from '../src/config-load.ts';
 import { MayflyError } from '../src/errors.ts';
 import type { Command, Host, Output, Stat } from '../src/host.ts';
 import type { Mount } from '../src/mounts.ts';
-import { type Generation, makeDirectories, pathsOf, pointStableAt, writeGeneration, writePool } from '../src/state.ts';
+import {
+  type Generation,
+  makeDirectories,
+  pathsOf,
+  pointStableAt,
+  writeGeneration,
+  writePool,
+} from '../src/state.ts';
 import type { Machine } from '../src/steps.ts';
 import type { Role, Volume, VolumeBackend } from '../src/volume/backend.ts';
 import { pathOf } from '../src/volume/layout.ts';
@@ -64,15 +71,31 @@ export class World {
 
   constructor() {
     this.mounts.push({ target: '/', fs: this.newFs(), at: '' });
-    for (const path of ['/etc/schroot/chroot.d', '/var/lib', '/run', '/home/alice', '/tmp', '/proc', '/sys/fs/cgroup', '/dev']) {
+    for (const path of [
+      '/etc/schroot/chroot.d',
+      '/var/lib',
+      '/run',
+      '/home/alice',
+      '/tmp',
+      '/proc',
+      '/sys/fs/cgroup',
+      '/dev',
+    ]) {
       this.makeDirs(path);
     }
-    this.put('/etc/passwd', 'root:x:0:0::/root:/bin/sh\nalice:x:1001:1001::/home/alice:/bin/sh\nbob:x:1002:1002::/home/bob:/bin/sh\n');
+    this.put(
+      '/etc/passwd',
+      'root:x:0:0::/root:/bin/sh\nalice:x:1001:1001::/home/alice:/bin/sh\nbob:x:1002:1002::/home/bob:/bin/sh\n',
+    );
     this.put('/etc/group', 'alice:x:1001:\nbob:x:1002:\naudio:x:29:alice\n');
     this.put('/etc/shadow', 'root:*::\nalice:secret:::::::\nbob:other:::::::\n');
     this.put('/sys/fs/cgroup/cgroup.procs', '');
     this.put('/sys/fs/cgroup/cgroup.subtree_control', '');
-    for (const [pid, comm] of [[1, 'init'], [50, 'lightdm'], [60, 'gdm-session-worker']] as const) {
+    for (const [pid, comm] of [
+      [1, 'init'],
+      [50, 'lightdm'],
+      [60, 'gdm-session-worker'],
+    ] as const) {
       this.processes.set(pid, { start: String(pid), dev: this.rootDev, comm, ignoresTerm: true, cgroup: '' });
     }
     this.newProcess();
@@ -86,7 +109,13 @@ export class World {
   newProcess(): void {
     this.processes.delete(this.pid);
     this.pid += 1;
-    this.processes.set(this.pid, { start: String(this.pid), dev: this.rootDev, comm: 'mayfly', ignoresTerm: false, cgroup: '' });
+    this.processes.set(this.pid, {
+      start: String(this.pid),
+      dev: this.rootDev,
+      comm: 'mayfly',
+      ignoresTerm: false,
+      cgroup: '',
+    });
     this.calls = 0;
     this.dieAt = Number.POSITIVE_INFINITY;
   }
@@ -119,12 +148,22 @@ export class World {
   picture(): string {
     const files = this.mounts
       .filter((m, i) => this.mounts.findIndex(o => o.fs === m.fs) === i)
-      .flatMap(m => [...m.fs.nodes].map(([p, n]) => `${m.target}:${p} ${n.kind} ${n.mode.toString(8)} ${n.text}`))
+      .flatMap(m =>
+        [...m.fs.nodes].map(([p, n]) => `${m.target}:${p} ${n.kind} ${n.mode.toString(8)} ${n.text}`),
+      )
       .filter(line => !/\/run\/mayfly\/locks|config.*cache/.test(line));
     const mounts = this.mounts.map(m => m.target);
-    const volumes = [...this.volumes].map(([name, fs]) => `${name} ${JSON.stringify([...fs.nodes].map(([p, n]) => [p, n.text]))}`);
-    const processes = [...this.processes].filter(([pid]) => pid !== this.pid).map(([pid, p]) => `${pid} ${p.comm}`);
-    return JSON.stringify({ files: files.sort(), mounts: mounts.sort(), volumes: volumes.sort(), processes: processes.sort() }, null, 1);
+    const volumes = [...this.volumes].map(
+      ([name, fs]) => `${name} ${JSON.stringify([...fs.nodes].map(([p, n]) => [p, n.text]))}`,
+    );
+    const processes = [...this.processes]
+      .filter(([pid]) => pid !== this.pid)
+      .map(([pid, p]) => `${pid} ${p.comm}`);
+    return JSON.stringify(
+      { files: files.sort(), mounts: mounts.sort(), volumes: volumes.sort(), processes: processes.sort() },
+      null,
+      1,
+    );
   }
 
   private newFs(): FileSystem {
@@ -146,7 +185,10 @@ export class World {
     return fs.nodes.get(rel);
   }
 
-  private set(path: string, n: { kind: Node['kind']; text: string; mode: number; uid?: number; gid?: number }): void {
+  private set(
+    path: string,
+    n: { kind: Node['kind']; text: string; mode: number; uid?: number; gid?: number },
+  ): void {
     if (this.node(parentOf(path))?.kind !== 'dir') throw this.errno('ENOENT', path);
     const { fs, rel } = this.resolve(path);
     this.inodes += 1;
@@ -214,9 +256,10 @@ export class World {
   }
 
   private run(c: Command): Output {
+    if (c.file === 'flock') return { code: 0, stdout: '', stderr: '' }; // dies with its holder: no effect that stays
     this.effect();
     if (this.failing.has(c.file)) throw new MayflyError('command', `"${c.file}" failed as told`);
-    if (c.file === 'mount') this.runMount(c.args);
+    if (c.file === 'mount' && !c.args[0]?.startsWith('--make-')) this.runMount(c.args);
     if (c.file === 'umount') {
       const target = c.args.at(-1) ?? '';
       const last = this.mounts.map(m => m.target).lastIndexOf(target);
@@ -243,7 +286,10 @@ export class World {
       if (path.endsWith('/cgroup.procs')) {
         const group = parentOf(path);
         if (!this.node(group)) return undefined;
-        return [...this.processes].filter(([, p]) => `/sys/fs/cgroup${p.cgroup}` === group).map(([pid]) => `${pid}\n`).join('');
+        return [...this.processes]
+          .filter(([, p]) => `/sys/fs/cgroup${p.cgroup}` === group)
+          .map(([pid]) => `${pid}\n`)
+          .join('');
       }
       return this.node(path)?.kind === 'file' ? this.node(path)?.text : undefined;
     },
@@ -251,12 +297,26 @@ export class World {
     lstat: path => {
       const n = this.node(path);
       const dev = this.resolve(path).fs.dev;
-      return n && { kind: n.kind, dev, ino: n.ino, uid: n.uid, gid: n.gid, mode: n.mode, size: n.text.length, mtimeMs: 0 };
+      return (
+        n && {
+          kind: n.kind,
+          dev,
+          ino: n.ino,
+          uid: n.uid,
+          gid: n.gid,
+          mode: n.mode,
+          size: n.text.length,
+          mtimeMs: 0,
+        }
+      );
     },
     stat: path => {
       const proc = this.proc(path);
       const dev = proc && this.processes.get(proc.pid)?.dev;
-      if (proc) return dev === undefined ? undefined : { kind: 'dir', dev, ino: 1, uid: 0, gid: 0, mode: 0o755, size: 0, mtimeMs: 0 };
+      if (proc)
+        return dev === undefined
+          ? undefined
+          : { kind: 'dir', dev, ino: 1, uid: 0, gid: 0, mode: 0o755, size: 0, mtimeMs: 0 };
       return this.host.lstat(path);
     },
     readlink: path => (this.node(path)?.kind === 'link' ? this.node(path)?.text : undefined),
@@ -419,7 +479,14 @@ export class World {
   machine(): Machine {
     const config = readConfig(this.host, '/etc/mayfly/mayfly.toml');
     const host = { ...this.host, pid: this.pid };
-    return { host, config, paths: pathsOf(config.directories), log: () => undefined, backend: () => this.backend(), fds: [] };
+    return {
+      host,
+      config,
+      paths: pathsOf(config.directories),
+      log: () => undefined,
+      backend: () => this.backend(),
+      fds: [],
+    };
   }
 }
 
@@ -436,11 +503,18 @@ export function preparedWorld(): World {
   const add = (path: string, kind: 'file' | 'dir', text = ''): void => {
     fs?.nodes.set(path, { kind, text, mode: kind === 'dir' ? 0o755 : 0o644, uid: 0, gid: 0, ino: 1 });
   };
-  for (const path of ['/etc', '/run', '/home', '/tmp', '/var', '/var/tmp', '/proc', '/sys', '/dev']) add(path, 'dir');
+  for (const path of ['/etc', '/run', '/home', '/tmp', '/var', '/var/tmp', '/proc', '/sys', '/dev'])
+    add(path, 'dir');
   add('/etc/passwd', 'file', 'root:x:0:0::/root:/bin/sh\n');
   add('/etc/group', 'file', 'root:x:0:\naudio:x:29:\n');
   add('/etc/shadow', 'file', 'root:*::\n');
-  const generation: Generation = { number: 1, volume, identity: 'memory', created: '2026-01-01T00:00:00Z', origin: 'test' };
+  const generation: Generation = {
+    number: 1,
+    volume,
+    identity: 'memory',
+    created: '2026-01-01T00:00:00Z',
+    origin: 'test',
+  };
   writeGeneration(world.host, on.paths, generation);
   pointStableAt(world.host, on.paths, 1);
   world.newProcess();

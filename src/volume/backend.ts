@@ -13,7 +13,6 @@
  *
  * `test/volume.contract.ts` is the executable copy of this text and runs over every backend.
  */
-import type { Config } from '../config.ts';
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../host.ts';
 import type { Mount } from '../mounts.ts';
@@ -145,8 +144,4 @@ export function admit(
       facts,
     );
   }
-}
-
-export function admissionLimits(config: Config, size: (text: string) => number) {
-  return { max_used_percent: config.admission.max_used_percent, min_free: size(config.admission.min_free) };
 }

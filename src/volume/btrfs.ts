@@ -28,19 +28,22 @@ export function btrfs(host: Host): VolumeBackend {
       await destroy(path);
     } catch (error) {
       if (!(error instanceof MayflyError) || error.code !== 'command') throw error;
-      // A session's root can make subvolumes of its own, and set the immutable flag: deepest first, then this one.
-      const args = [path, '-depth', '-type', 'd', '-inum', String(SUBVOLUME_ROOT), '-print0'];
-      const found = await host.run({ file: 'find', args, effect: 'read' });
-      for (const nested of found.stdout.split('\0').filter(p => p !== '')) {
-        await host.run({ file: 'chattr', args: ['-f', '-i', '--', nested], effect: 'write', expect: [0, 1] });
-        await host.run({
-          file: 'btrfs',
-          args: ['property', 'set', '-f', '-ts', nested, 'ro', 'false'],
-          effect: 'write',
-          expect: [0, 1],
-        });
-        await destroy(nested);
-      }
+      // A session's root can make subvolumes of its own, read-only ones and immutable flags too. find(1) enters
+      // each directory itself (-execdir), so neither depth nor odd names matter; deepest first, then this one.
+      const nested = ['-type', 'd', '-inum', String(SUBVOLUME_ROOT)];
+      const unlock = ['-execdir', 'chattr', '-f', '-i', '-a', '{}', ';'];
+      const writable = ['-execdir', 'btrfs', 'property', 'set', '-f', '-ts', '{}', 'ro', 'false', ';'];
+      const expect = [0, 1]; // 1: one of the commands failed; the deletion below tells whether that matters
+      await host.run({ file: 'find', args: [path, ...nested, ...unlock], effect: 'write', expect });
+      await host.run({ file: 'find', args: [path, ...nested, ...writable], effect: 'write', expect });
+      const drop = ['-execdir', 'btrfs', 'subvolume', 'delete', '{}', ';'];
+      await host.run({
+        file: 'find',
+        args: [path, '-mindepth', '1', '-depth', ...nested, ...drop],
+        effect: 'write',
+        expect,
+      });
+      await destroy(path);
     }
   }
 

@@ -1,7 +1,7 @@
 /** The directory layout that the two file-system backends share. */
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../host.ts';
-import { SESSION_ID } from '../state.ts';
+import { SESSION_ID, sweepTemporary } from '../state.ts';
 import type { BackendKind, Role, Volume } from './backend.ts';
 
 /** Prefix of what is not finished or no longer whole: one rename makes it a volume, or stops it being one. */
@@ -54,6 +54,7 @@ export function prepareLayout(host: Host, pool: string): void {
   const marker = `${pool}/.mayfly-pool`;
   host.mkdir(pool, 0o700);
   if (host.lstat(marker)?.kind !== 'file') {
+    sweepTemporary(host, pool);
     const foreign = host.list(pool).filter(name => name !== 'lost+found');
     if (foreign.length > 0) {
       throw new MayflyError(

@@ -48,7 +48,8 @@ export function overlay(host: Host): VolumeBackend {
   /**
    * Asks the kernel: with `index=on` it refuses an upper layer that is in use anywhere, by whatever namespace, with
    * EBUSY; one that is free fails otherwise, as ours carry the mark of `volatile`. (ovl_get_upper comes first; mount(8) words EBUSY
-   * as "already mounted on PLACE" or "already mounted or mount point busy".)
+   * as "already mounted on PLACE", if PLACE has the same
+   * source, or "already mounted or mount point busy"; hence a source of its own.)
    */
   async function held(v: Volume): Promise<string | undefined> {
     const path = pathOf(v);
@@ -59,13 +60,11 @@ export function overlay(host: Host): VolumeBackend {
       return undefined; // was never mounted
     }
     const probe = `${path}/probe`;
-    host.mkdir(probe, 0o700);
     const lower = `${path}/lower`;
-    host.mkdir(lower, 0o700);
     const options = `lowerdir=${lower},upperdir=${path}/upper,workdir=${path}/work,${OPTIONS}`;
     const out = await host.run({
       file: 'mount',
-      args: ['-t', 'overlay', '-o', options, 'overlay', probe],
+      args: ['-t', 'overlay', '-o', options, `probe-${v.name}`, probe],
       effect: 'write',
       expect: [0, 32],
     });
@@ -121,15 +120,15 @@ export function overlay(host: Host): VolumeBackend {
       if (to.role === 'session') {
         host.mkdir(path, 0o700);
         if (options.upper === 'tmpfs') {
-          const size = `size=${options.size ?? '50%'},mode=0700,private`;
+          const size = `size=${options.size ?? '50%'},nr_inodes=1M,mode=0700,private`;
           await host.run({
             file: 'mount',
             args: ['-t', 'tmpfs', '-o', size, 'mayfly', path],
             effect: 'write',
           });
         }
-        host.mkdir(`${path}/upper`, 0o755);
-        host.mkdir(`${path}/work`, 0o700);
+        // The two for the probe are made while there is room: a person can use up every inode.
+        for (const name of ['upper', 'work', 'probe', 'lower']) host.mkdir(`${path}/${name}`, 0o755);
         return;
       }
       const aside = asidePath(to, 'new');

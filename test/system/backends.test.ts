@@ -45,7 +45,8 @@ function bench(kind: BackendKind, upper: 'disk' | 'tmpfs') {
         const pid = sitters.get(root);
         if (pid !== undefined) {
           process.kill(pid, 'SIGKILL');
-          while (fs.existsSync(`/proc/${pid}/exe`) && canRead(`/proc/${pid}/cwd`)) await new Promise(yes => setTimeout(yes, 5));
+          while (fs.existsSync(`/proc/${pid}/exe`) && canRead(`/proc/${pid}/cwd`))
+            await new Promise(yes => setTimeout(yes, 5));
         }
         must('umount', [root]);
         fs.rmdirSync(root);
@@ -73,7 +74,9 @@ const sitters = new Map<string, number>();
 
 /** Another process with its working directory in the tree. */
 function startSitter(root: string): number {
-  const out = spawnSync('sh', ['-c', 'cd "$1" && { sleep 1000 >/dev/null 2>&1 & echo $!; }', 'sh', root], { encoding: 'utf8' });
+  const out = spawnSync('sh', ['-c', 'cd "$1" && { sleep 1000 >/dev/null 2>&1 & echo $!; }', 'sh', root], {
+    encoding: 'utf8',
+  });
   return Number(out.stdout);
 }
 

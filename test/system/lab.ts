@@ -5,8 +5,8 @@
 import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { resolve } from 'node:path';
-import { aptSources, hostSuite } from '../../src/init.ts';
 import { realHost } from '../../src/host.ts';
+import { aptSources, hostSuite } from '../../src/init.ts';
 import type { Session } from '../../src/state.ts';
 
 const TOP = resolve(import.meta.dirname, '../..');
@@ -27,7 +27,11 @@ function ran(r: SpawnSyncReturns<string>): Ran {
 }
 
 /** Runs a command with an array of arguments; never throws. */
-export function sh(file: string, args: readonly string[], options: { env?: NodeJS.ProcessEnv; cwd?: string } = {}): Ran {
+export function sh(
+  file: string,
+  args: readonly string[],
+  options: { env?: NodeJS.ProcessEnv; cwd?: string } = {},
+): Ran {
   const env = options.env ?? { ...ENV, PATH: '/usr/sbin:/usr/bin:/sbin:/bin' };
   return ran(spawnSync(file, args, { encoding: 'utf8', cwd: options.cwd ?? '/', env, maxBuffer: 2 ** 26 }));
 }
@@ -46,7 +50,14 @@ export function tarball(): string {
   if (!fs.existsSync(path)) {
     fs.mkdirSync(CACHE, { recursive: true });
     const part = `${path}.${process.pid}.tar`;
-    must('mmdebstrap', ['--mode=root', '--variant=minbase', '--include=sudo', suite, part, ...aptSources(realHost(), suite)]);
+    must('mmdebstrap', [
+      '--mode=root',
+      '--variant=minbase',
+      '--include=sudo',
+      suite,
+      part,
+      ...aptSources(realHost(), suite),
+    ]);
     fs.renameSync(part, path);
   }
   return path;
@@ -85,6 +96,7 @@ export class Lab {
 
   constructor(o: { readonly config?: string } = {}) {
     this.dir = fs.mkdtempSync('/var/lib/mayfly-test-');
+    fs.chmodSync(this.dir, 0o755); // as /run and /var/lib are: people read their session's id below
     this.config = `${this.dir}/mayfly.toml`;
     this.configure(o.config ?? '');
   }
@@ -92,7 +104,9 @@ export class Lab {
   /** Writes the configuration; `more` comes first, so that it can hold top-level options. */
   configure(more: string): void {
     const own = `[directories]\nstate = "${this.dir}/state"\nrun = "${this.dir}/run"\n`;
-    const pool = more.includes('[pool]') ? more : `${more}\n[pool]\npath = "${this.dir}/pool"\nimage_size = "2G"\n`;
+    const pool = more.includes('[pool]')
+      ? more
+      : `${more}\n[pool]\npath = "${this.dir}/pool"\nimage_size = "2G"\n`;
     fs.writeFileSync(this.config, `${pool}\n${own}`);
   }
 
@@ -113,19 +127,32 @@ export class Lab {
   }
 
   hookArgs(adapter: 'lightdm' | 'gdm', action: 'start' | 'stop'): [string, string[]] {
-    const names = { lightdm: { start: 'session-setup', stop: 'session-cleanup' }, gdm: { start: 'PreSession', stop: 'PostSession' } };
+    const names = {
+      lightdm: { start: 'session-setup', stop: 'session-cleanup' },
+      gdm: { start: 'PreSession', stop: 'PostSession' },
+    };
     return [`${TOP}/hooks/${adapter}/${names[adapter][action]}`, ['--config', this.config, '--quiet']];
   }
 
   /** Calls a hook executable as lightdm does; `env` replaces the environment but for PATH. */
   hook(action: 'start' | 'stop', name: string, display = ':0', env?: NodeJS.ProcessEnv): Ran {
     const [file, args] = this.hookArgs('lightdm', action);
-    const own = env ?? { USER: name, LOGNAME: name, HOME: `/home/${name}`, SHELL: '/bin/sh', DISPLAY: display };
+    const own = env ?? {
+      USER: name,
+      LOGNAME: name,
+      HOME: `/home/${name}`,
+      SHELL: '/bin/sh',
+      DISPLAY: display,
+    };
     return sh(file, args, { env: { ...ENV, ...own } });
   }
 
   /** The same without waiting; resolves with what happened and how long it took, in milliseconds. */
-  hookAsync(action: 'start' | 'stop', name: string, display = ':0'): { pid: number; done: Promise<Ran & { ms: number }> } {
+  hookAsync(
+    action: 'start' | 'stop',
+    name: string,
+    display = ':0',
+  ): { pid: number; done: Promise<Ran & { ms: number }> } {
     const [file, args] = this.hookArgs('lightdm', action);
     const begun = performance.now();
     const child = spawn(file, args, {
@@ -150,13 +177,28 @@ export class Lab {
   records(): Session[] {
     const directory = `${this.dir}/state/sessions`;
     if (!fs.existsSync(directory)) return [];
-    return fs.readdirSync(directory).map(f => JSON.parse(fs.readFileSync(`${directory}/${f}`, 'utf8')) as Session);
+    return fs
+      .readdirSync(directory)
+      .map(f => JSON.parse(fs.readFileSync(`${directory}/${f}`, 'utf8')) as Session);
   }
 
   /** A command inside, as the person, through the setuid schroot. */
   inside(name: string, ...command: string[]): Ran {
     const id = this.session(name)?.id ?? 'none';
-    return sh('setpriv', ['--reuid', name, '--regid', name, '--init-groups', 'schroot', '-d', '/', '-c', id, '--', ...command]);
+    return sh('setpriv', [
+      '--reuid',
+      name,
+      '--regid',
+      name,
+      '--init-groups',
+      'schroot',
+      '-d',
+      '/',
+      '-c',
+      id,
+      '--',
+      ...command,
+    ]);
   }
 
   /** The same as root inside: what a person who may use sudo can do. */
@@ -168,28 +210,58 @@ export class Lab {
   linger(name: string, asRoot: boolean, script: string): number {
     const id = this.session(name)?.id ?? 'none';
     const schroot = ['schroot', '-d', '/', '-c', id, '-u', asRoot ? 'root' : name, '--', 'sh', '-c', script];
-    const child = spawn('setsid', ['-f', ...schroot], { cwd: '/', env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' }, stdio: 'ignore' });
+    const child = spawn('setsid', ['-f', ...schroot], {
+      cwd: '/',
+      env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' },
+      stdio: 'ignore',
+    });
     return child.pid ?? 0;
   }
 
   /** Everything a session could leave, for comparison before and after. */
   picture(): Record<string, unknown> {
-    const mounts = fs.readFileSync('/proc/self/mountinfo', 'utf8').split('\n').filter(l => l.includes(this.dir));
-    const cgroups = ['/sys/fs/cgroup', '/sys/fs/cgroup/unified'].flatMap(d => (fs.existsSync(d) ? fs.readdirSync(d) : [])).filter(n => n.startsWith('mayfly'));
+    const mounts = fs
+      .readFileSync('/proc/self/mountinfo', 'utf8')
+      .split('\n')
+      .filter(l => l.includes(this.dir));
+    const cgroups = ['/sys/fs/cgroup', '/sys/fs/cgroup/unified']
+      .flatMap(d => (fs.existsSync(d) ? fs.readdirSync(d) : []))
+      .filter(n => n.startsWith('mayfly'));
     const tree = (path: string, depth: number): string[] =>
       fs.existsSync(path) && fs.lstatSync(path).isDirectory()
-        ? fs.readdirSync(path).sort().flatMap(n => [`${path}/${n}`.slice(this.dir.length), ...(depth > 0 ? tree(`${path}/${n}`, depth - 1) : [])])
+        ? fs
+            .readdirSync(path)
+            .sort()
+            .flatMap(n => [
+              `${path}/${n}`.slice(this.dir.length),
+              ...(depth > 0 ? tree(`${path}/${n}`, depth - 1) : []),
+            ])
         : [];
     return {
       mounts: mounts.map(l => l.split(' ').slice(4, 5).join(' ')),
-      loops: sh('losetup', ['-n', '-l', '-O', 'BACK-FILE']).out.split('\n').filter(l => l.includes(this.dir)),
-      schroot: fs.readdirSync('/etc/schroot/chroot.d').filter(f => f.startsWith('mayfly-') && fs.readFileSync(`/etc/schroot/chroot.d/${f}`, 'utf8').includes(this.dir)),
+      loops: sh('losetup', ['-n', '-l', '-O', 'BACK-FILE'])
+        .out.split('\n')
+        .filter(l => l.includes(this.dir)),
+      schroot: fs
+        .readdirSync('/etc/schroot/chroot.d')
+        .filter(
+          f =>
+            f.startsWith('mayfly-') &&
+            fs.readFileSync(`/etc/schroot/chroot.d/${f}`, 'utf8').includes(this.dir),
+        ),
       hidden: fs.readdirSync('/etc/schroot/chroot.d').filter(f => f.startsWith('.')),
       processes: this.processesInside(),
+      stuck: this.records()
+        .map(r => r.stuck ?? '')
+        .filter(Boolean),
       cgroups: cgroups.filter(n => n.includes(this.dir.replaceAll('/', '.'))),
       state: tree(`${this.dir}/state`, 1).filter(p => !p.startsWith('/state/pool')),
       run: tree(`${this.dir}/run`, 2).filter(p => !p.startsWith('/run/locks')),
-      pool: [...tree(`${this.dir}/pool`, 0), ...tree(`${this.dir}/pool/sessions`, 0), ...tree(`${this.dir}/pool/generations`, 0)],
+      pool: [
+        ...tree(`${this.dir}/pool`, 0),
+        ...tree(`${this.dir}/pool/sessions`, 0),
+        ...tree(`${this.dir}/pool/generations`, 0),
+      ],
     };
   }
 
@@ -203,7 +275,10 @@ export class Lab {
           return false;
         }
       });
-    return fs.readdirSync('/proc').filter(n => /^\d+$/.test(n) && on(n)).map(Number);
+    return fs
+      .readdirSync('/proc')
+      .filter(n => /^\d+$/.test(n) && on(n))
+      .map(Number);
   }
 
   /** Ends all sessions, destroys the pool and removes the directory; throws where anything is left. */
@@ -213,7 +288,10 @@ export class Lab {
     const recovered = this.mayfly('recover');
     const destroyed = this.mayfly('destroy', '--yes');
     if (destroyed.code !== 0) throw new Error(`destroy: ${recovered.out}${destroyed.err}`);
-    const left = fs.readFileSync('/proc/self/mountinfo', 'utf8').split('\n').filter(l => l.includes(`${this.dir}/`));
+    const left = fs
+      .readFileSync('/proc/self/mountinfo', 'utf8')
+      .split('\n')
+      .filter(l => l.includes(`${this.dir}/`));
     if (left.length > 0) throw new Error(`mounts are left: ${left.join('\n')}`);
     fs.rmSync(this.dir, { recursive: true }); // no mount is below, as just seen
   }

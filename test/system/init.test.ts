@@ -1,0 +1,171 @@
+/** Making the first generation: every source, interrupted and refused ones too. */
+import { spawn } from 'node:child_process';
+import * as fs from 'node:fs';
+import { afterEach, describe, expect, it } from 'vitest';
+import { forgetUsers, Lab, MAYFLY, must, sh, sleep, tarball, user } from './lab.ts';
+
+const A = 'mayfly-a';
+let lab: Lab;
+afterEach(() => {
+  lab.close();
+  forgetUsers();
+});
+
+function loginWorks(): void {
+  user(A);
+  expect(lab.hook('start', A)).toMatchObject({ code: 0, err: '' });
+  expect(lab.inside(A, 'id', '-un').out).toBe(`${A}\n`);
+  expect(lab.hook('stop', A)).toMatchObject({ code: 0, err: '' });
+}
+
+describe('init', () => {
+  it('from debootstrap, with apt’s own mirror', () => {
+    lab = new Lab();
+    const r = lab.mayfly('init', '--from', 'debootstrap', '--variant', 'minbase', '--packages', 'sudo,less');
+    expect(r.err).toMatch(/filling .* from debootstrap/);
+    expect(r).toMatchObject({ code: 0 });
+    expect(fs.existsSync(`${lab.dir}/pool/generations/1/usr/bin/less`)).toBe(true);
+    loginWorks();
+  });
+
+  it('from a directory', () => {
+    lab = new Lab();
+    const tree = `${lab.dir}/tree`;
+    fs.mkdirSync(tree);
+    must('tar', ['-xf', tarball(), '-C', tree]);
+    expect(lab.mayfly('init', '--from', tree)).toMatchObject({ code: 0 });
+    loginWorks();
+  });
+
+  it.each(['overlay', 'btrfs'] as const)(
+    'from the running system, on %s, without its people and secrets',
+    backend => {
+      lab = new Lab();
+      lab.configure(`[pool]\npath = "${lab.dir}/pool"\nimage_size = "40G"\n`);
+      user(A);
+      const planted = [
+        '/etc/ssh/ssh_host_mayflytest_key',
+        '/var/tmp/mayfly-test-secret',
+        `/home/${A}/secret`,
+      ];
+      fs.mkdirSync('/etc/ssh', { recursive: true });
+      for (const path of planted) fs.writeFileSync(path, 'secret');
+      try {
+        // A whole build machine would take minutes: the bulk that is no part of a system is passed over by being elsewhere.
+        const r = lab.mayfly('init', '--backend', backend, '--from', 'host');
+        expect(r, r.err).toMatchObject({ code: 0 });
+      } finally {
+        for (const path of planted) fs.unlinkSync(path);
+      }
+      const tree = `${lab.dir}/pool/generations/1`;
+      for (const path of [...planted, '/var/lib/mayfly-test', '/etc/shadow-'])
+        expect(fs.existsSync(tree + path), path).toBe(false);
+      expect(fs.readFileSync(`${tree}/etc/machine-id`, 'utf8')).toBe('');
+      expect(fs.readFileSync(`${tree}/etc/passwd`, 'utf8')).not.toMatch(new RegExp(`^${A}:`, 'm'));
+      expect(fs.readFileSync(`${tree}/etc/shadow`, 'utf8')).not.toMatch(/^[^:]*:\$/m);
+      expect(fs.readdirSync(`${tree}/home`)).toEqual([]);
+      expect(fs.readdirSync(`${tree}/proc`)).toEqual([]);
+      loginWorks();
+    },
+  );
+
+  it.each(['overlay', 'btrfs'] as const)(
+    'killed at random moments on %s: nothing half-made is taken as complete, and again works',
+    async backend => {
+      lab = new Lab();
+      for (let i = 0; i < 6; i++) {
+        const child = spawn(
+          'node',
+          [MAYFLY, 'init', '--config', lab.config, '--backend', backend, '--from', tarball()],
+          { detached: true, stdio: 'ignore' },
+        );
+        const done = new Promise(yes => child.on('close', yes));
+        await sleep(100 + Math.random() * 1500);
+        if (child.exitCode === null && child.pid) process.kill(-child.pid, 'SIGKILL');
+        await done;
+        const stable = fs.existsSync(`${lab.dir}/state/stable`);
+        if (!stable) expect(lab.mayfly('generations').out).not.toMatch(/stable\)/);
+        else break;
+      }
+      expect(lab.mayfly('recover').code).toBe(0);
+      const again = lab.mayfly('init', '--backend', backend, '--from', tarball());
+      expect([0, 1]).toContain(again.code);
+      if (again.code === 1) expect(again.err).toMatch(/generation 1 is stable/);
+      loginWorks();
+    },
+  );
+
+  it.each([
+    ['an empty directory', (dir: string) => dir, /not a whole system: it has no "\/etc\/passwd"/],
+    [
+      'no archive',
+      (dir: string) => {
+        fs.writeFileSync(`${dir}.tar`, 'not a tar');
+        return `${dir}.tar`;
+      },
+      /"tar .* failed/,
+    ],
+    ['nothing', (dir: string) => `${dir}-nowhere`, /is not a tarball/],
+  ] as const)('from %s: refused, and again with a good one works', (_what, source, message) => {
+    lab = new Lab();
+    const dir = `${lab.dir}/empty`;
+    fs.mkdirSync(dir);
+    const r = lab.mayfly('init', '--from', source(dir));
+    expect(r.code).not.toBe(0);
+    expect(r.err).toMatch(message);
+    expect(fs.existsSync(`${lab.dir}/state/stable`)).toBe(false);
+    expect(lab.mayfly('init', '--from', tarball())).toMatchObject({ code: 0 });
+    loginWorks();
+  });
+
+  it('a pool directory with foreign files is refused and untouched', () => {
+    lab = new Lab();
+    fs.mkdirSync(`${lab.dir}/pool`);
+    fs.writeFileSync(`${lab.dir}/pool/thesis.tex`, 'precious');
+    const r = lab.mayfly('init', '--from', tarball());
+    expect(r.err).toMatch(/holds files that are not ours \("thesis\.tex"\)/);
+    expect(fs.readFileSync(`${lab.dir}/pool/thesis.tex`, 'utf8')).toBe('precious');
+    fs.unlinkSync(`${lab.dir}/pool/thesis.tex`);
+    expect(lab.mayfly('init', '--from', tarball())).toMatchObject({ code: 0 });
+    loginWorks();
+  });
+
+  it('a pool on a file system of its own is used, and kept by destroy', () => {
+    lab = new Lab();
+    const pool = `${lab.dir}/pool`;
+    fs.mkdirSync(pool);
+    must('mount', ['-t', 'tmpfs', '-o', 'size=1G', 'x', pool]);
+    expect(lab.mayfly('init', '--from', tarball())).toMatchObject({ code: 0 });
+    loginWorks();
+    expect(lab.mayfly('destroy', '--yes')).toMatchObject({ code: 0 });
+    expect(fs.readdirSync(pool)).toEqual([]);
+    must('umount', [pool]);
+  });
+
+  it('a full pool fails with the reason, and again with room works', () => {
+    lab = new Lab();
+    const pool = `${lab.dir}/pool`;
+    fs.mkdirSync(pool);
+    must('mount', ['-t', 'tmpfs', '-o', 'size=40M', 'x', pool]);
+    const r = lab.mayfly('init', '--from', tarball());
+    expect(r.err).toMatch(/No space left on device/);
+    expect(fs.existsSync(`${lab.dir}/state/stable`)).toBe(false);
+    must('mount', ['-o', 'remount,size=1G', pool]);
+    expect(lab.mayfly('init', '--from', tarball())).toMatchObject({ code: 0 });
+    loginWorks();
+    expect(lab.mayfly('destroy', '--yes')).toMatchObject({ code: 0 });
+    must('umount', [pool]);
+  });
+
+  it('destroy refuses while somebody is logged in', () => {
+    lab = Lab.make({ backend: 'overlay' });
+    user(A);
+    lab.hook('start', A);
+    const r = lab.mayfly('destroy', '--yes');
+    expect(r).toMatchObject({ code: 4 });
+    expect(r.err).toMatch(/there are sessions: u\d+-/);
+    expect(lab.inside(A, 'true').code).toBe(0);
+    lab.hook('stop', A);
+    expect(sh('schroot', ['-l']).out).not.toMatch(/u\d+-[0-9a-f]{8}/);
+  });
+});

@@ -1,0 +1,283 @@
+/** The main job on real trees, through the hooks and schroot: a login gets a fresh machine, a logout leaves nothing. */
+import * as fs from 'node:fs';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { forgetUsers, Lab, sh, sleep, uidOf, until, user } from './lab.ts';
+
+const A = 'mayfly-a';
+const B = 'mayfly-b';
+
+describe.each(['overlay', 'btrfs'] as const)('a login on %s', backend => {
+  let lab: Lab;
+  let before: unknown;
+
+  beforeAll(() => {
+    user(A);
+    user(B);
+    lab = Lab.make({ backend });
+    lab.hook('start', A); // makes what the first login since boot makes
+    lab.hook('stop', A);
+    before = lab.picture();
+  });
+  afterEach(() => {
+    lab.hook('stop', A);
+    lab.hook('stop', B, ':1');
+    expect(lab.picture()).toEqual(before);
+  });
+  afterAll(() => {
+    lab.close();
+    forgetUsers();
+  });
+
+  it('is inside a whole system, under the person’s own name, and schroot lists it', () => {
+    expect(lab.hook('start', A)).toMatchObject({ code: 0, err: '' });
+    const s = lab.session(A);
+    expect(sh('schroot', ['-l']).out).toContain(`chroot:${s?.id}`);
+    expect(lab.inside(A, 'id', '-un').out).toBe(`${A}\n`);
+    expect(lab.inside(A, 'id', '-u').out).toBe(`${uidOf(A)}\n`);
+    expect(lab.inside(A, 'sh', '-c', 'echo ~').out).toBe(`/home/${A}\n`);
+    expect(JSON.parse(lab.inside(A, 'cat', '/etc/mayfly-session').out)).toMatchObject({
+      session: s?.id,
+      user: A,
+      generation: 1,
+    });
+    expect(
+      lab.inside(A, 'sh', '-c', 'test -c /dev/null && test -d /proc/self && test -d /dev/pts && echo yes')
+        .out,
+    ).toBe('yes\n');
+    expect(lab.inside(A, 'sh', '-c', 'ls /run/mayfly /run/systemd/private 2>&1 | wc -l').out.trim()).toBe(
+      '2',
+    );
+  });
+
+  it('lets nobody else in', () => {
+    lab.hook('start', A);
+    lab.hook('start', B, ':1');
+    const id = lab.session(A)?.id ?? '';
+    const other = sh('setpriv', [
+      '--reuid',
+      B,
+      '--regid',
+      B,
+      '--init-groups',
+      'schroot',
+      '-d',
+      '/',
+      '-c',
+      id,
+      '--',
+      'true',
+    ]);
+    expect(other.code).not.toBe(0);
+    expect(other.err).toMatch(/not authorised/);
+    expect(lab.inside(B, 'true').code).toBe(0);
+  });
+
+  it('may be broken in any way, and host, neighbour and next login are pristine', () => {
+    lab.hook('start', A);
+    lab.hook('start', B, ':1');
+    expect(
+      lab.rootInside(A, 'sh', '-c', 'rm -rf --one-file-system /usr /etc /bin /lib /var/lib; echo gone').out,
+    ).toBe('gone\n');
+    expect(lab.inside(A, 'true').code).not.toBe(0);
+    expect(lab.inside(B, 'id', '-un').out).toBe(`${B}\n`);
+    expect(fs.existsSync('/usr/bin/env')).toBe(true);
+    lab.hook('stop', A);
+    lab.hook('start', A);
+    expect(lab.inside(A, 'id', '-un').out).toBe(`${A}\n`);
+    expect(fs.existsSync(`${lab.dir}/pool/generations/1/usr/bin/env`)).toBe(true);
+  });
+
+  it('keeps the home directory, and nothing else', () => {
+    lab.hook('start', A);
+    expect(lab.inside(A, 'sh', '-c', 'echo kept >~/kept; touch /var/tmp/mayfly-test-kept').code).toBe(0);
+    lab.rootInside(A, 'touch', '/usr/local/lost', '/run/lost');
+    lab.hook('stop', A);
+    lab.hook('start', A);
+    expect(lab.inside(A, 'cat', `/home/${A}/kept`).out).toBe('kept\n');
+    expect(lab.inside(A, 'ls', '/usr/local/lost', '/run/lost').code).not.toBe(0);
+    fs.unlinkSync('/var/tmp/mayfly-test-kept');
+  });
+
+  it('gives no root by sudo unless configured', () => {
+    lab.hook('start', A);
+    expect(lab.inside(A, 'sudo', '-n', 'id', '-u').code).not.toBe(0);
+    lab.hook('stop', A);
+    lab.configure(`sudo = ["${A}"]`);
+    lab.hook('start', A);
+    expect(lab.inside(A, 'sudo', '-n', 'id', '-u').out).toBe('0\n');
+    lab.configure('');
+  });
+
+  it('gives those configured so an empty home that is gone afterwards', () => {
+    lab.configure(`ephemeral_home = ["${A}"]`);
+    lab.hook('start', A);
+    lab.configure(''); // what a session was made with is in its record
+    expect(
+      lab.inside(A, 'sh', '-c', 'stat -c "%U %a" ~; ls -A ~ | grep -c bashrc; ls /home; echo lost >~/lost')
+        .out,
+    ).toBe(`${A} 700\n1\n${A}\n`);
+    lab.hook('stop', A);
+    expect(fs.existsSync(`/home/${A}/lost`)).toBe(false);
+  });
+
+  it('is joined by a second login and ended by the last logout', () => {
+    lab.hook('start', A, ':0');
+    const first = lab.session(A)?.id;
+    lab.hook('start', A, ':1');
+    expect(lab.session(A)?.id).toBe(first);
+    lab.hook('stop', A, ':0');
+    expect(lab.inside(A, 'true').code).toBe(0);
+    lab.hook('stop', A, ':1');
+    expect(lab.session(A)).toBeUndefined();
+  });
+
+  it('is fresh when the display it was on shows another login: that logout was lost', () => {
+    lab.hook('start', A);
+    const first = lab.session(A)?.id;
+    lab.hook('start', A);
+    expect(lab.session(A)?.id).not.toBe(first);
+    expect(lab.records()).toHaveLength(1);
+  });
+
+  it('survives what is not a logout: other displays, other names, wrong passwords, no name', () => {
+    lab.hook('start', A);
+    const id = lab.session(A)?.id;
+    for (const env of [
+      { USER: A, DISPLAY: ':1' },
+      { USER: A },
+      { USER: B, DISPLAY: ':0' },
+      { HOME: '/' },
+      { USER: 'no-such-user', DISPLAY: ':0' },
+      { USER: '../x', DISPLAY: ':0' },
+    ]) {
+      expect(lab.hook('stop', A, ':0', env)).toMatchObject({ code: 0 });
+      expect(lab.session(A)?.id).toBe(id);
+      expect(lab.inside(A, 'true').code).toBe(0);
+    }
+  });
+
+  it('hooks and wrapper are inert inside', () => {
+    lab.hook('start', A);
+    const id = lab.session(A)?.id ?? '';
+    fs.cpSync('dist', `${lab.dir}/run/roots/${id}/opt/dist`, { recursive: true });
+    fs.cpSync('hooks', `${lab.dir}/run/roots/${id}/opt/hooks`, { recursive: true });
+    expect(lab.rootInside(A, 'sh', '/opt/hooks/session-wrapper', 'echo', 'straight on').out).toBe(
+      'straight on\n',
+    );
+  });
+
+  it('the wrapper takes the desktop inside', () => {
+    lab.hook('start', A);
+    const r = sh(
+      'setpriv',
+      [
+        '--reuid',
+        A,
+        '--regid',
+        A,
+        '--init-groups',
+        'hooks/session-wrapper',
+        '--run',
+        `${lab.dir}/run`,
+        'sh',
+        '-c',
+        'cat /etc/mayfly-session; echo "$GREETING"',
+      ],
+      {
+        env: { PATH: '/usr/bin:/bin', HOME: `/home/${A}`, GREETING: 'hello' },
+        cwd: process.cwd(),
+      },
+    );
+    expect(r.out).toContain(lab.session(A)?.id);
+    expect(r.out).toContain('hello');
+  });
+
+  it('an excluded person gets the host: no session, exit code 0', () => {
+    lab.configure(`exclude = ["root", "${A}"]`);
+    expect(lab.hook('start', A)).toMatchObject({ code: 0 });
+    expect(lab.session(A)).toBeUndefined();
+    lab.configure('');
+  });
+
+  it('everything it left running is gone: daemons, deeper chroots, own mount namespaces, open files', async () => {
+    lab.hook('start', A);
+    lab.linger(A, false, 'trap "" TERM HUP; sleep 1000 & setsid sleep 1000 & wait');
+    lab.linger(
+      A,
+      true,
+      'mkdir -p /deep && cp -a /bin /lib* /deep/ 2>/dev/null; mkdir -p /deep/usr && cp -a /usr/bin /usr/lib /usr/lib64 /deep/usr/; chroot /deep /bin/sh -c "sleep 1000"',
+    );
+    lab.linger(A, true, 'unshare -m sh -c "mount -t tmpfs x /mnt; cd /mnt; sleep 1000"');
+    lab.linger(A, true, 'exec 3>/var/open; cd /proc; unshare -m sleep 1000');
+    await until(() => lab.processesInside().length >= 5, 20_000);
+    expect(lab.hook('stop', A)).toMatchObject({ code: 0, err: '' });
+    expect(lab.processesInside()).toEqual([]);
+  });
+
+  it('immutable files, very deep trees and foreign names are removed too', () => {
+    lab.hook('start', A);
+    lab.rootInside(
+      A,
+      'sh',
+      '-c',
+      'cd /root; echo x >immutable; chattr +i immutable; mkdir d; touch d/append; chattr +a d/append; touch -- "-rf" "a\nb"',
+    );
+    lab.inside(A, 'perl', '-e', 'chdir "/var/tmp"; 1');
+    lab.rootInside(A, 'perl', '-e', 'chdir "/srv"; for (1..300) { mkdir "d" x 200; chdir "d" x 200 or die }');
+    expect(lab.hook('stop', A)).toMatchObject({ code: 0, err: '' });
+  });
+
+  it('a symlink planted inside leads teardown nowhere', () => {
+    lab.hook('start', A);
+    const victim = `${lab.dir}/victim`;
+    fs.mkdirSync(victim);
+    fs.writeFileSync(`${victim}/precious`, 'precious');
+    lab.rootInside(
+      A,
+      'sh',
+      '-c',
+      `rm -rf /srv /opt; ln -s ${victim} /srv; ln -s ${victim} /opt; ln -s / /var/root; ln -sf ${victim}/precious /etc/passwd`,
+    );
+    lab.hook('stop', A);
+    expect(fs.readFileSync(`${victim}/precious`, 'utf8')).toBe('precious');
+    fs.rmSync(victim, { recursive: true });
+  });
+
+  it('leaves a host process of the same person alone, even with an open home', async () => {
+    const outside = sh('setpriv', [
+      '--reuid',
+      A,
+      '--regid',
+      A,
+      '--init-groups',
+      'sh',
+      '-c',
+      `cd /home/${A}; sleep 1000 >/dev/null 2>&1 & echo $!`,
+    ]);
+    const pid = Number(outside.out);
+    lab.hook('start', A);
+    lab.hook('stop', A);
+    await sleep(50);
+    expect(fs.existsSync(`/proc/${pid}/cwd`)).toBe(true);
+    process.kill(pid, 'SIGKILL');
+  });
+});
+
+describe('an upper layer on tmpfs', () => {
+  it('has the size it was given, hurts nobody when full, and is gone after logout', () => {
+    user(A);
+    const lab = Lab.make({ backend: 'overlay', config: '[overlay]\nupper = "tmpfs"\nsize = "16M"\n' });
+    lab.configure('[overlay]\nupper = "tmpfs"\nsize = "16M"\n');
+    lab.hook('start', A);
+    lab.hook('stop', A);
+    const before = lab.picture();
+    expect(lab.hook('start', A)).toMatchObject({ code: 0 });
+    const full = lab.rootInside(A, 'dd', 'if=/dev/zero', 'of=/root/big', 'bs=1M', 'count=64');
+    expect(full.err).toMatch(/No space left/);
+    expect(lab.inside(A, 'id', '-un').out).toBe(`${A}\n`);
+    expect(lab.hook('stop', A)).toMatchObject({ code: 0, err: '' });
+    expect(lab.picture()).toEqual(before);
+    lab.close();
+    forgetUsers();
+  });
+});
