@@ -404,16 +404,16 @@ export function parseAptSources(text: string): AptSource[] {
 function finishTree(host: Host, tree: string, minUid: number | undefined): void {
   for (const name of ['etc', 'usr', 'var']) {
     if (host.lstat(`${tree}/${name}`)?.kind !== 'dir') {
-      throw new MayflyError('corrupt', `the tree is not a whole system: it has no directory "/${name}"`);
+      throw new MayflyError('refused', `the tree is not a whole system: it has no directory "/${name}"`);
     }
   }
   for (const path of ['/etc/passwd', '/etc/group']) {
     if (host.lstat(tree + path)?.kind !== 'file') {
-      throw new MayflyError('corrupt', `the tree is not a whole system: it has no "${path}"`, { path });
+      throw new MayflyError('refused', `the tree is not a whole system: it has no "${path}"`, { path });
     }
   }
   if (host.lstat(`${tree}/bin/sh`) === undefined && host.lstat(`${tree}/usr/bin/sh`) === undefined) {
-    throw new MayflyError('corrupt', 'the tree is not a whole system: it has no "/bin/sh"');
+    throw new MayflyError('refused', 'the tree is not a whole system: it has no "/bin/sh"');
   }
   // Filled in by whoever boots or enters it; a copied one would make two machines one.
   host.write(`${tree}/etc/machine-id`, '', { mode: 0o444 });

@@ -86,28 +86,51 @@ export function findHolders(host: Host, devices: ReadonlySet<number>, path: stri
   const look = new Look(host, devices);
   const holders: Holder[] = [];
   const namespaces = new Set<string | undefined>([undefined]);
+  const volume = asMounted(host, path);
+  const placeIn = (pid: number): string | undefined =>
+    mountLines(host, pid).find(
+      m => m.device === volume?.device && (m.root === volume.root || m.root.startsWith(`${volume.root}/`)),
+    )?.place;
   for (const pid of look.pids()) {
     const use = look.isRootedIn(pid) ? 'root' : look.useOf(pid);
     const namespace = host.readlink(`/proc/${pid}/ns/mnt`);
+    const place = use || namespaces.has(namespace) ? undefined : placeIn(pid);
     if (use) holders.push({ pid, what: `${nameOf(host, pid)} (${use})` });
-    else if (!namespaces.has(namespace) && showsVolume(host, pid, path)) {
-      holders.push({ pid, what: `${nameOf(host, pid)} (its mount namespace)` });
-    }
+    else if (place !== undefined) holders.push({ pid, what: `${nameOf(host, pid)} (its mount at ${place})` });
     namespaces.add(namespace);
   }
   return holders;
 }
 
-/** Whether the mount table of `pid` has a mount whose source or place is the volume: `/sessions/ID` or below. */
-function showsVolume(host: Host, pid: number, path: string): boolean {
-  const tail = path.slice(path.lastIndexOf('/', path.lastIndexOf('/') - 1));
-  for (const line of (host.read(`/proc/${pid}/mountinfo`) ?? '').split('\n')) {
-    if (!line.includes(tail)) continue;
-    const [, , , root, place] = line.split(' ');
-    if (root?.endsWith(tail) || root?.includes(`${tail}/`) || place === path || place?.startsWith(`${path}/`))
-      return true;
-  }
-  return false;
+/** A line of /proc/PID/mountinfo, as far as it is needed (proc_pid_mountinfo(5)). */
+interface MountLine {
+  /** major:minor of the file system. */
+  readonly device: string;
+  /** The directory of the file system that shows at the place. */
+  readonly root: string;
+  readonly place: string;
+}
+
+function mountLines(host: Host, pid: number | 'self'): MountLine[] {
+  return (host.read(`/proc/${pid}/mountinfo`) ?? '').split('\n').flatMap(line => {
+    const [, , device, root, place] = line.split(' ');
+    return device && root && place ? [{ device, root, place }] : [];
+  });
+}
+
+/** What mount tables call the directory at `path`: its file system, and where in it. */
+function asMounted(host: Host, path: string): { device: string; root: string } | undefined {
+  const below = (m: MountLine): boolean =>
+    m.place === '/' || path === m.place || path.startsWith(`${m.place}/`);
+  const on = mountLines(host, 'self')
+    .filter(below)
+    .reduce<MountLine | undefined>(
+      (best, m) => (best === undefined || m.place.length >= best.place.length ? m : best),
+      undefined,
+    );
+  if (!on) return undefined;
+  const rest = on.place === '/' ? path : path.slice(on.place.length);
+  return { device: on.device, root: `${on.root === '/' ? '' : on.root}${rest}` };
 }
 
 export function describeHolders(holders: readonly Holder[]): string {

@@ -25,6 +25,8 @@ export interface Context {
   readonly flags: Flags;
   readonly machine: () => Promise<Machine>;
   readonly print: (value: unknown, text: string) => void;
+  /** The same for what was done, which `--quiet` does not want to hear of. */
+  readonly report: (value: unknown, text: string) => void;
 }
 
 /** A verb of the command line; returns the exit code, 0 where it returns nothing. */
@@ -59,13 +61,17 @@ Exit codes: ${EXIT.ok} done, ${EXIT.failed} failed, ${EXIT.usage} wrong use, ${E
 
 function contextOf(flags: Flags): Context {
   const amount = flags.quiet ? 'quiet' : flags.verbose ? 'verbose' : 'normal';
+  const print = (value: unknown, text: string): void => {
+    const out = flags.json ? JSON.stringify(value, null, 2) : text;
+    if (out !== '') process.stdout.write(out.endsWith('\n') ? out : `${out}\n`);
+  };
   return {
     flags,
-    machine: () => openMachine({ config: flags.config, dryRun: flags.dryRun, amount }),
-    print(value, text) {
-      const out = flags.json ? JSON.stringify(value, null, 2) : text;
-      if (out !== '') process.stdout.write(out.endsWith('\n') ? out : `${out}\n`);
+    print,
+    report: (value, text) => {
+      if (!flags.quiet || flags.json) print(value, text);
     },
+    machine: () => openMachine({ config: flags.config, dryRun: flags.dryRun, amount }),
   };
 }
 

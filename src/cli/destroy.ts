@@ -6,7 +6,7 @@ export const destroyCommand: Verb = {
   command: 'destroy',
   describe: 'remove the pool with master and every generation; refused while there are sessions',
   options: { yes: { type: 'boolean', default: false, describe: 'really do it' } },
-  async run(args, { flags, machine, print }) {
+  async run(args, { flags, machine, report }) {
     const on = await machine();
     if (args.yes !== true && !flags.dryRun) {
       throw new MayflyError(
@@ -15,7 +15,7 @@ export const destroyCommand: Verb = {
       );
     }
     await destroy(on);
-    print({ destroyed: on.paths.state }, 'the pool and all generations are removed');
+    report({ destroyed: on.paths.state }, 'the pool and all generations are removed');
     return 0;
   },
 };

@@ -9,11 +9,11 @@ export const endCommand: Verb = {
   command: 'end <session>',
   describe: 'end a session now: its processes are killed, its root is removed',
   positionals: { session: { type: 'string', describe: 'a session, or a user who has one' } },
-  async run(args, { machine, print }) {
+  async run(args, { machine, report }) {
     const on = await machine();
     const { id } = sessionNamed(on, String(args.session));
     await end(on, id);
-    print({ ended: id }, `${id} has ended`);
+    report({ ended: id }, `${id} has ended`);
     return 0;
   },
 };
@@ -21,14 +21,14 @@ export const endCommand: Verb = {
 export const recoverCommand: Verb = {
   command: 'recover',
   describe: 'bring everything to a consistent state; safe at any time, run at boot',
-  async run(_args, { machine, print }) {
+  async run(_args, { machine, report }) {
     const result = await recover(await machine());
     const lines = [
       ...result.ended.map(id => `ended ${id}`),
       ...result.swept.map(what => `removed ${what}`),
       ...result.stuck.map(what => `stuck: ${what}`),
     ];
-    print(result, lines.length === 0 ? 'nothing to recover' : lines.join('\n'));
+    report(result, lines.length === 0 ? 'nothing to recover' : lines.join('\n'));
     return result.stuck.length > 0 ? EXIT.stuck : EXIT.ok;
   },
 };

@@ -56,7 +56,7 @@ export const initCommand: Verb = {
       describe: 'debootstrap: how much of a system',
     },
   },
-  async run(args, { flags, machine, print }) {
+  async run(args, { flags, machine, print, report }) {
     const on = await machine();
     const backend =
       args.backend === 'btrfs' || args.backend === 'overlay' ? args.backend : on.config.pool.backend;
@@ -77,7 +77,7 @@ export const initCommand: Verb = {
     };
     const generation = await init(on, { backend, source, say });
     if (terminal) process.stderr.write('\r\u001b[K');
-    print(generation, `generation ${generation.number} is stable; logins get it from now on`);
+    report(generation, `generation ${generation.number} is stable; logins get it from now on`);
     return 0;
   },
 };

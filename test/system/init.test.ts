@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import * as fs from 'node:fs';
 import { afterEach, describe, expect, it } from 'vitest';
-import { forgetUsers, Lab, MAYFLY, must, sh, sleep, tarball, user } from './lab.ts';
+import { forgetUsers, Lab, MAYFLY, must, sleep, tarball, user } from './lab.ts';
 
 const A = 'mayfly-a';
 let lab: Lab;
@@ -38,38 +38,6 @@ describe('init', () => {
   });
 
   it.each(['overlay', 'btrfs'] as const)(
-    'from the running system, on %s, without its people and secrets',
-    backend => {
-      lab = new Lab();
-      lab.configure(`[pool]\npath = "${lab.dir}/pool"\nimage_size = "40G"\n`);
-      user(A);
-      const planted = [
-        '/etc/ssh/ssh_host_mayflytest_key',
-        '/var/tmp/mayfly-test-secret',
-        `/home/${A}/secret`,
-      ];
-      fs.mkdirSync('/etc/ssh', { recursive: true });
-      for (const path of planted) fs.writeFileSync(path, 'secret');
-      try {
-        // A whole build machine would take minutes: the bulk that is no part of a system is passed over by being elsewhere.
-        const r = lab.mayfly('init', '--backend', backend, '--from', 'host');
-        expect(r, r.err).toMatchObject({ code: 0 });
-      } finally {
-        for (const path of planted) fs.unlinkSync(path);
-      }
-      const tree = `${lab.dir}/pool/generations/1`;
-      for (const path of [...planted, '/var/lib/mayfly-test', '/etc/shadow-'])
-        expect(fs.existsSync(tree + path), path).toBe(false);
-      expect(fs.readFileSync(`${tree}/etc/machine-id`, 'utf8')).toBe('');
-      expect(fs.readFileSync(`${tree}/etc/passwd`, 'utf8')).not.toMatch(new RegExp(`^${A}:`, 'm'));
-      expect(fs.readFileSync(`${tree}/etc/shadow`, 'utf8')).not.toMatch(/^[^:]*:\$/m);
-      expect(fs.readdirSync(`${tree}/home`)).toEqual([]);
-      expect(fs.readdirSync(`${tree}/proc`)).toEqual([]);
-      loginWorks();
-    },
-  );
-
-  it.each(['overlay', 'btrfs'] as const)(
     'killed at random moments on %s: nothing half-made is taken as complete, and again works',
     async backend => {
       lab = new Lab();
@@ -96,7 +64,7 @@ describe('init', () => {
   );
 
   it.each([
-    ['an empty directory', (dir: string) => dir, /not a whole system: it has no "\/etc\/passwd"/],
+    ['an empty directory', (dir: string) => dir, /not a whole system: it has no directory "\/etc"/],
     [
       'no archive',
       (dir: string) => {
@@ -166,6 +134,6 @@ describe('init', () => {
     expect(r.err).toMatch(/there are sessions: u\d+-/);
     expect(lab.inside(A, 'true').code).toBe(0);
     lab.hook('stop', A);
-    expect(sh('schroot', ['-l']).out).not.toMatch(/u\d+-[0-9a-f]{8}/);
+    expect(lab.picture()).toMatchObject({ schroot: [], processes: [] });
   });
 });

@@ -43,20 +43,21 @@ export function must(file: string, args: readonly string[]): string {
   return r.out;
 }
 
-/** A real minimal Debian as a tarball, made once per machine. */
-export function tarball(): string {
+/** A real minimal Debian with some packages, as a tarball, made once per machine. */
+export function tarball(name = 'tree', packages = 'sudo'): string {
   const suite = hostSuite(realHost()) ?? 'stable';
-  const path = `${CACHE}/${suite}-sudo.tar`;
+  const path = `${CACHE}/${suite}-${name}.tar`;
   if (!fs.existsSync(path)) {
     fs.mkdirSync(CACHE, { recursive: true });
-    const part = `${path}.${process.pid}.tar`;
+    const part = `${CACHE}/part-${process.pid}.tar`;
+    const sources = aptSources(realHost(), suite);
     must('mmdebstrap', [
       '--mode=root',
       '--variant=minbase',
-      '--include=sudo',
+      `--include=${packages}`,
       suite,
       part,
-      ...aptSources(realHost(), suite),
+      ...sources,
     ]);
     fs.renameSync(part, path);
   }
