@@ -183,8 +183,9 @@ export interface Target {
 
 /**
  * TERM to all, one shared grace period, then KILL until none is left. The kill goes through a cgroup where there
- * is one: processes found outside are moved in first, so that a child forked meanwhile is born inside and dies
- * too; a plain loop over /proc loses against processes that re-fork. Throws `stuck`, naming what would not die.
+ * is one: all in it die at once, children being forked too. What is found outside is killed one by one, and what
+ * outlives that is moved in, so that its next children are born inside; a plain loop over /proc loses against
+ * processes that re-fork. Throws `stuck`, naming what would not die.
  */
 export async function killAll(host: Host, target: Target, limits: KillLimits): Promise<void> {
   const { devices, group, uid } = target;
@@ -212,7 +213,8 @@ export async function killAll(host: Host, target: Target, limits: KillLimits): P
   }
 
   const deadline = host.now() + limits.timeout;
-  for (let wait = 1; ; wait = Math.min(wait * 2, 50)) {
+  for (let wait = 1, round = 1; ; wait = Math.min(wait * 2, 50), round++) {
+    if (group !== undefined) cgroup.kill(host, group);
     left = inside(true);
     if (left.length === 0) return;
     if (host.now() > deadline) {
@@ -221,10 +223,10 @@ export async function killAll(host: Host, target: Target, limits: KillLimits): P
         pids: left.map(String),
       });
     }
-    if (group !== undefined) {
-      for (const pid of left) cgroup.move(host, group, pid);
-      cgroup.kill(host, group);
-    }
+    // Moving costs milliseconds each; only what outlives being killed one by one is worth it.
+    const outside =
+      group === undefined ? left : left.filter(pid => !cgroup.members(host, group).includes(pid));
+    if (group !== undefined && round > 2) for (const pid of outside) cgroup.move(host, group, pid);
     for (const pid of left) host.kill(pid, 'SIGKILL');
     await host.sleep(wait);
   }
