@@ -1,16 +1,22 @@
-// Two CommonJS files: the hot verbs with nothing but Node's built-ins, and everything else, loaded on use.
+// The loader, the hot verbs with nothing but Node's built-ins, and everything else, loaded on use.
 import { createHash } from 'node:crypto';
-import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
 import { build } from 'esbuild';
 
 const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
+for (const name of existsSync('dist') ? readdirSync('dist') : [])
+  if (name.endsWith('.code')) unlinkSync(`dist/${name}`);
+
 const common = {
   bundle: true,
   platform: 'node',
   target: 'node18.19',
+  supported: { 'dynamic-import': false }, // require() instead: quicker, and there is no import() in a vm.Script
   format: 'cjs',
   legalComments: 'none',
   logLevel: 'warning',
+  minifySyntax: true,
+  minifyWhitespace: true,
   define: { MAYFLY_VERSION: JSON.stringify(version) },
 };
 
@@ -34,12 +40,25 @@ const cold = {
   },
 };
 
-await build({
+const hot = await build({
   ...common,
+  minify: true,
   plugins: [cold],
   entryPoints: ['src/main.ts'],
-  outfile: 'dist/mayfly.cjs',
   define: { ...common.define, MAYFLY_BUILD: JSON.stringify(buildId) },
+  write: false,
+  outfile: 'dist/hot.js',
+});
+// Wrapped as node wraps a module, for the loader to compile with a cache; and plain ASCII, one byte a character.
+const source = `(function(exports,require,module,__filename,__dirname){${hot.outputFiles[0].text}\n})`;
+writeFileSync('dist/hot.js', source);
+const digest = createHash('sha256').update(source).digest('hex').slice(0, 16);
+await build({
+  ...common,
+  minify: true,
+  entryPoints: ['src/loader.ts'],
+  define: { MAYFLY_DIGEST: JSON.stringify(digest) },
+  outfile: 'dist/mayfly.cjs',
   banner: { js: '#!/usr/bin/env node' },
 });
 const cli = await build({

@@ -20,9 +20,18 @@ const member = z.string().regex(/^(\*|@?[^@\s:,/-][^\s:,/]*)$/, 'a user name, "@
 const seconds = z.number().min(0).max(3600);
 const packageName = z.string().regex(/^[a-z0-9][a-z0-9+.-]+$/, 'a Debian package name');
 
-const DEFAULT_OPTIONAL = [
-  '/media',
-  '/run/user',
+/** A recursive bind copies every mount below it, in every session; only where mounts come and go is that wanted. */
+const DEFAULT_RBIND = ['/home', '/media', '/run/user'];
+const DEFAULT_BIND = [
+  '/proc',
+  '/sys',
+  '/sys/fs/cgroup',
+  '/dev',
+  '/dev/pts',
+  '/dev/shm',
+  '/dev/mqueue',
+  '/tmp',
+  '/var/tmp',
   '/run/dbus',
   '/run/systemd/journal',
   '/run/systemd/users',
@@ -69,7 +78,7 @@ const schema = z.strictObject({
   hook: z.strictObject({ timeout: z.number().min(1).max(3600).default(30) }).prefault({}),
   logout: z
     .strictObject({
-      grace: seconds.default(0.5),
+      grace: seconds.default(0.3),
       kill_timeout: seconds.default(10),
       on_stuck: z.enum(['keep', 'reboot']).default('keep'),
     })
@@ -77,9 +86,8 @@ const schema = z.strictObject({
   mounts: z
     .strictObject({
       run_size: sizeOrPercent.default('20%'),
-      rbind: z.array(path).default(['/proc', '/sys', '/dev', '/home']),
-      bind: z.array(path).default(['/tmp', '/var/tmp']),
-      optional: z.array(path).default(DEFAULT_OPTIONAL),
+      rbind: z.array(path).default(DEFAULT_RBIND),
+      bind: z.array(path).default(DEFAULT_BIND),
     })
     .prefault({}),
   identity: z

@@ -41,7 +41,6 @@ export interface Config {
     readonly run_size: string;
     readonly rbind: readonly string[];
     readonly bind: readonly string[];
-    readonly optional: readonly string[];
   };
   readonly identity: { readonly copy: readonly string[] };
   readonly init: { readonly suite: string; readonly packages: readonly string[] };

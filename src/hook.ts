@@ -3,7 +3,7 @@ import { type Call, callOf } from './adapters/call.ts';
 import { loadConfig } from './config.ts';
 import { dryRun } from './dry-run.ts';
 import { MayflyError, reasonOf } from './errors.ts';
-import { type Host, realHost } from './host.ts';
+import { type Host, realHost, say } from './host.ts';
 import { MARKER } from './identity.ts';
 import { makeLog } from './log.ts';
 import { login, logout, onStuck, stop } from './session.ts';
@@ -28,7 +28,9 @@ export async function openMachine(
 ): Promise<Machine> {
   const config = await loadConfig(realHost(), o.config, lastGood);
   const real = realHost(seconds ? Date.now() + seconds(config) * 1000 : Number.POSITIVE_INFINITY);
-  const host = o.dryRun ? dryRun(real, line => process.stdout.write(`${line}\n`)) : real;
+  const told: string[] = [];
+  const host = o.dryRun ? dryRun(real, line => told.push(line)) : real;
+  if (o.dryRun) process.on('exit', () => say(1, told.map(line => `${line}\n`).join('')));
   return {
     host,
     config,

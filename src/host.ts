@@ -5,9 +5,33 @@
  * File operations are synchronous: a hook does a few dozen of them and each takes microseconds. Commands are
  * asynchronous, because one that hangs must not keep the hook from answering in time.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
-import * as fs from 'node:fs';
-import * as os from 'node:os';
+import type { ChildProcess } from 'node:child_process';
+// Named, one by one: a bundled "import *" copies every property of the module at each start.
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  existsSync,
+  fchmodSync,
+  fchownSync,
+  fsyncSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  readSync,
+  renameSync,
+  rmdirSync,
+  type Stats,
+  statfsSync,
+  statSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { MayflyError } from './errors.ts';
 
 /** A command as data. Arguments are an array: no shell ever reads them. */
@@ -86,7 +110,7 @@ export interface Host {
   /** Replaces what stands at `path` by a symlink, by rename. */
   symlink(target: string, path: string, durable?: boolean): void;
   /** Makes a directory; one that is there already is success, anything else there is `unsafe`. */
-  mkdir(path: string, mode: number, uid?: number, gid?: number): void;
+  mkdir(path: string, mode: number): void;
   /** Makes an empty file to mount onto; one that is there already is success. */
   touch(path: string): void;
   /** Writes into an existing control file of the kernel (cgroup); false where the process or file is gone. */
@@ -132,10 +156,18 @@ function absentIs<T>(value: T, names: readonly string[], act: () => T): T {
   }
 }
 
-function toStat(s: fs.Stats): Stat {
+function toStat(s: Stats): Stat {
   const kind = s.isFile() ? 'file' : s.isDirectory() ? 'dir' : s.isSymbolicLink() ? 'link' : 'other';
   const { dev, ino, uid, gid, size, mtimeMs } = s;
   return { kind, dev, ino, uid, gid, mode: s.mode & 0o7777, size, mtimeMs };
+}
+
+/**
+ * Says a line on stdout (1) or stderr (2). Not by process.stdout: setting that up costs a hook a millisecond, and a
+ * reader that went away would end a login or a teardown.
+ */
+export function say(fd: 1 | 2, text: string): void {
+  absentIs(undefined, ['EPIPE', 'EAGAIN', 'EBADF', 'EIO'], () => writeFileSync(fd, text));
 }
 
 /** Hidden and dotted, so that neither schroot nor we take a half-written file for a whole one. */
@@ -145,53 +177,71 @@ export function temporaryName(path: string, tag: string | number): string {
 }
 
 function sync(path: string): void {
-  const fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
   try {
-    fs.fsyncSync(fd);
+    fsyncSync(fd);
   } finally {
-    fs.closeSync(fd);
+    closeSync(fd);
   }
+}
+
+/** Asked first where absence is the rule: an error that is thrown costs many times what the question does. */
+function absent(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false }) === undefined;
 }
 
 function parent(path: string): string {
   return path.slice(0, path.lastIndexOf('/')) || '/';
 }
 
-/** Waits for a child; past the deadline it is left to finish on its own, never killed (it may be in the middle of a storage change). */
-function finish(child: ChildProcess, c: Command, deadline: number): Promise<Output> {
+/** O_TMPFILE of open(2) on Linux: a file without a name, gone with its descriptor. Node does not name it. */
+const O_TMPFILE = 0o20200000;
+
+export function openUnnamed(): number {
+  return openSync('/run', O_TMPFILE | constants.O_RDWR, 0o600);
+}
+
+/** What a failed command said on a descriptor of ours. */
+function readBack(fd: number): string {
+  const buffer = Buffer.alloc(16384);
+  return buffer.toString('utf8', 0, readSync(fd, buffer, 0, buffer.length, 0));
+}
+
+function failure(c: Command, exit: number, signal: NodeJS.Signals | null, stderr: string): MayflyError {
+  const how = signal ? `was killed by ${signal}` : `failed with exit code ${exit}`;
+  const said = stderr.trim().split('\n').slice(0, 4).join('; ');
+  const message = `"${c.file} ${c.args.join(' ')}" ${how}${said ? `: ${said}` : ''}`;
+  return new MayflyError('command', message, { file: c.file, args: c.args, exitCode: exit, stderr });
+}
+
+/**
+ * Waits for a child; past the deadline it is left to finish on its own, never killed (it may be in the middle of a
+ * storage change). `errors` is a descriptor with what it says on stderr, where that is not a pipe.
+ */
+function finish(child: ChildProcess, c: Command, deadline: number, errors?: number): Promise<Output> {
   return new Promise((resolve, reject) => {
     let stdout = '';
     let stderr = '';
     const left = deadline - Date.now();
-    const timer = Number.isFinite(left)
-      ? setTimeout(
-          () => {
-            child.unref();
-            for (const stream of child.stdio) stream?.destroy();
-            reject(
-              new MayflyError(
-                'timeout',
-                `"${c.file} ${c.args.join(' ')}" did not finish in time; it was left running`,
-              ),
-            );
-          },
-          Math.max(0, left),
-        )
-      : undefined;
-    child.stdout?.setEncoding('utf8');
-    child.stderr?.setEncoding('utf8');
-    child.stdout?.on('data', chunk => {
+    const giveUp = (): void => {
+      child.unref();
+      for (const stream of child.stdio) stream?.destroy();
+      const what = `"${c.file} ${c.args.join(' ')}" did not finish in time; it was left running`;
+      reject(new MayflyError('timeout', what));
+    };
+    const timer = Number.isFinite(left) ? setTimeout(giveUp, Math.max(0, left)) : undefined;
+    child.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
       stdout += chunk;
     });
-    child.stderr?.on('data', chunk => {
-      const text: string = chunk;
-      stderr = (stderr + text).slice(-65536); // a long command talks a lot; its last words say why it failed
-      if (c.onLine) for (const line of text.split(/[\r\n]+/)) if (line) c.onLine(line);
+    child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
+      stderr = (stderr + chunk).slice(-65536); // a long command talks a lot; its last words say why it failed
+      if (c.onLine) for (const line of chunk.split(/[\r\n]+/)) if (line) c.onLine(line);
     });
     child.on('error', error => {
       clearTimeout(timer);
+      const missing = 'code' in error && error.code === 'ENOENT';
       reject(
-        'code' in error && error.code === 'ENOENT'
+        missing
           ? new MayflyError('missing-tool', `the program "${c.file}" is not installed`, { tool: c.file })
           : error,
       );
@@ -199,27 +249,25 @@ function finish(child: ChildProcess, c: Command, deadline: number): Promise<Outp
     child.on('close', (code, signal) => {
       clearTimeout(timer);
       const exit = code ?? 255;
-      if ((c.expect ?? [0]).includes(exit)) return resolve({ code: exit, stdout, stderr });
-      const how = signal ? `was killed by ${signal}` : `failed with exit code ${exit}`;
-      const said = stderr.trim().split('\n').slice(0, 4).join('; ');
-      reject(
-        new MayflyError('command', `"${c.file} ${c.args.join(' ')}" ${how}${said ? `: ${said}` : ''}`, {
-          file: c.file,
-          args: c.args,
-          exitCode: exit,
-          stderr,
-        }),
-      );
+      const said = errors !== undefined && exit !== 0 ? readBack(errors) : stderr;
+      if ((c.expect ?? [0]).includes(exit)) resolve({ code: exit, stdout, stderr: said });
+      else reject(failure(c, exit, signal, said));
     });
   });
 }
 
 /** 128 + signal number, as shells report it. */
-function exitCode(code: number | null, signal: NodeJS.Signals | null): number {
-  return code ?? 128 + (signal ? os.constants.signals[signal] : 0);
+function exitCode(
+  code: number | null,
+  signal: NodeJS.Signals | null,
+  signals: Record<string, number>,
+): number {
+  return code ?? 128 + (signal ? (signals[signal] ?? 0) : 0);
 }
 
-function interact(c: Pick<Command, 'file' | 'args'>, own: boolean): Promise<number> {
+async function interact(c: Pick<Command, 'file' | 'args'>, own: boolean): Promise<number> {
+  const { spawn } = await import('node:child_process');
+  const { constants } = await import('node:os');
   return new Promise((resolve, reject) => {
     const env = { ...process.env, PATH: TOOL_PATH };
     const child = spawn(c.file, c.args, { env, stdio: 'inherit', detached: own });
@@ -241,7 +289,7 @@ function interact(c: Pick<Command, 'file' | 'args'>, own: boolean): Promise<numb
     });
     child.on('exit', (code, signal) => {
       done();
-      resolve(exitCode(code, signal));
+      resolve(exitCode(code, signal, constants.signals));
     });
   });
 }
@@ -249,41 +297,48 @@ function interact(c: Pick<Command, 'file' | 'args'>, own: boolean): Promise<numb
 /** The real machine. `deadline` (milliseconds since the epoch) bounds how long commands are waited for. */
 export function realHost(deadline = Number.POSITIVE_INFINITY): Host {
   return {
-    run(c) {
-      if (Date.now() > deadline) {
-        return Promise.reject(new MayflyError('timeout', `no time left to run "${c.file}"`));
-      }
+    async run(c) {
+      if (Date.now() > deadline) throw new MayflyError('timeout', `no time left to run "${c.file}"`);
+      const { spawn } = await import('node:child_process'); // takes milliseconds: only when something is run
       const options = { env: TOOL_ENV, cwd: '/' };
       const source =
         c.from && spawn(c.from.file, c.from.args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] });
-      const child = spawn(c.file, c.args, {
-        ...options,
-        stdio: [
-          source?.stdout ?? 'ignore',
-          c.effect === 'read' ? 'pipe' : 'ignore',
-          'pipe',
-          ...(c.fds ?? []),
-        ],
-      });
-      source?.stdout?.destroy(); // the child has its own copy of the pipe; ours would keep it open
-      const end = finish(child, c, deadline);
-      if (!source || !c.from) return end;
-      return Promise.all([end, finish(source, { ...c.from, effect: 'write' }, deadline)]).then(
-        ([out]) => out,
-      );
+      // A pipe costs a stream to set up and watch; what a quick command says matters only if it fails.
+      const errors = c.effect === 'write' && !c.onLine ? openUnnamed() : undefined;
+      try {
+        const input = source?.stdout ?? 'ignore';
+        const output = c.effect === 'read' ? 'pipe' : 'ignore';
+        const child = spawn(c.file, c.args, {
+          ...options,
+          stdio: [input, output, errors ?? 'pipe', ...(c.fds ?? [])],
+        });
+        source?.stdout?.destroy(); // the child has its own copy of the pipe; ours would keep it open
+        const end = finish(child, c, deadline, errors);
+        if (!source || !c.from) return await end;
+        const [out] = await Promise.all([end, finish(source, { ...c.from, effect: 'write' }, deadline)]);
+        return out;
+      } finally {
+        if (errors !== undefined) closeSync(errors);
+      }
     },
     interact,
     read: path =>
       absentIs<string | undefined>(undefined, ['ENOENT', 'ENOTDIR', 'ESRCH', 'EINVAL'], () =>
-        fs.readFileSync(path, 'utf8'),
+        readFileSync(path, 'utf8'),
       ),
     list: path =>
-      absentIs<string[]>([], ['ENOENT', 'ENOTDIR', 'ESRCH', 'EACCES'], () => fs.readdirSync(path).sort()),
+      absent(path)
+        ? []
+        : absentIs<string[]>([], ['ENOENT', 'ENOTDIR', 'ESRCH', 'EACCES'], () => readdirSync(path).sort()),
     lstat: path =>
-      absentIs<Stat | undefined>(undefined, ['ENOENT', 'ENOTDIR', 'ESRCH'], () => toStat(fs.lstatSync(path))),
+      absentIs<Stat | undefined>(undefined, ['ESRCH'], () => {
+        const s = lstatSync(path, { throwIfNoEntry: false });
+        return s && toStat(s);
+      }),
     stat(path) {
       try {
-        return toStat(fs.statSync(path));
+        const s = statSync(path, { throwIfNoEntry: false });
+        return s && toStat(s);
       } catch {
         return undefined; // gone, not ours to see, or on a file system whose server is dead: it cannot be had
       }
@@ -292,82 +347,77 @@ export function realHost(deadline = Number.POSITIVE_INFINITY): Host {
       absentIs<string | undefined>(
         undefined,
         ['ENOENT', 'ENOTDIR', 'EINVAL', 'ESRCH', 'EACCES', 'EPERM'],
-        () => fs.readlinkSync(path),
+        () => readlinkSync(path),
       ),
     space(path) {
-      const s = fs.statfsSync(path);
+      const s = statfsSync(path);
       return { total: s.blocks * s.bsize, free: s.bavail * s.bsize, inodes: s.files, freeInodes: s.ffree };
     },
     write(path, text, o) {
       const temporary = temporaryName(path, process.pid);
-      const flags =
-        fs.constants.O_WRONLY | fs.constants.O_CREAT | fs.constants.O_EXCL | fs.constants.O_NOFOLLOW;
-      absentIs(undefined, ['ENOENT'], () => fs.unlinkSync(temporary));
-      const fd = fs.openSync(temporary, flags, 0o600);
+      const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+      if (!absent(temporary)) unlinkSync(temporary);
+      const fd = openSync(temporary, flags, 0o600);
       try {
-        fs.writeFileSync(fd, text); // goes on after a short write, which a nearly full disk gives
-        if (o.uid !== undefined || o.gid !== undefined) fs.fchownSync(fd, o.uid ?? 0, o.gid ?? 0);
-        fs.fchmodSync(fd, o.mode);
-        if (o.durable) fs.fsyncSync(fd);
-        fs.renameSync(temporary, path);
+        writeFileSync(fd, text); // goes on after a short write, which a nearly full disk gives
+        if (o.uid !== undefined || o.gid !== undefined) fchownSync(fd, o.uid ?? 0, o.gid ?? 0);
+        fchmodSync(fd, o.mode);
+        if (o.durable) fsyncSync(fd);
+        renameSync(temporary, path);
       } catch (error) {
-        fs.unlinkSync(temporary);
+        unlinkSync(temporary);
         throw error;
       } finally {
-        fs.closeSync(fd);
+        closeSync(fd);
       }
       if (o.durable) sync(parent(path));
     },
     symlink(target, path, durable) {
       const temporary = temporaryName(path, process.pid);
-      absentIs(undefined, ['ENOENT'], () => fs.unlinkSync(temporary));
-      fs.symlinkSync(target, temporary);
-      fs.renameSync(temporary, path);
+      if (!absent(temporary)) unlinkSync(temporary);
+      symlinkSync(target, temporary);
+      renameSync(temporary, path);
       if (durable) sync(parent(path));
     },
-    mkdir(path, mode, uid, gid) {
-      try {
-        fs.mkdirSync(path, { mode });
-        fs.chmodSync(path, mode); // the umask of a hook is its caller's
-        if (uid !== undefined) fs.chownSync(path, uid, gid ?? uid);
-      } catch (error) {
-        if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
-        if (!fs.lstatSync(path).isDirectory()) {
-          throw new MayflyError('unsafe', `"${path}" is not a directory`, { path });
-        }
-      }
+    mkdir(path, mode) {
+      const made = absent(path) && absentIs(false, ['EEXIST'], () => mkdirSync(path, { mode }) === undefined);
+      if (made)
+        chmodSync(path, mode); // the umask of a hook is its caller's
+      else if (!lstatSync(path).isDirectory())
+        throw new MayflyError('unsafe', `"${path}" is not a directory`, { path });
     },
     touch(path) {
-      const flags =
-        fs.constants.O_WRONLY | fs.constants.O_CREAT | fs.constants.O_NOFOLLOW | fs.constants.O_NONBLOCK;
-      if (!fs.existsSync(path)) fs.closeSync(fs.openSync(path, flags, 0o644));
+      const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+      if (!existsSync(path)) closeSync(openSync(path, flags, 0o644));
     },
     poke(path, text) {
       return absentIs(false, ['ENOENT', 'ESRCH', 'ENODEV', 'EINVAL', 'EOPNOTSUPP', 'EBUSY'], () => {
-        const fd = fs.openSync(path, fs.constants.O_WRONLY | fs.constants.O_NOFOLLOW);
+        const fd = openSync(path, constants.O_WRONLY | constants.O_NOFOLLOW);
         try {
-          fs.writeSync(fd, text);
+          writeSync(fd, text);
         } finally {
-          fs.closeSync(fd);
+          closeSync(fd);
         }
         return true;
       });
     },
-    rename: (from, to) => fs.renameSync(from, to),
-    unlink: path => absentIs(undefined, ['ENOENT'], () => fs.unlinkSync(path)),
-    rmdir: path => absentIs(undefined, ['ENOENT'], () => fs.rmdirSync(path)),
+    rename: (from, to) => renameSync(from, to),
+    unlink: path => {
+      if (!absent(path)) absentIs(undefined, ['ENOENT'], () => unlinkSync(path));
+    },
+    rmdir: path => {
+      if (!absent(path)) absentIs(undefined, ['ENOENT'], () => rmdirSync(path));
+    },
     sync,
-    openLock: path =>
-      fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_NOFOLLOW, 0o600),
-    close: fd => fs.closeSync(fd),
+    openLock: path => openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600),
+    close: fd => closeSync(fd),
     kill: (pid, signal) => absentIs(false, ['ESRCH'], () => process.kill(pid, signal)),
     pid: process.pid,
     ppid: process.ppid,
     sleep: ms => new Promise(resolve => setTimeout(resolve, ms)),
     now: () => Date.now(),
     random: bytes =>
-      fs
-        .readFileSync('/proc/sys/kernel/random/uuid', 'utf8')
+      readFileSync('/proc/sys/kernel/random/uuid', 'utf8')
         .replaceAll('-', '')
         .slice(0, bytes * 2),
   };

@@ -2,9 +2,8 @@
  * One line per event, to the journal with fields where there is one, and to stderr. The journal's own protocol wants
  * datagram sockets, which Node lacks, so logger(1) carries the fields; it is started and not waited for.
  */
-import { spawn } from 'node:child_process';
-import * as fs from 'node:fs';
-import { TOOL_ENV } from './host.ts';
+import { closeSync, existsSync, writeSync } from 'node:fs';
+import { openUnnamed, say, TOOL_ENV } from './host.ts';
 
 export type Level = 'err' | 'warning' | 'notice' | 'info' | 'debug';
 const PRIORITY: Record<Level, number> = { err: 3, warning: 4, notice: 5, info: 6, debug: 7 };
@@ -30,18 +29,35 @@ export function journalEntry(level: Level, message: string, fields: Fields): str
 /** `quiet` shows warnings and errors only, `verbose` everything. */
 export function makeLog(amount: 'quiet' | 'normal' | 'verbose', journal: boolean): Log {
   const limit = amount === 'quiet' ? 4 : amount === 'normal' ? 6 : 7;
-  const hasJournal = journal && fs.existsSync('/run/systemd/journal/socket');
+  const hasJournal = journal && existsSync('/run/systemd/journal/socket');
   return (level, message, fields = {}) => {
-    if (PRIORITY[level] <= limit) process.stderr.write(`mayfly: ${message}\n`);
+    if (PRIORITY[level] <= limit) say(2, `mayfly: ${message}\n`);
     if (!hasJournal || level === 'debug') return;
+    sending = Promise.all([sending, send(journalEntry(level, message, fields))]);
+  };
+}
+
+let sending: Promise<unknown> = Promise.resolve();
+
+/** Resolves when everything said has been handed to logger(1): before that the process must not end. */
+export async function logged(): Promise<void> {
+  await sending;
+}
+
+/** Through a file without a name, not a pipe: we may end before logger(1) has read it. */
+async function send(entry: string): Promise<void> {
+  const { spawn } = await import('node:child_process');
+  const fd = openUnnamed();
+  try {
+    writeSync(fd, entry, 0); // at a position: the offset, which logger(1) inherits, stays at the beginning
     const child = spawn('logger', ['--journald'], {
       env: TOOL_ENV,
-      stdio: ['pipe', 'ignore', 'ignore'],
+      stdio: [fd, 'ignore', 'ignore'],
       detached: true,
     });
     child.on('error', () => undefined); // no logger(1): stderr has said it
-    child.stdin?.on('error', () => undefined);
-    child.stdin?.end(journalEntry(level, message, fields));
     child.unref();
-  };
+  } finally {
+    closeSync(fd);
+  }
 }

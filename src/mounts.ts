@@ -9,6 +9,8 @@ export interface Mount {
   readonly target: string;
   readonly type: string;
   readonly options: string;
+  /** The source is no directory, so the target must not be one. */
+  readonly file?: boolean;
 }
 
 /** The four characters fstab(5) wants escaped. */
@@ -35,7 +37,7 @@ export function planMounts(
   root: string,
   home: { path: string; ephemeral: boolean; uid: number; gid: number },
 ): Mount[] {
-  const { rbind, bind, optional, run_size } = config.mounts;
+  const { rbind, bind, run_size } = config.mounts;
   // Our own mount points below a recursive bind would show every session inside every other.
   const recursive = (source: string): boolean => !bind.includes(source) && !root.startsWith(`${source}/`);
   const share = (source: string): Mount => {
@@ -46,28 +48,28 @@ export function planMounts(
   const isHomes = (path: string): boolean => path === '/home' || shows(path);
   // A guest sees nobody's home directory: the binds that hold homes make room for an empty one.
   const keep = (path: string): boolean => !(home.ephemeral && isHomes(path));
-  const mounts = [
-    ...[...rbind, ...bind].filter(keep).map(share),
-    {
-      source: 'mayfly',
-      target: `${root}/run`,
-      type: 'tmpfs',
-      options: `mode=0755,nosuid,nodev,${TMPFS_INODES},size=${run_size}`,
-    },
-    ...optional.filter(keep).map(share),
-  ];
+  const shared = [...bind, ...rbind].filter(keep).map(share);
+  const inRun = (m: Mount): boolean => m.source.startsWith('/run/');
+  const options = `mode=0755,nosuid,nodev,${TMPFS_INODES},size=${run_size}`;
+  const run: Mount = { source: 'mayfly', target: `${root}/run`, type: 'tmpfs', options };
+  const mounts = [...shared.filter(m => !inRun(m)), run, ...shared.filter(inRun)];
   if (home.ephemeral) {
     const options = `mode=0700,uid=${home.uid},gid=${home.gid},nosuid,nodev,${TMPFS_INODES},size=${config.home.size}`;
     mounts.push({ source: 'mayfly', target: root + home.path, type: 'tmpfs', options });
-  } else if (home.path.length > 1 && ![...rbind, ...bind, ...optional].some(shows) && home.path !== '/root') {
+  } else if (home.path.length > 1 && ![...rbind, ...bind].some(shows) && home.path !== '/root') {
     mounts.push(share(home.path));
   }
   return mounts;
 }
 
-/** Drops the binds whose source this host does not have: /run/cups is there or not. */
+/** Drops the binds whose source this host does not have (/run/cups is there or not), and marks those of a socket. */
 export function existing(host: Host, mounts: readonly Mount[]): Mount[] {
-  return mounts.filter(m => m.type !== 'none' || host.stat(m.source) !== undefined);
+  return mounts.flatMap(m => {
+    if (m.type !== 'none') return [m];
+    const source = host.stat(m.source);
+    if (source === undefined) return [];
+    return source.kind === 'dir' ? [m] : [{ ...m, file: true }];
+  });
 }
 
 /** Whether every part of `path` below `root` is a real directory of the tree, no symlink that leads elsewhere. */
@@ -80,14 +82,14 @@ export function isPlainDirectory(host: Host, root: string, path: string): boolea
  * Makes the place for a mount below `root`. Every part must be a real directory of the tree: mount(8) follows
  * symlinks, and one in the tree ("/home -> /srv/home") would send the mount to the host's own directory.
  */
-export function makeTarget(host: Host, root: string, m: Mount, asFile: boolean): void {
+export function makeTarget(host: Host, root: string, m: Mount): void {
   const parts = m.target.slice(root.length + 1).split('/');
   let at = root;
   for (const [index, part] of parts.entries()) {
     at = `${at}/${part}`;
     const last = index === parts.length - 1;
     const there = host.lstat(at);
-    const wanted = last && asFile ? 'not-dir' : 'dir';
+    const wanted = last && m.file ? 'not-dir' : 'dir';
     if (there === undefined) {
       if (wanted === 'dir') host.mkdir(at, 0o755);
       else host.touch(at);

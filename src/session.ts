@@ -18,6 +18,7 @@ import {
   readSessions,
   readStable,
   type Session,
+  sessionIds,
   type User,
   writeSession,
 } from './state.ts';
@@ -143,8 +144,8 @@ function mustStillBe(on: Machine, s: Session): void {
 async function attach(on: Machine, user: User, call: Call): Promise<Session | undefined> {
   const boot = bootId(on.host);
   let joined: Session | undefined;
-  for (const s of readSessions(on.host, on.paths)) {
-    if (s.kind !== 'login' || s.user.uid !== user.uid) continue;
+  for (const s of readSessions(on.host, on.paths, user.uid)) {
+    if (s.kind !== 'login') continue;
     // A display can show one login; another on it, or a caller that is gone, means that logout never reached us.
     const others = s.logins.filter(l => !isSameLogin(l, call) && isAlive(on.host, l.caller));
     if (s.boot === boot && s.state === 'live' && others.length > 0 && !joined) {
@@ -174,13 +175,12 @@ export async function logout(
   finish: (s: Session, on: Machine) => Promise<void>,
 ): Promise<LogoutResult> {
   const user = await lookupUser(on.host, call.user);
-  if (!readSessions(on.host, on.paths).some(s => s.kind === 'login' && s.user.uid === user.uid))
-    return 'not a logout';
+  if (sessionIds(on.host, on.paths, user.uid).length === 0) return 'not a logout';
   return withLock(on.host, on.paths, `user-${user.uid}`, LOCK_WAIT, async lock => {
     const locked = { ...on, fds: [lock.fd] };
-    for (const s of readSessions(on.host, on.paths)) {
+    for (const s of readSessions(on.host, on.paths, user.uid)) {
       // One whose end has begun is for `recover`; its logins are over and must not pass for a living one's.
-      if (s.kind !== 'login' || s.user.uid !== user.uid || s.state === 'ending') continue;
+      if (s.kind !== 'login' || s.state === 'ending') continue;
       const index = endedLogin(s.logins, call, liveSessions(on.host, user.uid));
       if (index === undefined) continue;
       const logins = s.logins.filter((_, i) => i !== index);

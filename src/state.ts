@@ -243,16 +243,17 @@ export function readSession(host: Host, paths: Paths, id: string): Session | und
   }
 }
 
-/** Names of all records, whole or not. */
-export function sessionIds(host: Host, paths: Paths): string[] {
+/** Names of all records, whole or not; of one person's only, where `uid` is given. */
+export function sessionIds(host: Host, paths: Paths, uid?: number): string[] {
   return host
     .list(paths.sessions)
     .map(name => name.replace(/\.json$/, ''))
-    .filter(name => SESSION_ID.test(name));
+    .filter(name => SESSION_ID.test(name) && (uid === undefined || name.startsWith(`u${uid}-`)));
 }
 
-export function readSessions(host: Host, paths: Paths): Session[] {
-  return sessionIds(host, paths)
+/** All whole records, or one person's: a login must not read those of a full room. */
+export function readSessions(host: Host, paths: Paths, uid?: number): Session[] {
+  return sessionIds(host, paths, uid)
     .map(id => readSession(host, paths, id))
     .filter(s => s !== undefined);
 }

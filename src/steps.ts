@@ -63,7 +63,7 @@ const volume: Step = {
   },
 };
 
-/** Mounts: the volume at the root, then what a desktop needs of the host. */
+/** Mounts: the volume at the root, then what a desktop needs of the host. And the person, in their own tree. */
 const tree: Step = {
   name: 'tree',
   async up(s, on) {
@@ -77,8 +77,14 @@ const tree: Step = {
     if (s.volume.origin) host.pretend?.(s.root, on.backend(s.volume.backend).path(s.volume.origin));
     refuseHostDevice(host, s.root);
     const { now, later } = prepareTargets(host, s);
-    await mountAll(host, now, s.root, fds);
-    for (const m of later) makeTarget(host, s.root, m, true);
+    // While mount(8) starts: what it mounts and what we write lie in different places.
+    const mounting = mountAll(host, now, s.root, fds);
+    try {
+      writeIdentity(host, on.config, s, s.groups);
+    } finally {
+      await mounting;
+    }
+    for (const m of later) makeTarget(host, s.root, m);
     await mountAll(host, later, s.root, fds);
     const run = `${s.root}/run`;
     for (const path of [`${run}/lock`, `${run}/systemd`, `${run}/systemd/system`]) host.mkdir(path, 0o755);
@@ -120,12 +126,14 @@ function prepareTargets(host: Host, s: Session): { now: Mount[]; later: Mount[] 
   const now: Mount[] = [];
   const later: Mount[] = [];
   for (const m of s.mounts) {
-    const isFile = m.type === 'none' && host.stat(m.source)?.kind !== 'dir';
     const fresh = m.target.startsWith(run);
-    if (fresh && isFile) later.push(m);
+    // Below another bind, what is there is what is there on the host.
+    const covered = s.mounts.some(o => o !== m && o.type === 'none' && m.target.startsWith(`${o.target}/`));
+    if (covered) now.push(m);
+    else if (fresh && m.file) later.push(m);
     else if (fresh) now.push({ ...m, options: `${m.options},X-mount.mkdir` });
     else {
-      makeTarget(host, s.root, m, isFile);
+      makeTarget(host, s.root, m);
       now.push(m);
     }
   }
@@ -138,12 +146,12 @@ function devicesOf(host: Host, s: Session): number[] {
   return [...new Set(own.map(path => host.lstat(path)?.dev).filter(dev => dev !== undefined))];
 }
 
-/** The person's account inside; goes with the volume. */
-const identity: Step = {
-  name: 'identity',
+/** An empty home for those who get one. */
+const home: Step = {
+  name: 'home',
   async up(s, on) {
-    writeIdentity(on.host, on.config, s, s.groups);
-    if (s.mounts.some(m => m.type === 'tmpfs' && m.target === s.root + s.user.home)) await fillHome(s, on);
+    const own = s.mounts.some(m => m.type === 'tmpfs' && m.target === s.root + s.user.home);
+    if (own) await fillHome(s, on);
     return s;
   },
   async down() {},
@@ -268,4 +276,4 @@ function removeIfEmpty(host: Host, path: string): void {
   if (host.lstat(path)?.kind === 'dir' && host.list(path).length === 0) host.rmdir(path);
 }
 
-export const steps: readonly Step[] = [record, volume, tree, identity, processes, door];
+export const steps: readonly Step[] = [record, volume, tree, home, processes, door];

@@ -4,6 +4,7 @@ import { advice, EXIT } from '../advice.ts';
 import { VERSION } from '../config.ts';
 import { MayflyError, reasonOf } from '../errors.ts';
 import { openMachine } from '../hook.ts';
+import { say } from '../host.ts';
 import type { Machine } from '../steps.ts';
 import { destroyCommand } from './destroy.ts';
 import { endCommand, recoverCommand } from './end.ts';
@@ -63,7 +64,7 @@ function contextOf(flags: Flags): Context {
   const amount = flags.quiet ? 'quiet' : flags.verbose ? 'verbose' : 'normal';
   const print = (value: unknown, text: string): void => {
     const out = flags.json ? JSON.stringify(value, null, 2) : text;
-    if (out !== '') process.stdout.write(out.endsWith('\n') ? out : `${out}\n`);
+    if (out !== '') say(1, out.endsWith('\n') ? out : `${out}\n`);
   };
   return {
     flags,
@@ -155,11 +156,10 @@ function complain(error: unknown, json: boolean): number {
       ...(words ? { hint: words } : {}),
       facts: known?.facts ?? {},
     };
-    process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+    say(1, `${JSON.stringify(value, null, 2)}\n`);
   } else {
-    process.stderr.write(`mayfly: ${reasonOf(error)}\n${words ? `hint: ${words}\n` : ''}`);
-    if (!known && error instanceof Error && process.argv.includes('--verbose'))
-      process.stderr.write(`${error.stack}\n`);
+    say(2, `mayfly: ${reasonOf(error)}\n${words ? `hint: ${words}\n` : ''}`);
+    if (!known && error instanceof Error && process.argv.includes('--verbose')) say(2, `${error.stack}\n`);
   }
   return exit;
 }

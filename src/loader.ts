@@ -1,0 +1,60 @@
+/**
+ * What node starts: runs the program proper, whose compiled code it keeps. Compiling takes a hook longer than most of
+ * what it does, and V8 can take up its own result instead (vm.Script, `cachedData`), if it is the very same V8 and
+ * source; otherwise it compiles as ever. The cache is root's, beside the program or in /var/cache/mayfly, named
+ * after a digest of the source, and is believed like the program itself.
+ */
+import { closeSync, fstatSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { Script } from 'node:vm';
+
+declare const MAYFLY_DIGEST: string;
+
+const program = `${__dirname}/hot.js`;
+const action = process.argv[2] === 'hook' ? process.argv[4] : undefined;
+// Start and stop use different functions, and only what has run once is worth keeping.
+const known = action === 'start' || action === 'stop';
+const directory = __dirname.startsWith('/usr/') ? '/var/cache/mayfly' : __dirname;
+const path = `${directory}/${MAYFLY_DIGEST}-${process.version}-${action}.code`;
+
+/** The cache, if nobody else could have written it. */
+function readCache(): Buffer | undefined {
+  if (!known) return undefined;
+  try {
+    const fd = openSync(path, 'r');
+    try {
+      const s = fstatSync(fd);
+      return s.uid === 0 && (s.mode & 0o022) === 0 ? readFileSync(fd) : undefined;
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    return undefined; // not there yet
+  }
+}
+
+/** Whole or not at all: a cut cache is code, too. */
+function writeCache(data: Buffer): void {
+  try {
+    const part = `${path}.${process.pid}.tmp`;
+    const fd = openSync(part, 'wx', 0o600);
+    try {
+      writeFileSync(fd, data);
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(part, path);
+  } catch {
+    // A directory that is missing or read-only costs milliseconds at each login, nothing else.
+  }
+}
+
+const cachedData = readCache();
+const script = new Script(readFileSync(program, 'utf8'), {
+  filename: program,
+  ...(cachedData ? { cachedData } : {}),
+});
+if (known && (cachedData === undefined || script.cachedDataRejected) && process.getuid?.() === 0) {
+  process.on('exit', () => writeCache(script.createCachedData()));
+}
+script.runInThisContext()(exports, require, module, program, __dirname);
