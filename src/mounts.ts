@@ -2,6 +2,7 @@
 import type { Config } from './config.ts';
 import { isErrno, MayflyError } from './errors.ts';
 import type { Host } from './host.ts';
+import { type Call, callsFor, commandFor, MS } from './syscalls.ts';
 
 /** One line of fstab(5). */
 export interface Mount {
@@ -13,19 +14,8 @@ export interface Mount {
   readonly file?: boolean;
 }
 
-/** The four characters fstab(5) wants escaped. */
-const escapeField = (field: string): string =>
-  field.replace(/[ \t\n\\]/g, c => `\\${c.charCodeAt(0).toString(8).padStart(3, '0')}`);
-
 /** An empty file costs kernel memory that `size` does not count. */
 const TMPFS_INODES = 'nr_inodes=200k';
-
-/** A table for `mount -a -T`. */
-export function renderTable(mounts: readonly Mount[]): string {
-  return mounts
-    .map(m => `${escapeField(m.source)} ${escapeField(m.target)} ${m.type} ${m.options} 0 0\n`)
-    .join('');
-}
 
 /**
  * What a session has besides its own tree. Everything of the host is bound with `rslave`: unmounting a shared copy
@@ -79,52 +69,41 @@ export function isPlainDirectory(host: Host, root: string, path: string): boolea
 }
 
 /**
- * Makes the place for a mount below `root`. Every part must be a real directory of the tree: mount(8) follows
- * symlinks, and one in the tree ("/home -> /srv/home") would send the mount to the host's own directory.
+ * The calls that make a session's tree: `root` first, then `mounts` in order, each with what must be made to mount on.
+ * `base` shows, before anything is mounted, what will be at the root. Every part of a place in the tree must be a
+ * real directory of it: mount(2) follows symlinks, and one there ("/home -> /srv/home") would send the mount to the
+ * host's own directory.
  */
-export function makeTarget(host: Host, root: string, m: Mount): void {
-  const parts = m.target.slice(root.length + 1).split('/');
-  let at = root;
-  for (const [index, part] of parts.entries()) {
-    at = `${at}/${part}`;
-    const last = index === parts.length - 1;
-    const there = host.lstat(at);
-    const wanted = last && m.file ? 'not-dir' : 'dir';
-    if (there === undefined) {
-      if (wanted === 'dir') host.mkdir(at, 0o755);
-      else host.touch(at);
-    } else if (there.kind === 'link' || (there.kind === 'dir') !== (wanted === 'dir')) {
-      throw new MayflyError(
-        'unsafe',
-        `"${at.slice(root.length)}" in the generation is ${there.kind === 'link' ? 'a symlink' : `a ${there.kind}`}, so "${m.source}" can not be mounted on it`,
-        { path: at },
-      );
+export function planCalls(host: Host, base: string, root: Mount, mounts: readonly Mount[]): Call[] {
+  const calls = callsFor(root);
+  const made = new Set<string>();
+  const own = mounts.filter(m => m.type === 'tmpfs').map(m => m.target);
+  const binds = mounts.filter(m => m.type === 'none').map(m => m.target);
+  const isBelow = (target: string, above: readonly string[]): boolean =>
+    above.some(a => target.startsWith(`${a}/`));
+  for (const m of mounts) {
+    let at = root.target;
+    const parts = m.target.slice(root.target.length + 1).split('/');
+    for (const [index, part] of parts.entries()) {
+      at = `${at}/${part}`;
+      const file = m.file === true && index === parts.length - 1;
+      // Below a bind is what the host has there, below a memory file system of ours nothing yet.
+      if (made.has(at) || isBelow(at, binds)) continue;
+      const there = isBelow(at, own) ? undefined : host.lstat(base + at.slice(root.target.length));
+      if (there === undefined) calls.push({ op: file ? 'file' : 'dir', target: at });
+      else if (there.kind === 'link' || (there.kind === 'dir') === file)
+        throw wrongPlace(at, root.target, there.kind, m.source);
+      made.add(at);
     }
+    calls.push(...callsFor(m));
   }
+  return calls;
 }
 
-/** Mounts the tree itself, apart from the rest: their places can be checked only when it is there. */
-export async function mountRoot(host: Host, m: Mount, fds: readonly number[]): Promise<void> {
-  const type = m.type === 'none' ? [] : ['-t', m.type];
-  const args = [...type, '-o', `${m.options},private`, '--', m.source, m.target];
-  await host.run({ file: 'mount', args, effect: 'write', fds });
-}
-
-/**
- * Performs mounts below `root` in order, with one child. mount(8) takes its table from a file only; it stands in
- * the session's own tree, so that a death in between leaves it nowhere else.
- */
-export async function mountAll(
-  host: Host,
-  mounts: readonly Mount[],
-  root: string,
-  fds: readonly number[],
-): Promise<void> {
-  if (mounts.length === 0) return;
-  const table = `${root}/.mayfly-mounts`;
-  host.write(table, renderTable(mounts), { mode: 0o600 });
-  await host.run({ file: 'mount', args: ['-a', '-T', table], effect: 'write', fds });
-  host.unlink(table);
+function wrongPlace(at: string, root: string, kind: string, source: string): MayflyError {
+  const what = kind === 'link' ? 'a symlink' : `a ${kind}`;
+  const message = `"${at.slice(root.length)}" in the generation is ${what}, so "${source}" can not be mounted on it`;
+  return new MayflyError('unsafe', message, { path: at });
 }
 
 /** Whether something is mounted at `root`: its parent is a file system of our own, so the device numbers differ. */
@@ -145,12 +124,19 @@ export async function detach(host: Host, root: string, unfinished: boolean): Pro
   if (there === undefined) return;
   if (there.kind !== 'dir')
     throw new MayflyError('unsafe', `"${root}" is a ${there.kind}, not a mount point`, { path: root });
-  if (unfinished && isMounted(host, root)) {
-    await host.run({ file: 'mount', args: ['--make-rslave', '--', root], effect: 'write' });
-  }
+  const calls: Call[] = [{ op: 'detach', target: root }];
+  if (unfinished)
+    calls.unshift({
+      op: 'mount',
+      source: 'none',
+      target: root,
+      type: 'none',
+      flags: MS.SLAVE | MS.REC,
+      data: '',
+    });
   // Stacked mounts come off one by one; more than a few is a mistake somewhere.
   for (let n = 0; isMounted(host, root) && n < 8; n++) {
-    await host.run({ file: 'umount', args: ['-l', '--', root], effect: 'write' });
+    await host.run(commandFor(calls));
   }
   try {
     host.rmdir(root);

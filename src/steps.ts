@@ -10,10 +10,11 @@ import type { Host } from './host.ts';
 import { writeIdentity } from './identity.ts';
 import { withLock } from './locks.ts';
 import type { Log } from './log.ts';
-import { detach, isMounted, type Mount, makeTarget, mountAll, mountRoot, privateRoots } from './mounts.ts';
+import { detach, isMounted, planCalls, privateRoots } from './mounts.ts';
 import { killAll } from './processes.ts';
 import { entryPath, renderEntry } from './schroot.ts';
 import { bootId, deleteSession, isAlive, type Paths, readPool, type Session, writeSession } from './state.ts';
+import { commandFor } from './syscalls.ts';
 import { admit, type BackendKind, type VolumeBackend } from './volume/backend.ts';
 
 /** Everything the steps act on. */
@@ -73,19 +74,14 @@ const tree: Step = {
       await withLock(host, paths, 'roots', 10, () => privateRoots(host, paths.roots));
     }
     host.mkdir(s.root, 0o755);
-    await mountRoot(host, on.backend(s.volume.backend).mount(s.volume, s.root), fds);
-    if (s.volume.origin) host.pretend?.(s.root, on.backend(s.volume.backend).path(s.volume.origin));
+    const backend = on.backend(s.volume.backend);
+    if (!s.volume.origin) throw new MayflyError('corrupt', `session "${s.id}" names no generation`);
+    const base = backend.path(s.volume.origin);
+    const calls = planCalls(host, base, backend.mount(s.volume, s.root), s.mounts);
+    await host.run(commandFor(calls, fds));
+    host.pretend?.(s.root, base);
     refuseHostDevice(host, s.root);
-    const { now, later } = prepareTargets(host, s);
-    // While mount(8) starts: what it mounts and what we write lie in different places.
-    const mounting = mountAll(host, now, s.root, fds);
-    try {
-      writeIdentity(host, on.config, s, s.groups);
-    } finally {
-      await mounting;
-    }
-    for (const m of later) makeTarget(host, s.root, m);
-    await mountAll(host, later, s.root, fds);
+    writeIdentity(host, on.config, s, s.groups);
     const run = `${s.root}/run`;
     for (const path of [`${run}/lock`, `${run}/systemd`, `${run}/systemd/system`]) host.mkdir(path, 0o755);
     host.mkdir(`${run}/shm`, 0o1777);
@@ -93,7 +89,7 @@ const tree: Step = {
   },
   async down(s, on) {
     await releaseLoops(on.host, s.root);
-    // Between the two calls with which mount(8) makes a bind a slave, it is a peer of the host's own mount.
+    // Between the two calls that make a bind a slave, it is a peer of the host's own mount.
     await detach(on.host, s.root, s.devices.length === 0);
   },
 };
@@ -115,29 +111,6 @@ function refuseHostDevice(host: Host, root: string): void {
   if (!isMounted(host, root) && host.pretend === undefined) {
     throw new MayflyError('unsafe', `nothing is mounted at "${root}"`, { path: root });
   }
-}
-
-/**
- * Makes the places to mount on. Those below our own /run can only be made once it is mounted: mount(8) makes
- * directories there itself, in an empty file system without symlinks; files (sockets) follow in a second table.
- */
-function prepareTargets(host: Host, s: Session): { now: Mount[]; later: Mount[] } {
-  const run = `${s.root}/run/`;
-  const now: Mount[] = [];
-  const later: Mount[] = [];
-  for (const m of s.mounts) {
-    const fresh = m.target.startsWith(run);
-    // Below another bind, what is there is what is there on the host.
-    const covered = s.mounts.some(o => o !== m && o.type === 'none' && m.target.startsWith(`${o.target}/`));
-    if (covered) now.push(m);
-    else if (fresh && m.file) later.push(m);
-    else if (fresh) now.push({ ...m, options: `${m.options},X-mount.mkdir` });
-    else {
-      makeTarget(host, s.root, m);
-      now.push(m);
-    }
-  }
-  return { now, later };
 }
 
 /** Device numbers that are this session's alone: its root and the memory file systems in it. */

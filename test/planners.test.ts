@@ -8,9 +8,10 @@ import { sudoRule, withEntry, withGroups } from '../src/identity.ts';
 import { parseAptSources } from '../src/init.ts';
 import { journalEntry } from '../src/log.ts';
 import { parseSession } from '../src/logind.ts';
-import { planMounts, renderTable } from '../src/mounts.ts';
+import { planCalls, planMounts } from '../src/mounts.ts';
 import { renderEntry } from '../src/schroot.ts';
 import type { Login, Session, User } from '../src/state.ts';
+import { callsFor } from '../src/syscalls.ts';
 import { checkUserName, groupsAreLocal, inScope, isMember, parsePasswd } from '../src/users.ts';
 import { World } from './world.ts';
 
@@ -154,13 +155,55 @@ describe('mounts', () => {
     expect(plan('/home/a', false, '/home/sandbox/roots/x')).toContain('/home none bind,slave');
   });
   it.each([
-    ['/a b', '/a\\040b'],
-    ['/a\tb', '/a\\011b'],
-    ['/a\\b', '/a\\134b'],
-  ])('%j stands as %j in the table', (path, escaped) => {
-    expect(renderTable([{ source: path, target: '/t', type: 'none', options: 'bind' }])).toBe(
-      `${escaped} /t none bind 0 0\n`,
-    );
+    ['bind,slave', 'none', [4096, ''], 1 << 19],
+    ['rbind,rslave', 'none', [4096 | 16384, ''], (1 << 19) | 16384],
+    ['mode=0755,nosuid,nodev,size=20%', 'tmpfs', [2 | 4, 'mode=0755,size=20%'], 1 << 18],
+    [
+      'lowerdir=/a,upperdir=/b,workdir=/c,volatile',
+      'overlay',
+      [0, 'lowerdir=/a,upperdir=/b,workdir=/c,volatile'],
+      1 << 18,
+    ],
+  ] as const)('%s on %s is two calls', (options, type, [flags, data], propagation) => {
+    const mount = { op: 'mount', source: '/s', target: '/t', type, flags, data };
+    const spread = { op: 'mount', source: 'none', target: '/t', type: 'none', flags: propagation, data: '' };
+    expect(callsFor({ source: '/s', target: '/t', type, options })).toEqual([mount, spread]);
+  });
+
+  describe('places', () => {
+    const w = new World();
+    for (const path of ['/base/proc', '/base/run', '/base/var/tmp', '/base/etc']) w.makeDirs(path);
+    w.put('/base/file', '');
+    w.host.symlink('/etc', '/base/home');
+    const root = { source: 'o', target: '/r', type: 'overlay', options: 'x' };
+    const bind = (source: string, file = false) => ({
+      source,
+      target: `/r${source}`,
+      type: 'none',
+      options: 'bind,slave',
+      ...(file ? { file } : {}),
+    });
+    const run = { source: 'm', target: '/r/run', type: 'tmpfs', options: 'mode=0755' };
+    const made = (...mounts: Parameters<typeof planCalls>[3]) =>
+      planCalls(w.host, '/base', root, mounts)
+        .filter(c => c.op !== 'mount')
+        .map(c => `${c.op} ${c.target}`);
+    it('that are there are used', () => expect(made(bind('/proc'), bind('/var/tmp'))).toEqual([]));
+    it('that are not are made', () =>
+      expect(made(bind('/media/usb'))).toEqual(['dir /r/media', 'dir /r/media/usb']));
+    it('below a bind are the host’s', () => expect(made(bind('/proc'), bind('/proc/sys/x'))).toEqual([]));
+    it('below our own /run are made, sockets as files, each once', () =>
+      expect(made(run, bind('/run/systemd/journal'), bind('/run/systemd/notify', true))).toEqual([
+        'dir /r/run/systemd',
+        'dir /r/run/systemd/journal',
+        'file /r/run/systemd/notify',
+      ]));
+    it.each([
+      [bind('/home'), /"\/home" in the generation is a symlink/],
+      [bind('/home/x'), /"\/home" in the generation is a symlink/],
+      [bind('/file'), /"\/file" in the generation is a file/],
+      [bind('/etc', true), /"\/etc" in the generation is a dir/],
+    ])('%j is refused', (m, message) => expect(() => made(m)).toThrow(message));
   });
 });
 

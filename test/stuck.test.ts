@@ -11,7 +11,7 @@ async function stuckWorld(): Promise<{ w: World; id: string }> {
   const caller = markOf(w.host, 50);
   if (!caller) throw new Error('no display manager');
   const s = await login(w.machine(), { adapter: 'lightdm', user: 'alice', display: ':0', caller });
-  w.failing.add('umount');
+  w.failing.add('perl');
   return { w, id: s?.id ?? '' };
 }
 
@@ -30,10 +30,10 @@ function withPolicy(on: Machine, on_stuck: 'keep' | 'reboot'): { on: Machine; ra
 describe('a teardown that fails', () => {
   it('keeps record, volume and pin, says where it stopped, and is finished by recover', async () => {
     const { w, id } = await stuckWorld();
-    await expect(end(w.machine(), id)).rejects.toThrow(/umount/);
+    await expect(end(w.machine(), id)).rejects.toThrow(/perl/);
     const [kept] = readSessions(w.host, w.machine().paths);
     expect(kept).toMatchObject({ id, state: 'ending', generation: 1 });
-    expect(kept?.stuck).toMatch(/^tree: "umount" failed/);
+    expect(kept?.stuck).toMatch(/^tree: "perl" failed/);
     expect([...w.volumes.keys()].some(k => k.endsWith(id))).toBe(true);
     expect((await recover(w.machine())).stuck).toEqual([expect.stringMatching(id)]);
     w.failing.clear();

@@ -15,6 +15,7 @@ import {
   writePool,
 } from '../src/state.ts';
 import type { Machine } from '../src/steps.ts';
+import { MS } from '../src/syscalls.ts';
 import type { Role, Volume, VolumeBackend } from '../src/volume/backend.ts';
 import { pathOf } from '../src/volume/layout.ts';
 
@@ -226,8 +227,6 @@ export class World {
   }
 
   private mount(m: Mount): void {
-    const options = m.options.split(',');
-    if (options.includes('X-mount.mkdir')) this.makeDirs(m.target);
     if (this.node(m.target)?.kind === undefined) throw this.errno('ENOENT', m.target);
     if (m.type === 'memory') {
       const fs = this.volumes.get(m.source);
@@ -240,19 +239,30 @@ export class World {
     }
   }
 
+  /** mount(8) with one mount. */
   private runMount(args: readonly string[]): void {
-    const table = args[0] === '-a' ? (this.node(args[2] ?? '')?.text ?? '') : undefined;
-    if (table !== undefined) {
-      for (const line of table.split('\n').filter(Boolean)) {
-        const [source = '', target = '', type = '', options = ''] = line.split(' ');
-        this.effect(); // mount(8) can be killed between two lines
-        this.mount({ source, target, type, options });
-      }
-      return;
-    }
     const type = args[0] === '-t' ? (args[1] ?? '') : 'none';
     const [source = '', target = ''] = args.slice(-2);
     this.mount({ source, target, type, options: args[args.indexOf('-o') + 1] ?? '' });
+  }
+
+  private umount(target: string): void {
+    const last = this.mounts.map(m => m.target).lastIndexOf(target);
+    if (last < 0) throw new MayflyError('command', `${target}: not mounted`);
+    this.mounts = this.mounts.filter((m, i) => i !== last && !m.target.startsWith(`${target}/`));
+  }
+
+  /** The program of `src/syscalls.ts`: six arguments a call; it can be killed between any two. */
+  private runCalls(args: readonly string[]): void {
+    for (let i = 2; i < args.length; i += 6) {
+      const [op, source = '', target = '', type = '', flags = '0'] = args.slice(i, i + 6);
+      this.effect();
+      if (op === 'detach') this.umount(target);
+      else if (op === 'dir' || op === 'file') {
+        if (!this.node(target)) this.set(target, { kind: op, text: '', mode: 0o755 });
+      } else if ((Number(flags) & (MS.PRIVATE | MS.SLAVE)) === 0)
+        this.mount({ source, target, type, options: '' });
+    }
   }
 
   private run(c: Command): Output {
@@ -260,12 +270,8 @@ export class World {
     this.effect();
     if (this.failing.has(c.file)) throw new MayflyError('command', `"${c.file}" failed as told`);
     if (c.file === 'mount' && !c.args[0]?.startsWith('--make-')) this.runMount(c.args);
-    if (c.file === 'umount') {
-      const target = c.args.at(-1) ?? '';
-      const last = this.mounts.map(m => m.target).lastIndexOf(target);
-      if (last < 0) throw new MayflyError('command', `${target}: not mounted`);
-      this.mounts = this.mounts.filter((m, i) => i !== last && !m.target.startsWith(`${target}/`));
-    }
+    if (c.file === 'umount') this.umount(c.args.at(-1) ?? '');
+    if (c.file === 'perl') this.runCalls(c.args.slice(c.args.indexOf('--') + 1));
     if (c.file === 'getent') return { code: 2, stdout: '', stderr: '' };
     return { code: 0, stdout: '', stderr: '' };
   }

@@ -172,7 +172,8 @@ export class Lab {
   }
 
   session(name: string): Session | undefined {
-    return this.records().find(s => s.user.name === name && s.kind === 'login');
+    const own = this.records().filter(s => s.user.name === name && s.kind === 'login');
+    return own.find(s => s.state !== 'ending') ?? own[0];
   }
 
   records(): Session[] {
