@@ -1,7 +1,7 @@
 /** The reverse of `init`: takes away pool, generations and state. Only where no session is left. */
 import { isErrno, MayflyError } from './errors.ts';
 import type { Host } from './host.ts';
-import { withLock } from './locks.ts';
+import { takeLock, withLock } from './locks.ts';
 import { isMounted } from './mounts.ts';
 import { mountPool } from './recover.ts';
 import {
@@ -32,8 +32,11 @@ export async function destroy(on: Machine): Promise<void> {
     if (pool) {
       await mountPool(on, pool);
       const backend = on.backend(pool.backend);
-      const { volumes, litter } = backend.list(pool.path);
-      for (const name of litter) await backend.sweep(pool.path, name);
+      // The last logout may still be making one.
+      const spare = await takeLock(host, paths, 'spare', 30);
+      const { volumes, litter, spares } = backend.list(pool.path);
+      for (const name of [...litter, ...spares.values()]) await backend.sweep(pool.path, name);
+      spare.release(); // no stable, no more spares
       for (const v of volumes) await backend.remove(v);
       emptyPool(host, pool.path);
       if (pool.image !== undefined) {

@@ -13,7 +13,8 @@ export function dryRun(real: Host, tell: (line: string) => void): Host {
     ...real,
     async run(c) {
       if (c.effect === 'read') return real.run(c);
-      if (c.file !== 'flock') tell(`run ${c.file} ${c.args.join(' ')}`);
+      const words = c.says ?? (c.file === 'flock' ? [] : [`run ${c.file} ${c.args.join(' ')}`]);
+      for (const line of words) tell(line);
       return { code: 0, stdout: '', stderr: '' };
     },
     async interact(c) {

@@ -6,7 +6,7 @@ import { MayflyError, reasonOf } from './errors.ts';
 import { type Host, realHost, say } from './host.ts';
 import { MARKER } from './identity.ts';
 import { makeLog } from './log.ts';
-import { login, logout, onStuck, stop } from './session.ts';
+import { login, logout, onStuck, prepareNext, stop } from './session.ts';
 import { pathsOf, type Session } from './state.ts';
 import { type Machine, userDirectory } from './steps.ts';
 import { lookupUser } from './users.ts';
@@ -90,6 +90,7 @@ async function finish(o: HookOptions, env: NodeJS.ProcessEnv): Promise<number> {
   if (!call) return 0;
   try {
     const result = await logout(on, call, endNow);
+    if (result === 'ended' && !hasEndUnit(on.host)) await prepareNext(on, 'start');
     on.log(result === 'ended' ? 'info' : 'debug', `logout of ${call.user}: ${result}`, { user: call.user });
     return 0;
   } catch (error) {
@@ -108,7 +109,10 @@ async function finish(o: HookOptions, env: NodeJS.ProcessEnv): Promise<number> {
  * the session (gdm's hooks run inside it) takes the teardown along. Elsewhere it is done here.
  */
 async function endNow(s: Session, on: Machine): Promise<void> {
-  if (!hasEndUnit(on.host)) return stop(on, s);
+  if (!hasEndUnit(on.host)) {
+    await stop(on, s);
+    return;
+  }
   await on.host.run({
     file: 'systemctl',
     args: ['--no-block', 'start', `mayfly-end@${s.id}.service`],

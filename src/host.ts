@@ -47,6 +47,10 @@ export interface Command {
   readonly from?: Pick<Command, 'file' | 'args' | 'expect'>;
   /** Gets each line of stderr as it comes, for progress. */
   readonly onLine?: (line: string) => void;
+  /** Resolves as soon as it runs; it goes on, with its descriptors, after we have ended. */
+  readonly background?: boolean;
+  /** What a dry run tells instead of the arguments, a line each, where those say nothing to people. */
+  readonly says?: readonly string[];
   /** Exit codes that are an answer, not a failure. Default: 0 only. */
   readonly expect?: readonly number[];
 }
@@ -312,6 +316,11 @@ export function realHost(deadline = Number.POSITIVE_INFINITY): Host {
           ...options,
           stdio: [input, output, errors ?? 'pipe', ...(c.fds ?? [])],
         });
+        if (c.background) {
+          child.unref();
+          await new Promise((started, failed) => child.once('spawn', started).once('error', failed));
+          return { code: 0, stdout: '', stderr: '' };
+        }
         source?.stdout?.destroy(); // the child has its own copy of the pipe; ours would keep it open
         const end = finish(child, c, deadline, errors);
         if (!source || !c.from) return await end;

@@ -9,6 +9,7 @@ import { MayflyError } from './errors.ts';
 import type { Command, Host } from './host.ts';
 import { withLock } from './locks.ts';
 import { mountPool } from './recover.ts';
+import { prepareNext } from './session.ts';
 import {
   type Generation,
   generationNumbers,
@@ -128,7 +129,7 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
     const backend = on.backend(pool.backend);
 
     const left = backend.list(pool.path);
-    for (const name of left.litter) await backend.sweep(pool.path, name);
+    for (const name of [...left.litter, ...left.spares.values()]) await backend.sweep(pool.path, name);
     for (const number of generationNumbers(host, paths)) host.unlink(`${paths.generations}/${number}.json`);
     for (const v of left.volumes) {
       o.say(`removing what an earlier try left: ${v.role} ${v.name}`);
@@ -155,6 +156,7 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
     backend.rename(work, masterOf(pool));
     host.sync(pool.path);
     pointStableAt(host, paths, number);
+    await prepareNext(on);
     o.say(`generation ${number} is stable`);
     return generation;
   });

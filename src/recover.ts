@@ -8,7 +8,7 @@ import { MayflyError, reasonOf } from './errors.ts';
 import type { Host } from './host.ts';
 import { lockNameOf, takeLock, withLock } from './locks.ts';
 import { listEntries } from './schroot.ts';
-import { stop } from './session.ts';
+import { prepareNext, stop } from './session.ts';
 import {
   bootId,
   type Generation,
@@ -183,8 +183,10 @@ async function recoverPool(on: Machine, pool: Pool, result: Recovered): Promise<
   if (!lock) return;
   try {
     const backend = on.backend(pool.backend);
-    const { volumes, litter } = backend.list(pool.path);
-    for (const name of litter) {
+    const { volumes, litter, spares } = backend.list(pool.path);
+    const stable = stableNumber(host, paths);
+    const stale = [...spares].filter(([number]) => number !== stable).map(([, name]) => name);
+    for (const name of [...litter, ...stale]) {
       // What a session leaves is removed by its `stop`, under its lock, for as long as there is a record.
       const id = /^sessions\/\.[a-z]+-(.*)$/.exec(name)?.[1];
       if (id !== undefined && readSession(host, paths, id)) continue;
@@ -202,12 +204,12 @@ async function recoverPool(on: Machine, pool: Pool, result: Recovered): Promise<
         result.swept.push(`${v.role} ${v.name}`);
       });
     }
-    const stable = stableNumber(host, paths);
     if (stable !== undefined && !isUsable(on, readGeneration(host, paths, stable))) {
       result.stuck.push(
         `the stable generation ${stable} is not usable: its volume is missing or was replaced`,
       );
     }
+    await prepareNext(on);
   } finally {
     lock.release();
   }

@@ -238,6 +238,22 @@ export async function onStuck(on: Machine, error: unknown): Promise<void> {
   await on.host.run({ file: 'shutdown', args: ['-r', 'now', 'mayfly: a session is stuck'], effect: 'write' });
 }
 
+/**
+ * Makes the next login quicker. Whatever keeps it from being made keeps no logout from having ended. A hook only
+ * starts it: the command keeps the lock, and what it makes is whole or not there.
+ */
+export async function prepareNext(on: Machine, how: 'start' | 'finish' = 'finish'): Promise<void> {
+  try {
+    const { volume } = readStable(on.host, on.paths);
+    const backend = on.backend(volume.backend);
+    if (!backend.spare) return;
+    const make = backend.spare;
+    await withLock(on.host, on.paths, 'spare', 0, lock => make(volume, [lock.fd], how === 'start'));
+  } catch (error) {
+    on.log('debug', `no spare for the next login: ${reasonOf(error)}`);
+  }
+}
+
 /** Ends a session by its id, whoever is in it. */
 export async function end(on: Machine, id: string): Promise<void> {
   const s = readSession(on.host, on.paths, id);
@@ -247,6 +263,7 @@ export async function end(on: Machine, id: string): Promise<void> {
     const now = readSession(on.host, on.paths, id);
     if (now) await stop({ ...on, fds: [lock.fd] }, now);
     else deleteSession(on.host, on.paths, id);
+    await prepareNext(on);
   }).catch(async error => {
     await onStuck(on, error);
     throw error;

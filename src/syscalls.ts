@@ -88,6 +88,13 @@ export function callsFor(m: Mount): Call[] {
   ];
 }
 
+function sayCall(c: Call): string {
+  if (c.op === 'detach') return `unmount ${c.target} and everything below it`;
+  if (c.op !== 'mount') return `make the ${c.op === 'dir' ? 'directory' : 'file'} ${c.target}`;
+  if (c.flags & MS.BIND) return `bind ${c.source} to ${c.target}`;
+  return c.source === 'none' ? '' : `mount ${c.type} on ${c.target} (${c.data})`;
+}
+
 /** One process for all of them; it keeps `fds`. */
 export function commandFor(
   calls: readonly Call[],
@@ -102,5 +109,12 @@ export function commandFor(
       ? [c.op, c.source, c.target, c.type, String(c.flags), c.data]
       : [c.op, '', c.target, '', '0', ''],
   );
-  return { file: 'perl', args: ['-e', PROGRAM, '--', ...numbers.map(String), ...args], effect: 'write', fds };
+  const says = calls.map(sayCall).filter(line => line !== '');
+  return {
+    file: 'perl',
+    says,
+    args: ['-e', PROGRAM, '--', ...numbers.map(String), ...args],
+    effect: 'write',
+    fds,
+  };
 }

@@ -188,6 +188,23 @@ export function contract(name: string, open: () => Promise<Bench>): void {
       expect(await get(work(), 'file')).toBe('one');
     });
 
+    it('a spare is a session like any other, taken once, and in nobody’s way', async () => {
+      const before = names();
+      const made = await b.backend.spare?.(generation(1), [], false);
+      if (made === undefined) return; // this backend forks at once
+      expect(made).toBe(true);
+      expect(await b.backend.spare?.(generation(1), [], false)).toBe(false);
+      expect(names()).toEqual(before);
+      const [[number, name] = []] = [...b.backend.list(b.pool).spares];
+      expect(number).toBe(1);
+      await Promise.all([session(1), session(2), session(3)].map(s => fork(generation(1), s)));
+      expect(b.backend.list(b.pool).spares.size).toBe(0);
+      for (const s of [session(1), session(2), session(3)]) expect(await get(s, 'file')).toBe('one');
+      await b.backend.spare?.(generation(1), [], false);
+      await b.backend.sweep(b.pool, name ?? '');
+      expect(b.backend.list(b.pool).spares.size).toBe(0);
+    });
+
     it('20 forks at once are 20 volumes', async () => {
       const all = Array.from({ length: 20 }, (_, i) => session(i + 100));
       await Promise.all(all.map(s => fork(generation(1), s)));

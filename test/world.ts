@@ -476,6 +476,7 @@ export class World {
             return { backend: 'overlay' as const, pool, role: role as Role, name };
           }),
         litter: [],
+        spares: new Map(),
       }),
       sweep: async () => undefined,
     };

@@ -62,6 +62,15 @@ export interface ForkOptions {
   readonly fds: readonly number[];
 }
 
+/** What is in a pool. */
+export interface Listing {
+  readonly volumes: readonly Volume[];
+  /** Half-made or half-removed. */
+  readonly litter: readonly string[];
+  /** Made ready for sessions, by the number of their generation. */
+  readonly spares: ReadonlyMap<number, string>;
+}
+
 export interface VolumeBackend {
   readonly kind: BackendKind;
   /** Can this machine do it? */
@@ -72,6 +81,12 @@ export interface VolumeBackend {
   create(to: Volume): Promise<void>;
   /** Makes `to` from `from`. An existing `to` is refused (`exists`). */
   fork(from: Volume, to: Volume, options?: Partial<ForkOptions>): Promise<void>;
+  /**
+   * Makes ready what the next session from `origin` will be forked from at once, where forking takes time. Says
+   * whether it made one. There need not be any: a fork without is only slower. One at a time: `fds` hold a lock.
+   * With `background` it is only begun.
+   */
+  spare?(origin: Volume, fds: readonly number[], background: boolean): Promise<boolean>;
   /** Gives a finished volume another role; the target must be absent. */
   rename(from: Volume, to: Volume): void;
   /** Where the tree of a master, work or generation volume can be read. */
@@ -85,8 +100,8 @@ export interface VolumeBackend {
   /** Absent is success; foreign or in use is refused. */
   remove(v: Volume): Promise<void>;
   /** All volumes of ours in the pool, finished ones and half-made ones, as the system shows them. */
-  list(pool: string): { readonly volumes: readonly Volume[]; readonly litter: readonly string[] };
-  /** Removes one entry of {@link list}'s litter. */
+  list(pool: string): Listing;
+  /** Removes one entry of {@link list}'s litter or spares. */
   sweep(pool: string, name: string): Promise<void>;
 }
 

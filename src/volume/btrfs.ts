@@ -4,12 +4,12 @@
  * btrfs deletes a subvolume that is mounted or has open files without a word, so the proof that nobody is in it is
  * ours (`held`). Each subvolume has a device number of its own, which is how processes in it are found.
  */
-import { MayflyError } from '../errors.ts';
+import { isErrno, MayflyError } from '../errors.ts';
 import type { Host } from '../host.ts';
 import type { Mount } from '../mounts.ts';
 import { describeHolders, findHolders } from '../processes.ts';
 import type { ForkOptions, Problem, Volume, VolumeBackend } from './backend.ts';
-import { listLayout, mustBeAbsent, pathOf, prepareLayout } from './layout.ts';
+import { listLayout, mustBeAbsent, pathOf, prepareLayout, sparePath } from './layout.ts';
 
 /** Inode number of every subvolume's root directory (BTRFS_FIRST_FREE_OBJECTID). */
 const SUBVOLUME_ROOT = 256;
@@ -44,6 +44,19 @@ export function btrfs(host: Host): VolumeBackend {
         expect,
       });
       await destroy(path);
+    }
+  }
+
+  /** Takes the spare of a generation, if there is one; of two who try, one gets it. */
+  function claimSpare(from: Volume, to: Volume): boolean {
+    const spare = sparePath(from);
+    if (from.role !== 'generation' || !isSubvolume(spare)) return false;
+    try {
+      host.rename(spare, pathOf(to));
+      return true;
+    } catch (error) {
+      if (isErrno(error, 'ENOENT')) return false;
+      throw error;
     }
   }
 
@@ -96,12 +109,27 @@ export function btrfs(host: Host): VolumeBackend {
           path: pathOf(from),
         });
       }
+      if (to.role === 'session' && claimSpare(from, to)) return;
       // Atomic in the kernel: killed at any moment, the whole snapshot is there or none of it.
       const readonly = to.role === 'generation' ? ['-r'] : [];
       const args = ['subvolume', 'snapshot', ...readonly, '--', pathOf(from), pathOf(to)];
       await host.run({ file: 'btrfs', args, effect: 'write', ...(options.fds ? { fds: options.fds } : {}) });
       if (to.role !== 'session')
         await host.run({ file: 'sync', args: ['-f', '--', pathOf(to)], effect: 'write' });
+    },
+
+    /** A snapshot waits for what others are writing, 4 to 50 ms (measured); a rename does not. */
+    async spare(origin, fds, background) {
+      const spare = sparePath(origin);
+      if (!isSubvolume(pathOf(origin)) || host.lstat(spare)) return false;
+      await host.run({
+        file: 'btrfs',
+        args: ['subvolume', 'snapshot', '--', pathOf(origin), spare],
+        effect: 'write',
+        fds,
+        background,
+      });
+      return true;
     },
 
     rename(from, to) {

@@ -2,7 +2,7 @@
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../host.ts';
 import { SESSION_ID, sweepTemporary } from '../state.ts';
-import type { BackendKind, Role, Volume } from './backend.ts';
+import type { BackendKind, Listing, Role, Volume } from './backend.ts';
 
 /** Prefix of what is not finished or no longer whole: one rename makes it a volume, or stops it being one. */
 const NEW = '.new-';
@@ -31,6 +31,12 @@ function isNameOf(role: Role, name: string): boolean {
     case 'session':
       return SESSION_ID.test(name);
   }
+}
+
+/** Where a session volume stands that is ready for whoever comes next. */
+export function sparePath(origin: Volume): string {
+  pathOf(origin);
+  return `${origin.pool}/sessions/.spare-${origin.name}`;
 }
 
 export function pathOf(v: Volume): string {
@@ -75,12 +81,20 @@ export function prepareLayout(host: Host, pool: string): void {
 }
 
 /** Every directory under one of our names, and the unfinished ones beside them. */
-export function listLayout(host: Host, kind: BackendKind, pool: string, isVolume: (path: string) => boolean) {
+export function listLayout(
+  host: Host,
+  kind: BackendKind,
+  pool: string,
+  isVolume: (path: string) => boolean,
+): Listing {
   const volumes: Volume[] = [];
   const litter: string[] = [];
+  const spares = new Map<number, string>();
   const look = (directory: string, roles: readonly Role[]): void => {
     for (const name of host.list(directory)) {
       const path = `${directory}/${name}`;
+      const spare = /^\.spare-([1-9]\d{0,8})$/.exec(name)?.[1];
+      if (spare !== undefined && isVolume(path)) spares.set(Number(spare), path.slice(pool.length + 1));
       const bare = name.startsWith(NEW) || name.startsWith(OLD) ? name.slice(NEW.length) : name;
       const role = roles.find(r => isNameOf(r, bare));
       if (role === undefined || !isVolume(path)) continue;
@@ -91,7 +105,7 @@ export function listLayout(host: Host, kind: BackendKind, pool: string, isVolume
   look(pool, ['master', 'work']);
   look(`${pool}/generations`, ['generation']);
   look(`${pool}/sessions`, ['session']);
-  return { volumes, litter };
+  return { volumes, litter, spares };
 }
 
 /** Throws unless nothing stands at the place of `v`. */

@@ -434,7 +434,7 @@ describe('the command line', () => {
     const [file, args] = lab.hookArgs('lightdm', 'start');
     const r = sh(file, [...args, '--dry-run'], { env: { USER: A, DISPLAY: ':0' } });
     expect(r).toMatchObject({ code: 0, err: '' });
-    expect(r.out).toMatch(/run mount .*overlay/);
+    expect(r.out).toMatch(/^mount overlay on .*\/run\/roots\/u\d+-[0-9a-f]{8} \(lowerdir=.*\)$/m);
     expect(r.out).toMatch(/write \/etc\/schroot\/chroot\.d\/mayfly-/);
     nothingLeft();
   });

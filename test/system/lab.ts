@@ -259,11 +259,12 @@ export class Lab {
       cgroups: cgroups.filter(n => n.includes(this.dir.replaceAll('/', '.'))),
       state: tree(`${this.dir}/state`, 1).filter(p => !p.startsWith('/state/pool')),
       run: tree(`${this.dir}/run`, 2).filter(p => !p.startsWith('/run/locks')),
+      // A spare comes and goes by itself; it is a part of the pool, not of a session.
       pool: [
         ...tree(`${this.dir}/pool`, 0),
         ...tree(`${this.dir}/pool/sessions`, 0),
         ...tree(`${this.dir}/pool/generations`, 0),
-      ],
+      ].filter(p => !p.includes('/.spare-')),
     };
   }
 
