@@ -28,8 +28,8 @@ export function dryRun(real: Host, tell: (line: string) => void): Host {
     readlink: path => real.readlink(at(path)),
     space: path => real.space(at(path)),
     write(path, text) {
-      written.set(path, text);
-      tell(`write ${path} (${text.length} characters)`);
+      if (typeof text === 'string') written.set(path, text);
+      tell(`write ${path}`);
     },
     symlink: (target, path) => tell(`point ${path} at ${target}`),
     mkdir: path => {

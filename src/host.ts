@@ -109,8 +109,11 @@ export interface Host {
   /** Target of a symlink; undefined where there is none, or none may be read. */
   readlink(path: string): string | undefined;
   space(path: string): Space;
-  /** Temporary file, optional fsync, rename: readers see the old or the new text, never a part. */
-  write(path: string, text: string, options: WriteOptions): void;
+  /**
+   * Temporary file, optional fsync, rename: readers see the old or the new text, never a part. A text that takes
+   * work is given as a function; a dry run does not ask for it.
+   */
+  write(path: string, text: string | (() => string), options: WriteOptions): void;
   /** Replaces what stands at `path` by a symlink, by rename. */
   symlink(target: string, path: string, durable?: boolean): void;
   /** Makes a directory; one that is there already is success, anything else there is `unsafe`. */
@@ -368,7 +371,7 @@ export function realHost(deadline = Number.POSITIVE_INFINITY): Host {
       if (!absent(temporary)) unlinkSync(temporary);
       const fd = openSync(temporary, flags, 0o600);
       try {
-        writeFileSync(fd, text); // goes on after a short write, which a nearly full disk gives
+        writeFileSync(fd, typeof text === 'string' ? text : text()); // goes on after a short write, which a nearly full disk gives
         if (o.uid !== undefined || o.gid !== undefined) fchownSync(fd, o.uid ?? 0, o.gid ?? 0);
         fchmodSync(fd, o.mode);
         if (o.durable) fsyncSync(fd);
@@ -389,11 +392,14 @@ export function realHost(deadline = Number.POSITIVE_INFINITY): Host {
       if (durable) sync(parent(path));
     },
     mkdir(path, mode) {
-      const made = absent(path) && absentIs(false, ['EEXIST'], () => mkdirSync(path, { mode }) === undefined);
+      const there = lstatSync(path, { throwIfNoEntry: false });
+      const made =
+        there === undefined && absentIs(false, ['EEXIST'], () => mkdirSync(path, { mode }) === undefined);
       if (made)
         chmodSync(path, mode); // the umask of a hook is its caller's
-      else if (!lstatSync(path).isDirectory())
+      else if (!(there ?? lstatSync(path)).isDirectory()) {
         throw new MayflyError('unsafe', `"${path}" is not a directory`, { path });
+      }
     },
     touch(path) {
       const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;

@@ -79,6 +79,15 @@ function readInside(host: Host, path: string): string {
   return host.read(path) ?? '';
 }
 
+/** A screen locker inside asks for the same password; an account from the network has no line here. */
+function shadowLine(host: Host, name: string): string {
+  const own = host
+    .read('/etc/shadow')
+    ?.split('\n')
+    .find(line => line.startsWith(`${name}:`));
+  return own ?? `${name}:*:::::::`;
+}
+
 /** Writes all identity files into the mounted tree of `s`. */
 export function writeIdentity(host: Host, config: Config, s: Session, groups: readonly Group[]): void {
   const etc = `${s.root}/etc`;
@@ -91,22 +100,14 @@ export function writeIdentity(host: Host, config: Config, s: Session, groups: re
   }
   const { name, uid, gid, gecos, home, shell } = s.user;
   if (uid !== 0) {
-    const passwd = withEntry(
-      readInside(host, `${etc}/passwd`),
-      `${name}:x:${uid}:${gid}:${gecos}:${home}:${shell}`,
-      2,
-    );
-    host.write(`${etc}/passwd`, passwd, { mode: 0o644 });
-    const group = withGroups(readInside(host, `${etc}/group`), s.user, groups);
-    host.write(`${etc}/group`, group, { mode: 0o644 });
-    // A screen locker inside asks for the same password; an account from the network has no line here.
-    const own = host
-      .read('/etc/shadow')
-      ?.split('\n')
-      .find(line => line.startsWith(`${name}:`));
+    const line = `${name}:x:${uid}:${gid}:${gecos}:${home}:${shell}`;
+    host.write(`${etc}/passwd`, () => withEntry(readInside(host, `${etc}/passwd`), line, 2), { mode: 0o644 });
+    host.write(`${etc}/group`, () => withGroups(readInside(host, `${etc}/group`), s.user, groups), {
+      mode: 0o644,
+    });
     const shadow = host.lstat(`${etc}/shadow`);
     if (shadow?.kind === 'file') {
-      const text = withEntry(host.read(`${etc}/shadow`) ?? '', own ?? `${name}:*:::::::`, undefined);
+      const text = () => withEntry(host.read(`${etc}/shadow`) ?? '', shadowLine(host, name), undefined);
       host.write(`${etc}/shadow`, text, { mode: 0o640, uid: 0, gid: shadow.gid });
     }
     if (host.lstat(`${etc}/sudoers.d`)?.kind === 'dir') {
@@ -115,9 +116,12 @@ export function writeIdentity(host: Host, config: Config, s: Session, groups: re
     }
   }
   for (const path of config.identity.copy) {
-    const text = host.read(path);
-    if (text === undefined || !isPlainDirectory(host, s.root, path.slice(0, path.lastIndexOf('/')))) continue;
-    host.write(s.root + path, text, { mode: 0o644 });
+    if (
+      host.stat(path)?.kind !== 'file' ||
+      !isPlainDirectory(host, s.root, path.slice(0, path.lastIndexOf('/')))
+    )
+      continue;
+    host.write(s.root + path, () => host.read(path) ?? '', { mode: 0o644 });
   }
   const facts = { session: s.id, user: name, generation: s.generation, started: s.created };
   host.write(s.root + MARKER, `${JSON.stringify(facts)}\n`, { mode: 0o644 });

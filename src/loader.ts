@@ -4,7 +4,7 @@
  * source; otherwise it compiles as ever. The cache is root's, beside the program or in /var/cache/mayfly, named
  * after a digest of the source, and is believed like the program itself.
  */
-import { closeSync, fstatSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { Script } from 'node:vm';
 
 declare const MAYFLY_DIGEST: string;
@@ -16,17 +16,10 @@ const known = action === 'start' || action === 'stop';
 const directory = __dirname.startsWith('/usr/') ? '/var/cache/mayfly' : __dirname;
 const path = `${directory}/${MAYFLY_DIGEST}-${process.version}-${action}.code`;
 
-/** The cache, if nobody else could have written it. */
+/** Only root can have written it: the directory is as much root's as the program beside it. */
 function readCache(): Buffer | undefined {
-  if (!known) return undefined;
   try {
-    const fd = openSync(path, 'r');
-    try {
-      const s = fstatSync(fd);
-      return s.uid === 0 && (s.mode & 0o022) === 0 ? readFileSync(fd) : undefined;
-    } finally {
-      closeSync(fd);
-    }
+    return known ? readFileSync(path) : undefined;
   } catch {
     return undefined; // not there yet
   }

@@ -150,7 +150,7 @@ function synthesized(on: Machine, id: string, volume: Volume | undefined, pool: 
     mounts: [],
     boot: 'unknown',
     starter: { pid: 0, start: '' },
-    created: '',
+    created: 0,
     state: 'ending',
     devices: [],
     logins: [],

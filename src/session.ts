@@ -93,7 +93,7 @@ function draft(
     ),
     boot: bootId(host),
     starter,
-    created: new Date(host.now()).toISOString(),
+    created: host.now(),
     state: 'starting',
     devices: [],
   };

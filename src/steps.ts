@@ -108,7 +108,7 @@ async function releaseLoops(host: Host, root: string): Promise<void> {
 
 /** A root on the host's own file system means that its mount did not happen; nothing may act on it. */
 function refuseHostDevice(host: Host, root: string): void {
-  if (!isMounted(host, root) && host.pretend === undefined) {
+  if (host.pretend === undefined && !isMounted(host, root)) {
     throw new MayflyError('unsafe', `nothing is mounted at "${root}"`, { path: root });
   }
 }

@@ -82,11 +82,15 @@ export function groupsAreLocal(nsswitch: string | undefined): boolean {
 
 /** The groups of a user on this host, the primary one included. */
 export async function groupsOf(host: Host, user: User): Promise<Group[]> {
-  const local = parseGroups(host.read('/etc/group') ?? '');
+  const text = host.read('/etc/group') ?? '';
   if (groupsAreLocal(host.read('/etc/nsswitch.conf'))) {
-    const mine = local.filter(g => g.gid === user.gid || g.members.includes(user.name));
+    const near = text.split('\n').filter(line => line.includes(user.name) || line.includes(`:${user.gid}:`));
+    const mine = parseGroups(near.join('\n')).filter(
+      g => g.gid === user.gid || g.members.includes(user.name),
+    );
     return mine.map(g => ({ ...g, members: [] })); // who else is in it is no business of a session's record
   }
+  const local = parseGroups(text);
   const out = await host.run({
     file: 'getent',
     args: ['--', 'initgroups', user.name],

@@ -212,7 +212,7 @@ describe('logout or not', () => {
     adapter: 'lightdm',
     display: ':0',
     caller: { pid: 50, start: '1' },
-    since: '',
+    since: 0,
     ...o,
   });
   const call = { adapter: 'lightdm' as const, display: ':0', caller: { pid: 50, start: '1' } };

@@ -330,7 +330,7 @@ export class World {
     write: (path, text, o) => {
       const temporary = `${parentOf(path)}/.${path.slice(path.lastIndexOf('/') + 1)}.${this.pid}.tmp`;
       this.effect();
-      this.set(temporary, { kind: 'file', text, mode: o.mode });
+      this.set(temporary, { kind: 'file', text: typeof text === 'string' ? text : text(), mode: o.mode });
       this.effect();
       this.host_rename(temporary, path);
     },

@@ -29,7 +29,7 @@ export function loginOf(call: Call, now: number): Login {
   return {
     adapter,
     caller,
-    since: new Date(now).toISOString(),
+    since: now,
     ...(display === undefined ? {} : { display }),
   };
 }

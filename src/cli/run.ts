@@ -22,7 +22,7 @@ async function inThrowaway(
 ): Promise<number> {
   const caller = markOf(on.host, on.host.pid);
   if (!caller) throw new MayflyError('internal', 'this process does not find itself in /proc');
-  const login: Login = { adapter: 'run', caller, since: new Date(on.host.now()).toISOString() };
+  const login: Login = { adapter: 'run', caller, since: on.host.now() };
   const s = await throwaway(on, user, login, number);
   try {
     return await insideGroup(on, s, () => on.host.interact(schroot(s, user, command, '/'), own));

@@ -29,9 +29,8 @@ export function table(rows: readonly (readonly string[])[]): string {
     .join('\n');
 }
 
-function ago(from: string, now: number): string {
-  const minutes = Math.max(0, Math.floor((now - Date.parse(from)) / 60_000));
-  if (Number.isNaN(minutes)) return 'unknown';
+function ago(from: number, now: number): string {
+  const minutes = Math.max(0, Math.floor((now - from) / 60_000));
   if (minutes < 60) return `${minutes} min`;
   return minutes < 48 * 60 ? `${Math.floor(minutes / 60)} h` : `${Math.floor(minutes / 1440)} d`;
 }
@@ -48,7 +47,7 @@ function sessionRow(on: Machine, s: Session) {
     id: s.id,
     user: s.user.name,
     generation: s.generation,
-    since: s.created,
+    since: new Date(s.created).toISOString(),
     logins,
     state: stateOf(on, s),
     kind: s.kind,
@@ -62,7 +61,7 @@ function sessionsText(on: Machine): string {
     r.id,
     r.user,
     String(r.generation),
-    ago(r.since, on.host.now()),
+    ago(Date.parse(r.since), on.host.now()),
     r.logins.join(', '),
     r.state,
   ]);
