@@ -1,9 +1,10 @@
 /** `mayfly hook ADAPTER start|stop`: what display managers run. Everything on this path loads nothing but Node's own. */
 import { type Call, callOf } from './adapters/call.ts';
+import { say } from './command.ts';
 import { loadConfig } from './config.ts';
 import { dryRun } from './dry-run.ts';
 import { MayflyError, reasonOf } from './errors.ts';
-import { type Host, realHost, say } from './host.ts';
+import { type Host, realHost } from './host.ts';
 import { MARKER } from './identity.ts';
 import { makeLog } from './log.ts';
 import { login, logout, onStuck, prepareNext, stop } from './session.ts';

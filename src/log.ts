@@ -3,7 +3,7 @@
  * datagram sockets, which Node lacks, so logger(1) carries the fields; it is started and not waited for.
  */
 import { closeSync, existsSync, writeSync } from 'node:fs';
-import { openUnnamed, say, TOOL_ENV } from './host.ts';
+import { openUnnamed, say, TOOL_ENV } from './command.ts';
 
 export type Level = 'err' | 'warning' | 'notice' | 'info' | 'debug';
 const PRIORITY: Record<Level, number> = { err: 3, warning: 4, notice: 5, info: 6, debug: 7 };

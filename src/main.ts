@@ -3,9 +3,9 @@
  * but Node's built-ins may be imported, however deep, on the way to a hook: a person waits for it.
  */
 import { advice } from './advice.ts';
+import { say } from './command.ts';
 import { MayflyError, reasonOf } from './errors.ts';
 import { type HookOptions, runHook } from './hook.ts';
-import { say } from './host.ts';
 import { logged } from './log.ts';
 
 /** `hook ADAPTER start|stop [--config FILE] [--dry-run] [--quiet|--verbose]`; undefined for any other command line. */

@@ -4,8 +4,9 @@
  * Debian, starts as fast as mount(8), and can make the two system calls itself; the program below does nothing else,
  * stops at the first failure, and gets all it needs as arguments.
  */
+
+import type { Command } from './command.ts';
 import { MayflyError } from './errors.ts';
-import type { Command } from './host.ts';
 import type { Mount } from './mounts.ts';
 
 /** One call, in order; a failed one is the last. */

@@ -1,6 +1,7 @@
 /** Accounts from the network: what /etc/passwd does not know is asked of NSS, with getent(1). */
 import { describe, expect, it } from 'vitest';
-import type { Command, Host } from '../src/host.ts';
+import type { Command } from '../src/command.ts';
+import type { Host } from '../src/host.ts';
 import { groupsOf, lookupUser } from '../src/users.ts';
 import { World } from './world.ts';
 

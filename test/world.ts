@@ -2,9 +2,11 @@
  * A machine in memory, with mounts, processes, cgroups and a memory backend, that dies at call N. Dead, it does
  * nothing any more, whatever the program still tries: like a process that was SIGKILLed, or a machine without power.
  */
+
+import type { Command, Output } from '../src/command.ts';
 import { readConfig } from '../src/config-load.ts';
 import { MayflyError } from '../src/errors.ts';
-import type { Command, Host, Output, Stat } from '../src/host.ts';
+import type { Host, Stat } from '../src/host.ts';
 import type { Mount } from '../src/mounts.ts';
 import {
   type Generation,

@@ -1,10 +1,10 @@
 /** The command line: flags, words and exit codes. The only place that words errors for an administrator. */
 import yargs, { type Options, type PositionalOptions } from 'yargs';
 import { advice, EXIT } from '../advice.ts';
+import { say } from '../command.ts';
 import { VERSION } from '../config.ts';
 import { MayflyError, reasonOf } from '../errors.ts';
 import { openMachine } from '../hook.ts';
-import { say } from '../host.ts';
 import type { Machine } from '../steps.ts';
 import { destroyCommand } from './destroy.ts';
 import { endCommand, recoverCommand } from './end.ts';

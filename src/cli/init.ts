@@ -1,5 +1,6 @@
 import { MayflyError } from '../errors.ts';
-import { hostSuite, init, type Source } from '../init.ts';
+import { init } from '../init.ts';
+import { hostSuite, type Source } from '../source.ts';
 import type { Machine } from '../steps.ts';
 import type { Verb } from './cli.ts';
 

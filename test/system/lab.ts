@@ -6,7 +6,7 @@ import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { resolve } from 'node:path';
 import { realHost } from '../../src/host.ts';
-import { aptSources, hostSuite } from '../../src/init.ts';
+import { aptSources, hostSuite } from '../../src/source.ts';
 import type { Session } from '../../src/state.ts';
 
 const TOP = resolve(import.meta.dirname, '../..');
