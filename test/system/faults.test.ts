@@ -229,7 +229,7 @@ describe('surroundings', () => {
         '--regid',
         A,
         '--init-groups',
-        `${process.cwd()}/hooks/session-wrapper`,
+        lab.wrapper(),
         '--run',
         `${lab.dir}/run`,
         'echo',

@@ -127,6 +127,14 @@ export class Lab {
     return sh('node', [MAYFLY, verb, '--config', this.config, ...own, ...rest]);
   }
 
+  /** The session wrapper where everybody can run it: the sources may lie where only root can look. */
+  wrapper(): string {
+    const path = `${this.dir}/session-wrapper`;
+    fs.copyFileSync(`${TOP}/hooks/session-wrapper`, path);
+    fs.chmodSync(path, 0o755);
+    return path;
+  }
+
   hookArgs(adapter: 'lightdm' | 'gdm', action: 'start' | 'stop'): [string, string[]] {
     const names = {
       lightdm: { start: 'session-setup', stop: 'session-cleanup' },

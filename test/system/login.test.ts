@@ -176,7 +176,7 @@ describe.each(['overlay', 'btrfs'] as const)('a login on %s', backend => {
         '--regid',
         A,
         '--init-groups',
-        'hooks/session-wrapper',
+        lab.wrapper(),
         '--run',
         `${lab.dir}/run`,
         'sh',
