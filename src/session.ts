@@ -142,17 +142,16 @@ function mustStillBe(on: Machine, s: Session): void {
 
 /** Joins the session this person has, and takes down what is left of earlier ones. */
 async function attach(on: Machine, user: User, call: Call): Promise<Session | undefined> {
-  const boot = bootId(on.host);
   let joined: Session | undefined;
   for (const s of readSessions(on.host, on.paths, user.uid)) {
     if (s.kind !== 'login') continue;
     // A display can show one login; another on it, or a caller that is gone, means that logout never reached us.
     const others = s.logins.filter(l => !isSameLogin(l, call) && isAlive(on.host, l.caller));
-    if (s.boot === boot && s.state === 'live' && others.length > 0 && !joined) {
+    if (s.boot === bootId(on.host) && s.state === 'live' && others.length > 0 && !joined) {
       joined = writeSession(on.host, on.paths, { ...s, logins: [...others, loginOf(call, on.host.now())] });
       continue;
     }
-    if (s.boot === boot && s.stuck !== undefined) continue; // retried by `recover`; a login does not wait for it
+    if (s.stuck !== undefined && s.boot === bootId(on.host)) continue; // retried by `recover`; a login does not wait for it
     await stop(on, s).catch(error => {
       on.log('warning', `an earlier session, ${s.id}, is still stuck: ${reasonOf(error)}`, {
         session: s.id,

@@ -52,7 +52,8 @@ const volume: Step = {
   async up(s, on) {
     const { max_used_percent, min_free } = on.config.admission;
     admit(on.host, s.volume.pool, { max_used_percent, min_free: parseSize(min_free) });
-    const image = readPool(on.host, on.paths)?.image; // sparse: what holds it can be full before it is
+    // An image is sparse: what holds it can be full before it is. Only a btrfs is ever in one.
+    const image = s.volume.backend === 'btrfs' ? readPool(on.host, on.paths)?.image : undefined;
     if (image !== undefined) admit(on.host, image, { max_used_percent: 100, min_free: parseSize(min_free) });
     if (!s.volume.origin) throw new MayflyError('corrupt', `session "${s.id}" names no generation`);
     const { upper, size } = on.config.overlay;

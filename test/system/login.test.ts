@@ -185,7 +185,7 @@ describe.each(['overlay', 'btrfs'] as const)('a login on %s', backend => {
       ],
       {
         env: { PATH: '/usr/bin:/bin', HOME: `/home/${A}`, GREETING: 'hello' },
-        cwd: process.cwd(),
+        cwd: '/',
       },
     );
     expect(r.out).toContain(lab.session(A)?.id);
