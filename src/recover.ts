@@ -14,16 +14,17 @@ import {
   type Generation,
   generationNumbers,
   isAlive,
+  isSessionId,
   makeDirectories,
   type Pool,
   readGeneration,
   readPool,
   readSession,
-  SESSION_ID,
   type Session,
   sessionIds,
   stableNumber,
   sweepTemporary,
+  uidOfSession,
 } from './state.ts';
 import type { Machine } from './steps.ts';
 import { generationOf, sessionOf, type Volume } from './volume/backend.ts';
@@ -129,7 +130,7 @@ function leftovers(on: Machine, pool: Pool): Map<string, Volume | undefined> {
     ...listEntries(host, paths.schroot, paths.roots),
     ...(root === undefined ? [] : cgroup.listIds(host, root, paths.cgroup)),
   ];
-  for (const name of names) if (SESSION_ID.test(name)) found.set(name, undefined);
+  for (const name of names) if (isSessionId(name)) found.set(name, undefined);
   for (const v of on.backend(pool.backend).list(pool.path).volumes)
     if (v.role === 'session') found.set(v.name, v);
   return found;
@@ -137,7 +138,7 @@ function leftovers(on: Machine, pool: Pool): Map<string, Volume | undefined> {
 
 /** A session as its name alone tells it: enough to take down whatever is there of it. */
 function synthesized(on: Machine, id: string, volume: Volume | undefined, pool: Pool | undefined): Session {
-  const uid = Number(SESSION_ID.exec(id)?.[1]);
+  const uid = uidOfSession(id);
   const origin = generationOf(pool ?? { backend: 'overlay', path: `${on.paths.state}/pool` }, 1);
   return {
     id,

@@ -9,6 +9,7 @@ import {
   deleteSession,
   type Generation,
   isAlive,
+  isSealed,
   type Login,
   makeDirectories,
   markOf,
@@ -44,10 +45,8 @@ export async function login(on: Machine, call: Call): Promise<Session | undefine
     const joined = await attach(locked, user, call);
     if (joined) return joined;
     const mine = loginOf(call, on.host.now());
-    return raise(
-      locked,
-      draft(locked, readStable(on.host, on.paths), { kind: 'login', user, groups, logins: [mine] }),
-    );
+    const stable = readStable(on.host, on.paths);
+    return raise(locked, draft(locked, stable, { kind: 'login', user, groups, logins: [mine] }), stable);
   });
 }
 
@@ -66,7 +65,9 @@ export async function throwaway(
   if (!generation)
     throw new MayflyError('no-generation', `there is no generation ${number}`, { generation: number ?? 0 });
   const s = draft(on, generation, { kind: 'run', user, groups, logins: [caller] });
-  return withLock(on.host, on.paths, lockNameOf(s), LOCK_WAIT, lock => raise({ ...on, fds: [lock.fd] }, s));
+  return withLock(on.host, on.paths, lockNameOf(s), LOCK_WAIT, lock =>
+    raise({ ...on, fds: [lock.fd] }, s, generation),
+  );
 }
 
 /** Everything about a new session that can be known before the first effect. */
@@ -100,13 +101,13 @@ function draft(
 }
 
 /** Runs the steps forwards. A failure runs them backwards and says both reasons if that fails too. */
-async function raise(on: Machine, planned: Session): Promise<Session> {
+async function raise(on: Machine, planned: Session, generation: Generation): Promise<Session> {
   let s = planned;
   try {
     for (const step of steps) {
       on.log('debug', `${s.id}: ${step.name}`, { session: s.id, user: s.user.name, step: step.name });
       s = await step.up(s, on);
-      if (step === steps[0]) mustStillBe(on, s);
+      if (step === steps[0]) mustStillBe(on, s, generation);
     }
     return writeSession(on.host, on.paths, { ...s, state: 'live' });
   } catch (error) {
@@ -126,18 +127,16 @@ async function raise(on: Machine, planned: Session): Promise<Session> {
 }
 
 /** The pin is written; is what it pins still there? (See state.ts: who retires a generation looks after taking its file.) */
-function mustStillBe(on: Machine, s: Session): void {
-  const generation = readGeneration(on.host, on.paths, s.generation);
-  const identity = generation && on.backend(generation.volume.backend).identity(generation.volume);
-  if (generation && identity !== undefined && identity === generation.identity) return;
-  const what = generation
-    ? identity === undefined
-      ? 'its volume has vanished'
-      : 'its volume was replaced'
-    : 'it was retired';
-  throw new MayflyError('no-generation', `generation ${s.generation} can not be used: ${what}`, {
-    generation: s.generation,
-  });
+function mustStillBe(on: Machine, s: Session, generation: Generation): void {
+  const identity = on.backend(generation.volume.backend).identity(generation.volume);
+  const sealed = isSealed(on.host, on.paths, generation.number);
+  if (sealed && identity !== undefined && identity === generation.identity) return;
+  const gone = identity === undefined ? 'its volume has vanished' : 'its volume was replaced';
+  throw new MayflyError(
+    'no-generation',
+    `generation ${s.generation} can not be used: ${sealed ? gone : 'it was retired'}`,
+    { generation: s.generation },
+  );
 }
 
 /** Joins the session this person has, and takes down what is left of earlier ones. */

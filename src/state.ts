@@ -118,8 +118,29 @@ export interface Session {
   readonly stuck?: string;
 }
 
+/**
+ * Whether `text` is a number as we write one: `1` to `max` digits, none of them a leading zero unless it is alone.
+ * By hand, as in {@link isSessionId}: V8 compiles every regular expression anew in every process, and the hooks ask
+ * this of each name they meet.
+ */
+export function isNumber(text: string, max: number): boolean {
+  if (text.length < 1 || text.length > max || (text.length > 1 && text.startsWith('0'))) return false;
+  for (let i = 0; i < text.length; i++) if (!'0123456789'.includes(text.charAt(i))) return false;
+  return true;
+}
+
 /** `u1001-3f2a9c1b`: the user's number and chance. Also the name of the volume and of the schroot entry. */
-export const SESSION_ID = /^u(\d{1,10})-[0-9a-f]{8}$/;
+export function isSessionId(text: string): boolean {
+  const dash = text.length - 9;
+  if (!text.startsWith('u') || text[dash] !== '-' || !isNumber(text.slice(1, dash), 10)) return false;
+  for (let i = dash + 1; i < text.length; i++) if (!'0123456789abcdef'.includes(text.charAt(i))) return false;
+  return true;
+}
+
+/** The user's number in a session's id. */
+export function uidOfSession(id: string): number {
+  return Number(id.slice(1, id.length - 9));
+}
 
 export function newSessionId(host: Host, uid: number): string {
   return `u${uid}-${host.random(4)}`;
@@ -143,6 +164,8 @@ export function isAlive(host: Host, mark: ProcessMark): boolean {
 
 /** Makes the directories of the state and of /run. Safe to repeat; called by everything that writes. */
 export function makeDirectories(host: Host, paths: Paths): void {
+  // The ones made last, and the one `destroy` takes away first: where they are, all are, as nearly always.
+  if ([paths.sessions, paths.locks, paths.roots].every(path => host.lstat(path)?.kind === 'dir')) return;
   for (const path of [paths.state, paths.generations, paths.sessions]) host.mkdir(path, 0o700);
   for (const path of [paths.run, paths.users]) host.mkdir(path, 0o755);
   for (const path of [paths.roots, paths.locks]) host.mkdir(path, 0o700);
@@ -181,6 +204,11 @@ export function readGeneration(host: Host, paths: Paths, number: number): Genera
   return text === undefined ? undefined : parseJson<Generation>(path, text);
 }
 
+/** Whether a generation's file is there; the file itself never changes. */
+export function isSealed(host: Host, paths: Paths, number: number): boolean {
+  return host.lstat(`${paths.generations}/${number}.json`)?.kind === 'file';
+}
+
 /** The last act of sealing: from here on the generation exists. */
 export function writeGeneration(host: Host, paths: Paths, g: Generation): void {
   host.write(`${paths.generations}/${g.number}.json`, `${JSON.stringify(g, null, 2)}\n`, {
@@ -191,8 +219,9 @@ export function writeGeneration(host: Host, paths: Paths, g: Generation): void {
 
 /** The generation new logins get; undefined where none was ever promoted. */
 export function stableNumber(host: Host, paths: Paths): number | undefined {
-  const number = /^generations\/([1-9]\d{0,8})\.json$/.exec(host.readlink(paths.stable) ?? '')?.[1];
-  return number === undefined ? undefined : Number(number);
+  const target = host.readlink(paths.stable) ?? '';
+  const number = target.slice('generations/'.length, -'.json'.length);
+  return isNumber(number, 9) && target === `generations/${number}.json` ? Number(number) : undefined;
 }
 
 /** One rename: every login before it sees the old generation, every login after it the new one. */
@@ -231,7 +260,7 @@ export function deleteSession(host: Host, paths: Paths, id: string): void {
 
 /** A record, or undefined where there is none or it is not whole (then `recover` works from its name). */
 export function readSession(host: Host, paths: Paths, id: string): Session | undefined {
-  if (!SESSION_ID.test(id)) return undefined;
+  if (!isSessionId(id)) return undefined;
   const path = `${paths.sessions}/${id}.json`;
   const text = host.lstat(path)?.kind === 'file' ? host.read(path) : undefined;
   if (text === undefined) return undefined;
@@ -249,8 +278,9 @@ export function readSession(host: Host, paths: Paths, id: string): Session | und
 export function sessionIds(host: Host, paths: Paths, uid?: number): string[] {
   return host
     .list(paths.sessions)
-    .map(name => name.replace(/\.json$/, ''))
-    .filter(name => SESSION_ID.test(name) && (uid === undefined || name.startsWith(`u${uid}-`)));
+    .filter(name => name.endsWith('.json'))
+    .map(name => name.slice(0, -'.json'.length))
+    .filter(name => isSessionId(name) && (uid === undefined || name.startsWith(`u${uid}-`)));
 }
 
 /** All whole records, or one person's: a login must not read those of a full room. */

@@ -2,13 +2,13 @@
 import type { Config } from './config.ts';
 import { MayflyError } from './errors.ts';
 import type { Host } from './host.ts';
-import type { User } from './state.ts';
+import { isNumber, type User } from './state.ts';
 
 /** A passwd(5) line as a user; undefined where it is not whole. */
 export function parsePasswd(line: string): User | undefined {
   const [name, , uid, gid, gecos, home, shell] = line.split(':');
   if (!name || !uid || !gid || home === undefined || shell === undefined) return undefined;
-  if (!/^\d{1,10}$/.test(uid) || !/^\d{1,10}$/.test(gid)) return undefined;
+  if (!isNumber(uid, 10) || !isNumber(gid, 10)) return undefined;
   return { name, uid: Number(uid), gid: Number(gid), gecos: gecos ?? '', home, shell };
 }
 
@@ -65,19 +65,18 @@ export interface Group {
 export function parseGroups(text: string): Group[] {
   return text.split('\n').flatMap(line => {
     const [name, , gid, members] = line.split(':');
-    if (!name || !gid || !/^\d{1,10}$/.test(gid)) return [];
+    if (!name || !gid || !isNumber(gid, 10)) return [];
     return [{ name, gid: Number(gid), members: (members ?? '').split(',').filter(Boolean) }];
   });
 }
 
 /** Whether groups can come from more than files: then only NSS knows a user's groups. */
 export function groupsAreLocal(nsswitch: string | undefined): boolean {
-  const line = /^\s*group:(.*)$/m.exec(nsswitch ?? '')?.[1] ?? 'files';
-  return line
-    .replace(/\[[^\]]*\]/g, '')
-    .split(/\s+/)
-    .filter(Boolean)
-    .every(source => source === 'files' || source === 'systemd' || source === 'compat');
+  const lines = (nsswitch ?? '').split('\n').map(line => line.trim());
+  const found = lines.find(line => line.startsWith('group:'))?.slice('group:'.length) ?? 'files';
+  const line = found.includes('[') ? found.replace(/\[[^\]]*\]/g, ' ') : found;
+  const sources = line.replaceAll('\t', ' ').split(' ').filter(Boolean);
+  return sources.every(source => source === 'files' || source === 'systemd' || source === 'compat');
 }
 
 /** The groups of a user on this host, the primary one included. */

@@ -10,7 +10,7 @@ import { parseSession } from '../src/logind.ts';
 import { planCalls, planMounts } from '../src/mounts.ts';
 import { renderEntry } from '../src/schroot.ts';
 import { parseAptSources } from '../src/source.ts';
-import type { Login, Session, User } from '../src/state.ts';
+import { isNumber, isSessionId, type Login, type Session, type User } from '../src/state.ts';
 import { callsFor } from '../src/syscalls.ts';
 import { checkUserName, groupsAreLocal, inScope, isMember, parsePasswd } from '../src/users.ts';
 import { World } from './world.ts';
@@ -52,6 +52,30 @@ describe('user names', () => {
           return true;
         }
         return !/[/\s:,\0]/.test(name) && name !== '..' && !name.startsWith('-') && name !== '';
+      }),
+    );
+  });
+});
+
+describe('ids and numbers', () => {
+  it.each([
+    ['u1001-0a1b2c3d', true],
+    ['u0-00000000', true],
+    ['u1001-0a1b2c3', false],
+    ['u1001-0A1B2C3D', false],
+    ['u-0a1b2c3d', false],
+    ['u01-0a1b2c3d', false],
+    ['u12345678901-0a1b2c3d', false],
+    ['x1001-0a1b2c3d', false],
+    ['u1001_0a1b2c3d', false],
+    ['../u1-0a1b2c3d', false],
+    ['', false],
+  ])('%j is the id of a session: %s', (text, expected) => expect(isSessionId(text)).toBe(expected));
+  it('take nothing that their regular expressions would not', () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.string(), fc.stringMatching(/^[u0-9a-f-]{0,24}$/)), text => {
+        expect(isSessionId(text)).toBe(/^u(0|[1-9]\d{0,9})-[0-9a-f]{8}$/.test(text));
+        expect(isNumber(text, 9)).toBe(/^(0|[1-9]\d{0,8})$/.test(text));
       }),
     );
   });

@@ -1,7 +1,7 @@
 /** The directory layout that the two file-system backends share. */
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../host.ts';
-import { SESSION_ID, sweepTemporary } from '../state.ts';
+import { isNumber, isSessionId, sweepTemporary } from '../state.ts';
 import type { BackendKind, Listing, Role, Volume } from './backend.ts';
 
 /** Prefix of what is not finished or no longer whole: one rename makes it a volume, or stops it being one. */
@@ -27,9 +27,9 @@ function isNameOf(role: Role, name: string): boolean {
     case 'work':
       return name === role;
     case 'generation':
-      return /^[1-9]\d{0,8}$/.test(name);
+      return name !== '0' && isNumber(name, 9);
     case 'session':
-      return SESSION_ID.test(name);
+      return isSessionId(name);
   }
 }
 
