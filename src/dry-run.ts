@@ -35,9 +35,6 @@ export function dryRun(real: Host, tell: (line: string) => void): Host {
     mkdir: path => {
       if (real.lstat(at(path)) === undefined) tell(`make the directory ${path}`);
     },
-    touch: path => {
-      if (real.lstat(at(path)) === undefined) tell(`make the file ${path}`);
-    },
     poke(path, text) {
       tell(`write "${text}" into ${path}`);
       return true;

@@ -72,17 +72,12 @@ async function start(o: HookOptions, env: NodeJS.ProcessEnv): Promise<number> {
 }
 
 /** Leaves the reason where the person's own wrapper can read it, or takes an old one away. */
-async function tellUser({ host, paths }: Machine, call: Call, error: unknown): Promise<void> {
-  const user = error === undefined ? undefined : await lookupUser(realHost(), call.user);
-  if (user === undefined) {
-    const uid = (await lookupUser(host, call.user)).uid;
-    host.unlink(`${userDirectory(paths, uid)}/reason`);
-    return;
-  }
-  host.mkdir(paths.run, 0o755);
-  host.mkdir(paths.users, 0o755);
-  host.mkdir(userDirectory(paths, user.uid), 0o755);
-  host.write(`${userDirectory(paths, user.uid)}/reason`, `${reasonOf(error)}\n`, { mode: 0o644 });
+async function tellUser({ paths }: Machine, call: Call, error: unknown): Promise<void> {
+  const host = realHost(); // also when the time for the login itself is over
+  const mine = userDirectory(paths, (await lookupUser(host, call.user)).uid);
+  if (error === undefined) return host.unlink(`${mine}/reason`);
+  for (const path of [paths.run, paths.users, mine]) host.mkdir(path, 0o755);
+  host.write(`${mine}/reason`, `${reasonOf(error)}\n`, { mode: 0o644 });
 }
 
 async function finish(o: HookOptions, env: NodeJS.ProcessEnv): Promise<number> {

@@ -9,7 +9,6 @@ import {
   chmodSync,
   closeSync,
   constants,
-  existsSync,
   fchmodSync,
   fchownSync,
   fsyncSync,
@@ -89,8 +88,6 @@ export interface Host {
   symlink(target: string, path: string, durable?: boolean): void;
   /** Makes a directory; one that is there already is success, anything else there is `unsafe`. */
   mkdir(path: string, mode: number): void;
-  /** Makes an empty file to mount onto; one that is there already is success. */
-  touch(path: string): void;
   /** Writes into an existing control file of the kernel (cgroup); false where the process or file is gone. */
   poke(path: string, text: string): boolean;
   rename(from: string, to: string): void;
@@ -229,10 +226,6 @@ export function realHost(deadline = Number.POSITIVE_INFINITY): Host {
       else if (!(there ?? lstatSync(path)).isDirectory()) {
         throw new MayflyError('unsafe', `"${path}" is not a directory`, { path });
       }
-    },
-    touch(path) {
-      const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-      if (!existsSync(path)) closeSync(openSync(path, flags, 0o644));
     },
     poke(path, text) {
       return absentIs(false, ['ENOENT', 'ESRCH', 'ENODEV', 'EINVAL', 'EOPNOTSUPP', 'EBUSY'], () => {

@@ -106,7 +106,7 @@ function wrongPlace(at: string, root: string, kind: string, source: string): May
   return new MayflyError('unsafe', message, { path: at });
 }
 
-/** Whether something is mounted at `root`: its parent is a file system of our own, so the device numbers differ. */
+/** Whether something other than its parent's file system shows at `root`, told by the device numbers. */
 export function isMounted(host: Host, root: string): boolean {
   const here = host.lstat(root);
   const above = host.lstat(root.slice(0, root.lastIndexOf('/')));

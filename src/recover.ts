@@ -6,6 +6,7 @@
 import * as cgroup from './cgroup.ts';
 import { MayflyError, reasonOf } from './errors.ts';
 import type { Host } from './host.ts';
+import { isSessionId, uidOfSession } from './ids.ts';
 import { lockNameOf, takeLock, withLock } from './locks.ts';
 import { listEntries } from './schroot.ts';
 import { prepareNext, stop } from './session.ts';
@@ -14,7 +15,6 @@ import {
   type Generation,
   generationNumbers,
   isAlive,
-  isSessionId,
   makeDirectories,
   type Pool,
   readGeneration,
@@ -24,7 +24,6 @@ import {
   sessionIds,
   stableNumber,
   sweepTemporary,
-  uidOfSession,
 } from './state.ts';
 import type { Machine } from './steps.ts';
 import { generationOf, sessionOf, type Volume } from './volume/backend.ts';

@@ -1,6 +1,7 @@
 /** Login, logout and recovery: one array of steps, forwards and backwards. */
 import { type Call, endedLogin, isSameLogin, loginOf } from './adapters/call.ts';
 import { isErrno, MayflyError, reasonOf } from './errors.ts';
+import { newSessionId } from './ids.ts';
 import { lockNameOf, withLock } from './locks.ts';
 import { liveSessions } from './logind.ts';
 import { existing, planMounts } from './mounts.ts';
@@ -13,7 +14,6 @@ import {
   type Login,
   makeDirectories,
   markOf,
-  newSessionId,
   readGeneration,
   readSession,
   readSessions,
@@ -113,7 +113,7 @@ async function raise(on: Machine, planned: Session, generation: Generation): Pro
   } catch (error) {
     if (error instanceof MayflyError && error.code === 'timeout') {
       // A storage command may still be at work: what it leaves is for `recover`, which waits for its lock.
-      writeSession(on.host, on.paths, { ...s, state: 'ending', stuck: reasonOf(error) });
+      note(on, { ...s, state: 'ending', stuck: reasonOf(error) });
       throw error;
     }
     await stop(on, s).catch(second => {

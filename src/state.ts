@@ -9,6 +9,7 @@
 import type { Config } from './config.ts';
 import { isErrno, MayflyError } from './errors.ts';
 import type { Host } from './host.ts';
+import { isNumber, isSessionId } from './ids.ts';
 import type { Mount } from './mounts.ts';
 import type { Group } from './users.ts';
 import type { BackendKind, Volume } from './volume/backend.ts';
@@ -116,34 +117,6 @@ export interface Session {
   readonly logins: readonly Login[];
   /** Why the last teardown stopped, for people. */
   readonly stuck?: string;
-}
-
-/**
- * Whether `text` is a number as we write one: `1` to `max` digits, none of them a leading zero unless it is alone.
- * By hand, as in {@link isSessionId}: V8 compiles every regular expression anew in every process, and the hooks ask
- * this of each name they meet.
- */
-export function isNumber(text: string, max: number): boolean {
-  if (text.length < 1 || text.length > max || (text.length > 1 && text.startsWith('0'))) return false;
-  for (let i = 0; i < text.length; i++) if (!'0123456789'.includes(text.charAt(i))) return false;
-  return true;
-}
-
-/** `u1001-3f2a9c1b`: the user's number and chance. Also the name of the volume and of the schroot entry. */
-export function isSessionId(text: string): boolean {
-  const dash = text.length - 9;
-  if (!text.startsWith('u') || text[dash] !== '-' || !isNumber(text.slice(1, dash), 10)) return false;
-  for (let i = dash + 1; i < text.length; i++) if (!'0123456789abcdef'.includes(text.charAt(i))) return false;
-  return true;
-}
-
-/** The user's number in a session's id. */
-export function uidOfSession(id: string): number {
-  return Number(id.slice(1, id.length - 9));
-}
-
-export function newSessionId(host: Host, uid: number): string {
-  return `u${uid}-${host.random(4)}`;
 }
 
 export function bootId(host: Host): string {

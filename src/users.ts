@@ -2,7 +2,8 @@
 import type { Config } from './config.ts';
 import { MayflyError } from './errors.ts';
 import type { Host } from './host.ts';
-import { isNumber, type User } from './state.ts';
+import { isNumber } from './ids.ts';
+import type { User } from './state.ts';
 
 /** A passwd(5) line as a user; undefined where it is not whole. */
 export function parsePasswd(line: string): User | undefined {

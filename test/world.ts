@@ -347,11 +347,6 @@ export class World {
       this.effect();
       this.set(path, { kind: 'dir', text: '', mode });
     },
-    touch: path => {
-      if (this.node(path)) return;
-      this.effect();
-      this.set(path, { kind: 'file', text: '', mode: 0o644 });
-    },
     poke: (path, text) => {
       this.effect();
       const group = parentOf(path).slice('/sys/fs/cgroup'.length);

@@ -1,7 +1,8 @@
 /** The directory layout that the two file-system backends share. */
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../host.ts';
-import { isNumber, isSessionId, sweepTemporary } from '../state.ts';
+import { isNumber, isSessionId } from '../ids.ts';
+import { sweepTemporary } from '../state.ts';
 import type { BackendKind, Listing, Role, Volume } from './backend.ts';
 
 /** Prefix of what is not finished or no longer whole: one rename makes it a volume, or stops it being one. */
@@ -112,11 +113,4 @@ export function listLayout(
 export function mustBeAbsent(host: Host, v: Volume): void {
   const path = pathOf(v);
   if (host.lstat(path)) throw new MayflyError('exists', `the volume "${path}" exists already`, { path });
-}
-
-/** Whether a directory is the root of another file system than its parent: then something is mounted on it. */
-export function isMountedOn(host: Host, path: string): boolean {
-  const here = host.lstat(path);
-  const above = host.lstat(path.slice(0, path.lastIndexOf('/')));
-  return here?.kind === 'dir' && above !== undefined && here.dev !== above.dev;
 }

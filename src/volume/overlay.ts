@@ -8,9 +8,9 @@
  */
 import { isErrno, MayflyError, reasonOf } from '../errors.ts';
 import type { Host } from '../host.ts';
-import type { Mount } from '../mounts.ts';
+import { isMounted, type Mount } from '../mounts.ts';
 import type { ForkOptions, Problem, Volume, VolumeBackend } from './backend.ts';
-import { asidePath, isMountedOn, listLayout, mustBeAbsent, pathOf, prepareLayout } from './layout.ts';
+import { asidePath, listLayout, mustBeAbsent, pathOf, prepareLayout } from './layout.ts';
 
 /**
  * `index=on` makes the kernel refuse a second mount of a live upper layer. `volatile` spares the sync at unmount and
@@ -78,7 +78,7 @@ export function overlay(host: Host): VolumeBackend {
     const path = pathOf(v);
     const busy = await held(v);
     if (busy) throw new MayflyError('stuck', `the volume "${path}" is in use: ${busy}`, { path });
-    if (isMountedOn(host, path)) await host.run({ file: 'umount', args: ['--', path], effect: 'write' });
+    if (isMounted(host, path)) await host.run({ file: 'umount', args: ['--', path], effect: 'write' });
     const old = asidePath(v, 'old');
     host.rename(path, old);
     await erase(old);
