@@ -23,7 +23,7 @@ export interface Command {
   /** Resolves as soon as it runs; it goes on, with its descriptors, after we have ended. */
   readonly background?: boolean;
   /** What a dry run tells instead of the arguments, a line each, where those say nothing to people. */
-  readonly says?: readonly string[];
+  readonly says?: () => readonly string[];
   /** Exit codes that are an answer, not a failure. Default: 0 only. */
   readonly expect?: readonly number[];
 }
@@ -68,7 +68,9 @@ function readBack(fd: number): string {
 function failure(c: Command, exit: number, signal: NodeJS.Signals | null, stderr: string): MayflyError {
   const how = signal ? `was killed by ${signal}` : `failed with exit code ${exit}`;
   const said = stderr.trim().split('\n').slice(0, 4).join('; ');
-  const message = `"${c.file} ${c.args.join(' ')}" ${how}${said ? `: ${said}` : ''}`;
+  // A program given as text would hide the reason behind pages of itself.
+  const words = c.says ? c.file : `${c.file} ${c.args.join(' ')}`;
+  const message = `"${words}" ${how}${said ? `: ${said}` : ''}`;
   return new MayflyError('command', message, { file: c.file, args: c.args, exitCode: exit, stderr });
 }
 

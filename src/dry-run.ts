@@ -13,7 +13,7 @@ export function dryRun(real: Host, tell: (line: string) => void): Host {
     ...real,
     async run(c) {
       if (c.effect === 'read') return real.run(c);
-      const words = c.says ?? (c.file === 'flock' ? [] : [`run ${c.file} ${c.args.join(' ')}`]);
+      const words = c.says?.() ?? (c.file === 'flock' ? [] : [`run ${c.file} ${c.args.join(' ')}`]);
       for (const line of words) tell(line);
       return { code: 0, stdout: '', stderr: '' };
     },
@@ -25,6 +25,7 @@ export function dryRun(real: Host, tell: (line: string) => void): Host {
     list: path => real.list(at(path)),
     lstat: path => real.lstat(at(path)),
     stat: path => real.stat(at(path)),
+    kindOf: path => real.kindOf(at(path)),
     readlink: path => real.readlink(at(path)),
     space: path => real.space(at(path)),
     write(path, text) {
@@ -33,7 +34,7 @@ export function dryRun(real: Host, tell: (line: string) => void): Host {
     },
     symlink: (target, path) => tell(`point ${path} at ${target}`),
     mkdir: path => {
-      if (real.lstat(at(path)) === undefined) tell(`make the directory ${path}`);
+      if (real.kindOf(at(path)) === undefined) tell(`make the directory ${path}`);
     },
     poke(path, text) {
       tell(`write "${text}" into ${path}`);

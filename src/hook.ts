@@ -42,14 +42,22 @@ export async function openMachine(
   };
 }
 
-/** The exit code for the display manager: non-zero from `start` is a refused login. */
-export async function runHook(o: HookOptions, env: NodeJS.ProcessEnv): Promise<number> {
-  if (realHost().lstat(MARKER)) return 0; // inside a session there is nothing to make or end
+interface Outcome {
+  /** The exit code for the display manager: non-zero from `start` is a refused login. */
+  readonly code: number;
+  /** A session was really made or ended. */
+  readonly whole: boolean;
+}
+
+const nothingToDo: Outcome = { code: 0, whole: false };
+
+export async function runHook(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Outcome> {
+  if (realHost().kindOf(MARKER)) return nothingToDo; // inside a session there is nothing to make or end
   if (process.getuid?.() !== 0) throw new MayflyError('not-root', 'a hook must run as root');
   return o.action === 'start' ? start(o, env) : finish(o, env);
 }
 
-async function start(o: HookOptions, env: NodeJS.ProcessEnv): Promise<number> {
+async function start(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Outcome> {
   const on = await openMachine(o, c => c.hook.timeout);
   const call = callOf(on.host, o.adapter, env);
   if (!call) throw new MayflyError('bad-user', `${o.adapter} named no user (USER is not set)`);
@@ -62,12 +70,12 @@ async function start(o: HookOptions, env: NodeJS.ProcessEnv): Promise<number> {
         user: call.user,
       });
     if (s && !o.dryRun) await tellUser(on, call, undefined);
-    return 0;
+    return { code: 0, whole: s !== undefined && !o.dryRun };
   } catch (error) {
     if (!o.dryRun) await tellUser(on, call, error).catch(() => undefined); // the reason itself is thrown on
     if (on.config.on_failure === 'refuse' || o.dryRun) throw error;
     on.log('err', `${call.user} gets the host, as configured: ${reasonOf(error)}`, { user: call.user });
-    return 0;
+    return nothingToDo;
   }
 }
 
@@ -80,20 +88,20 @@ async function tellUser({ paths }: Machine, call: Call, error: unknown): Promise
   host.write(`${mine}/reason`, `${reasonOf(error)}\n`, { mode: 0o644 });
 }
 
-async function finish(o: HookOptions, env: NodeJS.ProcessEnv): Promise<number> {
+async function finish(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Outcome> {
   const on = await openMachine(o, c => c.hook.timeout * 2, true);
   const call = callOf(on.host, o.adapter, env);
-  if (!call) return 0;
+  if (!call) return nothingToDo;
   try {
     const result = await logout(on, call, endNow);
     if (result === 'ended' && !hasEndUnit(on.host)) await prepareNext(on, 'start');
     on.log(result === 'ended' ? 'info' : 'debug', `logout of ${call.user}: ${result}`, { user: call.user });
-    return 0;
+    return { code: 0, whole: result === 'ended' && !o.dryRun };
   } catch (error) {
     // A name that was only typed, not logged in.
     if (error instanceof MayflyError && (error.code === 'unknown-user' || error.code === 'bad-user')) {
       on.log('debug', reasonOf(error));
-      return 0;
+      return nothingToDo;
     }
     await onStuck(on, error);
     throw error;
@@ -118,6 +126,6 @@ async function endNow(s: Session, on: Machine): Promise<void> {
 
 function hasEndUnit(host: Host): boolean {
   const unit = 'systemd/system/mayfly-end@.service';
-  const installed = ['/etc', '/usr/lib', '/lib'].some(path => host.stat(`${path}/${unit}`) !== undefined);
-  return installed && host.stat('/run/systemd/system') !== undefined;
+  const installed = ['/etc', '/usr/lib', '/lib'].some(path => host.kindOf(`${path}/${unit}`) !== undefined);
+  return installed && host.kindOf('/run/systemd/system') !== undefined;
 }

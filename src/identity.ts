@@ -115,12 +115,12 @@ export function writeIdentity(host: Host, config: Config, s: Session, groups: re
       host.write(`${etc}/sudoers.d/zz-mayfly`, rule, { mode: 0o440 });
     }
   }
+  const plain = new Map([['/etc', true]]);
   for (const path of config.identity.copy) {
-    if (
-      host.stat(path)?.kind !== 'file' ||
-      !isPlainDirectory(host, s.root, path.slice(0, path.lastIndexOf('/')))
-    )
-      continue;
+    const directory = path.slice(0, path.lastIndexOf('/'));
+    const isPlain = plain.get(directory) ?? isPlainDirectory(host, s.root, directory);
+    plain.set(directory, isPlain);
+    if (!isPlain || host.stat(path)?.kind !== 'file') continue;
     host.write(s.root + path, () => host.read(path) ?? '', { mode: 0o644 });
   }
   const facts = { session: s.id, user: name, generation: s.generation, started: s.created };

@@ -4,22 +4,30 @@
  * source; otherwise it compiles as ever. The cache is root's, beside the program or in /var/cache/mayfly, named
  * after a digest of the source, and is believed like the program itself.
  */
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, readFileSync, readSync, renameSync, writeFileSync } from 'node:fs';
 import { Script } from 'node:vm';
 
 declare const MAYFLY_DIGEST: string;
 
 const program = `${__dirname}/hot.js`;
 const action = process.argv[2] === 'hook' ? process.argv[4] : undefined;
-// Start and stop use different functions, and only what has run once is worth keeping.
+// Start and stop use different functions, and only what has run is in the cache: see wentAllTheWay.
 const known = action === 'start' || action === 'stop';
 const directory = __dirname.startsWith('/usr/') ? '/var/cache/mayfly' : __dirname;
+/** Bytes; half as much again as the program's code takes. A larger one is not used. */
+const LARGEST_CACHE = 160 * 1024;
 const path = `${directory}/${MAYFLY_DIGEST}-${process.version}-${action}.code`;
 
 /** Only root can have written it: the directory is as much root's as the program beside it. */
-function readCache(): Buffer | undefined {
+function readCache(): Uint8Array | undefined {
+  if (!known) return undefined;
   try {
-    return known ? readFileSync(path) : undefined;
+    // In one gulp: readFileSync asks for the size first, by functions that nothing else here has node compile.
+    const buffer = new Uint8Array(LARGEST_CACHE);
+    const fd = openSync(path, 'r');
+    const length = readSync(fd, buffer, 0, LARGEST_CACHE, 0);
+    closeSync(fd);
+    return length < LARGEST_CACHE ? buffer.subarray(0, length) : undefined;
   } catch {
     return undefined; // not there yet
   }
@@ -48,6 +56,8 @@ const script = new Script(readFileSync(program, 'utf8'), {
   ...(cachedData ? { cachedData } : {}),
 });
 if (known && (cachedData === undefined || script.cachedDataRejected) && process.getuid?.() === 0) {
-  process.on('exit', () => writeCache(script.createCachedData()));
+  process.on('exit', () => {
+    if (module.exports.wentAllTheWay) writeCache(script.createCachedData());
+  });
 }
 script.runInThisContext()(exports, require, module, program, __dirname);

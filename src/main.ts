@@ -34,11 +34,21 @@ function hotVerb(args: readonly string[]): HookOptions | undefined {
   return { adapter, action, config, dryRun, amount };
 }
 
+/**
+ * Whether a session was made or ended by this process. A refused login runs a fraction of the code; what it leaves
+ * as the cache of compiled code would make every later login slower.
+ */
+export let wentAllTheWay = false;
+
 async function main(): Promise<number> {
   const args = process.argv.slice(2);
   try {
     const hot = hotVerb(args);
-    if (hot) return await runHook(hot, process.env);
+    if (hot) {
+      const { code, whole } = await runHook(hot, process.env);
+      wentAllTheWay = whole;
+      return code;
+    }
   } catch (error) {
     return complain(error);
   }

@@ -2,7 +2,7 @@
 import type { Config } from './config.ts';
 import { isErrno, MayflyError } from './errors.ts';
 import type { Host } from './host.ts';
-import { type Call, callsFor, commandFor, MS } from './syscalls.ts';
+import { type Call, commandFor, makeCallFor } from './syscalls.ts';
 
 /** One line of fstab(5). */
 export interface Mount {
@@ -56,9 +56,9 @@ export function planMounts(
 export function existing(host: Host, mounts: readonly Mount[]): Mount[] {
   return mounts.flatMap(m => {
     if (m.type !== 'none') return [m];
-    const source = host.stat(m.source);
-    if (source === undefined) return [];
-    return source.kind === 'dir' ? [m] : [{ ...m, file: true }];
+    const kind = host.kindOf(m.source);
+    if (kind === undefined) return [];
+    return kind === 'dir' ? [m] : [{ ...m, file: true }];
   });
 }
 
@@ -75,27 +75,30 @@ export function isPlainDirectory(host: Host, root: string, path: string): boolea
  * host's own directory.
  */
 export function planCalls(host: Host, base: string, root: Mount, mounts: readonly Mount[]): Call[] {
-  const calls = callsFor(root);
+  const callFor = makeCallFor();
+  const calls = [callFor(root)];
   const made = new Set<string>();
-  const own = mounts.filter(m => m.type === 'tmpfs').map(m => m.target);
-  const binds = mounts.filter(m => m.type === 'none').map(m => m.target);
-  const isBelow = (target: string, above: readonly string[]): boolean =>
-    above.some(a => target.startsWith(`${a}/`));
+  const types = new Map(mounts.map(m => [m.target, m.type]));
   for (const m of mounts) {
     let at = root.target;
+    let below: string | undefined; // the type of what is mounted above `at`
     const parts = m.target.slice(root.target.length + 1).split('/');
-    for (const [index, part] of parts.entries()) {
-      at = `${at}/${part}`;
-      const file = m.file === true && index === parts.length - 1;
-      // Below a bind is what the host has there, below a memory file system of ours nothing yet.
-      if (made.has(at) || isBelow(at, binds)) continue;
-      const there = isBelow(at, own) ? undefined : host.lstat(base + at.slice(root.target.length));
-      if (there === undefined) calls.push({ op: file ? 'file' : 'dir', target: at });
-      else if (there.kind === 'link' || (there.kind === 'dir') === file)
-        throw wrongPlace(at, root.target, there.kind, m.source);
-      made.add(at);
+    const last = parts.length - 1;
+    for (let index = 0; index <= last; index++) {
+      at = `${at}/${parts[index]}`;
+      const file = m.file === true && index === last;
+      if (below === 'none') break; // what is below a bind is the host's
+      if (!made.has(at)) {
+        // Below a memory file system of ours is nothing yet.
+        const there = below === 'tmpfs' ? undefined : host.lstat(base + at.slice(root.target.length));
+        if (there === undefined) calls.push({ op: file ? 'file' : 'dir', target: at });
+        else if (there.kind === 'link' || (there.kind === 'dir') === file)
+          throw wrongPlace(at, root.target, there.kind, m.source);
+        made.add(at);
+      }
+      below = types.get(at) ?? below;
     }
-    calls.push(...callsFor(m));
+    calls.push(callFor(m));
   }
   return calls;
 }
@@ -125,15 +128,7 @@ export async function detach(host: Host, root: string, unfinished: boolean): Pro
   if (there.kind !== 'dir')
     throw new MayflyError('unsafe', `"${root}" is a ${there.kind}, not a mount point`, { path: root });
   const calls: Call[] = [{ op: 'detach', target: root }];
-  if (unfinished)
-    calls.unshift({
-      op: 'mount',
-      source: 'none',
-      target: root,
-      type: 'none',
-      flags: MS.SLAVE | MS.REC,
-      data: '',
-    });
+  if (unfinished) calls.unshift({ op: 'slave', target: root });
   // Stacked mounts come off one by one; more than a few is a mistake somewhere.
   for (let n = 0; isMounted(host, root) && n < 8; n++) {
     await host.run(commandFor(calls));

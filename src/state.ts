@@ -138,7 +138,7 @@ export function isAlive(host: Host, mark: ProcessMark): boolean {
 /** Makes the directories of the state and of /run. Safe to repeat; called by everything that writes. */
 export function makeDirectories(host: Host, paths: Paths): void {
   // The ones made last, and the one `destroy` takes away first: where they are, all are, as nearly always.
-  if ([paths.sessions, paths.locks, paths.roots].every(path => host.lstat(path)?.kind === 'dir')) return;
+  if ([paths.sessions, paths.locks, paths.roots].every(path => host.kindOf(path) === 'dir')) return;
   for (const path of [paths.state, paths.generations, paths.sessions]) host.mkdir(path, 0o700);
   for (const path of [paths.run, paths.users]) host.mkdir(path, 0o755);
   for (const path of [paths.roots, paths.locks]) host.mkdir(path, 0o700);

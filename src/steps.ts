@@ -193,7 +193,7 @@ async function presentDevices(s: Session, on: Machine): Promise<Set<number>> {
  */
 function adoptCaller(s: Session, { host, paths }: Machine, group: string): Session {
   const caller = s.logins[0]?.caller;
-  if (!caller || s.logins[0]?.adapter !== 'gdm' || host.stat('/run/systemd/system')) return s;
+  if (!caller || s.logins[0]?.adapter !== 'gdm' || host.kindOf('/run/systemd/system')) return s;
   if (!(host.read(`/proc/${caller.pid}/comm`) ?? '').startsWith('gdm-session-wor')) return s;
   const before = cgroup.groupOf(host, caller.pid);
   if (before === undefined) return s;
@@ -219,7 +219,7 @@ const door: Step = {
   name: 'door',
   async up(s, on) {
     const { host, paths } = on;
-    if (host.lstat(paths.schroot)?.kind !== 'dir') {
+    if (host.kindOf(paths.schroot) !== 'dir') {
       throw new MayflyError(
         'missing-tool',
         `there is no directory "${paths.schroot}": schroot is not installed`,

@@ -18,7 +18,11 @@ export type Call =
       readonly type: string;
       readonly flags: number;
       readonly data: string;
+      /** mount(2) takes it in a second call, of the same target. */
+      readonly propagation: number;
     }
+  /** Makes the mount at the target, and all below it, a slave of its peers. */
+  | { readonly op: 'slave'; readonly target: string }
   /** Makes a directory or an empty file; one that is there is success, a symlink there is not. */
   | { readonly op: 'dir' | 'file'; readonly target: string }
   /** MNT_DETACH: the tree at the target, with everything below it. */
@@ -40,14 +44,19 @@ const NUMBERS: Readonly<Record<string, readonly [number, number]>> = {
   mips64el: [5160, 5161],
 };
 
-/** Arguments: the two numbers, then six for each call. umount2's flags are MNT_DETACH and UMOUNT_NOFOLLOW. */
+/** Arguments: the two numbers, then seven for each call. umount2's flags are MNT_DETACH and UMOUNT_NOFOLLOW. */
 const PROGRAM = String.raw`
 use strict;
 my ($mount, $umount) = map { $_ + 0 } splice @ARGV, 0, 2;
 sub failed { print STDERR "$_[0]: $!\n"; exit 32 }
-while (my ($op, $source, $target, $type, $flags, $data) = splice @ARGV, 0, 6) {
+my ($none, $nothing) = ("none", "");
+sub spread { syscall($mount, $none, $_[0], $none, $_[1] + 0, $nothing) == 0 or failed("propagation of $_[0]") }
+while (my ($op, $source, $target, $type, $flags, $data, $propagation) = splice @ARGV, 0, 7) {
   if ($op eq "mount") {
     syscall($mount, $source, $target, $type, $flags + 0, $data) == 0 or failed("mounting $source on $target");
+    spread($target, $propagation);
+  } elsif ($op eq "slave") {
+    spread($target, $flags);
   } elsif ($op eq "detach") {
     syscall($umount, $target, 10) == 0 or failed("unmounting $target");
   } elsif (-l $target) {
@@ -60,9 +69,11 @@ while (my ($op, $source, $target, $type, $flags, $data) = splice @ARGV, 0, 6) {
 }
 `;
 
-/** The calls for a mount, propagation and options as mount(8) understands them. */
-export function callsFor(m: Mount): Call[] {
-  const words = m.options.split(',');
+type Flags = Pick<Extract<Call, { op: 'mount' }>, 'flags' | 'data' | 'propagation'>;
+
+/** What mount(8) would make of the options. */
+function flagsOf(options: string): Flags {
+  const words = options.split(',');
   const take = (word: string): boolean => {
     const at = words.indexOf(word);
     if (at >= 0) words.splice(at, 1);
@@ -71,29 +82,29 @@ export function callsFor(m: Mount): Call[] {
   const recursive = take('rbind');
   const bind = take('bind') || recursive;
   const rec = recursive ? MS.REC : 0;
-  const propagation = take('rslave') || take('slave') ? MS.SLAVE : MS.PRIVATE;
+  const propagation = (take('rslave') || take('slave') ? MS.SLAVE : MS.PRIVATE) | rec;
   take('private');
   const flags =
     (bind ? MS.BIND | rec : 0) | (take('nosuid') ? MS.NOSUID : 0) | (take('nodev') ? MS.NODEV : 0);
-  const call = {
-    op: 'mount',
-    source: m.source,
-    target: m.target,
-    type: m.type,
-    flags,
-    data: bind ? '' : words.join(','),
-  } as const;
-  return [
-    call,
-    { op: 'mount', source: 'none', target: m.target, type: 'none', flags: propagation | rec, data: '' },
-  ];
+  return { flags, propagation, data: bind ? '' : words.join(',') };
+}
+
+/** The calls for mounts, options and propagation as mount(8) understands them. */
+export function makeCallFor(): (m: Mount) => Call {
+  const known = new Map<string, Flags>(); // dozens of binds, two kinds of options
+  return ({ source, target, type, options }) => {
+    const flags = known.get(options) ?? flagsOf(options);
+    known.set(options, flags);
+    return { op: 'mount', source, target, type, ...flags };
+  };
 }
 
 function sayCall(c: Call): string {
   if (c.op === 'detach') return `unmount ${c.target} and everything below it`;
+  if (c.op === 'slave') return `keep unmounts below ${c.target} from the host`;
   if (c.op !== 'mount') return `make the ${c.op === 'dir' ? 'directory' : 'file'} ${c.target}`;
   if (c.flags & MS.BIND) return `bind ${c.source} to ${c.target}`;
-  return c.source === 'none' ? '' : `mount ${c.type} on ${c.target} (${c.data})`;
+  return `mount ${c.type} on ${c.target} (${c.data})`;
 }
 
 /** One process for all of them; it keeps `fds`. */
@@ -105,16 +116,16 @@ export function commandFor(
   const numbers = NUMBERS[architecture];
   if (!numbers)
     throw new MayflyError('missing-tool', `the numbers of system calls on "${architecture}" are not known`);
-  const args = calls.flatMap(c =>
-    c.op === 'mount'
-      ? [c.op, c.source, c.target, c.type, String(c.flags), c.data]
-      : [c.op, '', c.target, '', '0', ''],
-  );
-  const says = calls.map(sayCall).filter(line => line !== '');
+  const args = ['-e', PROGRAM, '--', String(numbers[0]), String(numbers[1])];
+  for (const c of calls) {
+    if (c.op === 'mount')
+      args.push(c.op, c.source, c.target, c.type, `${c.flags}`, c.data, `${c.propagation}`);
+    else args.push(c.op, '', c.target, '', `${c.op === 'slave' ? MS.SLAVE | MS.REC : 0}`, '', '0');
+  }
   return {
     file: 'perl',
-    says,
-    args: ['-e', PROGRAM, '--', ...numbers.map(String), ...args],
+    says: () => calls.map(sayCall),
+    args,
     effect: 'write',
     fds,
   };

@@ -17,7 +17,6 @@ import {
   writePool,
 } from '../src/state.ts';
 import type { Machine } from '../src/steps.ts';
-import { MS } from '../src/syscalls.ts';
 import type { Role, Volume, VolumeBackend } from '../src/volume/backend.ts';
 import { pathOf } from '../src/volume/layout.ts';
 
@@ -256,14 +255,16 @@ export class World {
 
   /** The program of `src/syscalls.ts`: six arguments a call; it can be killed between any two. */
   private runCalls(args: readonly string[]): void {
-    for (let i = 2; i < args.length; i += 6) {
-      const [op, source = '', target = '', type = '', flags = '0'] = args.slice(i, i + 6);
+    for (let i = 2; i < args.length; i += 7) {
+      const [op, source = '', target = '', type = ''] = args.slice(i, i + 7);
       this.effect();
       if (op === 'detach') this.umount(target);
-      else if (op === 'dir' || op === 'file') {
-        if (!this.node(target)) this.set(target, { kind: op, text: '', mode: 0o755 });
-      } else if ((Number(flags) & (MS.PRIVATE | MS.SLAVE)) === 0)
+      if ((op === 'dir' || op === 'file') && !this.node(target))
+        this.set(target, { kind: op, text: '', mode: 0o755 });
+      if (op === 'mount') {
         this.mount({ source, target, type, options: '' });
+        this.effect(); // the second call, for the propagation
+      }
     }
   }
 
@@ -326,6 +327,10 @@ export class World {
           ? undefined
           : { kind: 'dir', dev, ino: 1, uid: 0, gid: 0, mode: 0o755, size: 0, mtimeMs: 0 };
       return this.host.lstat(path);
+    },
+    kindOf: path => {
+      const there = this.host.stat(path);
+      return there && (there.kind === 'dir' ? 'dir' : 'other');
     },
     readlink: path => (this.node(path)?.kind === 'link' ? this.node(path)?.text : undefined),
     space: () => ({ total: 100, free: 2 ** 40, inodes: 0, freeInodes: 0 }),
