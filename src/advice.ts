@@ -40,6 +40,8 @@ export const advice: Record<ErrorCode, Advice> = {
   },
   command: { exit: EXIT.failed },
   corrupt: { exit: EXIT.failed, hint: () => 'mayfly recover' },
+  held: { exit: EXIT.refused },
+  update: { exit: EXIT.failed, hint: () => 'mayfly status' },
   internal: { exit: EXIT.failed },
 };
 

@@ -18,6 +18,8 @@ const path = z
   );
 const member = z.string().regex(/^(\*|@?[^@\s:,/-][^\s:,/]*)$/, 'a user name, "@group" or "*"');
 const seconds = z.number().min(0).max(3600);
+/** One argument of a command; no shell reads it. */
+const word = z.string().regex(/^[^\0\n]+$/, 'a word of a command');
 const packageName = z.string().regex(/^[a-z0-9][a-z0-9+.-]+$/, 'a Debian package name');
 
 /** A recursive bind copies every mount below it, in every session; only where mounts come and go is that wanted. */
@@ -100,6 +102,47 @@ const schema = z.strictObject({
         .regex(/^([a-z][a-z0-9.-]*)?$/, 'the name of a Debian release, or "" for the one this machine runs')
         .default(''),
       packages: z.array(packageName).default([]),
+    })
+    .prefault({}),
+  update: z
+    .strictObject({
+      command: z.array(word).default([]),
+      upgrade: z.enum(['full', 'safe']).default('full'),
+      packages: z.array(packageName).default([]),
+      protect: z.array(packageName).default(['apt', 'bash', 'dpkg', 'libpam-modules', 'login', 'passwd']),
+      conffiles: z.enum(['keep', 'replace']).default('keep'),
+      proxy: z
+        .string()
+        .regex(/^(https?:\/\/[^\s"';]+)?$/, 'the address of a proxy, such as "http://proxy:3128", or ""')
+        .default(''),
+      sources: z
+        .array(
+          z.string().regex(/^deb(-src)? [^\n]+$/, 'a line of sources.list(5), such as "deb URI SUITE main"'),
+        )
+        .default([]),
+      timeout: z.number().min(1).max(86400).default(7200),
+      keep: z.int().min(1).max(1000).default(3),
+      max_used_percent: z.number().min(1).max(100).default(85),
+      on_battery: z.enum(['skip', 'run']).default('skip'),
+      on_metered: z.enum(['skip', 'run']).default('skip'),
+    })
+    .prefault({}),
+  check: z
+    .strictObject({
+      user: z
+        .string()
+        .regex(/^[^@\s:,/-][^\s:,/]*$/, 'a user name')
+        .default('nobody'),
+      command: z.array(word).min(1, 'a command').default(['/bin/true']),
+      timeout: z.number().min(1).max(86400).default(300),
+      demote_after: z.int().min(0).max(1000).default(3),
+    })
+    .prefault({}),
+  host: z
+    .strictObject({
+      update: z.enum(['off', 'unattended-upgrades', 'command']).default('off'),
+      command: z.array(word).default([]),
+      reboot: z.enum(['never', 'idle']).default('never'),
     })
     .prefault({}),
   directories: z
@@ -219,7 +262,10 @@ export function readConfig(host: Host, file: string): Config {
       'choose another directory',
     );
   }
-  return Object.freeze({ ...config, files });
+  if (config.host.update === 'command' && config.host.command.length === 0) {
+    fail(file, 1, '"host.update" is "command", but "host.command" is empty', 'name the command');
+  }
+  return Object.freeze({ ...config, files, directory: file.slice(0, file.lastIndexOf('/')) });
 }
 
 /** Checks one source on its own, so that an error names the file it is in. */

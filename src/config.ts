@@ -16,6 +16,8 @@ export const DEFAULT_CONFIG_FILE = '/etc/mayfly/mayfly.toml';
 export interface Config {
   /** The file it was read from, and the files in `conf.d` beside it. */
   readonly files: readonly string[];
+  /** Where the file is; `refresh.d` and `checks.d` are beside it. */
+  readonly directory: string;
   readonly include: readonly string[];
   readonly exclude: readonly string[];
   readonly min_uid: number;
@@ -44,6 +46,31 @@ export interface Config {
   };
   readonly identity: { readonly copy: readonly string[] };
   readonly init: { readonly suite: string; readonly packages: readonly string[] };
+  readonly update: {
+    readonly command: readonly string[];
+    readonly upgrade: 'full' | 'safe';
+    readonly packages: readonly string[];
+    readonly protect: readonly string[];
+    readonly conffiles: 'keep' | 'replace';
+    readonly proxy: string;
+    readonly sources: readonly string[];
+    readonly timeout: number;
+    readonly keep: number;
+    readonly max_used_percent: number;
+    readonly on_battery: 'skip' | 'run';
+    readonly on_metered: 'skip' | 'run';
+  };
+  readonly check: {
+    readonly user: string;
+    readonly command: readonly string[];
+    readonly timeout: number;
+    readonly demote_after: number;
+  };
+  readonly host: {
+    readonly update: 'off' | 'unattended-upgrades' | 'command';
+    readonly command: readonly string[];
+    readonly reboot: 'never' | 'idle';
+  };
   readonly directories: { readonly state: string; readonly run: string; readonly schroot: string };
 }
 

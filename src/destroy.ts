@@ -1,19 +1,11 @@
 /** The reverse of `init`: takes away pool, generations and state. Only where no session is left. */
 import { isErrno, MayflyError } from './errors.ts';
+import { changeStanding, forgetAll, generationNumbers, pointStableAt, stableNumber } from './generations.ts';
 import type { Host } from './host.ts';
 import { takeLock, withLock } from './locks.ts';
 import { isMounted } from './mounts.ts';
-import { mountPool } from './recover.ts';
-import {
-  generationNumbers,
-  makeDirectories,
-  pointStableAt,
-  readGeneration,
-  readPool,
-  sessionIds,
-  stableNumber,
-  writeGeneration,
-} from './state.ts';
+import { mountPool } from './pool.ts';
+import { makeDirectories, readPool, sessionIds } from './state.ts';
 import type { Machine } from './steps.ts';
 
 /** Removes what `init` made, the pointer first. Refuses while there are sessions. Safe to repeat. */
@@ -42,6 +34,8 @@ export async function destroy(on: Machine): Promise<void> {
       if (pool.image !== undefined) {
         await host.run({ file: 'umount', args: ['--', pool.path], effect: 'write' });
       }
+      forgetAll(host, paths);
+      for (const file of [`${paths.state}/update.json`, `${paths.run}/health`, paths.hold]) host.unlink(file);
       host.unlink(paths.poolFile); // before the image: an image on record must be there
       if (pool.image !== undefined) host.unlink(pool.image);
       removeIfEmpty(host, pool.path);
@@ -59,12 +53,12 @@ export async function destroy(on: Machine): Promise<void> {
  */
 function closeTheDoor({ host, paths }: Machine): void {
   const stable = stableNumber(host, paths);
-  const generations = generationNumbers(host, paths).map(n => readGeneration(host, paths, n));
+  const generations = generationNumbers(host, paths);
   host.unlink(paths.stable);
-  for (const g of generations) if (g) host.unlink(`${paths.generations}/${g.number}.json`);
+  for (const n of generations) changeStanding(host, paths, n, 'proven', 'retired');
   const sessions = sessionIds(host, paths);
   if (sessions.length === 0) return;
-  for (const g of generations) if (g) writeGeneration(host, paths, g);
+  for (const n of generations) changeStanding(host, paths, n, 'retired', 'proven');
   if (stable !== undefined) pointStableAt(host, paths, stable);
   throw new MayflyError('refused', `somebody has just logged in: ${sessions.join(', ')}`, { sessions });
 }

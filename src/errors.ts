@@ -22,6 +22,8 @@ export type ErrorCode =
   | 'missing-tool'
   | 'command'
   | 'corrupt'
+  | 'update'
+  | 'held'
   | 'internal';
 
 /** The facts an error carries for `--json` and the journal: plain values only. */

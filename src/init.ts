@@ -6,23 +6,20 @@
  */
 import { type Config, parseSize } from './config.ts';
 import { MayflyError } from './errors.ts';
+import {
+  forgetAll,
+  type Generation,
+  pointStableAt,
+  stableNumber,
+  takeNumber,
+  writeGeneration,
+} from './generations.ts';
 import type { Host } from './host.ts';
 import { withLock } from './locks.ts';
-import { mountPool } from './recover.ts';
+import { mountPool } from './pool.ts';
 import { prepareNext } from './session.ts';
 import { checkSource, describe, fill, type Say, type Source } from './source.ts';
-import {
-  type Generation,
-  generationNumbers,
-  makeDirectories,
-  type Pool,
-  pointStableAt,
-  readPool,
-  stableNumber,
-  sweepTemporary,
-  writeGeneration,
-  writePool,
-} from './state.ts';
+import { makeDirectories, type Pool, readPool, sweepTemporary, writePool } from './state.ts';
 import type { Machine } from './steps.ts';
 import { type BackendKind, generationOf, masterOf, workOf } from './volume/backend.ts';
 
@@ -51,7 +48,7 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
 
     const left = backend.list(pool.path);
     for (const name of [...left.litter, ...left.spares.values()]) await backend.sweep(pool.path, name);
-    for (const number of generationNumbers(host, paths)) host.unlink(`${paths.generations}/${number}.json`);
+    forgetAll(host, paths);
     for (const v of left.volumes) {
       o.say(`removing what an earlier try left: ${v.role} ${v.name}`);
       await backend.remove(v);
@@ -64,7 +61,7 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
     await fill(host, tree, o, [pool.path, paths.state, paths.run]);
     finishTree(host, tree, o.source.kind === 'host' ? on.config.min_uid : undefined);
 
-    const number = 1;
+    const number = takeNumber(host, paths, []);
     o.say(`sealing generation ${number}`);
     const volume = generationOf(pool, number);
     await backend.fork(work, volume);
@@ -73,7 +70,7 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
       throw new MayflyError('internal', `generation ${number} is not there after it was made`);
     const created = new Date(host.now()).toISOString();
     const generation: Generation = { number, volume, identity, created, origin: describe(o.source) };
-    writeGeneration(host, paths, generation);
+    writeGeneration(host, paths, generation, 'proven');
     backend.rename(work, masterOf(pool));
     host.sync(pool.path);
     pointStableAt(host, paths, number);

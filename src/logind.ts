@@ -13,9 +13,13 @@ export interface LogindSession {
   /** The PAM service: `lightdm`, `gdm-password`, `sshd`. */
   readonly service: string;
   readonly display: string;
+  /** The process that opened it, by PAM: gdm's worker, lightdm's child of one session. 0 where it is not said. */
+  readonly leader: number;
+  /** Milliseconds since the epoch; 0 where it is not said. */
+  readonly began: number;
 }
 
-const DIRECTORY = '/run/systemd/sessions';
+export const LOGIND_SESSIONS = '/run/systemd/sessions';
 
 /** A session file as a table; values are bare or quoted. */
 export function parseSession(id: string, text: string): LogindSession {
@@ -33,14 +37,22 @@ export function parseSession(id: string, text: string): LogindSession {
     class: get('CLASS'),
     service: get('SERVICE'),
     display: get('DISPLAY'),
+    leader: Number(get('LEADER')) || 0,
+    began: Math.floor(Number(get('REALTIME')) / 1000) || 0,
   };
+}
+
+/** All sessions of everybody, closing ones too; undefined where there is no logind. */
+export function shownSessions(host: Host, directory = LOGIND_SESSIONS): LogindSession[] | undefined {
+  if (host.kindOf(directory) !== 'dir') return undefined;
+  return host
+    .list(directory)
+    .filter(name => !name.includes('.'))
+    .map(name => parseSession(name, host.read(`${directory}/${name}`) ?? ''));
 }
 
 /** The user's sessions that are not closing. */
 export function liveSessions(host: Host, uid: number): LogindSession[] {
-  return host
-    .list(DIRECTORY)
-    .filter(name => !name.includes('.'))
-    .map(name => parseSession(name, host.read(`${DIRECTORY}/${name}`) ?? ''))
-    .filter(s => s.uid === uid && s.class === 'user' && s.state !== 'closing');
+  const shown = shownSessions(host) ?? [];
+  return shown.filter(s => s.uid === uid && s.class === 'user' && s.state !== 'closing');
 }

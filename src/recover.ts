@@ -5,24 +5,23 @@
  */
 import * as cgroup from './cgroup.ts';
 import { MayflyError, reasonOf } from './errors.ts';
+import { type Generation, readGeneration, stableNumber } from './generations.ts';
+import { writeHealth } from './health.ts';
 import type { Host } from './host.ts';
 import { isSessionId, uidOfSession } from './ids.ts';
 import { lockNameOf, takeLock, withLock } from './locks.ts';
+import { mountPool, tidy } from './pool.ts';
 import { listEntries } from './schroot.ts';
 import { prepareNext, stop } from './session.ts';
 import {
   bootId,
-  type Generation,
-  generationNumbers,
   isAlive,
   makeDirectories,
   type Pool,
-  readGeneration,
   readPool,
   readSession,
   type Session,
   sessionIds,
-  stableNumber,
   sweepTemporary,
 } from './state.ts';
 import type { Machine } from './steps.ts';
@@ -53,7 +52,8 @@ export async function recover(on: Machine): Promise<Recovered> {
   const { host, paths } = on;
   const result: Recovered = { ended: [], swept: [], stuck: [] };
   makeDirectories(host, paths);
-  for (const directory of [paths.state, paths.sessions, paths.generations]) sweepTemporary(host, directory);
+  for (const directory of [paths.state, paths.sessions, paths.generations, paths.run])
+    sweepTemporary(host, directory);
   sweepTemporary(host, paths.schroot, 'mayfly-');
 
   const pool = readPool(host, paths);
@@ -78,6 +78,7 @@ export async function recover(on: Machine): Promise<Recovered> {
     );
   }
   if (pool) await recoverPool(on, pool, result);
+  if (pool) writeHealth(on);
   await removeEmptyUsers(on, result);
   return result;
 }
@@ -157,22 +158,6 @@ function synthesized(on: Machine, id: string, volume: Volume | undefined, pool: 
   };
 }
 
-/** Mounts the embedded pool where it is an image; at boot nobody else does. */
-export async function mountPool(on: Machine, pool: Pool): Promise<void> {
-  if (pool.image === undefined) return;
-  const { host } = on;
-  const above = host.stat(pool.path.slice(0, pool.path.lastIndexOf('/')));
-  if (host.stat(pool.path)?.dev !== above?.dev) return;
-  if (host.lstat(pool.image)?.kind !== 'file') {
-    throw new MayflyError('no-pool', `the pool's image "${pool.image}" is not there`, { path: pool.image });
-  }
-  await host.run({
-    file: 'mount',
-    args: ['-o', 'loop,noatime,private', '--', pool.image, pool.path],
-    effect: 'write',
-  });
-}
-
 /** Half-made generations and copies of an updater that died; only where no updater is at work. */
 async function recoverPool(on: Machine, pool: Pool, result: Recovered): Promise<void> {
   const { host, paths } = on;
@@ -182,28 +167,8 @@ async function recoverPool(on: Machine, pool: Pool, result: Recovered): Promise<
   });
   if (!lock) return;
   try {
-    const backend = on.backend(pool.backend);
-    const { volumes, litter, spares } = backend.list(pool.path);
+    await tidy(on, pool, (what, act) => attempt(result, what, act), result.swept);
     const stable = stableNumber(host, paths);
-    const stale = [...spares].filter(([number]) => number !== stable).map(([, name]) => name);
-    for (const name of [...litter, ...stale]) {
-      // What a session leaves is removed by its `stop`, under its lock, for as long as there is a record.
-      const id = /^sessions\/\.[a-z]+-(.*)$/.exec(name)?.[1];
-      if (id !== undefined && readSession(host, paths, id)) continue;
-      await attempt(result, name, async () => {
-        await backend.sweep(pool.path, name);
-        result.swept.push(name);
-      });
-    }
-    const sealed = new Set(generationNumbers(host, paths).map(String));
-    for (const v of volumes) {
-      const halfMade = (v.role === 'generation' && !sealed.has(v.name)) || v.role === 'work';
-      if (!halfMade) continue;
-      await attempt(result, `${v.role} ${v.name}`, async () => {
-        await backend.remove(v);
-        result.swept.push(`${v.role} ${v.name}`);
-      });
-    }
     if (stable !== undefined && !isUsable(on, readGeneration(host, paths, stable))) {
       result.stuck.push(
         `the stable generation ${stable} is not usable: its volume is missing or was replaced`,

@@ -1,23 +1,30 @@
 /** Login, logout and recovery: one array of steps, forwards and backwards. */
 import { type Call, endedLogin, isSameLogin, loginOf } from './adapters/call.ts';
 import { isErrno, MayflyError, reasonOf } from './errors.ts';
+import {
+  endProbation,
+  type Generation,
+  isSealed,
+  probation,
+  readGeneration,
+  readStable,
+  stableNumber,
+} from './generations.ts';
+import { whyHeld } from './hold.ts';
 import { newSessionId } from './ids.ts';
 import { lockNameOf, withLock } from './locks.ts';
 import { liveSessions } from './logind.ts';
 import { existing, planMounts } from './mounts.ts';
+import { blamesGeneration, failedLogin } from './probation.ts';
 import {
   bootId,
   deleteSession,
-  type Generation,
   isAlive,
-  isSealed,
   type Login,
   makeDirectories,
   markOf,
-  readGeneration,
   readSession,
   readSessions,
-  readStable,
   type Session,
   sessionIds,
   type User,
@@ -45,29 +52,64 @@ export async function login(on: Machine, call: Call): Promise<Session | undefine
     const joined = await attach(locked, user, call);
     if (joined) return joined;
     const mine = loginOf(call, on.host.now());
-    const stable = readStable(on.host, on.paths);
-    return raise(locked, draft(locked, stable, { kind: 'login', user, groups, logins: [mine] }), stable);
+    const who = { kind: 'login', user, groups, logins: [mine] } as const;
+    for (let tries = 0; ; tries++) {
+      let stable: Generation | undefined;
+      try {
+        stable = readStable(on.host, on.paths);
+        const s = await raise(locked, draft(locked, stable, who), stable);
+        passed(locked, stable.number);
+        return s;
+      } catch (error) {
+        if (tries < MOST_TRIES && (await mayTryAgain(locked, stable?.number, error))) continue;
+        throw error;
+      }
+    }
   });
 }
 
-/** A throw-away session for a command, from the stable or a named generation. */
+/** A throw-away session for a command, from the stable or another generation, or for the trial of a candidate. */
 export async function throwaway(
   on: Machine,
   userName: string,
   caller: Login,
-  number?: number,
+  which?: number | Generation,
 ): Promise<Session> {
   const user = await lookupUser(on.host, userName);
   const groups = await groupsOf(on.host, user);
   makeDirectories(on.host, on.paths);
   const generation =
-    number === undefined ? readStable(on.host, on.paths) : readGeneration(on.host, on.paths, number);
+    typeof which === 'number'
+      ? readGeneration(on.host, on.paths, which)
+      : (which ?? readStable(on.host, on.paths));
   if (!generation)
-    throw new MayflyError('no-generation', `there is no generation ${number}`, { generation: number ?? 0 });
+    throw new MayflyError('no-generation', `there is no generation ${which}`, { generation: Number(which) });
   const s = draft(on, generation, { kind: 'run', user, groups, logins: [caller] });
   return withLock(on.host, on.paths, lockNameOf(s), LOCK_WAIT, lock =>
     raise({ ...on, fds: [lock.fd] }, s, generation),
   );
+}
+
+/** How often a login starts over because the stable generation changed under it. */
+const MOST_TRIES = 3;
+
+/** The first login that succeeds ends a generation's probation. */
+function passed({ host, paths }: Machine, number: number): void {
+  if (probation(host, paths)?.number === number) endProbation(host, paths);
+}
+
+/**
+ * Whether a failed login may succeed now: the generation was retired or rolled back meanwhile, or it has just been
+ * demoted because nobody could log in to it.
+ */
+async function mayTryAgain(on: Machine, number: number | undefined, error: unknown): Promise<boolean> {
+  if (!(error instanceof MayflyError)) return false;
+  if (number === undefined) {
+    if (error.code === 'no-generation') await on.host.sleep(20); // rolled back to one that is just being put back
+    return error.code === 'no-generation';
+  }
+  if (stableNumber(on.host, on.paths) === number && blamesGeneration(error)) failedLogin(on, number, error);
+  return stableNumber(on.host, on.paths) !== number;
 }
 
 /** Everything about a new session that can be known before the first effect. */
@@ -128,6 +170,8 @@ async function raise(on: Machine, planned: Session, generation: Generation): Pro
 
 /** The pin is written; is what it pins still there? (See state.ts: who retires a generation looks after taking its file.) */
 function mustStillBe(on: Machine, s: Session, generation: Generation): void {
+  const held = s.kind === 'login' ? whyHeld(on) : undefined;
+  if (held !== undefined) throw new MayflyError('held', held);
   const identity = on.backend(generation.volume.backend).identity(generation.volume);
   const sealed = isSealed(on.host, on.paths, generation.number);
   if (sealed && identity !== undefined && identity === generation.identity) return;

@@ -1,15 +1,8 @@
-/**
- * What we know and where it is written: generations, the pointer `stable`, session records.
- *
- * Pins instead of a lock between login and update. A login writes its record, which names a generation, and then
- * looks whether that generation is still there; whoever retires a generation first takes its file away and then
- * looks for records that name it. Each writes before it reads, so at least one of the two sees the other: a login
- * either keeps its generation or starts over with the new stable, and neither ever waits.
- */
+/** What we know and where it is written: places, the pool, records of sessions. Generations: generations.ts. */
 import type { Config } from './config.ts';
 import { isErrno, MayflyError } from './errors.ts';
 import type { Host } from './host.ts';
-import { isNumber, isSessionId } from './ids.ts';
+import { isSessionId } from './ids.ts';
 import type { Mount } from './mounts.ts';
 import type { Group } from './users.ts';
 import type { BackendKind, Volume } from './volume/backend.ts';
@@ -26,6 +19,8 @@ export interface Paths {
   readonly roots: string;
   readonly users: string;
   readonly locks: string;
+  /** While it is there nobody logs in; it holds the reason. */
+  readonly hold: string;
   /** What the names of our sessions' cgroups begin with. */
   readonly cgroup: string;
 }
@@ -43,6 +38,7 @@ export function pathsOf(directories: Config['directories']): Paths {
     roots: `${run}/roots`,
     users: `${run}/users`,
     locks: `${run}/locks`,
+    hold: `${run}/hold`,
     cgroup: run === '/run/mayfly' ? 'mayfly' : `mayfly${run.replaceAll('/', '.')}`,
   };
 }
@@ -53,16 +49,6 @@ export interface Pool {
   readonly path: string;
   /** A file with a file system in it that is mounted at `path`; the embedded pool of `init --backend btrfs`. */
   readonly image?: string;
-}
-
-export interface Generation {
-  readonly number: number;
-  readonly volume: Volume;
-  /** What the volume is apart from its name: a generation put back by hand under the name is not it. */
-  readonly identity: string;
-  readonly created: string;
-  /** Where the tree came from, for people. */
-  readonly origin: string;
 }
 
 /** A process that cannot be confused with a later one of the same number. */
@@ -144,7 +130,7 @@ export function makeDirectories(host: Host, paths: Paths): void {
   for (const path of [paths.roots, paths.locks]) host.mkdir(path, 0o700);
 }
 
-function parseJson<T>(path: string, text: string): T {
+export function parseJson<T>(path: string, text: string): T {
   try {
     return JSON.parse(text) as T;
   } catch {
@@ -159,63 +145,6 @@ export function readPool(host: Host, paths: Paths): Pool | undefined {
 
 export function writePool(host: Host, paths: Paths, pool: Pool): void {
   host.write(paths.poolFile, `${JSON.stringify(pool, null, 2)}\n`, { mode: 0o600, durable: true });
-}
-
-/** Numbers of all sealed generations, ascending. */
-export function generationNumbers(host: Host, paths: Paths): number[] {
-  return host
-    .list(paths.generations)
-    .map(name => /^([1-9]\d{0,8})\.json$/.exec(name)?.[1])
-    .filter(n => n !== undefined)
-    .map(Number)
-    .sort((a, b) => a - b);
-}
-
-export function readGeneration(host: Host, paths: Paths, number: number): Generation | undefined {
-  const path = `${paths.generations}/${number}.json`;
-  const text = host.read(path);
-  return text === undefined ? undefined : parseJson<Generation>(path, text);
-}
-
-/** Whether a generation's file is there; the file itself never changes. */
-export function isSealed(host: Host, paths: Paths, number: number): boolean {
-  return host.lstat(`${paths.generations}/${number}.json`)?.kind === 'file';
-}
-
-/** The last act of sealing: from here on the generation exists. */
-export function writeGeneration(host: Host, paths: Paths, g: Generation): void {
-  host.write(`${paths.generations}/${g.number}.json`, `${JSON.stringify(g, null, 2)}\n`, {
-    mode: 0o600,
-    durable: true,
-  });
-}
-
-/** The generation new logins get; undefined where none was ever promoted. */
-export function stableNumber(host: Host, paths: Paths): number | undefined {
-  const target = host.readlink(paths.stable) ?? '';
-  const number = target.slice('generations/'.length, -'.json'.length);
-  return isNumber(number, 9) && target === `generations/${number}.json` ? Number(number) : undefined;
-}
-
-/** One rename: every login before it sees the old generation, every login after it the new one. */
-export function pointStableAt(host: Host, paths: Paths, number: number): void {
-  host.symlink(`generations/${number}.json`, paths.stable, true);
-}
-
-export function readStable(host: Host, paths: Paths): Generation {
-  const number = stableNumber(host, paths);
-  if (number === undefined) throw new MayflyError('no-stable', 'there is no stable generation yet');
-  const generation = readGeneration(host, paths, number);
-  if (!generation) {
-    throw new MayflyError(
-      'no-generation',
-      `the stable generation ${number} has vanished from "${paths.generations}"`,
-      {
-        generation: number,
-      },
-    );
-  }
-  return generation;
 }
 
 /**

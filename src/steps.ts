@@ -70,10 +70,7 @@ const tree: Step = {
   name: 'tree',
   async up(s, on) {
     const { host, paths, fds } = on;
-    if (!isMounted(host, paths.roots)) {
-      // The first login since boot; two at once would each mount one, and hide the other's session.
-      await withLock(host, paths, 'roots', 10, () => privateRoots(host, paths.roots));
-    }
+    await haveRoots(on);
     host.mkdir(s.root, 0o755);
     const backend = on.backend(s.volume.backend);
     if (!s.volume.origin) throw new MayflyError('corrupt', `session "${s.id}" names no generation`);
@@ -94,6 +91,12 @@ const tree: Step = {
     await detach(on.host, s.root, s.devices.length === 0);
   },
 };
+
+/** Where mount points are. At the first login since boot two at once would each mount one, and hide the other's. */
+export async function haveRoots({ host, paths }: Machine): Promise<void> {
+  if (isMounted(host, paths.roots)) return;
+  await withLock(host, paths, 'roots', 10, () => privateRoots(host, paths.roots));
+}
 
 /** A loop device on a file of the session (udisks lets people make one) would keep the volume in use for ever. */
 async function releaseLoops(host: Host, root: string): Promise<void> {

@@ -25,6 +25,16 @@ export type Call =
   | { readonly op: 'slave'; readonly target: string }
   /** Makes a directory or an empty file; one that is there is success, a symlink there is not. */
   | { readonly op: 'dir' | 'file'; readonly target: string }
+  /**
+   * The last one: runs a command with `root` as its root directory ("" is the one there is) and exits with its code.
+   * `merge` sends what it says on stdout to stderr.
+   */
+  | {
+      readonly op: 'enter';
+      readonly target: string;
+      readonly merge: boolean;
+      readonly argv: readonly string[];
+    }
   /** MNT_DETACH: the tree at the target, with everything below it. */
   | { readonly op: 'detach'; readonly target: string };
 
@@ -51,12 +61,30 @@ my ($mount, $umount) = map { $_ + 0 } splice @ARGV, 0, 2;
 sub failed { print STDERR "$_[0]: $!\n"; exit 32 }
 my ($none, $nothing) = ("none", "");
 sub spread { syscall($mount, $none, $_[0], $none, $_[1] + 0, $nothing) == 0 or failed("propagation of $_[0]") }
+sub enter {
+  my ($root, $merge) = @_;
+  my $pid = fork;
+  defined $pid or failed("fork");
+  if ($pid == 0) {
+    open(STDOUT, ">&", \*STDERR) or failed("stdout") if $merge;
+    chroot($root) or failed("chroot to $root") if $root ne "";
+    chdir "/";
+    exec { $ARGV[0] } @ARGV;
+    print STDERR "$ARGV[0]: $!\n";
+    exit 127;
+  }
+  my ($done, $status) = (0, 0);
+  until ($done == $pid || $done < 0) { $done = wait; $status = $? if $done == $pid }
+  exit($status & 127 ? 128 + ($status & 127) : $status >> 8);
+}
 while (my ($op, $source, $target, $type, $flags, $data, $propagation) = splice @ARGV, 0, 7) {
   if ($op eq "mount") {
     syscall($mount, $source, $target, $type, $flags + 0, $data) == 0 or failed("mounting $source on $target");
     spread($target, $propagation);
   } elsif ($op eq "slave") {
     spread($target, $flags);
+  } elsif ($op eq "enter") {
+    enter($target, $flags);
   } elsif ($op eq "detach") {
     syscall($umount, $target, 10) == 0 or failed("unmounting $target");
   } elsif (-l $target) {
@@ -101,6 +129,7 @@ export function makeCallFor(): (m: Mount) => Call {
 
 function sayCall(c: Call): string {
   if (c.op === 'detach') return `unmount ${c.target} and everything below it`;
+  if (c.op === 'enter') return `run ${c.argv.join(' ')}${c.target === '' ? '' : ` in ${c.target}`}`;
   if (c.op === 'slave') return `keep unmounts below ${c.target} from the host`;
   if (c.op !== 'mount') return `make the ${c.op === 'dir' ? 'directory' : 'file'} ${c.target}`;
   if (c.flags & MS.BIND) return `bind ${c.source} to ${c.target}`;
@@ -120,6 +149,7 @@ export function commandFor(
   for (const c of calls) {
     if (c.op === 'mount')
       args.push(c.op, c.source, c.target, c.type, `${c.flags}`, c.data, `${c.propagation}`);
+    else if (c.op === 'enter') args.push(c.op, '', c.target, '', c.merge ? '1' : '0', '', '0', ...c.argv);
     else args.push(c.op, '', c.target, '', `${c.op === 'slave' ? MS.SLAVE | MS.REC : 0}`, '', '0');
   }
   return {

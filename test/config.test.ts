@@ -16,8 +16,9 @@ function read(text: string, parts: Record<string, string> = {}) {
 
 describe('configuration', () => {
   it('has a default for everything', () => {
-    const { files, ...values } = readConfig(new World().host, FILE);
+    const { files, directory, ...values } = readConfig(new World().host, FILE);
     expect(files).toEqual([]);
+    expect(directory).toBe('/etc/mayfly');
     expect(values.pool.backend).toBe('overlay');
     expect(values.exclude).toEqual(['root']);
   });
@@ -94,8 +95,8 @@ describe('configuration', () => {
     expect(existsSync(file)).toBe(true);
     const shipped = readFileSync(file, 'utf8');
     const uncommented = shipped.replace(/^# ?([a-z_]+ = )/gm, '$1');
-    const { files: _, ...values } = read(uncommented);
-    const { files: __, ...defaults } = readConfig(new World().host, FILE);
+    const { files: _, directory: _d, ...values } = read(uncommented);
+    const { files: __, directory: __d, ...defaults } = readConfig(new World().host, FILE);
     expect(values).toEqual(defaults);
     for (const option of optionsOf(defaults)) expect(shipped).toMatch(new RegExp(`^# ?${option} = `, 'm'));
   });

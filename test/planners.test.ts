@@ -242,7 +242,11 @@ describe('logout or not', () => {
   });
   const call = { adapter: 'lightdm' as const, display: ':0', caller: { pid: 50, start: '1' } };
   const alive = (o: object) => [
-    { id: '1', uid: 1001, state: 'active', class: 'user', service: 'lightdm', display: ':0', ...o },
+    {
+      ...{ id: '1', uid: 1001, state: 'active', class: 'user', service: 'lightdm', display: ':0' },
+      ...{ leader: 70, began: 0 },
+      ...o,
+    },
   ];
   it.each([
     ['the display of the login', [login({})], call, [], 0],
@@ -273,7 +277,7 @@ describe('logout or not', () => {
   });
   it('reads what logind writes', () => {
     const text =
-      '# This is private data. Do not parse.\nUID=1001\nUSER=alice\nACTIVE=1\nSTATE=active\nSERVICE=lightdm\nCLASS=user\nDISPLAY=":0"\n';
+      '# This is private data. Do not parse.\nUID=1001\nUSER=alice\nACTIVE=1\nSTATE=active\nSERVICE=lightdm\nCLASS=user\nDISPLAY=":0"\nLEADER=70\nREALTIME=1600000000123456\n';
     expect(parseSession('c2', text)).toEqual({
       id: 'c2',
       uid: 1001,
@@ -281,6 +285,8 @@ describe('logout or not', () => {
       class: 'user',
       service: 'lightdm',
       display: ':0',
+      leader: 70,
+      began: 1600000000123,
     });
   });
 });

@@ -6,16 +6,10 @@
 import type { Command, Output } from '../src/command.ts';
 import { readConfig } from '../src/config-load.ts';
 import { MayflyError } from '../src/errors.ts';
+import { type Generation, pointStableAt, writeGeneration } from '../src/generations.ts';
 import type { Host, Stat } from '../src/host.ts';
 import type { Mount } from '../src/mounts.ts';
-import {
-  type Generation,
-  makeDirectories,
-  pathsOf,
-  pointStableAt,
-  writeGeneration,
-  writePool,
-} from '../src/state.ts';
+import { makeDirectories, pathsOf, writePool } from '../src/state.ts';
 import type { Machine } from '../src/steps.ts';
 import type { Role, Volume, VolumeBackend } from '../src/volume/backend.ts';
 import { pathOf } from '../src/volume/layout.ts';
@@ -23,7 +17,7 @@ import { pathOf } from '../src/volume/layout.ts';
 /** What a call throws when the process that makes it is dead. */
 export class Died extends Error {}
 
-interface Node {
+export interface Node {
   readonly kind: Stat['kind'];
   readonly text: string;
   readonly mode: number;
@@ -59,6 +53,8 @@ export class World {
   dieAt = Number.POSITIVE_INFINITY;
   boot = 'boot-1';
   pid = 100;
+  /** Commands that were run and do not only read, with their arguments. */
+  readonly ran: string[] = [];
   /** Commands that fail when they are asked for, by program name. */
   readonly failing = new Set<string>();
   readonly processes = new Map<number, Process>();
@@ -153,7 +149,7 @@ export class World {
       .flatMap(m =>
         [...m.fs.nodes].map(([p, n]) => `${m.target}:${p} ${n.kind} ${n.mode.toString(8)} ${n.text}`),
       )
-      .filter(line => !/\/run\/mayfly\/locks|config.*cache/.test(line));
+      .filter(line => !/\/run\/mayfly\/(locks|health)|config.*cache/.test(line));
     const mounts = this.mounts.map(m => m.target);
     const volumes = [...this.volumes].map(
       ([name, fs]) => `${name} ${JSON.stringify([...fs.nodes].map(([p, n]) => [p, n.text]))}`,
@@ -271,6 +267,7 @@ export class World {
   private run(c: Command): Output {
     if (c.file === 'flock') return { code: 0, stdout: '', stderr: '' }; // dies with its holder: no effect that stays
     this.effect();
+    this.ran.push(`${c.file} ${c.args.join(' ')}`);
     if (this.failing.has(c.file)) throw new MayflyError('command', `"${c.file}" failed as told`);
     if (c.file === 'mount' && !c.args[0]?.startsWith('--make-')) this.runMount(c.args);
     if (c.file === 'umount') this.umount(c.args.at(-1) ?? '');
@@ -470,6 +467,7 @@ export class World {
         this.effect();
         this.volumes.delete(key(v));
       },
+      forkCost: async () => 0,
       list: pool => ({
         volumes: [...this.volumes.keys()]
           .filter(k => k.startsWith(`${pool}/`))
@@ -524,7 +522,7 @@ export function preparedWorld(): World {
     created: '2026-01-01T00:00:00Z',
     origin: 'test',
   };
-  writeGeneration(world.host, on.paths, generation);
+  writeGeneration(world.host, on.paths, generation, 'proven');
   pointStableAt(world.host, on.paths, 1);
   world.newProcess();
   return world;

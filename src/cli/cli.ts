@@ -10,7 +10,9 @@ import { destroyCommand } from './destroy.ts';
 import { endCommand, recoverCommand } from './end.ts';
 import { initCommand } from './init.ts';
 import { enterCommand, runCommand } from './run.ts';
+import { serviceCommand } from './service.ts';
 import { configCommand, generationsCommand, scopeCommand, sessionsCommand, statusCommand } from './show.ts';
+import { gcCommand, rollbackCommand, updateCommand } from './update.ts';
 
 /** Flags that every verb has. */
 export interface Flags {
@@ -46,10 +48,14 @@ const verbs: readonly Verb[] = [
   statusCommand,
   sessionsCommand,
   generationsCommand,
+  updateCommand,
+  rollbackCommand,
+  gcCommand,
   runCommand,
   enterCommand,
   endCommand,
   recoverCommand,
+  serviceCommand,
   configCommand,
   scopeCommand,
   destroyCommand,

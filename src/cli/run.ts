@@ -5,6 +5,7 @@ import { end, throwaway } from '../session.ts';
 import { type Login, markOf, readSession, readSessions, type Session } from '../state.ts';
 import type { Machine } from '../steps.ts';
 import type { Verb } from './cli.ts';
+import { enterMaster } from './update.ts';
 
 /** `schroot` for a session; without a command it starts the person's shell. */
 function schroot(s: Session, user: string, command: readonly string[], directory: string | undefined) {
@@ -93,13 +94,31 @@ export function sessionNamed(on: Machine, word: string): Session {
 
 export const enterCommand: Verb = {
   command: 'enter <what>',
-  describe: 'a shell as root in a session, or in a throw-away copy of a generation',
+  describe:
+    'a shell as root in a session, in a throw-away copy of a generation, or in a copy of master to be promoted',
   positionals: {
-    what: { type: 'string', describe: 'a session, a user who has one, or the number of a generation' },
+    what: {
+      type: 'string',
+      describe: '"master", a session, a user who has one, or the number of a generation',
+    },
   },
-  async run(args, { machine }) {
-    const on = await machine();
+  options: {
+    promote: {
+      type: 'boolean',
+      default: false,
+      describe: 'master: promote without asking, if the checks pass',
+    },
+    discard: { type: 'boolean', default: false, describe: 'master: throw the copy away without asking' },
+  },
+  async run(args, context) {
+    const on = await context.machine();
     const what = String(args.what);
+    if (what === 'master') {
+      if (args.promote === true && args.discard === true)
+        throw new MayflyError('usage', '--promote and --discard exclude each other');
+      const decision = args.promote === true ? 'promote' : args.discard === true ? 'discard' : 'ask';
+      return enterMaster(on, context, commandOf(args), decision);
+    }
     if (/^[1-9]\d*$/.test(what)) {
       on.log('info', 'this is a copy of the generation: nothing you change in it is kept');
       return inThrowaway(on, 'root', Number(what), commandOf(args), false);

@@ -1,16 +1,11 @@
 /** The verbs that only look: status, sessions, generations, config, scope. */
 import { userInfo } from 'node:os';
 import { loadConfig } from '../config.ts';
+import { generationNumbers, readGeneration, stableNumber, whyDemoted } from '../generations.ts';
 import { realHost } from '../host.ts';
+import { type History, type Running, readHistory, readRunning } from '../progress.ts';
 import { overBecause } from '../recover.ts';
-import {
-  generationNumbers,
-  readGeneration,
-  readPool,
-  readSessions,
-  type Session,
-  stableNumber,
-} from '../state.ts';
+import { readPool, readSessions, type Session } from '../state.ts';
 import type { Machine } from '../steps.ts';
 import { groupsOf, inScope, lookupUser } from '../users.ts';
 import { usageOf } from '../volume/backend.ts';
@@ -89,9 +84,9 @@ function generationRows(on: Machine) {
     if (!g) return [];
     const usable = on.backend(g.volume.backend).identity(g.volume) === g.identity;
     const pins = sessions.filter(s => s.generation === number).length;
-    return [
-      { number, stable: number === stable, created: g.created, origin: g.origin, sessions: pins, usable },
-    ];
+    const demoted = whyDemoted(on.host, on.paths, number) ?? null;
+    const { created, origin } = g;
+    return [{ number, stable: number === stable, created, origin, sessions: pins, usable, demoted }];
   });
 }
 
@@ -105,7 +100,7 @@ export const generationsCommand: Verb = {
       `${g.number}${g.stable ? ' (stable)' : ''}`,
       g.created.slice(0, 16).replace('T', ' '),
       String(g.sessions),
-      g.usable ? g.origin : 'NOT USABLE: its volume is missing or was replaced',
+      `${g.usable ? g.origin : 'NOT USABLE: its volume is missing or was replaced'}${g.demoted === null ? '' : `; demoted: ${g.demoted}`}`,
     ]);
     print(
       rows,
@@ -117,6 +112,18 @@ export const generationsCommand: Verb = {
   },
 };
 
+function runningWords(r: Running, now: number): string {
+  return `${r.what} is at work for ${ago(r.since, now)}, in "${r.phase}" (process ${r.holder.pid})`;
+}
+
+function historyWords(h: History | undefined, now: number): string {
+  if (!h) return 'none so far';
+  const last = `last attempt ${ago(h.lastAttempt, now)} ago: ${h.result}`;
+  const where = h.phase && h.reason ? ` in "${h.phase}": ${h.reason}` : h.reason ? `: ${h.reason}` : '';
+  const good = h.lastSuccess === undefined ? '' : `; last success ${ago(h.lastSuccess, now)} ago`;
+  return last + where + good;
+}
+
 export const statusCommand: Verb = {
   command: 'status',
   describe: 'show the pool, the stable generation and the sessions',
@@ -127,6 +134,8 @@ export const statusCommand: Verb = {
     const usage = pool && on.host.stat(pool.path) ? usageOf(on.host, pool.path) : undefined;
     const sessions = readSessions(on.host, on.paths).map(s => sessionRow(on, s));
     const stuck = sessions.filter(s => s.state.startsWith('stuck') || s.state.startsWith('over'));
+    const running = readRunning(on.host, on.paths);
+    const history = readHistory(on.host, on.paths);
     const healthy =
       stable !== undefined && stuck.length === 0 && generationRows(on).some(g => g.stable && g.usable);
     const value = {
@@ -134,6 +143,7 @@ export const statusCommand: Verb = {
       pool: pool ?? null,
       usage: usage ?? null,
       stable: stable ?? null,
+      update: { running: running ?? null, history: history ?? null },
       generations: generationRows(on),
       sessions,
     };
@@ -142,6 +152,7 @@ export const statusCommand: Verb = {
         ? `pool        ${pool.backend} at ${pool.path}${usage ? `, ${Math.floor(usage.percent)} % used, ${(usage.free / 2 ** 30).toFixed(1)} GiB free` : ''}`
         : 'pool        none; make one with "mayfly init"',
       `stable      ${stable === undefined ? 'none' : `generation ${stable}`}`,
+      `update      ${running ? runningWords(running, on.host.now()) : historyWords(history, on.host.now())}`,
       `sessions    ${sessions.length}${stuck.length > 0 ? `, ${stuck.length} of them stuck or over (mayfly recover)` : ''}`,
     ];
     print(value, `${lines.join('\n')}\n${sessions.length > 0 ? `\n${sessionsText(on)}\n` : ''}`);
@@ -156,7 +167,7 @@ export const configCommand: Verb = {
     // Past the cache: this verb is how an administrator finds out what is wrong.
     const { readConfig } = await import('../config-load.ts');
     const config = readConfig(realHost(), flags.config ?? '/etc/mayfly/mayfly.toml');
-    const { files, ...values } = config;
+    const { files, directory, ...values } = config;
     const from =
       files.length === 0 ? '# no file: every option has its default' : `# from ${files.join(', ')}`;
     print(config, `${from}\n${render(values)}`);

@@ -87,6 +87,8 @@ export interface VolumeBackend {
    * With `background` it is only begun.
    */
   spare?(origin: Volume, fds: readonly number[], background: boolean): Promise<boolean>;
+  /** Bytes of the pool that a master, work or generation volume forked from `from` takes at once. */
+  forkCost(from: Volume): Promise<number>;
   /** Gives a finished volume another role; the target must be absent. */
   rename(from: Volume, to: Volume): void;
   /** Where the tree of a master, work or generation volume can be read. */

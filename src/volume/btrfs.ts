@@ -132,6 +132,8 @@ export function btrfs(host: Host): VolumeBackend {
       return true;
     },
 
+    forkCost: async () => 0, // shared until one of the two is written to
+
     rename(from, to) {
       mustBeAbsent(host, to);
       host.rename(pathOf(from), pathOf(to));

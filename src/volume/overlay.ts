@@ -140,6 +140,12 @@ export function overlay(host: Host): VolumeBackend {
       host.sync(path.slice(0, path.lastIndexOf('/')));
     },
 
+    async forkCost(from) {
+      const args = ['-s', '--one-file-system', '--block-size=1', '--', pathOf(from)];
+      const { stdout } = await host.run({ file: 'du', args, effect: 'read' });
+      return Number(stdout.split('\t')[0]) || 0;
+    },
+
     rename(from, to) {
       mustBeAbsent(host, to);
       host.rename(pathOf(from), pathOf(to));

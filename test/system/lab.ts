@@ -30,10 +30,13 @@ function ran(r: SpawnSyncReturns<string>): Ran {
 export function sh(
   file: string,
   args: readonly string[],
-  options: { env?: NodeJS.ProcessEnv; cwd?: string } = {},
+  options: { env?: NodeJS.ProcessEnv; cwd?: string; input?: Buffer } = {},
 ): Ran {
   const env = options.env ?? { ...ENV, PATH: '/usr/sbin:/usr/bin:/sbin:/bin' };
-  return ran(spawnSync(file, args, { encoding: 'utf8', cwd: options.cwd ?? '/', env, maxBuffer: 2 ** 26 }));
+  const { cwd = '/', input } = options;
+  return ran(
+    spawnSync(file, args, { encoding: 'utf8', cwd, env, maxBuffer: 2 ** 26, ...(input ? { input } : {}) }),
+  );
 }
 
 /** Runs and expects success; returns what it printed. */
@@ -187,9 +190,15 @@ export class Lab {
   records(): Session[] {
     const directory = `${this.dir}/state/sessions`;
     if (!fs.existsSync(directory)) return [];
-    return fs
-      .readdirSync(directory)
-      .map(f => JSON.parse(fs.readFileSync(`${directory}/${f}`, 'utf8')) as Session);
+    const records = fs.readdirSync(directory).filter(name => !name.startsWith('.'));
+    return records.flatMap(name => {
+      try {
+        return [JSON.parse(fs.readFileSync(`${directory}/${name}`, 'utf8')) as Session];
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []; // ended while we looked
+        throw error;
+      }
+    });
   }
 
   /** A command inside, as the person, through the setuid schroot. */
@@ -266,7 +275,7 @@ export class Lab {
         .filter(Boolean),
       cgroups: cgroups.filter(n => n.includes(this.dir.replaceAll('/', '.'))),
       state: tree(`${this.dir}/state`, 1).filter(p => !p.startsWith('/state/pool')),
-      run: tree(`${this.dir}/run`, 2).filter(p => !p.startsWith('/run/locks')),
+      run: tree(`${this.dir}/run`, 2).filter(p => !/^\/run\/(locks|health)/.test(p)),
       // A spare comes and goes by itself; it is a part of the pool, not of a session.
       pool: [
         ...tree(`${this.dir}/pool`, 0),
@@ -308,6 +317,25 @@ export class Lab {
   }
 }
 
+/** The command line without waiting for it, at the priority the timer's unit gives an update. */
+export function spawnMayfly(lab: Lab, verb: string, ...args: string[]): Promise<Ran> {
+  const child = spawn('nice', ['-n', '10', 'node', MAYFLY, verb, '--config', lab.config, ...args], {
+    cwd: '/',
+    env: { ...ENV, PATH: '/usr/sbin:/usr/bin:/sbin:/bin' },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const said = { out: '', err: '' };
+  child.stdout.on('data', chunk => {
+    said.out += chunk;
+  });
+  child.stderr.on('data', chunk => {
+    said.err += chunk;
+  });
+  return new Promise(yes => {
+    child.on('close', code => yes({ code: code ?? 255, ...said }));
+  });
+}
+
 export const sleep = (ms: number): Promise<void> => new Promise(yes => setTimeout(yes, ms));
 
 /** Waits until `what` holds. */
@@ -316,5 +344,28 @@ export async function until(what: () => boolean, ms = 5000): Promise<void> {
   while (!what()) {
     if (Date.now() > end) throw new Error(`not within ${ms} ms: ${what}`);
     await sleep(10);
+  }
+}
+
+/** Ends a process and everything it started that has not ended: a hook is sh, then node, with a child or two. */
+export function killTree(pid: number): void {
+  const children = (of: number): number[] => {
+    try {
+      return fs
+        .readFileSync(`/proc/${of}/task/${of}/children`, 'utf8')
+        .split(' ')
+        .filter(Boolean)
+        .map(Number);
+    } catch {
+      return [];
+    }
+  };
+  const below = (of: number): number[] => [of, ...children(of).flatMap(below)];
+  for (const p of below(pid)) {
+    try {
+      process.kill(p, 'SIGKILL');
+    } catch {
+      // it has ended by itself
+    }
   }
 }

@@ -1,7 +1,6 @@
 /** Kills at random moments, and crowds. */
-import * as fs from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { forgetUsers, Lab, sleep, user } from './lab.ts';
+import { forgetUsers, killTree, Lab, sleep, user } from './lab.ts';
 
 const A = 'mayfly-a';
 const B = 'mayfly-b';
@@ -9,29 +8,6 @@ const B = 'mayfly-b';
 const KILLS = Number(process.env.MAYFLY_TEST_KILLS ?? 100);
 const CROWD = 20;
 const ROUNDS = Number(process.env.MAYFLY_TEST_ROUNDS ?? 50);
-
-/** Ends a process and everything it started that has not ended: a hook is sh, then node, with a child or two. */
-function killTree(pid: number): void {
-  const children = (of: number): number[] => {
-    try {
-      return fs
-        .readFileSync(`/proc/${of}/task/${of}/children`, 'utf8')
-        .split(' ')
-        .filter(Boolean)
-        .map(Number);
-    } catch {
-      return [];
-    }
-  };
-  const below = (of: number): number[] => [of, ...children(of).flatMap(below)];
-  for (const p of below(pid)) {
-    try {
-      process.kill(p, 'SIGKILL');
-    } catch {
-      // it has ended by itself
-    }
-  }
-}
 
 describe.each(['overlay', 'btrfs'] as const)('SIGKILL at random moments on %s', backend => {
   let lab: Lab;

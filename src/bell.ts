@@ -1,0 +1,34 @@
+/** A loop's alarm clock: sleeps until it is rung, or until a time. */
+import type { Host } from './host.ts';
+
+/** Rings that come within so many milliseconds are one: an event seldom comes alone. */
+const DEBOUNCE = 200;
+
+export interface Bell {
+  ring(): void;
+  /** Waits for a ring, for so many milliseconds; a few that come together are one. Says whether there was any. */
+  rung(ms: number): Promise<boolean>;
+}
+
+export function bellOf(host: Host): Bell {
+  let rings = 0;
+  let wake = (): void => undefined;
+  return {
+    ring() {
+      rings += 1;
+      wake();
+    },
+    async rung(ms) {
+      if (rings === 0) {
+        const ring = new Promise<void>(yes => {
+          wake = yes;
+        });
+        await Promise.race([ring, host.sleep(Math.max(0, ms))]);
+      }
+      if (rings === 0) return false;
+      await host.sleep(DEBOUNCE);
+      rings = 0;
+      return true;
+    },
+  };
+}

@@ -1,0 +1,104 @@
+/**
+ * How this machine is, in one line for monitoring: a Nagios plugin's output, with what changes by itself written as
+ * moments, so that the line does not grow wrong while it lies there.
+ */
+import { generationNumbers, readGeneration, stableNumber, whyDemoted } from './generations.ts';
+import { type History, readHistory } from './progress.ts';
+import { readPool, readSessions, type Session } from './state.ts';
+import type { Machine } from './steps.ts';
+import { usageOf } from './volume/backend.ts';
+
+export type Level = 'OK' | 'WARNING' | 'CRITICAL';
+
+export interface Facts {
+  readonly stable: number | undefined;
+  /** Its volume is there and is the one that was sealed. */
+  readonly usable: boolean;
+  readonly history: History | undefined;
+  /** When the stable generation was sealed, milliseconds since the epoch. */
+  readonly sealed: number | undefined;
+  readonly sessions: number;
+  readonly stuck: number;
+  /** Percent of the pool in use. */
+  readonly pool: number | undefined;
+  readonly demoted: readonly number[];
+  readonly limits: { readonly warn: number; readonly full: number };
+}
+
+const DAY = 86_400_000;
+/** Days without a successful update after which somebody should look. */
+const OLD = { warn: 3, critical: 14 } as const;
+
+const moment = (ms: number): string => new Date(ms).toISOString().slice(0, 16).concat('Z');
+
+/** The level, and all that speaks for it. Pure. */
+export function judge(f: Facts, now: number): { readonly level: Level; readonly line: string } {
+  const problems: [Level, string][] = [];
+  const say = (level: Level, words: string): number => problems.push([level, words]);
+  if (f.stable === undefined) say('CRITICAL', 'no generation is stable');
+  else if (!f.usable) say('CRITICAL', `the stable generation ${f.stable} is not usable`);
+  if (f.pool !== undefined && f.pool > f.limits.full)
+    say('CRITICAL', `the pool is ${Math.floor(f.pool)} % full`);
+  else if (f.pool !== undefined && f.pool > f.limits.warn)
+    say('WARNING', `the pool is ${Math.floor(f.pool)} % full`);
+  if (f.stuck > 0) say('WARNING', `${f.stuck} stuck`);
+  const h = f.history;
+  if (h && (h.result === 'failed' || h.result === 'interrupted'))
+    say('WARNING', `the last update ${h.result}${h.phase ? ` in ${h.phase}` : ''}`);
+  if (f.demoted.length > 0) say('WARNING', `demoted: ${f.demoted.join(', ')}`);
+  const fresh = h?.lastSuccess ?? f.sealed;
+  const age = fresh === undefined ? 0 : now - fresh;
+  if (age > OLD.critical * DAY) say('CRITICAL', `no update for ${Math.floor(age / DAY)} days`);
+  else if (age > OLD.warn * DAY) say('WARNING', `no update for ${Math.floor(age / DAY)} days`);
+
+  const worst = (['CRITICAL', 'WARNING'] as const).find(level => problems.some(([l]) => l === level)) ?? 'OK';
+  const parts = [
+    ...problems.map(([, words]) => words),
+    ...(f.stable === undefined ? [] : [`generation ${f.stable}`]),
+    ...(h ? [`last attempt ${moment(h.lastAttempt)} ${h.result}`] : []),
+    ...(h?.lastSuccess === undefined ? [] : [`last success ${moment(h.lastSuccess)}`]),
+  ];
+  const data = [
+    `age=${Math.floor(age / 1000)}s;${(OLD.warn * DAY) / 1000};${(OLD.critical * DAY) / 1000}`,
+    `generation=${f.stable ?? 0}`,
+    `sessions=${f.sessions}`,
+    ...(f.pool === undefined ? [] : [`pool=${Math.floor(f.pool)}%;${f.limits.warn};${f.limits.full}`]),
+  ];
+  const line = `${worst} - ${parts.join(', ')} | ${data.join(' ')}`.replace(/[\r\n]+/g, ' ');
+  return { level: worst, line };
+}
+
+export function healthPath({ paths }: Machine): string {
+  return `${paths.run}/health`;
+}
+
+/** Writes the line where everybody can read it. Never fails: it is told to people who look, not to the caller. */
+export function writeHealth(on: Machine): void {
+  try {
+    const { line } = judge(factsOf(on), on.host.now());
+    on.host.write(healthPath(on), `${line}\n`, { mode: 0o644 });
+  } catch (error) {
+    on.log('debug', `the health line could not be written: ${String(error)}`);
+  }
+}
+
+function factsOf(on: Machine): Facts {
+  const { host, paths, config } = on;
+  const stable = stableNumber(host, paths);
+  const g = stable === undefined ? undefined : readGeneration(host, paths, stable);
+  const pool = readPool(host, paths);
+  const sessions: Session[] = readSessions(host, paths);
+  return {
+    stable,
+    usable: g !== undefined && on.backend(g.volume.backend).identity(g.volume) === g.identity,
+    history: readHistory(host, paths),
+    sealed: g && Date.parse(g.created),
+    sessions: sessions.length,
+    stuck: sessions.filter(s => s.stuck !== undefined).length,
+    pool: pool && host.kindOf(pool.path) === 'dir' ? usageOf(host, pool.path).percent : undefined,
+    demoted: generationNumbers(host, paths).filter(
+      n => n > (stable ?? 0) && whyDemoted(host, paths, n) !== undefined,
+    ),
+    limits: { warn: config.update.max_used_percent, full: config.admission.max_used_percent },
+  };
+}

@@ -1,0 +1,47 @@
+/** The host itself: kept up to date after the nightly update, and restarted when it asks for it and nobody is there. */
+import { holdLogins, releaseLogins } from './hold.ts';
+import { shownSessions } from './logind.ts';
+import { sessionIds } from './state.ts';
+import type { Machine } from './steps.ts';
+
+/** Where Debian's packages say that the running kernel or library is no longer the installed one. */
+const WANTED = '/run/reboot-required';
+
+/** Runs what is configured; rejects with `command` where it fails. Never cut short: dpkg may be at work on the host. */
+export async function updateHost({ host, config }: Machine, onLine: (line: string) => void): Promise<void> {
+  const { update, command } = config.host;
+  if (update === 'off') return;
+  const [file = '', ...args] = update === 'command' ? command : ['unattended-upgrade'];
+  await host.run({ file, args, effect: 'write', onLine });
+}
+
+/**
+ * Restarts the machine in a minute, announced, where it is configured and asked for and nobody is logged in. Returns
+ * the reason; undefined where it did not. To be called with the update lock held, so that no update is cut short.
+ */
+export async function restartIfWanted(on: Machine): Promise<string | undefined> {
+  const { host, config } = on;
+  if (config.host.reboot !== 'idle' || host.kindOf(WANTED) === undefined || isSomebodyThere(on))
+    return undefined;
+  const packages = (host.read(`${WANTED}.pkgs`) ?? '').split('\n').filter(Boolean);
+  const reason = `an update asks for a restart${packages.length > 0 ? ` (${[...new Set(packages)].join(', ')})` : ''}`;
+  holdLogins(on, 'this machine is about to be restarted for an update; try again in a few minutes');
+  try {
+    if (isSomebodyThere(on)) {
+      releaseLogins(on);
+      return undefined;
+    }
+    on.log('notice', `restarting in a minute: ${reason}`);
+    await host.run({ file: 'shutdown', args: ['-r', '+1', `mayfly: ${reason}`], effect: 'write' });
+    return reason;
+  } catch (error) {
+    releaseLogins(on);
+    throw error;
+  }
+}
+
+/** In a session of ours, or on the host itself: on a console, over ssh. */
+function isSomebodyThere({ host, paths }: Machine): boolean {
+  const others = (shownSessions(host) ?? []).filter(s => s.class === 'user' && s.state !== 'closing');
+  return sessionIds(host, paths).length > 0 || others.length > 0;
+}

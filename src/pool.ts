@@ -1,0 +1,168 @@
+/** The pool as a whole: having it there, room in it, and taking out what interrupted updates left. */
+import { type Config, parseSize } from './config.ts';
+import { MayflyError } from './errors.ts';
+import {
+  changeStanding,
+  forgetGeneration,
+  generationNumbers,
+  pointStableAt,
+  readGeneration,
+  stableNumber,
+  whyDemoted,
+} from './generations.ts';
+import type { Host } from './host.ts';
+import { collect, retire } from './retire.ts';
+import { type Paths, type Pool, readSession, readSessions } from './state.ts';
+import type { Machine } from './steps.ts';
+import { generationOf, masterOf, usageOf, workOf } from './volume/backend.ts';
+
+/** Mounts the embedded pool where it is an image; at boot nobody else does. */
+export async function mountPool(on: Machine, pool: Pool): Promise<void> {
+  if (pool.image === undefined) return;
+  const { host } = on;
+  const above = host.stat(pool.path.slice(0, pool.path.lastIndexOf('/')));
+  if (host.stat(pool.path)?.dev !== above?.dev) return;
+  if (host.lstat(pool.image)?.kind !== 'file') {
+    throw new MayflyError('no-pool', `the pool's image "${pool.image}" is not there`, { path: pool.image });
+  }
+  await host.run({
+    file: 'mount',
+    args: ['-o', 'loop,noatime,private', '--', pool.image, pool.path],
+    effect: 'write',
+  });
+}
+
+/** What an update is about to make stable, and its working copy master; written before it does either. */
+function intentPath(paths: Paths): string {
+  return `${paths.state}/adopt`;
+}
+
+export function writeIntent(host: Host, paths: Paths, number: number, before: number | undefined): void {
+  host.write(intentPath(paths), `${number} ${before ?? 0}\n`, { mode: 0o600, durable: true });
+}
+
+function readIntent(
+  host: Host,
+  paths: Paths,
+): { readonly number: number; readonly before: number } | undefined {
+  const [number, before] = (host.read(intentPath(paths)) ?? '').trim().split(' ').map(Number);
+  return number && before !== undefined ? { number, before } : undefined;
+}
+
+/** The working copy becomes master; done again after a death, it goes on where that was. */
+export async function adopt(on: Machine, pool: Pool): Promise<void> {
+  const { host, paths } = on;
+  const backend = on.backend(pool.backend);
+  const work = workOf(pool);
+  if (backend.identity(work) !== undefined) {
+    await backend.remove(masterOf(pool));
+    backend.rename(work, masterOf(pool));
+    host.sync(pool.path);
+  }
+  host.unlink(intentPath(paths));
+}
+
+/** What was done about the leftovers of earlier updates. `attempt` gets each piece, and decides about failures. */
+export type Attempt = (what: string, act: () => Promise<void>) => Promise<void>;
+
+/**
+ * Finishes or takes back what an update that died had begun. Its commit point is the renaming of the candidate to
+ * proven: before it everything is dropped, after it everything is finished. Only while holding the lock `update`.
+ */
+export async function tidy(on: Machine, pool: Pool, attempt: Attempt, swept: string[]): Promise<void> {
+  const { host, paths } = on;
+  const backend = on.backend(pool.backend);
+  const meant = readIntent(host, paths);
+  if (meant !== undefined) {
+    const { number, before } = meant;
+    await attempt(`generation ${number}`, async () => {
+      if (!readGeneration(host, paths, number)) return host.unlink(intentPath(paths));
+      const untouched = (stableNumber(host, paths) ?? 0) === before;
+      if (untouched && whyDemoted(host, paths, number) === undefined) pointStableAt(host, paths, number);
+      await adopt(on, pool);
+      swept.push(`the work left of generation ${number}, whose promotion was finished`);
+    });
+  }
+  for (const number of generationNumbers(host, paths, 'retired'))
+    await attempt(`generation ${number}`, async () => {
+      if (await retire(on, number, 'its removal was interrupted')) swept.push(`generation ${number}`);
+    });
+  for (const number of generationNumbers(host, paths, 'candidate'))
+    await attempt(`generation ${number}`, async () => {
+      await dropCandidate(on, pool, number);
+      swept.push(`generation ${number}, which was never proven`);
+    });
+
+  const { volumes, litter, spares } = backend.list(pool.path);
+  const stable = stableNumber(host, paths);
+  const stale = [...spares].filter(([number]) => number !== stable).map(([, name]) => name);
+  for (const name of [...litter, ...stale]) {
+    // What a session leaves is removed by its `stop`, under its lock, for as long as there is a record.
+    const id = /^sessions\/\.[a-z]+-(.*)$/.exec(name)?.[1];
+    if (id !== undefined && readSession(host, paths, id)) continue;
+    await attempt(name, async () => {
+      await backend.sweep(pool.path, name);
+      swept.push(name);
+    });
+  }
+  const sealed = new Set(generationNumbers(host, paths).map(String));
+  const pinned = new Set(readSessions(host, paths).map(s => String(s.generation)));
+  for (const v of volumes) {
+    const halfMade = v.role === 'generation' && !sealed.has(v.name) && !pinned.has(v.name);
+    const left = v.role === 'work' && readIntent(host, paths) === undefined;
+    if (!halfMade && !left) continue;
+    await attempt(`${v.role} ${v.name}`, async () => {
+      await backend.remove(v);
+      swept.push(`${v.role} ${v.name}`);
+    });
+  }
+}
+
+/** A generation that did not prove itself, whole or in part. */
+export async function dropCandidate(on: Machine, pool: Pool, number: number): Promise<void> {
+  const { host, paths } = on;
+  await on.backend(pool.backend).remove(generationOf(pool, number));
+  forgetGeneration(host, paths, number);
+}
+
+/** A candidate that proved itself; from here on it may be promoted. */
+export function acceptCandidate({ host, paths }: Machine, number: number): void {
+  changeStanding(host, paths, number, 'candidate', 'proven');
+}
+
+/** An image is sparse: what holds it can be full before it is. */
+function freeIn(on: Machine, pool: Pool): number {
+  const { free } = usageOf(on.host, pool.path);
+  return pool.image === undefined ? free : Math.min(free, usageOf(on.host, pool.image).free);
+}
+
+const mib = (bytes: number): string => `${Math.floor(bytes / 2 ** 20)} MiB`;
+
+/** Room for an update, made by collecting generations where there is too little. Throws `full`. */
+export async function makeRoom(on: Machine, pool: Pool): Promise<void> {
+  const backend = on.backend(pool.backend);
+  const needed = (await backend.forkCost(masterOf(pool))) * 2 + minFree(on.config);
+  const isShort = (): boolean => freeIn(on, pool) < needed;
+  if (isShort()) await collect(on, pool.path, isShort);
+  const free = freeIn(on, pool);
+  if (free >= needed) return;
+  throw new MayflyError(
+    'full',
+    `the pool "${pool.path}" has ${mib(free)} left; an update needs ${mib(needed)}`,
+    { pool: pool.path, free, needed },
+  );
+}
+
+/** Throws `full` where the pool has less room than sessions are promised. */
+export function mustHaveRoom(on: Machine, pool: Pool): void {
+  const free = freeIn(on, pool);
+  if (free >= minFree(on.config)) return;
+  throw new MayflyError('full', `the update left only ${mib(free)} in the pool "${pool.path}"`, {
+    pool: pool.path,
+    free,
+  });
+}
+
+function minFree(config: Config): number {
+  return parseSize(config.admission.min_free);
+}

@@ -1,0 +1,83 @@
+/** A new generation nobody can log in to is taken back by itself; a generation is rolled back by an administrator. */
+import { MayflyError } from './errors.ts';
+import {
+  clearDemoted,
+  endProbation,
+  generationNumbers,
+  isSealed,
+  markDemoted,
+  pointStableAt,
+  probation,
+  readGeneration,
+  stableNumber,
+  whyDemoted,
+  writeProbation,
+} from './generations.ts';
+import type { Host } from './host.ts';
+import type { Paths } from './state.ts';
+import type { Machine } from './steps.ts';
+
+/** Whether a failed login speaks against the generation, not against the person, the pool or the moment. */
+export function blamesGeneration(error: MayflyError): boolean {
+  return ['command', 'unsafe', 'corrupt', 'internal', 'missing-tool', 'no-generation'].includes(error.code);
+}
+
+/**
+ * Counts a login that failed with a generation on probation. When none has succeeded and enough have failed, the
+ * one before it becomes stable again. Two failing at the same moment may count as one: it then takes one more.
+ */
+export function failedLogin({ host, paths, config, log }: Machine, number: number, error: MayflyError): void {
+  const p = probation(host, paths);
+  if (p?.number !== number || config.check.demote_after === 0) return;
+  const failures = p.failures + 1;
+  if (failures < config.check.demote_after) {
+    writeProbation(host, paths, { ...p, failures });
+    return;
+  }
+  const good = readGeneration(host, paths, p.previous) && whyDemoted(host, paths, p.previous) === undefined;
+  if (!good || stableNumber(host, paths) !== number) return;
+  const reason = `the first ${failures} logins failed, the last because: ${error.message}`;
+  markDemoted(host, paths, number, reason);
+  pointStableAt(host, paths, p.previous);
+  endProbation(host, paths);
+  log('err', `generation ${number} is demoted and ${p.previous} is stable again: ${reason}`);
+}
+
+/**
+ * Makes a kept generation stable at once: `number`, or the newest good one before the stable. It waits for no update
+ * at work, which then leaves the pointer alone. Returns what is stable now, and what was.
+ */
+export function rollback(
+  { host, paths, log }: Machine,
+  number: number | undefined,
+): { readonly from: number | undefined; readonly to: number } {
+  const from = stableNumber(host, paths);
+  const to = number ?? lastGoodBefore(host, paths, from);
+  if (to === undefined) {
+    throw new MayflyError(
+      'no-generation',
+      `there is no good generation before ${from ?? 'the first'} to go back to`,
+    );
+  }
+  if (!readGeneration(host, paths, to)) {
+    throw new MayflyError('no-generation', `there is no generation ${to}`, { generation: to });
+  }
+  if (from === to) return { from, to };
+  pointStableAt(host, paths, to);
+  // Whoever retires a generation looks at the pointer after taking its file; so we look at the file after pointing.
+  if (!isSealed(host, paths, to)) {
+    if (from !== undefined) pointStableAt(host, paths, from);
+    throw new MayflyError('no-generation', `generation ${to} is just being removed`, { generation: to });
+  }
+  clearDemoted(host, paths, to);
+  if (from !== undefined && to < from) markDemoted(host, paths, from, `rolled back to generation ${to}`);
+  endProbation(host, paths);
+  log('notice', `generation ${to} is stable${from === undefined ? '' : `; it was ${from}`}`);
+  return { from, to };
+}
+
+function lastGoodBefore(host: Host, paths: Paths, from: number | undefined): number | undefined {
+  return generationNumbers(host, paths)
+    .filter(n => (from === undefined || n < from) && whyDemoted(host, paths, n) === undefined)
+    .at(-1);
+}

@@ -1,0 +1,24 @@
+/** The administrator's own scripts in a directory, as run-parts(8) chooses them. */
+import { MayflyError } from './errors.ts';
+import type { Host } from './host.ts';
+
+/**
+ * Paths of the scripts, in order of name. One that somebody other than root could have written is refused: it would
+ * run as root.
+ */
+export function scriptsIn(host: Host, directory: string): string[] {
+  return host
+    .list(directory)
+    .filter(name => /^[a-zA-Z0-9_-]+$/.test(name))
+    .map(name => `${directory}/${name}`)
+    .filter(path => {
+      const there = host.stat(path);
+      if (there?.kind !== 'file' || (there.mode & 0o111) === 0) return false;
+      if (there.uid !== 0 || (there.mode & 0o022) !== 0) {
+        throw new MayflyError('unsafe', `"${path}" can be changed by others than root, so it is not run`, {
+          path,
+        });
+      }
+      return true;
+    });
+}

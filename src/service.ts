@@ -1,0 +1,279 @@
+/**
+ * The resident service: ends the sessions whose login died without a hook, tries the stuck ones again, watches the
+ * pool's space and the configuration. Hooks and timers do without it; it only makes sooner what they and `recover`
+ * would do.
+ *
+ * One loop looks at everything there is and acts on that. Events and timers only make it look sooner, so an event
+ * that is lost or doubled changes nothing.
+ */
+import { bellOf } from './bell.ts';
+import { cacheKey } from './config.ts';
+import { MayflyError, reasonOf } from './errors.ts';
+import { writeHealth } from './health.ts';
+import { type Lock, takeLock } from './locks.ts';
+import { shownSessions } from './logind.ts';
+import { managerOf } from './notify.ts';
+import { type Reaper, reaper } from './reap.ts';
+import { recover } from './recover.ts';
+import { reload } from './reload.ts';
+import { type Scarcity, weigh } from './room.ts';
+import { judge, keepSightings, marksOf, observe, readSightings, SETTLE, type Sightings } from './sight.ts';
+import {
+  isAlive,
+  makeDirectories,
+  type Paths,
+  type ProcessMark,
+  readPool,
+  readSessions,
+  type Session,
+} from './state.ts';
+import type { Machine } from './steps.ts';
+import { usageOf } from './volume/backend.ts';
+import { openWatches, type Place } from './watch.ts';
+
+/** How often processes are looked at whose death nothing tells of. These are all milliseconds. */
+const PULSE = 2_000;
+/** How often everything is looked at without a reason. */
+const FULL_LOOK = 30_000;
+/** How often what lies around in no session's name is looked for. */
+const SWEEP = 600_000;
+/** How long an end that somebody has begun (a hook, mayfly-end@.service) is left to them. */
+const PATIENCE = 1_500;
+/** How long a teardown may go on after we were told to stop; one cut short is recovered from. */
+const LAST_WAIT = 20_000;
+
+export interface ServiceOptions {
+  /** The configuration file, absolute. */
+  readonly file: string;
+  /** Where logind keeps its session files. */
+  readonly logind: string;
+  /** For NOTIFY_SOCKET and WATCHDOG_USEC. */
+  readonly env: NodeJS.ProcessEnv;
+  /** Registers who is told to stop, or to read the configuration again. */
+  readonly onSignal: (tell: (what: 'stop' | 'reload') => void) => void;
+}
+
+/** What the loop knows. */
+interface State {
+  on: Machine;
+  readonly o: ServiceOptions;
+  readonly ends: Reaper;
+  readonly ring: () => void;
+  sightings: Sightings;
+  /** Living processes whose death is a reason to look. */
+  marks: readonly ProcessMark[];
+  /** The directories as they were at the last look. */
+  trace: string;
+  /** When there will be a reason to look, if nothing happens before; milliseconds since the epoch. */
+  lookDue: number;
+  configKey: string;
+  choresDue: number;
+  scarcity: Scarcity;
+  sweepDue: number;
+  sweeping: Promise<void> | undefined;
+  /** Half-written records, and whether a sweep was tried for them. */
+  litter: ReadonlyMap<string, boolean>;
+  /** What the last sweep could not mend: said once. */
+  unmended: ReadonlySet<string>;
+  /** Where watching does not work. */
+  blind: boolean;
+  stopping: boolean;
+}
+
+/** Runs until it is told to stop. Rejects with `locked` where another one runs. */
+export async function serve(first: Machine, o: ServiceOptions): Promise<void> {
+  const { host, paths, log } = first;
+  makeDirectories(host, paths);
+  const lock = await onlyOne(first);
+  const bell = bellOf(host);
+  const manager = managerOf(host, o.env, log);
+  const ends = reaper(PATIENCE, changed => {
+    if (changed) state.sweepDue = 0; // what was interrupted may have left something that is in no record
+    bell.ring();
+  });
+  const state: State = {
+    ...{
+      on: first,
+      o,
+      ends,
+      ring: bell.ring,
+      sightings: readSightings(host, paths),
+      marks: [],
+      trace: '',
+      lookDue: 0,
+    },
+    configKey: '', // so that it is read now: the machine may have been opened with the last good one
+    ...{
+      choresDue: 0,
+      scarcity: 0,
+      sweepDue: 0,
+      sweeping: undefined,
+      litter: new Map(),
+      unmended: new Set(),
+      blind: false,
+    },
+    stopping: false,
+  };
+  o.onSignal(what => {
+    if (what === 'stop') state.stopping = true;
+    else state.configKey = '';
+    bell.ring();
+  });
+  const watches = openWatches(host, placesOf(paths, o), bell.ring, reason => {
+    if (!state.blind) log('warning', `changes are not told (${reason}): looking every ${PULSE / 1000} s`);
+    state.blind = true;
+  });
+  let status: string | undefined;
+  let pingDue = 0;
+  while (!state.stopping) {
+    const key = cacheKey(host, o.file);
+    if (key !== state.configKey) {
+      state.configKey = key;
+      state.choresDue = 0;
+      if (status !== undefined) await manager.tell('RELOADING=1');
+      state.on = await reload(state.on, o.file);
+      if (status !== undefined) await manager.tell('READY=1');
+    }
+    await watches.refresh();
+    await round(state);
+    const words = statusOf(state);
+    if (words !== status) await manager.tell(...(status === undefined ? ['READY=1'] : []), `STATUS=${words}`);
+    if (status === undefined) log('info', `the service is ready: ${words}`);
+    status = words;
+    while (!state.stopping && host.now() < state.lookDue && isQuiet(state)) {
+      const ping = manager.pingEvery;
+      if (ping !== undefined && host.now() >= pingDue) {
+        await manager.tell('WATCHDOG=1');
+        pingDue = host.now() + ping;
+      }
+      const pulse = state.marks.length > 0 || state.blind ? PULSE : FULL_LOOK;
+      const due = Math.min(
+        state.lookDue - host.now(),
+        pulse,
+        ...(ping === undefined ? [] : [pingDue - host.now()]),
+      );
+      if (await bell.rung(due)) break;
+    }
+  }
+  await manager.tell('STOPPING=1', 'STATUS=finishing what was begun');
+  await Promise.race([Promise.allSettled([ends.drain(), state.sweeping]), host.sleep(LAST_WAIT)]);
+  await watches.close();
+  lock.release();
+  log('info', 'the service has stopped');
+}
+
+/** One look at everything, and what follows from it. Never rejects: the next one may find it mended. */
+async function round(state: State): Promise<void> {
+  const { host, log } = state.on;
+  state.lookDue = host.now() + FULL_LOOK;
+  try {
+    look(state);
+    if (host.now() >= state.choresDue) {
+      state.choresDue = host.now() + FULL_LOOK;
+      await chores(state);
+    }
+    if (host.now() >= state.sweepDue && !state.sweeping && !state.ends.busy()) {
+      state.sweepDue = host.now() + SWEEP;
+      state.sweeping = sweep(state).finally(() => {
+        state.sweeping = undefined;
+      });
+    }
+  } catch (error) {
+    log('err', `something could not be looked at: ${reasonOf(error)}`);
+  }
+}
+
+/** Whether neither a process has died nor a directory has changed; should an event be lost, this finds it out. */
+function isQuiet(state: State): boolean {
+  const { host } = state.on;
+  return state.marks.every(mark => isAlive(host, mark)) && state.trace === traceOf(state);
+}
+
+function traceOf({ on, o }: State): string {
+  return [on.paths.sessions, o.logind].map(path => String(on.host.stat(path)?.mtimeMs)).join();
+}
+
+/** Sessions and logins that are over. */
+function look(state: State): void {
+  const { on, o, ends } = state;
+  const { host, paths, log } = on;
+  state.trace = traceOf(state);
+  const sessions = readSessions(host, paths);
+  const before = state.sightings;
+  const see = (of: readonly Session[]): Sightings =>
+    observe(host, state.sightings, of, shownSessions(host, o.logind));
+  state.sightings = see(sessions);
+  try {
+    keepSightings(host, paths, before, state.sightings);
+  } catch (error) {
+    log('debug', `what logind showed could not be written down: ${reasonOf(error)}`);
+  }
+  const over = sessions.filter(s => judge(host, s, state.sightings) !== undefined);
+  ends.take(on, over, s => judge(host, s, see([s])));
+  state.marks = marksOf(sessions, state.sightings).filter(mark => isAlive(host, mark));
+  const settle = Object.values(state.sightings).map(s => (s.missing ?? Number.NaN) + SETTLE);
+  const dues = [ends.next() ?? state.lookDue, ...settle.filter(due => due > host.now())];
+  state.lookDue = Math.min(state.lookDue, ...dues);
+  // What was half written is a thing for the sweep, if it stays: its writer may be about to finish it.
+  const whole = new Set(sessions.map(s => `${s.id}.json`));
+  const litter = host.list(paths.sessions).filter(name => !whole.has(name) && /^\.?u\d/.test(name));
+  if (litter.length > 0) state.lookDue = Math.min(state.lookDue, host.now() + PULSE);
+  if (litter.some(name => state.litter.get(name) === false)) state.sweepDue = 0;
+  state.litter = new Map(litter.map(name => [name, state.litter.has(name)]));
+}
+
+/** What is done every half minute besides looking at sessions. */
+async function chores(state: State): Promise<void> {
+  writeHealth(state.on);
+  const { host, paths, config, log } = state.on;
+  const pool = readPool(host, paths);
+  if (pool && host.kindOf(pool.path) === 'dir') {
+    const { scarcity, level, words } = weigh(state.scarcity, usageOf(host, pool.path), pool.path, config);
+    state.scarcity = scarcity;
+    if (level && words) log(level, words);
+  }
+}
+
+/** What lies around in no session's name, and sessions that `recover` knows more of than we do. */
+async function sweep(state: State): Promise<void> {
+  const { on } = state;
+  try {
+    if (!readPool(on.host, on.paths)) return; // there is nothing yet, or no more: `recover` would make directories
+    const { swept, stuck } = await recover(on);
+    if (swept.length > 0) on.log('notice', `removed what was left: ${swept.join(', ')}`);
+    for (const what of stuck) if (!state.unmended.has(what)) on.log('warning', `stuck: ${what}`);
+    state.unmended = new Set(stuck);
+  } catch (error) {
+    on.log('err', `recovery failed: ${reasonOf(error)}`);
+  }
+  state.ring();
+}
+
+/** For `systemctl status`. */
+function statusOf({ on }: State): string {
+  const { host, paths } = on;
+  const sessions = readSessions(host, paths);
+  const stuck = sessions.filter(s => s.stuck !== undefined).length;
+  return `${sessions.length} session${sessions.length === 1 ? '' : 's'}${stuck > 0 ? `, ${stuck} stuck` : ''}`;
+}
+
+function placesOf(paths: Paths, o: ServiceOptions): Place[] {
+  const directory = o.file.slice(0, o.file.lastIndexOf('/')) || '/';
+  const name = o.file.slice(o.file.lastIndexOf('/') + 1);
+  return [
+    { directory: paths.sessions, matters: () => true },
+    { directory, matters: n => n === name || n === 'conf.d' },
+    { directory: `${directory}/conf.d`, matters: n => n.endsWith('.toml') },
+    { directory: o.logind, matters: n => !n.includes('.') },
+  ];
+}
+
+/** Held for as long as we live. */
+async function onlyOne({ host, paths }: Machine): Promise<Lock> {
+  try {
+    return await takeLock(host, paths, 'service', 0);
+  } catch (error) {
+    if (!(error instanceof MayflyError) || error.code !== 'locked') throw error;
+    throw new MayflyError('locked', 'another "mayfly service" is running', { lock: 'service' });
+  }
+}

@@ -1,0 +1,148 @@
+/**
+ * Which logins logind has shown and shows no more. The end of a session that logind once showed as a login's own is
+ * the end of that login, whether or not a hook tells of it. What logind never showed proves nothing: there may be no
+ * logind, or no pam_systemd in that display manager's PAM.
+ *
+ * A living login must never be taken for a dead one. So a login is bound to one session of logind's, which began
+ * after it; it lives while that one does, while any other session might be its own, and while the process that
+ * opened the session (PAM's leader) runs. logind never takes `closing` back (session_get_state() in logind-session.c).
+ */
+import type { Host } from './host.ts';
+import type { LogindSession } from './logind.ts';
+import { overBecause } from './recover.ts';
+import { bootId, isAlive, type Login, markOf, type Paths, type ProcessMark, type Session } from './state.ts';
+
+export interface Sighting {
+  /** logind's id of the session that is this login's. */
+  readonly session: string;
+  readonly leader?: ProcessMark;
+  /** Since when it is missing or closing, in milliseconds since the epoch. */
+  readonly missing?: number;
+}
+
+/** By {@link keyOf}. */
+export type Sightings = Readonly<Record<string, Sighting>>;
+
+/** How long an end must have been seen, in milliseconds: the hook that comes with it does the work, where it comes. */
+export const SETTLE = 1000;
+
+/** A login by all that tells it from the next one of the same person on the same display. */
+export function keyOf(id: string, l: Login): string {
+  return [id, l.adapter, l.display ?? '', l.caller.pid, l.caller.start, l.since].join(' ');
+}
+
+/** Whether this may be the login's, as far as it can be told. Generous: what it says yes to keeps a login alive. */
+function mayBe(uid: number, l: Login, a: LogindSession, others: readonly Login[]): boolean {
+  if (a.uid !== uid || !a.class.startsWith('user') || !a.service.startsWith(l.adapter)) return false;
+  if (a.display !== '' && l.display !== undefined && a.display !== l.display) return false;
+  // gdm opens each session from a worker of its own: one that another login's worker opened is that login's.
+  return !(l.adapter === 'gdm' && others.some(o => o !== l && o.caller.pid === a.leader));
+}
+
+/** Whether this is the login's without a doubt. */
+function isOwn(s: Session, l: Login, a: LogindSession): boolean {
+  if (a.state === 'closing' || !mayBe(s.user.uid, l, a, s.logins)) return false;
+  if (l.adapter === 'gdm') return a.leader === l.caller.pid;
+  const alone = s.logins.filter(o => o.adapter === l.adapter).length === 1;
+  return a.began >= l.since && (alone || (a.display !== '' && a.display === l.display));
+}
+
+function isLive(host: Host, s: Session): boolean {
+  return s.kind === 'login' && s.state === 'live' && s.boot === bootId(host);
+}
+
+/** What is known after another look. `shown` is undefined where there is no logind, which proves nothing. */
+export function observe(
+  host: Host,
+  before: Sightings,
+  sessions: readonly Session[],
+  shown: readonly LogindSession[] | undefined,
+): Sightings {
+  const after: Record<string, Sighting> = {};
+  for (const s of sessions) {
+    if (!isLive(host, s)) continue;
+    for (const l of s.logins) {
+      const key = keyOf(s.id, l);
+      const known = before[key] ?? bind(host, s, l, shown ?? []);
+      if (!known) continue;
+      const { missing = host.now(), ...sighting } = known;
+      const gone = shown !== undefined && !isShown(s, l, known, shown);
+      after[key] = gone ? { ...sighting, missing } : sighting;
+    }
+  }
+  return after;
+}
+
+function bind(host: Host, s: Session, l: Login, shown: readonly LogindSession[]): Sighting | undefined {
+  const [own, ...more] = shown.filter(a => isOwn(s, l, a));
+  if (!own || more.length > 0) return undefined; // two that could be it: neither is without a doubt
+  const leader = own.leader > 0 ? markOf(host, own.leader) : undefined;
+  return { session: own.id, ...(leader ? { leader } : {}) };
+}
+
+function isShown(s: Session, l: Login, known: Sighting, shown: readonly LogindSession[]): boolean {
+  return shown.some(
+    a =>
+      a.state !== 'closing' &&
+      ((a.id === known.session && a.uid === s.user.uid) || mayBe(s.user.uid, l, a, s.logins)),
+  );
+}
+
+/** What is to be done about a session; undefined where nothing is certain. */
+export interface Verdict {
+  readonly because: string;
+  /** The logins that are left; none where the whole session is over. */
+  readonly left: readonly Login[];
+}
+
+export function judge(host: Host, s: Session, sightings: Sightings): Verdict | undefined {
+  const because = overBecause(host, s);
+  if (because !== undefined) return { because, left: [] };
+  if (!isLive(host, s)) return undefined;
+  const left = s.logins.filter(l => isAlive(host, l.caller) && !hasEnded(host, sightings[keyOf(s.id, l)]));
+  if (left.length === s.logins.length) return undefined;
+  return { because: 'logind says that the login has ended', left };
+}
+
+function hasEnded(host: Host, seen: Sighting | undefined): boolean {
+  if (seen?.missing === undefined || host.now() - seen.missing < SETTLE) return false;
+  return seen.leader === undefined || !isAlive(host, seen.leader);
+}
+
+/** Processes whose death changes a verdict, and which nothing tells of. */
+export function marksOf(sessions: readonly Session[], sightings: Sightings): ProcessMark[] {
+  const callers = sessions.flatMap(s =>
+    s.state === 'starting' ? [s.starter] : s.state === 'live' ? s.logins.map(l => l.caller) : [],
+  );
+  const leaders = Object.values(sightings).flatMap(seen =>
+    seen.missing !== undefined && seen.leader ? [seen.leader] : [],
+  );
+  const marks = new Map([...callers, ...leaders].map(mark => [`${mark.pid} ${mark.start}`, mark]));
+  return [...marks.values()];
+}
+
+interface Kept {
+  readonly boot: string;
+  readonly sightings: Sightings;
+}
+
+const fileOf = (paths: Paths): string => `${paths.run}/sightings.json`;
+
+/** What an earlier run of the service has seen: a login that ends while it restarts is found out all the same. */
+export function readSightings(host: Host, paths: Paths): Sightings {
+  try {
+    const kept = JSON.parse(host.read(fileOf(paths)) ?? '{}') as Partial<Kept>;
+    return kept.boot === bootId(host) ? (kept.sightings ?? {}) : {};
+  } catch {
+    return {}; // cut by a full disk: what is still shown will be seen again
+  }
+}
+
+/** Writes them down where they have changed. */
+export function keepSightings(host: Host, paths: Paths, before: Sightings, after: Sightings): void {
+  const text = (sightings: Sightings): string =>
+    JSON.stringify({ boot: bootId(host), sightings } satisfies Kept);
+  if (text(before) === text(after)) return;
+  if (Object.keys(after).length === 0) host.unlink(fileOf(paths));
+  else host.write(fileOf(paths), text(after), { mode: 0o600 });
+}

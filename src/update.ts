@@ -1,0 +1,270 @@
+/**
+ * Fork master → refresh the copy → seal it → prove it → promote it → the copy becomes master → retire what is not
+ * needed. Until the proof nobody sees any of it; a failure or death on the way leaves stable and master as they were.
+ */
+
+import { prove } from './check.ts';
+import { differences } from './compare.ts';
+import { MayflyError, reasonOf } from './errors.ts';
+import {
+  type Generation,
+  generationNumbers,
+  pointStableAt,
+  stableNumber,
+  takeNumber,
+  writeGeneration,
+  writeProbation,
+} from './generations.ts';
+import { writeHealth } from './health.ts';
+import type { Inside } from './inside.ts';
+import { takeLock } from './locks.ts';
+import {
+  acceptCandidate,
+  adopt,
+  dropCandidate,
+  makeRoom,
+  mountPool,
+  mustHaveRoom,
+  tidy,
+  writeIntent,
+} from './pool.ts';
+import {
+  clearRunning,
+  type History,
+  type Phase,
+  type Result,
+  readHistory,
+  readRunning,
+  writeHistory,
+  writeRunning,
+} from './progress.ts';
+import { collect } from './retire.ts';
+import { prepareNext } from './session.ts';
+import { makeDirectories, type Pool, readPool } from './state.ts';
+import type { Machine } from './steps.ts';
+import { generationOf, masterOf, workOf } from './volume/backend.ts';
+
+export interface UpdateOptions {
+  /** For people: what is at work, and where the generation comes from. */
+  readonly what: string;
+  readonly origin: string;
+  /** Changes the working copy; false gives it up. */
+  change(inside: Inside): Promise<boolean>;
+  /** One line per phase, and `detail` of what commands say. */
+  readonly say: (line: string, detail?: boolean) => void;
+  /** Makes a generation even where nothing was changed. */
+  readonly force?: boolean;
+}
+
+export interface Outcome {
+  readonly result: Result;
+  readonly generation?: number;
+  readonly reason?: string;
+  readonly warnings?: readonly string[];
+}
+
+/** Takes the lock of all that changes master; throws `locked` with who has it and since when. */
+export async function withUpdateLock<T>(
+  on: Machine,
+  what: string,
+  act: (fd: number) => Promise<T>,
+): Promise<T> {
+  const { host, paths } = on;
+  makeDirectories(host, paths);
+  const lock = await takeLock(host, paths, 'update', 0).catch(error => {
+    const running = readRunning(host, paths);
+    if (!(error instanceof MayflyError) || error.code !== 'locked' || !running) throw error;
+    const since = new Date(running.since).toISOString();
+    throw new MayflyError(
+      'locked',
+      `${running.what} is at work since ${since} (process ${running.holder.pid}, "${running.phase}")`,
+      { pid: running.holder.pid, since, phase: running.phase },
+    );
+  });
+  try {
+    writeRunning(host, paths, { what, since: host.now(), phase: 'prepare' });
+    return await act(lock.fd);
+  } finally {
+    clearRunning(host, paths);
+    writeHealth(on);
+    lock.release();
+  }
+}
+
+/** One update, from lock to retirement. Rejects where it failed; the reason is in the history as well. */
+export async function update(on: Machine, o: UpdateOptions): Promise<Outcome> {
+  const { host, paths } = on;
+  return withUpdateLock(on, o.what, async fd => {
+    const begun = host.now();
+    const before = readHistory(host, paths);
+    const lasting = before?.lastSuccess === undefined ? {} : { lastSuccess: before.lastSuccess };
+    let phase: Phase = 'prepare';
+    const write = (h: Partial<History> & Pick<History, 'result'>): void =>
+      writeHistory(host, paths, { lastAttempt: begun, ...lasting, ...h });
+    const enter = (next: Phase): void => {
+      phase = next;
+      o.say(next);
+      writeRunning(host, paths, { what: o.what, since: begun, phase });
+      write({ result: 'running', phase });
+    };
+    try {
+      const outcome = await attempt(on, o, enter, fd);
+      const success = outcome.result === 'promoted' || outcome.result === 'unchanged';
+      write({ ...outcome, ...(success ? { lastSuccess: host.now() } : {}) });
+      on.log('notice', inWords(outcome));
+      for (const warning of outcome.warnings ?? []) on.log('warning', warning);
+      return outcome;
+    } catch (error) {
+      write({ result: 'failed', phase, reason: reasonOf(error) });
+      const code = error instanceof MayflyError ? error.code : 'internal';
+      const facts = error instanceof MayflyError ? error.facts : {};
+      throw new MayflyError(
+        code,
+        `${o.what} failed in "${phase}": ${reasonOf(error)}`,
+        { ...facts, phase },
+        { cause: error },
+      );
+    }
+  });
+}
+
+function inWords(o: Outcome): string {
+  switch (o.result) {
+    case 'promoted':
+      return `generation ${o.generation} is stable`;
+    case 'unchanged':
+      return 'nothing has changed, so there is no new generation';
+    case 'kept':
+      return `generation ${o.generation} is proven, but was not promoted: ${o.reason}`;
+    default:
+      return `${o.result}${o.reason ? `: ${o.reason}` : ''}`;
+  }
+}
+
+async function attempt(
+  on: Machine,
+  o: UpdateOptions,
+  enter: (phase: Phase) => void,
+  fd: number,
+): Promise<Outcome> {
+  const { host, paths } = on;
+  enter('prepare');
+  const pool = readPool(host, paths);
+  if (!pool) throw new MayflyError('no-pool', 'there is no pool yet');
+  await mountPool(on, pool);
+  await tidy(on, pool, (_what, act) => act(), []);
+  const stable = stableNumber(host, paths);
+  await makeRoom(on, pool);
+
+  const backend = on.backend(pool.backend);
+  const [master, work] = [masterOf(pool), workOf(pool)];
+  let number: number | undefined;
+  let accepted = false;
+  try {
+    enter('fork');
+    await backend.fork(master, work, { fds: [fd] });
+    enter('refresh');
+    const inside = {
+      tree: work,
+      timeout: on.config.update.timeout,
+      onLine: (l: string) => o.say(l, true),
+      fds: [],
+    };
+    if (!(await o.change(inside))) {
+      await backend.remove(work);
+      return { result: 'discarded' };
+    }
+    enter('compare');
+    const changes = await differences(on, master, work);
+    if (changes === 0 && !o.force) {
+      await backend.remove(work);
+      return { result: 'unchanged' };
+    }
+    o.say(`${changes} files changed`, true);
+    mustHaveRoom(on, pool);
+    enter('seal');
+    number = takeNumber(host, paths, numbersIn(on, pool));
+    const generation = await seal(on, pool, number, o.origin, fd);
+    enter('check');
+    mustHaveRoom(on, pool);
+    const { warnings } = await prove(on, generation, o.say);
+    enter('promote');
+    const outcome = promote(on, number, stable);
+    accepted = true;
+    enter('adopt');
+    await adopt(on, pool);
+    await prepareNext(on);
+    enter('retire');
+    const all = [...warnings, ...(await tidyUp(on, pool))];
+    return { ...outcome, ...(all.length > 0 ? { warnings: all } : {}) };
+  } catch (error) {
+    if (!accepted) await takeBack(on, pool, number);
+    throw error;
+  }
+}
+
+/** Old generations go. One that can not does not make a good update a failed one. */
+async function tidyUp(on: Machine, pool: Pool): Promise<string[]> {
+  try {
+    await collect(on, pool.path);
+    return [];
+  } catch (error) {
+    return [reasonOf(error)];
+  }
+}
+
+function numbersIn(on: Machine, pool: Pool): number[] {
+  const volumes = on
+    .backend(pool.backend)
+    .list(pool.path)
+    .volumes.filter(v => v.role === 'generation');
+  return [...volumes.map(v => Number(v.name)), ...generationNumbers(on.host, on.paths)];
+}
+
+/** An immutable copy of the working copy. Nobody can log in to it yet. */
+async function seal(
+  on: Machine,
+  pool: Pool,
+  number: number,
+  origin: string,
+  fd: number,
+): Promise<Generation> {
+  const backend = on.backend(pool.backend);
+  const volume = generationOf(pool, number);
+  await backend.fork(workOf(pool), volume, { fds: [fd] });
+  const identity = backend.identity(volume);
+  if (identity === undefined)
+    throw new MayflyError('internal', `generation ${number} is not there after it was made`);
+  const created = new Date(on.host.now()).toISOString();
+  const generation: Generation = { number, volume, identity, created, origin };
+  writeGeneration(on.host, on.paths, generation, 'candidate');
+  return generation;
+}
+
+/**
+ * From the renaming of the candidate on there is no way back, and `recover` finishes what a death leaves undone.
+ * Logins are not locked out: each sees the old or the new generation, and both are there.
+ */
+function promote(on: Machine, number: number, before: number | undefined): Outcome {
+  const { host, paths } = on;
+  writeIntent(host, paths, number, before);
+  acceptCandidate(on, number);
+  const now = stableNumber(host, paths);
+  if (now !== before) {
+    const reason = `generation ${now} was made stable meanwhile`;
+    return { result: 'kept', generation: number, reason };
+  }
+  if (before !== undefined) writeProbation(host, paths, { number, previous: before, failures: 0 });
+  pointStableAt(host, paths, number);
+  return { result: 'promoted', generation: number };
+}
+
+/** What can not be removed now is for `recover`; the reason of the failure is the one to tell. */
+async function takeBack(on: Machine, pool: Pool, number: number | undefined): Promise<void> {
+  try {
+    if (number !== undefined) await dropCandidate(on, pool, number);
+    await on.backend(pool.backend).remove(workOf(pool));
+  } catch (error) {
+    on.log('warning', `the working copy is left for recovery: ${reasonOf(error)}`);
+  }
+}

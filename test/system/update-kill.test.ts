@@ -1,0 +1,118 @@
+/** SIGKILL of an update at random moments: stable works, what is left is taken away, and the next update succeeds. */
+import { spawn } from 'node:child_process';
+import * as fs from 'node:fs';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { forgetUsers, killTree, Lab, MAYFLY, sh, sleep, until, user } from './lab.ts';
+import { makeMiniTree } from './mini.ts';
+
+const A = 'mayfly-k';
+const B = 'mayfly-l';
+/** Per backend. */
+const KILLS = Number(process.env.MAYFLY_TEST_KILLS ?? 100);
+
+describe.each(['overlay', 'btrfs'] as const)('SIGKILL of an update at random moments on %s', backend => {
+  let lab: Lab;
+  let span = 0;
+  let serial = 0;
+
+  beforeAll(async () => {
+    user(A);
+    user(B);
+    lab = new Lab();
+    const from = makeMiniTree(`${lab.dir}/tree`);
+    const r = lab.mayfly('init', '--backend', backend, '--from', from, '--quiet');
+    if (r.code !== 0) throw new Error(r.err);
+    fs.mkdirSync(`${lab.dir}/refresh.d`);
+    fs.writeFileSync(`${lab.dir}/refresh.d/stamp`, `#!/bin/sh\ncat ${lab.dir}/next >"$1/etc/stamp"\n`, {
+      mode: 0o755,
+    });
+    lab.configure('[update]\ncommand = ["true"]\nkeep = 2\n');
+    expect(lab.hook('start', B, ':9')).toMatchObject({ code: 0 });
+    for (let i = 0; i < 3; i++) {
+      const begun = performance.now();
+      expect(update()).toMatchObject({ code: 0 });
+      span = performance.now() - begun;
+    }
+  });
+  afterAll(() => {
+    lab.hook('stop', B, ':9');
+    lab.close();
+    forgetUsers();
+  });
+
+  function nextStamp(): void {
+    serial += 1;
+    fs.writeFileSync(`${lab.dir}/next`, `${serial}\n`);
+  }
+
+  function update() {
+    nextStamp();
+    return lab.mayfly('update', '--quiet');
+  }
+
+  const stable = (): number => Number(/(\d+)\.json$/.exec(fs.readlinkSync(`${lab.dir}/state/stable`))?.[1]);
+
+  /** What must hold with no update at work. */
+  function mustBeSound(when: string): void {
+    const generations = fs.readdirSync(`${lab.dir}/state/generations`);
+    const volumes = fs.readdirSync(`${lab.dir}/pool/generations`);
+    const proven = generations.filter(n => n.endsWith('.json')).map(n => n.replace('.json', ''));
+    expect(volumes.sort(), when).toEqual(proven.sort());
+    expect(proven, when).toContain(String(stable()));
+    expect(
+      generations.filter(n => /candidate|retired|tmp/.test(n)),
+      when,
+    ).toEqual([]);
+    const pool = fs.readdirSync(`${lab.dir}/pool`).sort();
+    expect(pool, when).toEqual(['.mayfly-pool', 'generations', 'master', 'sessions']);
+    const sessions = fs.readdirSync(`${lab.dir}/pool/sessions`).filter(n => !n.startsWith('.spare-'));
+    expect(sessions, when).toEqual([lab.session(B)?.id]);
+    expect(fs.existsSync(`${lab.dir}/state/adopt`), when).toBe(false);
+    const stampOf = (tree: string): string => fs.readFileSync(`${tree}/etc/stamp`, 'utf8');
+    expect(stampOf(`${lab.dir}/pool/master`), when).toBe(stampOf(`${lab.dir}/pool/generations/${stable()}`));
+  }
+
+  it(`${KILLS} times`, async () => {
+    let killed = 0;
+    const where = new Map<string, number>();
+    for (let i = 0; i < KILLS; i++) {
+      nextStamp();
+      const child = spawn('node', [MAYFLY, 'update', '--quiet', '--config', lab.config], {
+        cwd: '/',
+        stdio: 'ignore',
+      });
+      const ended = new Promise<NodeJS.Signals | null>(yes =>
+        child.on('close', (_code, signal) => yes(signal)),
+      );
+      const after = Math.random() * span * 1.1;
+      await sleep(after);
+      // Every other time only the program itself: what it runs must die with it, but storage commands finish.
+      if (i % 2 === 0) killTree(child.pid ?? 0);
+      else child.kill('SIGKILL');
+      const signal = await ended;
+      if (signal === 'SIGKILL') killed += 1;
+      const told = JSON.parse(fs.readFileSync(`${lab.dir}/state/update.json`, 'utf8'));
+      const phase = signal === 'SIGKILL' && told.result === 'running' ? told.phase : 'outside';
+      where.set(phase, (where.get(phase) ?? 0) + 1);
+      await until(() => sh('flock', ['-n', `${lab.dir}/run/locks/update`, 'true']).code === 0, 20_000);
+      const when = `killed after ${after.toFixed(0)} ms in ${phase}`;
+      // A login needs no recovery first: stable is whole all the time.
+      if (i % 5 === 0) {
+        expect(lab.hook('start', A), when).toEqual({ code: 0, out: '', err: '' });
+        expect(lab.inside(A, 'true'), when).toMatchObject({ code: 0 });
+        expect(lab.hook('stop', A), when).toMatchObject({ code: 0 });
+      }
+      expect(lab.mayfly('recover'), when).toMatchObject({ code: 0 });
+      mustBeSound(when);
+      if (i % 5 === 4) {
+        expect(update(), `the update after ${when}`).toMatchObject({ code: 0 });
+        mustBeSound(`an update after ${when}`);
+      }
+    }
+    expect(lab.inside(B, 'true')).toMatchObject({ code: 0 });
+    console.log(
+      `${backend}: ${killed} of ${KILLS} died: ${[...where].map(([p, n]) => `${p} ${n}`).join(', ')}`,
+    );
+    expect(killed).toBeGreaterThan(KILLS / 2);
+  });
+});
