@@ -7,6 +7,7 @@ import * as cgroup from './cgroup.ts';
 import { MayflyError, reasonOf } from './errors.ts';
 import type { Generation } from './generations.ts';
 import type { Host } from './host.ts';
+import { alone, limited, OWN_MOUNTS } from './inside.ts';
 import { entryPath } from './schroot.ts';
 import { scriptsIn } from './scripts.ts';
 import { end, throwaway } from './session.ts';
@@ -69,9 +70,8 @@ const libraryCache: Check = {
     if (!host.lstat(`${s.root}/etc/ld.so.cache`)) return undefined; // never had one
     const { code, stdout, said } = await ask(['ldconfig', '-p']);
     const count = Number(/^(\d+) libs found/.exec(stdout)?.[1] ?? '0');
-    return code === 0 && count > 0
-      ? undefined
-      : `the cache of shared libraries does not work: ${firstLines(stdout + said)}`;
+    if (code === 0 && count > 0) return undefined;
+    return `"/etc/ld.so.cache" does not work: ${firstLines(stdout + said) || 'there is nothing in it'}`;
   },
 };
 
@@ -220,7 +220,7 @@ export async function prove(on: Machine, g: Generation, say: Say): Promise<Proof
 
 function checksFor(on: Machine, _s: Session, until: number): { required: Check[]; optional: Check[] } {
   const directory = `${on.config.directory}/checks.d`;
-  const onHost = (argv: readonly string[]) => limited(on, argv, until);
+  const onHost = (argv: readonly string[]) => answer(on, argv, until, [...OWN_MOUNTS, '--mount-proc']);
   return {
     required: [...builtIn, ...scriptsIn(on.host, directory).map(p => scriptCheck(p, onHost)), trial],
     optional: scriptsIn(on.host, `${directory}/optional`).map(p => scriptCheck(p, onHost)),
@@ -229,12 +229,12 @@ function checksFor(on: Machine, _s: Session, until: number): { required: Check[]
 
 function asker(on: Machine, s: Session, until: number): Ask {
   return (argv, user = 'root') =>
-    limited(on, ['schroot', '-c', s.id, '-u', user, '-d', '/', '--', ...argv], until);
+    answer(on, ['schroot', '-c', s.id, '-u', user, '-d', '/', '--', ...argv], until);
 }
 
-/** All checks share one time; what is left of a check that ran out of it is killed with the trial session. */
-async function limited(on: Machine, argv: readonly string[], until: number) {
-  const left = Math.ceil((until - on.host.now()) / 1000);
+/** All checks share one time. What a check leaves running goes with it: it would keep us waiting for its last words. */
+async function answer(on: Machine, argv: readonly string[], until: number, options: readonly string[] = []) {
+  const left = (until - on.host.now()) / 1000;
   const late = new MayflyError(
     'update',
     `the checks were not done within ${on.config.check.timeout} s: "${argv.join(' ')}"`,
@@ -242,7 +242,7 @@ async function limited(on: Machine, argv: readonly string[], until: number) {
   if (left <= 0) throw late;
   const out = await on.host.run({
     file: 'setpriv',
-    args: ['--pdeathsig', 'KILL', '--', 'timeout', '--kill-after=5', String(left), ...argv],
+    args: limited(left, alone(argv, options)),
     effect: 'read',
     expect: [...Array(256).keys()],
   });

@@ -4,7 +4,7 @@
  */
 import type { ChildProcess } from 'node:child_process';
 // Named, one by one: a bundled "import *" copies every property of the module at each start.
-import { closeSync, constants, openSync, readSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, openSync, readSync, writeFileSync, writeSync } from 'node:fs';
 import { isErrno, MayflyError } from './errors.ts';
 
 /** A command as data. Arguments are an array: no shell ever reads them. */
@@ -46,7 +46,10 @@ export const TOOL_ENV: NodeJS.ProcessEnv = { PATH: TOOL_PATH, LC_ALL: 'C.UTF-8',
  */
 export function say(fd: 1 | 2, text: string): void {
   try {
-    writeFileSync(fd, text);
+    const written = writeSync(fd, text);
+    if (written === text.length) return; // nearly always; more bytes than characters, or a pipe that was full
+    const bytes = Buffer.from(text);
+    if (written < bytes.length) writeFileSync(fd, bytes.subarray(written));
   } catch (error) {
     if (!isErrno(error, 'EPIPE', 'EAGAIN', 'EBADF', 'EIO')) throw error;
   }
@@ -82,6 +85,7 @@ function finish(child: ChildProcess, c: Command, deadline: number, errors?: numb
   return new Promise((resolve, reject) => {
     let stdout = '';
     let stderr = '';
+    let begun = ''; // a line that is still to be finished
     const left = deadline - Date.now();
     const giveUp = (): void => {
       child.unref();
@@ -95,7 +99,10 @@ function finish(child: ChildProcess, c: Command, deadline: number, errors?: numb
     });
     child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
       stderr = (stderr + chunk).slice(-65536); // a long command talks a lot; its last words say why it failed
-      if (c.onLine) for (const line of chunk.split(/[\r\n]+/)) if (line) c.onLine(line);
+      if (!c.onLine) return;
+      const lines = (begun + chunk).split(/[\r\n]+/);
+      begun = lines.pop() ?? '';
+      for (const line of lines) if (line) c.onLine(line);
     });
     child.on('error', error => {
       clearTimeout(timer);
@@ -108,6 +115,7 @@ function finish(child: ChildProcess, c: Command, deadline: number, errors?: numb
     });
     child.on('close', (code, signal) => {
       clearTimeout(timer);
+      if (begun) c.onLine?.(begun);
       const exit = code ?? 255;
       const said = errors !== undefined && exit !== 0 ? readBack(errors) : stderr;
       if ((c.expect ?? [0]).includes(exit)) resolve({ code: exit, stdout, stderr: said });

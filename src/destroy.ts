@@ -35,7 +35,13 @@ export async function destroy(on: Machine): Promise<void> {
         await host.run({ file: 'umount', args: ['--', pool.path], effect: 'write' });
       }
       forgetAll(host, paths);
-      for (const file of [`${paths.state}/update.json`, `${paths.run}/health`, paths.hold]) host.unlink(file);
+      for (const file of [
+        `${paths.state}/update.json`,
+        `${paths.run}/health`,
+        `${paths.run}/sightings.json`,
+        paths.hold,
+      ])
+        host.unlink(file);
       host.unlink(paths.poolFile); // before the image: an image on record must be there
       if (pool.image !== undefined) host.unlink(pool.image);
       removeIfEmpty(host, pool.path);

@@ -85,8 +85,32 @@ function argumentsFor(on: Machine, o: Inside, argv: readonly string[], chroot: b
   const calls = planCalls(host, tree, backend.mount(o.tree, root), mountsOf(host, root, tree));
   const words = chroot ? ['env', ...ENVIRONMENT, ...argv] : argv;
   const perl = commandFor([...calls, { op: 'enter', target: chroot ? root : '', merge, argv: words }]);
-  const unshare = ['unshare', '--mount', '--propagation', 'slave', '--pid', '--fork', '--kill-child', '--'];
-  return ['--pdeathsig', 'KILL', '--', ...unshare, perl.file, ...perl.args];
+  return alone([perl.file, ...perl.args], OWN_MOUNTS);
+}
+
+/** Options of unshare(1): its mounts are seen by nobody else. */
+export const OWN_MOUNTS = ['--mount', '--propagation', 'slave'];
+
+/** Arguments of setpriv(1) for a command that dies with us, and everything it has started with it. */
+export function alone(argv: readonly string[], options: readonly string[] = []): string[] {
+  return [
+    '--pdeathsig',
+    'KILL',
+    '--',
+    'unshare',
+    ...options,
+    '--pid',
+    '--fork',
+    '--kill-child',
+    '--',
+    ...argv,
+  ];
+}
+
+/** The same for setpriv's own arguments, with an end after some seconds: exit code 124, or 137 if it was deaf. */
+export function limited(seconds: number, args: readonly string[]): string[] {
+  const timeout = ['timeout', '--kill-after=10', String(Math.ceil(seconds))];
+  return ['--pdeathsig', 'KILL', '--', ...timeout, 'setpriv', ...args];
 }
 
 async function prepare(on: Machine): Promise<void> {
@@ -112,12 +136,10 @@ export async function runInside(
   { chroot = true, read = false, expect = [0], called = argv.join(' ') }: RunInside = {},
 ): Promise<{ readonly code: number; readonly stdout: string }> {
   await prepare(on);
-  const inner = argumentsFor(on, o, argv, chroot, !read);
-  const limit = ['timeout', '--kill-after=10', String(Math.ceil(o.timeout)), 'setpriv'];
   const said: string[] = [];
   const out = await on.host.run({
     file: 'setpriv',
-    args: ['--pdeathsig', 'KILL', '--', ...limit, ...inner],
+    args: limited(o.timeout, argumentsFor(on, o, argv, chroot, !read)),
     effect: read ? 'read' : 'write',
     says: () => [`run ${called} in the working copy`],
     expect: [...Array(256).keys()],

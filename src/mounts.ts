@@ -122,7 +122,12 @@ export function isMounted(host: Host, root: string): boolean {
  * mount point that is not empty after the unmount holds something that is not ours to delete. `unfinished`: the
  * mounts below may not all have been made slaves yet, and unmounting a peer would unmount the host's own.
  */
-export async function detach(host: Host, root: string, unfinished: boolean): Promise<void> {
+export async function detach(
+  host: Host,
+  root: string,
+  unfinished: boolean,
+  fds: readonly number[] = [],
+): Promise<void> {
   const there = host.lstat(root);
   if (there === undefined) return;
   if (there.kind !== 'dir')
@@ -131,7 +136,7 @@ export async function detach(host: Host, root: string, unfinished: boolean): Pro
   if (unfinished) calls.unshift({ op: 'slave', target: root });
   // Stacked mounts come off one by one; more than a few is a mistake somewhere.
   for (let n = 0; isMounted(host, root) && n < 8; n++) {
-    await host.run(commandFor(calls));
+    await host.run(commandFor(calls, fds));
   }
   try {
     host.rmdir(root);

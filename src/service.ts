@@ -11,74 +11,28 @@ import { cacheKey } from './config.ts';
 import { MayflyError, reasonOf } from './errors.ts';
 import { writeHealth } from './health.ts';
 import { type Lock, takeLock } from './locks.ts';
-import { shownSessions } from './logind.ts';
+import { isQuiet, look, PULSE, type ServiceOptions, type State } from './lookout.ts';
 import { managerOf } from './notify.ts';
-import { type Reaper, reaper } from './reap.ts';
+import { reaper } from './reap.ts';
 import { recover } from './recover.ts';
 import { reload } from './reload.ts';
-import { type Scarcity, weigh } from './room.ts';
-import { judge, keepSightings, marksOf, observe, readSightings, SETTLE, type Sightings } from './sight.ts';
-import {
-  isAlive,
-  makeDirectories,
-  type Paths,
-  type ProcessMark,
-  readPool,
-  readSessions,
-  type Session,
-} from './state.ts';
+import { weigh } from './room.ts';
+import { readSightings } from './sight.ts';
+import { makeDirectories, type Paths, readPool, readSessions } from './state.ts';
 import type { Machine } from './steps.ts';
 import { usageOf } from './volume/backend.ts';
 import { openWatches, type Place } from './watch.ts';
 
-/** How often processes are looked at whose death nothing tells of. These are all milliseconds. */
-const PULSE = 2_000;
-/** How often everything is looked at without a reason. */
+/** How often everything is looked at without a reason. These are all milliseconds. */
 const FULL_LOOK = 30_000;
+/** At least between two looks, whatever happens: some things never come to rest. */
+const PAUSE = 100;
 /** How often what lies around in no session's name is looked for. */
 const SWEEP = 600_000;
 /** How long an end that somebody has begun (a hook, mayfly-end@.service) is left to them. */
 const PATIENCE = 1_500;
 /** How long a teardown may go on after we were told to stop; one cut short is recovered from. */
 const LAST_WAIT = 20_000;
-
-export interface ServiceOptions {
-  /** The configuration file, absolute. */
-  readonly file: string;
-  /** Where logind keeps its session files. */
-  readonly logind: string;
-  /** For NOTIFY_SOCKET and WATCHDOG_USEC. */
-  readonly env: NodeJS.ProcessEnv;
-  /** Registers who is told to stop, or to read the configuration again. */
-  readonly onSignal: (tell: (what: 'stop' | 'reload') => void) => void;
-}
-
-/** What the loop knows. */
-interface State {
-  on: Machine;
-  readonly o: ServiceOptions;
-  readonly ends: Reaper;
-  readonly ring: () => void;
-  sightings: Sightings;
-  /** Living processes whose death is a reason to look. */
-  marks: readonly ProcessMark[];
-  /** The directories as they were at the last look. */
-  trace: string;
-  /** When there will be a reason to look, if nothing happens before; milliseconds since the epoch. */
-  lookDue: number;
-  configKey: string;
-  choresDue: number;
-  scarcity: Scarcity;
-  sweepDue: number;
-  sweeping: Promise<void> | undefined;
-  /** Half-written records, and whether a sweep was tried for them. */
-  litter: ReadonlyMap<string, boolean>;
-  /** What the last sweep could not mend: said once. */
-  unmended: ReadonlySet<string>;
-  /** Where watching does not work. */
-  blind: boolean;
-  stopping: boolean;
-}
 
 /** Runs until it is told to stop. Rejects with `locked` where another one runs. */
 export async function serve(first: Machine, o: ServiceOptions): Promise<void> {
@@ -92,27 +46,10 @@ export async function serve(first: Machine, o: ServiceOptions): Promise<void> {
     bell.ring();
   });
   const state: State = {
-    ...{
-      on: first,
-      o,
-      ends,
-      ring: bell.ring,
-      sightings: readSightings(host, paths),
-      marks: [],
-      trace: '',
-      lookDue: 0,
-    },
+    ...{ on: first, o, ends, ring: bell.ring, sightings: readSightings(host, paths), marks: [], trace: '' },
     configKey: '', // so that it is read now: the machine may have been opened with the last good one
-    ...{
-      choresDue: 0,
-      scarcity: 0,
-      sweepDue: 0,
-      sweeping: undefined,
-      litter: new Map(),
-      unmended: new Set(),
-      blind: false,
-    },
-    stopping: false,
+    ...{ lookDue: 0, choresDue: 0, sweepDue: 0, sweeping: undefined, scarcity: 0 },
+    ...{ litter: new Set(), unmended: new Set(), blind: false, stopping: false },
   };
   o.onSignal(what => {
     if (what === 'stop') state.stopping = true;
@@ -124,7 +61,12 @@ export async function serve(first: Machine, o: ServiceOptions): Promise<void> {
     state.blind = true;
   });
   let status: string | undefined;
-  let pingDue = 0;
+  let pingDue = manager.pingEvery === undefined ? Number.POSITIVE_INFINITY : 0;
+  const ping = async (): Promise<void> => {
+    if (host.now() < pingDue) return;
+    pingDue = host.now() + (manager.pingEvery ?? 0);
+    await manager.tell('WATCHDOG=1');
+  };
   while (!state.stopping) {
     const key = cacheKey(host, o.file);
     if (key !== state.configKey) {
@@ -140,20 +82,13 @@ export async function serve(first: Machine, o: ServiceOptions): Promise<void> {
     if (words !== status) await manager.tell(...(status === undefined ? ['READY=1'] : []), `STATUS=${words}`);
     if (status === undefined) log('info', `the service is ready: ${words}`);
     status = words;
+    await ping();
     while (!state.stopping && host.now() < state.lookDue && isQuiet(state)) {
-      const ping = manager.pingEvery;
-      if (ping !== undefined && host.now() >= pingDue) {
-        await manager.tell('WATCHDOG=1');
-        pingDue = host.now() + ping;
-      }
       const pulse = state.marks.length > 0 || state.blind ? PULSE : FULL_LOOK;
-      const due = Math.min(
-        state.lookDue - host.now(),
-        pulse,
-        ...(ping === undefined ? [] : [pingDue - host.now()]),
-      );
-      if (await bell.rung(due)) break;
+      if (await bell.rung(Math.min(state.lookDue - host.now(), pulse, pingDue - host.now()))) break;
+      await ping();
     }
+    await host.sleep(PAUSE);
   }
   await manager.tell('STOPPING=1', 'STATUS=finishing what was begun');
   await Promise.race([Promise.allSettled([ends.drain(), state.sweeping]), host.sleep(LAST_WAIT)]);
@@ -179,47 +114,9 @@ async function round(state: State): Promise<void> {
       });
     }
   } catch (error) {
+    state.marks = []; // a dead one among them would have us look again at once
     log('err', `something could not be looked at: ${reasonOf(error)}`);
   }
-}
-
-/** Whether neither a process has died nor a directory has changed; should an event be lost, this finds it out. */
-function isQuiet(state: State): boolean {
-  const { host } = state.on;
-  return state.marks.every(mark => isAlive(host, mark)) && state.trace === traceOf(state);
-}
-
-function traceOf({ on, o }: State): string {
-  return [on.paths.sessions, o.logind].map(path => String(on.host.stat(path)?.mtimeMs)).join();
-}
-
-/** Sessions and logins that are over. */
-function look(state: State): void {
-  const { on, o, ends } = state;
-  const { host, paths, log } = on;
-  state.trace = traceOf(state);
-  const sessions = readSessions(host, paths);
-  const before = state.sightings;
-  const see = (of: readonly Session[]): Sightings =>
-    observe(host, state.sightings, of, shownSessions(host, o.logind));
-  state.sightings = see(sessions);
-  try {
-    keepSightings(host, paths, before, state.sightings);
-  } catch (error) {
-    log('debug', `what logind showed could not be written down: ${reasonOf(error)}`);
-  }
-  const over = sessions.filter(s => judge(host, s, state.sightings) !== undefined);
-  ends.take(on, over, s => judge(host, s, see([s])));
-  state.marks = marksOf(sessions, state.sightings).filter(mark => isAlive(host, mark));
-  const settle = Object.values(state.sightings).map(s => (s.missing ?? Number.NaN) + SETTLE);
-  const dues = [ends.next() ?? state.lookDue, ...settle.filter(due => due > host.now())];
-  state.lookDue = Math.min(state.lookDue, ...dues);
-  // What was half written is a thing for the sweep, if it stays: its writer may be about to finish it.
-  const whole = new Set(sessions.map(s => `${s.id}.json`));
-  const litter = host.list(paths.sessions).filter(name => !whole.has(name) && /^\.?u\d/.test(name));
-  if (litter.length > 0) state.lookDue = Math.min(state.lookDue, host.now() + PULSE);
-  if (litter.some(name => state.litter.get(name) === false)) state.sweepDue = 0;
-  state.litter = new Map(litter.map(name => [name, state.litter.has(name)]));
 }
 
 /** What is done every half minute besides looking at sessions. */

@@ -88,7 +88,7 @@ const tree: Step = {
   async down(s, on) {
     await releaseLoops(on.host, s.root);
     // Between the two calls that make a bind a slave, it is a peer of the host's own mount.
-    await detach(on.host, s.root, s.devices.length === 0);
+    await detach(on.host, s.root, s.devices.length === 0, on.fds);
   },
 };
 

@@ -19,9 +19,9 @@ import { writeHealth } from './health.ts';
 import type { Inside } from './inside.ts';
 import { takeLock } from './locks.ts';
 import {
+  type Attempt,
   acceptCandidate,
   adopt,
-  dropCandidate,
   makeRoom,
   mountPool,
   mustHaveRoom,
@@ -158,7 +158,6 @@ async function attempt(
 
   const backend = on.backend(pool.backend);
   const [master, work] = [masterOf(pool), workOf(pool)];
-  let number: number | undefined;
   let accepted = false;
   try {
     enter('fork');
@@ -183,7 +182,7 @@ async function attempt(
     o.say(`${changes} files changed`, true);
     mustHaveRoom(on, pool);
     enter('seal');
-    number = takeNumber(host, paths, numbersIn(on, pool));
+    const number = takeNumber(host, paths, numbersIn(on, pool));
     const generation = await seal(on, pool, number, o.origin, fd);
     enter('check');
     mustHaveRoom(on, pool);
@@ -198,7 +197,7 @@ async function attempt(
     const all = [...warnings, ...(await tidyUp(on, pool))];
     return { ...outcome, ...(all.length > 0 ? { warnings: all } : {}) };
   } catch (error) {
-    if (!accepted) await takeBack(on, pool, number);
+    if (!accepted) await takeBack(on, pool);
     throw error;
   }
 }
@@ -259,12 +258,17 @@ function promote(on: Machine, number: number, before: number | undefined): Outco
   return { result: 'promoted', generation: number };
 }
 
-/** What can not be removed now is for `recover`; the reason of the failure is the one to tell. */
-async function takeBack(on: Machine, pool: Pool, number: number | undefined): Promise<void> {
-  try {
-    if (number !== undefined) await dropCandidate(on, pool, number);
-    await on.backend(pool.backend).remove(workOf(pool));
-  } catch (error) {
-    on.log('warning', `the working copy is left for recovery: ${reasonOf(error)}`);
-  }
+/**
+ * Also the half-made copies of a full pool, which would keep people from logging in. What can not be removed now is
+ * for `recover`; the reason of the failure is the one to tell.
+ */
+async function takeBack(on: Machine, pool: Pool): Promise<void> {
+  const attempt: Attempt = async (what, act) => {
+    try {
+      await act();
+    } catch (error) {
+      on.log('warning', `${what} is left for recovery: ${reasonOf(error)}`);
+    }
+  };
+  await attempt('the working copy', () => tidy(on, pool, attempt, []));
 }

@@ -54,6 +54,10 @@ export const updateCommand: Verb = {
   },
   async run(args, context) {
     const on = await context.machine();
+    if (args.scheduled === true && !readPool(on.host, on.paths)) {
+      on.log('info', 'there is no pool yet, so there is nothing to update');
+      return 0;
+    }
     if (args.ifDue === true) {
       const last = readHistory(on.host, on.paths)?.lastAttempt;
       if (!isDue(on.host.now(), last, machineOffset(on.host))) return 0;

@@ -7,8 +7,8 @@ import * as fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { forgetUsers, Lab, MAYFLY, must, sh, sleep, uidOf, until, user } from './lab.ts';
 
-const A = 'mayfly-a';
-const B = 'mayfly-b';
+const A = 'mayfly-sa';
+const B = 'mayfly-sb';
 const ENV = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' };
 /** Milliseconds after the start of a hook. A whole one takes about 50. */
 const MOMENTS = [15, 20, 25, 28, 31, 34, 37, 40, 43, 46, 50, 60, 80];
@@ -289,7 +289,7 @@ describe('a hook that was killed', () => {
       await hook.done;
       // Killed before it had begun: then nobody has told of a logout, and nothing happens.
       await sleep(100);
-      if (lab.session(A)?.state === 'live') console.log(lab.hook('stop', A));
+      if (lab.session(A)?.state === 'live') lab.hook('stop', A);
       await gone(`cleanup hook killed after ${ms} ms`);
     }
   });
