@@ -15,6 +15,8 @@ export interface Inside {
   readonly tree: Volume;
   /** Seconds a command may take. Endless where it is interactive. */
   readonly timeout: number;
+  /** When that began, milliseconds since the epoch: all commands together have the one time. */
+  readonly began: number;
   /** Gets each line that is said. */
   readonly onLine: (line: string) => void;
   readonly fds: readonly number[];
@@ -128,7 +130,7 @@ export interface RunInside {
   readonly called?: string;
 }
 
-/** Runs a command to its end; throws `command` where it fails and `timeout` where it had to be killed. */
+/** Runs a command to its end; throws `command` where it fails and `update` where its time was over. */
 export async function runInside(
   on: Machine,
   o: Inside,
@@ -136,10 +138,12 @@ export async function runInside(
   { chroot = true, read = false, expect = [0], called = argv.join(' ') }: RunInside = {},
 ): Promise<{ readonly code: number; readonly stdout: string }> {
   await prepare(on);
+  const left = o.timeout - (on.host.now() - o.began) / 1000;
+  if (left <= 0) throw new MayflyError('update', `the refresh was not done within ${o.timeout} s`);
   const said: string[] = [];
   const out = await on.host.run({
     file: 'setpriv',
-    args: limited(o.timeout, argumentsFor(on, o, argv, chroot, !read)),
+    args: limited(left, argumentsFor(on, o, argv, chroot, !read)),
     effect: read ? 'read' : 'write',
     says: () => [`run ${called} in the working copy`],
     expect: [...Array(256).keys()],
@@ -151,7 +155,7 @@ export async function runInside(
     },
   });
   if (out.code === 124 || out.code === 137) {
-    throw new MayflyError('timeout', `"${called}" did not finish within ${o.timeout} s and was killed`);
+    throw new MayflyError('update', `"${called}" was not done within ${o.timeout} s and was killed`);
   }
   if (!expect.includes(out.code)) {
     const words = complaints([...out.stdout.split('\n'), ...said]).join('; ');
@@ -164,7 +168,7 @@ export async function runInside(
 }
 
 /** apt and dpkg say what is wrong among much else; otherwise the last words count. A line that ends in a colon goes on. */
-export function complaints(lines: readonly string[]): string[] {
+function complaints(lines: readonly string[]): string[] {
   const all = lines.map(line => line.trim()).filter(Boolean);
   const wrong = all.flatMap((line, i) => {
     if (!/^(E:|dpkg: error|dpkg: dependency|error|fatal)|unmet dependencies:$/i.test(line)) return [];
@@ -178,8 +182,16 @@ export async function interactInside(on: Machine, o: Inside, argv: readonly stri
   await prepare(on);
   const words =
     argv.length > 0 ? argv : ['/bin/sh', '-c', 'command -v bash >/dev/null && exec bash -l; exec sh'];
-  return on.host.interact({ file: 'setpriv', args: argumentsFor(on, o, words, true, false) }, false);
+  const code = await on.host.interact(
+    { file: 'setpriv', args: argumentsFor(on, o, words, true, false) },
+    false,
+  );
+  await on.host.interact({ file: 'perl', args: ['-MPOSIX', '-e', TAKE_TERMINAL] }, false);
+  return code;
 }
+
+/** A shell in a process namespace of its own can not give the terminal back: it does not see whose it was. */
+const TAKE_TERMINAL = '$SIG{TTOU} = "IGNORE"; POSIX::tcsetpgrp(0, getpgrp())';
 
 /** Services are not started in the copy: invoke-rc.d(8) asks this script, and 101 is "forbidden by policy". */
 const POLICY = '#!/bin/sh\n# Put here by mayfly(8) while it refreshes this tree.\nexit 101\n';

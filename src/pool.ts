@@ -87,8 +87,10 @@ export async function tidy(on: Machine, pool: Pool, attempt: Attempt, swept: str
     await attempt(`generation ${number}`, async () => {
       if (await retire(on, number, 'its removal was interrupted')) swept.push(`generation ${number}`);
     });
+  const inUse = new Set(readSessions(host, paths).map(s => s.generation));
   for (const number of generationNumbers(host, paths, 'candidate'))
     await attempt(`generation ${number}`, async () => {
+      if (inUse.has(number)) return; // its trial session is stuck, and stands on it
       await dropCandidate(on, pool, number);
       swept.push(`generation ${number}, which was never proven`);
     });
@@ -106,9 +108,8 @@ export async function tidy(on: Machine, pool: Pool, attempt: Attempt, swept: str
     });
   }
   const sealed = new Set(generationNumbers(host, paths).map(String));
-  const pinned = new Set(readSessions(host, paths).map(s => String(s.generation)));
   for (const v of volumes) {
-    const halfMade = v.role === 'generation' && !sealed.has(v.name) && !pinned.has(v.name);
+    const halfMade = v.role === 'generation' && !sealed.has(v.name) && !inUse.has(Number(v.name));
     const left = v.role === 'work' && readIntent(host, paths) === undefined;
     if (!halfMade && !left) continue;
     await attempt(`${v.role} ${v.name}`, async () => {
@@ -119,7 +120,7 @@ export async function tidy(on: Machine, pool: Pool, attempt: Attempt, swept: str
 }
 
 /** A generation that did not prove itself, whole or in part. */
-export async function dropCandidate(on: Machine, pool: Pool, number: number): Promise<void> {
+async function dropCandidate(on: Machine, pool: Pool, number: number): Promise<void> {
   const { host, paths } = on;
   await on.backend(pool.backend).remove(generationOf(pool, number));
   forgetGeneration(host, paths, number);

@@ -11,6 +11,7 @@ import type { Host } from './host.ts';
 import { isSessionId, uidOfSession } from './ids.ts';
 import { lockNameOf, takeLock, withLock } from './locks.ts';
 import { mountPool, tidy } from './pool.ts';
+import { clearRunning } from './progress.ts';
 import { listEntries } from './schroot.ts';
 import { prepareNext, stop } from './session.ts';
 import {
@@ -167,6 +168,7 @@ async function recoverPool(on: Machine, pool: Pool, result: Recovered): Promise<
   });
   if (!lock) return;
   try {
+    clearRunning(host, paths); // of an update that died
     await tidy(on, pool, (what, act) => attempt(result, what, act), result.swept);
     const stable = stableNumber(host, paths);
     if (stable !== undefined && !isUsable(on, readGeneration(host, paths, stable))) {

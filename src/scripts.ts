@@ -7,6 +7,11 @@ import type { Host } from './host.ts';
  * run as root.
  */
 export function scriptsIn(host: Host, directory: string): string[] {
+  const own = host.stat(directory);
+  if (own && (own.uid !== 0 || (own.mode & 0o022) !== 0)) {
+    const words = `"${directory}" can be changed by others than root, so nothing in it is run`;
+    throw new MayflyError('unsafe', words, { path: directory });
+  }
   return host
     .list(directory)
     .filter(name => /^[a-zA-Z0-9_-]+$/.test(name))

@@ -166,6 +166,7 @@ async function attempt(
     const inside = {
       tree: work,
       timeout: on.config.update.timeout,
+      began: host.now(),
       onLine: (l: string) => o.say(l, true),
       fds: [],
     };

@@ -1,0 +1,165 @@
+/** Updates that are given up for the sake of packages, of room, or because a trial login does not go away. */
+import { spawn } from 'node:child_process';
+import * as fs from 'node:fs';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Mirror } from './debs.ts';
+import { forgetUsers, type Lab, must, user } from './lab.ts';
+import { attempt, closeQuickLab, loginWorks, quickLab, refused, stable, standing } from './updates.ts';
+
+const A = 'mayfly-up';
+let lab: Lab;
+
+beforeAll(() => void user(A));
+afterAll(forgetUsers);
+
+describe('packages', () => {
+  let mirror: Mirror;
+  beforeAll(async () => {
+    mirror = await Mirror.start();
+    mirror.add(
+      { name: 'mayfly-broken', version: '1', postinst: 'echo "the disk is made of cheese" >&2\nexit 1' },
+      { name: 'mayfly-evil', version: '1', fields: ['Conflicts: sudo'] },
+      { name: 'mayfly-lonely', version: '1', fields: ['Depends: no-such-package'] },
+    );
+    lab = quickLab('btrfs', A);
+  });
+  afterAll(() => {
+    mirror.stop();
+    closeQuickLab(lab);
+  });
+
+  it('one whose configuration fails', () => {
+    const update = `${mirror.config}packages = ["mayfly-broken"]`;
+    const says =
+      /^"apt-get install mayfly-broken" failed with exit code 100: dpkg: error processing package mayfly-broken .*post-installation script subprocess returned error exit status 1; .*E: Sub-process \/usr\/bin\/dpkg returned an error code \(1\)$/;
+    refused(lab, A, { update, phase: 'refresh', says });
+  });
+
+  it('one that a command left half-configured, saying that all is well', () => {
+    const deb = `${mirror.directory}/mayfly-broken_1_all.deb`;
+    const script = `cp ${deb} "$1/tmp/x.deb"; chroot "$1" dpkg -i /tmp/x.deb; true`;
+    const says = /^packages: packages are not whole: mayfly-broken$/;
+    refused(lab, A, { scripts: { 'refresh.d/half': script }, phase: 'check', says });
+  });
+
+  it('one that conflicts with what is protected', () => {
+    const update = `${mirror.config}protect = ["sudo"]\npackages = ["mayfly-evil"]`;
+    const says = /^"apt-get install mayfly-evil" would remove sudo, which is protected$/;
+    refused(lab, A, { update, phase: 'refresh', says });
+  });
+
+  it('one whose dependencies can not be had', () => {
+    const update = `${mirror.config}packages = ["mayfly-lonely"]`;
+    const says =
+      /^"apt-get --simulate install mayfly-lonely" failed with exit code 100: The following packages have unmet dependencies: mayfly-lonely : Depends: no-such-package but it is not installable; E: /;
+    refused(lab, A, { update, phase: 'refresh', says });
+  });
+
+  it('one that is protected, but whose dependencies are gone', () => {
+    const master = `${lab.dir}/pool/master`;
+    fs.copyFileSync(`${mirror.directory}/mayfly-lonely_1_all.deb`, `${master}/root/x.deb`);
+    must('chroot', [master, 'dpkg', '--force-depends', '-i', '/root/x.deb']);
+    const says = /^"apt-get --fix-broken install" would remove mayfly-lonely, which is protected$/;
+    refused(lab, A, { update: `${mirror.config}protect = ["mayfly-lonely"]`, phase: 'refresh', says });
+    must('chroot', [master, 'dpkg', '-P', 'mayfly-lonely']);
+  });
+
+  it('a mirror that is not there', () => {
+    const update = 'sources = ["deb http://127.0.0.1:1/debian stable main"]\n';
+    const says = /^"apt-get update" failed with exit code 100: E: .*127\.0\.0\.1:1.*Connection refused/;
+    refused(lab, A, { update, phase: 'refresh', says });
+  });
+
+  it('a trial login that can not be taken down is said, kept on record, and recovered when it can', async () => {
+    const before = standing(lab);
+    const place = `${lab.dir}/held`;
+    const question = `${lab.dir}/question`;
+    fs.mkdirSync(place);
+    // Somebody else on the machine, who shows the trial's root where no teardown knows of it.
+    const other = 'until [ -s "$1" ]; do sleep 0.05; done; mount --bind "$(cat "$1")" "$2"; rm "$1"';
+    const holder = spawn('sh', ['-c', other, 'sh', question, place], { stdio: 'inherit' });
+    const check = `echo "$1" >${question}; while [ -e ${question} ]; do sleep 0.05; done`;
+    const r = attempt(lab, { scripts: { 'checks.d/hold': check } });
+    holder.kill();
+    expect(r).toMatchObject({ code: 6 });
+    expect(r.err).toMatch(new RegExp(`failed in "check": .*${place}.*\nhint: mayfly recover\n`));
+    expect(lab.records()).toHaveLength(1);
+    expect(lab.records()[0]?.stuck).toMatch(new RegExp(place));
+    expect(stable(lab)).toBe(1);
+    loginWorks(lab, A);
+    must('umount', [place]);
+    fs.rmdirSync(place);
+    expect(lab.mayfly('recover')).toMatchObject({ code: 0 });
+    expect(standing(lab)).toEqual(before);
+    loginWorks(lab, A);
+  });
+});
+
+describe('a pool', () => {
+  let pool: string;
+  const LIMITS = '[admission]\nmin_free = "32M"\nmax_used_percent = 99\n';
+  const update = 'keep = 3\nmax_used_percent = 99\n';
+  const block = 4096;
+  /** Leaves so many MiB free in the pool. */
+  const leave = (mib: number): void => {
+    const [blocks = 0, free = 0] = must('stat', ['-f', '-c', '%b %f', pool]).split(' ').map(Number);
+    must('mount', ['-o', `remount,size=${(blocks - free) * block + mib * 2 ** 20}`, pool]);
+  };
+  const size = (): number =>
+    Number(must('du', ['-s', '-B1', `${pool}/generations/1`]).split('\t')[0]) / 2 ** 20;
+
+  beforeAll(() => {
+    lab = quickLab('overlay', A);
+    pool = `${lab.dir}/pool`;
+  });
+  afterAll(() => closeQuickLab(lab));
+
+  it('with too little room for an update is not touched', () => {
+    leave(size() * 2 + 8);
+    const says = /^the pool ".*\/pool" has \d+ MiB left; an update needs \d+ MiB$/;
+    refused(lab, A, { before: LIMITS, update, code: 4, phase: 'prepare', says });
+  });
+
+  it('that is filled by the refresh', () => {
+    leave(size() * 2 + 64);
+    const run = 'cat /dev/zero >/filled';
+    refused(lab, A, { before: LIMITS, update, run, phase: 'refresh', says: /No space left on device$/ });
+  });
+
+  it('that is almost filled by the refresh', () => {
+    leave(size() * 2 + 64);
+    const run = `head -c ${Math.floor(size() + 48)}M /dev/zero >/filled`;
+    const says = /^the update left only \d+ MiB in the pool ".*\/pool"$/;
+    refused(lab, A, { before: LIMITS, update, run, code: 4, phase: 'compare', says });
+  });
+
+  it('that has no room for the sealed copy', () => {
+    leave(size() * 2 + 64);
+    const run = `head -c ${Math.floor(size() - 32)}M /dev/zero >/filled`;
+    refused(lab, A, { before: LIMITS, update, run, phase: 'seal', says: /No space left on device/ });
+  });
+
+  it('gives up older generations for an update, but not all there is to go back to', () => {
+    leave(size() * 5);
+    const make = () => attempt(lab, { before: LIMITS, update });
+    const numbers = (): number[] =>
+      JSON.parse(lab.mayfly('generations', '--json').out).map((g: { number: number }) => g.number);
+    for (let n = 0; n < 2; n++) {
+      leave(size() * 3);
+      expect(make()).toMatchObject({ code: 0 });
+      loginWorks(lab, A); // else nobody has been in it, and what was before is kept
+    }
+    const [first = 0, second = 0, third = 0] = numbers();
+    leave(size() * 2);
+    expect(make()).toMatchObject({ code: 0 });
+    loginWorks(lab, A);
+    expect(numbers()).toEqual([second, third, third + 1]);
+    expect(first).toBe(1);
+    leave(8);
+    const says = /^the pool ".*" has \d+ MiB left; an update needs \d+ MiB$/;
+    const r = make();
+    expect(r.err).toMatch(new RegExp(says.source.slice(1, -1)));
+    expect(r).toMatchObject({ code: 4 });
+    expect(numbers()).toEqual([third, third + 1]);
+  });
+});

@@ -1,0 +1,202 @@
+/** Going back: by an administrator, by itself, and what is kept for it. */
+import * as fs from 'node:fs';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { forgetUsers, Lab, type Ran, user } from './lab.ts';
+import { attempt, loginWorks, stable } from './updates.ts';
+
+const A = 'mayfly-up';
+const B = 'mayfly-up2';
+/** Somebody whose home is in a place of its own, so that a tree can be broken for them alone. */
+const S = 'mayfly-up3';
+let lab: Lab;
+
+beforeAll(() => {
+  user(A);
+  user(B);
+  user(S, ['-d', `/srv/${S}`]);
+});
+afterAll(forgetUsers);
+beforeEach(() => {
+  lab = Lab.make({ backend: 'btrfs' });
+});
+afterEach(() => lab.close());
+
+/** An update to a tree that says `word`, kept as the configuration says. */
+function update(word: string, more = ''): void {
+  expect(attempt(lab, { run: `echo ${word} >/etc/word`, update: more })).toMatchObject({ code: 0 });
+}
+
+const word = (name: string): string => lab.inside(name, 'cat', '/etc/word').out.trim();
+const kept = (): { number: number; stable: boolean; demoted: string | null }[] =>
+  JSON.parse(lab.mayfly('generations', '--json').out);
+const numbers = (): number[] => kept().map(g => g.number);
+
+describe('rollback', () => {
+  it('is for the next login at once; who is in stays; nothing is promoted again by itself', () => {
+    update('good');
+    update('bad');
+    lab.hook('start', A, ':0');
+    expect(word(A)).toBe('bad');
+    const r = lab.mayfly('rollback');
+    expect(r).toMatchObject({ code: 0, out: '', err: 'mayfly: generation 2 is stable; it was 3\n' });
+    expect(word(A)).toBe('bad');
+    lab.hook('start', B, ':1');
+    expect(word(B)).toBe('good');
+    lab.hook('stop', B, ':1');
+    expect(lab.mayfly('generations').out).toMatch(/^3 .*; demoted: rolled back to generation 2$/m);
+
+    // Master holds what was rolled back, and no change since.
+    lab.configure('[update]\ncommand = ["true"]');
+    expect(lab.mayfly('update').err).toMatch(/nothing has changed, so there is no new generation\n$/);
+    lab.mayfly('recover');
+    expect(stable(lab)).toBe(2);
+    update('mended');
+    expect(stable(lab)).toBe(4);
+    expect(word(A)).toBe('bad');
+    lab.hook('stop', A, ':0');
+
+    // From there, back past the one that is known to be bad; and to that one only if asked for by number.
+    expect(lab.mayfly('rollback')).toMatchObject({ code: 0 });
+    expect(stable(lab)).toBe(2);
+  });
+
+  it('goes to any generation that is kept, forwards too, and says what it can not do', () => {
+    update('two');
+    update('three');
+    const json = (...words: string[]) => JSON.parse(lab.mayfly('rollback', '--json', ...words).out);
+    expect(json('1')).toEqual({ from: 3, to: 1 });
+    loginWorks(lab, A);
+    expect(json('3')).toEqual({ from: 1, to: 3 });
+    expect(kept().map(g => g.demoted)).toEqual([null, null, null]);
+    expect(lab.mayfly('rollback', '--dry-run').out).toMatch(/^generation 2 would be stable\n/);
+    expect(lab.mayfly('rollback', '3').out).toBe('generation 3 is stable already\n');
+    const refused: [string, Ran, number, RegExp][] = [
+      ['9', lab.mayfly('rollback', '9'), 4, /^mayfly: there is no generation 9\nhint: mayfly generations\n$/],
+      ['x', lab.mayfly('rollback', 'x'), 2, /is not the number of a generation\n/],
+    ];
+    for (const [what, r, code, says] of refused) {
+      expect(r.err, what).toMatch(says);
+      expect(r, what).toMatchObject({ code, out: '' });
+    }
+    expect(stable(lab)).toBe(3);
+    lab.mayfly('rollback', '1');
+    const none = lab.mayfly('rollback');
+    expect(none).toMatchObject({ code: 4 });
+    expect(none.err).toMatch(/^mayfly: there is no good generation before 1 to go back to\n/);
+  });
+});
+
+describe('a generation that people can not log in to', () => {
+  const broken = 'rm -r /srv; ln -s /nowhere /srv';
+  const says = new RegExp(`"/srv" in the generation is a symlink, so "/srv/${S}" can not be mounted on it`);
+
+  it('is demoted after as many failures as configured, and the last of them gets in', () => {
+    update('good');
+    loginWorks(lab, S);
+    expect(attempt(lab, { run: broken })).toMatchObject({ code: 0 });
+    expect(stable(lab)).toBe(3);
+    for (let n = 0; n < 2; n++) {
+      const r = lab.hook('start', S);
+      expect(r.code).not.toBe(0);
+      expect(r.err).toMatch(says);
+      expect(stable(lab)).toBe(3);
+      expect(lab.records()).toEqual([]);
+    }
+    const third = lab.hook('start', S);
+    expect(third).toMatchObject({ code: 0 });
+    expect(third.err).toMatch(/generation 3 is demoted and 2 is stable again: the first 3 logins failed/);
+    expect(third.err).toMatch(says);
+    expect(word(S)).toBe('good');
+    lab.hook('stop', S);
+    expect(stable(lab)).toBe(2);
+    expect(lab.mayfly('generations').out).toMatch(/^3 .*; demoted: the first 3 logins failed, .*"\/srv"/m);
+    expect(lab.picture()).toMatchObject({ processes: [], schroot: [], stuck: [] });
+    loginWorks(lab, A);
+    loginWorks(lab, S);
+
+    // The next good one is promoted, and goes back to the good one before it.
+    expect(attempt(lab, { run: 'rm /srv; mkdir /srv' })).toMatchObject({ code: 0 });
+    expect(stable(lab)).toBe(4);
+    loginWorks(lab, S);
+    lab.mayfly('rollback');
+    expect(stable(lab)).toBe(2);
+  });
+
+  it('is not, once somebody has logged in to it, or where that is not wanted', () => {
+    expect(attempt(lab, { run: broken })).toMatchObject({ code: 0 });
+    loginWorks(lab, A);
+    for (let n = 0; n < 4; n++) expect(lab.hook('start', S).err).toMatch(says);
+    expect(stable(lab)).toBe(2);
+    lab.mayfly('rollback');
+    expect(attempt(lab, { run: 'touch /etc/other' })).toMatchObject({ code: 0 });
+    lab.configure('[check]\ndemote_after = 0');
+    for (let n = 0; n < 4; n++) expect(lab.hook('start', S).err).toMatch(says);
+    expect(stable(lab)).toBe(3);
+    expect(kept().find(g => g.number === 3)?.demoted).toBeNull();
+  });
+
+  it('is not for a failure that is not its own', () => {
+    update('good');
+    lab.configure('[admission]\nmin_free = "100T"');
+    for (let n = 0; n < 4; n++) expect(lab.hook('start', A).err).toMatch(/MiB left; a new login needs/);
+    lab.configure('');
+    expect(stable(lab)).toBe(2);
+    loginWorks(lab, A);
+  });
+});
+
+describe('what is kept', () => {
+  it('is the newest, what sessions use, and what a new one falls back to', () => {
+    update('two');
+    loginWorks(lab, B);
+    lab.hook('start', A, ':0');
+    update('three', 'keep = 2');
+    loginWorks(lab, B);
+    update('four', 'keep = 2');
+    loginWorks(lab, B);
+    expect(numbers()).toEqual([2, 3, 4]);
+    update('five', 'keep = 1');
+    expect(numbers()).toEqual([2, 4, 5]);
+
+    lab.configure('[update]\nkeep = 1');
+    const lines = [
+      'generation 2 is kept: 1 session uses it',
+      'generation 4 is kept: nobody has logged in to generation 5 yet',
+      'generation 5 is kept: it is stable',
+    ];
+    expect(lab.mayfly('gc', '--dry-run').out).toBe(`${lines.join('\n')}\n`);
+    expect(lab.mayfly('gc')).toMatchObject({ code: 0, out: 'nothing to remove\n' });
+    expect(word(A)).toBe('two');
+    lab.hook('stop', A, ':0');
+    loginWorks(lab, B);
+    const plan = JSON.parse(lab.mayfly('gc', '--dry-run', '--json').out);
+    expect(plan.map((f: { number: number; fate: string }) => [f.number, f.fate])).toEqual([
+      [2, 'go'],
+      [4, 'go'],
+      [5, 'keep'],
+    ]);
+    expect(numbers()).toEqual([2, 4, 5]); // a dry run
+    expect(lab.mayfly('gc')).toMatchObject({ code: 0, out: 'removed generation 2, 4\n' });
+    expect(numbers()).toEqual([5]);
+    expect(fs.readdirSync(`${lab.dir}/pool/generations`).filter(n => !n.startsWith('.'))).toEqual(['5']);
+    loginWorks(lab, A);
+  });
+
+  it('is not what was demoted, and less where the pool is full', () => {
+    for (const w of ['two', 'three', 'four']) {
+      update(w);
+      loginWorks(lab, A);
+    }
+    expect(numbers()).toEqual([2, 3, 4]);
+    lab.mayfly('rollback');
+    const demoted = lab.mayfly('gc', '--dry-run').out;
+    expect(demoted).toMatch(/^generation 2 is kept while there is room: the newest 3 are kept$/m);
+    expect(demoted).toMatch(/^generation 4 would go: it was demoted$/m);
+    lab.mayfly('gc');
+    expect(numbers()).toEqual([2, 3]);
+    lab.configure('[update]\nmax_used_percent = 1');
+    expect(lab.mayfly('gc').out).toBe('removed generation 2\n');
+    expect(numbers()).toEqual([3]);
+    loginWorks(lab, A);
+  });
+});
