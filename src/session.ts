@@ -281,12 +281,16 @@ export async function onStuck(on: Machine, error: unknown): Promise<void> {
 }
 
 /**
- * Makes the next login quicker. Whatever keeps it from being made keeps no logout from having ended. A hook only
+ * Makes the next login quicker: of the stable generation, or of one that is about to be. Whatever keeps it from being made keeps no logout from having ended. A hook only
  * starts it: the command keeps the lock, and what it makes is whole or not there.
  */
-export async function prepareNext(on: Machine, how: 'start' | 'finish' = 'finish'): Promise<void> {
+export async function prepareNext(
+  on: Machine,
+  how: 'start' | 'finish' = 'finish',
+  origin?: Generation,
+): Promise<void> {
   try {
-    const { volume } = readStable(on.host, on.paths);
+    const { volume } = origin ?? readStable(on.host, on.paths);
     const backend = on.backend(volume.backend);
     if (!backend.spare) return;
     const make = backend.spare;

@@ -188,6 +188,7 @@ async function attempt(
     enter('check');
     mustHaveRoom(on, pool);
     const { warnings } = await prove(on, generation, o.say);
+    await prepareNext(on, 'finish', generation); // for whoever logs in right after the promotion
     enter('promote');
     const outcome = promote(on, number, stable);
     accepted = true;
