@@ -184,7 +184,7 @@ describe.each([
     expect(Math.max(...sections)).toBeLessThan(quantile(before, 0));
     // The budget of 2 is for people to look at: the 99th of so few is one login, and one stall of a busy machine.
     expect(ratio).toBeLessThanOrEqual(5);
-  });
+  }, 1_800_000);
 
   it('leaves nothing: no session, no generation too many, and the collector finds nothing more', () => {
     expect(lab.records()).toEqual([]);
