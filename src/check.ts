@@ -194,7 +194,7 @@ export async function prove(on: Machine, g: Generation, say: Say): Promise<Proof
   const until = host.now() + config.check.timeout * 1000;
   const warnings: string[] = [];
   try {
-    const { required, optional } = checksFor(on, s, until);
+    const { required, optional } = checksFor(on, until);
     for (const check of required) {
       say(`checking ${check.name}`, true);
       const problem = await check.problem(asker(on, s, until), s, on);
@@ -218,7 +218,7 @@ export async function prove(on: Machine, g: Generation, say: Say): Promise<Proof
   return { warnings };
 }
 
-function checksFor(on: Machine, _s: Session, until: number): { required: Check[]; optional: Check[] } {
+function checksFor(on: Machine, until: number): { required: Check[]; optional: Check[] } {
   const directory = `${on.config.directory}/checks.d`;
   const onHost = (argv: readonly string[]) => answer(on, argv, until, [...OWN_MOUNTS, '--mount-proc']);
   return {

@@ -6,22 +6,15 @@
  */
 import { type Config, parseSize } from './config.ts';
 import { MayflyError } from './errors.ts';
-import {
-  forgetAll,
-  type Generation,
-  pointStableAt,
-  stableNumber,
-  takeNumber,
-  writeGeneration,
-} from './generations.ts';
+import { forgetAll, type Generation, pointStableAt, stableNumber, takeNumber } from './generations.ts';
 import type { Host } from './host.ts';
 import { withLock } from './locks.ts';
-import { mountPool } from './pool.ts';
+import { mountPool, seal } from './pool.ts';
 import { prepareNext } from './session.ts';
 import { checkSource, describe, fill, type Say, type Source } from './source.ts';
 import { makeDirectories, type Pool, readPool, sweepTemporary, writePool } from './state.ts';
 import type { Machine } from './steps.ts';
-import { type BackendKind, generationOf, masterOf, workOf } from './volume/backend.ts';
+import { type BackendKind, masterOf, workOf } from './volume/backend.ts';
 
 export interface InitOptions {
   readonly backend: BackendKind;
@@ -33,7 +26,7 @@ export interface InitOptions {
 export async function init(on: Machine, o: InitOptions): Promise<Generation> {
   const { host, paths } = on;
   makeDirectories(host, paths);
-  return withLock(host, paths, 'update', 0, async () => {
+  return withLock(host, paths, 'update', 0, async lock => {
     const stable = stableNumber(host, paths);
     if (stable !== undefined) {
       throw new MayflyError('exists', `"${paths.state}" is in use already: generation ${stable} is stable`, {
@@ -63,14 +56,7 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
 
     const number = takeNumber(host, paths, []);
     o.say(`sealing generation ${number}`);
-    const volume = generationOf(pool, number);
-    await backend.fork(work, volume);
-    const identity = backend.identity(volume);
-    if (identity === undefined)
-      throw new MayflyError('internal', `generation ${number} is not there after it was made`);
-    const created = new Date(host.now()).toISOString();
-    const generation: Generation = { number, volume, identity, created, origin: describe(o.source) };
-    writeGeneration(host, paths, generation, 'proven');
+    const generation = await seal(on, pool, { number, origin: describe(o.source) }, 'proven', [lock.fd]);
     backend.rename(work, masterOf(pool));
     host.sync(pool.path);
     pointStableAt(host, paths, number);

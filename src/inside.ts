@@ -13,13 +13,12 @@ import type { Volume } from './volume/backend.ts';
 
 export interface Inside {
   readonly tree: Volume;
-  /** Seconds a command may take. Endless where it is interactive. */
+  /** Seconds all commands together may take; no limit where a person is at the terminal. */
   readonly timeout: number;
-  /** When that began, milliseconds since the epoch: all commands together have the one time. */
+  /** When that began, milliseconds since the epoch. */
   readonly began: number;
   /** Gets each line that is said. */
   readonly onLine: (line: string) => void;
-  readonly fds: readonly number[];
 }
 
 /** What every package manager needs in order not to ask anybody. */
@@ -147,7 +146,6 @@ export async function runInside(
     effect: read ? 'read' : 'write',
     says: () => [`run ${called} in the working copy`],
     expect: [...Array(256).keys()],
-    fds: o.fds,
     onLine: line => {
       said.push(line);
       if (said.length > 20) said.shift();

@@ -4,15 +4,18 @@ import { MayflyError } from './errors.ts';
 import {
   changeStanding,
   forgetGeneration,
+  type Generation,
   generationNumbers,
   pointStableAt,
   readGeneration,
+  type Standing,
   stableNumber,
   whyDemoted,
+  writeGeneration,
 } from './generations.ts';
 import type { Host } from './host.ts';
-import { collect, retire } from './retire.ts';
-import { type Paths, type Pool, readSession, readSessions } from './state.ts';
+import { collect, pins, retire } from './retire.ts';
+import { type Paths, type Pool, readSession } from './state.ts';
 import type { Machine } from './steps.ts';
 import { generationOf, masterOf, usageOf, workOf } from './volume/backend.ts';
 
@@ -62,7 +65,7 @@ export async function adopt(on: Machine, pool: Pool): Promise<void> {
   host.unlink(intentPath(paths));
 }
 
-/** What was done about the leftovers of earlier updates. `attempt` gets each piece, and decides about failures. */
+/** Does one piece of tidying; it decides whether a failure ends the rest. */
 export type Attempt = (what: string, act: () => Promise<void>) => Promise<void>;
 
 /**
@@ -87,10 +90,11 @@ export async function tidy(on: Machine, pool: Pool, attempt: Attempt, swept: str
     await attempt(`generation ${number}`, async () => {
       if (await retire(on, number, 'its removal was interrupted')) swept.push(`generation ${number}`);
     });
-  const inUse = new Set(readSessions(host, paths).map(s => s.generation));
+  const pinned = pins(on);
+  const inUse = (number: number): boolean => pinned === undefined || pinned.has(number);
   for (const number of generationNumbers(host, paths, 'candidate'))
     await attempt(`generation ${number}`, async () => {
-      if (inUse.has(number)) return; // its trial session is stuck, and stands on it
+      if (inUse(number)) return; // its trial session is stuck, and stands on it
       await dropCandidate(on, pool, number);
       swept.push(`generation ${number}, which was never proven`);
     });
@@ -109,7 +113,7 @@ export async function tidy(on: Machine, pool: Pool, attempt: Attempt, swept: str
   }
   const sealed = new Set(generationNumbers(host, paths).map(String));
   for (const v of volumes) {
-    const halfMade = v.role === 'generation' && !sealed.has(v.name) && !inUse.has(Number(v.name));
+    const halfMade = v.role === 'generation' && !sealed.has(v.name) && !inUse(Number(v.name));
     const left = v.role === 'work' && readIntent(host, paths) === undefined;
     if (!halfMade && !left) continue;
     await attempt(`${v.role} ${v.name}`, async () => {
@@ -117,6 +121,25 @@ export async function tidy(on: Machine, pool: Pool, attempt: Attempt, swept: str
       swept.push(`${v.role} ${v.name}`);
     });
   }
+}
+
+/** Makes an immutable copy of the working copy generation `number`. The lock's descriptors go with the storage command. */
+export async function seal(
+  on: Machine,
+  pool: Pool,
+  g: Pick<Generation, 'number' | 'origin'>,
+  standing: Standing,
+  fds: readonly number[],
+): Promise<Generation> {
+  const backend = on.backend(pool.backend);
+  const volume = generationOf(pool, g.number);
+  await backend.fork(workOf(pool), volume, { fds });
+  const identity = backend.identity(volume);
+  if (identity === undefined)
+    throw new MayflyError('internal', `generation ${g.number} is not there after it was made`);
+  const generation: Generation = { ...g, volume, identity, created: new Date(on.host.now()).toISOString() };
+  writeGeneration(on.host, on.paths, generation, standing);
+  return generation;
 }
 
 /** A generation that did not prove itself, whole or in part. */

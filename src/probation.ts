@@ -4,7 +4,6 @@ import {
   clearDemoted,
   endProbation,
   generationNumbers,
-  isSealed,
   markDemoted,
   pointStableAt,
   probation,
@@ -18,7 +17,7 @@ import type { Paths } from './state.ts';
 import type { Machine } from './steps.ts';
 
 /** Whether a failed login speaks against the generation, not against the person, the pool or the moment. */
-export function blamesGeneration(error: MayflyError): boolean {
+function blamesGeneration(error: MayflyError): boolean {
   return ['command', 'unsafe', 'corrupt', 'internal', 'missing-tool', 'no-generation'].includes(error.code);
 }
 
@@ -26,7 +25,7 @@ export function blamesGeneration(error: MayflyError): boolean {
  * Counts a login that failed with a generation on probation. When none has succeeded and enough have failed, the
  * one before it becomes stable again. Two failing at the same moment may count as one: it then takes one more.
  */
-export function failedLogin({ host, paths, config, log }: Machine, number: number, error: MayflyError): void {
+function failedLogin({ host, paths, config, log }: Machine, number: number, error: MayflyError): void {
   const p = probation(host, paths);
   if (p?.number !== number || config.check.demote_after === 0) return;
   const failures = p.failures + 1;
@@ -41,6 +40,28 @@ export function failedLogin({ host, paths, config, log }: Machine, number: numbe
   pointStableAt(host, paths, p.previous);
   endProbation(host, paths);
   log('err', `generation ${number} is demoted and ${p.previous} is stable again: ${reason}`);
+}
+
+/** How often a login starts over because the stable generation changed under it. */
+export const MOST_TRIES = 3;
+
+/** The first login that succeeds ends a generation's probation. */
+export function passed({ host, paths }: Machine, number: number): void {
+  if (probation(host, paths)?.number === number) endProbation(host, paths);
+}
+
+/**
+ * Whether a failed login may succeed now: the generation was retired or rolled back meanwhile, or it has just been
+ * demoted because nobody could log in to it.
+ */
+export async function mayTryAgain(on: Machine, number: number | undefined, error: unknown): Promise<boolean> {
+  if (!(error instanceof MayflyError)) return false;
+  if (number === undefined) {
+    if (error.code === 'no-generation') await on.host.sleep(20); // rolled back to one that is just being put back
+    return error.code === 'no-generation';
+  }
+  if (stableNumber(on.host, on.paths) === number && blamesGeneration(error)) failedLogin(on, number, error);
+  return stableNumber(on.host, on.paths) !== number;
 }
 
 /**
@@ -65,7 +86,7 @@ export function rollback(
   if (from === to) return { from, to };
   pointStableAt(host, paths, to);
   // Whoever retires a generation looks at the pointer after taking its file; so we look at the file after pointing.
-  if (!isSealed(host, paths, to)) {
+  if (!readGeneration(host, paths, to)) {
     if (from !== undefined) pointStableAt(host, paths, from);
     throw new MayflyError('no-generation', `generation ${to} is just being removed`, { generation: to });
   }

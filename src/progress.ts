@@ -14,7 +14,7 @@ export type Phase =
   | 'retire';
 
 /** `kept` is proven but not stable, because the pointer was moved by somebody else meanwhile. */
-export type Result = 'promoted' | 'unchanged' | 'discarded' | 'kept' | 'skipped' | 'failed' | 'interrupted';
+export type Result = 'promoted' | 'unchanged' | 'discarded' | 'kept' | 'failed' | 'interrupted';
 
 /** The updates of this machine, as far as they are remembered. Times are milliseconds since the epoch. */
 export interface History {

@@ -48,7 +48,7 @@ export function planRetention(
 }
 
 /** How many sessions name each generation; undefined where a record can not be read and might name any. */
-function pins({ host, paths }: Machine): Map<number, number> | undefined {
+export function pins({ host, paths }: Machine): Map<number, number> | undefined {
   const found = new Map<number, number>();
   for (const id of sessionIds(host, paths)) {
     const s = readSession(host, paths, id);

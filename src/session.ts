@@ -1,21 +1,13 @@
 /** Login, logout and recovery: one array of steps, forwards and backwards. */
 import { type Call, endedLogin, isSameLogin, loginOf } from './adapters/call.ts';
 import { isErrno, MayflyError, reasonOf } from './errors.ts';
-import {
-  endProbation,
-  type Generation,
-  isSealed,
-  probation,
-  readGeneration,
-  readStable,
-  stableNumber,
-} from './generations.ts';
+import { type Generation, isSealed, readGeneration, readStable } from './generations.ts';
 import { whyHeld } from './hold.ts';
 import { newSessionId } from './ids.ts';
 import { lockNameOf, withLock } from './locks.ts';
 import { liveSessions } from './logind.ts';
 import { existing, planMounts } from './mounts.ts';
-import { blamesGeneration, failedLogin } from './probation.ts';
+import { MOST_TRIES, mayTryAgain, passed } from './probation.ts';
 import {
   bootId,
   deleteSession,
@@ -88,28 +80,6 @@ export async function throwaway(
   return withLock(on.host, on.paths, lockNameOf(s), LOCK_WAIT, lock =>
     raise({ ...on, fds: [lock.fd] }, s, generation),
   );
-}
-
-/** How often a login starts over because the stable generation changed under it. */
-const MOST_TRIES = 3;
-
-/** The first login that succeeds ends a generation's probation. */
-function passed({ host, paths }: Machine, number: number): void {
-  if (probation(host, paths)?.number === number) endProbation(host, paths);
-}
-
-/**
- * Whether a failed login may succeed now: the generation was retired or rolled back meanwhile, or it has just been
- * demoted because nobody could log in to it.
- */
-async function mayTryAgain(on: Machine, number: number | undefined, error: unknown): Promise<boolean> {
-  if (!(error instanceof MayflyError)) return false;
-  if (number === undefined) {
-    if (error.code === 'no-generation') await on.host.sleep(20); // rolled back to one that is just being put back
-    return error.code === 'no-generation';
-  }
-  if (stableNumber(on.host, on.paths) === number && blamesGeneration(error)) failedLogin(on, number, error);
-  return stableNumber(on.host, on.paths) !== number;
 }
 
 /** Everything about a new session that can be known before the first effect. */

@@ -6,16 +6,9 @@
 import { prove } from './check.ts';
 import { differences } from './compare.ts';
 import { MayflyError, reasonOf } from './errors.ts';
-import {
-  type Generation,
-  generationNumbers,
-  pointStableAt,
-  stableNumber,
-  takeNumber,
-  writeGeneration,
-  writeProbation,
-} from './generations.ts';
+import { generationNumbers, pointStableAt, stableNumber, takeNumber, writeProbation } from './generations.ts';
 import { writeHealth } from './health.ts';
+import { whyHeld } from './hold.ts';
 import type { Inside } from './inside.ts';
 import { takeLock } from './locks.ts';
 import {
@@ -25,6 +18,7 @@ import {
   makeRoom,
   mountPool,
   mustHaveRoom,
+  seal,
   tidy,
   writeIntent,
 } from './pool.ts';
@@ -42,7 +36,7 @@ import { collect } from './retire.ts';
 import { prepareNext } from './session.ts';
 import { makeDirectories, type Pool, readPool } from './state.ts';
 import type { Machine } from './steps.ts';
-import { generationOf, masterOf, workOf } from './volume/backend.ts';
+import { masterOf, workOf } from './volume/backend.ts';
 
 export interface UpdateOptions {
   /** For people: what is at work, and where the generation comes from. */
@@ -82,6 +76,8 @@ export async function withUpdateLock<T>(
     );
   });
   try {
+    const held = whyHeld(on);
+    if (held !== undefined) throw new MayflyError('held', held); // a restart would cut it short
     writeRunning(host, paths, { what, since: host.now(), phase: 'prepare' });
     return await act(lock.fd);
   } finally {
@@ -152,7 +148,7 @@ async function attempt(
   const pool = readPool(host, paths);
   if (!pool) throw new MayflyError('no-pool', 'there is no pool yet');
   await mountPool(on, pool);
-  await tidy(on, pool, (_what, act) => act(), []);
+  await tidy(on, pool, leaveToRecovery(on), []);
   const stable = stableNumber(host, paths);
   await makeRoom(on, pool);
 
@@ -168,7 +164,6 @@ async function attempt(
       timeout: on.config.update.timeout,
       began: host.now(),
       onLine: (l: string) => o.say(l, true),
-      fds: [],
     };
     if (!(await o.change(inside))) {
       await backend.remove(work);
@@ -184,7 +179,7 @@ async function attempt(
     mustHaveRoom(on, pool);
     enter('seal');
     const number = takeNumber(host, paths, numbersIn(on, pool));
-    const generation = await seal(on, pool, number, o.origin, fd);
+    const generation = await seal(on, pool, { number, origin: o.origin }, 'candidate', [fd]);
     enter('check');
     mustHaveRoom(on, pool);
     const { warnings } = await prove(on, generation, o.say);
@@ -222,26 +217,6 @@ function numbersIn(on: Machine, pool: Pool): number[] {
   return [...volumes.map(v => Number(v.name)), ...generationNumbers(on.host, on.paths)];
 }
 
-/** An immutable copy of the working copy. Nobody can log in to it yet. */
-async function seal(
-  on: Machine,
-  pool: Pool,
-  number: number,
-  origin: string,
-  fd: number,
-): Promise<Generation> {
-  const backend = on.backend(pool.backend);
-  const volume = generationOf(pool, number);
-  await backend.fork(workOf(pool), volume, { fds: [fd] });
-  const identity = backend.identity(volume);
-  if (identity === undefined)
-    throw new MayflyError('internal', `generation ${number} is not there after it was made`);
-  const created = new Date(on.host.now()).toISOString();
-  const generation: Generation = { number, volume, identity, created, origin };
-  writeGeneration(on.host, on.paths, generation, 'candidate');
-  return generation;
-}
-
 /**
  * From the renaming of the candidate on there is no way back, and `recover` finishes what a death leaves undone.
  * Logins are not locked out: each sees the old or the new generation, and both are there.
@@ -265,12 +240,17 @@ function promote(on: Machine, number: number, before: number | undefined): Outco
  * for `recover`; the reason of the failure is the one to tell.
  */
 async function takeBack(on: Machine, pool: Pool): Promise<void> {
-  const attempt: Attempt = async (what, act) => {
+  const attempt = leaveToRecovery(on);
+  await attempt('the working copy', () => tidy(on, pool, attempt, []));
+}
+
+/** One old thing that can not be removed keeps nobody from a new generation; what stands in the way says so itself. */
+function leaveToRecovery({ log }: Machine): Attempt {
+  return async (what, act) => {
     try {
       await act();
     } catch (error) {
-      on.log('warning', `${what} is left for recovery: ${reasonOf(error)}`);
+      log('warning', `${what} is left for recovery: ${reasonOf(error)}`);
     }
   };
-  await attempt('the working copy', () => tidy(on, pool, attempt, []));
 }

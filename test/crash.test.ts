@@ -1,16 +1,9 @@
 /** Death at every call of start, stop and recover: what reality does next must leave the state as it was before. */
 import { describe, expect, it } from 'vitest';
-import type { Call } from '../src/adapters/call.ts';
 import { recover } from '../src/recover.ts';
 import { login, logout, stop } from '../src/session.ts';
-import { markOf, readSessions } from '../src/state.ts';
-import { preparedWorld, type World } from './world.ts';
-
-function callOf(world: World, user: string, display: string): Call {
-  const caller = markOf(world.host, 50);
-  if (!caller) throw new Error('no display manager');
-  return { adapter: 'lightdm', user, display, caller };
-}
+import { readSessions } from '../src/state.ts';
+import { callOf, preparedWorld, type World } from './world.ts';
 
 /** Everything made on first use is there, bob is logged in and has a process in his session. */
 async function world(): Promise<World> {

@@ -1,6 +1,5 @@
 /** The updater: its plans by tables, and death at every call of an update and of the recovery after it. */
 import { describe, expect, it } from 'vitest';
-import type { Call } from '../src/adapters/call.ts';
 import { firstWord } from '../src/check.ts';
 import { generationNumbers, probation, stableNumber, whyDemoted } from '../src/generations.ts';
 import { holdLogins } from '../src/hold.ts';
@@ -12,10 +11,10 @@ import { aptOptions, removals } from '../src/refresh.ts';
 import { collect, planRetention, retire } from '../src/retire.ts';
 import { isDue, offsetOf } from '../src/schedule.ts';
 import { login } from '../src/session.ts';
-import { markOf, readSessions } from '../src/state.ts';
+import { readSessions } from '../src/state.ts';
 import { update } from '../src/update.ts';
 import { masterOf, type Volume, workOf } from '../src/volume/backend.ts';
-import { preparedWorld, World } from './world.ts';
+import { callOf, preparedWorld, World } from './world.ts';
 
 describe('which generations stay', () => {
   const g = (number: number, sessions = 0, demoted = false) => ({ number, sessions, demoted });
@@ -65,12 +64,6 @@ describe('reading and asking apt', () => {
 });
 
 const pool = { backend: 'overlay' as const, path: '/var/lib/mayfly/pool' };
-
-function callOf(w: World, user: string, display: string): Call {
-  const caller = markOf(w.host, 50);
-  if (!caller) throw new Error('no display manager');
-  return { adapter: 'lightdm', user, display, caller };
-}
 
 /** Alice is logged in and master is as generation 1 is. */
 async function world(): Promise<World> {

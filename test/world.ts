@@ -3,13 +3,14 @@
  * nothing any more, whatever the program still tries: like a process that was SIGKILLed, or a machine without power.
  */
 
+import type { Call } from '../src/adapters/call.ts';
 import type { Command, Output } from '../src/command.ts';
 import { readConfig } from '../src/config-load.ts';
 import { MayflyError } from '../src/errors.ts';
 import { type Generation, pointStableAt, writeGeneration } from '../src/generations.ts';
 import type { Host, Stat } from '../src/host.ts';
 import type { Mount } from '../src/mounts.ts';
-import { makeDirectories, pathsOf, writePool } from '../src/state.ts';
+import { makeDirectories, markOf, pathsOf, writePool } from '../src/state.ts';
 import type { Machine } from '../src/steps.ts';
 import type { Role, Volume, VolumeBackend } from '../src/volume/backend.ts';
 import { pathOf } from '../src/volume/layout.ts';
@@ -526,4 +527,11 @@ export function preparedWorld(): World {
   pointStableAt(world.host, on.paths, 1);
   world.newProcess();
   return world;
+}
+
+/** What lightdm (process 50 of every world) says when somebody logs in or out. */
+export function callOf(w: World, user: string, display: string): Call {
+  const caller = markOf(w.host, 50);
+  if (!caller) throw new Error('no display manager');
+  return { adapter: 'lightdm', user, display, caller };
 }

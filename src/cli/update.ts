@@ -184,7 +184,6 @@ export const gcCommand: Verb = {
       return 0;
     }
     const gone = await withUpdateLock(on, 'a collection', () => collect(on, pool.path));
-    writeHealth(on);
     const stable = stableNumber(on.host, on.paths);
     report(
       { removed: gone, stable },
