@@ -3,16 +3,26 @@
  *
  * btrfs deletes a subvolume that is mounted or has open files without a word, so the proof that nobody is in it is
  * ours (`held`). Each subvolume has a device number of its own, which is how processes in it are found.
+ *
+ * Making and deleting a subvolume keep the directory it is in locked until the transaction is through, half a second
+ * where an update is writing (measured), and nobody opens, finds or renames anything in it meanwhile; nor are other
+ * subvolumes renamed (the kernel's `subvol_sem`). So a session's subvolume stands in a directory of its own, and it
+ * is that directory which is renamed: logins that find one made ready wait for none of it.
  */
 import { isErrno, MayflyError } from '../errors.ts';
 import type { Host } from '../host.ts';
 import type { Mount } from '../mounts.ts';
 import { describeHolders, findHolders } from '../processes.ts';
 import type { ForkOptions, Problem, Volume, VolumeBackend } from './backend.ts';
-import { listLayout, mustBeAbsent, pathOf, prepareLayout, sparePath } from './layout.ts';
+import { asidePath, listLayout, mustBeAbsent, pathOf, prepareLayout, sparePath } from './layout.ts';
 
 /** Inode number of every subvolume's root directory (BTRFS_FIRST_FREE_OBJECTID). */
 const SUBVOLUME_ROOT = 256;
+
+/** The subvolume in a session's directory. */
+const within = (directory: string): string => `${directory}/volume`;
+
+const rootOf = (v: Volume): string => (v.role === 'session' ? within(pathOf(v)) : pathOf(v));
 
 export function btrfs(host: Host): VolumeBackend {
   const isSubvolume = (path: string): boolean => {
@@ -47,23 +57,35 @@ export function btrfs(host: Host): VolumeBackend {
     }
   }
 
+  /** A session's directory: the subvolume in it or, where a death came between, nothing. */
+  const isDirectory = (path: string): boolean =>
+    host.lstat(path)?.kind === 'dir' &&
+    (isSubvolume(within(path)) || (!isSubvolume(path) && host.list(path).length === 0));
+
+  /** Removes a session's directory, whatever its name is by now. */
+  async function eraseDirectory(path: string): Promise<void> {
+    if (isSubvolume(within(path))) await erase(within(path));
+    host.rmdir(path);
+  }
+
   /** Takes the spare of a generation, if there is one; of two who try, one gets it. */
   function claimSpare(from: Volume, to: Volume): boolean {
     const spare = sparePath(from);
-    if (from.role !== 'generation' || !isSubvolume(spare)) return false;
+    if (from.role !== 'generation' || !isSubvolume(within(spare))) return false;
     try {
       host.rename(spare, pathOf(to));
-      return true;
     } catch (error) {
       if (isErrno(error, 'ENOENT')) return false;
       throw error;
     }
+    // Another login may have been quicker, and this be the directory of the next one, with nothing in it yet.
+    return isSubvolume(rootOf(to));
   }
 
   async function held(v: Volume): Promise<string | undefined> {
-    const s = host.lstat(pathOf(v));
+    const s = host.lstat(rootOf(v));
     if (!s) return undefined;
-    const holders = findHolders(host, new Set([s.dev]), pathOf(v));
+    const holders = findHolders(host, new Set([s.dev]), rootOf(v));
     return holders.length > 0 ? describeHolders(holders) : undefined;
   }
 
@@ -111,20 +133,41 @@ export function btrfs(host: Host): VolumeBackend {
       }
       if (to.role === 'session' && claimSpare(from, to)) return;
       // Atomic in the kernel: killed at any moment, the whole snapshot is there or none of it.
-      const readonly = to.role === 'generation' ? ['-r'] : [];
-      const args = ['subvolume', 'snapshot', ...readonly, '--', pathOf(from), pathOf(to)];
-      await host.run({ file: 'btrfs', args, effect: 'write', ...(options.fds ? { fds: options.fds } : {}) });
-      if (to.role !== 'session')
+      const snapshot = (place: string, flags: readonly string[] = []) => {
+        const args = ['subvolume', 'snapshot', ...flags, '--', pathOf(from), place];
+        return host.run({
+          file: 'btrfs',
+          args,
+          effect: 'write',
+          ...(options.fds ? { fds: options.fds } : {}),
+        });
+      };
+      if (to.role === 'session') {
+        const aside = asidePath(to, 'new');
+        host.mkdir(aside, 0o700);
+        await snapshot(within(aside));
+        try {
+          host.rename(aside, pathOf(to)); // also onto an empty one, see claimSpare
+        } catch (error) {
+          if (!isErrno(error, 'ENOTEMPTY', 'EEXIST') || !isSubvolume(rootOf(to))) throw error;
+          await eraseDirectory(aside); // the spare came into being there meanwhile, and is as good
+        }
+        return;
+      }
+      await snapshot(pathOf(to), to.role === 'generation' ? ['-r'] : []);
+      // Only a generation must outlive a power cut as it is; writing it out makes every login on the pool wait.
+      if (to.role === 'generation')
         await host.run({ file: 'sync', args: ['-f', '--', pathOf(to)], effect: 'write' });
     },
 
-    /** A snapshot waits for what others are writing, 4 to 50 ms (measured); a rename does not. */
+    /** A snapshot waits for what others are writing, 4 ms to half a second (measured); a rename does not. */
     async spare(origin, fds, background) {
       const spare = sparePath(origin);
-      if (!isSubvolume(pathOf(origin)) || host.lstat(spare)) return false;
+      if (!isSubvolume(pathOf(origin)) || host.lstat(within(spare))) return false;
+      host.mkdir(spare, 0o700);
       await host.run({
         file: 'btrfs',
-        args: ['subvolume', 'snapshot', '--', pathOf(origin), spare],
+        args: ['subvolume', 'snapshot', '--', pathOf(origin), within(spare)],
         effect: 'write',
         fds,
         background,
@@ -141,26 +184,37 @@ export function btrfs(host: Host): VolumeBackend {
 
     path: pathOf,
 
-    mount: (v, root): Mount => ({ source: pathOf(v), target: root, type: 'none', options: 'bind' }),
+    mount: (v, root): Mount => ({ source: rootOf(v), target: root, type: 'none', options: 'bind' }),
 
     identity(v) {
       // The directory's own creation is not shown; the inode is the same for all. The transaction-stable fact is
       // that a subvolume stands there at all.
-      return isSubvolume(pathOf(v)) ? 'subvolume' : undefined;
+      return isSubvolume(rootOf(v)) ? 'subvolume' : undefined;
     },
 
     held,
 
     async remove(v) {
       const path = pathOf(v);
+      if (v.role === 'session')
+        for (const as of ['new', 'old'] as const) {
+          const aside = asidePath(v, as); // of one that died half-way
+          if (host.lstat(aside)) await eraseDirectory(aside);
+        }
       if (host.lstat(path) === undefined) return;
       const busy = await held(v);
       if (busy) throw new MayflyError('stuck', `the volume "${path}" is in use: ${busy}`, { path });
-      await erase(path);
+      if (v.role !== 'session') return erase(path);
+      if (!isDirectory(path)) throw new MayflyError('unsafe', `"${path}" is not a volume of ours`, { path });
+      host.rename(path, asidePath(v, 'old'));
+      await eraseDirectory(asidePath(v, 'old'));
     },
 
-    list: pool => listLayout(host, 'btrfs', pool, isSubvolume),
+    list: pool =>
+      listLayout(host, 'btrfs', pool, (path, role) =>
+        role === 'session' ? isDirectory(path) : isSubvolume(path),
+      ),
 
-    sweep: (pool, name) => erase(`${pool}/${name}`),
+    sweep: (pool, name) => eraseDirectory(`${pool}/${name}`),
   };
 }

@@ -34,7 +34,7 @@ function isNameOf(role: Role, name: string): boolean {
   }
 }
 
-/** Where a session volume stands that is ready for whoever comes next. */
+/** The directory of a session volume that is, or is being, made ready for whoever comes next. */
 export function sparePath(origin: Volume): string {
   pathOf(origin);
   return `${origin.pool}/sessions/.spare-${origin.name}`;
@@ -81,12 +81,12 @@ export function prepareLayout(host: Host, pool: string): void {
   host.mkdir(`${pool}/sessions`, 0o700);
 }
 
-/** Every directory under one of our names, and the unfinished ones beside them. */
+/** Every volume under one of our names, and the directories of unfinished ones beside them. */
 export function listLayout(
   host: Host,
   kind: BackendKind,
   pool: string,
-  isVolume: (path: string) => boolean,
+  isVolume: (path: string, role: Role) => boolean,
 ): Listing {
   const volumes: Volume[] = [];
   const litter: string[] = [];
@@ -94,13 +94,14 @@ export function listLayout(
   const look = (directory: string, roles: readonly Role[]): void => {
     for (const name of host.list(directory)) {
       const path = `${directory}/${name}`;
+      const place = path.slice(pool.length + 1);
       const spare = /^\.spare-([1-9]\d{0,8})$/.exec(name)?.[1];
-      if (spare !== undefined && isVolume(path)) spares.set(Number(spare), path.slice(pool.length + 1));
+      if (spare !== undefined && host.lstat(path)?.kind === 'dir') spares.set(Number(spare), place);
       const bare = name.startsWith(NEW) || name.startsWith(OLD) ? name.slice(NEW.length) : name;
       const role = roles.find(r => isNameOf(r, bare));
-      if (role === undefined || !isVolume(path)) continue;
-      if (bare === name) volumes.push({ backend: kind, pool, role, name });
-      else litter.push(path.slice(pool.length + 1));
+      if (role === undefined) continue;
+      if (bare === name && isVolume(path, role)) volumes.push({ backend: kind, pool, role, name });
+      if (bare !== name && host.lstat(path)?.kind === 'dir') litter.push(place);
     }
   };
   look(pool, ['master', 'work']);

@@ -135,7 +135,9 @@ export function overlay(host: Host): VolumeBackend {
       if (host.lstat(aside)) await erase(aside);
       const args = ['-a', '--reflink=auto', '--one-file-system', '-T', '--', pathOf(from), aside];
       await host.run({ file: 'cp', args, effect: 'write', ...(options.fds ? { fds: options.fds } : {}) });
-      await host.run({ file: 'sync', args: ['-f', '--', aside], effect: 'write' });
+      // Only a generation must outlive a power cut as it is. It takes what was written to its source along.
+      if (to.role === 'generation')
+        await host.run({ file: 'sync', args: ['-f', '--', aside], effect: 'write' });
       host.rename(aside, path);
       host.sync(path.slice(0, path.lastIndexOf('/')));
     },

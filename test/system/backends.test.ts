@@ -55,11 +55,10 @@ function bench(kind: BackendKind, upper: 'disk' | 'tmpfs') {
       read: (path: string) => (fs.existsSync(path) ? fs.readFileSync(path, 'utf8') : undefined),
       async foreign(v: Parameters<typeof backend.mount>[0]) {
         if (kind === 'btrfs') fs.mkdirSync(pathOf(v));
-        else fs.writeFileSync(pathOf(v), 'not a volume');
+        fs.writeFileSync(kind === 'btrfs' ? `${pathOf(v)}/letter` : pathOf(v), 'not a volume');
       },
       async unplant(v: Parameters<typeof backend.mount>[0]) {
-        if (kind === 'btrfs') fs.rmdirSync(pathOf(v));
-        else fs.unlinkSync(pathOf(v));
+        fs.rmSync(pathOf(v), { recursive: true });
       },
       async close() {
         if (kind === 'btrfs') must('umount', [pool]);

@@ -92,13 +92,17 @@ export interface LabOptions {
   /** More lines for the configuration file. */
   readonly config?: string;
   readonly from?: string;
+  /** Of the image a btrfs pool is in; sparse. */
+  readonly imageSize?: string;
 }
 
 export class Lab {
   readonly dir: string;
   readonly config: string;
+  readonly #imageSize: string;
 
-  constructor(o: { readonly config?: string } = {}) {
+  constructor(o: Pick<LabOptions, 'config' | 'imageSize'> = {}) {
+    this.#imageSize = o.imageSize ?? '2G';
     this.dir = fs.mkdtempSync('/var/lib/mayfly-test-');
     fs.chmodSync(this.dir, 0o755); // as /run and /var/lib are: people read their session's id below
     this.config = `${this.dir}/mayfly.toml`;
@@ -110,7 +114,7 @@ export class Lab {
     const own = `[directories]\nstate = "${this.dir}/state"\nrun = "${this.dir}/run"\n`;
     const pool = more.includes('[pool]')
       ? more
-      : `${more}\n[pool]\npath = "${this.dir}/pool"\nimage_size = "2G"\n`;
+      : `${more}\n[pool]\npath = "${this.dir}/pool"\nimage_size = "${this.#imageSize}"\n`;
     fs.writeFileSync(this.config, `${pool}\n${own}`);
   }
 

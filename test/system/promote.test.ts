@@ -53,7 +53,8 @@ describe.each([
 
   beforeAll(() => {
     for (const name of names) user(name);
-    lab = Lab.make({ backend });
+    // As large as `init` makes it: where btrfs is short of room for its trees, it makes everybody wait.
+    lab = Lab.make({ backend, imageSize: '16G' });
     // The administrator's script stamps every tree with what stands in a file of this test.
     fs.mkdirSync(`${lab.dir}/refresh.d`);
     const lines = STAMPS.map(path => `cat ${lab.dir}/next >"$1/${path}"`);
@@ -72,14 +73,14 @@ describe.each([
   });
 
   /** What the session shows, read from where it is mounted. */
-  function stampsOf(id: string): string[] {
-    return STAMPS.map(path => {
-      try {
-        return fs.readFileSync(`${lab.dir}/run/roots/${id}/${path}`, 'utf8').trim();
-      } catch (error) {
-        return (error as NodeJS.ErrnoException).code ?? 'unreadable';
-      }
-    });
+  function stampsOf(id: string): Promise<string[]> {
+    // Not in this thread: a read that has to wait would stop the clock of every login that is being timed.
+    const read = (path: string): Promise<string> =>
+      fs.promises.readFile(`${lab.dir}/run/roots/${id}/${path}`, 'utf8').then(
+        text => text.trim(),
+        (error: NodeJS.ErrnoException) => error.code ?? 'unreadable',
+      );
+    return Promise.all(STAMPS.map(read));
   }
 
   async function client(i: number): Promise<void> {
@@ -95,11 +96,12 @@ describe.each([
         problems.push(`${name}: ${start.err}`);
         continue;
       }
-      const stamps = stampsOf(s.id);
+      const stamps = await stampsOf(s.id);
       // A room that leaves the machine a little time for the updates: some five logins and logouts a second.
       const stay = i < SLEEPERS ? 15_000 : 2000 + Math.random() * 16_000;
       for (const end = Date.now() + stay; running && Date.now() < end; ) await sleep(200);
-      seen.push({ from, to, generation: s.generation, stamps, later: stampsOf(s.id), ms: start.ms });
+      const later = await stampsOf(s.id);
+      seen.push({ from, to, generation: s.generation, stamps, later, ms: start.ms });
       const stop = await lab.hookAsync('stop', name, display).done;
       if (stop.code !== 0 || lab.session(name)) problems.push(`${name}: logout: ${stop.err}`);
     }
@@ -182,8 +184,7 @@ describe.each([
     expect(new Set(seen.map(s => s.generation)).size).toBeGreaterThan(promotions / 4);
     // It waits for nobody: less than the quickest login takes.
     expect(Math.max(...sections)).toBeLessThan(quantile(before, 0));
-    // The budget of 2 is for people to look at: the 99th of so few is one login, and one stall of a busy machine.
-    expect(ratio).toBeLessThanOrEqual(5);
+    expect(ratio).toBeLessThanOrEqual(2);
   }, 1_800_000);
 
   it('leaves nothing: no session, no generation too many, and the collector finds nothing more', () => {
