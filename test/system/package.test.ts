@@ -4,6 +4,7 @@
  */
 import * as fs from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { buildPackage } from './build-package.ts';
 import { must, type Ran, sh, tarball } from './lab.ts';
 
 let dir: string;
@@ -48,28 +49,10 @@ describe('the Debian package', () => {
   let deb: string;
 
   it('builds from a clean copy of the sources, without an error or warning of lintian', () => {
-    const source = `${dir}/source`;
-    const files = sh(
-      'git',
-      ['-c', 'safe.directory=*', 'ls-files', '-z', '--cached', '--others', '--exclude-standard'],
-      { cwd: process.cwd() },
-    );
-    for (const file of files.out.split('\0').filter(f => f !== '' && fs.existsSync(f))) {
-      fs.mkdirSync(`${source}/${file}`.replace(/\/[^/]*$/, ''), { recursive: true });
-      fs.copyFileSync(file, `${source}/${file}`);
-    }
-    fs.symlinkSync(fs.realpathSync('node_modules'), `${source}/node_modules`);
-    const node = process.execPath.replace(/\/[^/]*$/, '');
-    const built = sh('dpkg-buildpackage', ['-us', '-uc', '-b', '-d'], {
-      cwd: source,
-      env: { PATH: `${node}:/usr/sbin:/usr/bin:/sbin:/bin`, HOME: '/root', LC_ALL: 'C.UTF-8' },
-    });
-    expect(built.code, built.err).toBe(0);
-    deb = fs.readdirSync(dir).find(f => f.endsWith('.deb')) ?? '';
-    expect(deb).toMatch(/^mayfly_.*_all\.deb$/);
-    const lint = sh('lintian', ['--fail-on', 'error,warning', '--allow-root', `${dir}/${deb}`]);
+    deb = buildPackage(dir);
+    const lint = sh('lintian', ['--fail-on', 'error,warning', '--allow-root', deb]);
     expect(lint.code, lint.out + lint.err).toBe(0);
-    fs.copyFileSync(`${dir}/${deb}`, `${machine}/root/mayfly.deb`);
+    fs.copyFileSync(deb, `${machine}/root/mayfly.deb`);
   });
 
   it('installs, and the program speaks, with the distribution’s Node.js', () => {

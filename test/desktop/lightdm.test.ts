@@ -1,0 +1,166 @@
+/**
+ * Logins typed at lightdm's greeter on a booted machine, and every way in which they end, with the real logind and
+ * systemd telling of it.
+ */
+import * as fs from 'node:fs';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { sleep, until } from '../system/lab.ts';
+import { Machine, type Person } from './machine.ts';
+
+const alice: Person = { name: 'alice', password: 'wonder' };
+const bob: Person = { name: 'bob', password: 'builder' };
+/** How long after logind a session may still be there, in seconds. */
+const LIMIT = 5;
+
+let lab: Machine;
+
+beforeAll(async () => {
+  lab = Machine.make([alice, bob]);
+  await lab.boot();
+  lab.script('dpkg -i /root/mayfly.deb >/dev/null');
+  lab.must('mayfly', 'init', '--from', 'host', '--quiet');
+  lab.script(`
+    cat >/etc/lightdm/lightdm.conf.d/50-mayfly.conf <<END
+[Seat:*]
+session-setup-script=/usr/lib/mayfly/hooks/lightdm/session-setup
+session-cleanup-script=/usr/lib/mayfly/hooks/lightdm/session-cleanup
+END
+    touch /etc/mayfly/enabled`);
+  await lab.off();
+  await lab.boot();
+});
+afterEach(async ({ task }) => {
+  if (task.result?.state !== 'fail') return;
+  lab.shot(`failed-${task.name.replace(/\W+/g, '-').slice(0, 40)}`);
+  console.log(lab.run('journalctl', '--no-pager', '-n', '60').out);
+  lab.run('systemctl', 'kill', '-s', 'KILL', 'lightdm'); // the next case begins with a greeter
+});
+afterAll(() => lab.close());
+
+/** A login of alice with her desktop up. */
+async function aliceIsIn(): Promise<string> {
+  await lab.greeter();
+  await lab.logIn(alice);
+  await until(() => lab.run('pgrep', '-u', 'alice', '-x', 'openbox').code === 0, 20_000);
+  const [id] = lab.sessions('alice');
+  expect(id).toBeDefined();
+  return id ?? '';
+}
+
+/**
+ * Does `act` and waits for the end of alice's session; returns how many seconds after logind took its session for
+ * over the record was gone. Both are looked at ten times a second, on the machine.
+ */
+function endsBy(act: string): number {
+  const out = lab.script(`
+    alice=$(id -u alice)
+    now() { date +%s%N; }
+    known() {
+      for f in /run/systemd/sessions/*; do
+        case $f in *.ref) continue ;; esac
+        grep -qsx "UID=$alice" "$f" && grep -qsE '^STATE=(active|online|opening)' "$f" && return 0
+      done
+      return 1
+    }
+    gone= ; (${act}) >/dev/null 2>&1 </dev/null
+    i=0
+    while [ $i -lt 300 ]; do
+      i=$((i + 1))
+      [ -n "$gone" ] || known || gone=$(now)
+      if [ -n "$gone" ] && ! ls /var/lib/mayfly/sessions/u$alice-*.json >/dev/null 2>&1; then
+        echo $((($(now) - gone) / 1000000))
+        exit
+      fi
+      sleep 0.1
+    done
+    echo "logind: $gone" >&2; exit 1`);
+  return Number(out) / 1000;
+}
+
+/** Nothing of a session is left anywhere on the machine. */
+function mustBeGone(): void {
+  expect(lab.sessions('alice')).toEqual([]);
+  expect(lab.script('grep -c " /run/mayfly/roots/u" /proc/1/mountinfo || true').trim()).toBe('0');
+  expect(fs.readdirSync(lab.at('/etc/schroot/chroot.d')).filter(n => n.startsWith('mayfly-'))).toEqual([]);
+  expect(fs.readdirSync(lab.at('/var/lib/mayfly/pool/sessions'))).toEqual([]);
+  expect(lab.processes('alice').filter(p => p.root.includes('mayfly'))).toEqual([]);
+}
+
+describe('a typed login', () => {
+  it('has the session as root, and what is broken in it is whole again at the next', async () => {
+    lab.shot('1-greeter');
+    const id = await aliceIsIn();
+    const desktop = lab.processes('alice').filter(p => ['openbox', 'openbox-session'].includes(p.program));
+    expect(desktop.map(p => p.root)).toEqual([`/run/mayfly/roots/${id}`]);
+    lab.script(
+      `systemd-run --quiet --uid=alice -E DISPLAY=:0 -E XAUTHORITY=/home/alice/.Xauthority schroot -c ${id} -d / -p -- xterm -e sh -c 'cat /etc/mayfly-session; ls /usr/bin | wc -l; sleep 1000'`,
+    );
+    await sleep(1500);
+    lab.shot('2-inside');
+    lab.script(`schroot -c ${id} -d / -u root -- rm -rf /usr 2>/dev/null || true`);
+    expect(fs.readdirSync(lab.at('/usr'))).toContain('bin');
+    expect(endsBy('pkill -x openbox')).toBeLessThan(LIMIT);
+    mustBeGone();
+    const next = await aliceIsIn();
+    expect(next).not.toBe(id);
+    expect(lab.script(`schroot -c ${next} -d / -u root -- ls /usr`)).toContain('bin');
+    lab.shot('3-next-login');
+    expect(endsBy('pkill -x openbox')).toBeLessThan(LIMIT);
+  });
+});
+
+describe('a login that ends without a word', () => {
+  it.each([
+    ['the X server is killed', 'pkill -9 Xvfb'],
+    ['the X server ends', 'pkill -TERM Xvfb'],
+    ['the display manager is killed', 'pkill -9 -x lightdm'],
+    ['the display manager is restarted', 'systemctl restart lightdm'],
+    ["lightdm's child is killed", 'pkill -9 -f "lightdm --sessio[n]-child"'],
+    ['schroot is killed', 'pkill -9 -x schroot'],
+    ['logind is told to', 'loginctl terminate-user alice'],
+  ])('%s', async (_, act) => {
+    await aliceIsIn();
+    const after = endsBy(act);
+    console.log(`${act}: gone ${after.toFixed(1)} s after logind's session`);
+    expect(after).toBeLessThan(LIMIT);
+    mustBeGone();
+  });
+
+  it('processes that ignore every word go with it', async () => {
+    const id = await aliceIsIn();
+    lab.script(
+      `setsid -f schroot -c ${id} -d / -u alice -- sh -c 'trap "" TERM HUP INT; while :; do sleep 1; done' >/dev/null 2>&1 </dev/null`,
+    );
+    await sleep(500);
+    expect(endsBy('pkill -x openbox')).toBeLessThan(LIMIT);
+    mustBeGone();
+  });
+
+  it('the machine is switched off in the middle, or loses power', async () => {
+    for (const how of ['orderly', 'plug'] as const) {
+      await aliceIsIn();
+      await lab.off(how);
+      await lab.boot();
+      expect(lab.must('systemctl', 'is-active', 'mayfly-recover.service').trim()).toBe('active');
+      mustBeGone();
+    }
+  });
+});
+
+describe('what is no login', () => {
+  it('a wrong password, and another name', async () => {
+    await lab.greeter();
+    await lab.logIn({ name: 'alice', password: 'no' });
+    await sleep(2500); // pam_unix takes its time
+    await lab.greeter();
+    lab.shot('4-wrong-password');
+    expect(lab.sessions('alice')).toEqual([]);
+    lab.must('systemctl', 'kill', '-s', 'KILL', 'lightdm');
+    await lab.greeter();
+    await lab.keys('bob');
+    lab.x('xdotool', 'key', 'Escape');
+    await sleep(500);
+    expect(lab.sessions('bob')).toEqual([]);
+    lab.must('systemctl', 'kill', '-s', 'KILL', 'lightdm');
+  });
+});

@@ -1,0 +1,238 @@
+/**
+ * A lab workstation: a stock Debian with a real systemd, logind, lightdm and its greeter, booted in a container. Its
+ * screen is Xvfb; people are keystrokes. What is shown is kept in test/artefacts.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import * as fs from 'node:fs';
+import { buildPackage } from '../system/build-package.ts';
+import { must, type Ran, sh, sleep, tarball, until } from '../system/lab.ts';
+
+const PACKAGES = [
+  'systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,polkitd,procps,psmisc,sudo,passwd,perl',
+  'lightdm,lightdm-gtk-greeter,adwaita-icon-theme,fonts-dejavu-core,openbox,xterm,zenity,x11-utils,xauth',
+  'xfce4-session,xfce4-panel,xfwm4,xfdesktop4,xfconf',
+  'xvfb,xdotool,imagemagick,nodejs,schroot,btrfs-progs,e2fsprogs,mmdebstrap',
+].join(',');
+
+const ARTEFACTS = 'test/artefacts';
+
+/** lightdm says to its X server what Xorg understands; this passes on what Xvfb does. */
+const X_SERVER = `#!/bin/sh
+set -- "$@" ''
+display= auth=
+while [ -n "$1" ]; do
+	case $1 in
+	:*) display=$1 ;;
+	-auth) auth=$2; shift ;;
+	esac
+	shift
+done
+exec Xvfb "$display" -auth "$auth" -screen 0 1024x768x24 -nolisten tcp
+`;
+
+/**
+ * Without virtual terminals logind has no graphical seat, and refuses the terminal that lightdm names (XDG_VTNR).
+ * A person's ~/.dmrc names another session than the smallest desktop.
+ */
+const LIGHTDM = `[LightDM]
+minimum-display-number=0
+logind-check-graphical=false
+[Seat:*]
+xserver-command=/usr/local/bin/xvfb-server
+user-session=openbox
+`;
+
+export interface Person {
+  readonly name: string;
+  readonly password: string;
+}
+
+export class Machine {
+  readonly dir: string;
+  #container: ChildProcess | undefined;
+  #leader = 0;
+
+  private constructor(dir: string) {
+    this.dir = dir;
+  }
+
+  /** A machine as it is after the Debian installer, with these people, not booted. */
+  static make(people: readonly Person[]): Machine {
+    const dir = fs.mkdtempSync('/var/lib/mayfly-test-');
+    const machine = new Machine(dir);
+    fs.mkdirSync(machine.root);
+    must('tar', ['-xf', tarball('desktop', PACKAGES), '--exclude=./dev/*', '-C', machine.root]);
+    fs.copyFileSync(buildPackage(dir), machine.at('/root/mayfly.deb'));
+    fs.writeFileSync(machine.at('/usr/local/bin/xvfb-server'), X_SERVER, { mode: 0o755 });
+    fs.mkdirSync(machine.at('/etc/lightdm/lightdm.conf.d'), { recursive: true });
+    fs.writeFileSync(machine.at('/etc/lightdm/lightdm.conf.d/10-bench.conf'), LIGHTDM);
+    fs.appendFileSync(machine.at('/etc/environment'), 'XDG_VTNR=0\n');
+    // So many restarts within seconds are not what a person sees.
+    fs.mkdirSync(machine.at('/etc/systemd/system/lightdm.service.d'));
+    fs.writeFileSync(
+      machine.at('/etc/systemd/system/lightdm.service.d/bench.conf'),
+      '[Unit]\nStartLimitIntervalSec=0\n',
+    );
+    fs.writeFileSync(machine.at('/etc/hostname'), 'labmachine\n');
+    for (const p of people) {
+      must('chroot', [machine.root, 'useradd', '-m', '-s', '/bin/bash', p.name]);
+      const set = sh('chroot', [machine.root, 'chpasswd'], {
+        input: Buffer.from(`${p.name}:${p.password}\n`),
+      });
+      if (set.code !== 0) throw new Error(`chpasswd: ${set.err}`);
+    }
+    return machine;
+  }
+
+  get root(): string {
+    return `${this.dir}/machine`;
+  }
+
+  /** A path of the machine's disk, from here. */
+  at(path: string): string {
+    return this.root + path;
+  }
+
+  /** Switches it on and waits for the greeter. */
+  async boot(): Promise<void> {
+    const devices = ['/dev/loop-control', '/dev/btrfs-control', ...loops()].filter(d => fs.existsSync(d));
+    const child = spawn(
+      'systemd-nspawn',
+      [
+        `--directory=${this.root}`,
+        `--machine=${this.dir.replace(/.*\//, '')}`,
+        '--boot',
+        '--register=no',
+        '--keep-unit',
+        '--capability=all',
+        '--resolv-conf=off',
+        '--private-network',
+        '--console=pipe',
+        ...devices.map(d => `--bind=${d}`),
+      ],
+      {
+        stdio: ['ignore', 'ignore', 'ignore'],
+        env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: '1' },
+      },
+    );
+    this.#container = child;
+    await until(() => {
+      this.#leader = Number(sh('pgrep', ['-P', String(child.pid)]).out.split('\n')[0]);
+      return this.#leader > 0;
+    });
+    const isUp = /^(running|degraded)/;
+    await until(() => isUp.test(this.run('systemctl', 'is-system-running').out), 60_000);
+    await this.greeter();
+  }
+
+  /** Waits until the greeter takes keys. */
+  async greeter(): Promise<void> {
+    const greeter = ['xdotool', 'search', '--onlyvisible', '--class', 'lightdm'];
+    await until(() => this.x(...greeter).out !== '', 30_000);
+    await sleep(500); // it takes the keyboard a little later than it is seen
+  }
+
+  /** A command in the machine, as root. Never waits longer than a minute. */
+  run(...command: string[]): Ran {
+    const enter = ['-t', String(this.#leader), '-m', '-u', '-i', '-n', '-p', '-C'];
+    const env = ['env', '-i', 'PATH=/usr/sbin:/usr/bin:/sbin:/bin', 'HOME=/root', 'LC_ALL=C.UTF-8'];
+    return sh('timeout', ['-k', '5', '60', 'nsenter', ...enter, ...env, ...command]);
+  }
+
+  /** The same, which must succeed; returns what it printed. */
+  must(...command: string[]): string {
+    const r = this.run(...command);
+    if (r.code !== 0) {
+      const journal = this.run('journalctl', '--no-pager', '-n', '40').out;
+      throw new Error(`${command.join(' ')}: exit code ${r.code}: ${r.out}${r.err}\n${journal}`);
+    }
+    return r.out;
+  }
+
+  script(text: string): string {
+    return this.must('sh', '-euc', text);
+  }
+
+  /** A program on the screen, whoever it belongs to. */
+  x(...command: string[]): Ran {
+    return this.run('env', 'DISPLAY=:0', 'XAUTHORITY=/var/run/lightdm/root/:0', ...command);
+  }
+
+  /** Types a name and a password at the greeter. */
+  async logIn(p: Person): Promise<void> {
+    await this.keys(p.name);
+    await this.keys(p.password);
+  }
+
+  /** Types a line. */
+  async keys(text: string): Promise<void> {
+    this.x('xdotool', 'type', '--delay', '20', text);
+    this.x('xdotool', 'key', 'Return');
+    await sleep(700); // the greeter asks PAM and shows the next field
+  }
+
+  /** Keeps what the screen shows, for people to look at. */
+  shot(name: string): void {
+    fs.mkdirSync(ARTEFACTS, { recursive: true });
+    this.x('import', '-window', 'root', '/root/shot.png');
+    fs.copyFileSync(this.at('/root/shot.png'), `${ARTEFACTS}/${name}.png`);
+  }
+
+  /** Ids of a person's sessions on record. */
+  sessions(name: string): string[] {
+    const directory = this.at('/var/lib/mayfly/sessions');
+    if (!fs.existsSync(directory)) return [];
+    const uid = this.must('id', '-u', name).trim();
+    return fs.readdirSync(directory).flatMap(n => new RegExp(`^(u${uid}-.*)\\.json$`).exec(n)?.[1] ?? []);
+  }
+
+  /** Every process of a person: its program and its root directory, as the machine sees them. */
+  processes(name: string): { readonly pid: number; readonly program: string; readonly root: string }[] {
+    const lines = this.script(
+      `for pid in $(pgrep -u ${name}); do echo "$pid $(cat /proc/$pid/comm) $(readlink /proc/$pid/root)"; done`,
+    );
+    return lines
+      .trim()
+      .split('\n')
+      .filter(Boolean)
+      .flatMap(line => {
+        const [, pid, program, root] = /^(\d+) (.*) (\S+)$/.exec(line) ?? [];
+        return root === undefined ? [] : [{ pid: Number(pid), program: program ?? '', root }];
+      });
+  }
+
+  /** Switches it off the orderly way, or pulls the plug. */
+  async off(how: 'orderly' | 'plug' = 'orderly'): Promise<void> {
+    const child = this.#container;
+    if (!child) return;
+    if (how === 'orderly') this.run('systemctl', 'poweroff');
+    else process.kill(this.#leader, 'SIGKILL'); // the first process of the namespace takes all others along
+    await until(() => child.exitCode !== null || child.signalCode !== null, 60_000);
+    this.#container = undefined;
+  }
+
+  /** Takes it away; throws where anything of it is left. */
+  async close(): Promise<void> {
+    if (this.#container) await this.off('plug');
+    for (const loop of loopsOf(this.dir)) sh('losetup', ['-d', loop]);
+    const left = fs
+      .readFileSync('/proc/self/mountinfo', 'utf8')
+      .split('\n')
+      .filter(l => l.includes(`${this.dir}/`));
+    if (left.length > 0) throw new Error(`mounts are left: ${left.join('\n')}`);
+    // The pool in it may hold files that people made immutable; --one-file-system as there may be subvolumes.
+    must('rm', ['-r', '--one-file-system', this.dir]);
+  }
+}
+
+const loops = (): string[] =>
+  fs
+    .readdirSync('/dev')
+    .filter(n => /^loop\d+$/.test(n))
+    .map(n => `/dev/${n}`);
+
+const loopsOf = (dir: string): string[] =>
+  sh('losetup', ['-n', '-l', '-O', 'NAME,BACK-FILE'])
+    .out.split('\n')
+    .filter(l => l.includes(dir))
+    .map(l => l.trim().split(/\s+/)[0] ?? '');
