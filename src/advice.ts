@@ -27,7 +27,7 @@ export const advice: Record<ErrorCode, Advice> = {
   'bad-user': { exit: EXIT.refused },
   'unknown-user': { exit: EXIT.refused, hint: f => `getent passwd ${f.user ?? ''}` },
   'unknown-session': { exit: EXIT.usage, hint: () => 'mayfly sessions' },
-  refused: { exit: EXIT.refused },
+  refused: { exit: EXIT.refused, hint: f => String(f.hint ?? '') || undefined },
   full: { exit: EXIT.refused, hint: () => 'end sessions ("mayfly sessions"), or make room in the pool' },
   exists: { exit: EXIT.failed },
   locked: { exit: EXIT.locked, hint: () => 'try again when it is done' },

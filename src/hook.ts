@@ -8,8 +8,8 @@ import { type Host, realHost } from './host.ts';
 import { MARKER } from './identity.ts';
 import { makeLog } from './log.ts';
 import { login, logout, onStuck, prepareNext, stop } from './session.ts';
-import { pathsOf, type Session } from './state.ts';
-import { type Machine, userDirectory } from './steps.ts';
+import { pathsOf, type Session, userDirectory } from './state.ts';
+import type { Machine } from './steps.ts';
 import { lookupUser } from './users.ts';
 import { backendOf } from './volume/backend.ts';
 
@@ -17,6 +17,8 @@ export interface HookOptions {
   readonly adapter: 'gdm' | 'lightdm';
   readonly action: 'start' | 'stop';
   readonly config: string | undefined;
+  /** The display manager's process, where it is not our parent. */
+  readonly caller: number | undefined;
   readonly dryRun: boolean;
   readonly amount: 'quiet' | 'normal' | 'verbose';
 }
@@ -59,7 +61,7 @@ export async function runHook(o: HookOptions, env: NodeJS.ProcessEnv): Promise<O
 
 async function start(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Outcome> {
   const on = await openMachine(o, c => c.hook.timeout);
-  const call = callOf(on.host, o.adapter, env);
+  const call = callOf(on.host, o.adapter, env, o.caller);
   if (!call) throw new MayflyError('bad-user', `${o.adapter} named no user (USER is not set)`);
   try {
     const s = await login(on, call);
@@ -90,7 +92,7 @@ async function tellUser({ paths }: Machine, call: Call, error: unknown): Promise
 
 async function finish(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Outcome> {
   const on = await openMachine(o, c => c.hook.timeout * 2, true);
-  const call = callOf(on.host, o.adapter, env);
+  const call = callOf(on.host, o.adapter, env, o.caller);
   if (!call) return nothingToDo;
   try {
     const result = await logout(on, call, endNow);

@@ -8,11 +8,15 @@ import { MayflyError, reasonOf } from './errors.ts';
 import { type HookOptions, runHook } from './hook.ts';
 import { logged } from './log.ts';
 
-/** `hook ADAPTER start|stop [--config FILE] [--dry-run] [--quiet|--verbose]`; undefined for any other command line. */
+/**
+ * `hook ADAPTER start|stop [--config FILE] [--caller PID] [--dry-run] [--quiet|--verbose]`; undefined for any other
+ * command line.
+ */
 function hotVerb(args: readonly string[]): HookOptions | undefined {
   if (args[0] !== 'hook' || args.includes('--help')) return undefined;
   const words: string[] = [];
   let config: string | undefined;
+  let caller: number | undefined;
   let dryRun = false;
   let amount: HookOptions['amount'] = 'normal';
   for (let i = 1; i < args.length; i++) {
@@ -21,7 +25,11 @@ function hotVerb(args: readonly string[]): HookOptions | undefined {
       config = args[++i];
       if (config === undefined) throw new MayflyError('usage', '--config needs a file');
     } else if (arg.startsWith('--config=')) config = arg.slice('--config='.length);
-    else if (arg === '--dry-run') dryRun = true;
+    else if (arg === '--caller') {
+      caller = Number(args[++i]);
+      if (!(Number.isInteger(caller) && caller > 0))
+        throw new MayflyError('usage', '--caller needs a process');
+    } else if (arg === '--dry-run') dryRun = true;
     else if (arg === '--quiet') amount = 'quiet';
     else if (arg === '--verbose') amount = 'verbose';
     else words.push(arg);
@@ -31,7 +39,7 @@ function hotVerb(args: readonly string[]): HookOptions | undefined {
   if (!known || words.length > 2) {
     throw new MayflyError('usage', `"hook ${words.join(' ')}" is not known: hook gdm|lightdm start|stop`);
   }
-  return { adapter, action, config, dryRun, amount };
+  return { adapter, action, config, caller, dryRun, amount };
 }
 
 /**

@@ -195,7 +195,11 @@ async function removeEmptyUsers(on: Machine, result: Recovered): Promise<void> {
         const directory = `${paths.users}/${uid}`;
         sweepTemporary(host, directory);
         const id = host.read(`${directory}/session`)?.trim();
-        if (id !== undefined && !readSession(host, paths, id)) host.unlink(`${directory}/session`);
+        const known = id !== undefined && readSession(host, paths, id);
+        if (!known) {
+          host.unlink(`${directory}/session`);
+          if (host.kindOf(`/run/user/${uid}`) === undefined) host.unlink(`${directory}/root`);
+        }
         if (host.list(directory).length === 0) host.rmdir(directory);
       }),
     );

@@ -176,6 +176,11 @@ export function readSession(host: Host, paths: Paths, id: string): Session | und
   }
 }
 
+/** What the person's own wrapper may read: the session's id, or why there is none; and where their services run. */
+export function userDirectory(paths: Paths, uid: number): string {
+  return `${paths.users}/${uid}`;
+}
+
 /** Names of all records, whole or not; of one person's only, where `uid` is given. */
 export function sessionIds(host: Host, paths: Paths, uid?: number): string[] {
   return host

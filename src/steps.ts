@@ -5,6 +5,7 @@
 import * as cgroup from './cgroup.ts';
 import type { Config } from './config.ts';
 import { parseSize } from './config.ts';
+import { lead, leadBack } from './containment.ts';
 import { MayflyError } from './errors.ts';
 import type { Host } from './host.ts';
 import { writeIdentity } from './identity.ts';
@@ -13,7 +14,16 @@ import type { Log } from './log.ts';
 import { detach, isMounted, planCalls, privateRoots } from './mounts.ts';
 import { killAll } from './processes.ts';
 import { entryPath, renderEntry } from './schroot.ts';
-import { bootId, deleteSession, isAlive, type Paths, readPool, type Session, writeSession } from './state.ts';
+import {
+  bootId,
+  deleteSession,
+  isAlive,
+  type Paths,
+  readPool,
+  type Session,
+  userDirectory,
+  writeSession,
+} from './state.ts';
 import { commandFor } from './syscalls.ts';
 import { admit, type BackendKind, type VolumeBackend } from './volume/backend.ts';
 
@@ -233,21 +243,18 @@ const door: Step = {
     if (s.kind === 'login') {
       host.mkdir(userDirectory(paths, s.user.uid), 0o755);
       host.write(`${userDirectory(paths, s.user.uid)}/session`, `${s.id}\n`, { mode: 0o644 });
+      await lead(host, paths, s.user.uid, s.root);
     }
     return s;
   },
   async down(s, { host, paths }) {
     const file = `${userDirectory(paths, s.user.uid)}/session`;
     if (host.read(file)?.trim() === s.id) host.unlink(file);
+    leadBack(host, paths, s.user.uid, s.root);
     host.unlink(entryPath(paths.schroot, s.id));
     removeIfEmpty(host, userDirectory(paths, s.user.uid));
   },
 };
-
-/** What the person's own wrapper may read: the session's id, or why there is none. */
-export function userDirectory(paths: Paths, uid: number): string {
-  return `${paths.users}/${uid}`;
-}
 
 function removeIfEmpty(host: Host, path: string): void {
   if (host.lstat(path)?.kind === 'dir' && host.list(path).length === 0) host.rmdir(path);

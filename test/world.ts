@@ -60,6 +60,10 @@ export class World {
   readonly failing = new Set<string>();
   readonly processes = new Map<number, Process>();
   readonly volumes = new Map<string, FileSystem>();
+  /** dpkg's diversions: by path, to where and by which package. */
+  readonly diversions = new Map<string, { readonly to: string; readonly by: string }>();
+  /** Versions of installed packages. */
+  readonly installed = new Map<string, string>();
   /** Names under which something stands that is not a volume. */
   readonly foreign = new Set<string>();
   private mounts: Mounted[] = [];
@@ -139,8 +143,8 @@ export class World {
     return pid;
   }
 
-  put(path: string, text: string): void {
-    this.set(path, { kind: 'file', text, mode: 0o644 });
+  put(path: string, text: string, mode = 0o644): void {
+    this.set(path, { kind: 'file', text, mode });
   }
 
   /** Everything there is, for comparison; our own process, lock files and the private roots' mount are not counted. */
@@ -158,8 +162,15 @@ export class World {
     const processes = [...this.processes]
       .filter(([pid]) => pid !== this.pid)
       .map(([pid, p]) => `${pid} ${p.comm}`);
+    const diversions = [...this.diversions].map(([from, d]) => `${from} ${d.to} ${d.by}`);
     return JSON.stringify(
-      { files: files.sort(), mounts: mounts.sort(), volumes: volumes.sort(), processes: processes.sort() },
+      {
+        files: files.sort(),
+        diversions,
+        mounts: mounts.sort(),
+        volumes: volumes.sort(),
+        processes: processes.sort(),
+      },
       null,
       1,
     );
@@ -265,6 +276,19 @@ export class World {
     }
   }
 
+  /** dpkg-divert(1), without renames. Like the real one it does not mind what is done already. */
+  private divert(args: readonly string[]): string {
+    const path = args.at(-1) ?? '';
+    const there = this.diversions.get(path);
+    if (args[0] === '--listpackage') return there ? `${there.by}\n` : '';
+    if (args[0] === '--truename') return `${there?.to ?? path}\n`;
+    const [, by = '', verb, , , to = ''] = args;
+    if (there && there.by !== by) throw new MayflyError('command', `${path} is diverted by ${there.by}`);
+    if (verb === '--add') this.diversions.set(path, { to, by });
+    else this.diversions.delete(path);
+    return '';
+  }
+
   private run(c: Command): Output {
     if (c.file === 'flock') return { code: 0, stdout: '', stderr: '' }; // dies with its holder: no effect that stays
     this.effect();
@@ -273,6 +297,11 @@ export class World {
     if (c.file === 'mount' && !c.args[0]?.startsWith('--make-')) this.runMount(c.args);
     if (c.file === 'umount') this.umount(c.args.at(-1) ?? '');
     if (c.file === 'perl') this.runCalls(c.args.slice(c.args.indexOf('--') + 1));
+    if (c.file === 'dpkg-divert') return { code: 0, stdout: this.divert(c.args), stderr: '' };
+    if (c.file === 'dpkg-query') {
+      const version = this.installed.get(c.args.at(-1) ?? '');
+      return { code: version ? 0 : 1, stdout: version ? `${c.args.at(-1)}\t${version}\n` : '', stderr: '' };
+    }
     if (c.file === 'getent') return { code: 2, stdout: '', stderr: '' };
     return { code: 0, stdout: '', stderr: '' };
   }

@@ -14,11 +14,16 @@ export interface Call {
 
 /**
  * The environment of a hook as a call; undefined where it names nobody: lightdm runs its cleanup script without
- * USER each time its greeter drops an authentication that never was a login.
+ * USER each time its greeter drops an authentication that never was a login. `pid` is the display manager's.
  */
-export function callOf(host: Host, adapter: AdapterKind, env: NodeJS.ProcessEnv): Call | undefined {
+export function callOf(
+  host: Host,
+  adapter: AdapterKind,
+  env: NodeJS.ProcessEnv,
+  pid = host.ppid,
+): Call | undefined {
   const user = env.USER ?? env.LOGNAME ?? '';
-  const caller = markOf(host, host.ppid);
+  const caller = markOf(host, pid);
   if (user === '' || caller === undefined) return undefined;
   const display = env.DISPLAY ?? '';
   return { adapter, user, caller, ...(/^[\w.:-]{1,64}$/.test(display) ? { display } : {}) };

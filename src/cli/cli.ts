@@ -7,6 +7,7 @@ import { MayflyError, reasonOf } from '../errors.ts';
 import { openMachine } from '../hook.ts';
 import type { Machine } from '../steps.ts';
 import { destroyCommand } from './destroy.ts';
+import { disableCommand, enableCommand } from './enable.ts';
 import { endCommand, recoverCommand } from './end.ts';
 import { initCommand } from './init.ts';
 import { enterCommand, runCommand } from './run.ts';
@@ -55,6 +56,8 @@ const verbs: readonly Verb[] = [
   enterCommand,
   endCommand,
   recoverCommand,
+  enableCommand,
+  disableCommand,
   serviceCommand,
   configCommand,
   scopeCommand,

@@ -13,19 +13,22 @@ const bob: Person = { name: 'bob', password: 'builder' };
 const LIMIT = 5;
 
 let lab: Machine;
+let before: string;
+
+/** All of /etc that is not ours: paths, modes, owners and contents. */
+function configuration(): string {
+  return lab.script(
+    'cd /etc; find . -path ./mayfly -prune -o -printf "%p %M %u %g %l\n" | sort; find . -path ./mayfly -prune -o -type f -exec sha256sum {} + | sort',
+  );
+}
 
 beforeAll(async () => {
   lab = Machine.make([alice, bob]);
   await lab.boot();
   lab.script('dpkg -i /root/mayfly.deb >/dev/null');
   lab.must('mayfly', 'init', '--from', 'host', '--quiet');
-  lab.script(`
-    cat >/etc/lightdm/lightdm.conf.d/50-mayfly.conf <<END
-[Seat:*]
-session-setup-script=/usr/lib/mayfly/hooks/lightdm/session-setup
-session-cleanup-script=/usr/lib/mayfly/hooks/lightdm/session-cleanup
-END
-    touch /etc/mayfly/enabled`);
+  before = configuration();
+  console.log(lab.must('mayfly', 'enable', 'lightdm'));
   await lab.off();
   await lab.boot();
 });
@@ -90,8 +93,15 @@ describe('a typed login', () => {
   it('has the session as root, and what is broken in it is whole again at the next', async () => {
     lab.shot('1-greeter');
     const id = await aliceIsIn();
-    const desktop = lab.processes('alice').filter(p => ['openbox', 'openbox-session'].includes(p.program));
-    expect(desktop.map(p => p.root)).toEqual([`/run/mayfly/roots/${id}`]);
+    lab.script(`systemd-run --quiet --machine=alice@.host --user sleep 1000`);
+    const all = lab.processes('alice');
+    console.log(all.map(p => `${p.root} ${p.program}`).join('\n'));
+    expect(all.map(p => p.program)).toEqual(
+      expect.arrayContaining(['openbox', 'systemd', 'dbus-daemon', 'sleep']),
+    );
+    // (sd-pam) closes the PAM session of the manager, which was opened on the host. It runs nothing.
+    const outside = all.filter(p => p.root !== `/run/mayfly/roots/${id}` && p.program !== '(sd-pam)');
+    expect(outside).toEqual([]);
     lab.script(
       `systemd-run --quiet --uid=alice -E DISPLAY=:0 -E XAUTHORITY=/home/alice/.Xauthority schroot -c ${id} -d / -p -- xterm -e sh -c 'cat /etc/mayfly-session; ls /usr/bin | wc -l; sleep 1000'`,
     );
@@ -106,6 +116,38 @@ describe('a typed login', () => {
     expect(lab.script(`schroot -c ${next} -d / -u root -- ls /usr`)).toContain('bin');
     lab.shot('3-next-login');
     expect(endsBy('pkill -x openbox')).toBeLessThan(LIMIT);
+  });
+});
+
+describe('a whole desktop', () => {
+  it('Xfce, with everything that D-Bus started for it, is inside', async () => {
+    fs.writeFileSync(lab.at('/home/bob/.dmrc'), '[Desktop]\nSession=xfce\n');
+    await lab.greeter();
+    await lab.logIn(bob);
+    await until(() => lab.run('pgrep', '-u', 'bob', '-x', 'xfce4-panel').code === 0, 30_000);
+    await sleep(5000);
+    lab.shot('5-xfce');
+    const [id] = lab.sessions('bob');
+    const all = lab.processes('bob');
+    console.log(all.map(p => `${p.root} ${p.program}`).join('\n'));
+    expect(all.map(p => p.program)).toEqual(expect.arrayContaining(['xfce4-session', 'xfconfd', 'systemd']));
+    expect(all.filter(p => p.root !== `/run/mayfly/roots/${id}` && p.program !== '(sd-pam)')).toEqual([]);
+    lab.must('pkill', '-x', 'xfce4-session');
+    await until(() => lab.sessions('bob').length === 0, 15_000);
+  });
+
+  it('somebody out of scope gets the host, services too', async () => {
+    fs.writeFileSync(lab.at('/etc/mayfly/conf.d/staff.toml'), 'exclude = ["root", "bob"]\n');
+    fs.rmSync(lab.at('/home/bob/.dmrc'));
+    await lab.greeter();
+    await lab.logIn(bob);
+    await until(() => lab.run('pgrep', '-u', 'bob', '-x', 'openbox').code === 0, 20_000);
+    const all = lab.processes('bob');
+    expect(all.map(p => p.program)).toEqual(expect.arrayContaining(['openbox', 'systemd']));
+    expect(all.filter(p => p.root !== '/')).toEqual([]);
+    lab.must('pkill', '-x', 'openbox');
+    fs.rmSync(lab.at('/etc/mayfly/conf.d/staff.toml'));
+    await lab.greeter();
   });
 });
 
@@ -162,5 +204,13 @@ describe('what is no login', () => {
     await sleep(500);
     expect(lab.sessions('bob')).toEqual([]);
     lab.must('systemctl', 'kill', '-s', 'KILL', 'lightdm');
+  });
+});
+
+describe('disable', () => {
+  it('leaves every file as it was', async () => {
+    await lab.greeter();
+    console.log(lab.must('mayfly', 'disable', 'lightdm'));
+    expect(configuration()).toBe(before);
   });
 });

@@ -100,6 +100,164 @@ describe('the Debian package', () => {
     );
   });
 
+  // What lightdm and gdm do is done by hand here; diversions, conffiles and hooks are the real ones.
+  const files = `
+    picture() { find /etc/lightdm /etc/gdm3 /etc/mayfly/enabled -printf '%p %y %m %U %G %l\\n' -type f -exec md5sum {} + 2>/dev/null | sort; dpkg-divert --list; }
+    setting() { sed -n "s/^session-$1-script=//p" /etc/lightdm/lightdm.conf.d/50-mayfly.conf; }
+    as_lightdm() { env -i SHELL=/bin/sh PATH=/usr/sbin:/usr/bin:/sbin:/bin USER=carol DISPLAY=:0 $(setting $1); }
+    as_gdm() { env -i PATH=/usr/local/bin:/usr/bin:/bin USER=carol DISPLAY=:0 /etc/gdm3/$1/Default; }`;
+
+  /** What is said of people's service managers; systemd is installed there, but does not run. */
+  const dropIns = ['user-runtime-dir@', 'user@'].map(unit => `/etc/systemd/system/${unit}.service.d`);
+  const inside = {
+    on: dropIns.flatMap(d => [
+      `make the directory ${d}: systemd looks there for settings of that unit`,
+      `write ${d}/50-mayfly.conf: services of people in a session run inside`,
+    ]),
+    off: dropIns.flatMap(d => [
+      `remove ${d}/50-mayfly.conf: services of people run on the host`,
+      `remove the directory ${d}: nothing else is in it`,
+    ]),
+  };
+
+  it('lightdm is enabled around the administrator’s own scripts, and disabled byte for byte', () => {
+    const out = ok(`${files}
+      mkdir -p /etc/lightdm/lightdm.conf.d
+      printf '#!/bin/sh\n' | install -m 755 /dev/stdin /usr/sbin/lightdm
+      printf '#!/bin/sh\necho "$@, $USER at $DISPLAY, $(ls /var/lib/mayfly/sessions | wc -l)"; exit $(cat /root/code)\n' >/root/theirs
+      chmod 755 /root/theirs; echo 0 >/root/code
+      printf '[Seat:*]\nsession-setup-script=/root/theirs in\n' >/etc/lightdm/lightdm.conf
+      mayfly enable lightdm 2>/root/said && exit 1
+      cat /root/said
+      mv /etc/lightdm/lightdm.conf /etc/lightdm/lightdm.conf.d/40-local.conf
+      echo 'session-cleanup-script=/root/theirs out' >>/etc/lightdm/lightdm.conf.d/40-local.conf
+      chmod 640 /etc/lightdm/lightdm.conf.d/40-local.conf
+      picture >/root/without
+      mayfly enable lightdm --dry-run >/root/dry
+      picture | diff /root/without -
+      mayfly enable lightdm | tee /root/done
+      diff /root/dry /root/done
+      mayfly enable lightdm
+      as_lightdm setup
+      mayfly sessions --json | grep -e '"state"'
+      mayfly recover
+      mayfly disable lightdm 2>/root/said && exit 1
+      grep -c 'there are sessions: u' /root/said
+      as_lightdm cleanup
+      mayfly sessions
+      echo 3 >/root/code
+      as_lightdm setup || echo refused
+      as_lightdm cleanup || true
+      mayfly sessions
+      mayfly disable lightdm
+      picture | diff /root/without -
+      rm -r /etc/lightdm /usr/sbin/lightdm`);
+    const conf = '/etc/lightdm/lightdm.conf.d';
+    expect(out.split('\n')).toEqual([
+      `mayfly: lightdm reads this after ${conf}/50-mayfly.conf, so that it would win: /etc/lightdm/lightdm.conf:2 (session-setup-script)`,
+      `hint: move these lines, with their section, to ${conf}/40-local.conf, then type it again; Mayfly runs those scripts too`,
+      `write ${conf}/50-mayfly.conf: lightdm runs the hooks at every login and logout, and they run your own scripts`,
+      ...inside.on,
+      'write /etc/mayfly/enabled: Xsession takes desktops inside',
+      expect.stringContaining('systemctl restart lightdm'),
+      'lightdm is enabled already; nothing to do',
+      'in, carol at :0, 1',
+      '    "state": "live",',
+      'nothing to recover',
+      '1',
+      'out, carol at :0, 1',
+      'no sessions',
+      'in, carol at :0, 1',
+      'refused',
+      'out, carol at :0, 1',
+      'no sessions',
+      'remove /etc/mayfly/enabled: Xsession leaves desktops on the host',
+      `remove ${conf}/50-mayfly.conf: lightdm runs what it ran before, scripts of yours too`,
+      ...inside.off,
+      expect.stringContaining('systemctl restart lightdm'),
+      '',
+    ]);
+  });
+
+  it('gdm is enabled by diversions that its upgrades respect, and disabled byte for byte', () => {
+    const gdm = `${files}
+      gdm3() {
+        rm -rf /root/gdm3; mkdir -p /root/gdm3/DEBIAN /root/gdm3/etc/gdm3/PreSession /root/gdm3/etc/gdm3/PostSession /root/gdm3/usr/sbin
+        printf 'Package: gdm3\nVersion: %s\nArchitecture: all\nMaintainer: x <x@example.org>\nDescription: x\n' $1 >/root/gdm3/DEBIAN/control
+        printf '/etc/gdm3/PreSession/Default\n/etc/gdm3/PostSession/Default\n' >/root/gdm3/DEBIAN/conffiles
+        printf "#!/bin/sh\necho pre $1; exit $2\n" >/root/gdm3/etc/gdm3/PreSession/Default
+        printf "#!/bin/sh\necho post $1; exit $2\n" >/root/gdm3/etc/gdm3/PostSession/Default
+        touch /root/gdm3/usr/sbin/gdm3
+        chmod 755 /root/gdm3/etc/gdm3/*/Default
+        dpkg-deb --root-owner-group -b /root/gdm3 /root/gdm3.deb >/dev/null
+        dpkg -i /root/gdm3.deb >/dev/null
+        rm -r /root/gdm3 /root/gdm3.deb
+      }`;
+    const out = ok(`${gdm}
+      gdm3 43.0-3 0
+      picture >/root/without
+      mayfly enable gdm --quiet 2>&1 | cut -c1-60
+      mayfly enable gdm --quiet 2>/dev/null
+      as_gdm PreSession
+      mayfly sessions --json | grep -e '"state"'
+      mayfly recover
+      as_gdm PostSession
+      mayfly sessions
+      mayfly disable gdm
+      picture | diff /root/without -
+      mayfly enable gdm --quiet 2>/dev/null
+      gdm3 48.0-2 7
+      as_gdm PreSession || echo "refused with $?"
+      mayfly sessions
+      mayfly disable gdm --quiet
+      grep -h echo /etc/gdm3/*/Default
+      gdm3 50.0-1 0
+      mayfly enable gdm 2>&1 | head -1`);
+    expect(out.split('\n')).toEqual([
+      expect.stringMatching(/^mayfly: Wayland sessions do not go through Xsession/),
+      'pre 43.0-3',
+      '    "state": "live",',
+      'nothing to recover',
+      'post 43.0-3',
+      'no sessions',
+      'remove /etc/mayfly/enabled: Xsession leaves desktops on the host',
+      ...['PreSession', 'PostSession'].flatMap(script => [
+        `rename /etc/gdm3/${script}/Default.before-mayfly to /etc/gdm3/${script}/Default: what was there is back, as it was`,
+        `end the diversion of /etc/gdm3/${script}/Default: it is gdm3’s again`,
+      ]),
+      ...inside.off,
+      expect.stringMatching(/need not be restarted$/),
+      'pre 48.0-2',
+      'refused with 7',
+      'no sessions',
+      'echo post 48.0-2; exit 7',
+      'echo pre 48.0-2; exit 7',
+      'mayfly: this gdm runs no scripts at login and logout: it is version 50',
+      '',
+    ]);
+  });
+
+  it('is removed with both enabled, and leaves neither told of it', () => {
+    ok(`${files}
+      printf '[Seat:*]\n' | install -D /dev/stdin /etc/lightdm/lightdm.conf
+      install -m 755 /dev/null /usr/sbin/lightdm
+      dpkg -r --force-depends gdm3 >/dev/null; dpkg -P gdm3 >/dev/null
+      install -D -m 755 /dev/null /usr/sbin/gdm3
+      mkdir -p /etc/gdm3/PostSession; printf 'x\n' | install -D -m 711 /dev/stdin /etc/gdm3/PreSession/Default
+      mkdir -p /etc/lightdm/lightdm.conf.d
+      picture >/root/without
+      mayfly enable lightdm --quiet; mayfly enable gdm --quiet 2>/dev/null
+      picture | diff -q /root/without - >/dev/null && exit 1
+      dpkg -r mayfly >/root/said 2>&1
+      grep 'systemctl restart lightdm' /root/said
+      picture | diff /root/without -
+      echo 'exec /usr/lib/mayfly/hooks/gdm/PreSession' >>/etc/gdm3/PreSession/Default
+      dpkg --force-depends -i /root/mayfly.deb >/dev/null 2>&1
+      dpkg -r mayfly >/root/said 2>&1 && exit 1
+      grep 'by hand, in line 2' /root/said
+      rm -r /etc/lightdm /usr/sbin/lightdm /etc/gdm3 /usr/sbin/gdm3`);
+  });
+
   it('a second login of an upgraded package finds the session of the first', () => {
     ok(`
       hook() { env -i USER=carol DISPLAY=$2 /usr/lib/mayfly/hooks/lightdm/$1 --quiet; }

@@ -1,0 +1,209 @@
+/**
+ * `mayfly enable` and `mayfly disable`: telling a display manager of our hooks, and taking it back. What is to be done
+ * is planned from what is there, never remembered, so that whatever was cut short is completed by typing it again.
+ */
+import {
+  checkGdm,
+  findGdm,
+  GDM_HOOKS,
+  GDM_SCRIPTS,
+  gdmCalls,
+  gdmPath,
+  gdmWarnings,
+  planGdmOff,
+  planGdmOn,
+} from './adapters/gdm.ts';
+import {
+  hasLightdmDirectory,
+  LIGHTDM_FILE,
+  LIGHTDM_HOOKS,
+  lightdmCalls,
+  lightdmFiles,
+  planLightdmOff,
+  planLightdmOn,
+} from './adapters/lightdm.ts';
+import { type Change, checkChanges, find, perform, sweepBeside } from './changes.ts';
+import { DROP_INS, planContainment, planReload } from './containment.ts';
+import { MayflyError } from './errors.ts';
+import { readGeneration, stableNumber } from './generations.ts';
+import type { Host } from './host.ts';
+import { withLock } from './locks.ts';
+import { readSessions } from './state.ts';
+import type { Machine } from './steps.ts';
+
+/** The display managers that can be told. */
+export const ADAPTERS = ['lightdm', 'gdm'] as const;
+export type Adapter = (typeof ADAPTERS)[number];
+
+/** What Xsession asks for, in xsession.d/97mayfly. */
+const ENABLED = '/etc/mayfly/enabled';
+
+/** One display manager: what belongs to it, how it is told, and how it forgets. */
+interface Manager {
+  readonly package: string;
+  readonly program: string;
+  /** Ours that it is going to run. */
+  readonly hooks: readonly string[];
+  /** Of its configuration, what we write. */
+  readonly files: readonly string[];
+  /** Whether its configuration names our hooks. */
+  calls(host: Host): boolean;
+  /** Throws where this version of it can not be told. */
+  check(host: Host): Promise<void>;
+  planOn(host: Host): Promise<Change[]>;
+  planOff(host: Host): Promise<Change[]>;
+  warnings(host: Host): readonly string[];
+}
+
+const managers: Record<Adapter, Manager> = {
+  lightdm: {
+    package: 'lightdm',
+    program: '/usr/sbin/lightdm',
+    hooks: ['session-setup', 'session-cleanup', 'session-setup-then', 'session-cleanup-after'].map(
+      name => `${LIGHTDM_HOOKS}/${name}`,
+    ),
+    files: [LIGHTDM_FILE],
+    calls: host => lightdmCalls(lightdmFiles(host)),
+    check: async () => undefined,
+    planOn: async host => planLightdmOn(lightdmFiles(host), hasLightdmDirectory(host)),
+    planOff: async host => planLightdmOff(lightdmFiles(host)),
+    warnings: () => [],
+  },
+  gdm: {
+    package: 'gdm3',
+    program: '/usr/sbin/gdm3',
+    hooks: GDM_SCRIPTS.map(name => `${GDM_HOOKS}/${name}`),
+    files: GDM_SCRIPTS.map(gdmPath),
+    calls: gdmCalls,
+    check: checkGdm,
+    planOn: async host => planGdmOn(await findGdm(host)),
+    planOff: async host => planGdmOff(await findGdm(host)),
+    warnings: gdmWarnings,
+  },
+};
+
+/** What was done, or in a dry run would be. */
+export interface Enabled {
+  readonly changes: readonly Change[];
+  readonly warnings: readonly string[];
+}
+
+interface Options {
+  /** Plan and tell only. */
+  readonly dryRun: boolean;
+}
+
+function isProgram(host: Host, path: string): boolean {
+  const s = host.stat(path);
+  return s?.kind === 'file' && (s.mode & 0o111) !== 0;
+}
+
+/** Refuses where the hooks could not do their work: everybody would be sent away. */
+function checkReady(on: Machine, m: Manager): void {
+  const { host, paths } = on;
+  if (host.stat(m.program) === undefined) {
+    throw new MayflyError('missing-tool', `${m.package} is not installed: there is no "${m.program}"`, {
+      tool: m.package,
+    });
+  }
+  const broken = [...m.hooks, '/usr/lib/mayfly/hooks/session-wrapper'].find(path => !isProgram(host, path));
+  if (broken !== undefined) {
+    throw new MayflyError('refused', `"${broken}" is missing or not executable`, {
+      path: broken,
+      hint: 'apt install --reinstall mayfly',
+    });
+  }
+  const stable = stableNumber(host, paths);
+  if (stable === undefined || !readGeneration(host, paths, stable))
+    throw new MayflyError('no-stable', 'there is no stable generation, so that every login would be refused');
+}
+
+/** Refuses where people are in sessions whose logout needs the hooks. */
+function checkEmpty({ host, paths }: Machine, adapter: Adapter): void {
+  const sessions = readSessions(host, paths)
+    .filter(s => s.state !== 'ending' && s.logins.some(l => l.adapter === adapter))
+    .map(s => s.id);
+  if (sessions.length === 0) return;
+  throw new MayflyError('refused', `there are sessions: ${sessions.join(', ')}`, {
+    sessions,
+    hint: 'wait until these people have logged out, or end them ("mayfly end"); with --force they are left to mayfly.service',
+  });
+}
+
+/** Plans and does it, one mayfly at a time. `files` are those that are written. */
+async function carryOut(
+  on: Machine,
+  o: Options,
+  files: readonly string[],
+  plan: () => Promise<Change[]>,
+): Promise<Change[]> {
+  const { host, paths } = on;
+  const act = async (): Promise<Change[]> => {
+    const changes = await plan();
+    checkChanges(host, changes);
+    if (o.dryRun) return changes;
+    for (const path of [ENABLED, ...Object.keys(DROP_INS), ...files]) sweepBeside(host, path);
+    for (const c of changes) await perform(host, c);
+    return changes;
+  };
+  if (o.dryRun) return act();
+  host.mkdir(paths.run, 0o755);
+  host.mkdir(paths.locks, 0o700);
+  return withLock(host, paths, 'enable', 0, act);
+}
+
+/** Has `adapter`'s display manager run our hooks. Safe to repeat; completes what was cut short. */
+export async function enable(on: Machine, adapter: Adapter, o: Options): Promise<Enabled> {
+  const { host } = on;
+  const m = managers[adapter];
+  checkReady(on, m);
+  await m.check(host);
+  const changes = await carryOut(on, o, m.files, async () => {
+    const own = await m.planOn(host);
+    const directory: Change[] = host.lstat('/etc/mayfly')
+      ? []
+      : [{ act: 'mkdir', path: '/etc/mayfly', why: 'what Xsession asks for is there' }];
+    // Last: from here on Xsession refuses whoever has no session.
+    const marker: Change = {
+      act: 'write',
+      path: ENABLED,
+      text: '',
+      mode: 0o644,
+      why: 'Xsession takes desktops inside',
+    };
+    const inside = planContainment(host);
+    const entry = find(host, ENABLED) ? [] : [...directory, marker];
+    const all = [...own, ...inside, ...entry];
+    // Also where only the marker is missing: an earlier attempt may have died before systemd was told.
+    const told = inside.length > 0 || entry.length > 0;
+    return told ? [...own, ...inside, ...planReload(host), ...entry] : all;
+  });
+  return { changes, warnings: m.warnings(host) };
+}
+
+/**
+ * Has `adapter`'s display manager forget our hooks, every file as it was before. Refused while there are sessions of
+ * its logins, since the hook is what ends them; `force` leaves them to mayfly.service. Safe to repeat.
+ */
+export async function disable(
+  on: Machine,
+  adapter: Adapter,
+  o: Options & { readonly force: boolean },
+): Promise<Enabled> {
+  const { host } = on;
+  const m = managers[adapter];
+  const changes = await carryOut(on, o, m.files, async () => {
+    const own = await m.planOff(host);
+    const others = ADAPTERS.filter(a => a !== adapter).some(a => managers[a].calls(host));
+    // First: without the hooks, Xsession would refuse everybody.
+    const marker: Change[] =
+      !others && find(host, ENABLED)
+        ? [{ act: 'remove', path: ENABLED, why: 'Xsession leaves desktops on the host' }]
+        : [];
+    const inside = others ? [] : planContainment(host, true);
+    const all = [...marker, ...own, ...inside, ...(inside.length > 0 ? planReload(host) : [])];
+    if (all.length > 0 && !o.force) checkEmpty(on, adapter);
+    return all;
+  });
+  return { changes, warnings: [] };
+}
