@@ -49,8 +49,8 @@ const hot = await build({
   write: false,
   outfile: 'dist/hot.js',
 });
-// Wrapped as node wraps a module, for the loader to compile with a cache; and plain ASCII, one byte a character.
-const source = `(function(exports,require,module,__filename,__dirname){${hot.outputFiles[0].text}\n})`;
+// A function of what the loader gives it, to compile with a cache; and plain ASCII, one byte a character.
+const source = `(function(require,keepCode){${hot.outputFiles[0].text}\n})`;
 writeFileSync('dist/hot.js', source);
 const digest = createHash('sha256').update(source).digest('hex').slice(0, 16);
 await build({

@@ -17,33 +17,37 @@ export const EXIT = {
   stuck: 6,
 } as const;
 
-export const advice: Record<ErrorCode, Advice> = {
-  usage: { exit: EXIT.usage, hint: () => 'mayfly --help' },
-  config: { exit: EXIT.config, hint: f => String(f.hint ?? '') || undefined },
-  'not-root': { exit: EXIT.usage, hint: () => 'run it as root' },
-  'no-stable': { exit: EXIT.refused, hint: () => 'mayfly init' },
-  'no-pool': { exit: EXIT.refused, hint: () => 'mayfly init' },
-  'no-generation': { exit: EXIT.refused, hint: () => 'mayfly generations' },
-  'bad-user': { exit: EXIT.refused },
-  'unknown-user': { exit: EXIT.refused, hint: f => `getent passwd ${f.user ?? ''}` },
-  'unknown-session': { exit: EXIT.usage, hint: () => 'mayfly sessions' },
-  refused: { exit: EXIT.refused, hint: f => String(f.hint ?? '') || undefined },
-  full: { exit: EXIT.refused, hint: () => 'end sessions ("mayfly sessions"), or make room in the pool' },
-  exists: { exit: EXIT.failed },
-  locked: { exit: EXIT.locked, hint: () => 'try again when it is done' },
-  timeout: { exit: EXIT.failed, hint: () => 'mayfly recover' },
-  unsafe: { exit: EXIT.failed },
-  stuck: { exit: EXIT.stuck, hint: () => 'mayfly recover' },
-  'missing-tool': {
-    exit: EXIT.failed,
-    hint: f => (f.tool === undefined ? undefined : `apt install ${packageOf(String(f.tool))}`),
-  },
-  command: { exit: EXIT.failed },
-  corrupt: { exit: EXIT.failed, hint: () => 'mayfly recover' },
-  held: { exit: EXIT.refused },
-  update: { exit: EXIT.failed, hint: () => 'mayfly status' },
-  internal: { exit: EXIT.failed },
-};
+/** Exit code and hint of a code. A table that is only made when something went wrong. */
+export function adviceOn(code: ErrorCode): Advice {
+  const advice: Record<ErrorCode, Advice> = {
+    usage: { exit: EXIT.usage, hint: () => 'mayfly --help' },
+    config: { exit: EXIT.config, hint: f => String(f.hint ?? '') || undefined },
+    'not-root': { exit: EXIT.usage, hint: () => 'run it as root' },
+    'no-stable': { exit: EXIT.refused, hint: () => 'mayfly init' },
+    'no-pool': { exit: EXIT.refused, hint: () => 'mayfly init' },
+    'no-generation': { exit: EXIT.refused, hint: () => 'mayfly generations' },
+    'bad-user': { exit: EXIT.refused },
+    'unknown-user': { exit: EXIT.refused, hint: f => `getent passwd ${f.user ?? ''}` },
+    'unknown-session': { exit: EXIT.usage, hint: () => 'mayfly sessions' },
+    refused: { exit: EXIT.refused, hint: f => String(f.hint ?? '') || undefined },
+    full: { exit: EXIT.refused, hint: () => 'end sessions ("mayfly sessions"), or make room in the pool' },
+    exists: { exit: EXIT.failed },
+    locked: { exit: EXIT.locked, hint: () => 'try again when it is done' },
+    timeout: { exit: EXIT.failed, hint: () => 'mayfly recover' },
+    unsafe: { exit: EXIT.failed },
+    stuck: { exit: EXIT.stuck, hint: () => 'mayfly recover' },
+    'missing-tool': {
+      exit: EXIT.failed,
+      hint: f => (f.tool === undefined ? undefined : `apt install ${packageOf(String(f.tool))}`),
+    },
+    command: { exit: EXIT.failed },
+    corrupt: { exit: EXIT.failed, hint: () => 'mayfly recover' },
+    held: { exit: EXIT.refused },
+    update: { exit: EXIT.failed, hint: () => 'mayfly status' },
+    internal: { exit: EXIT.failed },
+  };
+  return advice[code];
+}
 
 function packageOf(tool: string): string {
   const packages: Record<string, string> = {

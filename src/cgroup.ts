@@ -8,12 +8,12 @@ import type { Host } from './host.ts';
 /** Root of the v2 hierarchy; undefined where there is none. */
 export function hierarchy(host: Host): string | undefined {
   return ['/sys/fs/cgroup', '/sys/fs/cgroup/unified'].find(
-    path => host.kindOf(`${path}/cgroup.procs`) && !isV1(host, path),
+    path => host.exists(`${path}/cgroup.procs`) && !isV1(host, path),
   );
 }
 
 function isV1(host: Host, path: string): boolean {
-  return host.kindOf(`${path}/cgroup.subtree_control`) === undefined;
+  return !host.exists(`${path}/cgroup.subtree_control`);
 }
 
 /** The group of a session: directly below the root, so that no shared parent is made or left behind. */

@@ -3,6 +3,7 @@
  * milliseconds, so the checked value is kept as JSON and used while no source file has changed.
  */
 import type { Host } from './host.ts';
+import { DIGITS, isMadeOf } from './ids.ts';
 
 declare const MAYFLY_VERSION: string;
 declare const MAYFLY_BUILD: string;
@@ -139,8 +140,8 @@ function parseCache(text: string | undefined): Cache | undefined {
 
 /** Bytes of "512M", "10G", "1T", "4096". The configuration check has already refused anything else. */
 export function parseSize(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)([KMGT]?)$/.exec(text);
-  if (!match) return Number.NaN;
-  const power = ['', 'K', 'M', 'G', 'T'].indexOf(match[2] ?? '');
-  return Math.floor(Number(match[1]) * 1024 ** power);
+  const power = 'KMGT'.indexOf(text.slice(-1)) + 1;
+  const number = power > 0 ? text.slice(0, -1) : text;
+  if (number === '' || !isMadeOf(number, `${DIGITS}.`)) return Number.NaN;
+  return Math.floor(Number(number) * 1024 ** power);
 }

@@ -9,12 +9,16 @@ export function dryRun(real: Host, tell: (line: string) => void): Host {
     const alias = aliases.find(([from]) => path === from || path.startsWith(`${from}/`));
     return alias ? alias[1] + path.slice(alias[0].length) : path;
   };
+  const aside =
+    <T>(ask: (path: string) => T) =>
+    (path: string): T =>
+      ask(at(path));
   return {
     ...real,
     async run(c) {
       if (c.effect === 'read') return real.run(c);
       const words = c.says?.() ?? (c.file === 'flock' ? [] : [`run ${c.file} ${c.args.join(' ')}`]);
-      for (const line of words) tell(line);
+      words.forEach(tell);
       return { code: 0, stdout: '', stderr: '' };
     },
     async interact(c) {
@@ -22,19 +26,20 @@ export function dryRun(real: Host, tell: (line: string) => void): Host {
       return 0;
     },
     read: path => written.get(path) ?? real.read(at(path)),
-    list: path => real.list(at(path)),
-    lstat: path => real.lstat(at(path)),
-    stat: path => real.stat(at(path)),
-    kindOf: path => real.kindOf(at(path)),
-    readlink: path => real.readlink(at(path)),
-    space: path => real.space(at(path)),
+    list: aside(real.list),
+    lstat: aside(real.lstat),
+    stat: aside(real.stat),
+    exists: aside(real.exists),
+    kindOf: aside(real.kindOf),
+    readlink: aside(real.readlink),
+    space: aside(real.space),
     write(path, text) {
       if (typeof text === 'string') written.set(path, text);
       tell(`write ${path}`);
     },
     symlink: (target, path) => tell(`point ${path} at ${target}`),
     mkdir: path => {
-      if (real.kindOf(at(path)) === undefined) tell(`make the directory ${path}`);
+      if (!real.exists(at(path))) tell(`make the directory ${path}`);
     },
     poke(path, text) {
       tell(`write "${text}" into ${path}`);

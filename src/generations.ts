@@ -166,7 +166,7 @@ function probationPath(paths: Paths): string {
 /** What is on probation; undefined as soon as a login has succeeded. Costs a healthy login one question. */
 export function probation(host: Host, paths: Paths): Probation | undefined {
   const path = probationPath(paths);
-  if (host.kindOf(path) === undefined) return undefined;
+  if (!host.exists(path)) return undefined;
   try {
     return JSON.parse(host.read(path) ?? '') as Probation;
   } catch {

@@ -18,7 +18,7 @@ export function releaseLogins({ host, paths }: Pick<Machine, 'host' | 'paths'>):
 
 /** Why nobody logs in just now; undefined as nearly always. */
 export function whyHeld({ host, paths }: Pick<Machine, 'host' | 'paths'>): string | undefined {
-  if (host.kindOf(paths.hold) === undefined) return undefined;
+  if (!host.exists(paths.hold)) return undefined;
   const text = (host.read(paths.hold) ?? '').trim();
   const blank = text.indexOf(' ');
   return Number(text.slice(0, blank)) > host.now() ? text.slice(blank + 1) : undefined;

@@ -23,14 +23,17 @@ export interface HookOptions {
   readonly amount: 'quiet' | 'normal' | 'verbose';
 }
 
+/** Without a deadline for commands; made once. */
+const thisHost = realHost();
+
 /** Everything together, on the real machine. `seconds` bounds the commands run through it. */
 export async function openMachine(
   o: Pick<HookOptions, 'config' | 'dryRun' | 'amount'>,
   seconds?: (c: Machine['config']) => number,
   lastGood = false,
 ): Promise<Machine> {
-  const config = await loadConfig(realHost(), o.config, lastGood);
-  const real = realHost(seconds ? Date.now() + seconds(config) * 1000 : Number.POSITIVE_INFINITY);
+  const config = await loadConfig(thisHost, o.config, lastGood);
+  const real = seconds ? realHost(Date.now() + seconds(config) * 1000) : thisHost;
   const told: string[] = [];
   const host = o.dryRun ? dryRun(real, line => told.push(line)) : real;
   if (o.dryRun) process.on('exit', () => say(1, told.map(line => `${line}\n`).join('')));
@@ -54,7 +57,7 @@ interface Outcome {
 const nothingToDo: Outcome = { code: 0, whole: false };
 
 export async function runHook(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Outcome> {
-  if (realHost().kindOf(MARKER)) return nothingToDo; // inside a session there is nothing to make or end
+  if (thisHost.exists(MARKER)) return nothingToDo; // inside a session there is nothing to make or end
   if (process.getuid?.() !== 0) throw new MayflyError('not-root', 'a hook must run as root');
   return o.action === 'start' ? start(o, env) : finish(o, env);
 }
@@ -83,11 +86,11 @@ async function start(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Outcome> {
 
 /** Leaves the reason where the person's own wrapper can read it, or takes an old one away. */
 async function tellUser({ paths }: Machine, call: Call, error: unknown): Promise<void> {
-  const host = realHost(); // also when the time for the login itself is over
-  const mine = userDirectory(paths, (await lookupUser(host, call.user)).uid);
-  if (error === undefined) return host.unlink(`${mine}/reason`);
-  for (const path of [paths.run, paths.users, mine]) host.mkdir(path, 0o755);
-  host.write(`${mine}/reason`, `${reasonOf(error)}\n`, { mode: 0o644 });
+  // Not by the host of the login: also when its time is over.
+  const mine = userDirectory(paths, (await lookupUser(thisHost, call.user)).uid);
+  if (error === undefined) return thisHost.unlink(`${mine}/reason`);
+  for (const path of [paths.run, paths.users, mine]) thisHost.mkdir(path, 0o755);
+  thisHost.write(`${mine}/reason`, `${reasonOf(error)}\n`, { mode: 0o644 });
 }
 
 async function finish(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Outcome> {
@@ -128,6 +131,6 @@ async function endNow(s: Session, on: Machine): Promise<void> {
 
 function hasEndUnit(host: Host): boolean {
   const unit = 'systemd/system/mayfly-end@.service';
-  const installed = ['/etc', '/usr/lib', '/lib'].some(path => host.kindOf(`${path}/${unit}`) !== undefined);
-  return installed && host.kindOf('/run/systemd/system') !== undefined;
+  const installed = ['/etc', '/usr/lib', '/lib'].some(path => host.exists(`${path}/${unit}`));
+  return installed && host.exists('/run/systemd/system');
 }

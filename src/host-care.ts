@@ -21,8 +21,7 @@ export async function updateHost({ host, config }: Machine, onLine: (line: strin
  */
 export async function restartIfWanted(on: Machine): Promise<string | undefined> {
   const { host, config } = on;
-  if (config.host.reboot !== 'idle' || host.kindOf(WANTED) === undefined || isSomebodyThere(on))
-    return undefined;
+  if (config.host.reboot !== 'idle' || !host.exists(WANTED) || isSomebodyThere(on)) return undefined;
   const packages = (host.read(`${WANTED}.pkgs`) ?? '').split('\n').filter(Boolean);
   const reason = `an update asks for a restart${packages.length > 0 ? ` (${[...new Set(packages)].join(', ')})` : ''}`;
   holdLogins(on, 'this machine is about to be restarted for an update; try again in a few minutes');

@@ -77,6 +77,8 @@ export interface Host {
   lstat(path: string): Stat | undefined;
   /** Follows symlinks; the only way to ask about `/proc/PID/root`. Undefined where it cannot be had. */
   stat(path: string): Stat | undefined;
+  /** Whether there is something; symlinks followed. Half the price of `kindOf` where nothing is the rule. */
+  exists(path: string): boolean;
   /**
    * Whether there is something, and whether it is a directory; symlinks followed, undefined where it cannot be had.
    * A quarter of the price of `stat`, and a login asks dozens of times.
@@ -115,8 +117,8 @@ export interface Host {
   sleep(ms: number): Promise<void>;
   /** Milliseconds since the epoch. */
   now(): number;
-  /** `bytes` random bytes in hex. */
-  random(bytes: number): string;
+  /** 32 random bits in hex, for names: V8 is seeded by the kernel, but this is no secret. */
+  random(): string;
 
   /** Only in a dry run: from here on, reading below `path` reads below `instead`. */
   readonly pretend?: (path: string, instead: string) => void;
@@ -196,6 +198,7 @@ export function realHost(deadline = Number.POSITIVE_INFINITY): Host {
         return undefined; // gone, not ours to see, or on a file system whose server is dead: it cannot be had
       }
     },
+    exists: existsSync,
     // access(2) of a path with a slash behind it succeeds for directories only.
     kindOf: path => (existsSync(`${path}/`) ? 'dir' : existsSync(path) ? 'other' : undefined),
     readlink: path =>
@@ -270,9 +273,9 @@ export function realHost(deadline = Number.POSITIVE_INFINITY): Host {
     ppid: process.ppid,
     sleep: ms => new Promise(resolve => setTimeout(resolve, ms)),
     now: () => Date.now(),
-    random: bytes =>
-      readFileSync('/proc/sys/kernel/random/uuid', 'utf8')
-        .replaceAll('-', '')
-        .slice(0, bytes * 2),
+    random: () =>
+      Math.floor(Math.random() * 2 ** 32)
+        .toString(16)
+        .padStart(8, '0'),
   };
 }

@@ -2,22 +2,31 @@
 import type { Host } from './host.ts';
 
 /**
+ * Whether `text` has only these characters. By hand instead of a regular expression: V8 compiles every one anew in
+ * every process, and the hooks ask this of each name they meet.
+ */
+export function isMadeOf(text: string, characters: string): boolean {
+  for (let i = 0; i < text.length; i++) if (!characters.includes(text.charAt(i))) return false;
+  return true;
+}
+
+export const DIGITS = '0123456789';
+/** What nearly all names are made of. */
+export const WORD = `${DIGITS}abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_`;
+
+/**
  * Whether `text` is a number as we write one: `1` to `max` digits, none of them a leading zero unless it is alone.
- * By hand, as in {@link isSessionId}: V8 compiles every regular expression anew in every process, and the hooks ask
- * this of each name they meet.
  */
 export function isNumber(text: string, max: number): boolean {
   if (text.length < 1 || text.length > max || (text.length > 1 && text.startsWith('0'))) return false;
-  for (let i = 0; i < text.length; i++) if (!'0123456789'.includes(text.charAt(i))) return false;
-  return true;
+  return isMadeOf(text, DIGITS);
 }
 
 /** `u1001-3f2a9c1b`: the user's number and chance. Also the name of the volume and of the schroot entry. */
 export function isSessionId(text: string): boolean {
   const dash = text.length - 9;
   if (!text.startsWith('u') || text[dash] !== '-' || !isNumber(text.slice(1, dash), 10)) return false;
-  for (let i = dash + 1; i < text.length; i++) if (!'0123456789abcdef'.includes(text.charAt(i))) return false;
-  return true;
+  return isMadeOf(text.slice(dash + 1), `${DIGITS}abcdef`);
 }
 
 /** The user's number in a session's id. */
@@ -26,5 +35,5 @@ export function uidOfSession(id: string): number {
 }
 
 export function newSessionId(host: Host, uid: number): string {
-  return `u${uid}-${host.random(4)}`;
+  return `u${uid}-${host.random()}`;
 }

@@ -4,14 +4,23 @@
  * source; otherwise it compiles as ever. The cache is root's, beside the program or in /var/cache/mayfly, named
  * after a digest of the source, and is believed like the program itself.
  */
-import { closeSync, fsyncSync, openSync, readFileSync, readSync, renameSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  readvSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs';
 import { Script } from 'node:vm';
 
 declare const MAYFLY_DIGEST: string;
 
 const program = `${__dirname}/hot.js`;
 const action = process.argv[2] === 'hook' ? process.argv[4] : undefined;
-// Start and stop use different functions, and only what has run is in the cache: see wentAllTheWay.
+// Start and stop use different functions, and only what has run is in the cache: see keepCode.
 const known = action === 'start' || action === 'stop';
 const directory = __dirname.startsWith('/usr/') ? '/var/cache/mayfly' : __dirname;
 /** Bytes; half as much again as the program's code takes. A larger one is not used. */
@@ -22,10 +31,11 @@ const path = `${directory}/${MAYFLY_DIGEST}-${process.version}-${action}.code`;
 function readCache(): Uint8Array | undefined {
   if (!known) return undefined;
   try {
-    // In one gulp: readFileSync asks for the size first, by functions that nothing else here has node compile.
+    // In one gulp, with the fewest functions that node has to compile first: readFileSync asks for the size, readSync
+    // looks closely at each argument.
     const buffer = new Uint8Array(LARGEST_CACHE);
-    const fd = openSync(path, 'r');
-    const length = readSync(fd, buffer, 0, LARGEST_CACHE, 0);
+    const fd = openSync(path, constants.O_RDONLY);
+    const length = readvSync(fd, [buffer]);
     closeSync(fd);
     return length < LARGEST_CACHE ? buffer.subarray(0, length) : undefined;
   } catch {
@@ -55,9 +65,7 @@ const script = new Script(readFileSync(program, 'utf8'), {
   filename: program,
   ...(cachedData ? { cachedData } : {}),
 });
-if (known && (cachedData === undefined || script.cachedDataRejected) && process.getuid?.() === 0) {
-  process.on('exit', () => {
-    if (module.exports.wentAllTheWay) writeCache(script.createCachedData());
-  });
-}
-script.runInThisContext()(exports, require, module, program, __dirname);
+const wanted = known && (cachedData === undefined || script.cachedDataRejected) && process.getuid?.() === 0;
+script.runInThisContext()(require, () => {
+  if (wanted) process.on('exit', () => writeCache(script.createCachedData()));
+});

@@ -2,7 +2,7 @@
  * The entry point. The hot verbs are taken apart by hand; everything else loads the command line proper. Nothing
  * but Node's built-ins may be imported, however deep, on the way to a hook: a person waits for it.
  */
-import { advice } from './advice.ts';
+import { adviceOn } from './advice.ts';
 import { say } from './command.ts';
 import { MayflyError, reasonOf } from './errors.ts';
 import { type HookOptions, runHook } from './hook.ts';
@@ -43,10 +43,11 @@ function hotVerb(args: readonly string[]): HookOptions | undefined {
 }
 
 /**
- * Whether a session was made or ended by this process. A refused login runs a fraction of the code; what it leaves
- * as the cache of compiled code would make every later login slower.
+ * The loader's: called where a session was made or ended. A refused login runs a fraction of the code; what it leaves
+ * as the cache of compiled code would make every later login slower. (An export would cost every hook esbuild's
+ * machinery for it.)
  */
-export let wentAllTheWay = false;
+declare const keepCode: () => void;
 
 async function main(): Promise<number> {
   const args = process.argv.slice(2);
@@ -54,7 +55,7 @@ async function main(): Promise<number> {
     const hot = hotVerb(args);
     if (hot) {
       const { code, whole } = await runHook(hot, process.env);
-      wentAllTheWay = whole;
+      if (whole) keepCode();
       return code;
     }
   } catch (error) {
@@ -67,7 +68,7 @@ async function main(): Promise<number> {
 function complain(error: unknown): number {
   say(2, `mayfly: ${reasonOf(error)}\n`);
   if (!(error instanceof MayflyError)) return 1;
-  const { exit, hint } = advice[error.code];
+  const { exit, hint } = adviceOn(error.code);
   const words = hint?.(error.facts);
   if (words) say(2, `hint: ${words}\n`);
   return exit;

@@ -55,10 +55,10 @@ const NUMBERS: Readonly<Record<string, readonly [number, number]>> = {
 };
 
 /** Arguments: the two numbers, then seven for each call. umount2's flags are MNT_DETACH and UMOUNT_NOFOLLOW. */
-const PROGRAM = String.raw`
+const PROGRAM = `
 use strict;
 my ($mount, $umount) = map { $_ + 0 } splice @ARGV, 0, 2;
-sub failed { print STDERR "$_[0]: $!\n"; exit 32 }
+sub failed { print STDERR "$_[0]: $!\\n"; exit 32 }
 my ($none, $nothing) = ("none", "");
 sub spread { syscall($mount, $none, $_[0], $none, $_[1] + 0, $nothing) == 0 or failed("propagation of $_[0]") }
 sub enter {
@@ -66,11 +66,11 @@ sub enter {
   my $pid = fork;
   defined $pid or failed("fork");
   if ($pid == 0) {
-    open(STDOUT, ">&", \*STDERR) or failed("stdout") if $merge;
+    open(STDOUT, ">&", \\*STDERR) or failed("stdout") if $merge;
     chroot($root) or failed("chroot to $root") if $root ne "";
     chdir "/";
     exec { $ARGV[0] } @ARGV;
-    print STDERR "$ARGV[0]: $!\n";
+    print STDERR "$ARGV[0]: $!\\n";
     exit 127;
   }
   my ($done, $status) = (0, 0);

@@ -2,7 +2,7 @@
 import type { Config } from './config.ts';
 import { MayflyError } from './errors.ts';
 import type { Host } from './host.ts';
-import { isNumber } from './ids.ts';
+import { isMadeOf, isNumber, WORD } from './ids.ts';
 import type { User } from './state.ts';
 
 /** A passwd(5) line as a user; undefined where it is not whole. */
@@ -24,8 +24,9 @@ export function checkUserName(name: string): void {
           ? 'it begins with "-"'
           : name === '.' || name === '..'
             ? 'it is a directory'
-            : // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused
-              /[/:,\s\u0000-\u001f\u007f[\]]/.test(name)
+            : !isMadeOf(name, `${WORD}.-`) && // as nearly all are; the expression is for the others
+                // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused
+                /[/:,\s\u0000-\u001f\u007f[\]]/.test(name)
               ? 'it has a character no account name may have'
               : undefined;
   if (bad) {

@@ -355,6 +355,7 @@ export class World {
           : { kind: 'dir', dev, ino: 1, uid: 0, gid: 0, mode: 0o755, size: 0, mtimeMs: 0 };
       return this.host.lstat(path);
     },
+    exists: path => this.host.stat(path) !== undefined,
     kindOf: path => {
       const there = this.host.stat(path);
       return there && (there.kind === 'dir' ? 'dir' : 'other');
@@ -425,9 +426,9 @@ export class World {
       this.clock += ms;
     },
     now: () => this.clock,
-    random: bytes => {
+    random: () => {
       this.chance += 1;
-      return this.chance.toString(16).padStart(bytes * 2, '0');
+      return this.chance.toString(16).padStart(8, '0');
     },
   };
 

@@ -1,5 +1,6 @@
 /** What a display manager told us, made into something that can be believed. */
 import type { Host } from '../host.ts';
+import { isMadeOf, WORD } from '../ids.ts';
 import type { LogindSession } from '../logind.ts';
 import { type AdapterKind, type Login, markOf, type ProcessMark } from '../state.ts';
 
@@ -26,7 +27,8 @@ export function callOf(
   const caller = markOf(host, pid);
   if (user === '' || caller === undefined) return undefined;
   const display = env.DISPLAY ?? '';
-  return { adapter, user, caller, ...(/^[\w.:-]{1,64}$/.test(display) ? { display } : {}) };
+  const isDisplay = display !== '' && display.length <= 64 && isMadeOf(display, `${WORD}.:-`);
+  return { adapter, user, caller, ...(isDisplay ? { display } : {}) };
 }
 
 export function loginOf(call: Call, now: number): Login {

@@ -1,6 +1,6 @@
 /** The command line: flags, words and exit codes. The only place that words errors for an administrator. */
 import yargs, { type Options, type PositionalOptions } from 'yargs';
-import { advice, EXIT } from '../advice.ts';
+import { adviceOn, EXIT } from '../advice.ts';
 import { say } from '../command.ts';
 import { VERSION } from '../config.ts';
 import { MayflyError, reasonOf } from '../errors.ts';
@@ -156,7 +156,7 @@ function lowerFirst(text: string): string {
 
 function complain(error: unknown, json: boolean): number {
   const known = error instanceof MayflyError ? error : undefined;
-  const { exit, hint } = advice[known?.code ?? 'internal'];
+  const { exit, hint } = adviceOn(known?.code ?? 'internal');
   const words = hint?.(known?.facts ?? {});
   if (json) {
     const value = {

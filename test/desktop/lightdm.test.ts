@@ -36,6 +36,7 @@ afterEach(async ({ task }) => {
   if (task.result?.state !== 'fail') return;
   lab.shot(`failed-${task.name.replace(/\W+/g, '-').slice(0, 40)}`);
   console.log(lab.run('journalctl', '--no-pager', '-n', '60').out);
+  console.log(lab.run('sh', '-c', 'tail -n 20 /home/*/.xsession-errors').out);
   lab.run('systemctl', 'kill', '-s', 'KILL', 'lightdm'); // the next case begins with a greeter
 });
 afterAll(() => lab.close());
@@ -121,7 +122,7 @@ describe('a typed login', () => {
 
 describe('a whole desktop', () => {
   it('Xfce, with everything that D-Bus started for it, is inside', async () => {
-    fs.writeFileSync(lab.at('/home/bob/.dmrc'), '[Desktop]\nSession=xfce\n');
+    fs.writeFileSync(lab.at('/home/bob/.xsessionrc'), 'STARTUP=startxfce4\n');
     await lab.greeter();
     await lab.logIn(bob);
     await until(() => lab.run('pgrep', '-u', 'bob', '-x', 'xfce4-panel').code === 0, 30_000);
@@ -134,11 +135,11 @@ describe('a whole desktop', () => {
     expect(all.filter(p => p.root !== `/run/mayfly/roots/${id}` && p.program !== '(sd-pam)')).toEqual([]);
     lab.must('pkill', '-x', 'xfce4-session');
     await until(() => lab.sessions('bob').length === 0, 15_000);
+    fs.rmSync(lab.at('/home/bob/.xsessionrc'));
   });
 
   it('somebody out of scope gets the host, services too', async () => {
     fs.writeFileSync(lab.at('/etc/mayfly/conf.d/staff.toml'), 'exclude = ["root", "bob"]\n');
-    fs.rmSync(lab.at('/home/bob/.dmrc'));
     await lab.greeter();
     await lab.logIn(bob);
     await until(() => lab.run('pgrep', '-u', 'bob', '-x', 'openbox').code === 0, 20_000);

@@ -32,7 +32,6 @@ exec Xvfb "$display" -auth "$auth" -screen 0 1024x768x24 -nolisten tcp
 
 /**
  * Without virtual terminals logind has no graphical seat, and refuses the terminal that lightdm names (XDG_VTNR).
- * A person's ~/.dmrc names another session than the smallest desktop.
  */
 const LIGHTDM = `[LightDM]
 minimum-display-number=0
