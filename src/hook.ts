@@ -7,6 +7,7 @@ import { MayflyError, reasonOf } from './errors.ts';
 import { type Host, realHost } from './host.ts';
 import { MARKER } from './identity.ts';
 import { makeLog } from './log.ts';
+import { screenOf, showRefusal } from './refusal.ts';
 import { login, logout, onStuck, prepareNext, stop } from './session.ts';
 import { pathsOf, type Session, userDirectory } from './state.ts';
 import type { Machine } from './steps.ts';
@@ -78,7 +79,10 @@ async function start(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Outcome> {
     return { code: 0, whole: s !== undefined && !o.dryRun };
   } catch (error) {
     if (!o.dryRun) await tellUser(on, call, error).catch(() => undefined); // the reason itself is thrown on
-    if (on.config.on_failure === 'refuse' || o.dryRun) throw error;
+    const refused = on.config.on_failure === 'refuse';
+    const screen = refused && !o.dryRun ? screenOf(env) : undefined;
+    if (screen) await showRefusal(thisHost, screen, error).catch(e => on.log('debug', reasonOf(e)));
+    if (refused || o.dryRun) throw error;
     on.log('err', `${call.user} gets the host, as configured: ${reasonOf(error)}`, { user: call.user });
     return nothingToDo;
   }

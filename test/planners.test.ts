@@ -4,11 +4,13 @@ import { describe, expect, it } from 'vitest';
 import { endedLogin } from '../src/adapters/call.ts';
 import { parseSize } from '../src/config.ts';
 import { readConfig } from '../src/config-load.ts';
+import { MayflyError } from '../src/errors.ts';
 import { sudoRule, withEntry, withGroups } from '../src/identity.ts';
 import { isNumber, isSessionId } from '../src/ids.ts';
 import { journalEntry } from '../src/log.ts';
 import { parseSession } from '../src/logind.ts';
 import { planCalls, planMounts } from '../src/mounts.ts';
+import { screenOf, wordsFor } from '../src/refusal.ts';
 import { renderEntry } from '../src/schroot.ts';
 import { parseAptSources } from '../src/source.ts';
 import type { Login, Session, User } from '../src/state.ts';
@@ -338,4 +340,23 @@ describe('sizes', () => {
     ['1.5G', 1610612736],
     ['x', Number.NaN],
   ])('%s is %d bytes', (text, bytes) => expect(parseSize(text)).toBe(bytes));
+});
+
+describe('the screen of a refused login', () => {
+  it.each([
+    [':0', '/var/run/lightdm/root/:0', true],
+    [':0.1', '/run/lightdm/root/:0', true],
+    ['', '/run/lightdm/root/:0', false], // gdm has none yet
+    [':0', '', false],
+    ['host:0', '/run/lightdm/root/:0', false], // somebody else's
+    [':0', 'relative', false],
+    [':0', '/a b', false],
+  ])('%j with %j: %s', (DISPLAY, XAUTHORITY, known) => {
+    expect(screenOf({ DISPLAY, XAUTHORITY }) !== undefined).toBe(known);
+  });
+  it('shows the reason and its code', () => {
+    const words = wordsFor(new MayflyError('full', 'the pool is 95 % used'));
+    expect(words).toMatch(/now: the pool is 95 % used\./);
+    expect(words).toMatch(/"full"\.$/);
+  });
 });

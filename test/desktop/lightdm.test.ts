@@ -152,6 +152,25 @@ describe('a whole desktop', () => {
   });
 });
 
+describe('a login that is refused', () => {
+  it('says why on the screen, and then the greeter is back', async () => {
+    const full = lab.at('/etc/mayfly/conf.d/full.toml');
+    fs.writeFileSync(full, '[admission]\nmax_used_percent = 1\n');
+    await lab.greeter();
+    await lab.logIn(alice);
+    const dialog = ['xdotool', 'search', '--onlyvisible', '--class', 'zenity'];
+    await until(() => lab.x(...dialog).out !== '', 10_000);
+    await sleep(1000);
+    lab.shot('6-refused');
+    expect(lab.sessions('alice')).toEqual([]);
+    fs.rmSync(full);
+    lab.x('xdotool', 'key', 'Return');
+    await until(() => lab.x(...dialog).out === '', 25_000);
+    await aliceIsIn();
+    expect(endsBy('pkill -x openbox')).toBeLessThan(LIMIT);
+  });
+});
+
 describe('a login that ends without a word', () => {
   it.each([
     ['the X server is killed', 'pkill -9 Xvfb'],
