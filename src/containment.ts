@@ -1,36 +1,10 @@
 /**
  * The person's own service manager, inside. Whatever a desktop starts by D-Bus or as a user unit is a child of
- * `systemd --user`, which pid 1 starts and not the session: without more it has the host as root. Two drop-ins give
- * user@UID.service the root that a symlink names: of the session, or of the host where there is none. They are the
- * same for everybody, so that no login makes systemd read its units again (0.1 s).
+ * `systemd --user`, which pid 1 starts and not the session: without more it has the host as root. A symlink says which
+ * root it gets; drop-ins.ts has systemd follow it.
  */
-import { type Change, find } from './changes.ts';
 import type { Host } from './host.ts';
-import { liveSessions } from './logind.ts';
 import { type Paths, userDirectory } from './state.ts';
-
-/** What starts as the first process of a person; a volume without it leaves people with the host's. */
-const MANAGER = 'usr/lib/systemd/systemd';
-const UNITS = '/etc/systemd/system';
-const OWN = '50-mayfly.conf';
-const OURS = '# Written by "mayfly enable" and removed by "mayfly disable".\n';
-const LINK = '/run/mayfly/users/%i/root';
-
-/**
- * user-runtime-dir@ is required by user@ and comes before it. It makes the link where there is none, or one that
- * leads to no manager: RootDirectory is applied to user@'s own ExecStartPre, too (systemd 252).
- * MountAPIVFS=no: otherwise the manager gets a mount namespace of its own, whose copies keep the session in use.
- */
-export const DROP_INS: Readonly<Record<string, string>> = {
-  [`${UNITS}/user-runtime-dir@.service.d/${OWN}`]: `${OURS}[Service]
-ExecStartPre=-/bin/sh -c 'mkdir -p /run/mayfly/users/%i; [ -e ${LINK}/${MANAGER} ] || ln -sfn / ${LINK}'
-ExecStopPost=-/bin/sh -c '[ "$$(readlink ${LINK})" != / ] || rm ${LINK}; rmdir --ignore-fail-on-non-empty /run/mayfly/users/%i'
-`,
-  [`${UNITS}/user@.service.d/${OWN}`]: `${OURS}[Service]
-RootDirectory=${LINK}
-MountAPIVFS=no
-`,
-};
 
 function linkOf(paths: Paths, uid: number): string {
   return `${userDirectory(paths, uid)}/root`;
@@ -38,54 +12,22 @@ function linkOf(paths: Paths, uid: number): string {
 
 /**
  * From here on a manager of the person starts in `root`. One that is left of a login that is over, 10 s by default
- * (UserStopDelaySec), would serve the new one; it is ended. One that another login uses, by ssh for example, stays.
+ * (UserStopDelaySec), would serve the new one; it is ended. One that another login uses, by ssh for example, or that
+ * is to stay for good (`loginctl enable-linger`), is left alone.
  */
 export async function lead(host: Host, paths: Paths, uid: number, root: string): Promise<void> {
   host.symlink(root, linkOf(paths, uid));
-  if (host.kindOf(`/run/systemd/users/${uid}`) === undefined || liveSessions(host, uid).length > 0) return;
+  if (!host.read(`/run/systemd/users/${uid}`)?.includes('\nSTATE=closing\n')) return;
   const args = ['stop', `user@${uid}.service`];
   await host.run({ file: 'systemctl', args, effect: 'write', expect: [0, 1, 5] });
 }
 
-/** From here on it starts on the host again. `root` as it was given to {@link lead}; another's link is left alone. */
-export function leadBack(host: Host, paths: Paths, uid: number, root: string): void {
+/** From here on it starts on the host again. With `root`, only where the link leads there and not to a newer session. */
+export function leadBack(host: Host, paths: Paths, uid: number, root?: string): void {
   const link = linkOf(paths, uid);
-  if (host.readlink(link) !== root) return;
+  const now = host.readlink(link);
+  if (now === undefined || (root !== undefined && now !== root)) return;
   // While the runtime directory is there user@ may start without the unit that would make the link.
-  if (host.kindOf(`/run/user/${uid}`)) host.symlink('/', link);
-  else host.unlink(link);
-}
-
-/** What to change for people's managers to follow the link, or, with `off`, for it all to be as before. */
-export function planContainment(host: Host, off = false): Change[] {
-  if (host.kindOf(UNITS) !== 'dir') return [];
-  return Object.entries(DROP_INS).flatMap(([path, text]) => {
-    const directory = path.slice(0, path.lastIndexOf('/'));
-    return off ? planOff(host, path, directory) : planOn(host, path, directory, text);
-  });
-}
-
-function planOn(host: Host, path: string, directory: string, text: string): Change[] {
-  if (find(host, path)?.text === text) return [];
-  const why = 'services of people in a session run inside';
-  const made: Change[] = host.lstat(directory)
-    ? []
-    : [{ act: 'mkdir', path: directory, why: 'systemd looks there for settings of that unit' }];
-  return [...made, { act: 'write', path, text, mode: 0o644, why }];
-}
-
-function planOff(host: Host, path: string, directory: string): Change[] {
-  if (host.lstat(directory)?.kind !== 'dir') return [];
-  // What a death left beside it is swept before.
-  const others = host.list(directory).some(name => !name.includes(OWN));
-  const why = 'services of people run on the host';
-  const there: Change[] = host.lstat(path) ? [{ act: 'remove', path, why }] : [];
-  return others ? there : [...there, { act: 'rmdir', path: directory, why: 'nothing else is in it' }];
-}
-
-/** For systemd to take it up; nothing where it does not run. */
-export function planReload(host: Host): Change[] {
-  return host.kindOf('/run/systemd/system') === undefined
-    ? []
-    : [{ act: 'reload', path: UNITS, why: 'systemd reads its units again' }];
+  if (!host.exists(`/run/user/${uid}`)) host.unlink(link);
+  else if (now !== '/') host.symlink('/', link);
 }

@@ -23,7 +23,7 @@ import {
   planLightdmOn,
 } from './adapters/lightdm.ts';
 import { type Change, checkChanges, find, perform, sweepBeside } from './changes.ts';
-import { DROP_INS, planContainment, planReload } from './containment.ts';
+import { DROP_INS, planDropIns, planReload } from './drop-ins.ts';
 import { MayflyError } from './errors.ts';
 import { readGeneration, stableNumber } from './generations.ts';
 import type { Host } from './host.ts';
@@ -113,6 +113,13 @@ function checkReady(on: Machine, m: Manager): void {
       hint: 'apt install --reinstall mayfly',
     });
   }
+  // Xsession's wrapper and systemd's drop-ins look there, whatever the configuration says.
+  if (paths.run !== '/run/mayfly') {
+    throw new MayflyError('refused', `"${paths.run}" is not where desktops look for their session`, {
+      path: paths.run,
+      hint: 'leave [directories] run at its default on a machine with a display manager',
+    });
+  }
   const stable = stableNumber(host, paths);
   if (stable === undefined || !readGeneration(host, paths, stable))
     throw new MayflyError('no-stable', 'there is no stable generation, so that every login would be refused');
@@ -171,12 +178,11 @@ export async function enable(on: Machine, adapter: Adapter, o: Options): Promise
       mode: 0o644,
       why: 'Xsession takes desktops inside',
     };
-    const inside = planContainment(host);
+    const inside = planDropIns(host);
     const entry = find(host, ENABLED) ? [] : [...directory, marker];
-    const all = [...own, ...inside, ...entry];
     // Also where only the marker is missing: an earlier attempt may have died before systemd was told.
-    const told = inside.length > 0 || entry.length > 0;
-    return told ? [...own, ...inside, ...planReload(host), ...entry] : all;
+    const reload = inside.length > 0 || entry.length > 0 ? planReload(host) : [];
+    return [...own, ...inside, ...reload, ...entry];
   });
   return { changes, warnings: m.warnings(host) };
 }
@@ -200,7 +206,7 @@ export async function disable(
       !others && find(host, ENABLED)
         ? [{ act: 'remove', path: ENABLED, why: 'Xsession leaves desktops on the host' }]
         : [];
-    const inside = others ? [] : planContainment(host, true);
+    const inside = others ? [] : planDropIns(host, true);
     const all = [...marker, ...own, ...inside, ...(inside.length > 0 ? planReload(host) : [])];
     if (all.length > 0 && !o.force) checkEmpty(on, adapter);
     return all;

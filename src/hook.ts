@@ -81,6 +81,7 @@ async function start(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Outcome> {
     if (!o.dryRun) await tellUser(on, call, error).catch(() => undefined); // the reason itself is thrown on
     const refused = on.config.on_failure === 'refuse';
     const screen = refused && !o.dryRun ? screenOf(env) : undefined;
+    // What can not be shown must not hide the reason, which is thrown on.
     if (screen) await showRefusal(thisHost, screen, error).catch(e => on.log('debug', reasonOf(e)));
     if (refused || o.dryRun) throw error;
     on.log('err', `${call.user} gets the host, as configured: ${reasonOf(error)}`, { user: call.user });

@@ -4,6 +4,7 @@
  * another boot, one whose end had begun, one whose maker died, and what lies around in no record's name.
  */
 import * as cgroup from './cgroup.ts';
+import { leadBack } from './containment.ts';
 import { MayflyError, reasonOf } from './errors.ts';
 import { type Generation, readGeneration, stableNumber } from './generations.ts';
 import { writeHealth } from './health.ts';
@@ -198,7 +199,7 @@ async function removeEmptyUsers(on: Machine, result: Recovered): Promise<void> {
         const known = id !== undefined && readSession(host, paths, id);
         if (!known) {
           host.unlink(`${directory}/session`);
-          if (host.kindOf(`/run/user/${uid}`) === undefined) host.unlink(`${directory}/root`);
+          leadBack(host, paths, Number(uid));
         }
         if (host.list(directory).length === 0) host.rmdir(directory);
       }),

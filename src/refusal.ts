@@ -22,7 +22,7 @@ export function screenOf(env: NodeJS.ProcessEnv): Screen | undefined {
     : undefined;
 }
 
-/** What people read: the reason, and the word under which staff find it in the manual. */
+/** What people read: the reason, and the code by which log and `--json` name it. */
 export function wordsFor(error: unknown): string {
   const code = error instanceof MayflyError ? error.code : 'internal';
   return `You can not be logged in now: ${reasonOf(error)}.\n\nPlease tell the people who look after this machine: "${code}".`;

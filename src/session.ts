@@ -251,8 +251,9 @@ export async function onStuck(on: Machine, error: unknown): Promise<void> {
 }
 
 /**
- * Makes the next login quicker: of the stable generation, or of one that is about to be. Whatever keeps it from being made keeps no logout from having ended. A hook only
- * starts it: the command keeps the lock, and what it makes is whole or not there.
+ * Makes the next login quicker: of the stable generation, or of one that is about to be. Whatever keeps it from being
+ * made keeps no logout from having ended. A hook only starts it: the command keeps the lock, and what it makes is
+ * whole or not there.
  */
 export async function prepareNext(
   on: Machine,

@@ -4,7 +4,9 @@ import { describe, expect, it } from 'vitest';
 import { endedLogin } from '../src/adapters/call.ts';
 import { parseSize } from '../src/config.ts';
 import { readConfig } from '../src/config-load.ts';
+import { lead, leadBack } from '../src/containment.ts';
 import { MayflyError } from '../src/errors.ts';
+import type { Host } from '../src/host.ts';
 import { sudoRule, withEntry, withGroups } from '../src/identity.ts';
 import { isNumber, isSessionId } from '../src/ids.ts';
 import { journalEntry } from '../src/log.ts';
@@ -13,7 +15,7 @@ import { planCalls, planMounts } from '../src/mounts.ts';
 import { screenOf, wordsFor } from '../src/refusal.ts';
 import { renderEntry } from '../src/schroot.ts';
 import { parseAptSources } from '../src/source.ts';
-import type { Login, Session, User } from '../src/state.ts';
+import { type Login, pathsOf, type Session, type User } from '../src/state.ts';
 import { makeCallFor } from '../src/syscalls.ts';
 import { checkUserName, groupsAreLocal, inScope, isMember, parsePasswd } from '../src/users.ts';
 import { World } from './world.ts';
@@ -358,5 +360,35 @@ describe('the screen of a refused login', () => {
     const words = wordsFor(new MayflyError('full', 'the pool is 95 % used'));
     expect(words).toMatch(/now: the pool is 95 % used\./);
     expect(words).toMatch(/"full"\.$/);
+  });
+});
+
+describe('a service manager that is there at a login', () => {
+  it.each([
+    ['of a login that is over: ended', '# logind\nNAME=alice\nSTATE=closing\n', ['stop user@1001.service']],
+    ['of another login', '# logind\nNAME=alice\nSTATE=active\n', []],
+    ['that is to stay for good', '# logind\nNAME=alice\nSTATE=lingering\n', []],
+    ['of nobody', undefined, []],
+  ])('%s', async (_, text, expected) => {
+    const w = new World();
+    w.makeDirs('/run/mayfly/users/1001');
+    w.makeDirs('/run/systemd/users');
+    if (text !== undefined) w.put('/run/systemd/users/1001', text);
+    const ran: string[] = [];
+    const host: Host = {
+      ...w.host,
+      run: async c => {
+        ran.push(c.args.join(' '));
+        return { code: 0, stdout: '', stderr: '' };
+      },
+    };
+    await lead(host, pathsOf(config.directories), 1001, '/run/mayfly/roots/u1001-0a1b2c3d');
+    expect(ran).toEqual(expected);
+    expect(w.host.readlink('/run/mayfly/users/1001/root')).toBe('/run/mayfly/roots/u1001-0a1b2c3d');
+    leadBack(host, pathsOf(config.directories), 1001, '/run/mayfly/roots/u1001-99999999'); // an older session's end
+    expect(w.host.readlink('/run/mayfly/users/1001/root')).toBe('/run/mayfly/roots/u1001-0a1b2c3d');
+    w.makeDirs('/run/user/1001');
+    leadBack(host, pathsOf(config.directories), 1001);
+    expect(w.host.readlink('/run/mayfly/users/1001/root')).toBe('/');
   });
 });
