@@ -116,7 +116,7 @@ export class Machine {
     );
     this.#container = child;
     await until(() => {
-      this.#leader = Number(sh('pgrep', ['-P', String(child.pid)]).out.split('\n')[0]);
+      this.#leader = firstProcess(child.pid ?? 0);
       return this.#leader > 0;
     });
     const isUp = /^(running|degraded)/;
@@ -124,8 +124,12 @@ export class Machine {
     await this.greeter();
   }
 
-  /** Waits until the greeter takes keys. */
+  /**
+   * Waits until the greeter takes keys. The screen is looked at only once lightdm is connected to it: whoever looks
+   * before is the X server's last client to go, at which it begins anew, and lightdm waits for it for ever.
+   */
   async greeter(): Promise<void> {
+    await until(() => this.run('pgrep', '-x', 'lightdm-gtk-gre').code === 0, 30_000);
     const greeter = ['xdotool', 'search', '--onlyvisible', '--class', 'lightdm'];
     await until(() => this.x(...greeter).out !== '', 30_000);
     await sleep(500); // it takes the keyboard a little later than it is seen
@@ -222,6 +226,19 @@ export class Machine {
     // The pool in it may hold files that people made immutable; --one-file-system as there may be subvolumes.
     must('rm', ['-r', '--one-file-system', this.dir]);
   }
+}
+
+/** The machine's process 1, as seen from here; 0 while it is not there: nspawn has other children on the way to it. */
+function firstProcess(nspawn: number): number {
+  const children = sh('pgrep', ['-P', String(nspawn)])
+    .out.split('\n')
+    .filter(Boolean);
+  const first = children.find(
+    pid =>
+      sh('cat', [`/proc/${pid}/comm`]).out === 'systemd\n' &&
+      /^NSpid:\t\d+\t1$/m.test(sh('cat', [`/proc/${pid}/status`]).out),
+  );
+  return Number(first ?? 0);
 }
 
 const loops = (): string[] =>
