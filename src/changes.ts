@@ -13,6 +13,7 @@ export type Change = { readonly path: string; readonly why: string } & (
   | { readonly act: 'write'; readonly text: string; readonly mode: number }
   | { readonly act: 'remove' }
   | { readonly act: 'reload' }
+  | { readonly act: 'profile'; readonly on: boolean }
   | { readonly act: 'rename'; readonly to: string }
   | { readonly act: 'divert' | 'undivert'; readonly to: string }
 );
@@ -41,6 +42,8 @@ export function wordsOf(c: Change): string {
     write: 'write',
     remove: 'remove',
     reload: 'take up',
+    profile:
+      c.act === 'profile' && c.on ? 'add the profile of Mayfly to' : 'take the profile of Mayfly out of',
     rename: 'rename',
     divert: 'divert',
     undivert: 'end the diversion of',
@@ -89,6 +92,9 @@ export async function perform(host: Host, c: Change): Promise<void> {
   else if (c.act === 'reload') {
     await host.run({ file: 'systemctl', args: ['daemon-reload'], effect: 'write' });
     return;
+  } else if (c.act === 'profile') {
+    await changeProfile(host, c.path, c.on);
+    return;
   } else {
     // Only dpkg's entry: the renames are ours, so that each is a change of its own and can be made up for.
     const verb = c.act === 'divert' ? '--add' : '--remove';
@@ -97,4 +103,20 @@ export async function perform(host: Host, c: Change): Promise<void> {
     return;
   }
   host.sync(directory);
+}
+
+/**
+ * Has pam-auth-update(8) write PAM's stack with or without our profile. It leaves a stack with modules of the
+ * administrator's own between its lines as it is, and says so with success.
+ */
+async function changeProfile(host: Host, path: string, on: boolean): Promise<void> {
+  const verb = on ? '--enable' : '--disable';
+  const args = ['DEBIAN_FRONTEND=noninteractive', 'pam-auth-update', verb, 'mayfly'];
+  await host.run({ file: 'env', args, effect: 'write' });
+  if (host.pretend !== undefined || (host.read(path)?.includes('/usr/lib/mayfly/hooks/pam/') ?? false) === on)
+    return;
+  throw new MayflyError('refused', `"${path}" was changed by hand, and pam-auth-update leaves it as it is`, {
+    path,
+    hint: `pam-auth-update --force ${verb} mayfly, which keeps what is there as ${path}.pam-old; then type it again`,
+  });
 }

@@ -127,6 +127,7 @@ const schema = z.strictObject({
       on_metered: z.enum(['skip', 'run']).default('skip'),
     })
     .prefault({}),
+  greeter: z.strictObject({ host_sessions: z.enum(['staff', 'hide']).default('staff') }).prefault({}),
   check: z
     .strictObject({
       user: z

@@ -67,6 +67,7 @@ export interface Config {
     readonly timeout: number;
     readonly demote_after: number;
   };
+  readonly greeter: { readonly host_sessions: 'staff' | 'hide' };
   readonly host: {
     readonly update: 'off' | 'unattended-upgrades' | 'command';
     readonly command: readonly string[];

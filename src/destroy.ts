@@ -1,4 +1,5 @@
 /** The reverse of `init`: takes away pool, generations and state. Only where no session is left. */
+import { ENABLED } from './entries.ts';
 import { isErrno, MayflyError } from './errors.ts';
 import { changeStanding, forgetAll, generationNumbers, pointStableAt, stableNumber } from './generations.ts';
 import type { Host } from './host.ts';
@@ -17,6 +18,11 @@ export async function destroy(on: Machine): Promise<void> {
     if (sessions.length > 0) {
       throw new MayflyError('refused', `there are sessions: ${sessions.join(', ')}; end them first`, {
         sessions,
+      });
+    }
+    if (paths.run === '/run/mayfly' && host.exists(ENABLED)) {
+      throw new MayflyError('refused', 'a display manager makes sessions of what would be destroyed', {
+        hint: 'mayfly disable lightdm (or gdm, or pam)',
       });
     }
     const pool = readPool(host, paths);

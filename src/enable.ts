@@ -3,13 +3,13 @@
  * is planned from what is there, never remembered, so that whatever was cut short is completed by typing it again.
  */
 import {
-  checkGdm,
   findGdm,
   GDM_HOOKS,
   GDM_SCRIPTS,
   gdmCalls,
   gdmPath,
   gdmWarnings,
+  hasGdmScripts,
   planGdmOff,
   planGdmOn,
 } from './adapters/gdm.ts';
@@ -19,11 +19,14 @@ import {
   LIGHTDM_HOOKS,
   lightdmCalls,
   lightdmFiles,
+  lightdmWarnings,
   planLightdmOff,
   planLightdmOn,
 } from './adapters/lightdm.ts';
+import { checkPam, PAM_HOOK, pamCalls, pamWarnings, planPamOff, planPamOn } from './adapters/pam.ts';
 import { type Change, checkChanges, find, perform, sweepBeside } from './changes.ts';
 import { DROP_INS, planDropIns, planReload } from './drop-ins.ts';
+import { ENABLED, tryToOffer, WRAPPER, withdrawSessions } from './entries.ts';
 import { MayflyError } from './errors.ts';
 import { readGeneration, stableNumber } from './generations.ts';
 import type { Host } from './host.ts';
@@ -31,17 +34,16 @@ import { withLock } from './locks.ts';
 import { readSessions } from './state.ts';
 import type { Machine } from './steps.ts';
 
-/** The display managers that can be told. */
-export const ADAPTERS = ['lightdm', 'gdm'] as const;
+/** What can be told: display managers, and PAM for those that have no scripts of their own. */
+export const ADAPTERS = ['lightdm', 'gdm', 'pam'] as const;
 export type Adapter = (typeof ADAPTERS)[number];
-
-/** What Xsession asks for, in xsession.d/97mayfly. */
-const ENABLED = '/etc/mayfly/enabled';
 
 /** One display manager: what belongs to it, how it is told, and how it forgets. */
 interface Manager {
   readonly package: string;
   readonly program: string;
+  /** Others that it is told through, and that are taken back with it. */
+  readonly through: readonly Adapter[];
   /** Ours that it is going to run. */
   readonly hooks: readonly string[];
   /** Of its configuration, what we write. */
@@ -59,6 +61,7 @@ const managers: Record<Adapter, Manager> = {
   lightdm: {
     package: 'lightdm',
     program: '/usr/sbin/lightdm',
+    through: [],
     hooks: ['session-setup', 'session-cleanup', 'session-setup-then', 'session-cleanup-after'].map(
       name => `${LIGHTDM_HOOKS}/${name}`,
     ),
@@ -67,18 +70,40 @@ const managers: Record<Adapter, Manager> = {
     check: async () => undefined,
     planOn: async host => planLightdmOn(lightdmFiles(host), hasLightdmDirectory(host)),
     planOff: async host => planLightdmOff(lightdmFiles(host)),
-    warnings: () => [],
+    warnings: host => lightdmWarnings(lightdmFiles(host)),
   },
   gdm: {
     package: 'gdm3',
     program: '/usr/sbin/gdm3',
-    hooks: GDM_SCRIPTS.map(name => `${GDM_HOOKS}/${name}`),
+    through: ['pam'],
+    hooks: [PAM_HOOK, ...GDM_SCRIPTS.map(name => `${GDM_HOOKS}/${name}`)],
     files: GDM_SCRIPTS.map(gdmPath),
     calls: gdmCalls,
-    check: checkGdm,
-    planOn: async host => planGdmOn(await findGdm(host)),
-    planOff: async host => planGdmOff(await findGdm(host)),
-    warnings: gdmWarnings,
+    check: async host => checkPam(host),
+    // The scripts are the second net: they make and end what PAM's line, where somebody took it out, does not.
+    async planOn(host) {
+      const scripts = (await hasGdmScripts(host)) ? planGdmOn(await findGdm(host)) : [];
+      return [...scripts, ...planPamOn(host)];
+    },
+    planOff: async host => [...planPamOff(host), ...planGdmOff(await findGdm(host))],
+    warnings: host => [...pamWarnings(host), ...gdmWarnings(host)],
+  },
+  pam: {
+    package: 'libpam-runtime',
+    program: '/usr/sbin/pam-auth-update',
+    through: [],
+    hooks: [PAM_HOOK],
+    files: [],
+    calls: pamCalls,
+    check: async host => checkPam(host),
+    planOn: async host => planPamOn(host),
+    async planOff(host) {
+      if (!gdmCalls(host)) return planPamOff(host);
+      throw new MayflyError('refused', 'gdm is enabled, and its sessions are made by PAM', {
+        hint: 'mayfly disable gdm, which takes both back',
+      });
+    },
+    warnings: pamWarnings,
   },
 };
 
@@ -106,7 +131,7 @@ function checkReady(on: Machine, m: Manager): void {
       tool: m.package,
     });
   }
-  const broken = [...m.hooks, '/usr/lib/mayfly/hooks/session-wrapper'].find(path => !isProgram(host, path));
+  const broken = [...m.hooks, WRAPPER].find(path => !isProgram(host, path));
   if (broken !== undefined) {
     throw new MayflyError('refused', `"${broken}" is missing or not executable`, {
       path: broken,
@@ -126,9 +151,9 @@ function checkReady(on: Machine, m: Manager): void {
 }
 
 /** Refuses where people are in sessions whose logout needs the hooks. */
-function checkEmpty({ host, paths }: Machine, adapter: Adapter): void {
+function checkEmpty({ host, paths }: Machine, adapters: readonly Adapter[]): void {
   const sessions = readSessions(host, paths)
-    .filter(s => s.state !== 'ending' && s.logins.some(l => l.adapter === adapter))
+    .filter(s => s.state !== 'ending' && s.logins.some(l => adapters.some(a => a === l.adapter)))
     .map(s => s.id);
   if (sessions.length === 0) return;
   throw new MayflyError('refused', `there are sessions: ${sessions.join(', ')}`, {
@@ -184,6 +209,7 @@ export async function enable(on: Machine, adapter: Adapter, o: Options): Promise
     const reload = inside.length > 0 || entry.length > 0 ? planReload(host) : [];
     return [...own, ...inside, ...reload, ...entry];
   });
+  if (!o.dryRun) tryToOffer(on);
   return { changes, warnings: m.warnings(host) };
 }
 
@@ -200,7 +226,8 @@ export async function disable(
   const m = managers[adapter];
   const changes = await carryOut(on, o, m.files, async () => {
     const own = await m.planOff(host);
-    const others = ADAPTERS.filter(a => a !== adapter).some(a => managers[a].calls(host));
+    const mine: readonly Adapter[] = [adapter, ...m.through];
+    const others = ADAPTERS.filter(a => !mine.includes(a)).some(a => managers[a].calls(host));
     // First: without the hooks, Xsession would refuse everybody.
     const marker: Change[] =
       !others && find(host, ENABLED)
@@ -208,8 +235,9 @@ export async function disable(
         : [];
     const inside = others ? [] : planDropIns(host, true);
     const all = [...marker, ...own, ...inside, ...(inside.length > 0 ? planReload(host) : [])];
-    if (all.length > 0 && !o.force) checkEmpty(on, adapter);
+    if (all.length > 0 && !o.force) checkEmpty(on, mine);
     return all;
   });
+  if (!o.dryRun && !host.exists(ENABLED)) withdrawSessions(host);
   return { changes, warnings: [] };
 }

@@ -7,7 +7,7 @@ import { MayflyError, reasonOf } from './errors.ts';
 import { type Host, realHost } from './host.ts';
 import { MARKER } from './identity.ts';
 import { makeLog } from './log.ts';
-import { screenOf, showRefusal } from './refusal.ts';
+import { screenOf, showRefusal, wordsFor } from './refusal.ts';
 import { login, logout, onStuck, prepareNext, stop } from './session.ts';
 import { pathsOf, type Session, userDirectory } from './state.ts';
 import type { Machine } from './steps.ts';
@@ -15,7 +15,7 @@ import { lookupUser } from './users.ts';
 import { backendOf } from './volume/backend.ts';
 
 export interface HookOptions {
-  readonly adapter: 'gdm' | 'lightdm';
+  readonly adapter: 'gdm' | 'lightdm' | 'pam';
   readonly action: 'start' | 'stop';
   readonly config: string | undefined;
   /** The display manager's process, where it is not our parent. */
@@ -60,7 +60,16 @@ const nothingToDo: Outcome = { code: 0, whole: false };
 export async function runHook(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Outcome> {
   if (thisHost.exists(MARKER)) return nothingToDo; // inside a session there is nothing to make or end
   if (process.getuid?.() !== 0) throw new MayflyError('not-root', 'a hook must run as root');
-  return o.action === 'start' ? start(o, env) : finish(o, env);
+  const act = o.action === 'start' ? start : finish;
+  if (o.adapter !== 'pam') return act(o, env);
+  try {
+    return await act(o, env);
+  } catch (error) {
+    // Nobody keeps what is printed: pam_exec hands it to the display manager, for the person.
+    makeLog('quiet', !o.dryRun)('err', reasonOf(error), { user: env.USER });
+    if (o.action === 'start') say(1, `${wordsFor(error).replaceAll(/\s+/g, ' ')}\n`);
+    throw error;
+  }
 }
 
 async function start(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Outcome> {

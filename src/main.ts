@@ -35,9 +35,11 @@ function hotVerb(args: readonly string[]): HookOptions | undefined {
     else words.push(arg);
   }
   const [adapter, action] = words;
-  const known = (adapter === 'gdm' || adapter === 'lightdm') && (action === 'start' || action === 'stop');
+  const known =
+    (adapter === 'gdm' || adapter === 'lightdm' || adapter === 'pam') &&
+    (action === 'start' || action === 'stop');
   if (!known || words.length > 2) {
-    throw new MayflyError('usage', `"hook ${words.join(' ')}" is not known: hook gdm|lightdm start|stop`);
+    throw new MayflyError('usage', `"hook ${words.join(' ')}" is not known: hook gdm|lightdm|pam start|stop`);
   }
   return { adapter, action, config, caller, dryRun, amount };
 }

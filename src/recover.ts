@@ -5,6 +5,7 @@
  */
 import * as cgroup from './cgroup.ts';
 import { leadBack } from './containment.ts';
+import { offerSessions } from './entries.ts';
 import { MayflyError, reasonOf } from './errors.ts';
 import { type Generation, readGeneration, stableNumber } from './generations.ts';
 import { writeHealth } from './health.ts';
@@ -81,6 +82,7 @@ export async function recover(on: Machine): Promise<Recovered> {
   }
   if (pool) await recoverPool(on, pool, result);
   if (pool) writeHealth(on);
+  if (pool) await attempt(result, 'the list of desktops', async () => offerSessions(on));
   await removeEmptyUsers(on, result);
   return result;
 }

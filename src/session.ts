@@ -1,5 +1,5 @@
 /** Login, logout and recovery: one array of steps, forwards and backwards. */
-import { type Call, endedLogin, isSameLogin, loginOf } from './adapters/call.ts';
+import { type Call, endedLogin, hasOwnProcess, isSameLogin, loginOf } from './adapters/call.ts';
 import { isErrno, MayflyError, reasonOf } from './errors.ts';
 import { type Generation, isSealed, readGeneration, readStable } from './generations.ts';
 import { whyHeld } from './hold.ts';
@@ -158,9 +158,12 @@ async function attach(on: Machine, user: User, call: Call): Promise<Session | un
   let joined: Session | undefined;
   for (const s of readSessions(on.host, on.paths, user.uid)) {
     if (s.kind !== 'login') continue;
+    const isUp = s.boot === bootId(on.host) && s.state === 'live';
+    // gdm's worker calls twice, by PAM and by its script.
+    if (isUp && hasOwnProcess(call.adapter) && s.logins.some(l => isSameLogin(l, call))) return s;
     // A display can show one login; another on it, or a caller that is gone, means that logout never reached us.
     const others = s.logins.filter(l => !isSameLogin(l, call) && isAlive(on.host, l.caller));
-    if (s.boot === bootId(on.host) && s.state === 'live' && others.length > 0 && !joined) {
+    if (isUp && others.length > 0 && !joined) {
       joined = writeSession(on.host, on.paths, { ...s, logins: [...others, loginOf(call, on.host.now())] });
       continue;
     }

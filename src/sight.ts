@@ -7,6 +7,7 @@
  * after it; it lives while that one does, while any other session might be its own, and while the process that
  * opened the session (PAM's leader) runs. logind never takes `closing` back (session_get_state() in logind-session.c).
  */
+import { hasOwnProcess } from './adapters/call.ts';
 import type { Host } from './host.ts';
 import type { LogindSession } from './logind.ts';
 import { overBecause } from './recover.ts';
@@ -33,16 +34,19 @@ export function keyOf(id: string, l: Login): string {
 
 /** Whether this may be the login's, as far as it can be told. Generous: what it says yes to keeps a login alive. */
 function mayBe(uid: number, l: Login, a: LogindSession, others: readonly Login[]): boolean {
-  if (a.uid !== uid || !a.class.startsWith('user') || !a.service.startsWith(l.adapter)) return false;
+  if (a.uid !== uid || !a.class.startsWith('user')) return false;
+  // PAM's caller is the leader, by definition; its service may be any.
+  if (l.adapter === 'pam') return a.leader === l.caller.pid;
+  if (!a.service.startsWith(l.adapter)) return false;
   if (a.display !== '' && l.display !== undefined && a.display !== l.display) return false;
   // gdm opens each session from a worker of its own: one that another login's worker opened is that login's.
-  return !(l.adapter === 'gdm' && others.some(o => o !== l && o.caller.pid === a.leader));
+  return !(hasOwnProcess(l.adapter) && others.some(o => o !== l && o.caller.pid === a.leader));
 }
 
 /** Whether this is the login's without a doubt. */
 function isOwn(s: Session, l: Login, a: LogindSession): boolean {
   if (a.state === 'closing' || !mayBe(s.user.uid, l, a, s.logins)) return false;
-  if (l.adapter === 'gdm') return a.leader === l.caller.pid;
+  if (hasOwnProcess(l.adapter)) return a.leader === l.caller.pid;
   const alone = s.logins.filter(o => o.adapter === l.adapter).length === 1;
   return a.began >= l.since && (alone || (a.display !== '' && a.display === l.display));
 }

@@ -58,14 +58,14 @@ export interface ProcessMark {
   readonly start: string;
 }
 
-export type AdapterKind = 'gdm' | 'lightdm' | 'run';
+export type AdapterKind = 'gdm' | 'lightdm' | 'pam' | 'run';
 
 /** One seat or display attached to a session. */
 export interface Login {
   readonly adapter: AdapterKind;
   /** X display, where the caller told us. */
   readonly display?: string;
-  /** Who called: the worker of this session (gdm), the daemon (lightdm), ourselves (run). */
+  /** Who called: the worker of this session (gdm; PAM's caller), the daemon (lightdm), ourselves (run). */
   readonly caller: ProcessMark;
   /** Milliseconds since the epoch: making a Date text has V8 load the time zone, a third of a millisecond. */
   readonly since: number;

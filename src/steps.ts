@@ -206,7 +206,7 @@ async function presentDevices(s: Session, on: Machine): Promise<Set<number>> {
  */
 function adoptCaller(s: Session, { host, paths }: Machine, group: string): Session {
   const caller = s.logins[0]?.caller;
-  if (!caller || s.logins[0]?.adapter !== 'gdm' || host.exists('/run/systemd/system')) return s;
+  if (!caller || s.logins[0]?.adapter === 'lightdm' || host.exists('/run/systemd/system')) return s;
   if (!(host.read(`/proc/${caller.pid}/comm`) ?? '').startsWith('gdm-session-wor')) return s;
   const before = cgroup.groupOf(host, caller.pid);
   if (before === undefined) return s;

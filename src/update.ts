@@ -5,6 +5,7 @@
 
 import { prove } from './check.ts';
 import { differences } from './compare.ts';
+import { tryToOffer } from './entries.ts';
 import { MayflyError, reasonOf } from './errors.ts';
 import { generationNumbers, pointStableAt, stableNumber, takeNumber, writeProbation } from './generations.ts';
 import { writeHealth } from './health.ts';
@@ -187,6 +188,7 @@ async function attempt(
     enter('promote');
     const outcome = promote(on, number, stable);
     accepted = true;
+    tryToOffer(on);
     enter('adopt');
     await adopt(on, pool);
     await prepareNext(on);

@@ -1,7 +1,8 @@
 /** `enable` and `disable`: whose scripts run, what is refused, and that nothing is left, wherever it was cut short. */
 import { describe, expect, it } from 'vitest';
 import { gdmPath, gdmWarnings, renderGdm } from '../src/adapters/gdm.ts';
-import { type ConfigFile, LIGHTDM_FILE, renderLightdm } from '../src/adapters/lightdm.ts';
+import { type ConfigFile, LIGHTDM_FILE, lightdmWarnings, renderLightdm } from '../src/adapters/lightdm.ts';
+import { PAM_HOOK, PAM_STACK, pamWarnings } from '../src/adapters/pam.ts';
 import { wordsOf } from '../src/changes.ts';
 import { type Adapter, disable, enable } from '../src/enable.ts';
 import { MayflyError } from '../src/errors.ts';
@@ -12,6 +13,7 @@ import { callOf, preparedWorld, type World } from './world.ts';
 const CONF = '/etc/lightdm/lightdm.conf.d';
 const H = '/usr/lib/mayfly/hooks/lightdm';
 const ENABLED = '/etc/mayfly/enabled';
+const SYSTEMD = 'session optional pam_systemd.so';
 const options = { dryRun: false, force: false };
 
 /** Both display managers, our hooks, and files of the administrator's with modes of their own. */
@@ -28,10 +30,21 @@ function world(): World {
     '/run/mayfly/locks',
     `${H}`,
     '/usr/lib/mayfly/hooks/gdm',
+    '/usr/lib/mayfly/hooks/pam',
+    '/usr/share/pam-configs',
+    '/etc/pam.d',
   ])
     w.makeDirs(directory);
-  for (const program of ['/usr/sbin/lightdm', '/usr/sbin/gdm3', '/usr/lib/mayfly/hooks/session-wrapper'])
+  for (const program of [
+    '/usr/sbin/lightdm',
+    '/usr/sbin/gdm3',
+    '/usr/sbin/pam-auth-update',
+    '/usr/lib/mayfly/hooks/session-wrapper',
+    PAM_HOOK,
+  ])
     w.put(program, '', 0o755);
+  w.put('/usr/share/pam-configs/mayfly', '', 0o644);
+  w.put(PAM_STACK, `session required pam_unix.so\n${SYSTEMD}\n`, 0o644);
   for (const name of ['session-setup', 'session-cleanup', 'session-setup-then', 'session-cleanup-after'])
     w.put(`${H}/${name}`, '', 0o755);
   for (const name of ['PreSession', 'PostSession']) w.put(`/usr/lib/mayfly/hooks/gdm/${name}`, '', 0o755);
@@ -100,7 +113,8 @@ describe('the settings of lightdm', () => {
       [...plain, '[Seat:seat0]', plain[1]],
     ],
   ])('%s', (_name, files, lines) => {
-    expect(renderLightdm(files).split('\n').slice(1, -1)).toEqual(lines);
+    const desktops = 'sessions-directory=/run/mayfly/greeter/xsessions:/run/mayfly/greeter/wayland-sessions';
+    expect(renderLightdm(files).split('\n').slice(1, -1)).toEqual(['[LightDM]', desktops, ...lines]);
   });
 
   it.each([
@@ -128,6 +142,19 @@ describe('the settings of lightdm', () => {
   });
 });
 
+it.each([
+  ['none', `${CONF}/10.conf`, '[LightDM]\n', []],
+  ['one before ours', `${CONF}/10.conf`, '[LightDM]\nsessions-directory=/x\n', [/10\.conf:2: .* no longer/]],
+  [
+    'one after ours',
+    '/etc/lightdm/lightdm.conf',
+    '\n\nsessions-directory = /x\n',
+    [/lightdm\.conf:3 .*take out/],
+  ],
+])('the desktops that lightdm lists otherwise: %s', (_name, path, text, words) => {
+  expect(lightdmWarnings([{ path, text }])).toEqual(words.map(w => expect.stringMatching(w)));
+});
+
 describe('gdm', () => {
   it.each([
     ['nothing said', undefined, 1],
@@ -149,13 +176,6 @@ describe('gdm', () => {
   });
 
   it.each([
-    ['50', (w: World) => w.installed.set('gdm3', '50.1-1'), /it is version 50/],
-    ['an epoch', (w: World) => w.installed.set('gdm3', '1:51-1'), /it is version 51/],
-    [
-      'no directory',
-      (w: World) => w.host.rename('/etc/gdm3/PreSession', '/etc/gdm3/x'),
-      /no directory "\/etc\/gdm3\/Pre/,
-    ],
     [
       'a diversion of others',
       (w: World) => w.diversions.set(gdmPath('PreSession'), { to: '/x', by: 'LOCAL' }),
@@ -176,6 +196,21 @@ describe('gdm', () => {
     change(w);
     const before = w.picture();
     expect((await refusal(on(w, 'gdm'))).message).toMatch(message);
+    expect(w.picture()).toBe(before);
+  });
+
+  it.each([
+    ['version 50', (w: World) => w.installed.set('gdm3', '50.1-1')],
+    ['an epoch', (w: World) => w.installed.set('gdm3', '1:51-1')],
+    ['no directory', (w: World) => w.host.rename('/etc/gdm3/PreSession', '/etc/gdm3/x')],
+  ])('that runs no scripts has PAM alone: %s', async (_name, change) => {
+    const w = world();
+    change(w);
+    const before = w.picture();
+    const { changes } = await on(w, 'gdm');
+    expect(changes.filter(c => /gdm3/.test(c.path))).toEqual([]);
+    expect(w.host.read(PAM_STACK)).toContain(PAM_HOOK);
+    await off(w, 'gdm');
     expect(w.picture()).toBe(before);
   });
 
@@ -215,7 +250,42 @@ it('a symlink in the place of our file is not replaced', async () => {
   expect((await refusal(on(w, 'lightdm'))).code).toBe('unsafe');
 });
 
-describe.each(['lightdm', 'gdm'] as const)('%s', adapter => {
+describe('PAM', () => {
+  it.each([
+    ['not there', [SYSTEMD], 0],
+    ['before systemd', [`session requisite pam_exec.so ${PAM_HOOK}`, SYSTEMD], 0],
+    ['after systemd', [SYSTEMD, `session requisite pam_exec.so ${PAM_HOOK}`], 1],
+    ['commented out before it', [`# ${PAM_HOOK}`, SYSTEMD, `session requisite pam_exec.so ${PAM_HOOK}`], 1],
+    ['no systemd', [`session requisite pam_exec.so ${PAM_HOOK}`], 0],
+  ])('our line %s', (_name, lines, warnings) => {
+    const w = world();
+    w.put(PAM_STACK, lines.join('\n'));
+    expect(pamWarnings(w.host)).toHaveLength(warnings);
+  });
+
+  it('a stack changed by hand is left alone, and that is said', async () => {
+    const w = world();
+    w.put(PAM_STACK, `# by hand\n${SYSTEMD}\n`);
+    const error = await refusal(on(w, 'pam'));
+    expect(error.message).toMatch(/changed by hand/);
+    expect(error.facts.hint).toMatch(/--force --enable mayfly/);
+    expect(w.host.lstat(ENABLED)).toBeUndefined();
+  });
+
+  it('is not taken from under gdm', async () => {
+    const w = world();
+    await on(w, 'gdm');
+    expect((await refusal(off(w, 'pam'))).facts.hint).toMatch(/mayfly disable gdm/);
+  });
+
+  it('without its profile is refused', async () => {
+    const w = world();
+    w.host.unlink('/usr/share/pam-configs/mayfly');
+    expect((await refusal(on(w, 'pam'))).message).toMatch(/PAM can not be told/);
+  });
+});
+
+describe.each(['lightdm', 'gdm', 'pam'] as const)('%s', adapter => {
   it('is enabled once, and disabled byte for byte, modes too', async () => {
     const w = world();
     const before = w.picture();
@@ -270,7 +340,7 @@ describe.each(['lightdm', 'gdm'] as const)('%s', adapter => {
   });
 
   it('leaves what Xsession asks for to the other', async () => {
-    const other = adapter === 'gdm' ? 'lightdm' : 'gdm';
+    const other = adapter === 'lightdm' ? 'gdm' : 'lightdm';
     const w = world();
     const before = w.picture();
     await on(w, adapter);
@@ -284,7 +354,8 @@ describe.each(['lightdm', 'gdm'] as const)('%s', adapter => {
   it.each([
     [
       'is not installed',
-      (w: World) => w.host.unlink(`/usr/sbin/${adapter === 'gdm' ? 'gdm3' : adapter}`),
+      (w: World) =>
+        w.host.unlink(`/usr/sbin/${{ gdm: 'gdm3', lightdm: 'lightdm', pam: 'pam-auth-update' }[adapter]}`),
       'missing-tool',
     ],
     ['has no stable generation', (w: World) => w.host.unlink('/var/lib/mayfly/stable'), 'no-stable'],
@@ -296,7 +367,7 @@ describe.each(['lightdm', 'gdm'] as const)('%s', adapter => {
     [
       'has a directory elsewhere',
       (w: World) => {
-        const path = adapter === 'gdm' ? '/etc/gdm3' : '/etc/lightdm';
+        const path = { gdm: '/etc/gdm3', lightdm: '/etc/lightdm', pam: '/etc/pam.d' }[adapter];
         const real = w.host.lstat.bind(w.host);
         Object.assign(w.host, {
           lstat: (p: string) => (p === path ? { ...real(p), kind: 'link' } : real(p)),
@@ -321,7 +392,7 @@ describe.each(['lightdm', 'gdm'] as const)('%s', adapter => {
     const error = await refusal(off(w, adapter));
     expect(error.facts.sessions).toEqual([id]);
     expect(w.picture()).toBe(before);
-    await off(w, adapter === 'gdm' ? 'lightdm' : 'gdm'); // whose sessions these are not
+    await off(w, adapter === 'lightdm' ? 'gdm' : 'lightdm'); // whose sessions these are not
     await off(w, adapter, { dryRun: false, force: true });
     expect(w.host.lstat(ENABLED)).toBeUndefined();
   });

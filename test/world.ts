@@ -289,6 +289,20 @@ export class World {
     return '';
   }
 
+  /** pam-auth-update(8): our profile before pam_systemd, in a stack that nobody changed by hand. */
+  private updatePam(on: boolean): void {
+    const path = '/etc/pam.d/common-session';
+    const lines = (this.host.read(path) ?? '').split('\n').filter(l => !l.includes('mayfly/hooks/pam'));
+    if (lines.includes('# by hand')) return;
+    if (on)
+      lines.splice(
+        lines.findIndex(l => l.includes('pam_systemd')),
+        0,
+        'session requisite pam_exec.so /usr/lib/mayfly/hooks/pam/session',
+      );
+    this.put(path, lines.join('\n'), 0o644);
+  }
+
   private run(c: Command): Output {
     if (c.file === 'flock') return { code: 0, stdout: '', stderr: '' }; // dies with its holder: no effect that stays
     this.effect();
@@ -298,6 +312,7 @@ export class World {
     if (c.file === 'umount') this.umount(c.args.at(-1) ?? '');
     if (c.file === 'perl') this.runCalls(c.args.slice(c.args.indexOf('--') + 1));
     if (c.file === 'dpkg-divert') return { code: 0, stdout: this.divert(c.args), stderr: '' };
+    if (c.file === 'env' && c.args[1] === 'pam-auth-update') this.updatePam(c.args[2] === '--enable');
     if (c.file === 'dpkg-query') {
       const version = this.installed.get(c.args.at(-1) ?? '');
       return { code: version ? 0 : 1, stdout: version ? `${c.args.at(-1)}\t${version}\n` : '', stderr: '' };

@@ -41,13 +41,21 @@ export function loginOf(call: Call, now: number): Login {
   };
 }
 
-/** Whether a recorded login and a call are about the same one. */
+/**
+ * Whether each login has a process of its own that makes every call about it: gdm's worker, and whoever opens a PAM
+ * session. lightdm has one daemon for all.
+ */
+export function hasOwnProcess(adapter: AdapterKind): boolean {
+  return adapter !== 'lightdm';
+}
+
+/** Whether a recorded login and a call are about the same one. gdm's worker calls by PAM and by its scripts, too. */
 export function isSameLogin(login: Login, call: Pick<Call, 'adapter' | 'display' | 'caller'>): boolean {
-  if (login.adapter !== call.adapter) return false;
-  // gdm: each login has a worker of its own, which runs both hooks. lightdm: one daemon runs all, the display tells.
-  return call.adapter === 'lightdm'
-    ? login.display === call.display
-    : login.caller.pid === call.caller.pid && login.caller.start === call.caller.start;
+  const own = hasOwnProcess(call.adapter);
+  if (own !== hasOwnProcess(login.adapter)) return false;
+  return own
+    ? login.caller.pid === call.caller.pid && login.caller.start === call.caller.start
+    : login.display === call.display;
 }
 
 /**
@@ -61,6 +69,8 @@ export function endedLogin(
 ): number | undefined {
   const index = logins.findIndex(l => isSameLogin(l, call));
   if (index < 0) return undefined;
+  // Who closes a PAM session knows; logind hears of it only after us, by pam_systemd, which stands behind us.
+  if (call.adapter === 'pam') return index;
   const lives = alive.some(
     a =>
       a.service.startsWith(call.adapter) &&

@@ -144,17 +144,12 @@ export function gdmCalls(host: Host): boolean {
   return GDM_SCRIPTS.some(script => callsOurs(find(host, gdmPath(script))?.text ?? '') > 0);
 }
 
-/** Throws where this gdm has no such scripts: version 50 no longer runs them. */
-export async function checkGdm(host: Host): Promise<void> {
+/** Whether this gdm runs such scripts at all: version 50 no longer does, and has PAM's line alone. */
+export async function hasGdmScripts(host: Host): Promise<boolean> {
   const args = ['--show', 'gdm3']; // says "gdm3", a tab and the version
   const { stdout } = await host.run({ file: 'dpkg-query', args, effect: 'read', expect: [0, 1] });
   const major = Number(/^gdm3\t(?:\d+:)?(\d+)/.exec(stdout)?.[1] ?? 0);
-  const missing = GDM_SCRIPTS.map(s => `${DIRECTORY}/${s}`).find(path => host.kindOf(path) !== 'dir');
-  if (major < 50 && missing === undefined) return;
-  const why = major < 50 ? `there is no directory "${missing}"` : `it is version ${major}`;
-  throw new MayflyError('refused', `this gdm runs no scripts at login and logout: ${why}`, {
-    hint: 'gdm 50 and later need the PAM adapter, which is still to come; lightdm can be enabled today',
-  });
+  return major < 50 && GDM_SCRIPTS.every(s => host.kindOf(`${DIRECTORY}/${s}`) === 'dir');
 }
 
 /** What in gdm's settings lets people past the hooks or Xsession, a line each. */

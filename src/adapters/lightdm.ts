@@ -4,6 +4,7 @@
  * win over [Seat:*]. A script is a command line, taken apart as a shell does but not run by one.
  */
 import { type Change, find } from '../changes.ts';
+import { KINDS, OFFERED } from '../entries.ts';
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../host.ts';
 
@@ -129,7 +130,23 @@ export function renderLightdm(files: readonly ConfigFile[]): string {
   ]);
   const head =
     '# Written by "mayfly enable lightdm" and removed by "mayfly disable lightdm"; not to be changed.\n';
-  return `${head}${text.join('\n')}\n`;
+  // The desktops of the volume, not those of the host.
+  const desktops = `[LightDM]\nsessions-directory=${KINDS.map(kind => `${OFFERED}/${kind}`).join(':')}`;
+  return `${head}${[desktops, ...text].join('\n')}\n`;
+}
+
+/** What of lightdm's settings we do not go by, a line each. */
+export function lightdmWarnings(files: readonly ConfigFile[]): string[] {
+  return files.flatMap(({ path, text }) => {
+    if (path === LIGHTDM_FILE) return [];
+    const line = text.split('\n').findIndex(l => /^\s*sessions-directory\s*=/.test(l)) + 1;
+    if (line === 0) return [];
+    return path === LAST_FILE || (path.startsWith(`${OWN_DIRECTORY}/`) && path > LIGHTDM_FILE)
+      ? [
+          `${path}:${line} has lightdm list the desktops of the host, not those of the volume; take out that line`,
+        ]
+      : [`${path}:${line}: the desktops listed there are no longer offered; those of the volume are`];
+  });
 }
 
 /** Whether some file of lightdm's names our hooks. */

@@ -6,9 +6,14 @@ import { MayflyError } from '../errors.ts';
 import type { Machine } from '../steps.ts';
 import type { Context, Verb } from './cli.ts';
 
-const adapter = { choices: ADAPTERS, demandOption: true, describe: 'the display manager' } as const;
+const adapter = {
+  choices: ADAPTERS,
+  demandOption: true,
+  describe: 'the display manager; pam serves gdm, sddm and greetd',
+} as const;
 
 const RESTART = 'systemctl restart lightdm';
+const ANY_LOGIN = 'gdm, sddm and greetd do so from the next login on; they need not be restarted';
 const NEXT_LOGIN = 'gdm does so from the next login on; it need not be restarted';
 
 /**
@@ -22,6 +27,7 @@ const AFTERWARDS: Record<Adapter, { restart: string | null; on: string; off: str
     off: `lightdm goes on with the hooks until it is restarted; a restart ends every desktop, so when nobody is logged in, and before mayfly is removed: ${RESTART}`,
   },
   gdm: { restart: null, on: NEXT_LOGIN, off: NEXT_LOGIN },
+  pam: { restart: null, on: ANY_LOGIN, off: ANY_LOGIN },
 };
 
 /** The hooks read the default file, so that another one would be asked about other sessions than theirs. */

@@ -1,5 +1,6 @@
 /** Changing master and what is stable: update, enter master, rollback, gc. */
 import { say as print } from '../command.ts';
+import { tryToOffer } from '../entries.ts';
 import { MayflyError, reasonOf } from '../errors.ts';
 import { stableNumber } from '../generations.ts';
 import { writeHealth } from '../health.ts';
@@ -161,6 +162,7 @@ export const rollbackCommand: Verb = {
     if (wanted !== undefined && !(Number.isInteger(wanted) && Number(wanted) > 0))
       throw new MayflyError('usage', `"${wanted}" is not the number of a generation`);
     const { from, to } = rollback(on, wanted === undefined ? undefined : Number(wanted));
+    tryToOffer(on);
     if (!flags.dryRun) writeHealth(on);
     if (flags.dryRun) show({ from, to }, `generation ${to} would be stable`);
     else if (flags.json) show({ from, to }, '');

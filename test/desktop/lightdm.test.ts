@@ -15,19 +15,12 @@ const LIMIT = 5;
 let lab: Machine;
 let before: string;
 
-/** All of /etc that is not ours: paths, modes, owners and contents. */
-function configuration(): string {
-  return lab.script(
-    'cd /etc; find . -path ./mayfly -prune -o -printf "%p %M %u %g %l\n" | sort; find . -path ./mayfly -prune -o -type f -exec sha256sum {} + | sort',
-  );
-}
-
 beforeAll(async () => {
   lab = Machine.make([alice, bob]);
   await lab.boot();
   lab.script('dpkg -i /root/mayfly.deb >/dev/null');
   lab.must('mayfly', 'init', '--from', 'host', '--quiet');
-  before = configuration();
+  before = lab.configuration();
   console.log(lab.must('mayfly', 'enable', 'lightdm'));
   await lab.off();
   await lab.boot();
@@ -238,6 +231,6 @@ describe('disable', () => {
   it('leaves every file as it was', async () => {
     await lab.greeter();
     console.log(lab.must('mayfly', 'disable', 'lightdm'));
-    expect(configuration()).toBe(before);
+    expect(lab.configuration()).toBe(before);
   });
 });

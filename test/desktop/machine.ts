@@ -11,7 +11,7 @@ const PACKAGES = [
   'systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,polkitd,procps,psmisc,sudo,passwd,perl',
   'lightdm,lightdm-gtk-greeter,adwaita-icon-theme,fonts-dejavu-core,openbox,xterm,zenity,x11-utils,xauth',
   'xfce4-session,xfce4-panel,xfwm4,xfdesktop4,xfconf',
-  'xvfb,xdotool,imagemagick,nodejs,schroot,btrfs-progs,e2fsprogs,mmdebstrap',
+  'libnotify-bin,xfce4-notifyd,weston,greetd,xvfb,xdotool,imagemagick,nodejs,schroot,btrfs-progs,e2fsprogs,mmdebstrap',
 ].join(',');
 
 const ARTEFACTS = 'test/artefacts';
@@ -66,6 +66,9 @@ export class Machine {
     fs.mkdirSync(machine.at('/etc/lightdm/lightdm.conf.d'), { recursive: true });
     fs.writeFileSync(machine.at('/etc/lightdm/lightdm.conf.d/10-bench.conf'), LIGHTDM);
     fs.appendFileSync(machine.at('/etc/environment'), 'XDG_VTNR=0\n');
+    // Both want to be the display manager; the packages' scripts decide by the order of their installation.
+    must('systemctl', ['--root', machine.root, '--quiet', 'disable', 'greetd.service']);
+    must('systemctl', ['--root', machine.root, '--quiet', '--force', 'enable', 'lightdm.service']);
     // So many restarts within seconds are not what a person sees.
     fs.mkdirSync(machine.at('/etc/systemd/system/lightdm.service.d'));
     fs.writeFileSync(
@@ -92,7 +95,7 @@ export class Machine {
     return this.root + path;
   }
 
-  /** Switches it on and waits for the greeter. */
+  /** Switches it on, and waits for the greeter. */
   async boot(): Promise<void> {
     const devices = ['/dev/loop-control', '/dev/btrfs-control', ...loops()].filter(d => fs.existsSync(d));
     const child = spawn(
@@ -187,6 +190,14 @@ export class Machine {
     if (!fs.existsSync(directory)) return [];
     const uid = this.must('id', '-u', name).trim();
     return fs.readdirSync(directory).flatMap(n => new RegExp(`^(u${uid}-.*)\\.json$`).exec(n)?.[1] ?? []);
+  }
+
+  /** What of /etc is not ours: paths, modes, owners and contents. */
+  configuration(): string {
+    const all = 'find . -path ./mayfly -prune -o';
+    return this.script(
+      `cd /etc; ${all} -printf "%p %M %u %g %l\\n" | sort; ${all} -type f -exec sha256sum {} + | sort`,
+    );
   }
 
   /** Every process of a person: its program and its root directory, as the machine sees them. */

@@ -2,7 +2,9 @@
  * A whole Mayfly in a sandbox on the real machine: real trees, real schroot, real mounts, the real hook executables,
  * run the way a display manager runs them. Takes down all it made, and nothing else.
  */
+
 import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { resolve } from 'node:path';
 import { realHost } from '../../src/host.ts';
@@ -46,10 +48,11 @@ export function must(file: string, args: readonly string[]): string {
   return r.out;
 }
 
-/** A real minimal Debian with some packages, as a tarball, made once per machine. */
+/** A real minimal Debian with some packages, as a tarball, made once per machine and list of packages. */
 export function tarball(name = 'tree', packages = 'sudo'): string {
   const suite = hostSuite(realHost()) ?? 'stable';
-  const path = `${CACHE}/${suite}-${name}.tar`;
+  const list = createHash('sha256').update(packages).digest('hex').slice(0, 8);
+  const path = `${CACHE}/${suite}-${name}-${list}.tar`;
   if (!fs.existsSync(path)) {
     fs.mkdirSync(CACHE, { recursive: true });
     const part = `${CACHE}/part-${process.pid}.tar`;

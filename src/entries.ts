@@ -1,0 +1,166 @@
+/**
+ * What the greeter offers. A display manager lists the desktops of the host, but people get those of the volume: one
+ * that is only in master could not be chosen, one that is only on the host would start nothing, and a Wayland desktop,
+ * which no display manager takes through Xsession, would run on the host. So the entries are made anew from the
+ * stable generation's, each with our wrapper before its command, where display managers are told to look.
+ */
+import type { Config } from './config.ts';
+import { reasonOf } from './errors.ts';
+import { readStable, stableNumber } from './generations.ts';
+import type { Host } from './host.ts';
+import { sweepTemporary } from './state.ts';
+import type { Machine } from './steps.ts';
+
+export const WRAPPER = '/usr/lib/mayfly/hooks/session-wrapper';
+/** Below each of these, as in any data directory (XDG base directory specification). */
+export const KINDS = ['xsessions', 'wayland-sessions'] as const;
+export type Kind = (typeof KINDS)[number];
+
+export interface Entry {
+  readonly kind: Kind;
+  /** Its file's name, such as `xfce.desktop`: the id by which people's last choice is remembered. */
+  readonly name: string;
+  readonly text: string;
+}
+
+/** Where display managers look for ours; a data directory. `enable` sees to it that it is below the run directory. */
+export const OFFERED = '/run/mayfly/greeter';
+
+/** There while a display manager makes sessions: what Xsession asks for, and what makes a list of desktops worth it. */
+export const ENABLED = '/etc/mayfly/enabled';
+
+const GROUP = '[Desktop Entry]';
+
+/** The lines of the one group that counts, as key and value; other groups (actions) are nothing to a greeter. */
+function keysOf(text: string): [string, string][] {
+  const lines = text.split('\n').map(line => line.trim());
+  const begin = lines.indexOf(GROUP) + 1;
+  if (begin === 0) return [];
+  const end = lines.findIndex((line, i) => i >= begin && line.startsWith('['));
+  return lines.slice(begin, end < 0 ? undefined : end).flatMap((line): [string, string][] => {
+    const [, key, value] = /^([A-Za-z0-9-]+(?:\[[^\]]*\])?)\s*=\s*(.*)$/.exec(line) ?? [];
+    return key === undefined || value === undefined ? [] : [[key, value]];
+  });
+}
+
+function render(keys: readonly (readonly [string, string])[]): string {
+  return `${[GROUP, ...keys.map(([key, value]) => `${key}=${value}`)].join('\n')}\n`;
+}
+
+/** The program that must be there for an entry to be offered, as far as the entry names one. */
+export function programOf(text: string): string | undefined {
+  return new Map(keysOf(text)).get('TryExec');
+}
+
+/** Not carried over: the first is asked of the host, the second would lead past Xsession (gdm). */
+const LEFT_OUT = ['TryExec', 'X-GDM-BypassXsession', 'X-LightDM-Session-Type'];
+
+/**
+ * An entry as we offer it; undefined for one that is not to be shown, runs nothing, or asks for Xsession's failsafe
+ * terminal, which would run on the host. "default" is a word of Xsession's for what the machine is set to.
+ */
+export function offered(e: Entry, where: 'inside' | 'host'): Entry | undefined {
+  const keys = keysOf(e.text);
+  const table = new Map(keys);
+  const command = table.get('Exec') ?? '';
+  if (table.get('Hidden') === 'true' || table.get('NoDisplay') === 'true') return undefined;
+  if (command === '' || command === 'failsafe' || !table.has('Name')) return undefined;
+  const wrapper = where === 'host' ? `${WRAPPER} --host` : WRAPPER;
+  const rows = keys
+    .filter(([key]) => !LEFT_OUT.includes(key))
+    .map(([key, value]): [string, string] => {
+      if (key === 'Exec') return [key, command === 'default' ? command : `${wrapper} ${command}`];
+      return where === 'host' && /^Name(\[|$)/.test(key) ? [key, `${value} (staff)`] : [key, value];
+    });
+  // lightdm takes an entry for X unless it stands in /usr/share/wayland-sessions, or says so itself.
+  if (e.kind === 'wayland-sessions') rows.push(['X-LightDM-Session-Type', 'wayland']);
+  return { ...e, text: render(rows) };
+}
+
+/** One that takes the host's own off the list of a greeter which shows that as well (gdm). */
+function hidden(e: Entry): Entry {
+  const keys = keysOf(e.text).filter(([key]) => ['Type', 'Name', 'Exec'].includes(key));
+  return { ...e, text: render([...keys, ['NoDisplay', 'true']]) };
+}
+
+/** All entries to offer: those of the volume, then what only the host has, by `policy`. */
+export function planEntries(
+  volume: readonly Entry[],
+  host: readonly Entry[],
+  policy: Config['greeter']['host_sessions'],
+): Entry[] {
+  const inside = volume.flatMap(e => offered(e, 'inside') ?? []);
+  const known = new Set(inside.map(e => `${e.kind}/${e.name}`));
+  const rest = host.filter(e => !known.has(`${e.kind}/${e.name}`));
+  return [...inside, ...rest.flatMap(e => (policy === 'staff' ? (offered(e, 'host') ?? []) : hidden(e)))];
+}
+
+/** Entries of desktops whose program is there, of a machine or a volume that stands at `root`. */
+export function readEntries(host: Host, root: string): Entry[] {
+  return KINDS.flatMap(kind =>
+    ['/usr/share', '/usr/local/share'].flatMap(share => {
+      const directory = `${root}${share}/${kind}`;
+      if (host.kindOf(directory) !== 'dir') return [];
+      return host
+        .list(directory)
+        .filter(name => /^[\w.+-]+\.desktop$/.test(name))
+        .flatMap(name => {
+          // Not through a symlink: an absolute one would lead out of the volume.
+          const text =
+            host.lstat(`${directory}/${name}`)?.kind === 'file'
+              ? host.read(`${directory}/${name}`)
+              : undefined;
+          return text !== undefined && hasProgram(host, root, programOf(text)) ? [{ kind, name, text }] : [];
+        });
+    }),
+  );
+}
+
+function hasProgram(host: Host, root: string, program: string | undefined): boolean {
+  if (program === undefined) return true;
+  const directories = ['/usr/local/bin', '/usr/bin', '/bin', '/usr/local/games', '/usr/games'];
+  const places = program.startsWith('/') ? [program] : directories.map(d => `${d}/${program}`);
+  return places.some(path => host.lstat(root + path) !== undefined);
+}
+
+/**
+ * Writes what the greeter offers, as of the stable generation, and takes away what is offered no longer. Where there
+ * is no stable generation, what the host has stays as it is: who is out of scope still gets in.
+ */
+export function offerSessions({ host, config, paths, backend }: Machine): void {
+  if (!host.exists(ENABLED) || paths.run !== '/run/mayfly' || stableNumber(host, paths) === undefined) return;
+  const { volume } = readStable(host, paths);
+  const inside = readEntries(host, backend(volume.backend).path(volume));
+  const entries = planEntries(inside, readEntries(host, ''), config.greeter.host_sessions);
+  for (const directory of [paths.run, OFFERED]) host.mkdir(directory, 0o755);
+  for (const kind of KINDS) {
+    const directory = `${OFFERED}/${kind}`;
+    host.mkdir(directory, 0o755);
+    sweepTemporary(host, directory);
+    const mine = entries.filter(e => e.kind === kind);
+    for (const e of mine)
+      if (host.read(`${directory}/${e.name}`) !== e.text)
+        host.write(`${directory}/${e.name}`, e.text, { mode: 0o644 });
+    for (const name of host.list(directory))
+      if (!mine.some(e => e.name === name)) host.unlink(`${directory}/${name}`);
+  }
+}
+
+/** The same, where nothing else is to fail because of it. */
+export function tryToOffer(on: Machine): void {
+  try {
+    offerSessions(on);
+  } catch (error) {
+    on.log('warning', `the greeter still offers the desktops of before: ${reasonOf(error)}`);
+  }
+}
+
+/** Takes the list away. */
+export function withdrawSessions(host: Host): void {
+  for (const kind of KINDS) {
+    const directory = `${OFFERED}/${kind}`;
+    for (const name of host.list(directory)) host.unlink(`${directory}/${name}`);
+    if (host.lstat(directory)) host.rmdir(directory);
+  }
+  if (host.lstat(OFFERED)) host.rmdir(OFFERED);
+}

@@ -1,0 +1,139 @@
+/**
+ * Logins through PAM alone, on a booted machine: greetd, with the password typed to a greeter of the test's own that
+ * speaks greetd's protocol, the real PAM stack, and Wayland or whatever else is asked for as the session.
+ */
+import * as fs from 'node:fs';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { until } from '../system/lab.ts';
+import { Machine, type Person } from './machine.ts';
+
+const alice: Person = { name: 'alice', password: 'wonder' };
+
+/** Reads "NAME PASSWORD COMMAND" from a pipe and logs that person in (greetd-ipc(7)); says what greetd answered. */
+const GREETER = `#!/usr/bin/perl
+use strict; use JSON::PP; use IO::Socket::UNIX;
+my $socket = IO::Socket::UNIX->new(Peer => $ENV{GREETD_SOCK}) or die "socket: $!";
+sub ask {
+  my $text = encode_json($_[0]);
+  syswrite $socket, pack("L", length $text) . $text;
+  read $socket, my $head, 4 or die "greetd has gone";
+  read $socket, my $body, unpack("L", $head);
+  open my $log, ">>", "/run/greet/log"; print $log "$body\n"; close $log;
+  return decode_json($body);
+}
+open my $pipe, "<", "/run/greet/keys" or die "pipe: $!";
+my ($name, $password, $command) = split / /, <$pipe> =~ s/\n//r, 3;
+my $r = ask({ type => "create_session", username => $name });
+$r = ask({ type => "post_auth_message_response", response => $password }) while $r->{type} eq "auth_message";
+if ($r->{type} eq "success") { ask({ type => "start_session", cmd => [split / /, $command], env => [] }) }
+else { ask({ type => "cancel_session" }) }
+`;
+
+let lab: Machine;
+let before: string;
+
+beforeAll(async () => {
+  lab = Machine.make([alice]);
+  fs.writeFileSync(lab.at('/usr/local/bin/greet'), GREETER, { mode: 0o755 });
+  fs.writeFileSync(
+    lab.at('/etc/greetd/config.toml'),
+    '[terminal]\nvt = "none"\n[default_session]\ncommand = "/usr/local/bin/greet"\nuser = "_greetd"\n',
+  );
+  await lab.boot();
+  lab.script('dpkg -i /root/mayfly.deb >/dev/null');
+  lab.must('mayfly', 'init', '--from', 'host', '--quiet');
+  before = lab.configuration();
+  console.log(lab.must('mayfly', 'enable', 'pam'));
+  lab.script(
+    'systemctl stop lightdm; install -d -o _greetd /run/greet; mkfifo /run/greet/keys; chown _greetd /run/greet/keys',
+  );
+  lab.must('systemctl', 'start', 'greetd');
+});
+afterEach(({ task }) => {
+  if (task.result?.state !== 'fail') return;
+  console.log(lab.run('journalctl', '--no-pager', '-n', '80').out, lab.run('cat', '/run/greet/log').out);
+});
+afterAll(() => lab.close());
+
+/** Types a login; the greeter comes by itself. */
+function logIn(command: string, { name, password } = alice): void {
+  lab.must('timeout', '20', 'sh', '-c', 'echo "$1" >/run/greet/keys', 'sh', `${name} ${password} ${command}`);
+}
+
+/** Nothing of a session is left anywhere on the machine. */
+async function mustBeGone(): Promise<void> {
+  await until(() => lab.sessions('alice').length === 0, 10_000);
+  expect(lab.script('grep -c " /run/mayfly/roots/u" /proc/1/mountinfo || true').trim()).toBe('0');
+  expect(fs.readdirSync(lab.at('/var/lib/mayfly/pool/sessions'))).toEqual([]);
+  expect(lab.processes('alice').filter(p => p.root.includes('mayfly'))).toEqual([]);
+}
+
+const wrapper = '/usr/lib/mayfly/hooks/session-wrapper';
+
+describe('a login through PAM', () => {
+  it('has a session before systemd starts anything for the person, and all of it is inside', async () => {
+    logIn(`${wrapper} weston --backend=headless-backend.so`);
+    await until(() => lab.run('pgrep', '-u', 'alice', '-x', 'weston').code === 0, 20_000);
+    const [id] = lab.sessions('alice');
+    lab.script('systemd-run --quiet --machine=alice@.host --user sleep 1000');
+    const all = lab.processes('alice').filter(p => p.program !== '(sd-pam)');
+    console.log(all.map(p => `${p.root} ${p.program}`).join('\n'));
+    expect(all.map(p => p.program)).toEqual(expect.arrayContaining(['weston', 'systemd', 'sleep']));
+    // greetd's own child is the person's before it becomes the session; what it has become is inside.
+    expect(all.filter(p => p.root !== `/run/mayfly/roots/${id}`)).toEqual([]);
+    expect(lab.must('mayfly', 'sessions')).toMatch(/alice .*pam/);
+    lab.must('pkill', '-x', 'weston');
+    await mustBeGone();
+  });
+
+  it('that ends with its worker killed is over too', async () => {
+    logIn(`${wrapper} sleep 1000`);
+    await until(() => lab.run('pgrep', '-u', 'alice', '-x', 'sleep').code === 0, 20_000);
+    lab.must('pkill', '-9', '-f', 'greetd --session-worke[r]');
+    await mustBeGone();
+    lab.must('systemctl', 'restart', 'greetd');
+  });
+
+  it('that is refused says why, and the next one is let in', async () => {
+    const full = lab.at('/etc/mayfly/conf.d/full.toml');
+    fs.writeFileSync(full, '[admission]\nmax_used_percent = 1\n');
+    logIn(`${wrapper} sleep 1000`);
+    const logged = () => lab.run('journalctl', '--no-pager', '-t', 'mayfly', '-p', 'err').out;
+    await until(() => / is \d+ % full/.test(logged()), 10_000);
+    expect(lab.sessions('alice')).toEqual([]);
+    // What PAM hands to the display manager for the person; greetd keeps it to itself.
+    const hook = 'PAM_TYPE=open_session PAM_USER=alice /usr/lib/mayfly/hooks/pam/session; exit $?';
+    const said = lab.run('sh', '-c', hook);
+    expect(said.code).not.toBe(0);
+    expect(said.out).toMatch(/^You can not be logged in now: .*full.*\n$/);
+    expect(said.err).toBe('');
+    fs.rmSync(full);
+    logIn(`${wrapper} sleep 1000`);
+    await until(() => lab.run('pgrep', '-u', 'alice', '-x', 'sleep').code === 0, 20_000);
+    lab.must('pkill', '-u', 'alice', '-x', 'sleep');
+    await mustBeGone();
+  });
+
+  it('of somebody out of scope is on the host', async () => {
+    fs.writeFileSync(lab.at('/etc/mayfly/conf.d/staff.toml'), 'exclude = ["root", "alice"]\n');
+    logIn(`${wrapper} sleep 1000`);
+    await until(() => lab.run('pgrep', '-u', 'alice', '-x', 'sleep').code === 0, 20_000);
+    expect(lab.processes('alice').filter(p => p.root !== '/')).toEqual([]);
+    fs.rmSync(lab.at('/etc/mayfly/conf.d/staff.toml'));
+    lab.must('pkill', '-u', 'alice', '-x', 'sleep');
+  });
+
+  it('costs su, cron and ssh nothing: their services do not reach the hook', () => {
+    lab.script(
+      'mv /usr/lib/mayfly/hooks/pam/session /root/; su alice -c true; mv /root/session /usr/lib/mayfly/hooks/pam/',
+    );
+    expect(lab.script('grep -l mayfly /etc/pam.d/*').trim()).toBe('/etc/pam.d/common-session');
+  });
+});
+
+describe('disable pam', () => {
+  it('leaves every file as it was', () => {
+    console.log(lab.must('mayfly', 'disable', 'pam'));
+    expect(lab.configuration()).toBe(before);
+  });
+});
