@@ -17,7 +17,9 @@ function linkOf(paths: Paths, uid: number): string {
  */
 export async function lead(host: Host, paths: Paths, uid: number, root: string): Promise<void> {
   host.symlink(root, linkOf(paths, uid));
-  if (!host.read(`/run/systemd/users/${uid}`)?.includes('\nSTATE=closing\n')) return;
+  const known = `/run/systemd/users/${uid}`;
+  // Asked first: at nearly every login logind does not know the person yet, and a failed read is an error thrown.
+  if (!host.exists(known) || !host.read(known)?.includes('\nSTATE=closing\n')) return;
   const args = ['stop', `user@${uid}.service`];
   await host.run({ file: 'systemctl', args, effect: 'write', expect: [0, 1, 5] });
 }

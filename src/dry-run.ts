@@ -4,7 +4,7 @@ import type { Host } from './host.ts';
 /** `tell` gets one line per effect, in order. */
 export function dryRun(real: Host, tell: (line: string) => void): Host {
   const aliases: [string, string][] = [];
-  const written = new Map<string, string>();
+  const written = new Map<string, Parameters<Host['write']>[1]>();
   const at = (path: string): string => {
     const alias = aliases.find(([from]) => path === from || path.startsWith(`${from}/`));
     return alias ? alias[1] + path.slice(alias[0].length) : path;
@@ -25,7 +25,10 @@ export function dryRun(real: Host, tell: (line: string) => void): Host {
       tell(`run ${c.file} ${c.args.join(' ')}`);
       return 0;
     },
-    read: path => written.get(path) ?? real.read(at(path)),
+    read(path) {
+      const text = written.get(path);
+      return (typeof text === 'function' ? text() : text) ?? real.read(at(path));
+    },
     list: aside(real.list),
     lstat: aside(real.lstat),
     stat: aside(real.stat),
@@ -34,7 +37,7 @@ export function dryRun(real: Host, tell: (line: string) => void): Host {
     readlink: aside(real.readlink),
     space: aside(real.space),
     write(path, text) {
-      if (typeof text === 'string') written.set(path, text);
+      written.set(path, text);
       tell(`write ${path}`);
     },
     symlink: (target, path) => tell(`point ${path} at ${target}`),

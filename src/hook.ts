@@ -51,7 +51,7 @@ export async function openMachine(
 interface Outcome {
   /** The exit code for the display manager: non-zero from `start` is a refused login. */
   readonly code: number;
-  /** A session was really made or ended. */
+  /** A session was made or ended, or a dry run told all of it. */
   readonly whole: boolean;
 }
 
@@ -79,13 +79,14 @@ async function start(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Outcome> {
   try {
     const s = await login(on, call);
     if (!s) on.log('debug', `${call.user} is out of scope and gets the host`, { user: call.user });
-    else
+    else if (!o.dryRun) {
       on.log('info', `${s.id}: ${call.user} is in generation ${s.generation}`, {
         session: s.id,
         user: call.user,
       });
-    if (s && !o.dryRun) await tellUser(on, call, undefined);
-    return { code: 0, whole: s !== undefined && !o.dryRun };
+      await tellUser(on, call, undefined);
+    }
+    return { code: 0, whole: s !== undefined };
   } catch (error) {
     if (!o.dryRun) await tellUser(on, call, error).catch(() => undefined); // the reason itself is thrown on
     const refused = on.config.on_failure === 'refuse';
@@ -115,7 +116,7 @@ async function finish(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Outcome> 
     const result = await logout(on, call, endNow);
     if (result === 'ended' && !hasEndUnit(on.host)) await prepareNext(on, 'start');
     on.log(result === 'ended' ? 'info' : 'debug', `logout of ${call.user}: ${result}`, { user: call.user });
-    return { code: 0, whole: result === 'ended' && !o.dryRun };
+    return { code: 0, whole: result === 'ended' };
   } catch (error) {
     // A name that was only typed, not logged in.
     if (error instanceof MayflyError && (error.code === 'unknown-user' || error.code === 'bad-user')) {

@@ -6,7 +6,7 @@
  */
 import { MayflyError } from './errors.ts';
 import type { Host } from './host.ts';
-import { isPlainDirectory, type Mount, planCalls } from './mounts.ts';
+import { isPlainDirectory, type Mount, mustHavePlaces, planCalls } from './mounts.ts';
 import { haveRoots, type Machine } from './steps.ts';
 import { commandFor } from './syscalls.ts';
 import type { Volume } from './volume/backend.ts';
@@ -83,7 +83,8 @@ function argumentsFor(on: Machine, o: Inside, argv: readonly string[], chroot: b
   const root = workRoot(on);
   const backend = on.backend(o.tree.backend);
   const tree = backend.path(o.tree);
-  const calls = planCalls(host, tree, backend.mount(o.tree, root), mountsOf(host, root, tree));
+  const calls = planCalls(backend.mount(o.tree, root), mountsOf(host, root, tree));
+  mustHavePlaces(host, tree, calls);
   const words = chroot ? ['env', ...ENVIRONMENT, ...argv] : argv;
   const perl = commandFor([...calls, { op: 'enter', target: chroot ? root : '', merge, argv: words }]);
   return alone([perl.file, ...perl.args], OWN_MOUNTS);

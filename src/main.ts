@@ -45,9 +45,9 @@ function hotVerb(args: readonly string[]): HookOptions | undefined {
 }
 
 /**
- * The loader's: called where a session was made or ended. A refused login runs a fraction of the code; what it leaves
- * as the cache of compiled code would make every later login slower. (An export would cost every hook esbuild's
- * machinery for it.)
+ * The loader's: called where a session was made or ended, or a dry run told all of that. A refused login runs a
+ * fraction of the code; what it leaves as the cache of compiled code would make every later login slower. (An export
+ * would cost every hook esbuild's machinery for it.)
  */
 declare const keepCode: () => void;
 

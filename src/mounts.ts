@@ -69,15 +69,15 @@ export function isPlainDirectory(host: Host, root: string, path: string): boolea
 }
 
 /**
- * The calls that make a session's tree: `root` first, then `mounts` in order, each with what must be made to mount on.
- * `base` shows, before anything is mounted, what will be at the root. Every part of a place in the tree must be a
- * real directory of it: mount(2) follows symlinks, and one there ("/home -> /srv/home") would send the mount to the
- * host's own directory.
+ * The calls that make a session's tree: `root` first, then `mounts` in order, each with the places it needs. Every part
+ * of a place in the tree must be a real directory of it: mount(2) follows symlinks, and one there ("/home ->
+ * /srv/home") would send the mount to the host's own directory. The child that mounts looks at each in the mounted
+ * tree, right before it is used, and makes what is missing; nobody else is in the tree yet.
  */
-export function planCalls(host: Host, base: string, root: Mount, mounts: readonly Mount[]): Call[] {
+export function planCalls(root: Mount, mounts: readonly Mount[]): Call[] {
   const callFor = makeCallFor();
   const calls = [callFor(root)];
-  const made = new Set<string>();
+  const seen = new Set<string>();
   const types = new Map(mounts.map(m => [m.target, m.type]));
   for (const m of mounts) {
     let at = root.target;
@@ -86,21 +86,31 @@ export function planCalls(host: Host, base: string, root: Mount, mounts: readonl
     const last = parts.length - 1;
     for (let index = 0; index <= last; index++) {
       at = `${at}/${parts[index]}`;
-      const file = m.file === true && index === last;
       if (below === 'none') break; // what is below a bind is the host's
-      if (!made.has(at)) {
-        // Below a memory file system of ours is nothing yet.
-        const there = below === 'tmpfs' ? undefined : host.lstat(base + at.slice(root.target.length));
-        if (there === undefined) calls.push({ op: file ? 'file' : 'dir', target: at });
-        else if (there.kind === 'link' || (there.kind === 'dir') === file)
-          throw wrongPlace(at, root.target, there.kind, m.source);
-        made.add(at);
-      }
+      if (!seen.has(at)) calls.push({ op: m.file === true && index === last ? 'file' : 'dir', target: at });
+      seen.add(at);
       below = types.get(at) ?? below;
     }
     calls.push(callFor(m));
   }
   return calls;
+}
+
+/**
+ * Throws `unsafe` where a place that {@link planCalls} needs is a symlink or of the wrong kind in the tree that can be
+ * read at `base`: what the child refuses, in words.
+ */
+export function mustHavePlaces(host: Host, base: string, calls: readonly Call[]): void {
+  const root = calls[0]?.target ?? '';
+  const fresh: string[] = []; // memory file systems of ours, below which is nothing yet
+  calls.forEach((c, i) => {
+    if (c.op === 'mount' && c.type === 'tmpfs' && i > 0) fresh.push(`${c.target}/`);
+    if ((c.op !== 'dir' && c.op !== 'file') || fresh.some(path => c.target.startsWith(path))) return;
+    const there = host.lstat(base + c.target.slice(root.length));
+    if (there === undefined || (there.kind !== 'link' && (there.kind === 'dir') === (c.op === 'dir'))) return;
+    const next = calls.slice(i).find(later => later.op === 'mount');
+    throw wrongPlace(c.target, root, there.kind, next?.source ?? '');
+  });
 }
 
 function wrongPlace(at: string, root: string, kind: string, source: string): MayflyError {

@@ -152,7 +152,8 @@ export function writePool(host: Host, paths: Paths, pool: Pool): void {
  * asking the pool, so a lost or cut record loses nothing; an fsync would cost every login a disk's latency.
  */
 export function writeSession(host: Host, paths: Paths, session: Session): Session {
-  host.write(`${paths.sessions}/${session.id}.json`, `${JSON.stringify(session)}\n`, { mode: 0o600 });
+  const text = (): string => `${JSON.stringify(session)}\n`;
+  host.write(`${paths.sessions}/${session.id}.json`, text, { mode: 0o600 });
   return session;
 }
 

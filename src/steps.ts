@@ -11,7 +11,7 @@ import type { Host } from './host.ts';
 import { writeIdentity } from './identity.ts';
 import { withLock } from './locks.ts';
 import type { Log } from './log.ts';
-import { detach, isMounted, planCalls, privateRoots } from './mounts.ts';
+import { detach, isMounted, mustHavePlaces, planCalls, privateRoots } from './mounts.ts';
 import { killAll } from './processes.ts';
 import { entryPath, renderEntry } from './schroot.ts';
 import {
@@ -85,8 +85,13 @@ const tree: Step = {
     const backend = on.backend(s.volume.backend);
     if (!s.volume.origin) throw new MayflyError('corrupt', `session "${s.id}" names no generation`);
     const base = backend.path(s.volume.origin);
-    const calls = planCalls(host, base, backend.mount(s.volume, s.root), s.mounts);
-    await host.run(commandFor(calls, fds));
+    const calls = planCalls(backend.mount(s.volume, s.root), s.mounts);
+    try {
+      await host.run(commandFor(calls, fds));
+    } catch (error) {
+      if (error instanceof MayflyError && error.code === 'command') mustHavePlaces(host, base, calls);
+      throw error;
+    }
     host.pretend?.(s.root, base);
     refuseHostDevice(host, s.root);
     writeIdentity(host, on.config, s, s.groups);

@@ -23,7 +23,7 @@ export type Call =
     }
   /** Makes the mount at the target, and all below it, a slave of its peers. */
   | { readonly op: 'slave'; readonly target: string }
-  /** Makes a directory or an empty file; one that is there is success, a symlink there is not. */
+  /** Makes a directory or an empty file; one that is there is success, a symlink or another kind there is not. */
   | { readonly op: 'dir' | 'file'; readonly target: string }
   /**
    * The last one: runs a command with `root` as its root directory ("" is the one there is) and exits with its code.
@@ -91,6 +91,8 @@ while (my ($op, $source, $target, $type, $flags, $data, $propagation) = splice @
     $! = 40; failed("$target");
   } elsif ($op eq "dir") {
     -d _ or mkdir $target, 0755 or failed("making the directory $target");
+  } elsif (-d _) {
+    $! = 21; failed("$target");
   } else {
     -e _ or open(my $file, ">", $target) or failed("making the file $target");
   }
@@ -127,11 +129,12 @@ export function makeCallFor(): (m: Mount) => Call {
   };
 }
 
-function sayCall(c: Call): string {
+/** Nothing of the places to mount on: they are nearly always there, and what is mounted on them says enough. */
+function sayCall(c: Call): string | readonly [] {
   if (c.op === 'detach') return `unmount ${c.target} and everything below it`;
   if (c.op === 'enter') return `run ${c.argv.join(' ')}${c.target === '' ? '' : ` in ${c.target}`}`;
   if (c.op === 'slave') return `keep unmounts below ${c.target} from the host`;
-  if (c.op !== 'mount') return `make the ${c.op === 'dir' ? 'directory' : 'file'} ${c.target}`;
+  if (c.op !== 'mount') return [];
   if (c.flags & MS.BIND) return `bind ${c.source} to ${c.target}`;
   return `mount ${c.type} on ${c.target} (${c.data})`;
 }
@@ -154,7 +157,7 @@ export function commandFor(
   }
   return {
     file: 'perl',
-    says: () => calls.map(sayCall),
+    says: () => calls.flatMap(sayCall),
     args,
     effect: 'write',
     fds,

@@ -1,6 +1,9 @@
 /** Tables over the pure parts: what goes in, what comes out, a line each. */
+import { spawnSync } from 'node:child_process';
+import { lstatSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { endedLogin } from '../src/adapters/call.ts';
 import { parseSize } from '../src/config.ts';
 import { readConfig } from '../src/config-load.ts';
@@ -11,12 +14,12 @@ import { sudoRule, withEntry, withGroups } from '../src/identity.ts';
 import { isNumber, isSessionId } from '../src/ids.ts';
 import { journalEntry } from '../src/log.ts';
 import { parseSession } from '../src/logind.ts';
-import { planCalls, planMounts } from '../src/mounts.ts';
+import { mustHavePlaces, planCalls, planMounts } from '../src/mounts.ts';
 import { screenOf, wordsFor } from '../src/refusal.ts';
 import { renderEntry } from '../src/schroot.ts';
 import { parseAptSources } from '../src/source.ts';
 import { type Login, pathsOf, type Session, type User } from '../src/state.ts';
-import { makeCallFor } from '../src/syscalls.ts';
+import { commandFor, makeCallFor } from '../src/syscalls.ts';
 import { checkUserName, groupsAreLocal, inScope, isMember, parsePasswd } from '../src/users.ts';
 import { World } from './world.ts';
 
@@ -203,7 +206,7 @@ describe('mounts', () => {
     const w = new World();
     for (const path of ['/base/proc', '/base/run', '/base/var/tmp', '/base/etc']) w.makeDirs(path);
     w.put('/base/file', '');
-    w.host.symlink('/etc', '/base/home');
+    for (const path of ['/base/home', '/base/run/link', '/base/etc/link']) w.host.symlink('/etc', path);
     const root = { source: 'o', target: '/r', type: 'overlay', options: 'x' };
     const bind = (source: string, file = false) => ({
       source,
@@ -213,26 +216,66 @@ describe('mounts', () => {
       ...(file ? { file } : {}),
     });
     const run = { source: 'm', target: '/r/run', type: 'tmpfs', options: 'mode=0755' };
-    const made = (...mounts: Parameters<typeof planCalls>[3]) =>
-      planCalls(w.host, '/base', root, mounts)
+    const places = (...mounts: Parameters<typeof planCalls>[1]) =>
+      planCalls(root, mounts)
         .filter(c => c.op !== 'mount')
         .map(c => `${c.op} ${c.target}`);
-    it('that are there are used', () => expect(made(bind('/proc'), bind('/var/tmp'))).toEqual([]));
-    it('that are not are made', () =>
-      expect(made(bind('/media/usb'))).toEqual(['dir /r/media', 'dir /r/media/usb']));
-    it('below a bind are the host’s', () => expect(made(bind('/proc'), bind('/proc/sys/x'))).toEqual([]));
-    it('below our own /run are made, sockets as files, each once', () =>
-      expect(made(run, bind('/run/systemd/journal'), bind('/run/systemd/notify', true))).toEqual([
-        'dir /r/run/systemd',
-        'dir /r/run/systemd/journal',
-        'file /r/run/systemd/notify',
+    it('are looked at from the top, each once', () =>
+      expect(places(bind('/proc'), bind('/var/tmp'), bind('/var/lib'))).toEqual([
+        'dir /r/proc',
+        'dir /r/var',
+        'dir /r/var/tmp',
+        'dir /r/var/lib',
       ]));
+    it('below a bind are the host’s', () =>
+      expect(places(bind('/proc'), bind('/proc/sys/x'))).toEqual(['dir /r/proc']));
+    it('are right before their mount, sockets as files', () =>
+      expect(planCalls(root, [run, bind('/run/notify', true)]).map(c => `${c.op} ${c.target}`)).toEqual([
+        'mount /r',
+        'dir /r/run',
+        'mount /r/run',
+        'file /r/run/notify',
+        'mount /r/run/notify',
+      ]));
+    const refuse = (...mounts: Parameters<typeof planCalls>[1]) =>
+      mustHavePlaces(w.host, '/base', planCalls(root, mounts));
+    it.each([
+      ['are there', [bind('/proc'), bind('/var/tmp'), bind('/file', true)]],
+      ['are missing', [bind('/media/usb')]],
+      ['are below our own /run', [run, bind('/run/link')]],
+      ['are below a bind', [bind('/etc'), bind('/etc/link')]],
+    ])('that %s are not refused', (_, mounts) => expect(() => refuse(...mounts)).not.toThrow());
     it.each([
       [bind('/home'), /"\/home" in the generation is a symlink/],
       [bind('/home/x'), /"\/home" in the generation is a symlink/],
       [bind('/file'), /"\/file" in the generation is a file/],
-      [bind('/etc', true), /"\/etc" in the generation is a dir/],
-    ])('%j is refused', (m, message) => expect(() => made(m)).toThrow(message));
+      [bind('/etc', true), /"\/etc" in the generation is a dir, so "\/etc" can not be mounted on it/],
+    ])('%j is refused', (m, message) => expect(() => refuse(m)).toThrow(message));
+
+    describe('for the child that mounts', () => {
+      const base = mkdtempSync(`${tmpdir()}/mayfly-places-`);
+      mkdirSync(`${base}/directory`);
+      writeFileSync(`${base}/file`, '');
+      symlinkSync('directory', `${base}/link`);
+      symlinkSync('nowhere', `${base}/dangling`);
+      afterAll(() => rmSync(base, { recursive: true }));
+      it.each([
+        ['dir', 'directory', 0],
+        ['dir', 'new', 0],
+        ['dir', 'new/below', 0],
+        ['dir', 'link', 32],
+        ['dir', 'dangling', 32],
+        ['dir', 'file', 32],
+        ['file', 'file', 0],
+        ['file', 'fresh', 0],
+        ['file', 'link', 32],
+        ['file', 'directory', 32],
+      ] as const)('a %s at %j: %i', (op, name, code) => {
+        const { file, args } = commandFor([{ op, target: `${base}/${name}` }]);
+        expect(spawnSync(file, args, { stdio: 'ignore' }).status).toBe(code);
+        if (code === 0) expect(lstatSync(`${base}/${name}`).isDirectory()).toBe(op === 'dir');
+      });
+    });
   });
 });
 

@@ -265,10 +265,16 @@ export class World {
   private runCalls(args: readonly string[]): void {
     for (let i = 2; i < args.length; i += 7) {
       const [op, source = '', target = '', type = ''] = args.slice(i, i + 7);
+      if (op === 'dir' || op === 'file') {
+        const there = this.node(target)?.kind;
+        if (there === op) continue;
+        this.effect();
+        if (there !== undefined) throw new MayflyError('command', `"perl" failed: ${target} is a ${there}`);
+        this.set(target, { kind: op, text: '', mode: 0o755 });
+        continue;
+      }
       this.effect();
       if (op === 'detach') this.umount(target);
-      if ((op === 'dir' || op === 'file') && !this.node(target))
-        this.set(target, { kind: op, text: '', mode: 0o755 });
       if (op === 'mount') {
         this.mount({ source, target, type, options: '' });
         this.effect(); // the second call, for the propagation

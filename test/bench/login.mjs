@@ -179,7 +179,8 @@ export async function startUp({ rounds, overlay, users }) {
     node: () => run('node', ['-e', '0'], { env }).ms,
   });
   const lazy = ['./cli.cjs', './config-load.cjs'];
-  const loaded = loadedBy(readFileSync(bundle, 'utf8'));
+  const hot = bundle.replace(/[^/]*$/, 'hot.js');
+  const loaded = [bundle, hot].flatMap(path => loadedBy(readFileSync(path, 'utf8')));
   if (loaded.length === 0) throw new Error('nothing is found that the bundle loads');
   const foreign = loaded.filter(
     name => !name.startsWith('node:') && !builtinModules.includes(name) && !lazy.includes(name),
