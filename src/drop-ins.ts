@@ -3,6 +3,7 @@
  * containment.ts names. The same for everybody, so that no login makes systemd read its units again (0.1 s).
  */
 import { type Change, find } from './changes.ts';
+import { OFFERED } from './entries.ts';
 import type { Host } from './host.ts';
 
 /** What starts as the first process of a person; a volume without it leaves people with the host's. */
@@ -30,18 +31,39 @@ MountAPIVFS=no
 `,
 };
 
-/** What to change for people's managers to follow the link, or, with `off`, for it all to be as before. */
-export function planDropIns(host: Host, off = false): Change[] {
+/**
+ * gdm and its greeter look for desktops in the data directories, and in the first one for each (get_system_session_dirs()
+ * in gdm-session.c); /usr/share has the host's. Read when gdm starts.
+ */
+export const GDM_DROP_IN: Readonly<Record<string, string>> = {
+  [`${UNITS}/gdm.service.d/${OWN}`]: `${OURS}[Service]
+Environment=XDG_DATA_DIRS=${OFFERED}:/usr/local/share:/usr/share
+`,
+};
+
+/** Where changes make systemd read its units again. */
+export function isUnit(path: string): boolean {
+  return path.startsWith(`${UNITS}/`);
+}
+
+/** What to change for these drop-ins to be there, or, with `off`, for it all to be as before. */
+export function planDropIns(host: Host, dropIns: Readonly<Record<string, string>>, off = false): Change[] {
   if (host.kindOf(UNITS) !== 'dir') return [];
-  return Object.entries(DROP_INS).flatMap(([path, text]) => {
+  return Object.entries(dropIns).flatMap(([path, text]) => {
     const directory = path.slice(0, path.lastIndexOf('/'));
     return off ? planOff(host, path, directory) : planOn(host, path, directory, text);
   });
 }
 
+function whyOf(path: string): { on: string; off: string } {
+  return path in GDM_DROP_IN
+    ? { on: 'gdm offers the desktops of the volume', off: 'gdm offers the desktops of the host' }
+    : { on: 'services of people in a session run inside', off: 'services of people run on the host' };
+}
+
 function planOn(host: Host, path: string, directory: string, text: string): Change[] {
   if (find(host, path)?.text === text) return [];
-  const why = 'services of people in a session run inside';
+  const why = whyOf(path).on;
   const made: Change[] = host.lstat(directory)
     ? []
     : [{ act: 'mkdir', path: directory, why: 'systemd looks there for settings of that unit' }];
@@ -52,7 +74,7 @@ function planOff(host: Host, path: string, directory: string): Change[] {
   if (host.lstat(directory)?.kind !== 'dir') return [];
   // What a death left beside it is swept before.
   const others = host.list(directory).some(name => !name.includes(OWN));
-  const why = 'services of people run on the host';
+  const why = whyOf(path).off;
   const there: Change[] = host.lstat(path) ? [{ act: 'remove', path, why }] : [];
   return others ? there : [...there, { act: 'rmdir', path: directory, why: 'nothing else is in it' }];
 }

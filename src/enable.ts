@@ -25,7 +25,7 @@ import {
 } from './adapters/lightdm.ts';
 import { checkPam, PAM_HOOK, pamCalls, pamWarnings, planPamOff, planPamOn } from './adapters/pam.ts';
 import { type Change, checkChanges, find, perform, sweepBeside } from './changes.ts';
-import { DROP_INS, planDropIns, planReload } from './drop-ins.ts';
+import { DROP_INS, GDM_DROP_IN, isUnit, planDropIns, planReload } from './drop-ins.ts';
 import { ENABLED, tryToOffer, WRAPPER, withdrawSessions } from './entries.ts';
 import { MayflyError } from './errors.ts';
 import { readGeneration, stableNumber } from './generations.ts';
@@ -83,9 +83,13 @@ const managers: Record<Adapter, Manager> = {
     // The scripts are the second net: they make and end what PAM's line, where somebody took it out, does not.
     async planOn(host) {
       const scripts = (await hasGdmScripts(host)) ? planGdmOn(await findGdm(host)) : [];
-      return [...scripts, ...planPamOn(host)];
+      return [...scripts, ...planPamOn(host), ...planDropIns(host, GDM_DROP_IN)];
     },
-    planOff: async host => [...planPamOff(host), ...planGdmOff(await findGdm(host))],
+    planOff: async host => [
+      ...planDropIns(host, GDM_DROP_IN, true),
+      ...planPamOff(host),
+      ...planGdmOff(await findGdm(host)),
+    ],
     warnings: host => [...pamWarnings(host), ...gdmWarnings(host)],
   },
   pam: {
@@ -174,7 +178,8 @@ async function carryOut(
     const changes = await plan();
     checkChanges(host, changes);
     if (o.dryRun) return changes;
-    for (const path of [ENABLED, ...Object.keys(DROP_INS), ...files]) sweepBeside(host, path);
+    for (const path of [ENABLED, ...[DROP_INS, GDM_DROP_IN].flatMap(Object.keys), ...files])
+      sweepBeside(host, path);
     for (const c of changes) await perform(host, c);
     return changes;
   };
@@ -203,10 +208,11 @@ export async function enable(on: Machine, adapter: Adapter, o: Options): Promise
       mode: 0o644,
       why: 'Xsession takes desktops inside',
     };
-    const inside = planDropIns(host);
+    const inside = planDropIns(host, DROP_INS);
     const entry = find(host, ENABLED) ? [] : [...directory, marker];
     // Also where only the marker is missing: an earlier attempt may have died before systemd was told.
-    const reload = inside.length > 0 || entry.length > 0 ? planReload(host) : [];
+    const units = [...own, ...inside].some(c => isUnit(c.path));
+    const reload = units || entry.length > 0 ? planReload(host) : [];
     return [...own, ...inside, ...reload, ...entry];
   });
   if (!o.dryRun) tryToOffer(on);
@@ -233,8 +239,9 @@ export async function disable(
       !others && find(host, ENABLED)
         ? [{ act: 'remove', path: ENABLED, why: 'Xsession leaves desktops on the host' }]
         : [];
-    const inside = others ? [] : planDropIns(host, true);
-    const all = [...marker, ...own, ...inside, ...(inside.length > 0 ? planReload(host) : [])];
+    const inside = others ? [] : planDropIns(host, DROP_INS, true);
+    const changes = [...marker, ...own, ...inside];
+    const all = [...changes, ...(changes.some(c => isUnit(c.path)) ? planReload(host) : [])];
     if (all.length > 0 && !o.force) checkEmpty(on, mine);
     return all;
   });

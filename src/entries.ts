@@ -77,10 +77,10 @@ export function offered(e: Entry, where: 'inside' | 'host'): Entry | undefined {
   return { ...e, text: render(rows) };
 }
 
-/** One that takes the host's own off the list of a greeter which shows that as well (gdm). */
+/** One that takes the host's own off the list of a greeter which shows that as well (gdm), and is not run by it. */
 function hidden(e: Entry): Entry {
   const keys = keysOf(e.text).filter(([key]) => ['Type', 'Name', 'Exec'].includes(key));
-  return { ...e, text: render([...keys, ['NoDisplay', 'true']]) };
+  return { ...e, text: render([...keys, ['NoDisplay', 'true'], ['Hidden', 'true']]) };
 }
 
 /** All entries to offer: those of the volume, then what only the host has, by `policy`. */

@@ -156,21 +156,8 @@ it.each([
 });
 
 describe('gdm', () => {
-  it.each([
-    ['nothing said', undefined, 1],
-    ['commented out', '[daemon]\n#WaylandEnable=false\n', 1],
-    ['off', '[daemon]\n  WaylandEnable = false\n[security]\n', 0],
-    ['off, in another section', '[security]\nWaylandEnable=false\n', 1],
-    ['on', '[daemon]\nWaylandEnable=true\n', 1],
-  ])('Wayland %s', (_name, text, warnings) => {
-    const w = world();
-    if (text !== undefined) w.put('/etc/gdm3/daemon.conf', text);
-    expect(gdmWarnings(w.host)).toHaveLength(warnings);
-  });
-
   it('warns of a script for one display, which gdm prefers to Default', () => {
     const w = world();
-    w.put('/etc/gdm3/daemon.conf', '[daemon]\nWaylandEnable=false\n');
     w.put('/etc/gdm3/PreSession/:0', '');
     expect(gdmWarnings(w.host)).toEqual([expect.stringContaining('/etc/gdm3/PreSession/:0')]);
   });

@@ -152,17 +152,9 @@ export async function hasGdmScripts(host: Host): Promise<boolean> {
   return major < 50 && GDM_SCRIPTS.every(s => host.kindOf(`${DIRECTORY}/${s}`) === 'dir');
 }
 
-/** What in gdm's settings lets people past the hooks or Xsession, a line each. */
+/** What in gdm's settings lets people past the hooks, a line each. */
 export function gdmWarnings(host: Host): string[] {
-  const file = `${DIRECTORY}/daemon.conf`;
-  const text = host.kindOf(file) === 'other' ? (host.read(file) ?? '') : '';
-  const daemon = text.split(/^\s*(?=\[)/m).find(part => part.startsWith('[daemon]')) ?? '';
-  const off = /^\s*WaylandEnable\s*=\s*(false|0)\s*$/im.test(daemon);
-  const wayland = `Wayland sessions do not go through Xsession and run on the host; put WaylandEnable=false below [daemon] in ${file}, and restart gdm3`;
-  const named = GDM_SCRIPTS.flatMap(s =>
-    host.list(`${DIRECTORY}/${s}`).map(name => `${DIRECTORY}/${s}/${name}`),
-  )
+  return GDM_SCRIPTS.flatMap(s => host.list(`${DIRECTORY}/${s}`).map(name => `${DIRECTORY}/${s}/${name}`))
     .filter(path => /\/:[^/]*$/.test(path))
     .map(path => `gdm runs ${path} instead of Default at that display, and so not Mayfly's hook`);
-  return [...(off ? [] : [wayland]), ...named];
 }

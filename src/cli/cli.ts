@@ -64,7 +64,7 @@ const verbs: readonly Verb[] = [
   destroyCommand,
 ];
 
-const EPILOGUE = `Display managers call "mayfly hook gdm|lightdm start|stop".
+const EPILOGUE = `Display managers and PAM call "mayfly hook gdm|lightdm|pam start|stop".
 
 Exit codes: ${EXIT.ok} done, ${EXIT.failed} failed, ${EXIT.usage} wrong use, ${EXIT.config} wrong configuration, ${EXIT.refused} refused, ${EXIT.locked} another mayfly is at work, ${EXIT.stuck} something is stuck and kept.
 "run" and "enter" exit with the code of what they ran.`;

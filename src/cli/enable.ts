@@ -14,19 +14,25 @@ const adapter = {
 
 const RESTART = 'systemctl restart lightdm';
 const ANY_LOGIN = 'gdm, sddm and greetd do so from the next login on; they need not be restarted';
-const NEXT_LOGIN = 'gdm does so from the next login on; it need not be restarted';
+const RESTART_GDM = 'systemctl restart gdm3';
+const ENDS = 'a restart ends every desktop, so when nobody is logged in';
 
 /**
  * What is left to the administrator. We never restart a display manager: it takes everybody's desktop along. lightdm
- * reads its settings when it starts, gdm looks for its scripts at every login.
+ * reads its settings when it starts; gdm asks PAM and its scripts at every login, but looks for desktops where it was
+ * told to when it started.
  */
 const AFTERWARDS: Record<Adapter, { restart: string | null; on: string; off: string }> = {
   lightdm: {
     restart: RESTART,
-    on: `lightdm does so once it is restarted, and until then people in scope are refused; a restart ends every desktop, so when nobody is logged in: ${RESTART}`,
-    off: `lightdm goes on with the hooks until it is restarted; a restart ends every desktop, so when nobody is logged in, and before mayfly is removed: ${RESTART}`,
+    on: `lightdm does so once it is restarted, and until then people in scope are refused; ${ENDS}: ${RESTART}`,
+    off: `lightdm goes on with the hooks until it is restarted; ${ENDS}, and before mayfly is removed: ${RESTART}`,
   },
-  gdm: { restart: null, on: NEXT_LOGIN, off: NEXT_LOGIN },
+  gdm: {
+    restart: RESTART_GDM,
+    on: `gdm does so from the next login on, but until it is restarted it lists the host's desktops, whose Wayland ones run on the host; ${ENDS}: ${RESTART_GDM}`,
+    off: `gdm does so from the next login on, but until it is restarted it looks for the volume's desktops; ${ENDS}: ${RESTART_GDM}`,
+  },
   pam: { restart: null, on: ANY_LOGIN, off: ANY_LOGIN },
 };
 
