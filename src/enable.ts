@@ -78,7 +78,7 @@ const managers: Record<Adapter, Manager> = {
     through: ['pam'],
     hooks: [PAM_HOOK, ...GDM_SCRIPTS.map(name => `${GDM_HOOKS}/${name}`)],
     files: GDM_SCRIPTS.map(gdmPath),
-    calls: gdmCalls,
+    calls: isGdmTold,
     check: async host => checkPam(host),
     // The scripts are the second net: they make and end what PAM's line, where somebody took it out, does not.
     async planOn(host) {
@@ -102,7 +102,7 @@ const managers: Record<Adapter, Manager> = {
     check: async host => checkPam(host),
     planOn: async host => planPamOn(host),
     async planOff(host) {
-      if (!gdmCalls(host)) return planPamOff(host);
+      if (!isGdmTold(host)) return planPamOff(host);
       throw new MayflyError('refused', 'gdm is enabled, and its sessions are made by PAM', {
         hint: 'mayfly disable gdm, which takes both back',
       });
@@ -110,6 +110,11 @@ const managers: Record<Adapter, Manager> = {
     warnings: pamWarnings,
   },
 };
+
+/** gdm 50 and later have no scripts, and PAM's line may be there for others. */
+function isGdmTold(host: Host): boolean {
+  return gdmCalls(host) || Object.keys(GDM_DROP_IN).some(path => host.lstat(path) !== undefined);
+}
 
 /** What was done, or in a dry run would be. */
 export interface Enabled {

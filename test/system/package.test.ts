@@ -102,9 +102,10 @@ describe('the Debian package', () => {
 
   // What lightdm and gdm do is done by hand here; diversions, conffiles and hooks are the real ones.
   const files = `
-    picture() { find /etc/lightdm /etc/gdm3 /etc/mayfly/enabled -printf '%p %y %m %U %G %l\\n' -type f -exec md5sum {} + 2>/dev/null | sort; dpkg-divert --list; }
+    picture() { find /etc/lightdm /etc/gdm3 /etc/pam.d /etc/mayfly/enabled /etc/systemd/system -printf '%p %y %m %U %G %l\\n' -type f -exec md5sum {} + 2>/dev/null | sort; dpkg-divert --list; }
     setting() { sed -n "s/^session-$1-script=//p" /etc/lightdm/lightdm.conf.d/50-mayfly.conf; }
     as_lightdm() { env -i SHELL=/bin/sh PATH=/usr/sbin:/usr/bin:/sbin:/bin USER=carol DISPLAY=:0 $(setting $1); }
+    as_pam() { env -i PATH=/usr/bin:/bin PAM_TYPE=$1 PAM_USER=carol PAM_TTY=:0 /usr/lib/mayfly/hooks/pam/session; }
     as_gdm() { env -i PATH=/usr/local/bin:/usr/bin:/bin USER=carol DISPLAY=:0 /etc/gdm3/$1/Default; }`;
 
   /** What is said of people's service managers; systemd is installed there, but does not run. */
@@ -179,6 +180,8 @@ describe('the Debian package', () => {
     ]);
   });
 
+  const gdmUnit = '/etc/systemd/system/gdm.service.d';
+
   it('gdm is enabled by diversions that its upgrades respect, and disabled byte for byte', () => {
     const gdm = `${files}
       gdm3() {
@@ -196,11 +199,18 @@ describe('the Debian package', () => {
     const out = ok(`${gdm}
       gdm3 43.0-3 0
       picture >/root/without
-      mayfly enable gdm --quiet 2>&1 | cut -c1-60
-      mayfly enable gdm --quiet 2>/dev/null
-      as_gdm PreSession
+      mayfly enable gdm --quiet
+      mayfly enable gdm
+      grep -c /usr/lib/mayfly/hooks/pam/session /etc/pam.d/common-session
+      sed -n 's/^session.*\\(hooks.pam.session\\|pam_systemd\\).*/\\1/p' /etc/pam.d/common-session
+      as_pam open_session
+      id=$(ls /var/lib/mayfly/sessions); as_gdm PreSession; [ "$id" = "$(ls /var/lib/mayfly/sessions)" ]
       mayfly sessions --json | grep -e '"state"'
       mayfly recover
+      as_pam close_session
+      as_gdm PostSession
+      mayfly sessions
+      as_gdm PreSession
       as_gdm PostSession
       mayfly sessions
       mayfly disable gdm
@@ -212,27 +222,43 @@ describe('the Debian package', () => {
       mayfly disable gdm --quiet
       grep -h echo /etc/gdm3/*/Default
       gdm3 50.0-1 0
-      mayfly enable gdm 2>&1 | head -1`);
+      picture >/root/without
+      mayfly enable gdm --quiet
+      ls /etc/gdm3/PreSession
+      mayfly disable pam 2>&1 && exit 1
+      mayfly disable gdm --quiet
+      mayfly enable pam --quiet; mayfly disable pam --quiet
+      picture | diff /root/without -`);
     expect(out.split('\n')).toEqual([
-      expect.stringMatching(/^mayfly: Wayland sessions do not go through Xsession/),
+      'gdm is enabled already; nothing to do',
+      '1',
+      'hooks/pam/session',
       'pre 43.0-3',
       '    "state": "live",',
       'nothing to recover',
       'post 43.0-3',
       'no sessions',
+      'pre 43.0-3',
+      'post 43.0-3',
+      'no sessions',
       'remove /etc/mayfly/enabled: Xsession leaves desktops on the host',
+      `remove ${gdmUnit}/50-mayfly.conf: gdm offers the desktops of the host`,
+      `remove the directory ${gdmUnit}: nothing else is in it`,
+      'take the profile of Mayfly out of /etc/pam.d/common-session: logins by PAM get the host',
       ...['PreSession', 'PostSession'].flatMap(script => [
         `rename /etc/gdm3/${script}/Default.before-mayfly to /etc/gdm3/${script}/Default: what was there is back, as it was`,
         `end the diversion of /etc/gdm3/${script}/Default: it is gdm3’s again`,
       ]),
       ...inside.off,
-      expect.stringMatching(/need not be restarted$/),
+      expect.stringMatching(/systemctl restart gdm3$/),
       'pre 48.0-2',
       'refused with 7',
       'no sessions',
       'echo post 48.0-2; exit 7',
       'echo pre 48.0-2; exit 7',
-      'mayfly: this gdm runs no scripts at login and logout: it is version 50',
+      'Default',
+      'mayfly: gdm is enabled, and its sessions are made by PAM',
+      'hint: mayfly disable gdm, which takes both back',
       '',
     ]);
   });
