@@ -4,6 +4,7 @@ import { gdmPath, gdmWarnings, renderGdm } from '../src/adapters/gdm.ts';
 import { type ConfigFile, LIGHTDM_FILE, lightdmWarnings, renderLightdm } from '../src/adapters/lightdm.ts';
 import { PAM_HOOK, PAM_STACK, pamWarnings } from '../src/adapters/pam.ts';
 import { wordsOf } from '../src/changes.ts';
+import { destroy } from '../src/destroy.ts';
 import { type Adapter, disable, enable } from '../src/enable.ts';
 import { MayflyError } from '../src/errors.ts';
 import { login } from '../src/session.ts';
@@ -368,6 +369,16 @@ describe.each(['lightdm', 'gdm', 'pam'] as const)('%s', adapter => {
     const before = w.picture();
     expect((await refusal(on(w, adapter))).code).toBe(code);
     expect(w.picture()).toBe(before);
+  });
+
+  it('stands in the way of destroying what it makes sessions of', async () => {
+    const w = world();
+    await on(w, adapter);
+    const before = w.picture();
+    expect((await refusal(destroy(w.machine()))).facts.hint).toMatch(/mayfly disable/);
+    expect(w.picture()).toBe(before);
+    await off(w, adapter);
+    await destroy(w.machine());
   });
 
   it('is not disabled under people, unless forced', async () => {

@@ -318,6 +318,21 @@ describe('logout or not', () => {
       [],
       undefined,
     ],
+    [
+      'PAM closes what it opened, whatever logind still shows',
+      [login({ adapter: 'pam' })],
+      { ...call, adapter: 'pam' as const },
+      alive({ service: 'greetd', display: '' }),
+      0,
+    ],
+    [
+      'gdm’s script in the worker that PAM opened',
+      [login({ adapter: 'pam' })],
+      { ...call, adapter: 'gdm' as const },
+      [],
+      0,
+    ],
+    ['PAM’s call for lightdm’s login', [login({})], { ...call, adapter: 'pam' as const }, [], undefined],
     ['lightdm’s call for a gdm login', [login({ adapter: 'gdm' })], call, [], undefined],
   ])('%s', (_what, logins, c, sessions, expected) => {
     expect(endedLogin(logins, c, sessions)).toBe(expected);

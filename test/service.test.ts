@@ -6,7 +6,7 @@ import { managerOf } from '../src/notify.ts';
 import { pauseAfter, reap, reaper } from '../src/reap.ts';
 import { changedOptions, reload } from '../src/reload.ts';
 import { type Scarcity, weigh } from '../src/room.ts';
-import { login } from '../src/session.ts';
+import { login, logout } from '../src/session.ts';
 import {
   judge,
   keepSightings,
@@ -44,7 +44,7 @@ function worldWithLeaders(): World {
 
 async function arrive(
   w: World,
-  adapter: 'lightdm' | 'gdm',
+  adapter: 'lightdm' | 'gdm' | 'pam',
   display?: string,
   pid = DAEMON,
 ): Promise<Session> {
@@ -224,6 +224,44 @@ describe('a login of gdm', () => {
     expect(judge(w.host, s, {})?.left).toMatchObject([{ caller: { pid: WORKER } }]);
     w.processes.delete(WORKER);
     expect(judge(w.host, s, {})).toEqual({ because: 'its display manager is gone', left: [] });
+  });
+});
+
+describe('a login by PAM', () => {
+  it.each([
+    [
+      'the session its process opened, of any service',
+      shows({ service: 'greetd', leader: WORKER, display: '' }),
+      true,
+    ],
+    ['no other', shows({ service: 'sshd', leader: LEADER, display: '' }), false],
+  ])('is bound to %s', async (_what, shown, bound) => {
+    const w = worldWithLeaders();
+    const s = await arrive(w, 'pam', undefined, WORKER);
+    expect(Object.values(observe(w.host, {}, [s], [shown]))).toHaveLength(bound ? 1 : 0);
+  });
+
+  it('and gdm’s script in the same worker is one login', async () => {
+    const w = worldWithLeaders();
+    const first = await arrive(w, 'pam', undefined, WORKER);
+    const again = await arrive(w, 'gdm', undefined, WORKER);
+    expect(again).toEqual(first);
+    expect(again.logins).toHaveLength(1);
+  });
+
+  it('that gdm opens to find the desktop there is one more, until it closes', async () => {
+    const w = worldWithLeaders();
+    process(w, 63);
+    await arrive(w, 'pam', undefined, WORKER);
+    const both = await arrive(w, 'pam', undefined, 63);
+    expect(both.logins).toHaveLength(2);
+    const caller = markOf(w.host, 63);
+    if (!caller) throw new Error('no worker');
+    const ended = await logout(w.machine(), { adapter: 'pam', user: 'alice', caller }, async () => undefined);
+    expect(ended).toBe('others remain');
+    expect(readSessions(w.host, w.machine().paths)).toMatchObject([
+      { logins: [{ caller: { pid: WORKER } }] },
+    ]);
   });
 });
 
