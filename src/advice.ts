@@ -15,12 +15,13 @@ export const EXIT = {
   refused: 4,
   locked: 5,
   stuck: 6,
+  warned: 7,
 } as const;
 
 /** Exit code and hint of a code. A table that is only made when something went wrong. */
 export function adviceOn(code: ErrorCode): Advice {
   const advice: Record<ErrorCode, Advice> = {
-    usage: { exit: EXIT.usage, hint: () => 'mayfly --help' },
+    usage: { exit: EXIT.usage, hint: f => String(f.hint ?? 'mayfly --help') },
     config: { exit: EXIT.config, hint: f => String(f.hint ?? '') || undefined },
     'not-root': { exit: EXIT.usage, hint: () => 'run it as root' },
     'no-stable': { exit: EXIT.refused, hint: () => 'mayfly init' },
@@ -49,12 +50,24 @@ export function adviceOn(code: ErrorCode): Advice {
   return advice[code];
 }
 
-function packageOf(tool: string): string {
+/** The Debian package that has a program of ours. */
+export function packageOf(tool: string): string {
   const packages: Record<string, string> = {
     btrfs: 'btrfs-progs',
     'mkfs.btrfs': 'btrfs-progs',
     chattr: 'e2fsprogs',
     getent: 'libc-bin',
+    perl: 'perl-base',
+    umount: 'mount',
+    losetup: 'mount',
+    flock: 'util-linux',
+    findmnt: 'util-linux',
+    setpriv: 'util-linux',
+    unshare: 'util-linux',
+    logger: 'bsdutils',
+    node: 'nodejs',
+    systemctl: 'systemd',
+    'systemd-notify': 'systemd',
   };
   return packages[tool] ?? tool;
 }

@@ -104,13 +104,18 @@ export function firstWord(line: string): string {
   return words[start] ?? '';
 }
 
+/** What Debian's Xsession takes for itself instead of a program; lightdm brings an entry of it. */
+const XSESSION_WORDS = ['default', 'failsafe'];
+
 const sessionsStart: Check = {
   name: 'session programs',
   async problem(ask, s, { host }) {
     const programs = sessionPrograms(host, s.root);
     // Every X session of Debian is started by this one, so where there are entries it must be there.
     const x = [...programs.keys()].some(entry => entry.startsWith('/usr/share/xsessions/'));
-    const wanted = [...new Set([...programs.values(), ...(x ? ['/etc/X11/Xsession'] : [])])].filter(Boolean);
+    const wanted = [...new Set([...programs.values(), ...(x ? ['/etc/X11/Xsession'] : [])])].filter(
+      program => program !== '' && !XSESSION_WORDS.includes(program),
+    );
     if (wanted.length === 0) return undefined;
     const { stdout } = await ask(['sh', '-c', MISSING, 'sh', ...wanted]);
     const missing = stdout.split('\n').filter(Boolean);

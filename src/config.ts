@@ -93,7 +93,7 @@ export function cacheKey(host: Host, file: string): string {
 }
 
 /** Beside a file given with `--config`; in /run for the default, since /etc may be read-only. */
-function cachePath(file: string): string {
+export function cachePath(file: string): string {
   return file === DEFAULT_CONFIG_FILE ? '/run/mayfly/config.json' : `${file}.cache`;
 }
 
@@ -104,12 +104,7 @@ function cachePath(file: string): string {
  */
 export async function loadConfig(host: Host, file = DEFAULT_CONFIG_FILE, lastGood = false): Promise<Config> {
   const key = cacheKey(host, file);
-  const path = cachePath(file);
-  const mine = process.getuid?.() ?? 0;
-  const cached = host.lstat(path);
-  // Only a file that nobody but we could have written is believed: it decides what root does.
-  const trusted = cached?.kind === 'file' && cached.uid === mine && (cached.mode & 0o022) === 0;
-  const before = trusted ? parseCache(host.read(path)) : undefined;
+  const before = readCache(host, file);
   if (before?.key === key) return before.config;
   const { readConfig } = await import('./config-load.ts');
   let config: Config;
@@ -119,11 +114,11 @@ export async function loadConfig(host: Host, file = DEFAULT_CONFIG_FILE, lastGoo
     if (lastGood && before) return before.config;
     throw error;
   }
-  if (mine === 0) {
+  if (process.getuid?.() === 0) {
     const text = JSON.stringify({ key, config } satisfies Cache);
     try {
       if (file === DEFAULT_CONFIG_FILE) host.mkdir('/run/mayfly', 0o755);
-      host.write(path, text, { mode: 0o600 });
+      host.write(cachePath(file), text, { mode: 0o600 });
     } catch {
       // A cache that cannot be written (read-only medium) costs time, nothing else.
     }
@@ -131,7 +126,13 @@ export async function loadConfig(host: Host, file = DEFAULT_CONFIG_FILE, lastGoo
   return config;
 }
 
-function parseCache(text: string | undefined): Cache | undefined {
+/** What is cached, for the files as they are or as they were before; undefined where nothing is that can be believed. */
+export function readCache(host: Host, file: string): Cache | undefined {
+  const path = cachePath(file);
+  const there = host.lstat(path);
+  // Only a file that nobody but we could have written is believed: it decides what root does.
+  const own = there?.kind === 'file' && there.uid === (process.getuid?.() ?? 0) && (there.mode & 0o022) === 0;
+  const text = own ? host.read(path) : undefined;
   try {
     return text === undefined ? undefined : (JSON.parse(text) as Cache);
   } catch {

@@ -57,7 +57,7 @@ interface Manager {
   warnings(host: Host): readonly string[];
 }
 
-const managers: Record<Adapter, Manager> = {
+export const managers: Record<Adapter, Manager> = {
   lightdm: {
     package: 'lightdm',
     program: '/usr/sbin/lightdm',
@@ -90,7 +90,10 @@ const managers: Record<Adapter, Manager> = {
       ...planPamOff(host),
       ...planGdmOff(await findGdm(host)),
     ],
-    warnings: host => [...pamWarnings(host), ...gdmWarnings(host)],
+    warnings: host => [
+      ...pamWarnings(host),
+      ...gdmWarnings(host).map(w => `${w.what}; mend it with "${w.mend}"`),
+    ],
   },
   pam: {
     package: 'libpam-runtime',
@@ -127,7 +130,7 @@ interface Options {
   readonly dryRun: boolean;
 }
 
-function isProgram(host: Host, path: string): boolean {
+export function isProgram(host: Host, path: string): boolean {
   const s = host.stat(path);
   return s?.kind === 'file' && (s.mode & 0o111) !== 0;
 }

@@ -31,29 +31,50 @@ const OLD = { warn: 3, critical: 14 } as const;
 
 const moment = (ms: number): string => new Date(ms).toISOString().slice(0, 16).concat('Z');
 
-/** The level, and all that speaks for it. Pure. */
-export function judge(f: Facts, now: number): { readonly level: Level; readonly line: string } {
-  const problems: [Level, string][] = [];
-  const say = (level: Level, words: string): number => problems.push([level, words]);
-  if (f.stable === undefined) say('CRITICAL', 'no generation is stable');
-  else if (!f.usable) say('CRITICAL', `the stable generation ${f.stable} is not usable`);
+/** Something that speaks against the machine. */
+export interface Complaint {
+  readonly topic: 'stable' | 'pool' | 'stuck' | 'update' | 'demoted' | 'age';
+  readonly level: 'WARNING' | 'CRITICAL';
+  readonly words: string;
+}
+
+/** Milliseconds since the stable generation was last found or made current. */
+export function ageOf(f: Facts, now: number): number {
+  const fresh = f.history?.lastSuccess ?? f.sealed;
+  return fresh === undefined ? 0 : now - fresh;
+}
+
+/** All that speaks against the machine. Pure. */
+export function complaints(f: Facts, now: number): Complaint[] {
+  const found: Complaint[] = [];
+  const say = (topic: Complaint['topic'], level: Complaint['level'], words: string): number =>
+    found.push({ topic, level, words });
+  if (f.stable === undefined) say('stable', 'CRITICAL', 'no generation is stable');
+  else if (!f.usable) say('stable', 'CRITICAL', `the stable generation ${f.stable} is not usable`);
   if (f.pool !== undefined && f.pool > f.limits.full)
-    say('CRITICAL', `the pool is ${Math.floor(f.pool)} % full`);
+    say('pool', 'CRITICAL', `the pool is ${Math.floor(f.pool)} % full`);
   else if (f.pool !== undefined && f.pool > f.limits.warn)
-    say('WARNING', `the pool is ${Math.floor(f.pool)} % full`);
-  if (f.stuck > 0) say('WARNING', `${f.stuck} stuck`);
+    say('pool', 'WARNING', `the pool is ${Math.floor(f.pool)} % full`);
+  if (f.stuck > 0) say('stuck', 'WARNING', `${f.stuck} stuck`);
   const h = f.history;
   if (h && (h.result === 'failed' || h.result === 'interrupted'))
-    say('WARNING', `the last update ${h.result}${h.phase ? ` in ${h.phase}` : ''}`);
-  if (f.demoted.length > 0) say('WARNING', `demoted: ${f.demoted.join(', ')}`);
-  const fresh = h?.lastSuccess ?? f.sealed;
-  const age = fresh === undefined ? 0 : now - fresh;
-  if (age > OLD.critical * DAY) say('CRITICAL', `no update for ${Math.floor(age / DAY)} days`);
-  else if (age > OLD.warn * DAY) say('WARNING', `no update for ${Math.floor(age / DAY)} days`);
+    say('update', 'WARNING', `the last update ${h.result}${h.phase ? ` in ${h.phase}` : ''}`);
+  if (f.demoted.length > 0) say('demoted', 'WARNING', `demoted: ${f.demoted.join(', ')}`);
+  const age = ageOf(f, now);
+  if (age > OLD.critical * DAY) say('age', 'CRITICAL', `no update for ${Math.floor(age / DAY)} days`);
+  else if (age > OLD.warn * DAY) say('age', 'WARNING', `no update for ${Math.floor(age / DAY)} days`);
+  return found;
+}
 
-  const worst = (['CRITICAL', 'WARNING'] as const).find(level => problems.some(([l]) => l === level)) ?? 'OK';
+/** The level, and all that speaks for it. Pure. */
+export function judge(f: Facts, now: number): { readonly level: Level; readonly line: string } {
+  const problems = complaints(f, now);
+  const h = f.history;
+  const age = ageOf(f, now);
+  const worst =
+    (['CRITICAL', 'WARNING'] as const).find(level => problems.some(p => p.level === level)) ?? 'OK';
   const parts = [
-    ...problems.map(([, words]) => words),
+    ...problems.map(p => p.words),
     ...(f.stable === undefined ? [] : [`generation ${f.stable}`]),
     ...(h ? [`last attempt ${moment(h.lastAttempt)} ${h.result}`] : []),
     ...(h?.lastSuccess === undefined ? [] : [`last success ${moment(h.lastSuccess)}`]),
@@ -82,7 +103,7 @@ export function writeHealth(on: Machine): void {
   }
 }
 
-function factsOf(on: Machine): Facts {
+export function factsOf(on: Machine): Facts {
   const { host, paths, config } = on;
   const stable = stableNumber(host, paths);
   const g = stable === undefined ? undefined : readGeneration(host, paths, stable);

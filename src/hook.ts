@@ -3,10 +3,10 @@ import { type Call, callOf } from './adapters/call.ts';
 import { say } from './command.ts';
 import { loadConfig } from './config.ts';
 import { dryRun } from './dry-run.ts';
-import { MayflyError, reasonOf } from './errors.ts';
+import { MayflyError, publicCodeOf, reasonOf } from './errors.ts';
 import { type Host, realHost } from './host.ts';
 import { MARKER } from './identity.ts';
-import { makeLog } from './log.ts';
+import { makeLog, toJournal } from './log.ts';
 import { screenOf, showRefusal, wordsFor } from './refusal.ts';
 import { login, logout, onStuck, prepareNext, stop } from './session.ts';
 import { pathsOf, type Session, userDirectory } from './state.ts';
@@ -60,23 +60,16 @@ const nothingToDo: Outcome = { code: 0, whole: false };
 export async function runHook(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Outcome> {
   if (thisHost.exists(MARKER)) return nothingToDo; // inside a session there is nothing to make or end
   if (process.getuid?.() !== 0) throw new MayflyError('not-root', 'a hook must run as root');
-  const act = o.action === 'start' ? start : finish;
-  if (o.adapter !== 'pam') return act(o, env);
-  try {
-    return await act(o, env);
-  } catch (error) {
-    // Nobody keeps what is printed: pam_exec hands it to the display manager, for the person.
-    makeLog('quiet', !o.dryRun)('err', reasonOf(error), { user: env.USER });
-    if (o.action === 'start') say(1, `${wordsFor(error).replaceAll(/\s+/g, ' ')}\n`);
-    throw error;
-  }
+  return o.action === 'start' ? start(o, env) : finish(o, env);
 }
 
 async function start(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Outcome> {
-  const on = await openMachine(o, c => c.hook.timeout);
-  const call = callOf(on.host, o.adapter, env, o.caller);
-  if (!call) throw new MayflyError('bad-user', `${o.adapter} named no user (USER is not set)`);
+  let on: Machine | undefined;
+  let call: Call | undefined;
   try {
+    on = await openMachine(o, c => c.hook.timeout);
+    call = callOf(on.host, o.adapter, env, o.caller);
+    if (!call) throw new MayflyError('bad-user', `${o.adapter} named no user (USER is not set)`);
     const s = await login(on, call);
     if (!s) on.log('debug', `${call.user} is out of scope and gets the host`, { user: call.user });
     else if (!o.dryRun) {
@@ -84,28 +77,37 @@ async function start(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Outcome> {
         session: s.id,
         user: call.user,
       });
-      await tellUser(on, call, undefined);
+      await tellUser(on, call.user, undefined);
     }
     return { code: 0, whole: s !== undefined };
   } catch (error) {
-    if (!o.dryRun) await tellUser(on, call, error).catch(() => undefined); // the reason itself is thrown on
-    const refused = on.config.on_failure === 'refuse';
-    const screen = refused && !o.dryRun ? screenOf(env) : undefined;
-    // What can not be shown must not hide the reason, which is thrown on.
-    if (screen) await showRefusal(thisHost, screen, error).catch(e => on.log('debug', reasonOf(e)));
-    if (refused || o.dryRun) throw error;
-    on.log('err', `${call.user} gets the host, as configured: ${reasonOf(error)}`, { user: call.user });
-    return nothingToDo;
+    if (o.dryRun) throw error;
+    const user = call?.user ?? env.USER ?? '';
+    // With a configuration that is wrong, where the last good one had it.
+    const at = on ?? (await openMachine(o, undefined, true).catch(() => undefined));
+    // What can not be told must not hide the reason, which is thrown on.
+    if (at) await tellUser(at, user, error).catch(() => undefined);
+    const fields = { user, code: publicCodeOf(error) };
+    if (call && on?.config.on_failure === 'host') {
+      on.log('err', `${user} gets the host, as configured: ${reasonOf(error)}`, fields);
+      return nothingToDo;
+    }
+    toJournal('err', `the login of ${user} is refused: ${reasonOf(error)} (${fields.code})`, fields);
+    // What PAM's hook prints is shown to the person, by whoever opened the session.
+    if (o.adapter === 'pam') say(1, `${wordsFor(error).replaceAll(/\s+/g, ' ')}\n`);
+    const screen = screenOf(env);
+    if (screen) await showRefusal(thisHost, screen, error).catch(() => undefined);
+    throw error;
   }
 }
 
 /** Leaves the reason where the person's own wrapper can read it, or takes an old one away. */
-async function tellUser({ paths }: Machine, call: Call, error: unknown): Promise<void> {
+async function tellUser({ paths }: Machine, user: string, error: unknown): Promise<void> {
   // Not by the host of the login: also when its time is over.
-  const mine = userDirectory(paths, (await lookupUser(thisHost, call.user)).uid);
+  const mine = userDirectory(paths, (await lookupUser(thisHost, user)).uid);
   if (error === undefined) return thisHost.unlink(`${mine}/reason`);
   for (const path of [paths.run, paths.users, mine]) thisHost.mkdir(path, 0o755);
-  thisHost.write(`${mine}/reason`, `${reasonOf(error)}\n`, { mode: 0o644 });
+  thisHost.write(`${mine}/reason`, `${reasonOf(error)} (${publicCodeOf(error)})\n`, { mode: 0o644 });
 }
 
 async function finish(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Outcome> {
@@ -123,6 +125,8 @@ async function finish(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Outcome> 
       on.log('debug', reasonOf(error));
       return nothingToDo;
     }
+    if (o.adapter === 'pam')
+      toJournal('err', `logout of ${call.user}: ${reasonOf(error)}`, { user: call.user });
     await onStuck(on, error);
     throw error;
   }

@@ -12,6 +12,8 @@ export interface Fields {
   readonly session?: string | undefined;
   readonly user?: string | undefined;
   readonly step?: string | undefined;
+  /** Why a login was refused, as {@link publicCodeOf} says it. */
+  readonly code?: string | undefined;
 }
 
 export type Log = (level: Level, message: string, fields?: Fields) => void;
@@ -23,18 +25,23 @@ export function journalEntry(level: Level, message: string, fields: Fields): str
   if (fields.session) rows.push(`MAYFLY_SESSION=${flat(fields.session)}`);
   if (fields.user) rows.push(`MAYFLY_USER=${flat(fields.user)}`);
   if (fields.step) rows.push(`MAYFLY_STEP=${flat(fields.step)}`);
+  if (fields.code) rows.push(`MAYFLY_CODE=${fields.code}`);
   return `${rows.join('\n')}\n`;
 }
 
 /** `quiet` shows warnings and errors only, `verbose` everything. */
 export function makeLog(amount: 'quiet' | 'normal' | 'verbose', journal: boolean): Log {
   const limit = amount === 'quiet' ? 4 : amount === 'normal' ? 6 : 7;
-  const hasJournal = journal && existsSync('/run/systemd/journal/socket');
   return (level, message, fields = {}) => {
     if (PRIORITY[level] <= limit) say(2, `mayfly: ${message}\n`);
-    if (!hasJournal || level === 'debug') return;
-    sending = Promise.all([sending, send(journalEntry(level, message, fields))]);
+    if (journal && level !== 'debug') toJournal(level, message, fields);
   };
+}
+
+/** The journal only, where there is one: for what stderr is told in other words. */
+export function toJournal(level: Level, message: string, fields: Fields): void {
+  if (!existsSync('/run/systemd/journal/socket')) return;
+  sending = Promise.all([sending, send(journalEntry(level, message, fields))]);
 }
 
 let sending: Promise<unknown> = Promise.resolve();

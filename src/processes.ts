@@ -118,7 +118,7 @@ interface MountLine {
   readonly place: string;
 }
 
-function mountLines(host: Host, pid: number | 'self'): MountLine[] {
+export function mountLines(host: Host, pid: number | 'self'): MountLine[] {
   return (host.read(`/proc/${pid}/mountinfo`) ?? '').split('\n').flatMap(line => {
     const [, , device, root, place] = line.split(' ');
     return device && root && place ? [{ device, root, place }] : [];

@@ -185,7 +185,8 @@ async function recoverPool(on: Machine, pool: Pool, result: Recovered): Promise<
   }
 }
 
-function isUsable(on: Machine, g: Generation | undefined): boolean {
+/** Whether its volume is there and is the one that was sealed. */
+export function isUsable(on: Machine, g: Generation | undefined): boolean {
   return g !== undefined && on.backend(g.volume.backend).identity(g.volume) === g.identity;
 }
 

@@ -2,7 +2,7 @@
  * A refused login has a reason on the screen. lightdm goes back to its greeter without a word, and its greeter is
  * gone while it waits for us; but its X server is there, and its cookie is given to the hook.
  */
-import { MayflyError, reasonOf } from './errors.ts';
+import { publicCodeOf, reasonOf } from './errors.ts';
 import type { Host } from './host.ts';
 
 /** Seconds for somebody to read it; lightdm waits that long, with all its seats. */
@@ -22,10 +22,9 @@ export function screenOf(env: NodeJS.ProcessEnv): Screen | undefined {
     : undefined;
 }
 
-/** What people read: the reason, and the code by which log and `--json` name it. */
+/** What people read: the reason, and the code by which the journal and `mayfly doctor` know it. */
 export function wordsFor(error: unknown): string {
-  const code = error instanceof MayflyError ? error.code : 'internal';
-  return `You can not be logged in now: ${reasonOf(error)}.\n\nPlease tell the people who look after this machine: "${code}".`;
+  return `You can not be logged in now: ${reasonOf(error)}.\n\nPlease tell the people who look after this machine: ${publicCodeOf(error)}`;
 }
 
 /** Shows it until it is read, or for {@link LIMIT} seconds. Where there is nothing to show it with, nobody waits. */

@@ -160,7 +160,7 @@ describe('gdm', () => {
   it('warns of a script for one display, which gdm prefers to Default', () => {
     const w = world();
     w.put('/etc/gdm3/PreSession/:0', '');
-    expect(gdmWarnings(w.host)).toEqual([expect.stringContaining('/etc/gdm3/PreSession/:0')]);
+    expect(gdmWarnings(w.host)).toMatchObject([{ what: expect.stringContaining('/etc/gdm3/PreSession/:0') }]);
   });
 
   it.each([

@@ -417,7 +417,7 @@ describe('the screen of a refused login', () => {
   it('shows the reason and its code', () => {
     const words = wordsFor(new MayflyError('full', 'the pool is 95 % used'));
     expect(words).toMatch(/now: the pool is 95 % used\./);
-    expect(words).toMatch(/"full"\.$/);
+    expect(words).toMatch(/: MAYFLY-FULL$/);
   });
 });
 

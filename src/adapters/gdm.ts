@@ -5,6 +5,7 @@
 import { type Change, type Found, find } from '../changes.ts';
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../host.ts';
+import type { Problem } from '../volume/backend.ts';
 
 export const GDM_HOOKS = '/usr/lib/mayfly/hooks/gdm';
 const DIRECTORY = '/etc/gdm3';
@@ -152,9 +153,12 @@ export async function hasGdmScripts(host: Host): Promise<boolean> {
   return major < 50 && GDM_SCRIPTS.every(s => host.kindOf(`${DIRECTORY}/${s}`) === 'dir');
 }
 
-/** What in gdm's settings lets people past the hooks, a line each. */
-export function gdmWarnings(host: Host): string[] {
+/** What in gdm's settings lets people past the hooks. */
+export function gdmWarnings(host: Host): Problem[] {
   return GDM_SCRIPTS.flatMap(s => host.list(`${DIRECTORY}/${s}`).map(name => `${DIRECTORY}/${s}/${name}`))
-    .filter(path => /\/:[^/]*$/.test(path))
-    .map(path => `gdm runs ${path} instead of Default at that display, and so not Mayfly's hook`);
+    .filter(path => /\/:[^/.]*$/.test(path))
+    .map(path => ({
+      what: `gdm runs ${path} instead of Default at that display, and so not Mayfly's hook`,
+      mend: `mv ${path} ${path}.off`,
+    }));
 }

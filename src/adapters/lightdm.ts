@@ -7,6 +7,7 @@ import { type Change, find } from '../changes.ts';
 import { KINDS, OFFERED } from '../entries.ts';
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../host.ts';
+import type { Problem } from '../volume/backend.ts';
 
 export const LIGHTDM_HOOKS = '/usr/lib/mayfly/hooks/lightdm';
 const OWN_DIRECTORY = '/etc/lightdm/lightdm.conf.d';
@@ -24,6 +25,10 @@ const DIRECTORIES = [
 const KEYS = ['session-setup-script', 'session-cleanup-script'] as const;
 type Key = (typeof KEYS)[number];
 
+/** The program that gets every session's command line; Debian's own setting is Xsession. */
+const WRAPPER = 'session-wrapper';
+const WRAPPERS = ['/etc/X11/Xsession', '/usr/lib/mayfly/hooks/session-wrapper'];
+
 /** Our hook for each key, alone and around a script of the administrator's. */
 const HOOKS: Record<Key, { readonly alone: string; readonly around: string }> = {
   'session-setup-script': { alone: 'session-setup', around: 'session-setup-then' },
@@ -35,11 +40,11 @@ export interface ConfigFile {
   readonly text: string;
 }
 
-interface Setting {
+interface Setting<K = Key> {
   readonly file: string;
   readonly line: number;
   readonly group: string;
-  readonly key: Key;
+  readonly key: K;
   /** As it stands in the file, with the escapes of a key file. */
   readonly value: string;
 }
@@ -57,15 +62,20 @@ export function lightdmFiles(host: Host): ConfigFile[] {
     .map(path => ({ path, text: host.read(path) ?? '' }));
 }
 
-/** The scripts that a file sets for seats; [SeatDefaults] is the old name of [Seat:*]. */
-function settingsIn({ path, text }: ConfigFile): Setting[] {
+/** The scripts that a file sets for seats. */
+function settingsIn(file: ConfigFile): Setting[] {
+  return settingsOf(KEYS, file);
+}
+
+/** What a file sets for seats; [SeatDefaults] is the old name of [Seat:*]. */
+function settingsOf<K extends string>(keys: readonly K[], { path, text }: ConfigFile): Setting<K>[] {
   let group = '';
   return text.split('\n').flatMap((raw, i) => {
     const line = raw.trim();
     const header = /^\[([^\]]*)\]/.exec(line)?.[1];
     if (header !== undefined) group = header === 'SeatDefaults' ? 'Seat:*' : header;
     const [, name, value = ''] = /^([^#=[\]]+?)\s*=\s*(.*)$/.exec(line) ?? [];
-    const key = KEYS.find(k => k === name);
+    const key = keys.find(k => k === name);
     return key && group.startsWith('Seat:') ? [{ file: path, line: i + 1, group, key, value }] : [];
   });
 }
@@ -147,6 +157,20 @@ export function lightdmWarnings(files: readonly ConfigFile[]): string[] {
         ]
       : [`${path}:${line}: the desktops listed there are no longer offered; those of the volume are`];
   });
+}
+
+/** Settings in force that keep desktops away from Xsession, and so from their session: the last one of each section. */
+export function lightdmBypasses(files: readonly ConfigFile[]): Problem[] {
+  const all = files.flatMap(f => settingsOf([WRAPPER], f));
+  const last = [...new Set(all.map(s => s.group))].flatMap(
+    group => all.filter(s => s.group === group).at(-1) ?? [],
+  );
+  return last
+    .filter(s => !WRAPPERS.includes(s.value.trim()))
+    .map(s => ({
+      what: `"${WRAPPER}=${s.value}" in ${s.file}:${s.line} starts desktops past Xsession, on the host`,
+      mend: `sed -i '${s.line}s/^/#/' ${s.file}`,
+    }));
 }
 
 /** Whether some file of lightdm's names our hooks. */

@@ -7,6 +7,7 @@ import { MayflyError, reasonOf } from '../errors.ts';
 import { openMachine } from '../hook.ts';
 import type { Machine } from '../steps.ts';
 import { destroyCommand } from './destroy.ts';
+import { doctorCommand } from './doctor.ts';
 import { disableCommand, enableCommand } from './enable.ts';
 import { endCommand, recoverCommand } from './end.ts';
 import { initCommand } from './init.ts';
@@ -56,6 +57,7 @@ const verbs: readonly Verb[] = [
   enterCommand,
   endCommand,
   recoverCommand,
+  doctorCommand,
   enableCommand,
   disableCommand,
   serviceCommand,
@@ -66,7 +68,7 @@ const verbs: readonly Verb[] = [
 
 const EPILOGUE = `Display managers and PAM call "mayfly hook gdm|lightdm|pam start|stop".
 
-Exit codes: ${EXIT.ok} done, ${EXIT.failed} failed, ${EXIT.usage} wrong use, ${EXIT.config} wrong configuration, ${EXIT.refused} refused, ${EXIT.locked} another mayfly is at work, ${EXIT.stuck} something is stuck and kept.
+Exit codes: ${EXIT.ok} done, ${EXIT.failed} failed, ${EXIT.usage} wrong use, ${EXIT.config} wrong configuration, ${EXIT.refused} refused, ${EXIT.locked} another mayfly is at work, ${EXIT.stuck} something is stuck and kept, ${EXIT.warned} doctor found warnings only.
 "run" and "enter" exit with the code of what they ran.`;
 
 function contextOf(flags: Flags): Context {

@@ -101,7 +101,8 @@ export function btrfs(host: Host): VolumeBackend {
       }
       if (!/\bbtrfs$/m.test(host.read('/proc/filesystems') ?? '')) {
         try {
-          await host.run({ file: 'modprobe', args: ['btrfs'], effect: 'write' });
+          // Whether it could be: the kernel loads it by itself at the first mount.
+          await host.run({ file: 'modprobe', args: ['--dry-run', 'btrfs'], effect: 'read' });
         } catch {
           problems.push({ what: 'this kernel has no btrfs', mend: 'modprobe btrfs' });
         }

@@ -91,7 +91,8 @@ export function overlay(host: Host): VolumeBackend {
       const known = host.read('/proc/filesystems') ?? '';
       if (/\boverlay$/m.test(known)) return [];
       try {
-        await host.run({ file: 'modprobe', args: ['overlay'], effect: 'write' });
+        // Whether it could be: the kernel loads it by itself at the first mount.
+        await host.run({ file: 'modprobe', args: ['--dry-run', 'overlay'], effect: 'read' });
         return [];
       } catch (error) {
         return [{ what: `this kernel has no overlayfs (${reasonOf(error)})`, mend: 'modprobe overlay' }];

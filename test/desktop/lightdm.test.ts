@@ -154,18 +154,70 @@ describe('a whole desktop', () => {
   });
 });
 
+describe('the doctor', () => {
+  const well = () => expect(lab.run('mayfly', 'doctor').out).toMatch(/\n\nall is well\n$/);
+
+  it('finds all well, at the greeter and with somebody in', async () => {
+    await lab.greeter();
+    console.log(lab.must('mayfly', 'doctor'));
+    await aliceIsIn();
+    well();
+    expect(lab.run('mayfly', 'doctor', '--trial').out).toMatch(
+      /ok +stable +generation 1, in [\s\S]*all is well\n$/,
+    );
+    expect(endsBy('pkill -x openbox')).toBeLessThan(LIMIT);
+  });
+
+  it.each([
+    ['the service', 'systemctl stop mayfly.service', 7],
+    ['the timer', 'systemctl disable --now mayfly-update.timer', 7],
+    ['recovery at boot', 'systemctl disable mayfly-recover.service', 1],
+    ['lightdm, which was not restarted', 'touch /etc/lightdm/lightdm.conf.d/50-mayfly.conf', 1],
+  ])('%s is missed, and the hint mends it', async (_, act, code) => {
+    await sleep(2500); // after lightdm's start
+    lab.script(`${act} 2>&1`);
+    const r = lab.run('mayfly', 'doctor', '--quiet');
+    expect(r.code, r.out).toBe(code);
+    const hints = [...r.out.matchAll(/hint: (.*)/g)].map(([, hint]) => hint);
+    expect(hints).toHaveLength(1);
+    // See freshGreeter.
+    if (hints[0] === 'systemctl restart lightdm') await freshGreeter();
+    else lab.script(`${hints[0]} 2>&1`);
+    await lab.greeter();
+    well();
+  });
+});
+
 describe('a login that is refused', () => {
-  it('says why on the screen, and then the greeter is back', async () => {
-    const full = lab.at('/etc/mayfly/conf.d/full.toml');
-    fs.writeFileSync(full, '[admission]\nmax_used_percent = 1\n');
+  it.each([
+    [
+      'a full pool',
+      '[admission]\nmax_used_percent = 1\n',
+      'MAYFLY-FULL',
+      / problem +room .*new logins stop at 1 %/,
+    ],
+    [
+      'a wrong configuration',
+      'nonsense = 1\n',
+      'MAYFLY-CONFIG',
+      / problem +valid .*refused\.toml:1: unknown option/,
+    ],
+  ])('says why on the screen, and then the greeter is back: %s', async (_, text, code, seen) => {
+    const file = lab.at('/etc/mayfly/conf.d/refused.toml');
+    fs.writeFileSync(file, text);
     await lab.greeter();
     await lab.logIn(alice);
     const dialog = ['xdotool', 'search', '--onlyvisible', '--class', 'zenity'];
     await until(() => lab.x(...dialog).out !== '', 10_000);
     await sleep(1000);
-    lab.shot('6-refused');
+    lab.shot(`6-refused-${code.toLowerCase()}`);
+    const journal = ['-t', 'mayfly', '-o', 'cat', `MAYFLY_CODE=${code}`, 'MAYFLY_USER=alice'];
+    expect(lab.run('journalctl', ...journal).out).toMatch(
+      new RegExp(`^the login of alice is refused: .*\\(${code}\\)$`, 'm'),
+    );
+    expect(lab.run('mayfly', 'doctor', '--quiet').out).toMatch(seen);
     expect(lab.sessions('alice')).toEqual([]);
-    fs.rmSync(full);
+    fs.rmSync(file);
     lab.x('xdotool', 'key', 'Return');
     await until(() => lab.x(...dialog).out === '', 25_000);
     await aliceIsIn();

@@ -1,7 +1,7 @@
 /** Bad input and broken surroundings: a clear error, nothing lost, nothing touched outside. */
 import * as fs from 'node:fs';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { forgetUsers, Lab, must, sh, until, user } from './lab.ts';
+import { forgetUsers, Lab, must, sh, uidOf, until, user } from './lab.ts';
 
 const A = 'mayfly-a';
 const B = 'mayfly-b';
@@ -305,6 +305,9 @@ describe('surroundings', () => {
     expect(r.err).toMatch(/mayfly\.toml:1: unknown option "nonsense"\nhint: known here/);
     expect(lab.hook('stop', A)).toMatchObject({ code: 0 });
     fs.writeFileSync(lab.config, good);
+    const reason = fs.readFileSync(`${lab.dir}/run/users/${uidOf(B)}/reason`, 'utf8');
+    expect(reason).toMatch(/unknown option "nonsense" \(MAYFLY-CONFIG\)\n$/);
+    forgetReason(B);
     nothingLeft();
   });
 
@@ -478,8 +481,8 @@ function stateOf(pid: number): string {
   return text.slice(text.lastIndexOf(')') + 2, text.lastIndexOf(')') + 3);
 }
 
-function forgetReason(): void {
-  expect(lab.hook('start', A).code).toBe(0);
-  lab.hook('stop', A);
+function forgetReason(name = A): void {
+  expect(lab.hook('start', name).code).toBe(0);
+  lab.hook('stop', name);
   nothingLeft();
 }

@@ -4,55 +4,26 @@
  */
 import * as fs from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { BareMachine } from './bare-machine.ts';
 import { buildPackage } from './build-package.ts';
-import { must, type Ran, sh, tarball } from './lab.ts';
+import { sh } from './lab.ts';
 
-let dir: string;
-let machine: string;
-
-/** Runs a script in the machine, in a mount namespace of its own, so that what it mounts is gone with it. */
-function inMachine(script: string): Ran {
-  fs.writeFileSync(`${machine}/root/script`, script);
-  const enter = `
-    set -e
-    mount --bind "$1" "$1"
-    for d in proc sys dev; do mount --rbind --make-rslave "/$d" "$1/$d"; done
-    mount -t tmpfs none "$1/run"
-    exec chroot "$1" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 sh -eu /root/script`;
-  return sh('unshare', ['-m', '--propagation', 'private', 'sh', '-c', enter, 'sh', machine]);
-}
-
-function ok(script: string): string {
-  const r = inMachine(script);
-  expect(r.code, `${script}\n${r.out}\n${r.err}`).toBe(0);
-  return r.out;
-}
+let m: BareMachine;
+const ok = (script: string): string => m.must(script);
 
 beforeAll(() => {
-  dir = fs.mkdtempSync('/var/lib/mayfly-test-');
-  machine = `${dir}/machine`;
-  const packages = 'nodejs,schroot,sudo,mount,passwd,btrfs-progs,e2fsprogs,bsdutils,procps,perl';
-  const image = tarball('machine', packages);
-  fs.mkdirSync(machine);
-  must('tar', ['-xf', image, '--exclude=./dev/*', '-C', machine]);
+  m = new BareMachine();
 });
-afterAll(() => {
-  const left = fs
-    .readFileSync('/proc/self/mountinfo', 'utf8')
-    .split('\n')
-    .filter(l => l.includes(dir));
-  expect(left).toEqual([]);
-  fs.rmSync(dir, { recursive: true });
-});
+afterAll(() => m.close());
 
 describe('the Debian package', () => {
   let deb: string;
 
   it('builds from a clean copy of the sources, without an error or warning of lintian', () => {
-    deb = buildPackage(dir);
+    deb = buildPackage(m.dir);
     const lint = sh('lintian', ['--fail-on', 'error,warning', '--allow-root', deb]);
     expect(lint.code, lint.out + lint.err).toBe(0);
-    fs.copyFileSync(deb, `${machine}/root/mayfly.deb`);
+    fs.copyFileSync(deb, `${m.root}/root/mayfly.deb`);
   });
 
   it('installs, and the program speaks, with the distribution’s Node.js', () => {

@@ -1,0 +1,126 @@
+/** What is wrong with a machine, or what a code means. */
+import { resolve } from 'node:path';
+import { allCodes, explain } from '../codes.ts';
+import { type Config, DEFAULT_CONFIG_FILE, readCache } from '../config.ts';
+import { desktopChecks } from '../doctor/desktops.ts';
+import { type Examined, examine, exitCode, readOnly, type Subject } from '../doctor/examine.ts';
+import { generationChecks } from '../doctor/generations.ts';
+import { managerChecks } from '../doctor/managers.ts';
+import { poolChecks } from '../doctor/pool.ts';
+import { sessionChecks } from '../doctor/sessions.ts';
+import { setupChecks } from '../doctor/setup.ts';
+import { trialLogin } from '../doctor/trial.ts';
+import { unitChecks } from '../doctor/units.ts';
+import { MayflyError } from '../errors.ts';
+import { realHost } from '../host.ts';
+import { pathsOf } from '../state.ts';
+import type { Machine } from '../steps.ts';
+import { backendOf } from '../volume/backend.ts';
+import type { Context, Flags, Verb } from './cli.ts';
+import { table } from './show.ts';
+
+const CHECKS = [
+  ...setupChecks,
+  ...managerChecks,
+  ...desktopChecks,
+  ...sessionChecks,
+  ...poolChecks,
+  ...generationChecks,
+  ...unitChecks,
+];
+
+/** The configuration as its files have it now; where they are wrong, what was in force before, or the defaults. */
+async function configurationIn(file: string): Promise<{ config: Config; invalid: Error | undefined }> {
+  const { readConfig } = await import('../config-load.ts');
+  const host = realHost();
+  try {
+    return { config: readConfig(host, file), invalid: undefined };
+  } catch (error) {
+    if (!(error instanceof MayflyError)) throw error;
+    const before = readCache(host, file)?.config;
+    return { config: before ?? readConfig({ ...host, read: () => undefined }, file), invalid: error };
+  }
+}
+
+async function subjectOf(flags: Flags): Promise<{ subject: Subject; machine: Machine }> {
+  const file = resolve(flags.config ?? DEFAULT_CONFIG_FILE);
+  const { config, invalid } = await configurationIn(file);
+  const host = realHost();
+  const machine: Machine = {
+    ...{ host, config, paths: pathsOf(config.directories), log: () => undefined, fds: [] },
+    backend: kind => backendOf(kind, host),
+  };
+  const safe = readOnly(host);
+  return { machine, subject: { ...machine, host: safe, backend: k => backendOf(k, safe), file, invalid } };
+}
+
+/** A line for each check, and for each of its findings, with what mends it below. */
+function render(all: readonly Examined[], quiet: boolean): string {
+  const width = Math.max(...all.map(e => e.title.length));
+  const line = (level: string, title: string, words: string): string =>
+    `  ${level.padEnd(14)}  ${title.padEnd(width)}  ${words}`.trimEnd();
+  const shown = quiet ? all.filter(e => e.findings.length > 0) : all;
+  const groups = [...new Set(shown.map(e => e.group))];
+  const blocks = groups.map(group => {
+    const rows = shown.filter(e => e.group === group);
+    return [group, ...rows.flatMap(e => linesOf(e, line))].join('\n');
+  });
+  const count = (level: string): number => all.flatMap(e => e.findings).filter(f => f.level === level).length;
+  const [problems, warnings] = [count('problem'), count('warning')];
+  const many = (n: number, word: string): string => `${n} ${word}${n === 1 ? '' : 's'}`;
+  const sum =
+    problems + warnings === 0 ? 'all is well' : `${many(problems, 'problem')}, ${many(warnings, 'warning')}`;
+  return quiet && problems + warnings === 0 ? '' : [...blocks, sum].join('\n\n');
+}
+
+function linesOf(e: Examined, line: (level: string, title: string, words: string) => string): string[] {
+  if (e.findings.length === 0) return [line(e.applies ? 'ok' : 'not applicable', e.title, e.words)];
+  return e.findings.flatMap(f => [line(f.level, e.title, f.what), line('', '', `hint: ${f.mend}`)]);
+}
+
+/** For programs: one level a check. */
+function answerOf(all: readonly Examined[], code: number) {
+  const levelOf = (e: Examined): string =>
+    e.findings.find(f => f.level === 'problem')?.level ??
+    e.findings[0]?.level ??
+    (e.applies ? 'ok' : 'not applicable');
+  const checks = all.map(e => ({
+    ...{ group: e.group, check: e.title, level: levelOf(e) },
+    ...(e.findings.length === 0 ? { words: e.words } : {}),
+    findings: e.findings.map(({ level, what, mend }) => ({ level, what, hint: mend })),
+  }));
+  return { well: code === 0, code, checks };
+}
+
+function explainTo({ print }: Context, word: string): number {
+  const e = explain(word);
+  const rows = [['means', e.means], ['look at', e.look], ...e.type.map((t, i) => [i === 0 ? 'type' : '', t])];
+  print(e, `${e.code}\n${table(rows)}`);
+  return 0;
+}
+
+export const doctorCommand: Verb = {
+  command: 'doctor [code]',
+  describe: 'say what is wrong with this machine and what mends it, or what a code means; changes nothing',
+  anyone: true, // may ask for a code
+  positionals: { code: { type: 'string', describe: 'a code that somebody was shown, such as MAYFLY-FULL' } },
+  options: {
+    trial: { type: 'boolean', default: false, describe: 'also make a trial login, as updates do' },
+    codes: { type: 'boolean', default: false, describe: 'list all codes' },
+  },
+  async run(args, context) {
+    if (args.codes === true) {
+      const all = allCodes();
+      context.print(all, table(all.map(e => [e.code, e.means])));
+      return 0;
+    }
+    if (args.code !== undefined) return explainTo(context, String(args.code));
+    if (process.getuid?.() !== 0) throw new MayflyError('not-root', '"doctor" must run as root');
+    const { subject, machine } = await subjectOf(context.flags);
+    const all = await examine(subject, CHECKS);
+    if (args.trial === true && !context.flags.dryRun) all.push(await trialLogin(machine));
+    const code = exitCode(all);
+    context.print(answerOf(all, code), render(all, context.flags.quiet));
+    return code;
+  },
+};

@@ -1,0 +1,128 @@
+/** The generations: what logins get, how old it is, and what became of the last update. */
+import { generationNumbers, probation, readGeneration, stableNumber, whyDemoted } from '../generations.ts';
+import { type Complaint, complaints, factsOf } from '../health.ts';
+import { whyHeld } from '../hold.ts';
+import { isUsable } from '../recover.ts';
+import { readPool } from '../state.ts';
+import { masterOf } from '../volume/backend.ts';
+import { check, fine, found, problem, type Subject, type Verdict, warning } from './examine.ts';
+
+const GROUP = 'generations';
+
+/** What to type for what speaks against a machine; of `stable` and `pool`, others say more. */
+const MENDS: Partial<Record<Complaint['topic'], string>> = {
+  update: 'mayfly update',
+  demoted: 'mayfly update --force',
+  age: 'mayfly update',
+};
+
+/** The complaints of one kind that `/run/mayfly/health` has too. */
+export function judgeTopic(
+  all: readonly Complaint[],
+  topic: Complaint['topic'],
+  words: string,
+  mend = MENDS[topic] ?? 'mayfly status',
+): Verdict {
+  const own = all.filter(c => c.topic === topic);
+  return found(
+    own.map(c => (c.level === 'CRITICAL' ? problem(c.words, mend) : warning(c.words, mend))),
+    words,
+  );
+}
+
+/** What logins get, and what they could get instead. */
+export interface Stable {
+  readonly all: readonly Complaint[];
+  readonly stable: number | undefined;
+  /** Generations that are whole and were not demoted, ascending. */
+  readonly good: readonly number[];
+  readonly master: boolean;
+}
+
+export function judgeStable({ all, stable, good, master }: Stable): Verdict {
+  const other = good.filter(n => n !== stable).at(-1);
+  // Without master the pool itself is not there, which recovery brings back if anything does.
+  const anew = stable === undefined ? 'mayfly init' : master ? 'mayfly update --force' : 'mayfly recover';
+  return judgeTopic(
+    all,
+    'stable',
+    `generation ${stable}`,
+    other === undefined ? anew : `mayfly rollback ${other}`,
+  );
+}
+
+function gatherStable(on: Subject): Stable {
+  const { host, paths } = on;
+  const pool = readPool(host, paths);
+  return {
+    all: complaintsOf(on),
+    stable: stableNumber(host, paths),
+    good: generationNumbers(host, paths).filter(
+      n => isUsable(on, readGeneration(host, paths, n)) && whyDemoted(host, paths, n) === undefined,
+    ),
+    master: pool !== undefined && on.backend(pool.backend).identity(masterOf(pool)) !== undefined,
+  };
+}
+
+const complaintsOf = (on: Subject): Complaint[] => complaints(factsOf(on), on.host.now());
+
+/** Whether people can log in just now, as far as generations go. */
+export interface Door {
+  readonly held: string | undefined;
+  readonly hold: string;
+  readonly stable: number | undefined;
+  readonly probation: { readonly number: number; readonly failures: number } | undefined;
+}
+
+export function judgeDoor({ held, hold, stable, probation: p }: Door): Verdict {
+  const findings =
+    held === undefined ? [] : [warning(`logins are held off: ${held}`, `shutdown -c; rm ${hold}`)];
+  if (p && p.number === stable && p.failures > 0)
+    findings.push(
+      warning(`${p.failures} logins with the new generation ${p.number} failed`, 'mayfly rollback'),
+    );
+  return found(findings, p?.number === stable && p ? 'nobody has logged in to it yet' : 'logins are let in');
+}
+
+export const generationChecks = [
+  check({
+    group: GROUP,
+    title: 'stable',
+    gather: gatherStable,
+    judge: judgeStable,
+  }),
+  check({
+    group: GROUP,
+    title: 'age',
+    gather: complaintsOf,
+    judge: all => judgeTopic(all, 'age', 'updated in the last days'),
+  }),
+  check({
+    group: GROUP,
+    title: 'demoted',
+    gather: complaintsOf,
+    judge: all => judgeTopic(all, 'demoted', 'none that is newer than stable'),
+  }),
+  check({
+    group: GROUP,
+    title: 'logins',
+    gather: (on): Door => ({
+      held: whyHeld(on),
+      hold: on.paths.hold,
+      stable: stableNumber(on.host, on.paths),
+      probation: probation(on.host, on.paths),
+    }),
+    judge: judgeDoor,
+  }),
+  check({
+    group: GROUP,
+    title: 'last update',
+    gather: on => ({ all: complaintsOf(on), last: factsOf(on).history }),
+    judge: ({ all, last }) => {
+      if (!last) return fine('none so far');
+      const why = last.reason === undefined ? '' : `: ${last.reason}`;
+      const { findings, ...verdict } = judgeTopic(all, 'update', last.result);
+      return { ...verdict, findings: findings.map(f => ({ ...f, what: f.what + why })) };
+    },
+  }),
+];

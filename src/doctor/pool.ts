@@ -1,0 +1,146 @@
+/** The pool: where it is, and how much room is in it. */
+import { parseSize } from '../config.ts';
+import { readRunning } from '../progress.ts';
+import { weigh } from '../room.ts';
+import { type Pool, readPool } from '../state.ts';
+import { admit, masterOf, usageOf } from '../volume/backend.ts';
+import {
+  check,
+  type Finding,
+  found,
+  fromError,
+  notApplicable,
+  problem,
+  type Subject,
+  type Verdict,
+  warning,
+} from './examine.ts';
+import { judgeOwner, owned } from './setup.ts';
+
+const POOL = 'pool';
+const NONE = notApplicable('there is no pool');
+
+/** Where the pool is, and whether what is there is it. */
+export interface Place {
+  readonly pool: Pool | undefined;
+  /** The image it is in is there; true where it is in none. */
+  readonly image: boolean;
+  /** Something is mounted at its path. */
+  readonly mounted: boolean;
+  /** The file that marks a pool of ours. */
+  readonly marked: boolean;
+  readonly master: boolean;
+  /** What remembers a pool that is lost. */
+  readonly records: readonly string[];
+}
+
+export function judgePlace({ pool, image, mounted, marked, master, records }: Place): Verdict {
+  if (!pool) return found([problem('there is none: every login is refused', 'mayfly init')], '');
+  const words = `${pool.backend} at ${pool.path}`;
+  if (pool.image !== undefined && !image) {
+    const what = `its image "${pool.image}" is not there: it is to be brought back, or the pool to be made anew`;
+    const mend = `rm ${records.join(' ')} && mayfly init --backend ${pool.backend}`;
+    return found([problem(what, mend)], '');
+  }
+  if (pool.image !== undefined && !mounted)
+    return found([problem(`its image is not mounted at "${pool.path}"`, 'mayfly recover')], '');
+  if (!marked) {
+    const what = `there is no pool at "${pool.path}": is its file system not mounted?`;
+    return found([problem(what, `mount ${pool.path} && mayfly recover`)], '');
+  }
+  const lost = 'the volume of master is not there: nothing can be updated';
+  return found(master ? [] : [problem(lost, 'mayfly recover')], words);
+}
+
+function gatherPlace({ host, paths, backend }: Subject): Place {
+  const pool = readPool(host, paths);
+  const records = [paths.poolFile, paths.stable];
+  if (!pool) return { pool, image: true, mounted: false, marked: false, master: false, records };
+  const above = host.stat(pool.path.slice(0, pool.path.lastIndexOf('/')))?.dev;
+  return {
+    pool,
+    image: pool.image === undefined || host.lstat(pool.image)?.kind === 'file',
+    mounted: host.stat(pool.path)?.dev !== above,
+    marked: host.lstat(`${pool.path}/.mayfly-pool`)?.kind === 'file',
+    // An update that is nearly done puts another in its place.
+    master:
+      backend(pool.backend).identity(masterOf(pool)) !== undefined || readRunning(host, paths) !== undefined,
+    records,
+  };
+}
+
+/** How full it is, by the words of those who refuse logins and updates for it. */
+function gatherRoom({ host, paths, config }: Subject): { words: string; findings: Finding[] } | undefined {
+  const pool = readPool(host, paths);
+  if (!pool || host.kindOf(pool.path) !== 'dir' || !host.exists(pool.image ?? pool.path)) return undefined;
+  const usage = usageOf(host, pool.path);
+  const words = `${Math.floor(usage.percent)} % used, ${(usage.free / 2 ** 30).toFixed(1)} GiB free`;
+  const { max_used_percent, min_free } = config.admission;
+  try {
+    admit(host, pool.path, { max_used_percent, min_free: parseSize(min_free) });
+    if (pool.image !== undefined)
+      admit(host, pool.image, { max_used_percent: 100, min_free: parseSize(min_free) });
+  } catch (error) {
+    return { words, findings: [{ ...fromError(error), mend: 'mayfly gc' }] };
+  }
+  const scarce = weigh(0, usage, pool.path, config).words;
+  return { words, findings: scarce === undefined ? [] : [warning(scarce, 'mayfly gc')] };
+}
+
+/** The mount that a pool on btrfs is on, as findmnt(8) shows it. */
+export interface BtrfsMount {
+  readonly place: string;
+  readonly options: string;
+}
+
+/** Seconds between commits where the mount does not say: the kernel's default. */
+const COMMIT = 30;
+const SHORT = 5;
+
+/** btrfs takes deleted sessions apart when it wakes up for a commit; the more there are, the longer everybody waits. */
+export function judgeCommit(m: BtrfsMount | undefined): Verdict {
+  if (!m) return notApplicable('the pool is on no btrfs of your own');
+  const seconds = Number(/(?:^|,)commit=(\d+)/.exec(m.options)?.[1] ?? COMMIT);
+  const what = `"${m.place}" takes deleted sessions apart only every ${seconds} s, and logins wait for the heap; put commit=${SHORT} into /etc/fstab too`;
+  const late = seconds > SHORT ? [warning(what, `mount -o remount,commit=${SHORT} ${m.place}`)] : [];
+  return found(late, `commit=${seconds}`);
+}
+
+async function gatherCommit({ host, paths }: Subject): Promise<BtrfsMount | undefined> {
+  const pool = readPool(host, paths);
+  if (pool?.backend !== 'btrfs' || pool.image !== undefined) return undefined;
+  const args = ['--noheadings', '--raw', '--output', 'TARGET,FS-OPTIONS', '--target', pool.path];
+  const { stdout } = await host.run({ file: 'findmnt', args, effect: 'read' });
+  const [place = '', options = ''] = stdout.trim().split('\n').at(-1)?.split(' ') ?? [];
+  return { place, options };
+}
+
+export const poolChecks = [
+  check({ group: POOL, title: 'place', gather: gatherPlace, judge: judgePlace }),
+  check({
+    group: POOL,
+    title: 'owner',
+    gather: ({ host, paths }) => readPool(host, paths) && owned(host, readPool(host, paths)?.path ?? ''),
+    judge: o => (o ? found(judgeOwner(o), 'only root can change it') : NONE),
+  }),
+  check({
+    group: POOL,
+    title: 'room',
+    gather: gatherRoom,
+    judge: room => (room ? found(room.findings, room.words) : NONE),
+  }),
+  check({
+    group: POOL,
+    title: 'kernel and programs',
+    async gather({ host, paths, config, backend }) {
+      const kind = readPool(host, paths)?.backend ?? config.pool.backend;
+      return { kind, problems: await backend(kind).check() };
+    },
+    judge: ({ kind, problems }) =>
+      found(
+        problems.map(p => problem(p.what, p.mend)),
+        kind,
+      ),
+  }),
+  check({ group: POOL, title: 'commits', gather: gatherCommit, judge: judgeCommit }),
+];
