@@ -78,6 +78,9 @@ const libraryCache: Check = {
 /** Prints those of its arguments that are no program inside. */
 const MISSING = 'for p; do command -v -- "$p" >/dev/null 2>&1 || printf "%s\\n" "$p"; done';
 
+/** In place of a program: what Xsession makes of them is no program (Xsession(5)); lightdm brings an entry of the first. */
+const XSESSION_WORDS = new Set(['default', 'failsafe']);
+
 /** The programs session entries start (Exec and TryExec of the Desktop Entry Specification), by entry. */
 export function sessionPrograms(host: Host, root: string): Map<string, string> {
   const found = new Map<string, string>();
@@ -88,7 +91,8 @@ export function sessionPrograms(host: Host, root: string): Map<string, string> {
       const value = (key: string): string | undefined =>
         new RegExp(`^${key}=(.*)$`, 'm').exec(text)?.[1]?.trim();
       if (/^(true|1)$/.test(value('Hidden') ?? '') || value('Exec') === undefined) continue;
-      found.set(`${directory}/${name}`, firstWord(value('Exec') ?? ''));
+      const program = firstWord(value('Exec') ?? '');
+      if (!XSESSION_WORDS.has(program)) found.set(`${directory}/${name}`, program);
     }
   }
   return found;
@@ -104,9 +108,6 @@ export function firstWord(line: string): string {
   return words[start] ?? '';
 }
 
-/** What Debian's Xsession takes for itself instead of a program; lightdm brings an entry of it. */
-const XSESSION_WORDS = ['default', 'failsafe'];
-
 const sessionsStart: Check = {
   name: 'session programs',
   async problem(ask, s, { host }) {
@@ -114,7 +115,7 @@ const sessionsStart: Check = {
     // Every X session of Debian is started by this one, so where there are entries it must be there.
     const x = [...programs.keys()].some(entry => entry.startsWith('/usr/share/xsessions/'));
     const wanted = [...new Set([...programs.values(), ...(x ? ['/etc/X11/Xsession'] : [])])].filter(
-      program => program !== '' && !XSESSION_WORDS.includes(program),
+      program => program !== '',
     );
     if (wanted.length === 0) return undefined;
     const { stdout } = await ask(['sh', '-c', MISSING, 'sh', ...wanted]);

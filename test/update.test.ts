@@ -1,6 +1,6 @@
 /** The updater: its plans by tables, and death at every call of an update and of the recovery after it. */
 import { describe, expect, it } from 'vitest';
-import { firstWord } from '../src/check.ts';
+import { firstWord, sessionPrograms } from '../src/check.ts';
 import { generationNumbers, probation, stableNumber, whyDemoted } from '../src/generations.ts';
 import { holdLogins } from '../src/hold.ts';
 import { restartIfWanted } from '../src/host-care.ts';
@@ -61,6 +61,14 @@ describe('reading and asking apt', () => {
     ['env A=b startlxqt', 'startlxqt'],
     ['', ''],
   ])('the program of "Exec=%s" is "%s"', (line, program) => expect(firstWord(line)).toBe(program));
+  it("Xsession's own words are no programs, such as in lightdm's entry", () => {
+    const w = new World();
+    const at = '/v/usr/share/xsessions';
+    w.makeDirs(at);
+    w.put(`${at}/lightdm-xsession.desktop`, '[Desktop Entry]\nName=Default Xsession\nExec=default\n');
+    w.put(`${at}/x.desktop`, '[Desktop Entry]\nName=X\nExec=x\n');
+    expect([...sessionPrograms(w.host, '/v').values()]).toEqual(['x']);
+  });
 });
 
 const pool = { backend: 'overlay' as const, path: '/var/lib/mayfly/pool' };

@@ -76,7 +76,12 @@ export function overlay(host: Host): VolumeBackend {
 
   async function removeSession(v: Volume): Promise<void> {
     const path = pathOf(v);
-    const busy = await held(v);
+    let busy = await held(v);
+    // A killed process lets go of its last files after /proc has forgotten its root: on a busy machine that is seen.
+    for (let wait = 10; busy !== undefined && wait < 500; wait *= 2) {
+      await host.sleep(wait);
+      busy = await held(v);
+    }
     if (busy) throw new MayflyError('stuck', `the volume "${path}" is in use: ${busy}`, { path });
     if (isMounted(host, path)) await host.run({ file: 'umount', args: ['--', path], effect: 'write' });
     const old = asidePath(v, 'old');

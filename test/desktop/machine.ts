@@ -7,14 +7,21 @@ import * as fs from 'node:fs';
 import { buildPackage } from '../system/build-package.ts';
 import { must, type Ran, sh, sleep, tarball, until } from '../system/lab.ts';
 
-const PACKAGES = [
+export const BASE = [
   'systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,polkitd,procps,psmisc,sudo,passwd,perl',
   'lightdm,lightdm-gtk-greeter,adwaita-icon-theme,fonts-dejavu-core,openbox,xterm,zenity,x11-utils,xauth',
-  'xfce4-session,xfce4-panel,xfwm4,xfdesktop4,xfconf',
-  'libnotify-bin,xfce4-notifyd,weston,greetd,xvfb,xdotool,imagemagick,nodejs,schroot,btrfs-progs,e2fsprogs,mmdebstrap',
+  'xvfb,xdotool,imagemagick,nodejs,schroot,e2fsprogs',
 ].join(',');
 
-const ARTEFACTS = 'test/artefacts';
+/** And with whole desktops, Wayland, and another display manager. */
+const PACKAGES = [
+  BASE,
+  'xfce4-session,xfce4-panel,xfwm4,xfdesktop4,xfconf',
+  'libnotify-bin,xfce4-notifyd,weston,greetd,btrfs-progs,mmdebstrap',
+].join(',');
+
+/** lightdm's words in its log when it has the greeter ask for a name or a password. */
+const PROMPT = 'Prompt greeter';
 
 /** lightdm says to its X server what Xorg understands; this passes on what Xvfb does. */
 const X_SERVER = `#!/bin/sh
@@ -56,18 +63,21 @@ export class Machine {
   }
 
   /** A machine as it is after the Debian installer, with these people, not booted. */
-  static make(people: readonly Person[]): Machine {
+  static make(people: readonly Person[], packages = PACKAGES, suite?: string): Machine {
     const dir = fs.mkdtempSync('/var/lib/mayfly-test-');
     const machine = new Machine(dir);
     fs.mkdirSync(machine.root);
-    must('tar', ['-xf', tarball('desktop', PACKAGES), '--exclude=./dev/*', '-C', machine.root]);
+    must('tar', ['-xf', tarball('desktop', packages, suite), '--exclude=./dev/*', '-C', machine.root]);
     fs.copyFileSync(buildPackage(dir), machine.at('/root/mayfly.deb'));
     fs.writeFileSync(machine.at('/usr/local/bin/xvfb-server'), X_SERVER, { mode: 0o755 });
     fs.mkdirSync(machine.at('/etc/lightdm/lightdm.conf.d'), { recursive: true });
     fs.writeFileSync(machine.at('/etc/lightdm/lightdm.conf.d/10-bench.conf'), LIGHTDM);
+    // Its menu of desktops is where `choose` looks for it.
+    fs.writeFileSync(machine.at('/etc/lightdm/lightdm-gtk-greeter.conf'), '[greeter]\nindicators=~session\n');
     fs.appendFileSync(machine.at('/etc/environment'), 'XDG_VTNR=0\n');
     // Both want to be the display manager; the packages' scripts decide by the order of their installation.
-    must('systemctl', ['--root', machine.root, '--quiet', 'disable', 'greetd.service']);
+    if (packages.includes('greetd'))
+      must('systemctl', ['--root', machine.root, '--quiet', 'disable', 'greetd.service']);
     must('systemctl', ['--root', machine.root, '--quiet', '--force', 'enable', 'lightdm.service']);
     // So many restarts within seconds are not what a person sees.
     fs.mkdirSync(machine.at('/etc/systemd/system/lightdm.service.d'));
@@ -76,6 +86,7 @@ export class Machine {
       '[Unit]\nStartLimitIntervalSec=0\n',
     );
     fs.writeFileSync(machine.at('/etc/hostname'), 'labmachine\n');
+    fs.writeFileSync(machine.at('/etc/hosts'), '127.0.0.1 localhost\n127.0.1.1 labmachine\n');
     for (const p of people) {
       must('chroot', [machine.root, 'useradd', '-m', '-s', '/bin/bash', p.name]);
       const set = sh('chroot', [machine.root, 'chpasswd'], {
@@ -122,8 +133,7 @@ export class Machine {
       this.#leader = firstProcess(child.pid ?? 0);
       return this.#leader > 0;
     });
-    const isUp = /^(running|degraded)/;
-    await until(() => isUp.test(this.run('systemctl', 'is-system-running').out), 60_000);
+    await until(() => /^(runn|degr)/.test(this.run('systemctl', 'is-system-running').out), 60_000);
     await this.greeter();
   }
 
@@ -133,16 +143,17 @@ export class Machine {
    */
   async greeter(): Promise<void> {
     await until(() => this.run('pgrep', '-x', 'lightdm-gtk-gre').code === 0, 30_000);
-    const greeter = ['xdotool', 'search', '--onlyvisible', '--class', 'lightdm'];
-    await until(() => this.x(...greeter).out !== '', 30_000);
+    const isSeen = () => this.x('xdotool', 'search', '--onlyvisible', '--class', 'lightdm').out !== '';
+    await until(isSeen, 30_000);
+    await until(() => this.#log().lastIndexOf(PROMPT) > this.#log().lastIndexOf('Greeter connected'), 30_000);
     await sleep(500); // it takes the keyboard a little later than it is seen
   }
 
-  /** A command in the machine, as root. Never waits longer than a minute. */
+  /** A command in the machine, as root. Never waits longer than two minutes. */
   run(...command: string[]): Ran {
     const enter = ['-t', String(this.#leader), '-m', '-u', '-i', '-n', '-p', '-C'];
     const env = ['env', '-i', 'PATH=/usr/sbin:/usr/bin:/sbin:/bin', 'HOME=/root', 'LC_ALL=C.UTF-8'];
-    return sh('timeout', ['-k', '5', '60', 'nsenter', ...enter, ...env, ...command]);
+    return sh('timeout', ['-k', '5', '120', 'nsenter', ...enter, ...env, ...command]);
   }
 
   /** The same, which must succeed; returns what it printed. */
@@ -166,22 +177,35 @@ export class Machine {
 
   /** Types a name and a password at the greeter. */
   async logIn(p: Person): Promise<void> {
-    await this.keys(p.name);
-    await this.keys(p.password);
+    await this.name(p.name);
+    this.keys(p.password);
+  }
+
+  /** Types a name at the greeter, and waits until it asks for the password. */
+  async name(text: string): Promise<void> {
+    const asked = () => this.#log().split(PROMPT).length;
+    const before = asked();
+    this.keys(text);
+    await until(() => asked() > before, 30_000);
+    await sleep(300); // its next field has the keyboard
   }
 
   /** Types a line. */
-  async keys(text: string): Promise<void> {
+  keys(text: string): void {
     this.x('xdotool', 'type', '--delay', '20', text);
     this.x('xdotool', 'key', 'Return');
-    await sleep(700); // the greeter asks PAM and shows the next field
+  }
+
+  /** What this lightdm has logged since it was started. */
+  #log(): string {
+    return fs.readFileSync(this.at('/var/log/lightdm/lightdm.log'), 'utf8');
   }
 
   /** Keeps what the screen shows, for people to look at. */
   shot(name: string): void {
-    fs.mkdirSync(ARTEFACTS, { recursive: true });
+    fs.mkdirSync('test/artefacts', { recursive: true });
     this.x('import', '-window', 'root', '/root/shot.png');
-    fs.copyFileSync(this.at('/root/shot.png'), `${ARTEFACTS}/${name}.png`);
+    fs.copyFileSync(this.at('/root/shot.png'), `test/artefacts/${name}.png`);
   }
 
   /** Ids of a person's sessions on record. */

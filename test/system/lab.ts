@@ -48,9 +48,8 @@ export function must(file: string, args: readonly string[]): string {
   return r.out;
 }
 
-/** A real minimal Debian with some packages, as a tarball, made once per machine and list of packages. */
-export function tarball(name = 'tree', packages = 'sudo'): string {
-  const suite = hostSuite(realHost()) ?? 'stable';
+/** A real minimal Debian with some packages, as a tarball, made once per machine, release and list of packages. */
+export function tarball(name = 'tree', packages = 'sudo', suite = hostSuite(realHost()) ?? 'stable'): string {
   const list = createHash('sha256').update(packages).digest('hex').slice(0, 8);
   const path = `${CACHE}/${suite}-${name}-${list}.tar`;
   if (!fs.existsSync(path)) {

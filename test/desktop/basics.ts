@@ -1,0 +1,64 @@
+/** The cases that hold with every lightdm. */
+import * as fs from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { sleep } from '../system/lab.ts';
+import { alice, endsBy, freshGreeter, isIn, LIMIT, logsOut, mustBeGone, mustBeInside } from './desk.ts';
+import type { Machine } from './machine.ts';
+
+export function typedLogin(machine: () => Machine): void {
+  it('has the session as root, and what is broken in it is whole again at the next', async () => {
+    const lab = machine();
+    const id = await isIn(lab, alice);
+    lab.script(`systemd-run --quiet --machine=alice@.host --user sleep 1000`);
+    mustBeInside(lab, alice, id, 'openbox', 'systemd', 'dbus-daemon', 'sleep');
+    lab.script(`schroot -c ${id} -d / -u root -- rm -rf /usr 2>/dev/null || true`);
+    expect(fs.readdirSync(lab.at('/usr'))).toContain('bin');
+    logsOut(lab, alice);
+    const next = await isIn(lab, alice);
+    expect(next).not.toBe(id);
+    expect(lab.script(`schroot -c ${next} -d / -u root -- ls /usr`)).toContain('bin');
+    logsOut(lab, alice);
+  });
+}
+
+export function endsWithoutAWord(machine: () => Machine, ways: readonly (readonly [string, string])[]): void {
+  it.each(ways)('%s', async (_, act) => {
+    const lab = machine();
+    await isIn(lab, alice);
+    const after = endsBy(lab, alice, act);
+    console.log(`${act}: gone ${after.toFixed(1)} s after logind's session`);
+    expect(after).toBeLessThan(LIMIT);
+    mustBeGone(lab, alice);
+  });
+}
+
+export function noLogin(machine: () => Machine): void {
+  it('a wrong password, and another name', async () => {
+    const lab = machine();
+    await lab.greeter();
+    await lab.logIn({ name: 'alice', password: 'no' });
+    await sleep(2500); // pam_unix takes its time
+    await lab.greeter();
+    lab.shot('wrong-password');
+    expect(lab.sessions('alice')).toEqual([]);
+    await freshGreeter(lab);
+    await lab.name('bob');
+    // Back to the name: lightdm gives up what was begun for bob.
+    lab.x('xdotool', 'key', 'shift+Tab', 'ctrl+a');
+    await isIn(lab, alice);
+    expect(lab.sessions('bob')).toEqual([]);
+    logsOut(lab, alice);
+  });
+}
+
+/** The last case of a machine. */
+export function disable(machine: () => Machine, before: () => string): void {
+  describe('disable', () => {
+    it('leaves every file as it was', async () => {
+      const lab = machine();
+      await lab.greeter();
+      console.log(lab.must('mayfly', 'disable', 'lightdm'));
+      expect(lab.configuration()).toBe(before());
+    });
+  });
+}

@@ -1,0 +1,128 @@
+/** What a person does at the machine's screen, how a login ends, and what may not be left of it. */
+import * as fs from 'node:fs';
+import { expect, type RunnerTestCase } from 'vitest';
+import { sleep, until } from '../system/lab.ts';
+import type { Machine, Person } from './machine.ts';
+
+export const alice: Person = { name: 'alice', password: 'wonder' };
+export const bob: Person = { name: 'bob', password: 'builder' };
+
+/** How long after logind a session may still be there, in seconds. */
+export const LIMIT = 5;
+
+/** Switches on a machine with Mayfly enabled for lightdm; returns what /etc was before. `prepare` comes before init. */
+export async function withMayfly(lab: Machine, prepare = (): void => undefined): Promise<string> {
+  await lab.boot();
+  lab.script('dpkg -i /root/mayfly.deb >/dev/null');
+  prepare();
+  lab.must('mayfly', 'init', '--from', 'host', '--quiet');
+  const before = lab.configuration();
+  console.log(lab.must('mayfly', 'enable', 'lightdm'));
+  await freshGreeter(lab);
+  return before;
+}
+
+/**
+ * A greeter in which nothing was typed. By a reboot: lightdm, Mayfly or not, now and then hangs when it is told to stop
+ * while its greeter is coming up.
+ */
+export async function freshGreeter(lab: Machine): Promise<void> {
+  await lab.off('plug');
+  await lab.boot();
+}
+
+/** After a case that failed: what there is to know, and a fresh greeter for the next one. */
+export async function tell(lab: Machine, task: Readonly<RunnerTestCase>): Promise<void> {
+  if (task.result?.state !== 'fail') return;
+  lab.shot(`failed-${task.name.replace(/\W+/g, '-').slice(0, 40)}`);
+  console.log(lab.run('journalctl', '--no-pager', '-n', '60').out);
+  console.log(lab.run('sh', '-c', 'tail -n 20 /home/*/.xsession-errors').out);
+  await freshGreeter(lab);
+}
+
+/** Waits until a program of the person runs. */
+export const runs = (lab: Machine, { name }: Person, program: string): Promise<void> =>
+  until(() => lab.run('pgrep', '-u', name, '-x', program).code === 0, 30_000);
+
+/** Chooses an entry from the greeter's menu of desktops, which lists them by name. */
+export async function choose(lab: Machine, entry: string): Promise<void> {
+  const list = lab.script('grep -h ^Name= /run/mayfly/greeter/*/*.desktop | LC_ALL=C sort -f');
+  const row = list.trim().split('\n').indexOf(`Name=${entry}`);
+  if (row < 0) throw new Error(`the greeter does not offer "${entry}", but ${list}`);
+  lab.x('xdotool', 'mousemove', '1008', '12', 'click', '1');
+  await sleep(500);
+  for (let i = 0; i <= row; i++) lab.x('xdotool', 'key', 'Down');
+  lab.shot(`menu-${entry.replace(/\W+/g, '-')}`);
+  lab.x('xdotool', 'key', 'Return');
+  await sleep(300);
+}
+
+/** A login with its desktop up, of the entry that is chosen at the greeter; returns the session's id. */
+export async function isIn(
+  lab: Machine,
+  person: Person,
+  entry?: string,
+  program = 'openbox',
+): Promise<string> {
+  await lab.greeter();
+  await lab.name(person.name);
+  if (entry !== undefined) await choose(lab, entry);
+  lab.keys(person.password);
+  await runs(lab, person, program);
+  const [id] = lab.sessions(person.name);
+  return id ?? '';
+}
+
+/** Every process of the person but those of `id` must be none. */
+export function mustBeInside(lab: Machine, { name }: Person, id: string, ...programs: string[]): void {
+  const all = lab.processes(name);
+  console.log(all.map(p => `${p.root} ${p.program}`).join('\n'));
+  expect(all.map(p => p.program)).toEqual(expect.arrayContaining(programs));
+  // (sd-pam) closes the PAM session of the manager, which was opened on the host. It runs nothing.
+  expect(all.filter(p => p.root !== `/run/mayfly/roots/${id}` && p.program !== '(sd-pam)')).toEqual([]);
+}
+
+/**
+ * Does `act` and waits for the end of the person's session; returns how many seconds after logind took its session for
+ * over the record was gone. Both are looked at ten times a second, on the machine.
+ */
+export function endsBy(lab: Machine, { name }: Person, act: string): number {
+  const out = lab.script(`
+    uid=$(id -u ${name})
+    now() { date +%s%N; }
+    known() {
+      for f in /run/systemd/sessions/*; do
+        case $f in *.ref) continue ;; esac
+        grep -qsx "UID=$uid" "$f" && grep -qsE '^STATE=(active|online|opening)' "$f" && return 0
+      done
+      return 1
+    }
+    gone= ; (${act}) >/dev/null 2>&1 </dev/null
+    i=0
+    while [ $i -lt 300 ]; do
+      i=$((i + 1))
+      [ -n "$gone" ] || known || gone=$(now)
+      if [ -n "$gone" ] && ! ls /var/lib/mayfly/sessions/u$uid-*.json >/dev/null 2>&1; then
+        echo $((($(now) - gone) / 1000000))
+        exit
+      fi
+      sleep 0.1
+    done
+    echo "logind: $gone" >&2; exit 1`);
+  return Number(out) / 1000;
+}
+
+/** Nothing of a session is left anywhere on the machine. */
+export function mustBeGone(lab: Machine, { name }: Person): void {
+  expect(lab.sessions(name)).toEqual([]);
+  expect(lab.script('grep -c " /run/mayfly/roots/u" /proc/1/mountinfo || true').trim()).toBe('0');
+  expect(fs.readdirSync(lab.at('/etc/schroot/chroot.d')).filter(n => n.startsWith('mayfly-'))).toEqual([]);
+  expect(fs.readdirSync(lab.at('/var/lib/mayfly/pool/sessions'))).toEqual([]);
+  expect(lab.processes(name).filter(p => p.root.includes('mayfly'))).toEqual([]);
+}
+
+/** The person's desktop is ended, and after it nothing is left. */
+export function logsOut(lab: Machine, person: Person, program = 'openbox'): void {
+  expect(endsBy(lab, person, `pkill -u ${person.name} -x ${program}`)).toBeLessThan(LIMIT);
+  mustBeGone(lab, person);
+}

@@ -1,0 +1,90 @@
+/** How long a person waits between the password's Return and the desktop, with Mayfly and without, on one machine. */
+import * as fs from 'node:fs';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { alice, tell, withMayfly } from './desk.ts';
+import { Machine } from './machine.ts';
+
+const ROUNDS = 7;
+/** Seconds that Mayfly may add. */
+const BUDGET = 0.3;
+
+/**
+ * Types the Return and waits until a window manager says on the screen that it is there (EWMH); prints milliseconds.
+ * All of it on the machine, in one process that is told of it by the X server.
+ */
+const WATCH = `#!/usr/bin/perl
+use strict; use Time::HiRes 'time';
+# A property that nobody has ever named can not be watched.
+system qw(xprop -root -f _NET_SUPPORTING_WM_CHECK 32c -set _NET_SUPPORTING_WM_CHECK 0);
+system qw(xprop -root -remove _NET_SUPPORTING_WM_CHECK);
+my $pid = open my $told, "-|", "xprop", "-root", "-spy", "_NET_SUPPORTING_WM_CHECK";
+die "somebody's desktop is there" if <$told> =~ /window id/;
+my $begin = time;
+system "xdotool", "key", "Return";
+while (<$told>) { last if /window id/ }
+printf "%.0f\\n", 1000 * (time - $begin);
+kill 9, $pid;
+`;
+
+let lab: Machine;
+
+beforeAll(async () => {
+  lab = Machine.make([alice]);
+  fs.writeFileSync(lab.at('/usr/local/bin/watch-login'), WATCH, { mode: 0o755 });
+  await withMayfly(lab);
+});
+afterEach(({ task }) => tell(lab, task));
+afterAll(() => lab.close());
+
+/** Milliseconds of one login, which is ended again with all that belongs to it: the next is as cold. */
+async function login(): Promise<number> {
+  await lab.greeter();
+  await lab.name(alice.name);
+  lab.x('xdotool', 'type', '--delay', '20', alice.password);
+  const ms = Number(lab.x('timeout', '30', '/usr/local/bin/watch-login').out);
+  expect(ms).toBeGreaterThan(0);
+  lab.script(`
+    pkill -u alice -x openbox
+    while pgrep -u alice -x openbox >/dev/null || [ -n "$(ls /var/lib/mayfly/sessions)" ]; do sleep 0.1; done
+    systemctl stop user@$(id -u alice)`);
+  await lab.greeter();
+  return ms;
+}
+
+/** The same after `mayfly enable` or `disable`, which lightdm takes up when it is restarted. */
+async function loginWith(verb: 'enable' | 'disable'): Promise<number> {
+  lab.must('mayfly', verb, 'lightdm', '--quiet');
+  lab.must('systemctl', 'restart', 'lightdm');
+  return login();
+}
+
+const median = (all: readonly number[]): number =>
+  [...all].sort((a, b) => a - b)[all.length >> 1] ?? Number.NaN;
+
+describe('from the password to the desktop', () => {
+  it(`Mayfly adds less than ${BUDGET} s`, async () => {
+    // What is read from the disk the first time counts for neither.
+    await loginWith('enable');
+    await loginWith('disable');
+    const rounds: { readonly on: number; readonly off: number }[] = [];
+    for (let i = 0; i < ROUNDS; i++)
+      rounds.push({ on: await loginWith('enable'), off: await loginWith('disable') });
+    const row = (name: string, all: readonly number[]): string =>
+      `${name}: median ${median(all)} ms, least ${Math.min(...all)} ms (${all.join(', ')})`;
+    const added = rounds.map(r => r.on - r.off);
+    console.log(
+      [
+        row(
+          'with',
+          rounds.map(r => r.on),
+        ),
+        row(
+          'without',
+          rounds.map(r => r.off),
+        ),
+        row('added', added),
+      ].join('\n'),
+    );
+    expect(median(added)).toBeLessThan(BUDGET * 1000);
+  }, 600_000);
+});
