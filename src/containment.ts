@@ -12,15 +12,17 @@ function linkOf(paths: Paths, uid: number): string {
 
 /**
  * From here on a manager of the person starts in `root`. One that is left of a login that is over, 10 s by default
- * (UserStopDelaySec), would serve the new one; it is ended. One that another login uses, by ssh for example, or that
- * is to stay for good (`loginctl enable-linger`), is left alone.
+ * (UserStopDelaySec), would serve the new one; it begins anew. Not merely ended: its runtime directory would go behind
+ * it, no longer needed, while the new login is being given it (seen; logind starts neither again for a person it still
+ * knows). One that another login uses, by ssh for example, or that is to stay for good (`loginctl enable-linger`), is
+ * left alone.
  */
 export async function lead(host: Host, paths: Paths, uid: number, root: string): Promise<void> {
   host.symlink(root, linkOf(paths, uid));
   const known = `/run/systemd/users/${uid}`;
   // Asked first: at nearly every login logind does not know the person yet, and a failed read is an error thrown.
   if (!host.exists(known) || !host.read(known)?.includes('\nSTATE=closing\n')) return;
-  const args = ['stop', `user@${uid}.service`];
+  const args = ['restart', `user@${uid}.service`];
   await host.run({ file: 'systemctl', args, effect: 'write', expect: [0, 1, 5] });
 }
 

@@ -423,7 +423,11 @@ describe('the screen of a refused login', () => {
 
 describe('a service manager that is there at a login', () => {
   it.each([
-    ['of a login that is over: ended', '# logind\nNAME=alice\nSTATE=closing\n', ['stop user@1001.service']],
+    [
+      'of a login that is over: begun anew',
+      '# logind\nNAME=alice\nSTATE=closing\n',
+      ['restart user@1001.service'],
+    ],
     ['of another login', '# logind\nNAME=alice\nSTATE=active\n', []],
     ['that is to stay for good', '# logind\nNAME=alice\nSTATE=lingering\n', []],
     ['of nobody', undefined, []],
