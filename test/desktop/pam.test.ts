@@ -107,6 +107,12 @@ describe('a login through PAM', () => {
     expect(said.code).not.toBe(0);
     expect(said.out).toMatch(/^You can not be logged in now: .*full.*\n$/);
     expect(said.err).toBe('');
+    // Where nobody typed anything, gdm would be left without a greeter: the session's wrapper says it instead.
+    expect(lab.run('sh', '-c', `PAM_SERVICE=gdm-autologin ${hook}`)).toMatchObject({ code: 0, out: '' });
+    expect(lab.sessions('alice')).toEqual([]);
+    expect(lab.must('cat', `/run/mayfly/users/${lab.must('id', '-u', 'alice').trim()}/reason`)).toMatch(
+      /full/,
+    );
     fs.rmSync(full);
     logIn(`${wrapper} sleep 1000`);
     await until(() => lab.run('pgrep', '-u', 'alice', '-x', 'sleep').code === 0, 20_000);
