@@ -70,7 +70,10 @@ export async function isIn(
   lab.keys(person.password);
   await runs(lab, person, program);
   const [id] = lab.sessions(person.name);
-  return id ?? '';
+  if (id === undefined) return '';
+  // The end of a login that mayfly.service has not seen yet is found out at the next one only.
+  await until(() => lab.run('grep', '-q', id, '/run/mayfly/sightings.json').code === 0, 10_000);
+  return id;
 }
 
 /** Every process of the person but those of `id` must be none. */

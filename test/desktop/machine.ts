@@ -170,9 +170,13 @@ export class Machine {
     return this.must('sh', '-euc', text);
   }
 
-  /** A program on the screen, whoever it belongs to. */
+  /**
+   * A program on the screen, whoever it belongs to. A lightdm that is started while the X server of the one before is
+   * just going away takes the next display.
+   */
   x(...command: string[]): Ran {
-    return this.run('env', 'DISPLAY=:0', 'XAUTHORITY=/var/run/lightdm/root/:0', ...command);
+    const [, display = ':0'] = /Xvfb (:\d+)/.exec(this.run('pgrep', '-n', '-a', '-x', 'Xvfb').out) ?? [];
+    return this.run('env', `DISPLAY=${display}`, `XAUTHORITY=/var/run/lightdm/root/${display}`, ...command);
   }
 
   /** Types a name and a password at the greeter. */
