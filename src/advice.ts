@@ -55,6 +55,11 @@ function packageOf(tool: string): string {
     'mkfs.btrfs': 'btrfs-progs',
     chattr: 'e2fsprogs',
     getent: 'libc-bin',
+    lvs: 'lvm2',
+    vgs: 'lvm2',
+    lvcreate: 'lvm2',
+    'mkfs.xfs': 'xfsprogs',
+    'mkfs.ext4': 'e2fsprogs',
   };
   return packages[tool] ?? tool;
 }

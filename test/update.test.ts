@@ -78,7 +78,7 @@ async function world(): Promise<World> {
 }
 
 const contents = (w: World, v: Volume): string =>
-  JSON.stringify([...(w.volumes.get(w.backend().path(v))?.nodes ?? [])].map(([p, n]) => [p, n.text]));
+  JSON.stringify([...(w.volumes.get(w.backend().path(v) ?? '')?.nodes ?? [])].map(([p, n]) => [p, n.text]));
 
 /** An update that writes `what` into the tree. */
 function updateOf(w: World, what: string) {
@@ -90,7 +90,7 @@ function updateOf(w: World, what: string) {
     say: () => undefined,
     change: async () => {
       on.host.sync('/'); // an effect: one more place to die at
-      const work = w.volumes.get(w.backend().path(workOf(pool)));
+      const work = w.volumes.get(w.backend().path(workOf(pool)) ?? '');
       const file = work?.nodes.get('/etc/passwd');
       if (work && file) work.nodes.set('/etc/version', { ...file, text: what });
       return true;
@@ -230,7 +230,7 @@ describe('a generation nobody can log in to', () => {
     expect(() => rollback(on, 7)).toThrow(/no generation 7/);
     // Alice pins the first, and the second is stable: neither goes, whoever asks.
     expect(await retire(on, 1, 'asked')).toBe(false);
-    expect(await collect(on, pool.path)).toEqual([2]);
+    expect(await collect(on, pool)).toEqual([2]);
     expect(stableNumber(on.host, on.paths)).toBe(1);
   });
 });
