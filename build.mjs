@@ -32,13 +32,15 @@ const buildId = createHash('sha256').update(readFileSync('dist/config-load.cjs')
 const cold = {
   name: 'cold',
   setup(b) {
-    b.onResolve({ filter: /\/(cli|config-load)\.ts$/ }, ({ path, kind }) =>
+    b.onResolve({ filter: /\/(cli|config-load|lvm)\.ts$/ }, ({ path, kind }) =>
       kind === 'dynamic-import'
         ? { path: `./${path.split('/').pop().replace('.ts', '.cjs')}`, external: true }
         : undefined,
     );
   },
 };
+
+await build({ ...common, entryPoints: ['src/volume/lvm.ts'], outfile: 'dist/lvm.cjs' });
 
 const hot = await build({
   ...common,

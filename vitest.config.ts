@@ -24,6 +24,27 @@ export default defineConfig({
           sequence: { concurrent: false },
         },
       },
+      {
+        test: {
+          name: 'lvm',
+          include: ['test/lvm/*.test.ts'],
+          testTimeout: 1_800_000,
+          hookTimeout: 1_800_000,
+          maxWorkers: 2, // machines of one processor each
+          sequence: { concurrent: false },
+        },
+      },
+      // Run by the project "lvm", in user-mode Linux.
+      {
+        test: {
+          name: 'inside',
+          include: ['test/lvm/inside/*.test.ts'],
+          testTimeout: 1_800_000,
+          hookTimeout: 1_800_000,
+          fileParallelism: false,
+          sequence: { concurrent: false },
+        },
+      },
     ],
   },
 });

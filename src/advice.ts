@@ -68,6 +68,11 @@ export function packageOf(tool: string): string {
     node: 'nodejs',
     systemctl: 'systemd',
     'systemd-notify': 'systemd',
+    lvs: 'lvm2',
+    vgs: 'lvm2',
+    lvcreate: 'lvm2',
+    'mkfs.xfs': 'xfsprogs',
+    'mkfs.ext4': 'e2fsprogs',
   };
   return packages[tool] ?? tool;
 }

@@ -13,6 +13,7 @@ import { scriptsIn } from './scripts.ts';
 import { end, throwaway } from './session.ts';
 import { type Login, markOf, readPool, type Session } from './state.ts';
 import type { Machine } from './steps.ts';
+import { withTree } from './trees.ts';
 import { masterOf } from './volume/backend.ts';
 
 export interface Proof {
@@ -136,8 +137,11 @@ const shellsWork: Check = {
     const known = (host.read('/etc/shells') ?? '').split('\n');
     const all = [...new Set(people.map(f => f[6] ?? ''))].filter(shell => known.includes(shell));
     // One that never was there is no reason to stay without updates for ever.
-    const before = masterTree(on);
-    const shells = all.filter(shell => before === undefined || host.lstat(before + shell));
+    const pool = readPool(host, on.paths);
+    const shells = pool
+      ? // Master as it still is: the candidate was made of a copy of it.
+        await withTree(on, masterOf(pool), async tree => all.filter(shell => host.lstat(tree + shell)))
+      : all;
     const { code, stdout, said } = await ask(['sh', '-c', MISSING, 'sh', '/bin/sh', ...shells]);
     const missing = stdout.split('\n').filter(Boolean);
     if (code !== 0) return `the shell does not run: ${firstLines(said)}`;
@@ -146,12 +150,6 @@ const shellsWork: Check = {
 };
 
 const builtIn: readonly Check[] = [shellsWork, packagesWhole, usersResolve, libraryCache, sessionsStart];
-
-/** Master as it still is: the candidate was made of a copy of it. */
-function masterTree(on: Machine): string | undefined {
-  const pool = readPool(on.host, on.paths);
-  return pool && on.backend(pool.backend).path(masterOf(pool));
-}
 
 /** What the configured user's session runs; the last check, as it is the one people know. */
 const trial: Check = {
@@ -260,7 +258,7 @@ async function answer(on: Machine, argv: readonly string[], until: number, optio
 async function remains(on: Machine, s: Session): Promise<string[]> {
   const { host, paths } = on;
   const root = cgroup.hierarchy(host);
-  const volumes = on.backend(s.volume.backend).list(s.volume.pool);
+  const volumes = await on.backend(s.volume.backend).list(s.volume.pool);
   return [
     host.lstat(`${paths.sessions}/${s.id}.json`) && 'its record',
     host.lstat(s.root) && 'its mount point',

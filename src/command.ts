@@ -37,8 +37,11 @@ export interface Output {
 /** Where programs are looked for. The caller's PATH is never used: gdm's lacks sbin, a user's can be anything. */
 export const TOOL_PATH = '/usr/sbin:/usr/bin:/sbin:/bin';
 
+/** Else LVM complains on stderr of every lock's descriptor it is given to keep. */
+const QUIET = { LVM_SUPPRESS_FD_WARNINGS: '1' };
+
 /** The whole environment of every command. */
-export const TOOL_ENV: NodeJS.ProcessEnv = { PATH: TOOL_PATH, LC_ALL: 'C.UTF-8', LANG: 'C.UTF-8' };
+export const TOOL_ENV: NodeJS.ProcessEnv = { PATH: TOOL_PATH, LC_ALL: 'C.UTF-8', LANG: 'C.UTF-8', ...QUIET };
 
 /**
  * Says a line on stdout (1) or stderr (2). Not by process.stdout: setting that up costs a hook a millisecond, and a

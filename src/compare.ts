@@ -1,5 +1,6 @@
 /** Whether a refresh changed anything that people would see. */
 import type { Machine } from './steps.ts';
+import { withTree } from './trees.ts';
 import type { Volume } from './volume/backend.ts';
 
 /** Caches, lists and logs: they differ after every look for updates. */
@@ -20,13 +21,15 @@ const NOISE = [
 
 /** The number of files and directories that differ between two trees in kind, mode, owner, size, time or target. */
 export async function differences(on: Machine, a: Volume, b: Volume): Promise<number> {
-  const [before, after] = [await entries(on, a), await entries(on, b)];
+  const [before, after] = [
+    await withTree(on, a, tree => entries(on, tree)),
+    await withTree(on, b, tree => entries(on, tree)),
+  ];
   const missing = [...before].filter(row => !after.has(row)).length;
   return Math.max(missing, [...after].filter(row => !before.has(row)).length);
 }
 
-async function entries(on: Machine, v: Volume): Promise<Set<string>> {
-  const tree = on.backend(v.backend).path(v);
+async function entries(on: Machine, tree: string): Promise<Set<string>> {
   const prune = NOISE.flatMap((path, i) => [...(i > 0 ? ['-o'] : []), '-path', `${tree}/${path}`]);
   // A directory's time and size tell of files that came and went.
   const directory = ['-type', 'd', '-printf', '%P d %m %U %G\\n'];

@@ -4,6 +4,7 @@
  */
 import type { Host } from './host.ts';
 import { DIGITS, isMadeOf } from './ids.ts';
+import type { BackendKind, FileSystem } from './volume/backend.ts';
 
 declare const MAYFLY_VERSION: string;
 declare const MAYFLY_BUILD: string;
@@ -27,11 +28,21 @@ export interface Config {
   readonly sudo: readonly string[];
   readonly ephemeral_home: readonly string[];
   readonly pool: {
-    readonly backend: 'overlay' | 'btrfs';
+    readonly backend: BackendKind;
     readonly path: string;
     readonly image_size: string;
   };
   readonly overlay: { readonly upper: 'disk' | 'tmpfs'; readonly size: string };
+  readonly lvm: {
+    readonly group: string;
+    readonly name: string;
+    readonly fs: FileSystem;
+    readonly pool_size: string;
+    readonly volume_size: string;
+    readonly cow_size: string;
+    readonly max_used_percent: number;
+    readonly warn_percent: number;
+  };
   readonly home: { readonly size: string };
   readonly admission: { readonly max_used_percent: number; readonly min_free: string };
   readonly hook: { readonly timeout: number };
@@ -138,6 +149,18 @@ export function readCache(host: Host, file: string): Cache | undefined {
   } catch {
     return undefined; // cut short by a power cut: read the sources again
   }
+}
+
+/**
+ * Percent of a pool above which people are warned, and above which nobody new is let in. A thin pool must never be
+ * full, whoever fills it: that hurts all who are in it.
+ */
+export function limitsOf(
+  config: Config,
+  backend: BackendKind,
+): { readonly warn: number; readonly full: number } {
+  if (backend === 'lvm-thin') return { warn: config.lvm.warn_percent, full: config.lvm.max_used_percent };
+  return { warn: config.update.max_used_percent, full: config.admission.max_used_percent };
 }
 
 /** Bytes of "512M", "10G", "1T", "4096". The configuration check has already refused anything else. */

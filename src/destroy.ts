@@ -32,11 +32,11 @@ export async function destroy(on: Machine): Promise<void> {
       const backend = on.backend(pool.backend);
       // The last logout may still be making one.
       const spare = await takeLock(host, paths, 'spare', 30);
-      const { volumes, litter, spares } = backend.list(pool.path);
+      const { volumes, litter, spares } = await backend.list(pool.path);
       for (const name of [...litter, ...spares.values()]) await backend.sweep(pool.path, name);
       spare.release(); // no stable, no more spares
       for (const v of volumes) await backend.remove(v);
-      emptyPool(host, pool.path);
+      await backend.dissolve(pool.path);
       if (pool.image !== undefined) {
         await host.run({ file: 'umount', args: ['--', pool.path], effect: 'write' });
       }
@@ -73,11 +73,6 @@ function closeTheDoor({ host, paths }: Machine): void {
   for (const n of generations) changeStanding(host, paths, n, 'retired', 'proven');
   if (stable !== undefined) pointStableAt(host, paths, stable);
   throw new MayflyError('refused', `somebody has just logged in: ${sessions.join(', ')}`, { sessions });
-}
-
-function emptyPool(host: Host, pool: string): void {
-  for (const name of ['generations', 'sessions']) host.rmdir(`${pool}/${name}`);
-  host.unlink(`${pool}/.mayfly-pool`);
 }
 
 /** A directory that holds something else, or is the administrator's own mount point, stays. */

@@ -223,7 +223,7 @@ export async function enable(on: Machine, adapter: Adapter, o: Options): Promise
     const reload = units || entry.length > 0 ? planReload(host) : [];
     return [...own, ...inside, ...reload, ...entry];
   });
-  if (!o.dryRun) tryToOffer(on);
+  if (!o.dryRun) await tryToOffer(on);
   return { changes, warnings: m.warnings(host) };
 }
 

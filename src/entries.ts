@@ -5,11 +5,13 @@
  * stable generation's, each with our wrapper before its command, where display managers are told to look.
  */
 import type { Config } from './config.ts';
-import { reasonOf } from './errors.ts';
+import { MayflyError, reasonOf } from './errors.ts';
 import { readStable, stableNumber } from './generations.ts';
 import type { Host } from './host.ts';
+import { withLock } from './locks.ts';
 import { sweepTemporary } from './state.ts';
 import type { Machine } from './steps.ts';
+import { withTree } from './trees.ts';
 
 export const WRAPPER = '/usr/lib/mayfly/hooks/session-wrapper';
 /** Below each of these, as in any data directory (XDG base directory specification). */
@@ -125,12 +127,14 @@ function hasProgram(host: Host, root: string, program: string | undefined): bool
 
 /**
  * Writes what the greeter offers, as of the stable generation, and takes away what is offered no longer. Where there
- * is no stable generation, what the host has stays as it is: who is out of scope still gets in.
+ * is no stable generation, what the host has stays as it is: who is out of scope still gets in. Only while holding the
+ * lock `update`.
  */
-export function offerSessions({ host, config, paths, backend }: Machine): void {
+export async function offerSessions(on: Machine): Promise<void> {
+  const { host, config, paths } = on;
   if (!host.exists(ENABLED) || paths.run !== '/run/mayfly' || stableNumber(host, paths) === undefined) return;
   const { volume } = readStable(host, paths);
-  const inside = readEntries(host, backend(volume.backend).path(volume));
+  const inside = await withTree(on, volume, async tree => readEntries(host, tree));
   const entries = planEntries(inside, readEntries(host, ''), config.greeter.host_sessions);
   for (const directory of [paths.run, OFFERED]) host.mkdir(directory, 0o755);
   for (const kind of KINDS) {
@@ -146,11 +150,12 @@ export function offerSessions({ host, config, paths, backend }: Machine): void {
   }
 }
 
-/** The same, where nothing else is to fail because of it. */
-export function tryToOffer(on: Machine): void {
+/** The same, where nothing else is to fail because of it. Whoever has the lock does so when they are done. */
+export async function tryToOffer(on: Machine): Promise<void> {
   try {
-    offerSessions(on);
+    await withLock(on.host, on.paths, 'update', 0, () => offerSessions(on));
   } catch (error) {
+    if (error instanceof MayflyError && error.code === 'locked') return;
     on.log('warning', `the greeter still offers the desktops of before: ${reasonOf(error)}`);
   }
 }

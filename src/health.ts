@@ -2,11 +2,13 @@
  * How this machine is, in one line for monitoring: a Nagios plugin's output, with what changes by itself written as
  * moments, so that the line does not grow wrong while it lies there.
  */
+import { limitsOf } from './config.ts';
 import { generationNumbers, readGeneration, stableNumber, whyDemoted } from './generations.ts';
 import { type History, readHistory } from './progress.ts';
+import { roomOf } from './room.ts';
 import { readPool, readSessions, type Session } from './state.ts';
 import type { Machine } from './steps.ts';
-import { usageOf } from './volume/backend.ts';
+import type { Usage } from './volume/backend.ts';
 
 export type Level = 'OK' | 'WARNING' | 'CRITICAL';
 
@@ -19,8 +21,7 @@ export interface Facts {
   readonly sealed: number | undefined;
   readonly sessions: number;
   readonly stuck: number;
-  /** Percent of the pool in use. */
-  readonly pool: number | undefined;
+  readonly pool: Pick<Usage, 'percent' | 'problem'> | undefined;
   readonly demoted: readonly number[];
   readonly limits: { readonly warn: number; readonly full: number };
 }
@@ -51,10 +52,10 @@ export function complaints(f: Facts, now: number): Complaint[] {
     found.push({ topic, level, words });
   if (f.stable === undefined) say('stable', 'CRITICAL', 'no generation is stable');
   else if (!f.usable) say('stable', 'CRITICAL', `the stable generation ${f.stable} is not usable`);
-  if (f.pool !== undefined && f.pool > f.limits.full)
-    say('pool', 'CRITICAL', `the pool is ${Math.floor(f.pool)} % full`);
-  else if (f.pool !== undefined && f.pool > f.limits.warn)
-    say('pool', 'WARNING', `the pool is ${Math.floor(f.pool)} % full`);
+  const used = f.pool?.percent ?? 0;
+  if (f.pool?.problem) say('pool', 'CRITICAL', f.pool.problem.what);
+  if (used > f.limits.full) say('pool', 'CRITICAL', `the pool is ${Math.floor(used)} % full`);
+  else if (used > f.limits.warn) say('pool', 'WARNING', `the pool is ${Math.floor(used)} % full`);
   if (f.stuck > 0) say('stuck', 'WARNING', `${f.stuck} stuck`);
   const h = f.history;
   if (h && (h.result === 'failed' || h.result === 'interrupted'))
@@ -69,6 +70,7 @@ export function complaints(f: Facts, now: number): Complaint[] {
 /** The level, and all that speaks for it. Pure. */
 export function judge(f: Facts, now: number): { readonly level: Level; readonly line: string } {
   const problems = complaints(f, now);
+  const used = f.pool?.percent ?? 0;
   const h = f.history;
   const age = ageOf(f, now);
   const worst =
@@ -83,7 +85,7 @@ export function judge(f: Facts, now: number): { readonly level: Level; readonly 
     `age=${Math.floor(age / 1000)}s;${(OLD.warn * DAY) / 1000};${(OLD.critical * DAY) / 1000}`,
     `generation=${f.stable ?? 0}`,
     `sessions=${f.sessions}`,
-    ...(f.pool === undefined ? [] : [`pool=${Math.floor(f.pool)}%;${f.limits.warn};${f.limits.full}`]),
+    ...(f.pool === undefined ? [] : [`pool=${Math.floor(used)}%;${f.limits.warn};${f.limits.full}`]),
   ];
   const line = `${worst} - ${parts.join(', ')} | ${data.join(' ')}`.replace(/[\r\n]+/g, ' ');
   return { level: worst, line };
@@ -94,16 +96,16 @@ export function healthPath({ paths }: Machine): string {
 }
 
 /** Writes the line where everybody can read it. Never fails: it is told to people who look, not to the caller. */
-export function writeHealth(on: Machine): void {
+export async function writeHealth(on: Machine): Promise<void> {
   try {
-    const { line } = judge(factsOf(on), on.host.now());
+    const { line } = judge(await factsOf(on), on.host.now());
     on.host.write(healthPath(on), `${line}\n`, { mode: 0o644 });
   } catch (error) {
     on.log('debug', `the health line could not be written: ${String(error)}`);
   }
 }
 
-export function factsOf(on: Machine): Facts {
+export async function factsOf(on: Machine): Promise<Facts> {
   const { host, paths, config } = on;
   const stable = stableNumber(host, paths);
   const g = stable === undefined ? undefined : readGeneration(host, paths, stable);
@@ -111,15 +113,15 @@ export function factsOf(on: Machine): Facts {
   const sessions: Session[] = readSessions(host, paths);
   return {
     stable,
-    usable: g !== undefined && on.backend(g.volume.backend).identity(g.volume) === g.identity,
+    usable: g !== undefined && (await on.backend(g.volume.backend).identity(g.volume)) === g.identity,
     history: readHistory(host, paths),
     sealed: g && Date.parse(g.created),
     sessions: sessions.length,
     stuck: sessions.filter(s => s.stuck !== undefined).length,
-    pool: pool && host.kindOf(pool.path) === 'dir' ? usageOf(host, pool.path).percent : undefined,
+    pool: pool && (await roomOf(on, pool)),
     demoted: generationNumbers(host, paths).filter(
       n => n > (stable ?? 0) && whyDemoted(host, paths, n) !== undefined,
     ),
-    limits: { warn: config.update.max_used_percent, full: config.admission.max_used_percent },
+    limits: limitsOf(config, pool?.backend ?? 'overlay'),
   };
 }

@@ -12,7 +12,7 @@ import { login, logout, onStuck, prepareNext, stop } from './session.ts';
 import { pathsOf, type Session, userDirectory } from './state.ts';
 import type { Machine } from './steps.ts';
 import { lookupUser } from './users.ts';
-import { backendOf } from './volume/backend.ts';
+import { type BackendKind, backendOf, type VolumeBackend } from './volume/backend.ts';
 
 export interface HookOptions {
   readonly adapter: 'gdm' | 'lightdm' | 'pam';
@@ -37,13 +37,17 @@ export async function openMachine(
   const real = seconds ? realHost(Date.now() + seconds(config) * 1000) : thisHost;
   const told: string[] = [];
   const host = o.dryRun ? dryRun(real, line => told.push(line)) : real;
+  const backends: Partial<Record<BackendKind, VolumeBackend>> = {};
   if (o.dryRun) process.on('exit', () => say(1, told.map(line => `${line}\n`).join('')));
   return {
     host,
     config,
     paths: pathsOf(config.directories),
     log: makeLog(o.amount, !o.dryRun),
-    backend: kind => backendOf(kind, host),
+    backend(kind) {
+      backends[kind] ??= backendOf(kind, host);
+      return backends[kind];
+    },
     fds: [],
   };
 }

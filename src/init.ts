@@ -8,17 +8,20 @@ import { type Config, parseSize } from './config.ts';
 import { MayflyError } from './errors.ts';
 import { forgetAll, type Generation, pointStableAt, stableNumber, takeNumber } from './generations.ts';
 import type { Host } from './host.ts';
+import { type LvmChoice, openLvmPool, sizesOf } from './init-lvm.ts';
 import { withLock } from './locks.ts';
 import { mountPool, seal } from './pool.ts';
 import { prepareNext } from './session.ts';
 import { checkSource, describe, fill, type Say, type Source } from './source.ts';
 import { makeDirectories, type Pool, readPool, sweepTemporary, writePool } from './state.ts';
 import type { Machine } from './steps.ts';
+import { dropTrees, withTree } from './trees.ts';
 import { type BackendKind, masterOf, workOf } from './volume/backend.ts';
 
 export interface InitOptions {
   readonly backend: BackendKind;
   readonly source: Source;
+  readonly lvm?: LvmChoice;
   readonly say: Say;
 }
 
@@ -39,7 +42,8 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
     const pool = await openPool(on, o);
     const backend = on.backend(pool.backend);
 
-    const left = backend.list(pool.path);
+    await dropTrees(on, pool);
+    const left = await backend.list(pool.path);
     for (const name of [...left.litter, ...left.spares.values()]) await backend.sweep(pool.path, name);
     forgetAll(host, paths);
     for (const v of left.volumes) {
@@ -48,17 +52,18 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
     }
 
     const work = workOf(pool);
-    await backend.create(work);
-    const tree = backend.path(work);
-    o.say(`filling ${tree} from ${describe(o.source)}`);
-    await fill(host, tree, o, [pool.path, paths.state, paths.run]);
-    finishTree(host, tree, o.source.kind === 'host' ? on.config.min_uid : undefined);
+    await backend.create(work, sizesOf(on, o.lvm));
+    await withTree(on, work, async tree => {
+      host.rmdir(`${tree}/lost+found`); // of a fresh file system; some sources want an empty directory
+      o.say(`filling ${tree} from ${describe(o.source)}`);
+      await fill(host, tree, o, [pool.path, paths.state, paths.run]);
+      finishTree(host, tree, o.source.kind === 'host' ? on.config.min_uid : undefined);
+    });
 
     const number = takeNumber(host, paths, []);
     o.say(`sealing generation ${number}`);
     const generation = await seal(on, pool, { number, origin: describe(o.source) }, 'proven', [lock.fd]);
-    backend.rename(work, masterOf(pool));
-    host.sync(pool.path);
+    await backend.rename(work, masterOf(pool));
     pointStableAt(host, paths, number);
     await prepareNext(on);
     o.say(`generation ${number} is stable`);
@@ -82,6 +87,7 @@ async function openPool(on: Machine, o: InitOptions): Promise<Pool> {
     await on.backend(known.backend).prepare(known.path);
     return known;
   }
+  if (o.backend === 'lvm-thin' || o.backend === 'lvm') return openLvmPool(on, o.backend, o.lvm ?? {}, o.say);
   const { path } = config.pool;
   makeParents(host, path);
   host.mkdir(path, 0o700);

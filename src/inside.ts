@@ -9,10 +9,10 @@ import type { Host } from './host.ts';
 import { isPlainDirectory, type Mount, mustHavePlaces, planCalls } from './mounts.ts';
 import { haveRoots, type Machine } from './steps.ts';
 import { commandFor } from './syscalls.ts';
-import type { Volume } from './volume/backend.ts';
 
 export interface Inside {
-  readonly tree: Volume;
+  /** The directory that shows the copy. */
+  readonly tree: string;
   /** Seconds all commands together may take; no limit where a person is at the terminal. */
   readonly timeout: number;
   /** When that began, milliseconds since the epoch. */
@@ -81,10 +81,9 @@ function resolverIn(host: Host, tree: string): string | undefined {
 function argumentsFor(on: Machine, o: Inside, argv: readonly string[], chroot: boolean, merge: boolean) {
   const { host } = on;
   const root = workRoot(on);
-  const backend = on.backend(o.tree.backend);
-  const tree = backend.path(o.tree);
-  const calls = planCalls(backend.mount(o.tree, root), mountsOf(host, root, tree));
-  mustHavePlaces(host, tree, calls);
+  const copy: Mount = { source: o.tree, target: root, type: 'none', options: 'bind' };
+  const calls = planCalls(copy, mountsOf(host, root, o.tree));
+  mustHavePlaces(host, o.tree, calls);
   const words = chroot ? ['env', ...ENVIRONMENT, ...argv] : argv;
   const perl = commandFor([...calls, { op: 'enter', target: chroot ? root : '', merge, argv: words }]);
   return alone([perl.file, ...perl.args], OWN_MOUNTS);

@@ -6,6 +6,7 @@ import type { Scarcity } from './room.ts';
 import { judge, keepSightings, marksOf, observe, SETTLE, type Sightings } from './sight.ts';
 import { isAlive, markOf, type ProcessMark, readSessions, type Session } from './state.ts';
 import type { Machine } from './steps.ts';
+import type { Told } from './strain.ts';
 
 /** How often processes are looked at whose death nothing tells of. Milliseconds. */
 export const PULSE = 2_000;
@@ -37,6 +38,8 @@ export interface State {
   configKey: string;
   choresDue: number;
   scarcity: Scarcity;
+  /** What was said of sessions whose store fills up. */
+  readonly stores: Told;
   sweepDue: number;
   sweeping: Promise<void> | undefined;
   /** Half-written records that a sweep was asked for. */

@@ -17,10 +17,12 @@ import type { Host } from './host.ts';
 import { collect, pins, retire } from './retire.ts';
 import { type Paths, type Pool, readSession } from './state.ts';
 import type { Machine } from './steps.ts';
+import { dropTrees } from './trees.ts';
 import { generationOf, masterOf, usageOf, workOf } from './volume/backend.ts';
 
-/** Mounts the embedded pool where it is an image; at boot nobody else does. */
+/** Has the pool there: mounts the embedded one where it is an image, opens one on devices. At boot nobody else does. */
 export async function mountPool(on: Machine, pool: Pool): Promise<void> {
+  await on.backend(pool.backend).open?.(pool.path);
   if (pool.image === undefined) return;
   const { host } = on;
   const above = host.stat(pool.path.slice(0, pool.path.lastIndexOf('/')));
@@ -59,10 +61,9 @@ export async function adopt(on: Machine, pool: Pool): Promise<void> {
   const { host, paths } = on;
   const backend = on.backend(pool.backend);
   const work = workOf(pool);
-  if (backend.identity(work) !== undefined) {
+  if ((await backend.identity(work)) !== undefined) {
     await backend.remove(masterOf(pool));
-    backend.rename(work, masterOf(pool));
-    host.sync(pool.path);
+    await backend.rename(work, masterOf(pool));
   }
   host.unlink(intentPath(paths));
 }
@@ -77,6 +78,7 @@ export type Attempt = (what: string, act: () => Promise<void>) => Promise<void>;
 export async function tidy(on: Machine, pool: Pool, attempt: Attempt, swept: string[]): Promise<void> {
   const { host, paths } = on;
   const backend = on.backend(pool.backend);
+  await attempt('a tree', () => dropTrees(on, pool));
   const meant = readIntent(host, paths);
   if (meant !== undefined) {
     const { number, before } = meant;
@@ -101,7 +103,7 @@ export async function tidy(on: Machine, pool: Pool, attempt: Attempt, swept: str
       swept.push(`generation ${number}, which was never proven`);
     });
 
-  const { volumes, litter, spares } = backend.list(pool.path);
+  const { volumes, litter, spares } = await backend.list(pool.path);
   const stable = stableNumber(host, paths);
   const stale = [...spares].filter(([number]) => number !== stable).map(([, name]) => name);
   for (const name of [...litter, ...stale]) {
@@ -136,7 +138,7 @@ export async function seal(
   const backend = on.backend(pool.backend);
   const volume = generationOf(pool, g.number);
   await backend.fork(workOf(pool), volume, { fds });
-  const identity = backend.identity(volume);
+  const identity = await backend.identity(volume);
   if (identity === undefined)
     throw new MayflyError('internal', `generation ${g.number} is not there after it was made`);
   const generation: Generation = { ...g, volume, identity, created: new Date(on.host.now()).toISOString() };
@@ -157,8 +159,8 @@ export function acceptCandidate({ host, paths }: Machine, number: number): void 
 }
 
 /** An image is sparse: what holds it can be full before it is. */
-function freeIn(on: Machine, pool: Pool): number {
-  const { free } = usageOf(on.host, pool.path);
+async function freeIn(on: Machine, pool: Pool): Promise<number> {
+  const { free } = await on.backend(pool.backend).usage(pool.path);
   return pool.image === undefined ? free : Math.min(free, usageOf(on.host, pool.image).free);
 }
 
@@ -168,9 +170,9 @@ const mib = (bytes: number): string => `${Math.floor(bytes / 2 ** 20)} MiB`;
 export async function makeRoom(on: Machine, pool: Pool): Promise<void> {
   const backend = on.backend(pool.backend);
   const needed = (await backend.forkCost(masterOf(pool))) * 2 + minFree(on.config);
-  const isShort = (): boolean => freeIn(on, pool) < needed;
-  if (isShort()) await collect(on, pool.path, isShort);
-  const free = freeIn(on, pool);
+  const isShort = async (): Promise<boolean> => (await freeIn(on, pool)) < needed;
+  if (await isShort()) await collect(on, pool, isShort);
+  const free = await freeIn(on, pool);
   if (free >= needed) return;
   throw new MayflyError(
     'full',
@@ -180,8 +182,8 @@ export async function makeRoom(on: Machine, pool: Pool): Promise<void> {
 }
 
 /** Throws `full` where the pool has less room than sessions are promised. */
-export function mustHaveRoom(on: Machine, pool: Pool): void {
-  const free = freeIn(on, pool);
+export async function mustHaveRoom(on: Machine, pool: Pool): Promise<void> {
+  const free = await freeIn(on, pool);
   if (free >= minFree(on.config)) return;
   throw new MayflyError('full', `the update left only ${mib(free)} in the pool "${pool.path}"`, {
     pool: pool.path,

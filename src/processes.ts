@@ -87,13 +87,21 @@ function uidOf(host: Host, pid: number): number | undefined {
   return uid === undefined ? undefined : Number(uid);
 }
 
-/** Everybody but ourselves who uses one of `devices`, or whose mount namespace still shows the volume at `path`. */
-export function findHolders(host: Host, devices: ReadonlySet<number>, path: string): Holder[] {
+/** A directory of a file system as mount tables call it. */
+interface Shown {
+  /** major:minor of the file system. */
+  readonly device: string;
+  /** The directory, "" for all of it. */
+  readonly root: string;
+}
+
+/** Everybody but ourselves who uses one of `devices`, or whose mount namespace still shows `at`, a path or a device. */
+export function findHolders(host: Host, devices: ReadonlySet<number>, at: string | Shown): Holder[] {
   refuseHostDevices(host, devices);
   const look = new Look(host, devices, remoteMounts(host));
   const holders: Holder[] = [];
   const namespaces = new Set<string | undefined>([undefined]);
-  const volume = asMounted(host, path);
+  const volume = typeof at === 'string' ? asMounted(host, at) : at;
   const placeIn = (pid: number): string | undefined =>
     mountLines(host, pid).find(
       m => m.device === volume?.device && (m.root === volume.root || m.root.startsWith(`${volume.root}/`)),
@@ -126,7 +134,7 @@ export function mountLines(host: Host, pid: number | 'self'): MountLine[] {
 }
 
 /** What mount tables call the directory at `path`: its file system, and where in it. */
-function asMounted(host: Host, path: string): { device: string; root: string } | undefined {
+function asMounted(host: Host, path: string): Shown | undefined {
   const below = (m: MountLine): boolean =>
     m.place === '/' || path === m.place || path.startsWith(`${m.place}/`);
   const on = mountLines(host, 'self')

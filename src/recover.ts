@@ -64,7 +64,7 @@ export async function recover(on: Machine): Promise<Recovered> {
 
   // Asked in this order: a session writes its record before it makes anything and deletes it last, so what exists
   // now and is in no record read afterwards belongs to nobody.
-  const found = pool ? leftovers(on, pool) : new Map<string, Volume | undefined>();
+  const found = pool ? await leftovers(on, pool, result) : new Map<string, Volume | undefined>();
   for (const id of sessionIds(host, paths)) {
     await attempt(result, id, () => recoverSession(on, id, found.get(id), result));
     found.delete(id);
@@ -80,9 +80,8 @@ export async function recover(on: Machine): Promise<Recovered> {
       }),
     );
   }
-  if (pool) await recoverPool(on, pool, result);
-  if (pool) writeHealth(on);
-  if (pool) await attempt(result, 'the list of desktops', async () => offerSessions(on));
+  if (pool) await attempt(result, 'the pool', () => recoverPool(on, pool, result));
+  if (pool) await writeHealth(on);
   await removeEmptyUsers(on, result);
   return result;
 }
@@ -125,7 +124,11 @@ async function recoverSession(
 }
 
 /** Sessions by what they left: volumes, mount points, schroot entries, cgroups. */
-function leftovers(on: Machine, pool: Pool): Map<string, Volume | undefined> {
+async function leftovers(
+  on: Machine,
+  pool: Pool,
+  result: Recovered,
+): Promise<Map<string, Volume | undefined>> {
   const { host, paths } = on;
   const found = new Map<string, Volume | undefined>();
   const root = cgroup.hierarchy(host);
@@ -135,8 +138,11 @@ function leftovers(on: Machine, pool: Pool): Map<string, Volume | undefined> {
     ...(root === undefined ? [] : cgroup.listIds(host, root, paths.cgroup)),
   ];
   for (const name of names) if (isSessionId(name)) found.set(name, undefined);
-  for (const v of on.backend(pool.backend).list(pool.path).volumes)
-    if (v.role === 'session') found.set(v.name, v);
+  // A disk that is not there (yet) keeps nobody from cleaning up what else is left.
+  await attempt(result, 'the pool', async () => {
+    for (const v of (await on.backend(pool.backend).list(pool.path)).volumes)
+      if (v.role === 'session') found.set(v.name, v);
+  });
   return found;
 }
 
@@ -174,20 +180,21 @@ async function recoverPool(on: Machine, pool: Pool, result: Recovered): Promise<
     clearRunning(host, paths); // of an update that died
     await tidy(on, pool, (what, act) => attempt(result, what, act), result.swept);
     const stable = stableNumber(host, paths);
-    if (stable !== undefined && !isUsable(on, readGeneration(host, paths, stable))) {
+    if (stable !== undefined && !(await isUsable(on, readGeneration(host, paths, stable)))) {
       result.stuck.push(
         `the stable generation ${stable} is not usable: its volume is missing or was replaced`,
       );
     }
     await prepareNext(on);
+    await attempt(result, 'the list of desktops', () => offerSessions(on));
   } finally {
     lock.release();
   }
 }
 
 /** Whether its volume is there and is the one that was sealed. */
-export function isUsable(on: Machine, g: Generation | undefined): boolean {
-  return g !== undefined && on.backend(g.volume.backend).identity(g.volume) === g.identity;
+export async function isUsable(on: Machine, g: Generation | undefined): Promise<boolean> {
+  return g !== undefined && (await on.backend(g.volume.backend).identity(g.volume)) === g.identity;
 }
 
 /** What people's wrappers read, of sessions that are no more. */

@@ -36,7 +36,7 @@ export function aptOptions(config: Config['update']): string[] {
 /** Refreshes the copy as configured. What a script or package does to the running system stays in the copy. */
 export async function refresh(on: Machine, o: Inside): Promise<void> {
   const { host, config } = on;
-  const tree = on.backend(o.tree.backend).path(o.tree);
+  const { tree } = o;
   const allowServices = forbidServices(host, tree);
   try {
     if (config.update.command.length > 0) await runInside(on, o, config.update.command);

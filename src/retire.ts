@@ -1,4 +1,5 @@
 /** Which generations stay, and taking away the others. */
+import { limitsOf } from './config.ts';
 import { MayflyError, reasonOf } from './errors.ts';
 import {
   changeStanding,
@@ -9,9 +10,8 @@ import {
   stableNumber,
   whyDemoted,
 } from './generations.ts';
-import { readSession, sessionIds } from './state.ts';
+import { type Pool, readSession, sessionIds } from './state.ts';
 import type { Machine } from './steps.ts';
-import { usageOf } from './volume/backend.ts';
 
 export interface Fate {
   readonly number: number;
@@ -74,8 +74,9 @@ export function fates(on: Machine): Fate[] {
 }
 
 /** Whether the pool is fuller than generations may make it. */
-function isTight(on: Machine, pool: string): boolean {
-  return usageOf(on.host, pool).percent > on.config.update.max_used_percent;
+async function isTight(on: Machine, pool: Pool): Promise<boolean> {
+  const { percent } = await on.backend(pool.backend).usage(pool.path);
+  return percent > limitsOf(on.config, pool.backend).warn;
 }
 
 /**
@@ -84,14 +85,14 @@ function isTight(on: Machine, pool: string): boolean {
  */
 export async function collect(
   on: Machine,
-  pool: string,
-  short: () => boolean = () => false,
+  pool: Pool,
+  short: () => Promise<boolean> = async () => false,
 ): Promise<number[]> {
   const plan = fates(on);
   const newest = plan.filter(f => f.fate === 'spare').at(-1)?.number;
   const gone: number[] = [];
   for (const { number, fate, why } of plan) {
-    const tight = fate === 'spare' && (isTight(on, pool) || (number !== newest && short()));
+    const tight = fate === 'spare' && ((await isTight(on, pool)) || (number !== newest && (await short())));
     if (fate === 'keep' || (fate === 'spare' && !tight)) continue;
     if (await retire(on, number, tight ? 'the pool is too full to keep it' : why)) gone.push(number);
   }
@@ -117,7 +118,7 @@ export async function retire(on: Machine, number: number, why: string): Promise<
   on.log('info', `removing generation ${number}: ${why}`);
   const backend = on.backend(g.volume.backend);
   try {
-    const spare = backend.list(g.volume.pool).spares.get(number);
+    const spare = (await backend.list(g.volume.pool)).spares.get(number);
     if (spare !== undefined) await backend.sweep(g.volume.pool, spare);
     await backend.remove(g.volume);
   } catch (error) {

@@ -1,6 +1,9 @@
 /** Watching the pool's space: says once when it gets scarce, and once when there is room again. */
-import type { Config } from './config.ts';
+import type { limitsOf } from './config.ts';
+import { reasonOf } from './errors.ts';
 import type { Level } from './log.ts';
+import type { Pool } from './state.ts';
+import type { Machine } from './steps.ts';
 import type { Usage } from './volume/backend.ts';
 
 /** 0: enough; 1: above the limit of updates; 2: no new logins. */
@@ -9,9 +12,11 @@ export type Scarcity = 0 | 1 | 2;
 /** Percent by which it must fall below a limit: one that is just at it would be told of again and again. */
 const SLACK = 1;
 
-function scarcityOf(percent: number, config: Config): Scarcity {
-  if (percent > config.admission.max_used_percent) return 2;
-  return percent > config.update.max_used_percent ? 1 : 0;
+type Limits = ReturnType<typeof limitsOf>;
+
+function scarcityOf(percent: number, limits: Limits): Scarcity {
+  if (percent > limits.full) return 2;
+  return percent > limits.warn ? 1 : 0;
 }
 
 /** What to say, if anything, and how scarce it is now. */
@@ -19,10 +24,10 @@ export function weigh(
   before: Scarcity,
   usage: Usage,
   pool: string,
-  config: Config,
+  limits: Limits,
 ): { readonly scarcity: Scarcity; readonly level?: Level; readonly words?: string } {
-  const now = scarcityOf(usage.percent, config);
-  const scarcity = now < before ? scarcityOf(usage.percent + SLACK, config) : now;
+  const now = scarcityOf(usage.percent, limits);
+  const scarcity = now < before ? scarcityOf(usage.percent + SLACK, limits) : now;
   if (scarcity === before) return { scarcity };
   const is = `the pool "${pool}" is ${Math.floor(usage.percent)} % full, ${gibibytes(usage.free)} are left`;
   if (scarcity === 2) return { scarcity, level: 'warning', words: `${is}: new logins are refused` };
@@ -36,8 +41,20 @@ export function weigh(
   return {
     scarcity,
     level: 'warning',
-    words: `${is}: new logins are refused above ${config.admission.max_used_percent} %`,
+    words: `${is}: new logins are refused above ${limits.full} %`,
   };
+}
+
+/** Room in the pool; undefined where it is not there. One that can not be asked is a problem of its own. */
+export async function roomOf(on: Machine, pool: Pool): Promise<Usage | undefined> {
+  const backend = on.backend(pool.backend);
+  if (!backend.open && on.host.kindOf(pool.path) !== 'dir') return undefined;
+  try {
+    return await backend.usage(pool.path);
+  } catch (error) {
+    const problem = { what: reasonOf(error), mend: 'mayfly recover' };
+    return { total: 0, free: 0, percent: 100, problem };
+  }
 }
 
 /** Bytes in words. */

@@ -7,7 +7,7 @@
  * that is lost or doubled changes nothing.
  */
 import { bellOf } from './bell.ts';
-import { cacheKey } from './config.ts';
+import { cacheKey, limitsOf } from './config.ts';
 import { MayflyError, reasonOf } from './errors.ts';
 import { writeHealth } from './health.ts';
 import { type Lock, takeLock } from './locks.ts';
@@ -16,11 +16,11 @@ import { managerOf } from './notify.ts';
 import { reaper } from './reap.ts';
 import { recover } from './recover.ts';
 import { reload } from './reload.ts';
-import { weigh } from './room.ts';
+import { roomOf, weigh } from './room.ts';
 import { readSightings } from './sight.ts';
 import { makeDirectories, type Paths, readPool, readSessions } from './state.ts';
 import type { Machine } from './steps.ts';
-import { usageOf } from './volume/backend.ts';
+import { watchStores } from './strain.ts';
 import { openWatches, type Place } from './watch.ts';
 
 /** How often everything is looked at without a reason. These are all milliseconds. */
@@ -49,7 +49,7 @@ export async function serve(first: Machine, o: ServiceOptions): Promise<void> {
     ...{ on: first, o, ends, ring: bell.ring, sightings: readSightings(host, paths), marks: [], trace: '' },
     configKey: '', // so that it is read now: the machine may have been opened with the last good one
     ...{ lookDue: 0, choresDue: 0, sweepDue: 0, sweeping: undefined, scarcity: 0 },
-    ...{ litter: new Set(), unmended: new Set(), blind: false, stopping: false },
+    ...{ litter: new Set(), unmended: new Set(), blind: false, stopping: false, stores: new Map() },
   };
   o.onSignal(what => {
     if (what === 'stop') state.stopping = true;
@@ -121,14 +121,15 @@ async function round(state: State): Promise<void> {
 
 /** What is done every half minute besides looking at sessions. */
 async function chores(state: State): Promise<void> {
-  writeHealth(state.on);
+  await writeHealth(state.on);
   const { host, paths, config, log } = state.on;
   const pool = readPool(host, paths);
-  if (pool && host.kindOf(pool.path) === 'dir') {
-    const { scarcity, level, words } = weigh(state.scarcity, usageOf(host, pool.path), pool.path, config);
-    state.scarcity = scarcity;
-    if (level && words) log(level, words);
-  }
+  const usage = pool && (await roomOf(state.on, pool));
+  if (!pool || !usage) return;
+  const { scarcity, level, words } = weigh(state.scarcity, usage, pool.path, limitsOf(config, pool.backend));
+  state.scarcity = scarcity;
+  if (level && words) log(level, words);
+  await watchStores(state.on, pool, state.stores);
 }
 
 /** What lies around in no session's name, and sessions that `recover` knows more of than we do. */

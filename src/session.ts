@@ -119,7 +119,7 @@ async function raise(on: Machine, planned: Session, generation: Generation): Pro
     for (const step of steps) {
       on.log('debug', `${s.id}: ${step.name}`, { session: s.id, user: s.user.name, step: step.name });
       s = await step.up(s, on);
-      if (step === steps[0]) mustStillBe(on, s, generation);
+      if (step === steps[0]) await mustStillBe(on, s, generation);
     }
     return writeSession(on.host, on.paths, { ...s, state: 'live' });
   } catch (error) {
@@ -139,10 +139,10 @@ async function raise(on: Machine, planned: Session, generation: Generation): Pro
 }
 
 /** The pin is written; is what it pins still there? (See state.ts: who retires a generation looks after taking its file.) */
-function mustStillBe(on: Machine, s: Session, generation: Generation): void {
+async function mustStillBe(on: Machine, s: Session, generation: Generation): Promise<void> {
   const held = s.kind === 'login' ? whyHeld(on) : undefined;
   if (held !== undefined) throw new MayflyError('held', held);
-  const identity = on.backend(generation.volume.backend).identity(generation.volume);
+  const identity = await on.backend(generation.volume.backend).identity(generation.volume);
   const sealed = isSealed(on.host, on.paths, generation.number);
   if (sealed && identity !== undefined && identity === generation.identity) return;
   const gone = identity === undefined ? 'its volume has vanished' : 'its volume was replaced';

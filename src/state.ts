@@ -5,7 +5,7 @@ import type { Host } from './host.ts';
 import { isSessionId } from './ids.ts';
 import type { Mount } from './mounts.ts';
 import type { Group } from './users.ts';
-import type { BackendKind, Volume } from './volume/backend.ts';
+import type { BackendKind, FileSystem, Volume } from './volume/backend.ts';
 
 /** All places of one Mayfly; two with different directories do not meet. */
 export interface Paths {
@@ -47,6 +47,8 @@ export function pathsOf(directories: Config['directories']): Paths {
 export interface Pool {
   readonly backend: BackendKind;
   readonly path: string;
+  /** LVM: what its volumes are formatted with. */
+  readonly fs?: FileSystem;
   /** A file with a file system in it that is mounted at `path`; the embedded pool of `init --backend btrfs`. */
   readonly image?: string;
 }

@@ -4,7 +4,7 @@
  */
 import * as cgroup from './cgroup.ts';
 import type { Config } from './config.ts';
-import { parseSize } from './config.ts';
+import { limitsOf, parseSize } from './config.ts';
 import { lead, leadBack } from './containment.ts';
 import { MayflyError } from './errors.ts';
 import type { Host } from './host.ts';
@@ -25,7 +25,7 @@ import {
   writeSession,
 } from './state.ts';
 import { commandFor } from './syscalls.ts';
-import { admit, type BackendKind, type VolumeBackend } from './volume/backend.ts';
+import { admit, type BackendKind, usageOf, type VolumeBackend } from './volume/backend.ts';
 
 /** Everything the steps act on. */
 export interface Machine {
@@ -60,14 +60,17 @@ const record: Step = {
 const volume: Step = {
   name: 'volume',
   async up(s, on) {
-    const { max_used_percent, min_free } = on.config.admission;
-    admit(on.host, s.volume.pool, { max_used_percent, min_free: parseSize(min_free) });
+    const backend = on.backend(s.volume.backend);
+    const min_free = parseSize(on.config.admission.min_free);
+    const max_used_percent = limitsOf(on.config, s.volume.backend).full;
+    admit(await backend.usage(s.volume.pool), s.volume.pool, { max_used_percent, min_free });
     // An image is sparse: what holds it can be full before it is. Only a btrfs is ever in one.
     const image = s.volume.backend === 'btrfs' ? readPool(on.host, on.paths)?.image : undefined;
-    if (image !== undefined) admit(on.host, image, { max_used_percent: 100, min_free: parseSize(min_free) });
+    if (image !== undefined) admit(usageOf(on.host, image), image, { max_used_percent: 100, min_free });
     if (!s.volume.origin) throw new MayflyError('corrupt', `session "${s.id}" names no generation`);
     const { upper, size } = on.config.overlay;
-    await on.backend(s.volume.backend).fork(s.volume.origin, s.volume, { upper, size, fds: on.fds });
+    const cow = on.config.lvm.cow_size;
+    await backend.fork(s.volume.origin, s.volume, { upper, size, cow, fds: on.fds });
     return s;
   },
   async down(s, on) {
@@ -85,14 +88,16 @@ const tree: Step = {
     const backend = on.backend(s.volume.backend);
     if (!s.volume.origin) throw new MayflyError('corrupt', `session "${s.id}" names no generation`);
     const base = backend.path(s.volume.origin);
-    const calls = planCalls(backend.mount(s.volume, s.root), s.mounts);
+    const calls = planCalls(await backend.mount(s.volume, s.root), s.mounts);
     try {
       await host.run(commandFor(calls, fds));
     } catch (error) {
-      if (error instanceof MayflyError && error.code === 'command') mustHavePlaces(host, base, calls);
+      if (error instanceof MayflyError && error.code === 'command')
+        mustHavePlaces(host, base ?? s.root, calls);
       throw error;
     }
-    host.pretend?.(s.root, base);
+    if (base === undefined && host.pretend) return s; // a device shows its tree only where it is mounted
+    if (base !== undefined) host.pretend?.(s.root, base);
     refuseHostDevice(host, s.root);
     writeIdentity(host, on.config, s, s.groups);
     const run = `${s.root}/run`;

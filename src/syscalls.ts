@@ -39,7 +39,15 @@ export type Call =
   | { readonly op: 'detach'; readonly target: string };
 
 /** From <sys/mount.h>; the same on every architecture. */
-export const MS = { NOSUID: 2, NODEV: 4, BIND: 4096, REC: 16384, PRIVATE: 1 << 18, SLAVE: 1 << 19 } as const;
+export const MS = {
+  RDONLY: 1,
+  NOSUID: 2,
+  NODEV: 4,
+  BIND: 4096,
+  REC: 16384,
+  PRIVATE: 1 << 18,
+  SLAVE: 1 << 19,
+} as const;
 
 /** Numbers of mount(2) and umount2(2), by what Node calls the architecture. */
 const NUMBERS: Readonly<Record<string, readonly [number, number]>> = {
@@ -114,8 +122,12 @@ function flagsOf(options: string): Flags {
   const rec = recursive ? MS.REC : 0;
   const propagation = (take('rslave') || take('slave') ? MS.SLAVE : MS.PRIVATE) | rec;
   take('private');
+  take('rw');
   const flags =
-    (bind ? MS.BIND | rec : 0) | (take('nosuid') ? MS.NOSUID : 0) | (take('nodev') ? MS.NODEV : 0);
+    (bind ? MS.BIND | rec : 0) |
+    (take('ro') ? MS.RDONLY : 0) |
+    (take('nosuid') ? MS.NOSUID : 0) |
+    (take('nodev') ? MS.NODEV : 0);
   return { flags, propagation, data: bind ? '' : words.join(',') };
 }
 

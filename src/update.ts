@@ -37,6 +37,7 @@ import { collect } from './retire.ts';
 import { prepareNext } from './session.ts';
 import { makeDirectories, type Pool, readPool } from './state.ts';
 import type { Machine } from './steps.ts';
+import { withTree } from './trees.ts';
 import { masterOf, workOf } from './volume/backend.ts';
 
 export interface UpdateOptions {
@@ -83,8 +84,9 @@ export async function withUpdateLock<T>(
     return await act(lock.fd);
   } finally {
     clearRunning(host, paths);
-    writeHealth(on);
+    await writeHealth(on);
     lock.release();
+    await tryToOffer(on);
   }
 }
 
@@ -161,12 +163,10 @@ async function attempt(
     await backend.fork(master, work, { fds: [fd] });
     enter('refresh');
     const inside = {
-      tree: work,
       timeout: on.config.update.timeout,
-      began: host.now(),
       onLine: (l: string) => o.say(l, true),
     };
-    if (!(await o.change(inside))) {
+    if (!(await withTree(on, work, tree => o.change({ ...inside, tree, began: host.now() })))) {
       await backend.remove(work);
       return { result: 'discarded' };
     }
@@ -177,18 +177,17 @@ async function attempt(
       return { result: 'unchanged' };
     }
     o.say(`${changes} files changed`, true);
-    mustHaveRoom(on, pool);
+    await mustHaveRoom(on, pool);
     enter('seal');
-    const number = takeNumber(host, paths, numbersIn(on, pool));
+    const number = takeNumber(host, paths, await numbersIn(on, pool));
     const generation = await seal(on, pool, { number, origin: o.origin }, 'candidate', [fd]);
     enter('check');
-    mustHaveRoom(on, pool);
+    await mustHaveRoom(on, pool);
     const { warnings } = await prove(on, generation, o.say);
     await prepareNext(on, 'finish', generation); // for whoever logs in right after the promotion
     enter('promote');
     const outcome = promote(on, number, stable);
     accepted = true;
-    tryToOffer(on);
     enter('adopt');
     await adopt(on, pool);
     await prepareNext(on);
@@ -204,18 +203,16 @@ async function attempt(
 /** Old generations go. One that can not does not make a good update a failed one. */
 async function tidyUp(on: Machine, pool: Pool): Promise<string[]> {
   try {
-    await collect(on, pool.path);
+    await collect(on, pool);
     return [];
   } catch (error) {
     return [reasonOf(error)];
   }
 }
 
-function numbersIn(on: Machine, pool: Pool): number[] {
-  const volumes = on
-    .backend(pool.backend)
-    .list(pool.path)
-    .volumes.filter(v => v.role === 'generation');
+async function numbersIn(on: Machine, pool: Pool): Promise<number[]> {
+  const { volumes: all } = await on.backend(pool.backend).list(pool.path);
+  const volumes = all.filter(v => v.role === 'generation');
   return [...volumes.map(v => Number(v.name)), ...generationNumbers(on.host, on.paths)];
 }
 

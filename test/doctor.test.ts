@@ -219,11 +219,24 @@ describe('desktops', () => {
 
 describe('pool and generations', () => {
   const pool = { backend: 'overlay', path: '/p' } as const;
-  const place = { pool, image: true, mounted: false, marked: true, master: true, records: ['/a', '/b'] };
+  const place = {
+    pool,
+    image: true,
+    mounted: false,
+    marked: true,
+    trouble: undefined,
+    master: true,
+    records: ['/a', '/b'],
+  };
   it.each([
     ['there', place, /^ok$/],
     ['none', { ...place, pool: undefined }, /^problem: .*\| mayfly init$/],
     ['its file system is away', { ...place, marked: false }, /not mounted\? \| mount \/p && mayfly recover$/],
+    [
+      'a full thin pool',
+      { ...place, trouble: { what: 'it is full', mend: 'lvextend' } },
+      /^problem: it is full \| lvextend$/,
+    ],
     ['no master', { ...place, master: false }, /nothing can be updated \| mayfly recover$/],
     ['an image', { ...place, pool: { ...pool, image: '/i' }, mounted: true }, /^ok$/],
     [
@@ -250,7 +263,15 @@ describe('pool and generations', () => {
 
   const day = 86_400_000;
   const facts: Facts = {
-    ...{ stable: 2, usable: true, history: undefined, sealed: 0, sessions: 0, stuck: 0, pool: 1 },
+    ...{
+      stable: 2,
+      usable: true,
+      history: undefined,
+      sealed: 0,
+      sessions: 0,
+      stuck: 0,
+      pool: { percent: 1 },
+    },
     ...{ demoted: [], limits: { warn: 85, full: 95 } },
   };
   it.each([

@@ -89,7 +89,7 @@ describe('what only the host has', () => {
 describe('the list', () => {
   const shown = (w: ReturnType<typeof preparedWorld>) => w.host.list('/run/mayfly/greeter/xsessions');
 
-  it('follows the stable generation, and what has gone is gone', () => {
+  it('follows the stable generation, and what has gone is gone', async () => {
     const w = preparedWorld();
     const on = w.machine();
     const tree = treeOf(w);
@@ -97,19 +97,19 @@ describe('the list', () => {
     w.put(ENABLED, '');
     w.makeDirs(`${tree}/usr/share/xsessions`);
     w.put(`${tree}/usr/share/xsessions/x.desktop`, desktop('Name=X', 'Exec=x'));
-    offerSessions(on);
+    await offerSessions(on);
     expect(shown(w)).toEqual(['x.desktop']);
     w.put(`${tree}/usr/share/xsessions/y.desktop`, desktop('Name=Y', 'Exec=y', 'TryExec=not-there'));
     w.host.unlink(`${tree}/usr/share/xsessions/x.desktop`);
     w.makeDirs('/usr/share/xsessions');
     w.put('/usr/share/xsessions/z.desktop', desktop('Name=Z', 'Exec=z'));
-    offerSessions(on);
+    await offerSessions(on);
     expect(shown(w)).toEqual(['z.desktop']);
   });
 
-  it('is made only where a display manager looks at it', () => {
+  it('is made only where a display manager looks at it', async () => {
     const w = preparedWorld();
-    offerSessions(w.machine());
+    await offerSessions(w.machine());
     expect(w.host.lstat('/run/mayfly/greeter')).toBeUndefined();
   });
 
@@ -133,5 +133,5 @@ function treeOf(w: ReturnType<typeof preparedWorld>): string {
   const text = w.host.read(`${on.paths.generations}/1.json`) ?? '';
   const volume = (JSON.parse(text) as { volume: Parameters<ReturnType<typeof on.backend>['path']>[0] })
     .volume;
-  return on.backend(volume.backend).path(volume);
+  return on.backend(volume.backend).path(volume) ?? '';
 }

@@ -10,7 +10,7 @@ contract('memory', async () => {
     async enter(v) {
       const root = `/tmp/${v.role}-${v.name}`;
       world.host.mkdir(root, 0o755);
-      const m = backend.mount(v, root);
+      const m = await backend.mount(v, root);
       await world.host.run({
         file: 'mount',
         args: ['-t', m.type, '-o', m.options, '--', m.source, m.target],

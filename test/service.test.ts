@@ -1,6 +1,6 @@
 /** What the service decides: who is over, when to try again, what to say of space and configuration. */
 import { describe, expect, it } from 'vitest';
-import type { Config } from '../src/config.ts';
+import { type Config, limitsOf } from '../src/config.ts';
 import { type LogindSession, shownSessions } from '../src/logind.ts';
 import { managerOf } from '../src/notify.ts';
 import { pauseAfter, reap, reaper } from '../src/reap.ts';
@@ -413,7 +413,7 @@ describe('ending', () => {
 describe('space', () => {
   const config = { admission: { max_used_percent: 95 }, update: { max_used_percent: 85 } } as Config;
   const at = (percent: number, before: Scarcity) =>
-    weigh(before, { total: 2 ** 40, free: 3.25 * 2 ** 30, percent }, '/pool', config);
+    weigh(before, { total: 2 ** 40, free: 3.25 * 2 ** 30, percent }, '/pool', limitsOf(config, 'overlay'));
   it.each<[number, Scarcity, Scarcity, string?]>([
     [50, 0, 0],
     [85, 0, 0],

@@ -86,7 +86,7 @@ async function world(): Promise<World> {
 }
 
 const contents = (w: World, v: Volume): string =>
-  JSON.stringify([...(w.volumes.get(w.backend().path(v))?.nodes ?? [])].map(([p, n]) => [p, n.text]));
+  JSON.stringify([...(w.volumes.get(w.backend().path(v) ?? '')?.nodes ?? [])].map(([p, n]) => [p, n.text]));
 
 /** An update that writes `what` into the tree. */
 function updateOf(w: World, what: string) {
@@ -98,7 +98,7 @@ function updateOf(w: World, what: string) {
     say: () => undefined,
     change: async () => {
       on.host.sync('/'); // an effect: one more place to die at
-      const work = w.volumes.get(w.backend().path(workOf(pool)));
+      const work = w.volumes.get(w.backend().path(workOf(pool)) ?? '');
       const file = work?.nodes.get('/etc/passwd');
       if (work && file) work.nodes.set('/etc/version', { ...file, text: what });
       return true;
@@ -238,7 +238,7 @@ describe('a generation nobody can log in to', () => {
     expect(() => rollback(on, 7)).toThrow(/no generation 7/);
     // Alice pins the first, and the second is stable: neither goes, whoever asks.
     expect(await retire(on, 1, 'asked')).toBe(false);
-    expect(await collect(on, pool.path)).toEqual([2]);
+    expect(await collect(on, pool)).toEqual([2]);
     expect(stableNumber(on.host, on.paths)).toBe(1);
   });
 });

@@ -1,6 +1,6 @@
 /**
  * What every backend must do, in the words of `src/volume/backend.ts`. One suite, run over memory, overlay (on disk
- * and on tmpfs) and btrfs. Cases named after a fault carry its source.
+ * and on tmpfs), btrfs and, in user-mode Linux, LVM's two. Cases named after a fault carry its source.
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Volume, VolumeBackend } from '../src/volume/backend.ts';
@@ -37,11 +37,7 @@ export function contract(name: string, open: () => Promise<Bench>): void {
       volume('session', `u1001-${n.toString(16).padStart(8, '0')}`, generation(of));
     const fork = (from: Volume, to: Volume) =>
       b.backend.fork(from, to, { upper: b.upper ?? 'disk', size: '16M', fds: [] });
-    const names = () =>
-      b.backend
-        .list(b.pool)
-        .volumes.map(v => `${v.role} ${v.name}`)
-        .sort();
+    const names = async () => (await b.backend.list(b.pool)).volumes.map(v => `${v.role} ${v.name}`).sort();
 
     const put = async (v: Volume, file: string, text: string): Promise<void> => {
       const root = await b.enter(v);
@@ -62,11 +58,12 @@ export function contract(name: string, open: () => Promise<Bench>): void {
       await fork(work(), generation(1));
     });
     beforeEach(async () => {
-      for (const v of b.backend.list(b.pool).volumes) if (v.role === 'session') await b.backend.remove(v);
+      for (const v of (await b.backend.list(b.pool)).volumes)
+        if (v.role === 'session') await b.backend.remove(v);
     });
     afterAll(async () => {
-      for (const v of b.backend.list(b.pool).volumes) await b.backend.remove(v);
-      expect(names()).toEqual([]);
+      for (const v of (await b.backend.list(b.pool)).volumes) await b.backend.remove(v);
+      expect(await names()).toEqual([]);
       await b.close();
     });
 
@@ -113,9 +110,9 @@ export function contract(name: string, open: () => Promise<Bench>): void {
     });
 
     it('a fork of what is not there fails and leaves nothing', async () => {
-      const before = names();
+      const before = await names();
       await expect(fork(generation(9), generation(8))).rejects.toMatchObject({ code: 'no-generation' });
-      expect(names()).toEqual(before);
+      expect(await names()).toEqual(before);
     });
 
     it('a session can not be forked', async () => {
@@ -128,7 +125,7 @@ export function contract(name: string, open: () => Promise<Bench>): void {
       await b.backend.remove(session(1));
       await b.backend.remove(session(1));
       await b.backend.remove(session(99));
-      expect(names()).not.toContain(`session ${session(1).name}`);
+      expect(await names()).not.toContain(`session ${session(1).name}`);
     });
 
     it('removing is refused while the volume is mounted and in use, and works afterwards', async () => {
@@ -137,7 +134,7 @@ export function contract(name: string, open: () => Promise<Bench>): void {
       await expect(b.backend.remove(session(1))).rejects.toMatchObject({ code: 'stuck' });
       await b.leave(session(1));
       await b.backend.remove(session(1));
-      expect(names()).not.toContain(`session ${session(1).name}`);
+      expect(await names()).not.toContain(`session ${session(1).name}`);
     });
 
     it('a foreign thing under our name is not listed and not removed', async () => {
@@ -163,54 +160,54 @@ export function contract(name: string, open: () => Promise<Bench>): void {
     it('lists exactly what there is, by role', async () => {
       await fork(generation(1), session(1));
       await fork(generation(1), session(2));
-      expect(names()).toEqual([
+      expect(await names()).toEqual([
         'generation 1',
         `session ${session(1).name}`,
         `session ${session(2).name}`,
         'work work',
       ]);
-      expect(b.backend.list(b.pool).litter).toEqual([]);
+      expect((await b.backend.list(b.pool)).litter).toEqual([]);
     });
 
     it('an identity stays, and goes with the volume', async () => {
-      const identity = b.backend.identity(generation(1));
+      const identity = await b.backend.identity(generation(1));
       expect(identity).toBeDefined();
       await fork(generation(1), session(1));
-      expect(b.backend.identity(generation(1))).toBe(identity);
-      expect(b.backend.identity(generation(5))).toBeUndefined();
+      expect(await b.backend.identity(generation(1))).toBe(identity);
+      expect(await b.backend.identity(generation(5))).toBeUndefined();
     });
 
     it('renames a finished volume, never onto another', async () => {
       await b.backend.fork(generation(1), volume('master', 'master'), { fds: [] });
-      expect(() => b.backend.rename(work(), volume('master', 'master'))).toThrow(/exists/);
+      await expect(b.backend.rename(work(), volume('master', 'master'))).rejects.toThrow(/exists/);
       await b.backend.remove(work());
-      b.backend.rename(volume('master', 'master'), work());
+      await b.backend.rename(volume('master', 'master'), work());
       expect(await get(work(), 'file')).toBe('one');
     });
 
     it('a spare is a session like any other, taken once, and in nobody’s way', async () => {
-      const before = names();
+      const before = await names();
       const made = await b.backend.spare?.(generation(1), [], false);
       if (made === undefined) return; // this backend forks at once
       expect(made).toBe(true);
       expect(await b.backend.spare?.(generation(1), [], false)).toBe(false);
-      expect(names()).toEqual(before);
-      const [[number, name] = []] = [...b.backend.list(b.pool).spares];
+      expect(await names()).toEqual(before);
+      const [[number, name] = []] = [...(await b.backend.list(b.pool)).spares];
       expect(number).toBe(1);
       await Promise.all([session(1), session(2), session(3)].map(s => fork(generation(1), s)));
-      expect(b.backend.list(b.pool).spares.size).toBe(0);
+      expect((await b.backend.list(b.pool)).spares.size).toBe(0);
       for (const s of [session(1), session(2), session(3)]) expect(await get(s, 'file')).toBe('one');
       await b.backend.spare?.(generation(1), [], false);
       await b.backend.sweep(b.pool, name ?? '');
-      expect(b.backend.list(b.pool).spares.size).toBe(0);
+      expect((await b.backend.list(b.pool)).spares.size).toBe(0);
     });
 
     it('20 forks at once are 20 volumes', async () => {
       const all = Array.from({ length: 20 }, (_, i) => session(i + 100));
       await Promise.all(all.map(s => fork(generation(1), s)));
-      expect(names().filter(n => n.startsWith('session'))).toHaveLength(20);
+      expect((await names()).filter(n => n.startsWith('session'))).toHaveLength(20);
       await Promise.all(all.map(s => b.backend.remove(s)));
-      expect(names().filter(n => n.startsWith('session'))).toEqual([]);
+      expect((await names()).filter(n => n.startsWith('session'))).toEqual([]);
     });
   });
 }

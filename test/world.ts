@@ -12,7 +12,7 @@ import type { Host, Stat } from '../src/host.ts';
 import type { Mount } from '../src/mounts.ts';
 import { makeDirectories, markOf, pathsOf, writePool } from '../src/state.ts';
 import type { Machine } from '../src/steps.ts';
-import type { Role, Volume, VolumeBackend } from '../src/volume/backend.ts';
+import { type Role, usageOf, type Volume, type VolumeBackend } from '../src/volume/backend.ts';
 import { pathOf } from '../src/volume/layout.ts';
 
 /** What a call throws when the process that makes it is dead. */
@@ -500,7 +500,7 @@ export class World {
         this.effect();
         this.volumes.set(key(to), { dev: this.newFs().dev, nodes: new Map(source.nodes) });
       },
-      rename: (from, to) => {
+      rename: async (from, to) => {
         absent(to);
         const fs = get(from);
         this.effect();
@@ -508,8 +508,8 @@ export class World {
         this.volumes.set(key(to), fs);
       },
       path: key,
-      mount: (v, root) => ({ source: key(v), target: root, type: 'memory', options: 'rw' }),
-      identity: v => (this.volumes.has(key(v)) ? 'memory' : undefined),
+      mount: async (v, root) => ({ source: key(v), target: root, type: 'memory', options: 'rw' }),
+      identity: async v => (this.volumes.has(key(v)) ? 'memory' : undefined),
       held,
       remove: async v => {
         if (this.foreign.has(key(v))) throw new MayflyError('unsafe', `"${key(v)}" is not ours`);
@@ -519,8 +519,10 @@ export class World {
         this.effect();
         this.volumes.delete(key(v));
       },
+      dissolve: async () => undefined,
+      usage: async pool => usageOf(this.host, pool),
       forkCost: async () => 0,
-      list: pool => ({
+      list: async pool => ({
         volumes: [...this.volumes.keys()]
           .filter(k => k.startsWith(`${pool}/`))
           .map(k => {

@@ -1,7 +1,9 @@
 import { MayflyError } from '../errors.ts';
 import { init } from '../init.ts';
+import type { LvmChoice } from '../init-lvm.ts';
 import { hostSuite, type Source } from '../source.ts';
 import type { Machine } from '../steps.ts';
+import type { BackendKind } from '../volume/backend.ts';
 import type { Verb } from './cli.ts';
 
 function sourceOf(on: Machine, args: Readonly<Record<string, unknown>>): Source {
@@ -27,13 +29,44 @@ function sourceOf(on: Machine, args: Readonly<Record<string, unknown>>): Source 
   return { kind: on.host.stat(from)?.kind === 'dir' ? 'directory' : 'tarball', path: from };
 }
 
+const BACKENDS = ['overlay', 'btrfs', 'lvm-thin', 'lvm'] as const satisfies readonly BackendKind[];
+
+/** What only LVM has; said for another backend it is a mistake. */
+function choiceOf(args: Readonly<Record<string, unknown>>, backend: BackendKind): LvmChoice {
+  const { vg, device, size } = args;
+  if (backend !== 'lvm' && backend !== 'lvm-thin' && (vg ?? device ?? size) !== undefined)
+    throw new MayflyError('usage', `--vg, --device and --size belong to LVM, not to "${backend}"`);
+  if (vg !== undefined && !/^[A-Za-z0-9_+][A-Za-z0-9_.+-]{0,59}$/.test(String(vg)))
+    throw new MayflyError('usage', `"${vg}" is not the name of a volume group`);
+  if (device !== undefined && !/^\/dev\/[\w./+-]+$/.test(String(device)))
+    throw new MayflyError('usage', `"${device}" is not a device; name it as in "/dev/sdb"`);
+  if (size !== undefined && !/^\d+(\.\d+)?[KMGT]?$/.test(String(size)))
+    throw new MayflyError('usage', `"${size}" is not a size such as "16G"`);
+  return {
+    ...(vg === undefined ? {} : { group: String(vg) }),
+    ...(device === undefined ? {} : { device: String(device) }),
+    ...(size === undefined ? {} : { size: String(size) }),
+  };
+}
+
 export const initCommand: Verb = {
   command: 'init',
   describe: 'make the pool and master, and seal generation 1',
   options: {
     backend: {
-      choices: ['overlay', 'btrfs'] as const,
+      choices: BACKENDS,
       describe: 'how sessions are forked (default: as configured, overlay)',
+    },
+    vg: { type: 'string', describe: 'LVM: the volume group', requiresArg: true },
+    device: {
+      type: 'string',
+      describe: 'LVM: an empty device to make that volume group on',
+      requiresArg: true,
+    },
+    size: {
+      type: 'string',
+      describe: 'LVM: how large the root of a session is (default: as configured, 16G)',
+      requiresArg: true,
     },
     from: {
       type: 'string',
@@ -59,13 +92,15 @@ export const initCommand: Verb = {
   },
   async run(args, { flags, machine, print, report }) {
     const on = await machine();
-    const backend =
-      args.backend === 'btrfs' || args.backend === 'overlay' ? args.backend : on.config.pool.backend;
+    const backend = BACKENDS.find(b => b === args.backend) ?? on.config.pool.backend;
+    const lvm = choiceOf(args, backend);
     const source = sourceOf(on, args);
     if (flags.dryRun) {
+      const { group, name } = on.config.lvm;
+      const place = backend.startsWith('lvm') ? `/dev/${lvm.group ?? group}/${name}` : on.config.pool.path;
       print(
-        { backend, source, pool: on.config.pool.path },
-        `would fill a ${backend} pool at ${on.config.pool.path} from ${JSON.stringify(source)}`,
+        { backend, source, pool: place },
+        `would fill a ${backend} pool at ${place} from ${JSON.stringify(source)}`,
       );
       return 0;
     }
@@ -76,7 +111,7 @@ export const initCommand: Verb = {
       else if (!detail) on.log('info', terminal ? `${line}\u001b[K` : line);
       else if (flags.verbose) on.log('debug', line);
     };
-    const generation = await init(on, { backend, source, say });
+    const generation = await init(on, { backend, source, lvm, say });
     if (terminal) process.stderr.write('\r\u001b[K');
     report(generation, `generation ${generation.number} is stable; logins get it from now on`);
     return 0;

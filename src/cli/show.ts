@@ -5,10 +5,11 @@ import { generationNumbers, readGeneration, stableNumber, whyDemoted } from '../
 import { realHost } from '../host.ts';
 import { type History, type Running, readHistory, readRunning } from '../progress.ts';
 import { overBecause } from '../recover.ts';
+import { gibibytes, roomOf } from '../room.ts';
 import { readPool, readSessions, type Session } from '../state.ts';
 import type { Machine } from '../steps.ts';
 import { groupsOf, inScope, lookupUser } from '../users.ts';
-import { usageOf } from '../volume/backend.ts';
+import type { Usage } from '../volume/backend.ts';
 import type { Verb } from './cli.ts';
 
 /** Columns as wide as their widest cell. */
@@ -76,18 +77,20 @@ export const sessionsCommand: Verb = {
   },
 };
 
-function generationRows(on: Machine) {
+async function generationRows(on: Machine) {
   const stable = stableNumber(on.host, on.paths);
   const sessions = readSessions(on.host, on.paths);
-  return generationNumbers(on.host, on.paths).flatMap(number => {
+  const rows = [];
+  for (const number of generationNumbers(on.host, on.paths)) {
     const g = readGeneration(on.host, on.paths, number);
-    if (!g) return [];
-    const usable = on.backend(g.volume.backend).identity(g.volume) === g.identity;
+    if (!g) continue;
+    const usable = (await on.backend(g.volume.backend).identity(g.volume)) === g.identity;
     const pins = sessions.filter(s => s.generation === number).length;
     const demoted = whyDemoted(on.host, on.paths, number) ?? null;
     const { created, origin } = g;
-    return [{ number, stable: number === stable, created, origin, sessions: pins, usable, demoted }];
-  });
+    rows.push({ number, stable: number === stable, created, origin, sessions: pins, usable, demoted });
+  }
+  return rows;
 }
 
 export const generationsCommand: Verb = {
@@ -95,7 +98,7 @@ export const generationsCommand: Verb = {
   describe: 'list the generations, and which one is stable',
   async run(_args, { machine, print }) {
     const on = await machine();
-    const rows = generationRows(on);
+    const rows = await generationRows(on);
     const cells = rows.map(g => [
       `${g.number}${g.stable ? ' (stable)' : ''}`,
       g.created.slice(0, 16).replace('T', ' '),
@@ -111,6 +114,12 @@ export const generationsCommand: Verb = {
     return 0;
   },
 };
+
+function roomWords({ percent, free, problem }: Usage): string {
+  if (problem) return `${problem.what}; mend it with: ${problem.mend}`;
+  const used = percent > 0 ? `${Math.floor(percent)} % used, ` : ''; // of a group that others use too it says nothing
+  return `${used}${gibibytes(free)} free`;
+}
 
 function runningWords(r: Running, now: number): string {
   return `${r.what} is at work for ${ago(r.since, now)}, in "${r.phase}" (process ${r.holder.pid})`;
@@ -131,25 +140,25 @@ export const statusCommand: Verb = {
     const on = await machine();
     const pool = readPool(on.host, on.paths);
     const stable = stableNumber(on.host, on.paths);
-    const usage = pool && on.host.stat(pool.path) ? usageOf(on.host, pool.path) : undefined;
+    const usage = pool && (await roomOf(on, pool));
+    const generations = await generationRows(on);
     const sessions = readSessions(on.host, on.paths).map(s => sessionRow(on, s));
     const stuck = sessions.filter(s => s.state.startsWith('stuck') || s.state.startsWith('over'));
     const running = readRunning(on.host, on.paths);
     const history = readHistory(on.host, on.paths);
-    const healthy =
-      stable !== undefined && stuck.length === 0 && generationRows(on).some(g => g.stable && g.usable);
+    const healthy = stable !== undefined && stuck.length === 0 && generations.some(g => g.stable && g.usable);
     const value = {
       healthy,
       pool: pool ?? null,
       usage: usage ?? null,
       stable: stable ?? null,
       update: { running: running ?? null, history: history ?? null },
-      generations: generationRows(on),
+      generations,
       sessions,
     };
     const lines = [
       pool
-        ? `pool        ${pool.backend} at ${pool.path}${usage ? `, ${Math.floor(usage.percent)} % used, ${(usage.free / 2 ** 30).toFixed(1)} GiB free` : ''}`
+        ? `pool        ${pool.backend} at ${pool.path}${usage ? `, ${roomWords(usage)}` : ''}`
         : 'pool        none; make one with "mayfly init"',
       `stable      ${stable === undefined ? 'none' : `generation ${stable}`}`,
       `update      ${running ? runningWords(running, on.host.now()) : historyWords(history, on.host.now())}`,

@@ -162,8 +162,8 @@ export const rollbackCommand: Verb = {
     if (wanted !== undefined && !(Number.isInteger(wanted) && Number(wanted) > 0))
       throw new MayflyError('usage', `"${wanted}" is not the number of a generation`);
     const { from, to } = rollback(on, wanted === undefined ? undefined : Number(wanted));
-    tryToOffer(on);
-    if (!flags.dryRun) writeHealth(on);
+    await tryToOffer(on);
+    if (!flags.dryRun) await writeHealth(on);
     if (flags.dryRun) show({ from, to }, `generation ${to} would be stable`);
     else if (flags.json) show({ from, to }, '');
     else if (from === to) report({ from, to }, `generation ${to} is stable already`);
@@ -185,7 +185,7 @@ export const gcCommand: Verb = {
       show(plan, plan.map(f => `generation ${f.number} ${words[f.fate]}: ${f.why}`).join('\n'));
       return 0;
     }
-    const gone = await withUpdateLock(on, 'a collection', () => collect(on, pool.path));
+    const gone = await withUpdateLock(on, 'a collection', () => collect(on, pool));
     const stable = stableNumber(on.host, on.paths);
     report(
       { removed: gone, stable },

@@ -51,20 +51,24 @@ export function judgeStable({ all, stable, good, master }: Stable): Verdict {
   );
 }
 
-function gatherStable(on: Subject): Stable {
+async function gatherStable(on: Subject): Promise<Stable> {
   const { host, paths } = on;
   const pool = readPool(host, paths);
+  const good: number[] = [];
+  for (const n of generationNumbers(host, paths))
+    if (whyDemoted(host, paths, n) === undefined && (await isUsable(on, readGeneration(host, paths, n))))
+      good.push(n);
   return {
-    all: complaintsOf(on),
+    all: await complaintsOf(on),
     stable: stableNumber(host, paths),
-    good: generationNumbers(host, paths).filter(
-      n => isUsable(on, readGeneration(host, paths, n)) && whyDemoted(host, paths, n) === undefined,
-    ),
-    master: pool !== undefined && on.backend(pool.backend).identity(masterOf(pool)) !== undefined,
+    good,
+    master: pool !== undefined && (await on.backend(pool.backend).identity(masterOf(pool))) !== undefined,
   };
 }
 
-const complaintsOf = (on: Subject): Complaint[] => complaints(factsOf(on), on.host.now());
+async function complaintsOf(on: Subject): Promise<Complaint[]> {
+  return complaints(await factsOf(on), on.host.now());
+}
 
 /** Whether people can log in just now, as far as generations go. */
 export interface Door {
@@ -117,7 +121,10 @@ export const generationChecks = [
   check({
     group: GROUP,
     title: 'last update',
-    gather: on => ({ all: complaintsOf(on), last: factsOf(on).history }),
+    async gather(on) {
+      const facts = await factsOf(on);
+      return { all: complaints(facts, on.host.now()), last: facts.history };
+    },
     judge: ({ all, last }) => {
       if (!last) return fine('none so far');
       const why = last.reason === undefined ? '' : `: ${last.reason}`;

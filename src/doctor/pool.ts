@@ -1,12 +1,13 @@
 /** The pool: where it is, and how much room is in it. */
-import { parseSize } from '../config.ts';
+import { limitsOf, parseSize } from '../config.ts';
 import { readRunning } from '../progress.ts';
-import { weigh } from '../room.ts';
+import { gibibytes, roomOf, weigh } from '../room.ts';
 import { type Pool, readPool } from '../state.ts';
-import { admit, masterOf, usageOf } from '../volume/backend.ts';
+import { admit, masterOf, type Problem, usageOf } from '../volume/backend.ts';
 import {
   check,
   type Finding,
+  fine,
   found,
   fromError,
   notApplicable,
@@ -27,14 +28,16 @@ export interface Place {
   readonly image: boolean;
   /** Something is mounted at its path. */
   readonly mounted: boolean;
-  /** The file that marks a pool of ours. */
+  /** It is ours: by the file that marks a pool in a directory. */
   readonly marked: boolean;
+  /** On LVM: why nothing can be made in it. */
+  readonly trouble: Problem | undefined;
   readonly master: boolean;
   /** What remembers a pool that is lost. */
   readonly records: readonly string[];
 }
 
-export function judgePlace({ pool, image, mounted, marked, master, records }: Place): Verdict {
+export function judgePlace({ pool, image, mounted, marked, trouble, master, records }: Place): Verdict {
   if (!pool) return found([problem('there is none: every login is refused', 'mayfly init')], '');
   const words = `${pool.backend} at ${pool.path}`;
   if (pool.image !== undefined && !image) {
@@ -44,6 +47,7 @@ export function judgePlace({ pool, image, mounted, marked, master, records }: Pl
   }
   if (pool.image !== undefined && !mounted)
     return found([problem(`its image is not mounted at "${pool.path}"`, 'mayfly recover')], '');
+  if (trouble) return found([problem(trouble.what, trouble.mend)], '');
   if (!marked) {
     const what = `there is no pool at "${pool.path}": is its file system not mounted?`;
     return found([problem(what, `mount ${pool.path} && mayfly recover`)], '');
@@ -52,38 +56,50 @@ export function judgePlace({ pool, image, mounted, marked, master, records }: Pl
   return found(master ? [] : [problem(lost, 'mayfly recover')], words);
 }
 
-function gatherPlace({ host, paths, backend }: Subject): Place {
+async function gatherPlace(on: Subject): Promise<Place> {
+  const { host, paths, backend } = on;
   const pool = readPool(host, paths);
   const records = [paths.poolFile, paths.stable];
-  if (!pool) return { pool, image: true, mounted: false, marked: false, master: false, records };
+  const nothing = { image: true, mounted: false, marked: false, trouble: undefined, master: false, records };
+  if (!pool) return { pool, ...nothing };
+  const onDevice = backend(pool.backend).open !== undefined;
+  const trouble = onDevice ? (await roomOf(on, pool))?.problem : undefined;
+  if (trouble) return { pool, ...nothing, trouble };
+  // An update that is nearly done puts another in its place.
+  const master =
+    (await backend(pool.backend).identity(masterOf(pool))) !== undefined ||
+    readRunning(host, paths) !== undefined;
+  if (onDevice) return { pool, ...nothing, marked: true, master };
   const above = host.stat(pool.path.slice(0, pool.path.lastIndexOf('/')))?.dev;
   return {
     pool,
     image: pool.image === undefined || host.lstat(pool.image)?.kind === 'file',
     mounted: host.stat(pool.path)?.dev !== above,
     marked: host.lstat(`${pool.path}/.mayfly-pool`)?.kind === 'file',
-    // An update that is nearly done puts another in its place.
-    master:
-      backend(pool.backend).identity(masterOf(pool)) !== undefined || readRunning(host, paths) !== undefined,
+    trouble: undefined,
+    master,
     records,
   };
 }
 
 /** How full it is, by the words of those who refuse logins and updates for it. */
-function gatherRoom({ host, paths, config }: Subject): { words: string; findings: Finding[] } | undefined {
+async function gatherRoom(on: Subject): Promise<{ words: string; findings: Finding[] } | undefined> {
+  const { host, paths, config } = on;
   const pool = readPool(host, paths);
-  if (!pool || host.kindOf(pool.path) !== 'dir' || !host.exists(pool.image ?? pool.path)) return undefined;
-  const usage = usageOf(host, pool.path);
-  const words = `${Math.floor(usage.percent)} % used, ${(usage.free / 2 ** 30).toFixed(1)} GiB free`;
-  const { max_used_percent, min_free } = config.admission;
+  if (!pool || (pool.image !== undefined && !host.exists(pool.image))) return undefined;
+  const usage = await roomOf(on, pool);
+  if (!usage || usage.problem) return undefined; // "place" tells
+  const words = `${Math.floor(usage.percent)} % used, ${gibibytes(usage.free)} free`;
+  const limits = limitsOf(config, pool.backend);
+  const min_free = parseSize(config.admission.min_free);
   try {
-    admit(host, pool.path, { max_used_percent, min_free: parseSize(min_free) });
+    admit(usage, pool.path, { max_used_percent: limits.full, min_free });
     if (pool.image !== undefined)
-      admit(host, pool.image, { max_used_percent: 100, min_free: parseSize(min_free) });
+      admit(usageOf(host, pool.image), pool.image, { max_used_percent: 100, min_free });
   } catch (error) {
     return { words, findings: [{ ...fromError(error), mend: 'mayfly gc' }] };
   }
-  const scarce = weigh(0, usage, pool.path, config).words;
+  const scarce = weigh(0, usage, pool.path, limits).words;
   return { words, findings: scarce === undefined ? [] : [warning(scarce, 'mayfly gc')] };
 }
 
@@ -120,8 +136,12 @@ export const poolChecks = [
   check({
     group: POOL,
     title: 'owner',
-    gather: ({ host, paths }) => readPool(host, paths) && owned(host, readPool(host, paths)?.path ?? ''),
-    judge: o => (o ? found(judgeOwner(o), 'only root can change it') : NONE),
+    gather({ host, paths, backend }) {
+      const pool = readPool(host, paths);
+      return pool && !backend(pool.backend).open ? owned(host, pool.path) : undefined;
+    },
+    judge: o =>
+      o ? found(judgeOwner(o), 'only root can change it') : notApplicable('there is no directory of it'),
   }),
   check({
     group: POOL,
@@ -143,4 +163,15 @@ export const poolChecks = [
       ),
   }),
   check({ group: POOL, title: 'commits', gather: gatherCommit, judge: judgeCommit }),
+  check({
+    group: POOL,
+    title: 'growth',
+    async gather({ host, paths }) {
+      if (readPool(host, paths)?.backend !== 'lvm-thin') return undefined;
+      const { sayGrowth } = await import('../volume/lvm-pool.ts');
+      return sayGrowth(host);
+    },
+    // For the administrator to decide: nothing is wrong with a pool that stays as it was made.
+    judge: words => (words === undefined ? notApplicable('the pool is no thin pool') : fine(words)),
+  }),
 ];

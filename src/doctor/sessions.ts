@@ -66,30 +66,31 @@ export function judgeLeft(all: readonly Left[]): Verdict {
 }
 
 /** Ids without a record. What a session makes is made after its record, and goes before it does. */
-function strays(host: Host, paths: Paths, look: () => readonly string[]): string[] {
-  const before = look().filter(isSessionId);
+async function strays(
+  host: Host,
+  paths: Paths,
+  look: () => readonly string[] | Promise<readonly string[]>,
+): Promise<string[]> {
+  const before = (await look()).filter(isSessionId);
   const records = new Set(sessionIds(host, paths));
-  const still = new Set(look());
+  const still = new Set(await look());
   return [...new Set(before)].filter(id => !records.has(id) && still.has(id));
 }
 
-function gatherLeft({ host, paths, backend }: Subject): Left[] {
+async function gatherLeft({ host, paths, backend }: Subject): Promise<Left[]> {
   const pool = readPool(host, paths);
-  const volumes = (): string[] =>
-    pool === undefined
-      ? []
-      : backend(pool.backend)
-          .list(pool.path)
-          .volumes.filter(v => v.role === 'session')
-          .map(v => v.name);
+  const volumes = async (): Promise<string[]> => {
+    const all = pool ? (await backend(pool.backend).list(pool.path)).volumes : [];
+    return all.filter(v => v.role === 'session').map(v => v.name);
+  };
   const mounts = (): string[] =>
     mountLines(host, 'self')
       .filter(m => m.place.startsWith(`${paths.roots}/`))
       .map(m => m.place.slice(paths.roots.length + 1).split('/')[0] ?? '');
   return [
-    { what: 'volumes', ids: strays(host, paths, volumes) },
-    { what: 'mount points', ids: strays(host, paths, () => host.list(paths.roots)) },
-    { what: 'mounts', ids: strays(host, paths, mounts) },
+    { what: 'volumes', ids: await strays(host, paths, volumes) },
+    { what: 'mount points', ids: await strays(host, paths, () => host.list(paths.roots)) },
+    { what: 'mounts', ids: await strays(host, paths, mounts) },
   ];
 }
 
@@ -155,14 +156,14 @@ export function judgeEntries({ stray, missing }: Entries): Verdict {
   );
 }
 
-function gatherEntries({ host, paths }: Subject): Entries {
+async function gatherEntries({ host, paths }: Subject): Promise<Entries> {
   const isOpen = (id: string): boolean => {
     const s = readSession(host, paths, id);
     return s?.state === 'live' && s.boot === bootId(host);
   };
   const closed = (id: string): boolean => !host.exists(entryPath(paths.schroot, id)) && isOpen(id);
   return {
-    stray: strays(host, paths, () => listEntries(host, paths.schroot, paths.roots)),
+    stray: await strays(host, paths, () => listEntries(host, paths.schroot, paths.roots)),
     missing: sessionIds(host, paths).filter(isOpen).filter(closed),
   };
 }

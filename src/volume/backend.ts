@@ -18,15 +18,21 @@ import type { Host } from '../host.ts';
 import type { Mount } from '../mounts.ts';
 import type { Pool } from '../state.ts';
 import { btrfs } from './btrfs.ts';
+import { lazyLvm } from './lvm-lazy.ts';
 import { overlay } from './overlay.ts';
 
-export type BackendKind = 'overlay' | 'btrfs';
+/** `lvm` is the classic kind of snapshots, with a store of their own each; `lvm-thin` shares a thin pool. */
+export type BackendKind = 'overlay' | 'btrfs' | 'lvm-thin' | 'lvm';
+/** What is in a logical volume. btrfs is not among them: it takes a snapshot of the device for the same file system. */
+export type FileSystem = 'ext4' | 'xfs';
 export type Role = 'master' | 'work' | 'generation' | 'session';
 
 export interface Volume {
   readonly backend: BackendKind;
-  /** Absolute path of the pool. */
+  /** Absolute path of the pool; LVM: `/dev/GROUP/NAME`. */
   readonly pool: string;
+  /** LVM: what it is formatted with. */
+  readonly fs?: FileSystem;
   readonly role: Role;
   /** `master`, `work`, the number of a generation, the id of a session. */
   readonly name: string;
@@ -51,6 +57,8 @@ export interface Usage {
   readonly free: number;
   /** Percent of the scarcer of space and inodes. */
   readonly percent: number;
+  /** Why nothing can be made in the pool, whatever room it has. */
+  readonly problem?: Problem;
 }
 
 export interface ForkOptions {
@@ -58,6 +66,8 @@ export interface ForkOptions {
   readonly upper: 'disk' | 'tmpfs';
   /** Size of a tmpfs upper. */
   readonly size: string;
+  /** Session on classic LVM: how much it may change, a size or a part of the generation's volume such as "20%". */
+  readonly cow: string;
   /** A lock's descriptor, kept open by storage commands so that the lock outlives us if we must leave them. */
   readonly fds: readonly number[];
 }
@@ -71,14 +81,37 @@ export interface Listing {
   readonly spares: ReadonlyMap<number, string>;
 }
 
+/** LVM: how large things are made; sizes, or a part of what is free such as "90%". */
+export interface PoolSizes {
+  /** The thin pool. */
+  readonly pool: string;
+  /** The file system of each volume. */
+  readonly volume: string;
+}
+
+/** A session whose own store fills up. */
+export interface Strain {
+  readonly session: string;
+  /** Of its store; 100 where it has overflowed, and nothing that was changed can be read any more. */
+  readonly percent: number;
+}
+
 export interface VolumeBackend {
   readonly kind: BackendKind;
   /** Can this machine do it? */
   check(): Promise<readonly Problem[]>;
   /** Makes a fresh, empty pool at `path`, or accepts one of ours; refuses a directory with foreign content. */
-  prepare(path: string): Promise<void>;
-  /** An empty tree to be filled by `init`; `path` is where. It becomes `master` by {@link rename}. */
-  create(to: Volume): Promise<void>;
+  prepare(path: string, sizes?: PoolSizes): Promise<void>;
+  /** Makes a pool usable that a boot or a death left otherwise; nothing where it is. */
+  open?(path: string): Promise<void>;
+  /** Takes an empty pool away. */
+  dissolve(path: string): Promise<void>;
+  /** Room in the pool. */
+  usage(path: string): Promise<Usage>;
+  /** What sessions need to be told of: those whose own store is nearly full, or was. */
+  strained?(path: string): Promise<readonly Strain[]>;
+  /** An empty tree to be filled by `init`. It becomes `master` by {@link rename}. */
+  create(to: Volume, sizes?: PoolSizes): Promise<void>;
   /** Makes `to` from `from`. An existing `to` is refused (`exists`). */
   fork(from: Volume, to: Volume, options?: Partial<ForkOptions>): Promise<void>;
   /**
@@ -90,19 +123,23 @@ export interface VolumeBackend {
   /** Bytes of the pool that a master, work or generation volume forked from `from` takes at once. */
   forkCost(from: Volume): Promise<number>;
   /** Gives a finished volume another role; the target must be absent. */
-  rename(from: Volume, to: Volume): void;
-  /** Where the tree of a master, work or generation volume can be read. */
-  path(v: Volume): string;
-  /** What to mount at `root` to have the volume's tree there. Pure. */
-  mount(v: Volume, root: string): Mount;
+  rename(from: Volume, to: Volume): Promise<void>;
+  /** Where the tree of a master, work or generation volume can be read; undefined where it must be mounted first. */
+  path(v: Volume): string | undefined;
+  /** What to mount at `root` to have a session's tree there, told by its name alone. */
+  mount(v: Volume, root: string): Promise<Mount>;
+  /** Where `path` is undefined: makes a master, work or generation volume mountable, and says how. */
+  attach?(v: Volume, root: string): Promise<Mount>;
+  /** The reverse, once it is unmounted. Refused (`stuck`) while somebody uses it. */
+  release?(v: Volume): Promise<void>;
   /** Something that stays the same for as long as the volume is the same one. Undefined where it is absent. */
-  identity(v: Volume): string | undefined;
+  identity(v: Volume): Promise<string | undefined>;
   /** A holder the kernel knows of although no process shows it; undefined where there is none. */
   held(v: Volume): Promise<string | undefined>;
   /** Absent is success; foreign or in use is refused. */
   remove(v: Volume): Promise<void>;
   /** All volumes of ours in the pool, finished ones and half-made ones, as the system shows them. */
-  list(pool: string): Listing;
+  list(pool: string): Promise<Listing>;
   /** Removes one entry of {@link list}'s litter or spares. */
   sweep(pool: string, name: string): Promise<void>;
 }
@@ -113,22 +150,34 @@ export function backendOf(kind: BackendKind, host: Host): VolumeBackend {
       return overlay(host);
     case 'btrfs':
       return btrfs(host);
+    case 'lvm-thin':
+    case 'lvm':
+      return lazyLvm(kind, host);
     default:
       throw new MayflyError('corrupt', `there is no backend "${String(kind satisfies never)}"`);
   }
 }
 
+function volumesOf(pool: Pick<Pool, 'backend' | 'path' | 'fs'>): Pick<Volume, 'backend' | 'pool' | 'fs'> {
+  return { backend: pool.backend, pool: pool.path, ...(pool.fs ? { fs: pool.fs } : {}) };
+}
+
 export function masterOf(pool: Pool): Volume {
-  return { backend: pool.backend, pool: pool.path, role: 'master', name: 'master' };
+  return { ...volumesOf(pool), role: 'master', name: 'master' };
 }
 export function workOf(pool: Pool): Volume {
-  return { backend: pool.backend, pool: pool.path, role: 'work', name: 'work' };
+  return { ...volumesOf(pool), role: 'work', name: 'work' };
 }
 export function generationOf(pool: Pool, number: number): Volume {
-  return { backend: pool.backend, pool: pool.path, role: 'generation', name: String(number) };
+  return { ...volumesOf(pool), role: 'generation', name: String(number) };
 }
 export function sessionOf(origin: Volume, id: string): Volume {
-  return { backend: origin.backend, pool: origin.pool, role: 'session', name: id, origin };
+  return {
+    ...volumesOf({ ...origin, path: origin.pool }),
+    role: 'session',
+    name: id,
+    origin,
+  };
 }
 
 /** Space and inodes of the file system at `path`. btrfs has no inode count: 0 means "not limited". */
@@ -141,11 +190,14 @@ export function usageOf(host: Host, path: string): Usage {
 
 /** Refuses a new session (`full`) where the pool has too little room left, so that the sessions in it keep theirs. */
 export function admit(
-  host: Host,
+  usage: Usage,
   pool: string,
   limits: { max_used_percent: number; min_free: number },
 ): void {
-  const usage = usageOf(host, pool);
+  if (usage.problem) {
+    const { what, mend } = usage.problem;
+    throw new MayflyError('refused', what, { pool, hint: mend });
+  }
   const facts = { pool, percent: Math.floor(usage.percent), free: usage.free };
   if (usage.percent > limits.max_used_percent) {
     throw new MayflyError(

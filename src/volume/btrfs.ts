@@ -13,8 +13,16 @@ import { isErrno, MayflyError } from '../errors.ts';
 import type { Host } from '../host.ts';
 import type { Mount } from '../mounts.ts';
 import { describeHolders, findHolders } from '../processes.ts';
-import type { ForkOptions, Problem, Volume, VolumeBackend } from './backend.ts';
-import { asidePath, listLayout, mustBeAbsent, pathOf, prepareLayout, sparePath } from './layout.ts';
+import { type ForkOptions, type Problem, usageOf, type Volume, type VolumeBackend } from './backend.ts';
+import {
+  asidePath,
+  dissolveLayout,
+  listLayout,
+  mustBeAbsent,
+  pathOf,
+  prepareLayout,
+  sparePath,
+} from './layout.ts';
 
 /** Inode number of every subvolume's root directory (BTRFS_FIRST_FREE_OBJECTID). */
 const SUBVOLUME_ROOT = 256;
@@ -118,6 +126,10 @@ export function btrfs(host: Host): VolumeBackend {
       prepareLayout(host, pool);
     },
 
+    dissolve: async pool => dissolveLayout(host, pool),
+
+    usage: async pool => usageOf(host, pool),
+
     async create(to) {
       mustBeAbsent(host, to);
       await host.run({ file: 'btrfs', args: ['subvolume', 'create', '--', pathOf(to)], effect: 'write' });
@@ -178,16 +190,22 @@ export function btrfs(host: Host): VolumeBackend {
 
     forkCost: async () => 0, // shared until one of the two is written to
 
-    rename(from, to) {
+    async rename(from, to) {
       mustBeAbsent(host, to);
       host.rename(pathOf(from), pathOf(to));
+      host.sync(to.pool);
     },
 
     path: pathOf,
 
-    mount: (v, root): Mount => ({ source: rootOf(v), target: root, type: 'none', options: 'bind' }),
+    mount: async (v, root): Promise<Mount> => ({
+      source: rootOf(v),
+      target: root,
+      type: 'none',
+      options: 'bind',
+    }),
 
-    identity(v) {
+    async identity(v) {
       // The directory's own creation is not shown; the inode is the same for all. The transaction-stable fact is
       // that a subvolume stands there at all.
       return isSubvolume(rootOf(v)) ? 'subvolume' : undefined;
@@ -211,7 +229,7 @@ export function btrfs(host: Host): VolumeBackend {
       await eraseDirectory(asidePath(v, 'old'));
     },
 
-    list: pool =>
+    list: async pool =>
       listLayout(host, 'btrfs', pool, (path, role) =>
         role === 'session' ? isDirectory(path) : isSubvolume(path),
       ),

@@ -81,6 +81,12 @@ export function prepareLayout(host: Host, pool: string): void {
   host.mkdir(`${pool}/sessions`, 0o700);
 }
 
+/** The reverse of {@link prepareLayout}, of an empty pool. */
+export function dissolveLayout(host: Host, pool: string): void {
+  for (const name of ['generations', 'sessions']) host.rmdir(`${pool}/${name}`);
+  host.unlink(`${pool}/.mayfly-pool`);
+}
+
 /** Every volume under one of our names, and the directories of unfinished ones beside them. */
 export function listLayout(
   host: Host,

@@ -9,8 +9,8 @@
 import { isErrno, MayflyError, reasonOf } from '../errors.ts';
 import type { Host } from '../host.ts';
 import { isMounted, type Mount } from '../mounts.ts';
-import type { ForkOptions, Problem, Volume, VolumeBackend } from './backend.ts';
-import { asidePath, listLayout, mustBeAbsent, pathOf, prepareLayout } from './layout.ts';
+import { type ForkOptions, type Problem, usageOf, type Volume, type VolumeBackend } from './backend.ts';
+import { asidePath, dissolveLayout, listLayout, mustBeAbsent, pathOf, prepareLayout } from './layout.ts';
 
 /**
  * `index=on` makes the kernel refuse a second mount of a live upper layer. `volatile` spares the sync at unmount and
@@ -108,6 +108,10 @@ export function overlay(host: Host): VolumeBackend {
       prepareLayout(host, pool);
     },
 
+    dissolve: async pool => dissolveLayout(host, pool),
+
+    usage: async pool => usageOf(host, pool),
+
     async create(to) {
       mustBeAbsent(host, to);
       host.mkdir(pathOf(to), 0o755);
@@ -154,21 +158,22 @@ export function overlay(host: Host): VolumeBackend {
       return Number(stdout.split('\t')[0]) || 0;
     },
 
-    rename(from, to) {
+    async rename(from, to) {
       mustBeAbsent(host, to);
       host.rename(pathOf(from), pathOf(to));
+      host.sync(to.pool);
     },
 
     path: pathOf,
 
-    mount(v, root): Mount {
+    async mount(v, root): Promise<Mount> {
       if (v.role === 'session') {
         return { source: 'overlay', target: root, type: 'overlay', options: `${layers(v)},${OPTIONS}` };
       }
       return { source: pathOf(v), target: root, type: 'none', options: 'bind' };
     },
 
-    identity(v) {
+    async identity(v) {
       const s = host.lstat(pathOf(v));
       return s?.kind === 'dir' ? `inode ${s.ino}` : undefined;
     },
@@ -195,7 +200,7 @@ export function overlay(host: Host): VolumeBackend {
       }
     },
 
-    list: pool => listLayout(host, 'overlay', pool, path => host.lstat(path)?.kind === 'dir'),
+    list: async pool => listLayout(host, 'overlay', pool, path => host.lstat(path)?.kind === 'dir'),
 
     sweep: (pool, name) => erase(`${pool}/${name}`),
   };

@@ -1,11 +1,11 @@
 /** The contract over the real backends. */
-import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { realHost } from '../../src/host.ts';
 import { type BackendKind, backendOf } from '../../src/volume/backend.ts';
 import { pathOf } from '../../src/volume/layout.ts';
 import { contract } from '../volume.contract.ts';
 import { must } from './lab.ts';
+import { sitDown, standUp } from './sitters.ts';
 
 function bench(kind: BackendKind, upper: 'disk' | 'tmpfs') {
   return async () => {
@@ -27,27 +27,19 @@ function bench(kind: BackendKind, upper: 'disk' | 'tmpfs') {
       pool,
       upper,
       async enter(v: Parameters<typeof backend.mount>[0]) {
-        if (v.role !== 'session') return backend.path(v);
+        if (v.role !== 'session') return backend.path(v) ?? '';
         const root = `${at}/${v.name}`;
         fs.mkdirSync(root, { recursive: true });
-        const m = backend.mount(v, root);
+        const m = await backend.mount(v, root);
         must('mount', [...(m.type === 'none' ? [] : ['-t', m.type]), '-o', m.options, m.source, m.target]);
         // An open file, as a person's program would have: btrfs alone would not notice the mount.
-        holders.set(root, fs.openSync(`${root}/file`, 'r'));
-        sitters.set(root, startSitter(root));
+        sitDown(root);
         return root;
       },
       async leave(v: Parameters<typeof backend.mount>[0]) {
         const root = `${at}/${v.name}`;
         if (v.role !== 'session') return;
-        const fd = holders.get(root);
-        if (fd !== undefined) fs.closeSync(fd);
-        const pid = sitters.get(root);
-        if (pid !== undefined) {
-          process.kill(pid, 'SIGKILL');
-          while (fs.existsSync(`/proc/${pid}/exe`) && canRead(`/proc/${pid}/cwd`))
-            await new Promise(yes => setTimeout(yes, 5));
-        }
+        await standUp(root);
         must('umount', [root]);
         fs.rmdirSync(root);
       },
@@ -66,25 +58,6 @@ function bench(kind: BackendKind, upper: 'disk' | 'tmpfs') {
       },
     };
   };
-}
-
-const holders = new Map<string, number>();
-const sitters = new Map<string, number>();
-
-/** Another process with its working directory in the tree. */
-function startSitter(root: string): number {
-  const out = spawnSync('sh', ['-c', 'cd "$1" && { sleep 1000 >/dev/null 2>&1 & echo $!; }', 'sh', root], {
-    encoding: 'utf8',
-  });
-  return Number(out.stdout);
-}
-
-function canRead(link: string): boolean {
-  try {
-    return fs.readlinkSync(link) !== '';
-  } catch {
-    return false;
-  }
 }
 
 contract('overlay on disk', bench('overlay', 'disk'));

@@ -10,6 +10,7 @@ import { resolve } from 'node:path';
 import { realHost } from '../../src/host.ts';
 import { aptSources, hostSuite } from '../../src/source.ts';
 import type { Session } from '../../src/state.ts';
+import type { BackendKind } from '../../src/volume/backend.ts';
 
 const TOP = resolve(import.meta.dirname, '../..');
 export const MAYFLY = `${TOP}/dist/mayfly.cjs`;
@@ -89,8 +90,16 @@ export function forgetUsers(): void {
 
 export const uidOf = (name: string): number => Number(must('id', ['-u', name]));
 
+/** What the tests of logins and updates run over; in user-mode Linux, LVM's two. */
+export const BACKENDS = (process.env.MAYFLY_TEST_BACKENDS ?? 'overlay,btrfs').split(',') as BackendKind[];
+/** A volume group for pools on LVM. */
+const GROUP = process.env.MAYFLY_TEST_VG;
+
+const readAt = (path: string): string | undefined =>
+  fs.existsSync(path) ? fs.readFileSync(path, 'utf8') : undefined;
+
 export interface LabOptions {
-  readonly backend: 'overlay' | 'btrfs';
+  readonly backend: BackendKind;
   /** More lines for the configuration file. */
   readonly config?: string;
   readonly from?: string;
@@ -102,6 +111,10 @@ export class Lab {
   readonly dir: string;
   readonly config: string;
   readonly #imageSize: string;
+  /** Of this lab's thin pool, and what its volumes' names begin with. */
+  get lvmName(): string {
+    return `lab-${this.dir.slice(-6)}`;
+  }
 
   constructor(o: Pick<LabOptions, 'config' | 'imageSize'> = {}) {
     this.#imageSize = o.imageSize ?? '2G';
@@ -117,7 +130,11 @@ export class Lab {
     const pool = more.includes('[pool]')
       ? more
       : `${more}\n[pool]\npath = "${this.dir}/pool"\nimage_size = "${this.#imageSize}"\n`;
-    fs.writeFileSync(this.config, `${pool}\n${own}`);
+    const lvm =
+      GROUP === undefined || more.includes('[lvm]')
+        ? ''
+        : `[lvm]\ngroup = "${GROUP}"\nname = "${this.lvmName}"\npool_size = "2G"\nvolume_size = "1G"\n`;
+    fs.writeFileSync(this.config, `${pool}\n${lvm}\n${own}`);
   }
 
   /** A lab with generation 1. */
@@ -283,12 +300,90 @@ export class Lab {
       state: tree(`${this.dir}/state`, 1).filter(p => !p.startsWith('/state/pool')),
       run: tree(`${this.dir}/run`, 2).filter(p => !/^\/run\/(locks|health)/.test(p)),
       // A spare comes and goes by itself; it is a part of the pool, not of a session.
+      volumes: this.volumes(),
       pool: [
         ...tree(`${this.dir}/pool`, 0),
         ...tree(`${this.dir}/pool/sessions`, 0),
         ...tree(`${this.dir}/pool/generations`, 0),
       ].filter(p => !p.includes('/.spare-')),
     };
+  }
+
+  /** A file in a generation, or undefined. */
+  inGeneration(number: number, path: string): string | undefined {
+    const directory = `${this.dir}/pool/generations/${number}`;
+    return this.#inVolume(`generation:${number}`, directory, root => readAt(root + path));
+  }
+
+  inMaster(path: string): string | undefined {
+    return this.withMaster(root => readAt(root + path));
+  }
+
+  withMaster<T>(act: (root: string) => T): T {
+    return this.#inVolume('master:master', `${this.dir}/pool/master`, act);
+  }
+
+  #inVolume<T>(tag: string, directory: string, act: (root: string) => T): T {
+    const volume = this.#tagged().find(([, tags]) => tags === `mayfly:${this.lvmName}:${tag}`)?.[0];
+    if (volume === undefined) return act(directory);
+    const at = `${this.dir}/at`;
+    fs.mkdirSync(at);
+    must('lvchange', ['-ay', '-K', `${GROUP}/${volume}`]);
+    must('mount', ['-o', 'ro', `/dev/${GROUP}/${volume}`, at]);
+    try {
+      return act(at);
+    } finally {
+      must('umount', [at]);
+      fs.rmdirSync(at);
+      if (this.#tagged().every(([, , origin]) => origin !== volume || this.#isThin()))
+        must('lvchange', ['-an', `${GROUP}/${volume}`]);
+    }
+  }
+
+  #isThin(): boolean {
+    return sh('lvs', [`${GROUP}/${this.lvmName}`]).code === 0;
+  }
+
+  /** Name, tags and origin of LVM's volumes. */
+  #tagged(): [string, string, string][] {
+    if (GROUP === undefined) return [];
+    const out = must('lvs', ['--noheadings', '--separator', ' ', '-o', 'lv_name,lv_tags,origin', GROUP]);
+    return out
+      .split('\n')
+      .map(line => line.trim().split(' '))
+      .filter(([, tags]) => tags?.startsWith(`mayfly:${this.lvmName}:`))
+      .map(([name = '', tags = '', origin = '']) => [name, tags, origin]);
+  }
+
+  /** What is in the pool, by kind. */
+  inPool(): { generations: string[]; sessions: string[]; others: string[] } {
+    const names = (path: string): string[] => (fs.existsSync(path) ? fs.readdirSync(path).sort() : []);
+    const rows = this.#tagged().map(([, tags]) => tags.split(':').slice(2));
+    const of = (role: string): string[] => rows.flatMap(([r, n = '']) => (r === role ? [n] : [])).sort();
+    if (rows.length > 0) {
+      const known = ['generation', 'session', 'pool'];
+      const others = rows.filter(([r = '']) => !known.includes(r)).map(([r = '']) => r);
+      return { generations: of('generation'), sessions: of('session'), others: others.sort() };
+    }
+    const own = ['.mayfly-pool', 'generations', 'sessions'];
+    return {
+      generations: names(`${this.dir}/pool/generations`),
+      sessions: names(`${this.dir}/pool/sessions`).filter(n => !n.startsWith('.spare-')),
+      others: names(`${this.dir}/pool`).filter(n => !own.includes(n)),
+    };
+  }
+
+  /** Of LVM, with what must not change between two sessions: kind, activity, tags. */
+  volumes(): string[] {
+    if (GROUP === undefined) return [];
+    const fields = 'lv_name,lv_attr,lv_tags,lv_suspended';
+    const rows = must('lvs', ['--noheadings', '-a', '-o', fields, GROUP]).split('\n');
+    const devices = must('dmsetup', ['info', '-c', '--noheadings', '-o', 'name,suspended']).split('\n');
+    const name = this.lvmName.replaceAll('-', '--');
+    return [
+      ...rows.filter(r => r.includes(this.lvmName)).map(r => r.trim().replace(/\s+/g, ' ')),
+      ...devices.filter(d => d.includes(name)),
+    ].sort();
   }
 
   /** Pids whose root, directory or program lies below the lab. */
@@ -344,9 +439,12 @@ export function spawnMayfly(lab: Lab, verb: string, ...args: string[]): Promise<
 
 export const sleep = (ms: number): Promise<void> => new Promise(yes => setTimeout(yes, ms));
 
+/** How much longer everything may take; an emulator is slow. */
+const SLOW = Number(process.env.MAYFLY_TEST_SLOW ?? 1);
+
 /** Waits until `what` holds. */
 export async function until(what: () => boolean, ms = 5000): Promise<void> {
-  const end = Date.now() + ms;
+  const end = Date.now() + ms * SLOW;
   while (!what()) {
     if (Date.now() > end) throw new Error(`not within ${ms} ms: ${what}`);
     await sleep(10);

@@ -1,7 +1,7 @@
 /** Updates that break the tree, or do not end: no login ever gets one, each says why, and nothing is left of them. */
 import * as fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { forgetUsers, type Lab, user } from './lab.ts';
+import { BACKENDS, forgetUsers, type Lab, user } from './lab.ts';
 import { closeQuickLab, quickLab, type Refusal, refused } from './updates.ts';
 
 const A = 'mayfly-up';
@@ -142,15 +142,23 @@ afterEach(() => {
 });
 afterAll(forgetUsers);
 
-describe.each([
-  ['overlay', ['the shell is gone', 'the refresh hangs', 'a check hangs', 'an emptied tree']],
-  ['btrfs', Object.keys(cases)],
-] as const)('refused on %s', (backend, names) => {
-  beforeAll(() => {
-    user(A);
-    lab = quickLab(backend, A);
-  });
-  afterAll(() => closeQuickLab(lab));
+/** What has to do with the backend. In an emulator two seconds are over before what hangs has begun. */
+const SOME = ['the shell is gone', 'an emptied tree'];
 
-  it.each(names)('%s', name => refused(lab, A, cases[name] as Refusal));
-});
+function casesOn(backend: string): string[] {
+  if (backend === 'btrfs') return Object.keys(cases);
+  return backend === 'overlay' ? [...SOME, 'the refresh hangs', 'a check hangs'] : SOME;
+}
+
+describe.each(BACKENDS.map(backend => [backend, casesOn(backend)] as const))(
+  'refused on %s',
+  (backend, names) => {
+    beforeAll(() => {
+      user(A);
+      lab = quickLab(backend, A);
+    });
+    afterAll(() => closeQuickLab(lab));
+
+    it.each(names)('%s', name => refused(lab, A, cases[name] as Refusal));
+  },
+);

@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import * as fs from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Mirror } from './debs.ts';
-import { forgetUsers, type Lab, MAYFLY, sh, until, user } from './lab.ts';
+import { BACKENDS, forgetUsers, type Lab, MAYFLY, sh, until, user } from './lab.ts';
 import { closeQuickLab, family, loginWorks, quickLab, stable, standing } from './updates.ts';
 
 const A = 'mayfly-up';
@@ -21,10 +21,7 @@ afterAll(() => {
 });
 
 const edit = (...words: string[]) => lab.mayfly('enter', 'master', ...words);
-const inGeneration = (path: string): string | undefined => {
-  const file = `${lab.dir}/pool/generations/${stable(lab)}${path}`;
-  return fs.existsSync(file) ? fs.readFileSync(file, 'utf8') : undefined;
-};
+const inGeneration = (path: string): string | undefined => lab.inGeneration(stable(lab), path);
 
 /** Starts an update and waits until it is in the middle of `phase`, where something it started goes on and on. */
 async function begin(phase: string, program: string): Promise<ChildProcess> {
@@ -48,7 +45,7 @@ async function kill(child: ChildProcess, signal: NodeJS.Signals): Promise<void> 
   await until(() => left().length === 0, 3000).catch(() => expect(left()).toEqual([]));
 }
 
-describe.each(['overlay', 'btrfs'] as const)('one update at a time, on %s', backend => {
+describe.each(BACKENDS)('one update at a time, on %s', backend => {
   const hanging = (): void => lab.configure(`[update]\n${mirror.config}packages = ["mayfly-one"]`);
   beforeAll(() => {
     lab = quickLab(backend, A);
@@ -106,9 +103,9 @@ describe.each(['overlay', 'btrfs'] as const)('one update at a time, on %s', back
   });
 });
 
-describe('by hand', () => {
+describe.each(BACKENDS.slice(-1))('by hand, on %s', backend => {
   beforeAll(() => {
-    lab = quickLab('btrfs', A);
+    lab = quickLab(backend, A);
   });
   afterAll(() => closeQuickLab(lab));
 

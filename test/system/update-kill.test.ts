@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import * as fs from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { forgetUsers, killTree, Lab, MAYFLY, sh, sleep, until, user } from './lab.ts';
+import { BACKENDS, forgetUsers, killTree, Lab, MAYFLY, sh, sleep, until, user } from './lab.ts';
 import { makeMiniTree } from './mini.ts';
 
 const A = 'mayfly-k';
@@ -10,7 +10,7 @@ const B = 'mayfly-l';
 /** Per backend. */
 const KILLS = Number(process.env.MAYFLY_TEST_KILLS ?? 100);
 
-describe.each(['overlay', 'btrfs'] as const)('SIGKILL of an update at random moments on %s', backend => {
+describe.each(BACKENDS)('SIGKILL of an update at random moments on %s', backend => {
   let lab: Lab;
   let span = 0;
   let serial = 0;
@@ -55,21 +55,18 @@ describe.each(['overlay', 'btrfs'] as const)('SIGKILL of an update at random mom
   /** What must hold with no update at work. */
   function mustBeSound(when: string): void {
     const generations = fs.readdirSync(`${lab.dir}/state/generations`);
-    const volumes = fs.readdirSync(`${lab.dir}/pool/generations`);
+    const pool = lab.inPool();
     const proven = generations.filter(n => n.endsWith('.json')).map(n => n.replace('.json', ''));
-    expect(volumes.sort(), when).toEqual(proven.sort());
+    expect(pool.generations, when).toEqual(proven.sort());
     expect(proven, when).toContain(String(stable()));
     expect(
       generations.filter(n => /candidate|retired|tmp/.test(n)),
       when,
     ).toEqual([]);
-    const pool = fs.readdirSync(`${lab.dir}/pool`).sort();
-    expect(pool, when).toEqual(['.mayfly-pool', 'generations', 'master', 'sessions']);
-    const sessions = fs.readdirSync(`${lab.dir}/pool/sessions`).filter(n => !n.startsWith('.spare-'));
-    expect(sessions, when).toEqual([lab.session(B)?.id]);
+    expect(pool.others, when).toEqual(['master']);
+    expect(pool.sessions, when).toEqual([lab.session(B)?.id]);
     expect(fs.existsSync(`${lab.dir}/state/adopt`), when).toBe(false);
-    const stampOf = (tree: string): string => fs.readFileSync(`${tree}/etc/stamp`, 'utf8');
-    expect(stampOf(`${lab.dir}/pool/master`), when).toBe(stampOf(`${lab.dir}/pool/generations/${stable()}`));
+    expect(lab.inMaster('/etc/stamp'), when).toBe(lab.inGeneration(stable(), '/etc/stamp'));
   }
 
   it(`${KILLS} times`, async () => {

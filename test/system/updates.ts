@@ -1,10 +1,11 @@
 /** What tests of updates ask: what is as it was, what is left running, and whether people still get in. */
 import * as fs from 'node:fs';
 import { expect } from 'vitest';
+import type { BackendKind } from '../../src/volume/backend.ts';
 import { Lab, must, type Ran, sh, tarball } from './lab.ts';
 
 /** A lab with generation 1, an update that failed, and the pool in memory: disks can be slow with whole trees. */
-export function quickLab(backend: 'overlay' | 'btrfs', name: string): Lab {
+export function quickLab(backend: BackendKind, name: string): Lab {
   const lab = new Lab();
   if (backend === 'overlay') {
     fs.mkdirSync(`${lab.dir}/pool`);
@@ -26,9 +27,12 @@ export function closeQuickLab(lab: Lab): void {
 /** Everything a failed update must leave as it was, which is all but the record of the failure. */
 export function standing(lab: Lab): Record<string, unknown> {
   const { usage, update, ...status } = JSON.parse(lab.mayfly('status', '--json').out);
-  const master = `${lab.dir}/pool/master`;
-  const files = must('find', [master, '-xdev', '-printf', '%P %y %m %U %G %s %T@ %l\\n']);
-  return { ...status, picture: lab.picture(), inode: fs.statSync(master).ino, files, running: running() };
+  const rows = ['-xdev', '-printf', '%P %y %m %U %G %s %T@ %l\\n'];
+  const { files, inode } = lab.withMaster(master => ({
+    files: must('find', [master, ...rows]),
+    inode: fs.statSync(master).ino,
+  }));
+  return { ...status, picture: lab.picture(), inode, files, running: running() };
 }
 
 /** The sleeps that tests of updates start. What is left in the lab's trees is a part of its picture. */

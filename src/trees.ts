@@ -1,0 +1,50 @@
+/**
+ * Having a volume's tree at hand. The trees of overlay and btrfs lie in directories; one on a device is mounted for as
+ * long as it is needed, among the mount points of sessions, where no other namespace gets a copy of it. Only while
+ * holding the lock `update`: there is one mount point for each role.
+ */
+import { reasonOf } from './errors.ts';
+import { detach } from './mounts.ts';
+import type { Pool } from './state.ts';
+import { haveRoots, type Machine } from './steps.ts';
+import { commandFor, makeCallFor } from './syscalls.ts';
+import { masterOf, type Volume, workOf } from './volume/backend.ts';
+
+function placeOf({ paths }: Machine, v: Volume): string {
+  return `${paths.roots}/tree-${v.role}`;
+}
+
+/** Runs `act` with the directory that shows the tree of a master, work or generation volume. */
+export async function withTree<T>(on: Machine, v: Volume, act: (tree: string) => Promise<T>): Promise<T> {
+  const backend = on.backend(v.backend);
+  const tree = backend.path(v);
+  if (tree !== undefined) return act(tree);
+  const place = placeOf(on, v);
+  await haveRoots(on);
+  await detach(on.host, place, false);
+  on.host.mkdir(place, 0o755);
+  const leave = async (): Promise<void> => {
+    await detach(on.host, place, false);
+    await backend.release?.(v); // proves that it is unmounted, and so written out
+  };
+  let result: T;
+  try {
+    const mount = await backend.attach?.(v, place);
+    if (mount) await on.host.run(commandFor([makeCallFor()(mount)], on.fds));
+    result = await act(place);
+  } catch (error) {
+    await leave().catch(second => on.log('warning', `${place} is left for recovery: ${reasonOf(second)}`));
+    throw error;
+  }
+  await leave();
+  return result;
+}
+
+/** Unmounts what a death left at hand. */
+export async function dropTrees(on: Machine, pool: Pool): Promise<void> {
+  for (const v of [workOf(pool), masterOf(pool)]) {
+    if (on.host.lstat(placeOf(on, v)) === undefined) continue;
+    await detach(on.host, placeOf(on, v), false);
+    await on.backend(pool.backend).release?.(v);
+  }
+}

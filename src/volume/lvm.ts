@@ -1,0 +1,252 @@
+/**
+ * Logical volumes: thin ones share a pool and are forked at once; of classic ones a session is a snapshot with a store
+ * of its own, and everything else is copied.
+ *
+ * LVM has one lock per group, and every command is one commit of its metadata. What SIGKILL leaves of a command is
+ * not that clean: an origin that stays suspended, volumes without a device (measured). So no command here is ever
+ * killed by us, none is given -f, and `open` puts right what a death left.
+ *
+ * Everything of ours carries the flag "skip activation": a boot activates none of it.
+ */
+import { parseSize } from '../config.ts';
+import { MayflyError } from '../errors.ts';
+import type { Host } from '../host.ts';
+import type { Mount } from '../mounts.ts';
+import type { ForkOptions, Problem, Volume, VolumeBackend } from './backend.ts';
+import { inGroup, lvmOn, only } from './lvm-commands.ts';
+import {
+  deviceOf,
+  lvNameOf,
+  optionsFor,
+  placeOf,
+  poolTag,
+  type Row,
+  roleIn,
+  sizeArguments,
+  tagOf,
+  usageIn,
+} from './lvs.ts';
+
+const fsOf = (v: Volume): 'ext4' | 'xfs' => v.fs ?? v.origin?.fs ?? 'ext4';
+
+/** A backend with all that a file system's does not need. */
+type LvmBackend = VolumeBackend & Required<Pick<VolumeBackend, 'open' | 'strained' | 'attach' | 'release'>>;
+
+export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
+  const { report, lately, act, rowOf, mustExist, mustBeAbsent, activate, deactivate, holdersOf, stuck } =
+    lvmOn(host);
+
+  const hasSnapshots = (rows: readonly Row[], row: Row): boolean =>
+    kind === 'lvm' && rows.some(r => r.origin === row.name);
+
+  /** A new volume with a file system, under the tag of an unfinished one, active. */
+  async function make(v: Volume, size: number, fds: readonly number[]): Promise<Row> {
+    const { group, name } = placeOf(v.pool);
+    const called = lvNameOf(v, host.random);
+    const own = ['-n', called, '--addtag', tagOf(v, true), '-ky', '-ay', '-K'];
+    const room =
+      kind === 'lvm-thin' ? ['-V', `${size}b`, '-T', `${group}/${name}`] : ['-L', `${size}b`, '-Wn', group];
+    await act(v.pool, 'lvcreate', [...own, ...room], fds);
+    const device = deviceOf(group, called);
+    const format = fsOf(v) === 'xfs' ? ['-q', '-f', device] : ['-q', '-F', '-m', '0', device];
+    await host.run({ file: `mkfs.${fsOf(v)}`, args: format, effect: 'write', fds });
+    return mustBe(rowOf(await report(v.pool), v));
+  }
+
+  const mustBe = (row: Row | undefined): Row => {
+    if (row) return row;
+    throw new MayflyError('internal', 'a volume is not there after it was made');
+  };
+
+  const finish = (v: Volume, row: Row): Promise<void> =>
+    act(v.pool, 'lvchange', [
+      ...['--deltag', tagOf(v, true), '--addtag', tagOf(v)],
+      ...only(row),
+      '--',
+      placeOf(v.pool).group,
+    ]);
+
+  /** Both trees are mounted where nobody else sees them, and are unmounted by the end of the command. */
+  async function copy(from: Volume, source: Row, to: Volume, fds: readonly number[]): Promise<void> {
+    const { copyTree } = await import('./lvm-copy.ts');
+    if (!source.active) await activate(from, source);
+    const target = await make(to, source.size, fds);
+    await host.run(copyTree(placeOf(to.pool).group, fsOf(to), source.name, target.name, fds));
+    await deactivate(to, target);
+    await finish(to, target);
+    if (!hasSnapshots(await report(from.pool), source)) await deactivate(from, source);
+  }
+
+  /** One command, no look before: what it fails of is looked into afterwards. */
+  async function forkSession(from: Volume, to: Volume, options: Partial<ForkOptions>): Promise<void> {
+    const { group } = placeOf(to.pool);
+    const [origin, name] = [lvNameOf(from, host.random), lvNameOf(to, host.random)];
+    const own = ['-s', '-n', name, '--addtag', tagOf(to), '-ky', '-ay', '-K'];
+    const room = kind === 'lvm' ? sizeArguments(options.cow ?? '20%', 'ORIGIN') : ['-prw'];
+    try {
+      // LVM activates no classic snapshot whose origin is not.
+      if (kind === 'lvm' && !host.exists(deviceOf(group, origin)))
+        await act(to.pool, 'lvchange', ['-ay', '-K', '--', `${group}/${origin}`], options.fds);
+      await act(to.pool, 'lvcreate', [...own, ...room, '--', `${group}/${origin}`], options.fds);
+    } catch (error) {
+      if (!(error instanceof MayflyError) || error.code !== 'command') throw error;
+      const rows = await report(to.pool);
+      mustExist(rows, from);
+      if (/already exists|already used/i.test(String(error.facts.stderr))) mustBeAbsent(rows, to);
+      throw error;
+    }
+  }
+
+  async function held(v: Volume): Promise<string | undefined> {
+    const row = rowOf(await report(v.pool), v);
+    return row?.open ? holdersOf(row) : undefined;
+  }
+
+  return {
+    kind,
+
+    async check(): Promise<readonly Problem[]> {
+      const { checkLvm } = await import('./lvm-pool.ts');
+      return checkLvm(kind, host);
+    },
+
+    async prepare(pool, sizes) {
+      const { preparePool } = await import('./lvm-pool.ts');
+      await preparePool(kind, host, pool, await report(pool), sizes);
+    },
+
+    async open(pool) {
+      const { openPool } = await import('./lvm-pool.ts');
+      await openPool(kind, pool, await report(pool), (file, args) => act(pool, file, args));
+    },
+
+    async dissolve(pool) {
+      const row = (await report(pool)).find(r => r.tags.includes(poolTag(pool)));
+      if (!row) return;
+      const { group } = placeOf(pool);
+      await act(pool, 'lvchange', ['-an', ...only(row), '--', group]);
+      await act(pool, 'lvremove', [...only(row), '--', group]);
+    },
+
+    async usage(pool) {
+      const rows = await lately(pool);
+      const thin = kind === 'lvm-thin' && rows.find(r => r.tags.includes(poolTag(pool)));
+      if (!thin || thin.active || host.pretend) return usageIn(pool, kind, rows);
+      await this.open(pool); // only an active pool tells how full it is
+      return usageIn(pool, kind, await report(pool));
+    },
+
+    async strained(pool) {
+      if (kind === 'lvm-thin') return [];
+      return (await report(pool)).flatMap(row => {
+        const known = roleIn(pool, kind, row);
+        if (known?.volume.role !== 'session') return [];
+        return [{ session: known.volume.name, percent: row.overflowed ? 100 : row.data || 0 }];
+      });
+    },
+
+    async create(to, sizes) {
+      mustBeAbsent(await report(to.pool), to);
+      const row = await make(to, parseSize(sizes?.volume ?? '16G'), []);
+      await finish(to, row);
+      await deactivate(to, row);
+    },
+
+    async fork(from, to, options = {}) {
+      if (from.role === 'session')
+        throw new MayflyError('unsafe', `the session "${from.name}" can not be forked`);
+      if (to.role === 'session') return forkSession(from, to, options);
+      const rows = await report(to.pool);
+      const source = mustExist(rows, from);
+      mustBeAbsent(rows, to);
+      const fds = options.fds ?? [];
+      if (kind === 'lvm') return copy(from, source, to, fds);
+      const mode = to.role === 'generation' ? '-pr' : '-prw';
+      const args = ['-s', '-n', lvNameOf(to, host.random), '--addtag', tagOf(to), '-ky', mode];
+      await act(to.pool, 'lvcreate', [...args, '--', inGroup(to.pool, source.name)], fds);
+    },
+
+    async forkCost(from) {
+      return kind === 'lvm-thin' ? 0 : mustExist(await report(from.pool), from).size;
+    },
+
+    /** By tag, which is one commit; the name stays. */
+    async rename(from, to) {
+      const rows = await report(from.pool);
+      mustBeAbsent(rows, to);
+      const row = mustExist(rows, from);
+      const tags = ['--deltag', tagOf(from), '--addtag', tagOf(to)];
+      await act(from.pool, 'lvchange', [...tags, ...only(row), '--', placeOf(from.pool).group]);
+    },
+
+    path: () => undefined,
+
+    async mount(v, root): Promise<Mount> {
+      const { group } = placeOf(v.pool);
+      const source = deviceOf(group, lvNameOf(v, host.random));
+      return { source, target: root, type: fsOf(v), options: optionsFor(kind, fsOf(v), false) };
+    },
+
+    async attach(v, root) {
+      const row = mustExist(await report(v.pool), v);
+      await activate(v, row);
+      const source = deviceOf(placeOf(v.pool).group, row.name);
+      return { source, target: root, type: fsOf(v), options: optionsFor(kind, fsOf(v), v.role !== 'work') };
+    },
+
+    async release(v) {
+      const rows = await report(v.pool);
+      const row = rowOf(rows, v);
+      // A classic origin stays active for as long as its snapshots are.
+      if (row?.active && (row.open || !hasSnapshots(rows, row))) await deactivate(v, row);
+    },
+
+    async identity(v) {
+      const rows = await report(v.pool);
+      const row = rows.find(r => r.tags.includes(tagOf(v)));
+      // A fork names its origin; one that was renamed by hand is not where it will be looked for.
+      return row && (v.role !== 'generation' || row.name === lvNameOf(v, host.random)) ? row.uuid : undefined;
+    },
+
+    held,
+
+    async remove(v) {
+      const rows = await report(v.pool);
+      const row = rowOf(rows, v);
+      const name = lvNameOf(v, host.random);
+      if (!row) {
+        if (!rows.some(r => r.name === name)) return;
+        throw new MayflyError('unsafe', `"${inGroup(v.pool, name)}" is not a volume of ours`, {
+          pool: v.pool,
+        });
+      }
+      // lvremove would take the snapshots of a classic origin along.
+      if (hasSnapshots(rows, row))
+        throw new MayflyError('stuck', `the volume "${inGroup(v.pool, row.name)}" has snapshots`);
+      // Of what is active LVM asks first whether it is to go: a session's it may deactivate itself, and of a classic
+      // snapshot nobody else can. It refuses what is in use.
+      const yes = v.role === 'session' ? ['-y'] : [];
+      if (row.active && v.role !== 'session') await deactivate(v, row);
+      try {
+        await act(v.pool, 'lvremove', [...yes, ...only(row), '--', placeOf(v.pool).group]);
+      } catch (error) {
+        stuck(v, row, error);
+      }
+    },
+
+    async list(pool) {
+      const ours = (await report(pool)).flatMap(row => roleIn(pool, kind, row) ?? []);
+      const isWhole = (o: (typeof ours)[number]): boolean => !o.unfinished;
+      return {
+        volumes: ours.filter(isWhole).map(o => o.volume),
+        litter: ours.filter(o => !isWhole(o)).map(o => `${o.volume.role}/${o.volume.name}`),
+        spares: new Map(),
+      };
+    },
+
+    async sweep(pool, name) {
+      const [role = '', own = ''] = name.split('/');
+      await this.remove({ backend: kind, pool, role: role as Volume['role'], name: own });
+    },
+  };
+}

@@ -1,0 +1,70 @@
+/** A pool on LVM for the contract suite, in the volume group of the machine. */
+import * as fs from 'node:fs';
+import { realHost } from '../../../src/host.ts';
+import { type BackendKind, backendOf, type FileSystem, type Volume } from '../../../src/volume/backend.ts';
+import { lvNameOf, placeOf } from '../../../src/volume/lvs.ts';
+import { must } from '../../system/lab.ts';
+import { sitDown, standUp } from '../../system/sitters.ts';
+import type { Bench } from '../../volume.contract.ts';
+
+export const GROUP = process.env.MAYFLY_TEST_VG ?? '';
+
+export function lvmBench(kind: BackendKind & `lvm${string}`, fileSystem: FileSystem): () => Promise<Bench> {
+  return async () => {
+    if (GROUP === '') throw new Error('this is run by the project "lvm", in user-mode Linux');
+    const host = realHost();
+    const backend = backendOf(kind, host);
+    const dir = fs.mkdtempSync('/var/lib/mayfly-test-');
+    const pool = `/dev/${GROUP}/${kind}${fileSystem}`;
+    const size = fileSystem === 'xfs' ? '304M' : '64M'; // the least mkfs.xfs makes
+    await backend.prepare(pool, { pool: '1G', volume: size });
+    const withFs = (v: Volume): Volume => ({
+      ...v,
+      fs: fileSystem,
+      ...(v.origin ? { origin: withFs(v.origin) } : {}),
+    });
+    const mounted = new Map<string, string>();
+    return {
+      backend: {
+        ...backend,
+        create: to => backend.create(withFs(to), { pool: '1G', volume: size }),
+        fork: (from, to, o) => backend.fork(withFs(from), withFs(to), { ...o, cow: '16M' }),
+      },
+      pool,
+      async enter(v) {
+        const root = `${dir}/${v.role}-${v.name}`;
+        fs.mkdirSync(root, { recursive: true });
+        const m =
+          v.role === 'session'
+            ? await backend.mount(withFs(v), root)
+            : await backend.attach?.(withFs(v), root);
+        if (!m) throw new Error('no mount');
+        must('mount', ['-t', m.type, '-o', m.options, m.source, m.target]);
+        if (v.role === 'session') sitDown(root);
+        mounted.set(`${v.role}-${v.name}`, root);
+        return root;
+      },
+      async leave(v) {
+        const root = mounted.get(`${v.role}-${v.name}`) ?? '';
+        if (v.role === 'session') await standUp(root);
+        must('umount', [root]);
+        fs.rmdirSync(root);
+        if (v.role !== 'session') await backend.release?.(v);
+      },
+      write: (path, text) => fs.writeFileSync(path, text),
+      read: path => (fs.existsSync(path) ? fs.readFileSync(path, 'utf8') : undefined),
+      async foreign(v) {
+        must('lvcreate', ['-q', '-L', '4M', '-n', lvNameOf(v, () => ''), placeOf(pool).group]);
+      },
+      async unplant(v) {
+        must('lvremove', ['-q', '-y', `${GROUP}/${lvNameOf(v, () => '')}`]);
+      },
+      async close() {
+        await backend.dissolve(pool);
+        fs.rmSync(dir, { recursive: true });
+        const left = must('lvs', ['--noheadings', '-a', '-o', 'lv_name', GROUP]).trim();
+        if (left !== '') throw new Error(`volumes are left: ${left}`);
+      },
+    };
+  };
+}

@@ -1,0 +1,284 @@
+/** What only LVM can do to people: full pools and stores, dying disks, suspended devices, other people's volumes. */
+import * as fs from 'node:fs';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { realHost } from '../../../src/host.ts';
+import { backendOf } from '../../../src/volume/backend.ts';
+import { forgetUsers, Lab, must, sh, user } from '../../system/lab.ts';
+import { makeMiniTree } from '../../system/mini.ts';
+import { GROUP } from './bench.ts';
+
+const A = 'mayfly-a';
+const B = 'mayfly-b';
+
+function labOn(backend: 'lvm-thin' | 'lvm', lvm = ''): Lab {
+  const lab = new Lab();
+  if (lvm !== '') configure(lab, lvm);
+  const from = makeMiniTree(`${lab.dir}/tree`);
+  const r = lab.mayfly('init', '--backend', backend, '--from', from, '--quiet');
+  expect(r).toMatchObject({ code: 0 });
+  lab.hook('start', A);
+  lab.hook('stop', A);
+  return lab;
+}
+
+function configure(lab: Lab, lvm: string, group = GROUP): void {
+  lab.configure(`[admission]\nmin_free = "8M"\n[lvm]\ngroup = "${group}"\nname = "${lab.lvmName}"\n${lvm}\n`);
+}
+
+const pathOf = (lab: Lab): string => `${GROUP}/${lab.lvmName}`;
+const rootOf = (lab: Lab, name: string): string => lab.session(name)?.root ?? '/nonexistent';
+
+beforeAll(() => {
+  user(A);
+  user(B);
+});
+afterAll(forgetUsers);
+
+describe('thin pools', () => {
+  const SMALL = 'pool_size = "600M"\nvolume_size = "1G"';
+  let lab: Lab;
+  let before: unknown;
+  beforeAll(() => {
+    lab = labOn('lvm-thin', SMALL);
+    before = lab.picture();
+  });
+  afterEach(() => {
+    lab.hook('stop', A);
+    lab.hook('stop', B, ':1');
+    expect(lab.picture()).toEqual(before);
+  });
+  afterAll(() => lab.close());
+
+  it('one that a session fills refuses new logins, says so, and is healed by the end of that session', () => {
+    lab.hook('start', A);
+    sh('dd', ['if=/dev/zero', `of=${rootOf(lab, A)}/var/big`, 'bs=1M', 'count=560', 'conv=fsync']);
+    const refused = lab.hook('start', B, ':1');
+    expect(refused.code).not.toBe(0);
+    expect(refused.err).toMatch(/the pool "\/dev\/vg-test\/lab-\w+" is 9\d % full; new logins stop at 90 %/);
+    expect(lab.mayfly('status').out).toMatch(/lvm-thin at \/dev\/vg-test\/lab-\w+, 9\d % used/);
+    expect(lab.hook('stop', A)).toMatchObject({ code: 0, err: '' });
+    expect(lab.hook('start', B, ':1')).toMatchObject({ code: 0, err: '' });
+    expect(lab.inside(B, 'sh', '-c', 'echo works').out).toBe('works\n');
+  });
+
+  it('one that is full to the brim is an error at once, not a wait, and is healed likewise', () => {
+    lab.hook('start', A);
+    const begun = Date.now();
+    const dd = sh('dd', ['if=/dev/zero', `of=${rootOf(lab, A)}/var/big`, 'bs=1M', 'count=900', 'conv=fsync']);
+    expect(dd.code).not.toBe(0);
+    expect(Date.now() - begun).toBeLessThan(50_000);
+    expect(lab.hook('start', B, ':1').err).toMatch(/is (full|100 % full)/);
+    expect(lab.hook('stop', A)).toMatchObject({ code: 0, err: '' });
+    expect(lab.hook('start', B, ':1')).toMatchObject({ code: 0, err: '' });
+  });
+
+  it('one that LVM and the kernel disagree about is diagnosed, and not repaired by us', () => {
+    const pool = pathOf(lab);
+    const device = `/dev/mapper/${pool.replaceAll('-', '--').replace('/', '-')}-tpool`;
+    const id = Number(must('lvs', ['--noheadings', '-o', 'transaction_id', pool]).trim());
+    must('dmsetup', ['message', device, '0', `set_transaction_id ${id} ${id + 5}`]);
+    must('lvchange', ['-an', pool]);
+    const refused = lab.hook('start', A);
+    expect(refused.code).not.toBe(0);
+    expect(refused.err).toMatch(/LVM and the kernel disagree about the thin pool "vg-test\/lab-\w+" \(trans/);
+    expect(refused.err).toMatch(/^hint: vgcfgbackup vg-test/m);
+    expect(lab.mayfly('status').code).toBe(0);
+    // What lvmthin(7) tells an administrator to do, here with the device itself.
+    must('lvchange', ['-ay', '-K', `${pool}_tmeta`, '-y']);
+    must('lvchange', ['-an', `${pool}_tmeta`]);
+    must('vgcfgbackup', ['-q', '-f', `${lab.dir}/vg`, GROUP]);
+    const text = fs.readFileSync(`${lab.dir}/vg`, 'utf8');
+    const name = pool.slice(GROUP.length + 1);
+    const at = text.indexOf(`\t\t${name} {`);
+    const own = text.slice(at).replace(/transaction_id = \d+/, `transaction_id = ${id + 5}`);
+    fs.writeFileSync(`${lab.dir}/vg`, text.slice(0, at) + own);
+    must('vgcfgrestore', ['--force', '-q', '-f', `${lab.dir}/vg`, GROUP]);
+    expect(lab.mayfly('recover')).toMatchObject({ code: 0 });
+    expect(lab.hook('start', A)).toMatchObject({ code: 0, err: '' });
+  });
+
+  it('nothing of ours is activated by a boot; recover or the first login does it', () => {
+    const active = (): string =>
+      must('lvs', ['--noheadings', '-o', 'lv_name', '-S', 'lv_active=active', GROUP]).trim();
+    lab.hook('start', A);
+    lab.hook('stop', A);
+    must('lvchange', ['-an', pathOf(lab)]);
+    must('vgchange', ['-q', '-aay', GROUP]);
+    expect(active()).toBe('');
+    expect(lab.hook('start', A)).toMatchObject({ code: 0, err: '' });
+  });
+
+  it('a device that a killed command left suspended is resumed by recover', () => {
+    lab.hook('start', A);
+    const id = lab.session(A)?.id ?? '';
+    const device = `/dev/mapper/${`${pathOf(lab)}-session-${id}`.replaceAll('-', '--').replace('/', '-')}`;
+    must('dmsetup', ['suspend', device]);
+    expect(lab.mayfly('recover')).toMatchObject({ code: 0 });
+    expect(must('dmsetup', ['info', '-c', '--noheadings', '-o', 'suspended', device]).trim()).toBe('Active');
+    expect(lab.inside(A, 'sh', '-c', 'echo x >/var/tmp/../x && echo works').out).toBeDefined();
+  });
+
+  it('a volume that another namespace holds stays on record, its holder is named, and it goes later', () => {
+    lab.hook('start', A);
+    const id = lab.session(A)?.id ?? '';
+    const device = `/dev/${pathOf(lab)}-session-${id}`;
+    const held = `${lab.dir}/held`;
+    fs.mkdirSync(held);
+    const script = 'mount "$1" "$2" && { sleep 1000 >/dev/null 2>&1 & echo $!; }';
+    const pid = Number(sh('unshare', ['-m', 'sh', '-c', script, 'sh', device, held]).out);
+    const r = lab.hook('stop', A);
+    expect(r.code).toBe(6);
+    expect(r.err).toMatch(new RegExp(`is in use: process ${pid} sleep \\(its mount at ${held}\\)`));
+    expect(lab.session(A)?.stuck).toMatch(/^volume: /);
+    process.kill(pid, 'SIGKILL');
+    expect(lab.mayfly('recover')).toMatchObject({ code: 0 });
+    fs.rmdirSync(held);
+  });
+
+  it('a dry run of a login tells what it would do, and does nothing', () => {
+    const [file, args] = lab.hookArgs('lightdm', 'start');
+    const env = { USER: A, DISPLAY: ':0', PATH: '/usr/bin:/bin' };
+    const r = sh(file, [...args, '--dry-run'], { env });
+    expect(r).toMatchObject({ code: 0, err: '' });
+    expect(r.out).toMatch(/^run lvcreate .* --addtag mayfly:lab-\w+:session:u\d+-\w+ .*-generation-1$/m);
+    expect(r.out).toMatch(/^mount ext4 on .*\/run\/roots\/u\d+-\w+ /m);
+  });
+
+  it('a group that is not there is said to be so, and recovery goes on without it', () => {
+    lab.hook('start', A);
+    const id = lab.session(A)?.id ?? '';
+    const config = 'devices{filter=["r|.*|"]}';
+    fs.writeFileSync('/etc/lvm/lvmlocal.conf', `${config}\n`);
+    const broken = lab.mayfly('recover');
+    const refused = lab.hook('start', B, ':1');
+    fs.rmSync('/etc/lvm/lvmlocal.conf');
+    expect(broken.code).toBe(6);
+    expect(broken.err + broken.out).toMatch(/Volume group "vg-test" not found/);
+    expect(refused.code).not.toBe(0);
+    expect(lab.inside(A, 'sh', '-c', 'echo works').out).toBe('works\n');
+    expect(lab.session(A)?.id).toBe(id);
+    expect(lab.mayfly('recover')).toMatchObject({ code: 0 });
+    expect(lab.hook('start', B, ':1')).toMatchObject({ code: 0, err: '' });
+  });
+
+  it('other people’s volumes are left alone, whatever they are called', () => {
+    const names = [`${lab.lvmName}-session-u1-00000001`, `${lab.lvmName}-generation-77`, 'precious'];
+    for (const name of names) must('lvcreate', ['-q', '-an', '-Zn', '-L', '4M', '-n', name, GROUP]);
+    must('lvchange', ['-q', '--addtag', 'mayfly:another:session:u1-00000001', `${GROUP}/precious`]);
+    expect(lab.mayfly('recover')).toMatchObject({ code: 0 });
+    expect(lab.mayfly('gc')).toMatchObject({ code: 0 });
+    for (const name of names) must('lvremove', ['-q', '-y', `${GROUP}/${name}`]);
+  });
+});
+
+describe('classic stores', () => {
+  let lab: Lab;
+  beforeAll(() => {
+    lab = labOn('lvm', 'volume_size = "256M"\ncow_size = "16M"');
+  });
+  afterAll(() => lab.close());
+
+  it('one that overflows is told of, hurts nobody else, and goes with its session', async () => {
+    lab.hook('start', A);
+    lab.hook('start', B, ':1');
+    const backend = backendOf('lvm', realHost());
+    const strainOf = async (): Promise<number> => {
+      const all = await backend.strained?.(`/dev/${pathOf(lab)}`);
+      return all?.find(s => s.session === lab.session(A)?.id)?.percent ?? -1;
+    };
+    expect(await strainOf()).toBeLessThan(50);
+    sh('dd', ['if=/dev/urandom', `of=${rootOf(lab, A)}/var/big`, 'bs=1M', 'count=40', 'conv=fsync']);
+    expect(await strainOf()).toBe(100);
+    expect(lab.inside(B, 'sh', '-c', 'echo works').out).toBe('works\n');
+    expect(lab.hook('stop', A)).toMatchObject({ code: 0, err: '' });
+    expect(lab.hook('start', A)).toMatchObject({ code: 0, err: '' });
+    lab.hook('stop', A);
+    lab.hook('stop', B, ':1');
+    expect(lab.inPool()).toMatchObject({ sessions: [], generations: ['1'] });
+  });
+
+  it('a group without room for another one refuses the login, and leaves nothing', () => {
+    const before = lab.inPool();
+    must('lvcreate', ['-q', '-Zn', '-an', '-l', '100%FREE', '-n', 'greedy', GROUP]);
+    const r = lab.hook('start', A);
+    expect(r.code).toBe(4);
+    expect(r.err).toMatch(/has 0 MiB left; a new login needs 8 MiB|there is no room for it/);
+    must('lvremove', ['-q', '-y', `${GROUP}/greedy`]);
+    expect(lab.inPool()).toEqual(before);
+  });
+});
+
+describe('a disk that fails', () => {
+  const DEVICE = '/dev/ubdc';
+  /** Not from its first sector: LVM would take the device beneath for a copy of it. */
+  const FIRST = 2048;
+  const size = (): number => Number(must('blockdev', ['--getsz', DEVICE]).trim()) - FIRST;
+  const table = (target: string): void => {
+    const line = target === 'error' ? `0 ${size()} error` : `0 ${size()} linear ${DEVICE} ${FIRST}`;
+    must('dmsetup', ['suspend', '--noflush', '--nolockfs', 'frail']);
+    must('dmsetup', ['reload', 'frail', '--table', line]);
+    must('dmsetup', ['resume', 'frail']);
+  };
+  const flaky = (up: number, down: number): void => {
+    must('dmsetup', ['suspend', '--noflush', '--nolockfs', 'frail']);
+    must('dmsetup', ['reload', 'frail', '--table', `0 ${size()} flakey ${DEVICE} ${FIRST} ${up} ${down}`]);
+    must('dmsetup', ['resume', 'frail']);
+  };
+
+  it.each(['lvm-thin', 'lvm'] as const)(
+    'refuses a login with a reason and is recovered from: %s',
+    { timeout: 600_000 },
+    backend => {
+      must('dmsetup', ['create', 'frail', '--table', `0 ${size()} linear ${DEVICE} ${FIRST}`]);
+      const lab = new Lab();
+      configure(lab, 'pool_size = "600M"\nvolume_size = "256M"\ncow_size = "16M"', 'vg-frail');
+      const from = makeMiniTree(`${lab.dir}/tree`);
+      const words = [
+        '--backend',
+        backend,
+        '--from',
+        from,
+        '--device',
+        '/dev/mapper/frail',
+        '--vg',
+        'vg-frail',
+      ];
+      expect(lab.mayfly('init', '--quiet', ...words)).toMatchObject({ code: 0, err: '' });
+      for (const how of ['error', 'flakey'] as const) {
+        if (how === 'error') table('error');
+        else flaky(1, 3);
+        const r = lab.hook('start', A);
+        if (how === 'error') expect(r.code).not.toBe(0);
+        if (r.code !== 0) expect(r.err).toMatch(/^mayfly: .+/);
+        table('linear');
+        if (r.code === 0) lab.hook('stop', A);
+        lab.mayfly('recover');
+        // The kernel stays with its verdict on a thin pool whose disk failed, until it is activated anew.
+        sh('vgchange', ['-an', 'vg-frail']);
+        expect(lab.mayfly('recover'), how).toMatchObject({ code: 0, err: '' });
+        expect(lab.hook('start', A), how).toMatchObject({ code: 0, err: '' });
+        expect(lab.hook('stop', A), how).toMatchObject({ code: 0 });
+        expect(lab.records(), how).toEqual([]);
+      }
+      configure(lab, 'pool_size = "600M"\nvolume_size = "256M"', 'vg-frail');
+      expect(lab.mayfly('recover')).toMatchObject({ code: 0 });
+      expect(lab.mayfly('destroy', '--yes')).toMatchObject({ code: 0 });
+      expect(must('lvs', ['--noheadings', '-a', 'vg-frail']).trim()).toBe('');
+      must('vgremove', ['-q', '-y', 'vg-frail']);
+      must('pvremove', ['-q', '-y', '/dev/mapper/frail']);
+      must('dmsetup', ['remove', 'frail']);
+      lab.close();
+    },
+  );
+
+  it('is not taken for a pool while something is on it', () => {
+    must('mkfs.ext4', ['-q', '-F', DEVICE]);
+    const lab = new Lab();
+    const words = ['--backend', 'lvm-thin', '--from', '/etc', '--vg', 'vg-new', '--device', DEVICE];
+    const r = lab.mayfly('init', ...words);
+    expect(r).toMatchObject({ code: 1, out: '' });
+    expect(r.err).toMatch(/"\/dev\/ubdc" is not empty: it holds ext4/);
+    must('wipefs', ['-q', '-a', DEVICE]);
+    fs.rmSync(lab.dir, { recursive: true });
+  });
+});
