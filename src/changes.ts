@@ -13,7 +13,8 @@ export type Change = { readonly path: string; readonly why: string } & (
   | { readonly act: 'write'; readonly text: string; readonly mode: number }
   | { readonly act: 'remove' }
   | { readonly act: 'reload' }
-  | { readonly act: 'profile'; readonly on: boolean }
+  /** `line`: what the profile's line in the stack names. */
+  | { readonly act: 'profile'; readonly line: string; readonly on: boolean }
   | { readonly act: 'rename'; readonly to: string }
   | { readonly act: 'divert' | 'undivert'; readonly to: string }
 );
@@ -32,6 +33,11 @@ export function find(host: Host, path: string): Found | undefined {
   if (s.kind !== 'file' && s.kind !== 'link')
     throw new MayflyError('unsafe', `"${path}" is not a file`, { path });
   return { kind: s.kind, text: host.kindOf(path) === 'other' ? (host.read(path) ?? '') : '', mode: s.mode };
+}
+
+/** Line numbers, from 0, of a text's lines that name `what`; comments are none. */
+export function linesWith(text: string, what: string): number[] {
+  return text.split('\n').flatMap((line, i) => (!/^\s*#/.test(line) && line.includes(what) ? [i] : []));
 }
 
 /** A change in one line. */
@@ -93,7 +99,7 @@ export async function perform(host: Host, c: Change): Promise<void> {
     await host.run({ file: 'systemctl', args: ['daemon-reload'], effect: 'write' });
     return;
   } else if (c.act === 'profile') {
-    await changeProfile(host, c.path, c.on);
+    await changeProfile(host, c);
     return;
   } else {
     // Only dpkg's entry: the renames are ours, so that each is a change of its own and can be made up for.
@@ -109,12 +115,14 @@ export async function perform(host: Host, c: Change): Promise<void> {
  * Has pam-auth-update(8) write PAM's stack with or without our profile. It leaves a stack with modules of the
  * administrator's own between its lines as it is, and says so with success.
  */
-async function changeProfile(host: Host, path: string, on: boolean): Promise<void> {
+async function changeProfile(
+  host: Host,
+  { path, line, on }: Extract<Change, { act: 'profile' }>,
+): Promise<void> {
   const verb = on ? '--enable' : '--disable';
   const args = ['DEBIAN_FRONTEND=noninteractive', 'pam-auth-update', verb, 'mayfly'];
   await host.run({ file: 'env', args, effect: 'write' });
-  if (host.pretend !== undefined || (host.read(path)?.includes('/usr/lib/mayfly/hooks/pam/') ?? false) === on)
-    return;
+  if (host.pretend !== undefined || linesWith(host.read(path) ?? '', line).length > 0 === on) return;
   throw new MayflyError('refused', `"${path}" was changed by hand, and pam-auth-update leaves it as it is`, {
     path,
     hint: `pam-auth-update --force ${verb} mayfly, which keeps what is there as ${path}.pam-old; then type it again`,

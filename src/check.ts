@@ -4,6 +4,7 @@
  * Nothing here writes to the generation itself: what a check does happens in the trial session.
  */
 import * as cgroup from './cgroup.ts';
+import { allEntries, keysOf } from './entries.ts';
 import { MayflyError, reasonOf } from './errors.ts';
 import type { Generation } from './generations.ts';
 import type { Host } from './host.ts';
@@ -85,16 +86,12 @@ const XSESSION_WORDS = new Set(['default', 'failsafe']);
 /** The programs session entries start (Exec and TryExec of the Desktop Entry Specification), by entry. */
 export function sessionPrograms(host: Host, root: string): Map<string, string> {
   const found = new Map<string, string>();
-  for (const directory of ['/usr/share/xsessions', '/usr/share/wayland-sessions']) {
-    for (const name of host.list(root + directory).filter(n => n.endsWith('.desktop'))) {
-      const path = `${root}${directory}/${name}`;
-      const text = host.lstat(path)?.kind === 'file' ? (host.read(path) ?? '') : '';
-      const value = (key: string): string | undefined =>
-        new RegExp(`^${key}=(.*)$`, 'm').exec(text)?.[1]?.trim();
-      if (/^(true|1)$/.test(value('Hidden') ?? '') || value('Exec') === undefined) continue;
-      const program = firstWord(value('Exec') ?? '');
-      if (!XSESSION_WORDS.has(program)) found.set(`${directory}/${name}`, program);
-    }
+  for (const { kind, name, text } of allEntries(host, root)) {
+    const keys = new Map(keysOf(text));
+    const program = firstWord(keys.get('Exec') ?? '');
+    if (/^(true|1)$/.test(keys.get('Hidden') ?? '') || program === '' || XSESSION_WORDS.has(program))
+      continue;
+    found.set(`${kind}/${name}`, program);
   }
   return found;
 }
@@ -114,10 +111,8 @@ const sessionsStart: Check = {
   async problem(ask, s, { host }) {
     const programs = sessionPrograms(host, s.root);
     // Every X session of Debian is started by this one, so where there are entries it must be there.
-    const x = [...programs.keys()].some(entry => entry.startsWith('/usr/share/xsessions/'));
-    const wanted = [...new Set([...programs.values(), ...(x ? ['/etc/X11/Xsession'] : [])])].filter(
-      program => program !== '',
-    );
+    const x = [...programs.keys()].some(entry => entry.startsWith('xsessions/'));
+    const wanted = [...new Set([...programs.values(), ...(x ? ['/etc/X11/Xsession'] : [])])];
     if (wanted.length === 0) return undefined;
     const { stdout } = await ask(['sh', '-c', MISSING, 'sh', ...wanted]);
     const missing = stdout.split('\n').filter(Boolean);

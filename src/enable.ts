@@ -33,6 +33,7 @@ import type { Host } from './host.ts';
 import { withLock } from './locks.ts';
 import { readSessions } from './state.ts';
 import type { Machine } from './steps.ts';
+import { inOneLine } from './volume/backend.ts';
 
 /** What can be told: display managers, and PAM for those that have no scripts of their own. */
 export const ADAPTERS = ['lightdm', 'gdm', 'pam'] as const;
@@ -90,10 +91,7 @@ export const managers: Record<Adapter, Manager> = {
       ...planPamOff(host),
       ...planGdmOff(await findGdm(host)),
     ],
-    warnings: host => [
-      ...pamWarnings(host),
-      ...gdmWarnings(host).map(w => `${w.what}; mend it with "${w.mend}"`),
-    ],
+    warnings: host => [...pamWarnings(host), ...gdmWarnings(host).map(inOneLine)],
   },
   pam: {
     package: 'libpam-runtime',

@@ -34,7 +34,7 @@ export const ENABLED = '/etc/mayfly/enabled';
 const GROUP = '[Desktop Entry]';
 
 /** The lines of the one group that counts, as key and value; other groups (actions) are nothing to a greeter. */
-function keysOf(text: string): [string, string][] {
+export function keysOf(text: string): [string, string][] {
   const lines = text.split('\n').map(line => line.trim());
   const begin = lines.indexOf(GROUP) + 1;
   if (begin === 0) return [];
@@ -99,6 +99,11 @@ export function planEntries(
 
 /** Entries of desktops whose program is there, of a machine or a volume that stands at `root`. */
 export function readEntries(host: Host, root: string): Entry[] {
+  return allEntries(host, root).filter(e => hasProgram(host, root, programOf(e.text)));
+}
+
+/** All entries, also of desktops that are not there. */
+export function allEntries(host: Host, root: string): Entry[] {
   return KINDS.flatMap(kind =>
     ['/usr/share', '/usr/local/share'].flatMap(share => {
       const directory = `${root}${share}/${kind}`;
@@ -112,7 +117,7 @@ export function readEntries(host: Host, root: string): Entry[] {
             host.lstat(`${directory}/${name}`)?.kind === 'file'
               ? host.read(`${directory}/${name}`)
               : undefined;
-          return text !== undefined && hasProgram(host, root, programOf(text)) ? [{ kind, name, text }] : [];
+          return text === undefined ? [] : [{ kind, name, text }];
         });
     }),
   );

@@ -200,7 +200,7 @@ describe('desktops', () => {
     expect(line(judgeOffer({ looking, offered }))).toMatch(words);
   });
 
-  const ours = 'session optional pam_exec.so quiet /usr/lib/mayfly/hooks/pam';
+  const ours = 'session optional pam_exec.so quiet /usr/lib/mayfly/hooks/pam/session';
   const systemd = 'session\toptional\tpam_systemd.so ';
   it.each([
     ['no file', undefined, /^not applicable$/],

@@ -4,7 +4,7 @@
  * win over [Seat:*]. A script is a command line, taken apart as a shell does but not run by one.
  */
 import { type Change, find } from '../changes.ts';
-import { KINDS, OFFERED } from '../entries.ts';
+import { KINDS, OFFERED, WRAPPER } from '../entries.ts';
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../host.ts';
 import type { Problem } from '../volume/backend.ts';
@@ -26,8 +26,8 @@ const KEYS = ['session-setup-script', 'session-cleanup-script'] as const;
 type Key = (typeof KEYS)[number];
 
 /** The program that gets every session's command line; Debian's own setting is Xsession. */
-const WRAPPER = 'session-wrapper';
-const WRAPPERS = ['/etc/X11/Xsession', '/usr/lib/mayfly/hooks/session-wrapper'];
+const WRAPPER_KEY = 'session-wrapper';
+const WRAPPERS = ['/etc/X11/Xsession', WRAPPER];
 
 /** Our hook for each key, alone and around a script of the administrator's. */
 const HOOKS: Record<Key, { readonly alone: string; readonly around: string }> = {
@@ -161,14 +161,14 @@ export function lightdmWarnings(files: readonly ConfigFile[]): string[] {
 
 /** Settings in force that keep desktops away from Xsession, and so from their session: the last one of each section. */
 export function lightdmBypasses(files: readonly ConfigFile[]): Problem[] {
-  const all = files.flatMap(f => settingsOf([WRAPPER], f));
+  const all = files.flatMap(f => settingsOf([WRAPPER_KEY], f));
   const last = [...new Set(all.map(s => s.group))].flatMap(
     group => all.filter(s => s.group === group).at(-1) ?? [],
   );
   return last
     .filter(s => !WRAPPERS.includes(s.value.trim()))
     .map(s => ({
-      what: `"${WRAPPER}=${s.value}" in ${s.file}:${s.line} starts desktops past Xsession, on the host`,
+      what: `"${WRAPPER_KEY}=${s.value}" in ${s.file}:${s.line} starts desktops past Xsession, on the host`,
       mend: `sed -i '${s.line}s/^/#/' ${s.file}`,
     }));
 }

@@ -1,4 +1,5 @@
 /** Whether every desktop a person can choose goes inside, and nothing leads past the hooks. */
+import { namesHook, PAM_STACK, pamBypasses } from '../adapters/pam.ts';
 import { ENABLED, KINDS, OFFERED } from '../entries.ts';
 import { check, type Finding, found, notApplicable, problem, type Verdict } from './examine.ts';
 import { adaptersIn } from './setup.ts';
@@ -6,7 +7,6 @@ import { adaptersIn } from './setup.ts';
 const GROUP = 'desktops';
 const XSESSION = '/etc/X11/Xsession';
 const SNIPPET = '/etc/X11/Xsession.d/97mayfly';
-const COMMON = '/etc/pam.d/common-session';
 /** dpkg does not bring back a configuration file that was removed, unless it is told to. */
 const BRING_BACK = 'apt install --reinstall -o Dpkg::Options::=--force-confmiss mayfly';
 
@@ -43,24 +43,13 @@ export function judgeOffer({ looking, offered }: Offer): Verdict {
   return found(offered > 0 ? [] : [problem(what, 'mayfly recover')], `${offered} to choose from`);
 }
 
-/**
- * Where our lines stand in a PAM stack. pam_systemd starts the person's service manager, which has to find the session
- * made: a line of ours behind it comes too late. `text` is that of common-session; undefined where there is none.
- */
-export function judgePam(text: string | undefined): Verdict {
-  const rules = (text ?? '').split('\n').map((line, i) => ({ line: i + 1, rule: line.replace(/#.*/, '') }));
-  const ours = rules.filter(r => r.rule.includes('mayfly'));
-  if (ours.length === 0) return notApplicable('it is not enabled');
-  const systemd = rules.find(r => /\bpam_systemd\.so\b/.test(r.rule));
-  const late = ours.filter(r => systemd !== undefined && r.line > systemd.line);
-  const findings = late.map(r =>
-    problem(
-      `line ${r.line} of "${COMMON}" comes after pam_systemd.so: people's services run on the host`,
-      // pam-auth-update(8) puts them in the right order; it does not touch what stands outside its block.
-      `move line ${systemd?.line} of ${COMMON}, pam_systemd.so, below line ${r.line}`,
-    ),
+/** Where our lines stand in a PAM stack. `text` is that of common-session; undefined where there is none. */
+export function judgePam(text = ''): Verdict {
+  if (!namesHook(text)) return notApplicable('it is not enabled');
+  return found(
+    pamBypasses(text).map(p => problem(p.what, p.mend)),
+    'nothing of the person is started before',
   );
-  return found(findings, systemd ? 'before pam_systemd.so' : 'without pam_systemd.so');
 }
 
 export const desktopChecks = [
@@ -83,5 +72,5 @@ export const desktopChecks = [
     }),
     judge: judgeOffer,
   }),
-  check({ group: GROUP, title: 'PAM', gather: ({ host }) => host.read(COMMON), judge: judgePam }),
+  check({ group: GROUP, title: 'PAM', gather: ({ host }) => host.read(PAM_STACK), judge: judgePam }),
 ];

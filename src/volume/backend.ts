@@ -46,6 +46,11 @@ export interface Problem {
   readonly mend: string;
 }
 
+/** For where one line is all there is. */
+export function inOneLine(p: Problem): string {
+  return `${p.what}; mend it with "${p.mend}"`;
+}
+
 /** Somebody who keeps a volume from being removed. */
 export interface Holder {
   readonly pid: number;

@@ -77,7 +77,8 @@ export function overlay(host: Host): VolumeBackend {
   async function removeSession(v: Volume): Promise<void> {
     const path = pathOf(v);
     let busy = await held(v);
-    // A killed process lets go of its last files after /proc has forgotten its root: on a busy machine that is seen.
+    // On a busy machine the kernel was seen to say so for a moment after the last process was gone from /proc; why, is
+    // not known. One that is really held stays so.
     for (let wait = 10; busy !== undefined && wait < 500; wait *= 2) {
       await host.sleep(wait);
       busy = await held(v);
