@@ -12,7 +12,9 @@ const CUTS = Number(process.env.MAYFLY_TEST_ROUNDS ?? 3);
 /** The longest time that is lived before a cut, in milliseconds. */
 const LIFE = 8_000;
 
-describe.each(['lvm-thin', 'lvm'])('the power is cut on %s', backend => {
+const BACKENDS = (process.env.MAYFLY_TEST_BACKENDS ?? 'lvm-thin,lvm').split(',');
+
+describe.each(BACKENDS)('the power is cut on %s', backend => {
   it(`${CUTS} times, and each time all is sound after the next boot`, async () => {
     const machine = new Uml(['6G']);
     const said = (): string =>
