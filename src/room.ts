@@ -4,7 +4,7 @@ import { reasonOf } from './errors.ts';
 import type { Level } from './log.ts';
 import type { Pool } from './state.ts';
 import type { Machine } from './steps.ts';
-import type { Usage } from './volume/backend.ts';
+import { fullness, type Usage } from './volume/backend.ts';
 
 /** 0: enough; 1: above the limit of updates; 2: no new logins. */
 export type Scarcity = 0 | 1 | 2;
@@ -29,7 +29,7 @@ export function weigh(
   const now = scarcityOf(usage.percent, limits);
   const scarcity = now < before ? scarcityOf(usage.percent + SLACK, limits) : now;
   if (scarcity === before) return { scarcity };
-  const is = `the pool "${pool}" is ${Math.floor(usage.percent)} % full, ${gibibytes(usage.free)} are left`;
+  const is = `${fullness(usage, pool)}, ${gibibytes(usage.free)} are left`;
   if (scarcity === 2) return { scarcity, level: 'warning', words: `${is}: new logins are refused` };
   if (scarcity < before) {
     return {

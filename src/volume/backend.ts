@@ -62,6 +62,8 @@ export interface Usage {
   readonly free: number;
   /** Percent of the scarcer of space and inodes. */
   readonly percent: number;
+  /** What `percent` is of, where it is not the pool itself: a thin pool's "metadata". */
+  readonly of?: 'metadata';
   /** Why nothing can be made in the pool, whatever room it has. */
   readonly problem?: Problem;
 }
@@ -193,6 +195,12 @@ export function usageOf(host: Host, path: string): Usage {
   return { total: s.total, free: s.free, percent: Math.max(space, inodes) };
 }
 
+/** How full it is, as in `the pool "/p" is 96 % full`. */
+export function fullness(usage: Usage, pool: string): string {
+  const what = usage.of === undefined ? 'the pool' : `the ${usage.of} of the pool`;
+  return `${what} "${pool}" is ${Math.floor(usage.percent)} % full`;
+}
+
 /** Refuses a new session (`full`) where the pool has too little room left, so that the sessions in it keep theirs. */
 export function admit(
   usage: Usage,
@@ -207,7 +215,7 @@ export function admit(
   if (usage.percent > limits.max_used_percent) {
     throw new MayflyError(
       'full',
-      `the pool "${pool}" is ${Math.floor(usage.percent)} % full; new logins stop at ${limits.max_used_percent} %`,
+      `${fullness(usage, pool)}; new logins stop at ${limits.max_used_percent} %`,
       facts,
     );
   }

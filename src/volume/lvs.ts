@@ -180,7 +180,10 @@ export function usageIn(pool: string, kind: BackendKind, rows: readonly Row[]): 
     return { total: row.size, free: 0, percent: 100, problem: { what, mend: 'mayfly recover' } };
   }
   const free = Math.floor((row.size * (100 - row.data)) / 100);
-  const usage = { total: row.size, free, percent: Math.max(row.data, row.metadata) };
+  const usage: Usage = {
+    ...{ total: row.size, free, percent: Math.max(row.data, row.metadata) },
+    ...(row.metadata > row.data ? { of: 'metadata' } : {}),
+  };
   const problem = problemOf(`${group}/${row.name}`, row);
   return problem ? { ...usage, problem } : usage;
 }

@@ -1,4 +1,4 @@
 /** Faults of thin pools, classic stores and disks. */
 import { inside } from './suite.ts';
 
-await inside('faults', { arguments: ['--project', 'inside', 'faults'], disks: ['6G', '2G'] });
+await inside('faults', { arguments: ['--project', 'inside', 'faults', 'metadata'], disks: ['12G', '2G'] });

@@ -8,7 +8,7 @@ mount -t tmpfs run /run
 mount -t tmpfs tmp /tmp
 mount -t cgroup2 cgroup /sys/fs/cgroup
 ip link set lo up 2>/dev/null
-modprobe -a dm-mod dm-snapshot dm-thin-pool dm-flakey loop overlay btrfs xfs
+modprobe -a dm-mod dm-snapshot dm-thin-pool dm-flakey dm-dust loop overlay btrfs xfs
 /lib/systemd/systemd-udevd --daemon
 udevadm trigger
 udevadm settle

@@ -6,6 +6,8 @@ import { Uml } from './machine.ts';
 
 interface Result {
   readonly fullName: string;
+  readonly title: string;
+  readonly ancestorTitles: readonly string[];
   readonly status: string;
   readonly duration?: number;
   readonly failureMessages: readonly string[];
@@ -54,7 +56,12 @@ export async function inside(name: string, run: Run): Promise<void> {
         (f: { assertionResults: Result[]; message: string; status: string; name: string }) =>
           f.assertionResults.length > 0 || f.status === 'passed'
             ? f.assertionResults
-            : [{ fullName: f.name, status: 'failed', failureMessages: [f.message] }],
+            : [
+                {
+                  ...{ fullName: f.name, title: f.name, ancestorTitles: [] },
+                  ...{ status: 'failed', failureMessages: [f.message] },
+                },
+              ],
       )
     : [];
   machine.close(name);
@@ -67,9 +74,12 @@ export async function inside(name: string, run: Run): Promise<void> {
     });
     for (const r of results) {
       if (r.status === 'pending' || r.status === 'skipped') continue;
-      it(r.fullName, () => {
-        if (r.status !== 'passed') throw new Error(r.failureMessages.join('\n'));
-      });
+      const tell = (): void =>
+        it(r.title, () => {
+          if (r.status !== 'passed') throw new Error(r.failureMessages.join('\n'));
+        });
+      if (r.ancestorTitles.length > 0) describe(r.ancestorTitles.join(' '), tell);
+      else tell();
     }
   });
 }

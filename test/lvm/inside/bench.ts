@@ -31,6 +31,7 @@ export function lvmBench(kind: BackendKind & `lvm${string}`, fileSystem: FileSys
         fork: (from, to, o) => backend.fork(withFs(from), withFs(to), { ...o, cow: '16M' }),
       },
       pool,
+      ...(kind === 'lvm' ? { crowd: 6 } : {}),
       async enter(v) {
         const root = `${dir}/${v.role}-${v.name}`;
         fs.mkdirSync(root, { recursive: true });

@@ -1,0 +1,78 @@
+/** A thin pool whose metadata fills up, which no free space in it helps. */
+import * as fs from 'node:fs';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { forgetUsers, Lab, must, sh, user } from '../../system/lab.ts';
+import { makeMiniTree } from '../../system/mini.ts';
+import { GROUP } from './bench.ts';
+
+const A = 'mayfly-a';
+const B = 'mayfly-b';
+const POOL = '7G';
+/** One small write into each of the pool's chunks: what takes the most metadata for the least data. */
+const SCATTER = `
+my ($path, $from, $to) = @ARGV;
+open(my $file, "+<", $path) or die "$path: $!";
+for (my $i = $from; $i < $to; $i++) { sysseek($file, $i * 65536, 0); syswrite($file, "x" x 4096) or die "$i: $!" }
+require IO::Handle;
+IO::Handle::sync($file) or die "sync: $!";
+`;
+
+let lab: Lab;
+const pool = (): string => `${GROUP}/${lab.lvmName}`;
+const metadata = (): number => Number(must('lvs', ['--noheadings', '-o', 'metadata_percent', pool()]).trim());
+const scatter = (from: number, to: number) =>
+  sh('perl', ['-e', SCATTER, `${lab.session(A)?.root}/var/big`, String(from), String(to)]);
+
+beforeAll(() => {
+  user(A);
+  user(B);
+  lab = new Lab();
+  // What an administrator with an odd taste could make; ours by its tag.
+  const own = ['--chunksize', '64k', '--poolmetadatasize', '2M', '--errorwhenfull', 'y', '-Zn'];
+  const tag = ['--addtag', `mayfly:${lab.lvmName}:pool`];
+  must('lvcreate', ['-q', '-T', '-n', lab.lvmName, '-L', POOL, ...own, ...tag, GROUP]);
+  lab.configure(`[lvm]\ngroup = "${GROUP}"\nname = "${lab.lvmName}"\nvolume_size = "7G"\n`);
+  const from = makeMiniTree(`${lab.dir}/tree`);
+  expect(lab.mayfly('init', '--backend', 'lvm-thin', '--from', from, '--quiet')).toMatchObject({ code: 0 });
+});
+afterAll(() => {
+  lab.close();
+  forgetUsers();
+});
+
+it('refuses new logins while it is nearly full, says of what, and is healed by the end of that session', () => {
+  expect(lab.hook('start', A)).toMatchObject({ code: 0 });
+  must('fallocate', ['-l', '6G', `${lab.session(A)?.root}/var/big`]);
+  let done = 0;
+  for (; metadata() <= 90; done += 2_000) expect(scatter(done, done + 2_000)).toMatchObject({ code: 0 });
+  const refused = lab.hook('start', B, ':1');
+  expect(refused.code).toBe(4);
+  expect(refused.err).toMatch(/the metadata of the pool ".*" is 9\d % full; new logins stop at 90 %/);
+  expect(lab.hook('stop', A)).toMatchObject({ code: 0, err: '' });
+  expect(metadata()).toBeLessThan(50);
+  expect(lab.hook('start', B, ':1')).toMatchObject({ code: 0, err: '' });
+  expect(lab.hook('stop', B, ':1')).toMatchObject({ code: 0, err: '' });
+});
+
+it('full to the brim it needs a check: that is said with the commands to type, and they mend it', () => {
+  expect(lab.hook('start', A)).toMatchObject({ code: 0 });
+  must('fallocate', ['-l', '6G', `${lab.session(A)?.root}/var/big`]);
+  let done = 0;
+  while (done < 98_000 && scatter(done, done + 4_000).code === 0) done += 4_000;
+  const refused = lab.hook('start', B, ':1');
+  expect(refused.code).not.toBe(0);
+  expect(refused.err).toMatch(/the metadata of the thin pool "vg-test\/lab-\w+" needs a check/);
+  const hint = /^hint: (.*)$/m.exec(refused.err)?.[1] ?? '';
+  expect(hint).toMatch(/^end all sessions, then "lvchange -an .*" and "lvconvert --repair .*"$/);
+  expect(lab.mayfly('status').out).toMatch(/needs a check/);
+  lab.hook('stop', A);
+  const typed = [...hint.matchAll(/"([^"]*)"/g)].map(m => m[1]?.split(' ') ?? []);
+  for (const [file = '', ...args] of typed) expect(sh(file, args)).toMatchObject({ code: 0 });
+  expect(lab.mayfly('recover')).toMatchObject({ code: 0 });
+  expect(lab.hook('start', A)).toMatchObject({ code: 0, err: '' });
+  expect(lab.inside(A, 'sh', '-c', 'echo works').out).toBe('works\n');
+  expect(lab.hook('stop', A)).toMatchObject({ code: 0, err: '' });
+  // What repair keeps of the old metadata, for whoever wants to look at it.
+  for (const name of fs.existsSync('/dev/mapper') ? [`${lab.lvmName}_meta0`] : [])
+    sh('lvremove', ['-q', '-y', `${GROUP}/${name}`]);
+});
