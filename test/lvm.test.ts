@@ -116,12 +116,17 @@ describe('room', () => {
       ...{ data_percent: '50.00', metadata_percent: '20.00', ...fields },
     });
   it.each([
-    [{}, 50, 500],
-    [{ metadata_percent: '91.00' }, 91, 500],
-    [{ data_percent: '100.00' }, 100, 0],
-  ])('of a thin pool is that of the scarcer of data and metadata: %o', (fields, percent, free) =>
-    expect(usageIn(POOL, 'lvm-thin', [thin(fields)])).toEqual({ total: 1000, free, percent }),
+    [{}, { percent: 50, free: 500 }],
+    [{ metadata_percent: '91.00' }, { percent: 91, free: 500, of: 'metadata' }],
+    [{ data_percent: '100.00' }, { percent: 100, free: 0 }],
+  ])('of a thin pool is that of the scarcer of data and metadata: %o', (fields, usage) =>
+    expect(usageIn(POOL, 'lvm-thin', [thin(fields)])).toEqual({ total: 1000, ...usage }),
   );
+  it('of one that is not active is not known', () =>
+    expect(usageIn(POOL, 'lvm-thin', [thin({ lv_active: '' })]).problem).toMatchObject({
+      what: expect.stringMatching(/is not active/),
+      mend: 'mayfly recover',
+    }));
   it.each([
     [{ lv_check_needed: 'check needed' }, /needs a check/, /lvconvert --repair vg-0\/may.fly/],
     [{ lv_health_status: 'metadata_read_only' }, /needs a check/, /lvconvert --repair/],
