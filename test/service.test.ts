@@ -1,5 +1,6 @@
 /** What the service decides: who is over, when to try again, what to say of space and configuration. */
 import { describe, expect, it } from 'vitest';
+import { endIfThere } from '../src/cli/end.ts';
 import type { Config } from '../src/config.ts';
 import { type LogindSession, shownSessions } from '../src/logind.ts';
 import { managerOf } from '../src/notify.ts';
@@ -16,7 +17,7 @@ import {
   SETTLE,
   type Sightings,
 } from '../src/sight.ts';
-import { markOf, readSessions, type Session, writeSession } from '../src/state.ts';
+import { deleteSession, markOf, readSessions, type Session, writeSession } from '../src/state.ts';
 import type { Machine } from '../src/steps.ts';
 import { planWatches } from '../src/watch.ts';
 import { preparedWorld, type World } from './world.ts';
@@ -462,6 +463,37 @@ describe('ending', () => {
     expect(ends.next()).toBeUndefined(); // as soon as one is done, the loop is rung
     await ends.drain();
     expect(ends.next()).toBeDefined();
+  });
+});
+
+describe('mayfly-end@.service', () => {
+  const locked =
+    (times: number) =>
+    (on: Machine): Machine => {
+      let asked = 0;
+      const run: Machine['host']['run'] = async c =>
+        c.file === 'flock' && asked++ < times ? { code: 75, stdout: '', stderr: '' } : on.host.run(c);
+      return { ...on, host: { ...on.host, run } };
+    };
+  const gone = (w: World, s: Session): void => deleteSession(w.host, w.machine().paths, s.id);
+  const still = () => undefined;
+  it.each<[string, (w: World, s: Session) => void, (on: Machine) => Machine, RegExp?]>([
+    ['ends it', still, on => on],
+    ['has nothing to do where it is gone', gone, on => on],
+    ['waits for whoever is at work on it', still, locked(3)],
+    ['has nothing to do where they have ended it', gone, locked(3)],
+    ['tells of a lock that never gets free', still, locked(99), /is held by another mayfly/],
+    ['tells of a real failure', w => void w.failing.add('perl'), on => on, /"perl" failed/],
+  ])('%s', async (_what, prepare, change, error) => {
+    const w = worldWithLeaders();
+    const s = await arrive(w, 'lightdm', ':0');
+    prepare(w, s);
+    const { on, said } = logging(w);
+    const done = endIfThere(change(on), s.id);
+    if (error) await expect(done).rejects.toThrow(error);
+    else await done;
+    expect(said).toEqual([]);
+    expect(readSessions(w.host, on.paths)).toHaveLength(error ? 1 : 0);
   });
 });
 
