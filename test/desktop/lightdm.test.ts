@@ -35,13 +35,19 @@ afterAll(() => lab.close());
 describe('a typed login', () => typedLogin(() => lab));
 
 describe('somebody out of scope', () => {
-  it('gets the host, services too', async () => {
+  it('gets the host, services too, by what the hook has said', async () => {
     fs.writeFileSync(lab.at('/etc/mayfly/conf.d/staff.toml'), 'exclude = ["root", "bob"]\n');
+    const asked = lab.at('/usr/local/bin/mayfly'); // first in the path of a desktop
+    fs.writeFileSync(asked, '#!/bin/sh\nexit 1\n', { mode: 0o755 });
+    const word = `/run/mayfly/users/${lab.must('id', '-u', 'bob').trim()}/host`;
     await isIn(lab, bob);
+    fs.rmSync(asked);
+    expect(lab.must('stat', '-c', '%U %a %F', word)).toBe('root 644 regular file\n');
     const all = lab.processes('bob');
     expect(all.map(p => p.program)).toEqual(expect.arrayContaining(['openbox', 'systemd']));
     expect(all.filter(p => p.root !== '/')).toEqual([]);
     lab.must('pkill', '-x', 'openbox');
+    await until(() => lab.run('test', '-e', word).code === 1, 10_000);
     fs.rmSync(lab.at('/etc/mayfly/conf.d/staff.toml'));
     await lab.greeter();
   });
