@@ -9,10 +9,10 @@ import { MARKER } from './identity.ts';
 import { makeLog, toJournal } from './log.ts';
 import { screenOf, showRefusal, wordsFor } from './refusal.ts';
 import { login, logout, onStuck, prepareNext, stop } from './session.ts';
-import { pathsOf, type Session, userDirectory } from './state.ts';
+import { pathsOf, type Session } from './state.ts';
 import type { Machine } from './steps.ts';
-import { lookupUser } from './users.ts';
 import { type BackendKind, backendOf, type VolumeBackend } from './volume/backend.ts';
+import { tellWrapper } from './word.ts';
 
 export interface HookOptions {
   readonly adapter: 'gdm' | 'lightdm' | 'pam';
@@ -75,14 +75,10 @@ async function start(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Outcome> {
     call = callOf(on.host, o.adapter, env, o.caller);
     if (!call) throw new MayflyError('bad-user', `${o.adapter} named no user (USER is not set)`);
     const s = await login(on, call);
-    if (!s) on.log('debug', `${call.user} is out of scope and gets the host`, { user: call.user });
-    else if (!o.dryRun) {
-      on.log('info', `${s.id}: ${call.user} is in generation ${s.generation}`, {
-        session: s.id,
-        user: call.user,
-      });
-      await tellUser(on, call.user, undefined);
-    }
+    const fields = { session: s?.id, user: call.user };
+    if (!s) on.log('debug', `${call.user} is out of scope and gets the host`, fields);
+    else if (!o.dryRun) on.log('info', `${s.id}: ${call.user} is in generation ${s.generation}`, fields);
+    if (!o.dryRun) await tellWrapper(thisHost, on.paths, call.user, s ? 'session' : 'host');
     return { code: 0, whole: s !== undefined };
   } catch (error) {
     if (o.dryRun) throw error;
@@ -90,7 +86,7 @@ async function start(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Outcome> {
     // With a configuration that is wrong, where the last good one had it.
     const at = on ?? (await openMachine(o, undefined, true).catch(() => undefined));
     // What can not be told must not hide the reason, which is thrown on.
-    if (at) await tellUser(at, user, error).catch(() => undefined);
+    if (at) await tellWrapper(thisHost, at.paths, user, error).catch(() => undefined);
     const fields = { user, code: publicCodeOf(error) };
     if (call && on?.config.on_failure === 'host') {
       on.log('err', `${user} gets the host, as configured: ${reasonOf(error)}`, fields);
@@ -103,15 +99,6 @@ async function start(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Outcome> {
     if (screen) await showRefusal(thisHost, screen, error).catch(() => undefined);
     throw error;
   }
-}
-
-/** Leaves the reason where the person's own wrapper can read it, or takes an old one away. */
-async function tellUser({ paths }: Machine, user: string, error: unknown): Promise<void> {
-  // Not by the host of the login: also when its time is over.
-  const mine = userDirectory(paths, (await lookupUser(thisHost, user)).uid);
-  if (error === undefined) return thisHost.unlink(`${mine}/reason`);
-  for (const path of [paths.run, paths.users, mine]) thisHost.mkdir(path, 0o755);
-  thisHost.write(`${mine}/reason`, `${reasonOf(error)} (${publicCodeOf(error)})\n`, { mode: 0o644 });
 }
 
 async function finish(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Outcome> {

@@ -4,7 +4,7 @@ import { shownSessions } from './logind.ts';
 import type { Reaper } from './reap.ts';
 import type { Scarcity } from './room.ts';
 import { judge, keepSightings, marksOf, observe, SETTLE, type Sightings } from './sight.ts';
-import { isAlive, markOf, type ProcessMark, readSessions, type Session } from './state.ts';
+import { isAlive, markOf, type ProcessMark, readSessions } from './state.ts';
 import type { Machine } from './steps.ts';
 import type { Told } from './strain.ts';
 
@@ -68,16 +68,18 @@ export function look(state: State): void {
   state.trace = traceOf(state);
   const sessions = readSessions(host, paths);
   const before = state.sightings;
-  const see = (of: readonly Session[]): Sightings =>
-    observe(host, state.sightings, of, shownSessions(host, o.logind));
-  state.sightings = see(sessions);
+  const shown = shownSessions(host, o.logind);
+  state.sightings = observe(host, before, sessions, shown);
   try {
     keepSightings(host, paths, before, state.sightings);
   } catch (error) {
     log('debug', `what logind showed could not be written down: ${reasonOf(error)}`);
   }
-  const over = sessions.filter(s => judge(host, s, state.sightings) !== undefined);
-  ends.take(on, over, s => judge(host, s, see([s])));
+  const over = sessions.filter(s => judge(host, s, state.sightings, shown) !== undefined);
+  ends.take(on, over, s => {
+    const now = shownSessions(host, o.logind);
+    return judge(host, s, observe(host, state.sightings, [s], now), now);
+  });
   state.marks = marksOf(sessions, state.sightings).filter(mark => isAlive(host, mark));
   const settle = Object.values(state.sightings).map(s => (s.missing ?? Number.NaN) + SETTLE);
   const dues = [ends.next() ?? state.lookDue, ...settle.filter(due => due > host.now())];

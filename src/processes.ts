@@ -117,6 +117,12 @@ export function findHolders(host: Host, devices: ReadonlySet<number>, at: string
   return holders;
 }
 
+/** Whether anybody but ourselves uses one of `devices`. Nothing is killed by the answer. */
+export function isUsed(host: Host, devices: ReadonlySet<number>): boolean {
+  const look = new Look(host, devices, remoteMounts(host));
+  return look.pids().some(pid => look.isRootedIn(pid) || look.useOf(pid) !== undefined);
+}
+
 /** A line of /proc/PID/mountinfo, as far as it is needed (proc_pid_mountinfo(5)). */
 interface MountLine {
   /** major:minor of the file system. */

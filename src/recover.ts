@@ -208,7 +208,7 @@ async function removeEmptyUsers(on: Machine, result: Recovered): Promise<void> {
         const id = host.read(`${directory}/session`)?.trim();
         const known = id !== undefined && readSession(host, paths, id);
         if (!known) {
-          host.unlink(`${directory}/session`);
+          for (const name of ['session', 'host']) host.unlink(`${directory}/${name}`);
           leadBack(host, paths, Number(uid));
         }
         if (host.list(directory).length === 0) host.rmdir(directory);

@@ -5,6 +5,7 @@ import { type Generation, isSealed, readGeneration, readStable } from './generat
 import { whyHeld } from './hold.ts';
 import { newSessionId } from './ids.ts';
 import { lockNameOf, withLock } from './locks.ts';
+import type { Fields } from './log.ts';
 import { liveSessions } from './logind.ts';
 import { existing, planMounts } from './mounts.ts';
 import { MOST_TRIES, mayTryAgain, passed } from './probation.ts';
@@ -25,6 +26,7 @@ import {
 import { type Machine, steps } from './steps.ts';
 import { groupsOf, inScope, isMember, lookupUser } from './users.ts';
 import { sessionOf } from './volume/backend.ts';
+import { forgetHost } from './word.ts';
 
 /** How long anything waits for another login or logout of the same person, in seconds. */
 const LOCK_WAIT = 25;
@@ -112,12 +114,14 @@ function draft(
   };
 }
 
+const fieldsOf = (s: Session): Fields => ({ session: s.id, user: s.user.name });
+
 /** Runs the steps forwards. A failure runs them backwards and says both reasons if that fails too. */
 async function raise(on: Machine, planned: Session, generation: Generation): Promise<Session> {
   let s = planned;
   try {
     for (const step of steps) {
-      on.log('debug', `${s.id}: ${step.name}`, { session: s.id, user: s.user.name, step: step.name });
+      on.log('debug', `${s.id}: ${step.name}`, { ...fieldsOf(s), step: step.name });
       s = await step.up(s, on);
       if (step === steps[0]) await mustStillBe(on, s, generation);
     }
@@ -129,10 +133,7 @@ async function raise(on: Machine, planned: Session, generation: Generation): Pro
       throw error;
     }
     await stop(on, s).catch(second => {
-      on.log('err', `${s.id} is left for recovery: ${reasonOf(second)}`, {
-        session: s.id,
-        user: s.user.name,
-      });
+      on.log('err', `${s.id} is left for recovery: ${reasonOf(second)}`, fieldsOf(s));
     });
     throw error;
   }
@@ -169,10 +170,7 @@ async function attach(on: Machine, user: User, call: Call): Promise<Session | un
     }
     if (s.stuck !== undefined && s.boot === bootId(on.host)) continue; // retried by `recover`; a login does not wait for it
     await stop(on, s).catch(error => {
-      on.log('warning', `an earlier session, ${s.id}, is still stuck: ${reasonOf(error)}`, {
-        session: s.id,
-        user: s.user.name,
-      });
+      on.log('warning', `an earlier session, ${s.id}, is still stuck: ${reasonOf(error)}`, fieldsOf(s));
     });
   }
   return joined;
@@ -190,6 +188,7 @@ export async function logout(
   finish: (s: Session, on: Machine) => Promise<void>,
 ): Promise<LogoutResult> {
   const user = await lookupUser(on.host, call.user);
+  forgetHost(on.host, on.paths, user.uid);
   if (sessionIds(on.host, on.paths, user.uid).length === 0) return 'not a logout';
   return withLock(on.host, on.paths, `user-${user.uid}`, LOCK_WAIT, async lock => {
     const locked = { ...on, fds: [lock.fd] };
@@ -225,7 +224,7 @@ function note(on: Machine, s: Session): Session {
 export async function stop(on: Machine, session: Session): Promise<void> {
   const s = note(on, { ...session, state: 'ending' });
   for (const step of [...steps].reverse()) {
-    on.log('debug', `${s.id}: ${step.name} down`, { session: s.id, user: s.user.name, step: step.name });
+    on.log('debug', `${s.id}: ${step.name} down`, { ...fieldsOf(s), step: step.name });
     try {
       await step.down(s, on);
     } catch (error) {

@@ -10,8 +10,19 @@
 import { hasOwnProcess } from './adapters/call.ts';
 import type { Host } from './host.ts';
 import type { LogindSession } from './logind.ts';
+import { isMounted } from './mounts.ts';
+import { isUsed } from './processes.ts';
 import { overBecause } from './recover.ts';
-import { bootId, isAlive, type Login, markOf, type Paths, type ProcessMark, type Session } from './state.ts';
+import {
+  bootId,
+  childrenOf,
+  isAlive,
+  type Login,
+  markOf,
+  type Paths,
+  type ProcessMark,
+  type Session,
+} from './state.ts';
 
 export interface Sighting {
   /** logind's id of the session that is this login's. */
@@ -26,6 +37,9 @@ export type Sightings = Readonly<Record<string, Sighting>>;
 
 /** How long an end must have been seen, in milliseconds: the hook that comes with it does the work, where it comes. */
 export const SETTLE = 1000;
+
+/** How long a login of which there is no trace is believed in, in milliseconds. */
+const DESERTED = 60_000;
 
 /** A login by all that tells it from the next one of the same person on the same display. */
 export function keyOf(id: string, l: Login): string {
@@ -99,13 +113,40 @@ export interface Verdict {
   readonly left: readonly Login[];
 }
 
-export function judge(host: Host, s: Session, sightings: Sightings): Verdict | undefined {
+export function judge(
+  host: Host,
+  s: Session,
+  sightings: Sightings,
+  shown: readonly LogindSession[] | undefined,
+): Verdict | undefined {
   const because = overBecause(host, s);
   if (because !== undefined) return { because, left: [] };
   if (!isLive(host, s)) return undefined;
+  if (shown && isDeserted(host, s, sightings, shown))
+    return { because: 'its login ended before logind showed it', left: [] };
   const left = s.logins.filter(l => isAlive(host, l.caller) && !hasEnded(host, sightings[keyOf(s.id, l)]));
   if (left.length === s.logins.length) return undefined;
   return { because: 'logind says that the login has ended', left };
+}
+
+/**
+ * Whether the login that made the session came to nothing: logind never showed it, nobody is inside, and what
+ * lightdm began for it is gone. For a login in PAM looks the same but for the last: lightdm has a child for each
+ * login, with the daemon's own name, from before its hook is run until after the login is closed; the next greeter's
+ * is younger than the hook. One of another seat that is older too has us wait until it goes.
+ */
+function isDeserted(host: Host, s: Session, sightings: Sightings, shown: readonly LogindSession[]): boolean {
+  const [l, ...others] = s.logins;
+  if (!l || others.length > 0 || hasOwnProcess(l.adapter)) return false;
+  // Of one that joined later it is not known which child is its own.
+  if (l.since > s.created || host.now() - s.created < DESERTED || sightings[keyOf(s.id, l)]) return false;
+  if (shown.some(a => a.state !== 'closing' && mayBe(s.user.uid, l, a, s.logins))) return false;
+  const name = host.read(`/proc/${l.caller.pid}/comm`);
+  const isOld = (child: ProcessMark): boolean => Number(child.start) <= Number(s.starter.start);
+  if (childrenOf(host, l.caller.pid).some(c => isOld(c) && host.read(`/proc/${c.pid}/comm`) === name))
+    return false;
+  const root = isMounted(host, s.root) ? host.lstat(s.root)?.dev : undefined;
+  return root !== undefined && !isUsed(host, new Set([root]));
 }
 
 function hasEnded(host: Host, seen: Sighting | undefined): boolean {

@@ -113,10 +113,24 @@ export function bootId(host: Host): string {
 
 /** The mark of a living process; undefined where it is gone. */
 export function markOf(host: Host, pid: number): ProcessMark | undefined {
+  const start = statOf(host, pid)?.[19];
+  return start === undefined ? undefined : { pid, start };
+}
+
+/** proc_pid_stat(5) from field 3 on. */
+function statOf(host: Host, pid: number): string[] | undefined {
   const text = host.read(`/proc/${pid}/stat`);
   // The name in field 2 may hold blanks and parentheses: count from the last one.
-  const start = text?.slice(text.lastIndexOf(')') + 2).split(' ')[19];
-  return start === undefined ? undefined : { pid, start };
+  return text?.slice(text.lastIndexOf(')') + 2).split(' ');
+}
+
+/** The children of a process. */
+export function childrenOf(host: Host, pid: number): ProcessMark[] {
+  return host.list('/proc').flatMap(name => {
+    const child = Number(name);
+    const stat = Number.isInteger(child) ? statOf(host, child) : undefined;
+    return stat?.[1] === String(pid) && stat[19] !== undefined ? [{ pid: child, start: stat[19] }] : [];
+  });
 }
 
 export function isAlive(host: Host, mark: ProcessMark): boolean {

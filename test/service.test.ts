@@ -1,5 +1,6 @@
 /** What the service decides: who is over, when to try again, what to say of space and configuration. */
 import { describe, expect, it } from 'vitest';
+import { endIfThere } from '../src/cli/end.ts';
 import { type Config, limitsOf } from '../src/config.ts';
 import { type LogindSession, shownSessions } from '../src/logind.ts';
 import { managerOf } from '../src/notify.ts';
@@ -16,7 +17,7 @@ import {
   SETTLE,
   type Sightings,
 } from '../src/sight.ts';
-import { markOf, readSessions, type Session, writeSession } from '../src/state.ts';
+import { deleteSession, markOf, readSessions, type Session, writeSession } from '../src/state.ts';
 import type { Machine } from '../src/steps.ts';
 import { planWatches } from '../src/watch.ts';
 import { preparedWorld, type World } from './world.ts';
@@ -26,14 +27,17 @@ const WORKER = 60; // a worker of gdm
 const LEADER = 61;
 const OTHER_LEADER = 62;
 
+const PLAIN = { comm: 'lightdm', ignoresTerm: true, cgroup: '' };
+
 function process(w: World, pid: number): void {
-  w.processes.set(pid, {
-    start: String(pid),
-    dev: w.rootDev,
-    comm: 'lightdm',
-    ignoresTerm: true,
-    cgroup: '',
-  });
+  w.processes.set(pid, { ...PLAIN, start: String(pid), dev: w.rootDev });
+}
+
+/** What lightdm began for a login before it ran the hook. */
+const CHILD = 70;
+
+function child(w: World, start: number, comm = 'lightdm'): void {
+  w.processes.set(CHILD, { ...PLAIN, start: String(start), dev: w.rootDev, comm, parent: DAEMON });
 }
 
 function worldWithLeaders(): World {
@@ -132,7 +136,7 @@ describe('a login of lightdm', () => {
       sightings = observe(w.host, sightings, [s], shown);
       await w.host.sleep(SETTLE);
     }
-    expect(judge(w.host, s, sightings)).toEqual(
+    expect(judge(w.host, s, sightings, undefined)).toEqual(
       over ? { because: 'logind says that the login has ended', left: [] } : undefined,
     );
   });
@@ -143,11 +147,11 @@ describe('a login of lightdm', () => {
     const seen = observe(w.host, {}, [s], [shows()]);
     dead(w);
     const gone = observe(w.host, seen, [s], []);
-    expect(judge(w.host, s, gone)).toBeUndefined();
+    expect(judge(w.host, s, gone, undefined)).toBeUndefined();
     await w.host.sleep(SETTLE - 1);
-    expect(judge(w.host, s, observe(w.host, gone, [s], []))).toBeUndefined();
+    expect(judge(w.host, s, observe(w.host, gone, [s], []), undefined)).toBeUndefined();
     await w.host.sleep(1);
-    expect(judge(w.host, s, observe(w.host, gone, [s], []))).toBeDefined();
+    expect(judge(w.host, s, observe(w.host, gone, [s], []), undefined)).toBeDefined();
   });
 
   it('that follows another on the same display is not taken for it', async () => {
@@ -162,7 +166,7 @@ describe('a login of lightdm', () => {
     for (const shown of [[shows({ state: 'closing' })], [], []]) {
       sightings = observe(w.host, sightings, [next], shown);
       await w.host.sleep(SETTLE);
-      expect(judge(w.host, next, sightings)).toBeUndefined();
+      expect(judge(w.host, next, sightings, undefined)).toBeUndefined();
     }
     expect(s.id).not.toBe(next.id);
   });
@@ -177,7 +181,7 @@ describe('a login of lightdm', () => {
     w.processes.delete(OTHER_LEADER);
     const gone = observe(w.host, seen, [s], [shows()]);
     await w.host.sleep(SETTLE);
-    expect(judge(w.host, s, gone)?.left).toMatchObject([{ display: ':0' }]);
+    expect(judge(w.host, s, gone, undefined)?.left).toMatchObject([{ display: ':0' }]);
   });
 
   it('two without a display are never told apart', async () => {
@@ -201,6 +205,58 @@ describe('a login of lightdm', () => {
   });
 });
 
+describe('a login of lightdm that logind never showed', () => {
+  const MINUTE = 60_000;
+  const old = (w: World, s: Session): void => child(w, Number(s.starter.start) - 1);
+  type Row = [string, (w: World, s: Session) => void, LogindSession[] | undefined, boolean];
+  it.each<Row>([
+    ['nobody inside, nothing of lightdm’s', () => undefined, [], true],
+    ['the greeter that follows it', (w, s) => child(w, Number(s.starter.start) + 1), [], true],
+    ['its X server is there', (w, s) => child(w, Number(s.starter.start) - 1, 'Xorg'), [], true],
+    ['closing, with nobody inside', () => undefined, [shows({ state: 'closing' })], true],
+    ['an ssh login of the same person', () => undefined, [shows({ service: 'sshd' })], true],
+    ['still in PAM', old, [], false],
+    ['somebody inside', (w, s) => void w.enter(s.root), [], false],
+    ['shown after all', () => undefined, [shows()], false],
+    ['being opened', () => undefined, [shows({ state: 'opening' })], false],
+    ['one that began before it may be its own', () => undefined, [shows({ began: 5 })], false],
+    ['no logind', () => undefined, undefined, false],
+  ])('%s', async (_what, prepare, shown, over) => {
+    const w = worldWithLeaders();
+    const s = await arrive(w, 'lightdm', ':0');
+    prepare(w, s);
+    const look = () => judge(w.host, s, {}, shown);
+    await w.host.sleep(MINUTE - 1);
+    expect(look()).toBeUndefined();
+    await w.host.sleep(1);
+    expect(look()).toEqual(
+      over ? { because: 'its login ended before logind showed it', left: [] } : undefined,
+    );
+  });
+
+  it.each<[string, (s: Session) => Session, (s: Session) => Sightings]>([
+    ['seen once', s => s, s => observe(worldWithLeaders().host, {}, [s], [shows()])],
+    ['two logins', s => ({ ...s, logins: [...s.logins, ...s.logins] }), () => ({})],
+    [
+      'a later login',
+      s => ({ ...s, logins: s.logins.map(l => ({ ...l, since: s.created + 1 })) }),
+      () => ({}),
+    ],
+    ['a throw-away', s => ({ ...s, kind: 'run' }), () => ({})],
+    ['starting', s => ({ ...s, state: 'starting', starter: s.logins[0]?.caller ?? s.starter }), () => ({})],
+    [
+      'gdm, whose worker lives',
+      s => ({ ...s, logins: s.logins.map(l => ({ ...l, adapter: 'gdm' })) }),
+      () => ({}),
+    ],
+  ])('is not over: %s', async (_what, change, sightings) => {
+    const w = worldWithLeaders();
+    const s = change(await arrive(w, 'lightdm', ':0'));
+    await w.host.sleep(MINUTE);
+    expect(judge(w.host, s, sightings(s), [])).toBeUndefined();
+  });
+});
+
 describe('a login of gdm', () => {
   it.each([
     [
@@ -221,9 +277,9 @@ describe('a login of gdm', () => {
     await arrive(w, 'gdm', undefined, WORKER);
     const s = await arrive(w, 'gdm', undefined, 63);
     w.processes.delete(63);
-    expect(judge(w.host, s, {})?.left).toMatchObject([{ caller: { pid: WORKER } }]);
+    expect(judge(w.host, s, {}, undefined)?.left).toMatchObject([{ caller: { pid: WORKER } }]);
     w.processes.delete(WORKER);
-    expect(judge(w.host, s, {})).toEqual({ because: 'its display manager is gone', left: [] });
+    expect(judge(w.host, s, {}, undefined)).toEqual({ because: 'its display manager is gone', left: [] });
   });
 });
 
@@ -388,7 +444,7 @@ describe('ending', () => {
     const s = await arrive(w, 'lightdm', ':0');
     writeSession(w.host, on.paths, { ...s, state: 'ending' });
     const ends = reaper(1500, () => undefined);
-    const over = (now: Session) => judge(w.host, now, {});
+    const over = (now: Session) => judge(w.host, now, {}, undefined);
     ends.take(on, readSessions(w.host, on.paths), over);
     expect([ends.busy(), ends.next()]).toEqual([false, w.host.now() + 1500]);
     await w.host.sleep(1500);
@@ -407,6 +463,37 @@ describe('ending', () => {
     expect(ends.next()).toBeUndefined(); // as soon as one is done, the loop is rung
     await ends.drain();
     expect(ends.next()).toBeDefined();
+  });
+});
+
+describe('mayfly-end@.service', () => {
+  const locked =
+    (times: number) =>
+    (on: Machine): Machine => {
+      let asked = 0;
+      const run: Machine['host']['run'] = async c =>
+        c.file === 'flock' && asked++ < times ? { code: 75, stdout: '', stderr: '' } : on.host.run(c);
+      return { ...on, host: { ...on.host, run } };
+    };
+  const gone = (w: World, s: Session): void => deleteSession(w.host, w.machine().paths, s.id);
+  const still = () => undefined;
+  it.each<[string, (w: World, s: Session) => void, (on: Machine) => Machine, RegExp?]>([
+    ['ends it', still, on => on],
+    ['has nothing to do where it is gone', gone, on => on],
+    ['waits for whoever is at work on it', still, locked(3)],
+    ['has nothing to do where they have ended it', gone, locked(3)],
+    ['tells of a lock that never gets free', still, locked(99), /is held by another mayfly/],
+    ['tells of a real failure', w => void w.failing.add('perl'), on => on, /"perl" failed/],
+  ])('%s', async (_what, prepare, change, error) => {
+    const w = worldWithLeaders();
+    const s = await arrive(w, 'lightdm', ':0');
+    prepare(w, s);
+    const { on, said } = logging(w);
+    const done = endIfThere(change(on), s.id);
+    if (error) await expect(done).rejects.toThrow(error);
+    else await done;
+    expect(said).toEqual([]);
+    expect(readSessions(w.host, on.paths)).toHaveLength(error ? 1 : 0);
   });
 });
 

@@ -45,6 +45,7 @@ interface Process {
   readonly comm: string;
   readonly ignoresTerm: boolean;
   cgroup: string;
+  readonly parent?: number;
 }
 
 const parentOf = (path: string): string => path.slice(0, path.lastIndexOf('/')) || '/';
@@ -336,7 +337,8 @@ export class World {
       if (proc) {
         const p = this.processes.get(proc.pid);
         if (!p) return undefined;
-        if (proc.what === 'stat') return `${proc.pid} (${p.comm}) S ${'0 '.repeat(18)}${p.start} 0`;
+        if (proc.what === 'stat')
+          return `${proc.pid} (${p.comm}) S ${p.parent ?? 1} ${'0 '.repeat(17)}${p.start} 0`;
         if (proc.what === 'comm') return `${p.comm}\n`;
         return proc.what === 'cgroup' ? `0::${p.cgroup}\n` : '';
       }

@@ -14,6 +14,9 @@ export function typedLogin(machine: () => Machine): void {
     lab.script(`schroot -c ${id} -d / -u root -- rm -rf /usr 2>/dev/null || true`);
     expect(fs.readdirSync(lab.at('/usr'))).toContain('bin');
     logsOut(lab, alice);
+    // Were the unit refused by systemd, mayfly.service would end the session all the same, later.
+    const unit = lab.must('systemctl', 'show', '-P', 'LoadState', `mayfly-end@${id}.service`);
+    expect(unit.trim()).toBe('loaded');
     const next = await isIn(lab, alice);
     expect(next).not.toBe(id);
     expect(lab.script(`schroot -c ${next} -d / -u root -- ls /usr`)).toContain('bin');

@@ -86,8 +86,8 @@ export function mustBeInside(lab: Machine, { name }: Person, id: string, ...prog
 }
 
 /**
- * Does `act` and waits for the end of the person's session; returns how many seconds after logind took its session for
- * over the record was gone. Both are looked at ten times a second, on the machine.
+ * Does `act` and waits for the end of the person's session; returns how many seconds after logind took their logins at
+ * the greeter for over the record was gone. Both are looked at ten times a second, on the machine.
  */
 export function endsBy(lab: Machine, { name }: Person, act: string): number {
   const out = lab.script(`
@@ -96,7 +96,8 @@ export function endsBy(lab: Machine, { name }: Person, act: string): number {
     known() {
       for f in /run/systemd/sessions/*; do
         case $f in *.ref) continue ;; esac
-        grep -qsx "UID=$uid" "$f" && grep -qsE '^STATE=(active|online|opening)' "$f" && return 0
+        grep -qsx "UID=$uid" "$f" && grep -qs ^SERVICE=lightdm "$f" &&
+          grep -qsE '^STATE=(active|online|opening)' "$f" && return 0
       done
       return 1
     }

@@ -15,6 +15,7 @@ import {
   LIMIT,
   logsOut,
   mustBeGone,
+  runs,
   tell,
   withMayfly,
 } from './desk.ts';
@@ -34,13 +35,19 @@ afterAll(() => lab.close());
 describe('a typed login', () => typedLogin(() => lab));
 
 describe('somebody out of scope', () => {
-  it('gets the host, services too', async () => {
+  it('gets the host, services too, by what the hook has said', async () => {
     fs.writeFileSync(lab.at('/etc/mayfly/conf.d/staff.toml'), 'exclude = ["root", "bob"]\n');
+    const asked = lab.at('/usr/local/bin/mayfly'); // first in the path of a desktop
+    fs.writeFileSync(asked, '#!/bin/sh\nexit 1\n', { mode: 0o755 });
+    const word = `/run/mayfly/users/${lab.must('id', '-u', 'bob').trim()}/host`;
     await isIn(lab, bob);
+    fs.rmSync(asked);
+    expect(lab.must('stat', '-c', '%U %a %F', word)).toBe('root 644 regular file\n');
     const all = lab.processes('bob');
     expect(all.map(p => p.program)).toEqual(expect.arrayContaining(['openbox', 'systemd']));
     expect(all.filter(p => p.root !== '/')).toEqual([]);
     lab.must('pkill', '-x', 'openbox');
+    await until(() => lab.run('test', '-e', word).code === 1, 10_000);
     fs.rmSync(lab.at('/etc/mayfly/conf.d/staff.toml'));
     await lab.greeter();
   });
@@ -139,6 +146,53 @@ describe('a login that ends without a word', () => {
     await sleep(500);
     expect(endsBy(lab, alice, 'pkill -x openbox')).toBeLessThan(LIMIT);
     mustBeGone(lab, alice);
+  });
+
+  /** Has a session begin a minute earlier. */
+  function age(id = ''): void {
+    const record = lab.at(`/var/lib/mayfly/sessions/${id}.json`);
+    const earlier = (n: string): string => String(Number(n) - 60_000);
+    const text = fs.readFileSync(record, 'utf8').replace(/(?<="(?:created|since)":)\d+/g, earlier);
+    fs.writeFileSync(lab.at('/var/lib/mayfly/aged'), text, { mode: 0o600 });
+    fs.renameSync(lab.at('/var/lib/mayfly/aged'), record);
+  }
+
+  it('is not one that takes long in PAM', async () => {
+    const pam = lab.at('/etc/pam.d/lightdm');
+    const text = fs.readFileSync(pam, 'utf8');
+    fs.writeFileSync(pam, text.replace('session ', 'session optional pam_exec.so /bin/sleep 5\nsession '));
+    await lab.greeter();
+    await lab.logIn(alice);
+    const lives = () => / live/.test(lab.run('mayfly', 'sessions').out);
+    await until(lives, 10_000);
+    const [id] = lab.sessions('alice');
+    age(id);
+    await sleep(2500);
+    expect(lab.run('pgrep', '-u', 'alice').code).toBe(1);
+    expect(lab.sessions('alice')).toEqual([id]);
+    await runs(lab, alice, 'openbox');
+    fs.writeFileSync(pam, text);
+    expect(lives()).toBe(true);
+    logsOut(lab, alice);
+  });
+
+  it('before the service has seen it, with no cleanup by lightdm: after a minute', async () => {
+    lab.must('systemctl', 'stop', 'mayfly.service');
+    await lab.greeter();
+    await lab.logIn(alice);
+    await runs(lab, alice, 'openbox');
+    lab.must('pkill', '-9', 'Xvfb');
+    await until(() => lab.run('pgrep', '-u', 'alice').code === 1, 30_000); // her manager stays for 10 s
+    const [id] = lab.sessions('alice');
+    lab.must('systemctl', 'start', 'mayfly.service');
+    await sleep(2000);
+    expect(lab.sessions('alice')).toEqual([id]);
+    age(id);
+    await until(() => lab.sessions('alice').length === 0, 10_000);
+    mustBeGone(lab, alice);
+    expect(lab.must('journalctl', '-t', 'mayfly', '-o', 'cat')).toContain(
+      `${id} of alice is over: its login`,
+    );
   });
 
   it('the machine is switched off in the middle, or loses power', async () => {

@@ -1,0 +1,215 @@
+/**
+ * Desktops that people choose at lightdm's greeter: of the volume, of the host, X11 and Wayland; what they are told at
+ * login, and what they may do in it.
+ */
+import * as fs from 'node:fs';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { sleep, until } from '../system/lab.ts';
+import {
+  alice,
+  bob,
+  choose,
+  endsBy,
+  freshGreeter,
+  isIn,
+  LIMIT,
+  logsOut,
+  mustBeGone,
+  mustBeInside,
+  runs,
+  tell,
+  withMayfly,
+} from './desk.ts';
+import { Machine } from './machine.ts';
+
+let lab: Machine;
+
+const entry = (kind: string, name: string): string => lab.at(`/usr/share/${kind}/${name}.desktop`);
+
+function writeEntry(path: string, name: string, command: string): void {
+  fs.writeFileSync(
+    path,
+    `[Desktop Entry]\nType=Application\nName=${name}\nExec=${command}\nTryExec=${command}\n`,
+  );
+}
+
+/** A desktop that is a terminal and a window manager; the program is where the entry is. */
+function install(name: string, program: string): void {
+  writeEntry(entry('xsessions', program), name, program);
+  fs.writeFileSync(lab.at(`/usr/local/bin/${program}`), '#!/bin/sh\nxterm &\nexec openbox\n', {
+    mode: 0o755,
+  });
+}
+
+beforeAll(async () => {
+  lab = Machine.make([alice, bob]);
+  const headless = lab.at('/usr/local/bin/headless');
+  await withMayfly(lab, () => {
+    install('In the volume', 'involume');
+    writeEntry(entry('wayland-sessions', 'headless'), 'Wayland', 'headless');
+    fs.writeFileSync(headless, '#!/bin/sh\nexec weston --backend=headless-backend.so\n', { mode: 0o755 });
+  });
+});
+afterEach(({ task }) => tell(lab, task));
+afterAll(() => lab.close());
+
+/** Nothing of it is left on the host: it is in the volume alone. */
+function onlyInVolume(kind: string, name: string): void {
+  fs.rmSync(entry(kind, name));
+  fs.rmSync(lab.at(`/usr/local/bin/${name}`));
+}
+
+describe('a desktop chosen at the greeter', () => {
+  it('that only the volume has starts inside', async () => {
+    onlyInVolume('xsessions', 'involume');
+    const id = await isIn(lab, alice, 'In the volume');
+    await runs(lab, alice, 'xterm');
+    mustBeInside(lab, alice, id, 'openbox', 'xterm', 'systemd');
+    logsOut(lab, alice);
+  });
+
+  it('that is a Wayland one is inside with everything, and stays there while others log in', async () => {
+    onlyInVolume('wayland-sessions', 'headless');
+    const id = await isIn(lab, alice, 'Wayland', 'weston');
+    await runs(lab, alice, 'weston-keyboard');
+    mustBeInside(lab, alice, id, 'weston', 'systemd', 'weston-keyboard');
+    // Without virtual terminals lightdm brings its greeter back at once, as it does where somebody locks the screen.
+    await lab.greeter();
+    await lab.logIn({ ...alice, password: 'no' });
+    await sleep(2500);
+    expect(lab.sessions('alice')).toEqual([id]);
+    lab.keys(alice.password);
+    await sleep(2500); // lightdm goes back to her desktop, and calls its cleanup script
+    mustBeInside(lab, alice, id, 'weston');
+    expect(lab.must('mayfly', 'sessions')).toMatch(new RegExp(`${id} .* live`));
+    logsOut(lab, alice, 'weston');
+  });
+
+  it('that only the host has is for staff: refused to people in scope, on the host for others', async () => {
+    install('On the host', 'onhost');
+    lab.must('mayfly', 'enable', 'lightdm'); // lists the desktops anew
+    await freshGreeter(lab);
+    await lab.name('alice');
+    await choose(lab, 'On the host (staff)');
+    lab.keys(alice.password);
+    const dialog = ['xdotool', 'search', '--onlyvisible', '--class', 'zenity'];
+    await until(() => lab.x(...dialog).out !== '', 10_000);
+    await sleep(1000);
+    lab.shot('for-staff');
+    expect(lab.run('pgrep', '-u', 'alice', '-x', 'xterm').code).not.toBe(0);
+    logsOut(lab, alice, 'zenity');
+
+    fs.writeFileSync(lab.at('/etc/mayfly/conf.d/staff.toml'), 'exclude = ["root", "bob"]\n');
+    await isIn(lab, bob, 'On the host (staff)', 'xterm');
+    const all = lab.processes('bob');
+    expect(all.filter(p => p.root !== '/')).toEqual([]);
+    lab.must('pkill', '-x', 'openbox');
+    fs.rmSync(lab.at('/etc/mayfly/conf.d/staff.toml'));
+    await lab.greeter();
+  });
+});
+
+describe('the notice at login', () => {
+  const shown = ['xdotool', 'search', '--onlyvisible', '--class', 'xfce4-notifyd'];
+  /** What the shell that is going to show it was given; gone once it is shown. */
+  const asked = (): string => lab.run('pgrep', '-a', '-u', 'bob', '-f', 'mayfly-notice').out;
+
+  it('is seen in a whole desktop, in the language of the session, and everything of Xfce is inside', async () => {
+    fs.writeFileSync(lab.at('/home/bob/.xsessionrc'), 'export LANG=de_DE.UTF-8\n');
+    const id = await isIn(lab, bob, 'Xfce Session', 'xfce4-session');
+    expect(asked()).toContain('Das ist eine frische Maschine');
+    await runs(lab, bob, 'xfce4-panel');
+    await until(() => lab.x(...shown).out !== '', 20_000);
+    await sleep(1000);
+    lab.shot('notice-de');
+    mustBeInside(lab, bob, id, 'xfce4-session', 'xfconfd', 'systemd', 'xfce4-notifyd');
+    logsOut(lab, bob, 'xfce4-session');
+    fs.rmSync(lab.at('/home/bob/.xsessionrc'));
+  });
+
+  it('is not there where its file is empty', async () => {
+    const file = lab.at('/etc/mayfly/notice/en');
+    const text = fs.readFileSync(file);
+    fs.writeFileSync(file, '');
+    await isIn(lab, bob, 'Openbox');
+    expect(asked()).toBe('');
+    await sleep(5000);
+    expect(lab.x(...shown).out).toBe('');
+    lab.shot('no-notice');
+    logsOut(lab, bob);
+    fs.writeFileSync(file, text);
+  });
+});
+
+describe('sudo', () => {
+  it('inside: /usr is gone for this login, and the machine, master and the next login are whole', async () => {
+    fs.writeFileSync(lab.at('/etc/mayfly/conf.d/sudo.toml'), 'sudo = ["alice"]\n');
+    const files = (): string =>
+      lab.script(
+        `find /usr /etc/passwd /etc/sudoers.d /var/lib/mayfly/pool/generations -printf '%p %i %m %s %T@\\n' | sort | sha256sum`,
+      );
+    const inside = (id: string): string =>
+      lab.script(`find /run/mayfly/roots/${id}/usr -xdev 2>/dev/null | wc -l`).trim();
+    const before = files();
+    const id = await isIn(lab, alice, 'In the volume', 'xterm');
+    const whole = inside(id);
+    // Its title is written by the shell's first prompt. Whether openbox gives it the keyboard depends on which of the
+    // two was there first.
+    const terminal = ['xdotool', 'search', '--onlyvisible', '--name', '^alice@'];
+    await until(() => lab.x(...terminal, 'windowfocus').code === 0, 20_000);
+    await sleep(500);
+    lab.keys('sudo rm -rf /usr');
+    await until(() => inside(id) === '0' || !fs.existsSync(lab.at('/usr/bin')), 30_000);
+    lab.keys('ls /usr');
+    lab.shot('sudo');
+    expect(files()).toBe(before);
+    logsOut(lab, alice);
+    const next = await isIn(lab, alice, 'In the volume', 'xterm');
+    expect(inside(next)).toBe(whole);
+    expect(files()).toBe(before);
+    logsOut(lab, alice);
+    fs.rmSync(lab.at('/etc/mayfly/conf.d/sudo.toml'));
+  });
+});
+
+describe('the same person twice', () => {
+  /** What lightdm does for a second display, which Xvfb has not. */
+  const hook = (what: string, display: string): string =>
+    `env -i USER=alice DISPLAY=${display} /usr/lib/mayfly/hooks/lightdm/session-${what} --quiet --caller $(pgrep -o -x lightdm)`;
+  const displays = (id: string): unknown[] =>
+    JSON.parse(lab.must('cat', `/var/lib/mayfly/sessions/${id}.json`)).logins.map(
+      (l: { readonly display?: string }) => l.display,
+    );
+
+  it('on a second display joins; each logout leaves the other alone, and the last one ends the session', async () => {
+    const id = await isIn(lab, alice, 'Openbox');
+    // A login of hers on the host, as by ssh, is not the session's.
+    lab.script('systemd-run --quiet --uid=alice -p PAMName=login --unit=other sleep 1000');
+    lab.script(hook('setup', ':7'));
+    expect(displays(id)).toEqual([':0', ':7']);
+    lab.script(hook('cleanup', ':7'));
+    expect(displays(id)).toEqual([':0']);
+    expect(lab.processes('alice').find(p => p.program === 'openbox')?.root).toBe(`/run/mayfly/roots/${id}`);
+    lab.script(hook('setup', ':7'));
+    lab.must('pkill', '-u', 'alice', '-x', 'openbox');
+    await until(() => displays(id).length === 1, 10_000);
+    expect(displays(id)).toEqual([':7']);
+    expect(lab.must('mayfly', 'sessions')).toMatch(new RegExp(`${id} .* live`));
+    expect(endsBy(lab, alice, hook('cleanup', ':7'))).toBeLessThan(LIMIT);
+    mustBeGone(lab, alice);
+    expect(lab.must('systemctl', 'is-active', 'other').trim()).toBe('active');
+    lab.must('systemctl', 'stop', 'other');
+  });
+
+  it('that is refused, with the cleanup that lightdm calls then, leaves the first alone', async () => {
+    const id = await isIn(lab, alice, 'Openbox');
+    const bad = lab.at('/etc/mayfly/conf.d/bad.toml');
+    fs.writeFileSync(bad, 'nonsense = 1\n');
+    for (const display of [':7', ':0'])
+      lab.script(`! ${hook('setup', display)} 2>/dev/null; ${hook('cleanup', display)}`);
+    fs.rmSync(bad);
+    mustBeInside(lab, alice, id, 'openbox');
+    expect(lab.must('mayfly', 'sessions')).toMatch(new RegExp(`${id} .* live`));
+    logsOut(lab, alice);
+  });
+});
