@@ -102,7 +102,8 @@ describe.each(BACKENDS)('SIGKILL of an update at random moments on %s', backend 
       expect(lab.mayfly('recover'), when).toMatchObject({ code: 0 });
       mustBeSound(when);
       if (i % 5 === 4) {
-        expect(update(), `the update after ${when}`).toMatchObject({ code: 0 });
+        const next = update();
+        expect(next, `the update after ${when}: ${next.err}`).toMatchObject({ code: 0 });
         mustBeSound(`an update after ${when}`);
       }
     }
