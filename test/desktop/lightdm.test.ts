@@ -5,7 +5,8 @@
 import * as fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { sleep, until } from '../system/lab.ts';
-import { Machine, type Person } from './machine.ts';
+import { Machine } from './machine.ts';
+import type { Person } from './workstation.ts';
 
 const alice: Person = { name: 'alice', password: 'wonder' };
 const bob: Person = { name: 'bob', password: 'builder' };
@@ -53,43 +54,11 @@ async function aliceIsIn(): Promise<string> {
   return id ?? '';
 }
 
-/**
- * Does `act` and waits for the end of alice's session; returns how many seconds after logind took its session for
- * over the record was gone. Both are looked at ten times a second, on the machine.
- */
-function endsBy(act: string): number {
-  const out = lab.script(`
-    alice=$(id -u alice)
-    now() { date +%s%N; }
-    known() {
-      for f in /run/systemd/sessions/*; do
-        case $f in *.ref) continue ;; esac
-        grep -qsx "UID=$alice" "$f" && grep -qsE '^STATE=(active|online|opening)' "$f" && return 0
-      done
-      return 1
-    }
-    gone= ; (${act}) >/dev/null 2>&1 </dev/null
-    i=0
-    while [ $i -lt 300 ]; do
-      i=$((i + 1))
-      [ -n "$gone" ] || known || gone=$(now)
-      if [ -n "$gone" ] && ! ls /var/lib/mayfly/sessions/u$alice-*.json >/dev/null 2>&1; then
-        echo $((($(now) - gone) / 1000000))
-        exit
-      fi
-      sleep 0.1
-    done
-    echo "logind: $gone" >&2; exit 1`);
-  return Number(out) / 1000;
-}
+const endsBy = (act: string): number => lab.endsBy(act, 'alice');
 
 /** Nothing of a session is left anywhere on the machine. */
 function mustBeGone(): void {
-  expect(lab.sessions('alice')).toEqual([]);
-  expect(lab.script('grep -c " /run/mayfly/roots/u" /proc/1/mountinfo || true').trim()).toBe('0');
-  expect(fs.readdirSync(lab.at('/etc/schroot/chroot.d')).filter(n => n.startsWith('mayfly-'))).toEqual([]);
-  expect(fs.readdirSync(lab.at('/var/lib/mayfly/pool/sessions'))).toEqual([]);
-  expect(lab.processes('alice').filter(p => p.root.includes('mayfly'))).toEqual([]);
+  expect(lab.leftOf('alice')).toEqual([]);
 }
 
 describe('a typed login', () => {

@@ -6,6 +6,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import * as fs from 'node:fs';
 import { buildPackage } from '../system/build-package.ts';
 import { must, type Ran, sh, sleep, tarball, until } from '../system/lab.ts';
+import { ARTEFACTS, type Person, Workstation } from './workstation.ts';
 
 const PACKAGES = [
   'systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,polkitd,procps,psmisc,sudo,passwd,perl',
@@ -13,8 +14,6 @@ const PACKAGES = [
   'xfce4-session,xfce4-panel,xfwm4,xfdesktop4,xfconf',
   'libnotify-bin,xfce4-notifyd,weston,greetd,xvfb,xdotool,imagemagick,nodejs,schroot,btrfs-progs,e2fsprogs,mmdebstrap',
 ].join(',');
-
-const ARTEFACTS = 'test/artefacts';
 
 /** lightdm says to its X server what Xorg understands; this passes on what Xvfb does. */
 const X_SERVER = `#!/bin/sh
@@ -41,17 +40,13 @@ xserver-command=/usr/local/bin/xvfb-server
 user-session=openbox
 `;
 
-export interface Person {
-  readonly name: string;
-  readonly password: string;
-}
-
-export class Machine {
+export class Machine extends Workstation {
   readonly dir: string;
   #container: ChildProcess | undefined;
   #leader = 0;
 
   private constructor(dir: string) {
+    super();
     this.dir = dir;
   }
 
@@ -138,25 +133,10 @@ export class Machine {
     await sleep(500); // it takes the keyboard a little later than it is seen
   }
 
-  /** A command in the machine, as root. Never waits longer than a minute. */
-  run(...command: string[]): Ran {
+  override run(...command: string[]): Ran {
     const enter = ['-t', String(this.#leader), '-m', '-u', '-i', '-n', '-p', '-C'];
     const env = ['env', '-i', 'PATH=/usr/sbin:/usr/bin:/sbin:/bin', 'HOME=/root', 'LC_ALL=C.UTF-8'];
     return sh('timeout', ['-k', '5', '60', 'nsenter', ...enter, ...env, ...command]);
-  }
-
-  /** The same, which must succeed; returns what it printed. */
-  must(...command: string[]): string {
-    const r = this.run(...command);
-    if (r.code !== 0) {
-      const journal = this.run('journalctl', '--no-pager', '-n', '40').out;
-      throw new Error(`${command.join(' ')}: exit code ${r.code}: ${r.out}${r.err}\n${journal}`);
-    }
-    return r.out;
-  }
-
-  script(text: string): string {
-    return this.must('sh', '-euc', text);
   }
 
   /** A program on the screen, whoever it belongs to. */
@@ -184,35 +164,12 @@ export class Machine {
     fs.copyFileSync(this.at('/root/shot.png'), `${ARTEFACTS}/${name}.png`);
   }
 
-  /** Ids of a person's sessions on record. */
-  sessions(name: string): string[] {
-    const directory = this.at('/var/lib/mayfly/sessions');
-    if (!fs.existsSync(directory)) return [];
-    const uid = this.must('id', '-u', name).trim();
-    return fs.readdirSync(directory).flatMap(n => new RegExp(`^(u${uid}-.*)\\.json$`).exec(n)?.[1] ?? []);
-  }
-
   /** What of /etc is not ours: paths, modes, owners and contents. */
   configuration(): string {
     const all = 'find . -path ./mayfly -prune -o';
     return this.script(
       `cd /etc; ${all} -printf "%p %M %u %g %l\\n" | sort; ${all} -type f -exec sha256sum {} + | sort`,
     );
-  }
-
-  /** Every process of a person: its program and its root directory, as the machine sees them. */
-  processes(name: string): { readonly pid: number; readonly program: string; readonly root: string }[] {
-    const lines = this.script(
-      `for pid in $(pgrep -u ${name}); do echo "$pid $(cat /proc/$pid/comm) $(readlink /proc/$pid/root)"; done`,
-    );
-    return lines
-      .trim()
-      .split('\n')
-      .filter(Boolean)
-      .flatMap(line => {
-        const [, pid, program, root] = /^(\d+) (.*) (\S+)$/.exec(line) ?? [];
-        return root === undefined ? [] : [{ pid: Number(pid), program: program ?? '', root }];
-      });
   }
 
   /** Switches it off the orderly way, or pulls the plug. */

@@ -5,7 +5,8 @@
 import * as fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { until } from '../system/lab.ts';
-import { Machine, type Person } from './machine.ts';
+import { Machine } from './machine.ts';
+import type { Person } from './workstation.ts';
 
 const alice: Person = { name: 'alice', password: 'wonder' };
 
