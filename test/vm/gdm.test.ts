@@ -1,0 +1,171 @@
+/** Logins typed at the real gdm: desktops on X and on Wayland, several people, and what a person sees who is refused. */
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { alice, bob, logsOut, mustBeGone, mustBeInside, tell } from '../desktop/desk.ts';
+import { sleep } from '../system/lab.ts';
+import { desktop, ends, front, inFront, isIn, mustLive, SLOW_LIMIT } from './people.ts';
+import { Vm, waitFor } from './vm.ts';
+
+let lab: Vm;
+let before: string;
+
+beforeAll(async () => {
+  lab = Vm.make([alice, bob], 'gdm3');
+  before = await lab.withMayfly();
+  lab.choose('alice', 'openbox');
+  lab.choose('bob', 'openbox');
+});
+afterEach(({ task }) => tell(lab, task));
+afterAll(() => lab.close());
+
+/** A pool that lets nobody in, while `act` runs. */
+async function whileFull(act: () => Promise<void>): Promise<void> {
+  const full = '/etc/mayfly/conf.d/full.toml';
+  lab.put(full, '[admission]\nmax_used_percent = 1\n');
+  try {
+    await act();
+  } finally {
+    lab.must('rm', full);
+  }
+}
+
+describe('a login typed at gdm', () => {
+  it('on X is inside, with its services, and what is broken in it is whole at the next', async () => {
+    const id = await isIn(lab, alice);
+    await lab.still();
+    lab.shot('gdm-x');
+    mustBeInside(lab, alice, id, 'openbox', 'systemd', 'dbus-daemon', 'pipewire');
+    lab.script(`schroot -c ${id} -d / -u root -- rm -rf /usr 2>/dev/null || true; test -e /usr/bin/sh`);
+    logsOut(lab, alice, 'openbox', SLOW_LIMIT);
+    const next = await isIn(lab, alice);
+    expect(next).not.toBe(id);
+    expect(lab.script(`schroot -c ${next} -d / -u root -- ls /usr`)).toContain('bin');
+    logsOut(lab, alice, 'openbox', SLOW_LIMIT);
+  });
+
+  it('on Wayland is inside', async () => {
+    lab.choose('alice', 'weston');
+    const id = await isIn(lab, alice, 'weston');
+    await lab.still();
+    lab.shot('gdm-wayland');
+    mustBeInside(lab, alice, id, 'weston', 'systemd');
+    logsOut(lab, alice, 'weston', SLOW_LIMIT);
+    lab.choose('alice', 'openbox');
+  });
+});
+
+describe('two people at once', () => {
+  it('by the terminal of the greeter, each in their own session, and each ends alone', async () => {
+    const a = await isIn(lab, alice);
+    lab.press('ctrl', 'alt', 'f1');
+    lab.choose('bob', 'weston');
+    const b = await isIn(lab, bob, 'weston');
+    await lab.still();
+    lab.shot('gdm-switch-bob');
+    mustLive(lab, alice, a);
+    mustLive(lab, bob, b, 'weston');
+    lab.press('ctrl', 'alt', 'f1');
+    await lab.greeter();
+    await lab.logIn(alice); // is there already: gdm opens and closes a PAM session that is no login
+    await inFront(lab, alice);
+    await lab.still();
+    lab.shot('gdm-switch-alice-again');
+    mustLive(lab, alice, a);
+    mustLive(lab, bob, b, 'weston');
+    await ends(lab, alice);
+    mustLive(lab, bob, b, 'weston');
+    await ends(lab, bob, 'weston');
+  });
+});
+
+describe('a login that gdm is to refuse', () => {
+  it('says why on the screen, starts nothing, and asks again', async () => {
+    await whileFull(async () => {
+      await lab.greeter();
+      await lab.logIn(alice);
+      const refused = ['journalctl', '-b', '-q', '-t', 'gdm-password]', '-g', 'pam_exec.* failed'];
+      await waitFor(() => lab.run(...refused).out !== '', 120, 'the refusal');
+      for (let i = 1; i <= 3; i++) {
+        lab.shot(`gdm-refused-${i}`); // it stands there for some seconds
+        await sleep(2000);
+      }
+      mustBeGone(lab, alice);
+      expect(lab.processes('alice')).toEqual([]);
+      await sleep(15_000);
+      lab.shot('gdm-refused-later');
+    });
+    await lab.keys(alice.password); // the name is still known
+    await desktop(lab, alice, 'openbox');
+    logsOut(lab, alice, 'openbox', SLOW_LIMIT);
+  });
+
+  it.each(['openbox', 'weston'])('with automatic login, to %s, ends at a greeter', async to => {
+    lab.choose('alice', to);
+    const automatic = '[daemon]\\nAutomaticLoginEnable=true\\nAutomaticLogin=alice';
+    lab.script(
+      `cp -p /etc/gdm3/daemon.conf /root; sed -i 's/^\\[daemon]/${automatic}/' /etc/gdm3/daemon.conf`,
+    );
+    await whileFull(async () => {
+      lab.must('systemctl', 'restart', 'gdm');
+      const since = Date.now();
+      const opened = [
+        'journalctl',
+        '-b',
+        '-q',
+        '-t',
+        'gdm-autologin]',
+        '-g',
+        'session opened for user alice',
+      ];
+      for (let i = 1; i <= 8; i++) {
+        await sleep(15_000);
+        lab.shot(`gdm-automatic-${to}-${i}`);
+        console.log(((Date.now() - since) / 1000).toFixed(0), front(lab), lab.processes('alice'));
+        expect(lab.sessions('alice')).toEqual([]);
+      }
+      console.log(lab.run(...opened).out);
+    });
+    lab.script('cp -p /root/daemon.conf /etc/gdm3');
+    lab.choose('alice', 'openbox');
+    const id = await isIn(lab, alice);
+    mustLive(lab, alice, id);
+    logsOut(lab, alice, 'openbox', SLOW_LIMIT);
+  });
+});
+
+describe('GNOME on Wayland', () => {
+  it('is inside, and nothing is left of it', async () => {
+    lab.choose('alice', 'gnome');
+    const id = await isIn(lab, alice, 'gnome-shell');
+    await lab.still(5);
+    lab.shot('gdm-gnome');
+    mustBeInside(lab, alice, id, 'gnome-shell', 'systemd');
+    logsOut(lab, alice, 'gnome-session-b', SLOW_LIMIT); // the shell alone would be started again
+  });
+
+  it('locked is left to somebody else by its own button, and is found again', async () => {
+    const id = await isIn(lab, alice, 'gnome-shell');
+    await lab.still(5);
+    lab.script('loginctl lock-sessions');
+    await lab.still(5);
+    lab.shot('gdm-locked');
+    await lab.keys('');
+    await lab.still(5);
+    lab.shot('gdm-locked-asks');
+    await lab.keys(alice.password);
+    await lab.still(5);
+    lab.shot('gdm-unlocked');
+    mustLive(lab, alice, id, 'gnome-shell');
+    lab.choose('alice', 'openbox');
+  });
+});
+
+describe('mayfly disable gdm', () => {
+  it('leaves every file as it was, and a login gets the host', async () => {
+    await lab.greeter();
+    console.log(lab.must('mayfly', 'disable', 'gdm'));
+    expect(lab.configuration()).toBe(before);
+    lab.must('systemctl', 'restart', 'gdm');
+    expect(await isIn(lab, alice)).toBe('');
+    expect(lab.processes('alice').filter(p => p.root !== '/')).toEqual([]);
+  });
+});
