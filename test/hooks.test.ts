@@ -52,4 +52,17 @@ describe('refused', () => {
     expect(child.exitCode).toBeNull();
     process.kill(-(child.pid ?? 0));
   });
+
+  it('by the wrapper, gdm is told that the session has begun: else it logs in again and again', () => {
+    const bin = `${dir}/bin`;
+    fs.mkdirSync(bin);
+    fs.writeFileSync(`${bin}/mayfly`, '#!/bin/sh\necho alice gets a session\n', { mode: 0o755 });
+    fs.writeFileSync(`${bin}/busctl`, `#!/bin/sh\necho "$@" >${dir}/told\nexit 1\n`, { mode: 0o755 });
+    const args = ['--run', `${dir}/run`, 'echo', 'a desktop'];
+    const env = { PATH: `${bin}:/usr/bin:/bin` };
+    const r = spawnSync(`${dir}/hooks/session-wrapper`, args, { env, encoding: 'utf8' });
+    expect([r.status, r.stdout]).toEqual([1, '']);
+    expect(r.stderr).toMatch(/^mayfly: there is no session for you .*\n$/);
+    expect(fs.readFileSync(`${dir}/told`, 'utf8')).toMatch(/ RegisterSession a\{sv\} 0\n$/);
+  });
 });

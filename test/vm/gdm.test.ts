@@ -81,8 +81,8 @@ describe('two people at once', () => {
   });
 });
 
-describe('a login that gdm is to refuse', () => {
-  it('says why on the screen, starts nothing, and asks again', async () => {
+describe('somebody who is to be refused', () => {
+  it('sees why on the screen; nothing is started, and the greeter asks again', async () => {
     await whileFull(async () => {
       await lab.greeter();
       await lab.logIn(alice);
@@ -100,7 +100,7 @@ describe('a login that gdm is to refuse', () => {
     logsOut(lab, alice, 'openbox', SLOW_LIMIT);
   });
 
-  it.each(['openbox', 'weston'])('with automatic login, to %s, says why in a window, once', async to => {
+  it.each(['openbox', 'gnome'])('is refused an automatic login, to %s, once, and has a greeter', async to => {
     lab.choose('alice', to);
     const automatic = '[daemon]\\nAutomaticLoginEnable=true\\nAutomaticLogin=alice';
     lab.script(
@@ -110,15 +110,16 @@ describe('a login that gdm is to refuse', () => {
       const begun = () => logged('gdm-autologin]', 'session opened for user alice');
       const before = begun();
       lab.must('systemctl', 'restart', 'gdm');
-      await waitFor(() => lab.run('pgrep', '-u', 'alice', '-x', 'zenity').code === 0, 240, 'the window');
-      await lab.still();
-      lab.shot(`gdm-automatic-${to}`);
-      expect(lab.sessions('alice')).toEqual([]);
-      await lab.keys(''); // it is read
+      if (to === 'openbox') {
+        await waitFor(() => lab.run('pgrep', '-u', 'alice', '-x', 'zenity').code === 0, 240, 'the window');
+        await lab.still();
+        lab.shot('gdm-automatic');
+        await lab.keys(''); // it is read
+      } // on Wayland there is no window without a desktop
       await lab.greeter();
       lab.shot(`gdm-automatic-${to}-after`);
-      // There is no window on Wayland without a desktop: gdm then tries it with X by itself.
-      expect(begun() - before).toBe(to === 'weston' ? 2 : 1);
+      expect(lab.sessions('alice')).toEqual([]);
+      expect(begun() - before).toBe(1);
       lab.script('cp -p /root/daemon.conf /etc/gdm3');
     });
     lab.choose('alice', 'openbox');
