@@ -28,7 +28,7 @@ export default defineConfig({
         test: {
           name: 'vm',
           include: ['test/vm/*.test.ts'],
-          testTimeout: 900_000,
+          testTimeout: 1_800_000,
           hookTimeout: 900_000,
           fileParallelism: false,
           sequence: { concurrent: false },
