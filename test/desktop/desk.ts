@@ -1,8 +1,8 @@
 /** What a person does at the machine's screen, how a login ends, and what may not be left of it. */
-import * as fs from 'node:fs';
 import { expect, type RunnerTestCase } from 'vitest';
 import { sleep, until } from '../system/lab.ts';
-import type { Machine, Person } from './machine.ts';
+import type { Machine } from './machine.ts';
+import type { Person, Workstation } from './workstation.ts';
 
 export const alice: Person = { name: 'alice', password: 'wonder' };
 export const bob: Person = { name: 'bob', password: 'builder' };
@@ -26,13 +26,13 @@ export async function withMayfly(lab: Machine, prepare = (): void => undefined):
  * A greeter in which nothing was typed. By a reboot: lightdm, Mayfly or not, now and then hangs when it is told to stop
  * while its greeter is coming up.
  */
-export async function freshGreeter(lab: Machine): Promise<void> {
+export async function freshGreeter(lab: Workstation): Promise<void> {
   await lab.off('plug');
   await lab.boot();
 }
 
 /** After a case that failed: what there is to know, and a fresh greeter for the next one. */
-export async function tell(lab: Machine, task: Readonly<RunnerTestCase>): Promise<void> {
+export async function tell(lab: Workstation, task: Readonly<RunnerTestCase>): Promise<void> {
   if (task.result?.state !== 'fail') return;
   lab.shot(`failed-${task.name.replace(/\W+/g, '-').slice(0, 40)}`);
   console.log(lab.run('journalctl', '--no-pager', '-n', '60').out);
@@ -41,8 +41,8 @@ export async function tell(lab: Machine, task: Readonly<RunnerTestCase>): Promis
 }
 
 /** Waits until a program of the person runs. */
-export const runs = (lab: Machine, { name }: Person, program: string): Promise<void> =>
-  until(() => lab.run('pgrep', '-u', name, '-x', program).code === 0, 30_000);
+export const runs = (lab: Workstation, { name }: Person, program: string, ms = 30_000): Promise<void> =>
+  until(() => lab.run('pgrep', '-u', name, '-x', program).code === 0, ms);
 
 /** Chooses an entry from the greeter's menu of desktops, which lists them by name. */
 export async function choose(lab: Machine, entry: string): Promise<void> {
@@ -76,20 +76,25 @@ export async function isIn(
   return id;
 }
 
-/** Every process of the person but those of `id` must be none. */
-export function mustBeInside(lab: Machine, { name }: Person, id: string, ...programs: string[]): void {
+/**
+ * What of a login is on the host, as it must be: gdm's own part and its X server, and (sd-pam), which closes the PAM
+ * session of the manager. They run nothing of the person's.
+ */
+const ON_HOST = ['(sd-pam)', 'gdm-x-session', 'gdm-wayland-ses', 'Xorg'];
+
+/** Every process of the person is one of `id`, and these are among them. */
+export function mustBeInside(lab: Workstation, { name }: Person, id: string, ...programs: string[]): void {
   const all = lab.processes(name);
   console.log(all.map(p => `${p.root} ${p.program}`).join('\n'));
   expect(all.map(p => p.program)).toEqual(expect.arrayContaining(programs));
-  // (sd-pam) closes the PAM session of the manager, which was opened on the host. It runs nothing.
-  expect(all.filter(p => p.root !== `/run/mayfly/roots/${id}` && p.program !== '(sd-pam)')).toEqual([]);
+  expect(all.filter(p => p.root !== `/run/mayfly/roots/${id}` && !ON_HOST.includes(p.program))).toEqual([]);
 }
 
 /**
  * Does `act` and waits for the end of the person's session; returns how many seconds after logind took their logins at
  * the greeter for over the record was gone. Both are looked at ten times a second, on the machine.
  */
-export function endsBy(lab: Machine, { name }: Person, act: string): number {
+export function endsBy(lab: Workstation, { name }: Person, act: string): number {
   const out = lab.script(`
     uid=$(id -u ${name})
     now() { date +%s%N; }
@@ -116,17 +121,25 @@ export function endsBy(lab: Machine, { name }: Person, act: string): number {
   return Number(out) / 1000;
 }
 
-/** Nothing of a session is left anywhere on the machine. */
-export function mustBeGone(lab: Machine, { name }: Person): void {
-  expect(lab.sessions(name)).toEqual([]);
-  expect(lab.script('grep -c " /run/mayfly/roots/u" /proc/1/mountinfo || true').trim()).toBe('0');
-  expect(fs.readdirSync(lab.at('/etc/schroot/chroot.d')).filter(n => n.startsWith('mayfly-'))).toEqual([]);
-  expect(fs.readdirSync(lab.at('/var/lib/mayfly/pool/sessions'))).toEqual([]);
-  expect(lab.processes(name).filter(p => p.root.includes('mayfly'))).toEqual([]);
+/**
+ * Nothing of a person's sessions is left anywhere on the machine: mounts, records, volumes, schroot entries, processes
+ * of whoever it may be.
+ */
+export function mustBeGone(lab: Workstation, { name }: Person): void {
+  const left = lab.script(`
+    u=u$(id -u ${name})-
+    set +e # grep finds nothing
+    grep -o " /run/mayfly/roots/$u[^ ]*" /proc/1/mountinfo
+    cd /var/lib/mayfly; find sessions pool/sessions /etc/schroot/chroot.d -maxdepth 1 -name "*$u*"
+    ls -l /proc/[0-9]*/root 2>/dev/null | grep -o " /proc/[0-9]*/root.*/mayfly/roots/$u.*"
+    true`);
+  expect(left).toBe('');
 }
 
 /** The person's desktop is ended, and after it nothing is left. */
-export function logsOut(lab: Machine, person: Person, program = 'openbox'): void {
-  expect(endsBy(lab, person, `pkill -u ${person.name} -x ${program}`)).toBeLessThan(LIMIT);
+export function logsOut(lab: Workstation, person: Person, program = 'openbox', limit = LIMIT): void {
+  const after = endsBy(lab, person, `pkill -u ${person.name} -x ${program}`);
+  console.log(`logout: gone ${after.toFixed(1)} s after logind's session`);
+  expect(after).toBeLessThan(limit);
   mustBeGone(lab, person);
 }

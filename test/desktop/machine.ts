@@ -6,6 +6,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import * as fs from 'node:fs';
 import { buildPackage } from '../system/build-package.ts';
 import { must, type Ran, sh, sleep, tarball, until } from '../system/lab.ts';
+import { ARTEFACTS, type Person, Workstation } from './workstation.ts';
 
 export const BASE = [
   'systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,polkitd,procps,psmisc,sudo,passwd,perl',
@@ -48,17 +49,13 @@ xserver-command=/usr/local/bin/xvfb-server
 user-session=openbox
 `;
 
-export interface Person {
-  readonly name: string;
-  readonly password: string;
-}
-
-export class Machine {
+export class Machine extends Workstation {
   readonly dir: string;
   #container: ChildProcess | undefined;
   #leader = 0;
 
   private constructor(dir: string) {
+    super();
     this.dir = dir;
   }
 
@@ -106,8 +103,8 @@ export class Machine {
     return this.root + path;
   }
 
-  /** Switches it on, and waits for the greeter. */
-  async boot(): Promise<void> {
+  /** Waits for the greeter, too. */
+  override async boot(): Promise<void> {
     const devices = ['/dev/loop-control', '/dev/btrfs-control', ...loops()].filter(d => fs.existsSync(d));
     const child = spawn(
       'systemd-nspawn',
@@ -149,25 +146,10 @@ export class Machine {
     await sleep(500); // it takes the keyboard a little later than it is seen
   }
 
-  /** A command in the machine, as root. Never waits longer than two minutes. */
-  run(...command: string[]): Ran {
+  override run(...command: string[]): Ran {
     const enter = ['-t', String(this.#leader), '-m', '-u', '-i', '-n', '-p', '-C'];
     const env = ['env', '-i', 'PATH=/usr/sbin:/usr/bin:/sbin:/bin', 'HOME=/root', 'LC_ALL=C.UTF-8'];
     return sh('timeout', ['-k', '5', '120', 'nsenter', ...enter, ...env, ...command]);
-  }
-
-  /** The same, which must succeed; returns what it printed. */
-  must(...command: string[]): string {
-    const r = this.run(...command);
-    if (r.code !== 0) {
-      const journal = this.run('journalctl', '--no-pager', '-n', '40').out;
-      throw new Error(`${command.join(' ')}: exit code ${r.code}: ${r.out}${r.err}\n${journal}`);
-    }
-    return r.out;
-  }
-
-  script(text: string): string {
-    return this.must('sh', '-euc', text);
   }
 
   /**
@@ -205,46 +187,13 @@ export class Machine {
     return fs.readFileSync(this.at('/var/log/lightdm/lightdm.log'), 'utf8');
   }
 
-  /** Keeps what the screen shows, for people to look at. */
-  shot(name: string): void {
-    fs.mkdirSync('test/artefacts', { recursive: true });
+  override shot(name: string): void {
+    fs.mkdirSync(ARTEFACTS, { recursive: true });
     this.x('import', '-window', 'root', '/root/shot.png');
-    fs.copyFileSync(this.at('/root/shot.png'), `test/artefacts/${name}.png`);
+    fs.copyFileSync(this.at('/root/shot.png'), `${ARTEFACTS}/${name}.png`);
   }
 
-  /** Ids of a person's sessions on record. */
-  sessions(name: string): string[] {
-    const directory = this.at('/var/lib/mayfly/sessions');
-    if (!fs.existsSync(directory)) return [];
-    const uid = this.must('id', '-u', name).trim();
-    return fs.readdirSync(directory).flatMap(n => new RegExp(`^(u${uid}-.*)\\.json$`).exec(n)?.[1] ?? []);
-  }
-
-  /** What of /etc is not ours: paths, modes, owners and contents. */
-  configuration(): string {
-    const all = 'find . -path ./mayfly -prune -o';
-    return this.script(
-      `cd /etc; ${all} -printf "%p %M %u %g %l\\n" | sort; ${all} -type f -exec sha256sum {} + | sort`,
-    );
-  }
-
-  /** Every process of a person: its program and its root directory, as the machine sees them. */
-  processes(name: string): { readonly pid: number; readonly program: string; readonly root: string }[] {
-    const lines = this.script(
-      `for pid in $(pgrep -u ${name}); do echo "$pid $(cat /proc/$pid/comm) $(readlink /proc/$pid/root)"; done`,
-    );
-    return lines
-      .trim()
-      .split('\n')
-      .filter(Boolean)
-      .flatMap(line => {
-        const [, pid, program, root] = /^(\d+) (.*) (\S+)$/.exec(line) ?? [];
-        return root === undefined ? [] : [{ pid: Number(pid), program: program ?? '', root }];
-      });
-  }
-
-  /** Switches it off the orderly way, or pulls the plug. */
-  async off(how: 'orderly' | 'plug' = 'orderly'): Promise<void> {
+  override async off(how: 'orderly' | 'plug' = 'orderly'): Promise<void> {
     const child = this.#container;
     if (!child) return;
     if (how === 'orderly') this.run('systemctl', 'poweroff');

@@ -5,9 +5,8 @@
 import * as fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { until } from '../system/lab.ts';
-import { Machine, type Person } from './machine.ts';
-
-const alice: Person = { name: 'alice', password: 'wonder' };
+import { alice } from './desk.ts';
+import { Machine } from './machine.ts';
 
 /** Reads "NAME PASSWORD COMMAND" from a pipe and logs that person in (greetd-ipc(7)); says what greetd answered. */
 const GREETER = `#!/usr/bin/perl

@@ -4,7 +4,7 @@ import * as fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { hierarchy } from '../../src/cgroup.ts';
 import { realHost } from '../../src/host.ts';
-import { forgetUsers, Lab, sleep, until, user } from './lab.ts';
+import { forgetUsers, Lab, sh, sleep, uidOf, until, user } from './lab.ts';
 
 const A = 'mayfly-a';
 let lab: Lab;
@@ -22,7 +22,7 @@ class Worker {
     const body = `
       printf gdm-session-wor >/proc/$$/comm
       export USER=${A}
-      ${pre} ${args.join(' ')} || { echo refused; exit 9; }
+      ${pre} ${args.join(' ')}
       id=$(cat ${lab.dir}/run/users/$(id -u ${A})/session)
       { ${script}; } >/dev/null 2>&1 </dev/null
       echo up
@@ -109,6 +109,20 @@ describe('a login through gdm', () => {
     await sleep(20);
     expect(lab.mayfly('status').out).toMatch(/over: its display manager is gone/);
     expect(lab.mayfly('recover').out).toMatch(/^ended u/);
+  });
+
+  it('that is refused begins all the same: its wrapper has no session to enter, and says why', async () => {
+    lab.configure('[admission]\nmax_used_percent = 1\n');
+    const [pre, args] = lab.hookArgs('gdm', 'start');
+    expect(sh(pre, args, { env: { USER: A } })).toMatchObject({ code: 0 });
+    expect(lab.records()).toEqual([]);
+    const mine = `${lab.dir}/run/users/${uidOf(A)}`;
+    expect(fs.readFileSync(`${mine}/reason`, 'utf8')).toMatch(/ % full.*MAYFLY-FULL/);
+    expect(fs.existsSync(`${mine}/session`)).toBe(false);
+    lab.configure('');
+    const next = new Worker('true');
+    await next.up();
+    expect(await next.logout()).toBe(0);
   });
 
   it('that forks as fast as it can is gone, all of it', async () => {
