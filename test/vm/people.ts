@@ -50,6 +50,6 @@ export function mustLive(lab: Vm, { name }: Person, id: string, program = 'openb
 export async function ends(lab: Vm, person: Person, program = 'openbox'): Promise<void> {
   const { name } = person;
   lab.must('pkill', '-u', name, '-x', program);
-  await waitFor(() => lab.sessions(name).length === 0, SLOW_LIMIT, `the end of ${name}'s session`);
+  await waitFor(() => lab.sessions(name).length === 0, 120, `the end of ${name}'s session`);
   mustBeGone(lab, person);
 }
