@@ -76,7 +76,7 @@ const cases: Readonly<Record<string, Refusal>> = {
   'a session entry without its program': {
     run: desktop('/usr/bin/no-such-desktop --session'),
     phase: 'check',
-    says: /: session programs are missing: \/usr\/bin\/no-such-desktop \(\/usr\/share\/xsessions\/x\.desktop\)$/,
+    says: /: session programs are missing: \/usr\/bin\/no-such-desktop \(xsessions\/x\.desktop\)$/,
   },
   'session entries, but nothing that starts X sessions': {
     run: `${desktop('/bin/true')}; rm /etc/X11/Xsession`,
