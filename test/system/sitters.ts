@@ -13,11 +13,17 @@ function startSitter(root: string): number {
   return Number(out.stdout);
 }
 
-function canRead(link: string): boolean {
+/**
+ * Whether a process has let go of everything: it is gone, or dead and not yet waited for. That /proc shows its
+ * directory no more says less: the kernel takes it from the process first and lets go of it then (exit_fs in
+ * fs/fs_struct.c), and on a busy machine somebody else runs in between.
+ */
+function isOver(pid: number): boolean {
   try {
-    return fs.readlinkSync(link) !== '';
+    const stat = fs.readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return /^[ZX]/.test(stat.slice(stat.lastIndexOf(')') + 2));
   } catch {
-    return false;
+    return true;
   }
 }
 
@@ -32,6 +38,5 @@ export async function standUp(root: string): Promise<void> {
   const pid = sitters.get(root);
   if (pid === undefined) return;
   process.kill(pid, 'SIGKILL');
-  while (fs.existsSync(`/proc/${pid}/exe`) && canRead(`/proc/${pid}/cwd`))
-    await new Promise(yes => setTimeout(yes, 5));
+  while (!isOver(pid)) await new Promise(yes => setTimeout(yes, 5));
 }
