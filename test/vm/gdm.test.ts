@@ -161,6 +161,7 @@ describe('GNOME on Wayland', () => {
     lab.shot('gdm-gnome-locked');
     await lab.keys('no');
     await sleep(8000);
+    await lab.still(5); // it asks again
     expect(isLocked()).toBe(true);
     await lab.keys(alice.password);
     await waitFor(() => !isLocked(), 60, 'the desktop');
