@@ -4,11 +4,12 @@
  * holding the lock `update`: there is one mount point for each role.
  */
 import { reasonOf } from './errors.ts';
+import { readGeneration, stableNumber } from './generations.ts';
 import { detach } from './mounts.ts';
 import type { Pool } from './state.ts';
 import { haveRoots, type Machine } from './steps.ts';
 import { commandFor, makeCallFor } from './syscalls.ts';
-import { masterOf, type Volume, workOf } from './volume/backend.ts';
+import { generationOf, masterOf, type Volume, workOf } from './volume/backend.ts';
 
 function placeOf({ paths }: Machine, v: Volume): string {
   return `${paths.roots}/tree-${v.role}`;
@@ -42,9 +43,13 @@ export async function withTree<T>(on: Machine, v: Volume, act: (tree: string) =>
 
 /** Unmounts what a death left at hand. */
 export async function dropTrees(on: Machine, pool: Pool): Promise<void> {
-  for (const v of [workOf(pool), masterOf(pool)]) {
-    if (on.host.lstat(placeOf(on, v)) === undefined) continue;
-    await detach(on.host, placeOf(on, v), false);
+  const { host, paths } = on;
+  const stable = stableNumber(host, paths);
+  // Of generations only the stable one is ever read from.
+  const last = stable === undefined ? undefined : readGeneration(host, paths, stable)?.volume;
+  for (const v of [workOf(pool), masterOf(pool), last ?? generationOf(pool, 1)]) {
+    if (host.lstat(placeOf(on, v)) === undefined) continue;
+    await detach(host, placeOf(on, v), false);
     await on.backend(pool.backend).release?.(v);
   }
 }
