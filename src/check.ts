@@ -83,7 +83,7 @@ const MISSING = 'for p; do command -v -- "$p" >/dev/null 2>&1 || printf "%s\\n" 
 /** In place of a program: what Xsession makes of them is no program (Xsession(5)); lightdm brings an entry of the first. */
 const XSESSION_WORDS = new Set(['default', 'failsafe']);
 
-/** The programs session entries start (Exec and TryExec of the Desktop Entry Specification), by entry. */
+/** The programs session entries start (Exec in the Desktop Entry Specification), by entry: `xsessions/NAME`. */
 export function sessionPrograms(host: Host, root: string): Map<string, string> {
   const found = new Map<string, string>();
   for (const { kind, name, text } of allEntries(host, root)) {

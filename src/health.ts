@@ -4,11 +4,12 @@
  */
 import { limitsOf } from './config.ts';
 import { generationNumbers, readGeneration, stableNumber, whyDemoted } from './generations.ts';
+import { isUsable } from './pool.ts';
 import { type History, readHistory } from './progress.ts';
 import { roomOf } from './room.ts';
 import { readPool, readSessions, type Session } from './state.ts';
 import type { Machine } from './steps.ts';
-import type { Usage } from './volume/backend.ts';
+import { fullness, type Usage } from './volume/backend.ts';
 
 export type Level = 'OK' | 'WARNING' | 'CRITICAL';
 
@@ -21,7 +22,7 @@ export interface Facts {
   readonly sealed: number | undefined;
   readonly sessions: number;
   readonly stuck: number;
-  readonly pool: Pick<Usage, 'percent' | 'problem'> | undefined;
+  readonly pool: Pick<Usage, 'percent' | 'of' | 'problem'> | undefined;
   readonly demoted: readonly number[];
   readonly limits: { readonly warn: number; readonly full: number };
 }
@@ -52,10 +53,10 @@ export function complaints(f: Facts, now: number): Complaint[] {
     found.push({ topic, level, words });
   if (f.stable === undefined) say('stable', 'CRITICAL', 'no generation is stable');
   else if (!f.usable) say('stable', 'CRITICAL', `the stable generation ${f.stable} is not usable`);
-  const used = f.pool?.percent ?? 0;
+  // Of a pool with a problem it is not always known.
   if (f.pool?.problem) say('pool', 'CRITICAL', f.pool.problem.what);
-  if (used > f.limits.full) say('pool', 'CRITICAL', `the pool is ${Math.floor(used)} % full`);
-  else if (used > f.limits.warn) say('pool', 'WARNING', `the pool is ${Math.floor(used)} % full`);
+  else if (f.pool && f.pool.percent > f.limits.full) say('pool', 'CRITICAL', fullness(f.pool));
+  else if (f.pool && f.pool.percent > f.limits.warn) say('pool', 'WARNING', fullness(f.pool));
   if (f.stuck > 0) say('stuck', 'WARNING', `${f.stuck} stuck`);
   const h = f.history;
   if (h && (h.result === 'failed' || h.result === 'interrupted'))
@@ -70,7 +71,6 @@ export function complaints(f: Facts, now: number): Complaint[] {
 /** The level, and all that speaks for it. Pure. */
 export function judge(f: Facts, now: number): { readonly level: Level; readonly line: string } {
   const problems = complaints(f, now);
-  const used = f.pool?.percent ?? 0;
   const h = f.history;
   const age = ageOf(f, now);
   const worst =
@@ -85,7 +85,9 @@ export function judge(f: Facts, now: number): { readonly level: Level; readonly 
     `age=${Math.floor(age / 1000)}s;${(OLD.warn * DAY) / 1000};${(OLD.critical * DAY) / 1000}`,
     `generation=${f.stable ?? 0}`,
     `sessions=${f.sessions}`,
-    ...(f.pool === undefined ? [] : [`pool=${Math.floor(used)}%;${f.limits.warn};${f.limits.full}`]),
+    ...(f.pool === undefined
+      ? []
+      : [`pool=${Math.floor(f.pool.percent)}%;${f.limits.warn};${f.limits.full}`]),
   ];
   const line = `${worst} - ${parts.join(', ')} | ${data.join(' ')}`.replace(/[\r\n]+/g, ' ');
   return { level: worst, line };
@@ -113,7 +115,7 @@ export async function factsOf(on: Machine): Promise<Facts> {
   const sessions: Session[] = readSessions(host, paths);
   return {
     stable,
-    usable: g !== undefined && (await on.backend(g.volume.backend).identity(g.volume)) === g.identity,
+    usable: await isUsable(on, g),
     history: readHistory(host, paths),
     sealed: g && Date.parse(g.created),
     sessions: sessions.length,

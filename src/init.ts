@@ -5,6 +5,7 @@
  * death at any point leaves a work copy or a generation that nothing points to; running it again removes both.
  */
 import { type Config, parseSize } from './config.ts';
+import { tryToOffer } from './entries.ts';
 import { MayflyError } from './errors.ts';
 import { forgetAll, type Generation, pointStableAt, stableNumber, takeNumber } from './generations.ts';
 import type { Host } from './host.ts';
@@ -16,7 +17,7 @@ import { checkSource, describe, fill, type Say, type Source } from './source.ts'
 import { makeDirectories, type Pool, readPool, sweepTemporary, writePool } from './state.ts';
 import type { Machine } from './steps.ts';
 import { dropTrees, withTree } from './trees.ts';
-import { type BackendKind, masterOf, workOf } from './volume/backend.ts';
+import { type BackendKind, inOneLine, masterOf, workOf } from './volume/backend.ts';
 
 export interface InitOptions {
   readonly backend: BackendKind;
@@ -29,7 +30,7 @@ export interface InitOptions {
 export async function init(on: Machine, o: InitOptions): Promise<Generation> {
   const { host, paths } = on;
   makeDirectories(host, paths);
-  return withLock(host, paths, 'update', 0, async lock => {
+  const made = await withLock(host, paths, 'update', 0, async lock => {
     const stable = stableNumber(host, paths);
     if (stable !== undefined) {
       throw new MayflyError('exists', `"${paths.state}" is in use already: generation ${stable} is stable`, {
@@ -37,7 +38,7 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
       });
     }
     const problem = (await on.backend(o.backend).check())[0];
-    if (problem) throw new MayflyError('missing-tool', `${problem.what}; mend it with "${problem.mend}"`);
+    if (problem) throw new MayflyError('missing-tool', inOneLine(problem));
     await checkSource(host, o.source);
     const pool = await openPool(on, o);
     const backend = on.backend(pool.backend);
@@ -69,6 +70,8 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
     o.say(`generation ${number} is stable`);
     return generation;
   });
+  await tryToOffer(on); // a display manager may have been told before
+  return made;
 }
 
 /** The pool on record, or the embedded default: a directory, or for btrfs an image file in one. */

@@ -20,6 +20,11 @@ import type { Machine } from './steps.ts';
 import { dropTrees } from './trees.ts';
 import { generationOf, masterOf, usageOf, workOf } from './volume/backend.ts';
 
+/** Whether a generation's volume is there and is the one that was sealed. */
+export async function isUsable(on: Machine, g: Generation | undefined): Promise<boolean> {
+  return g !== undefined && (await on.backend(g.volume.backend).identity(g.volume)) === g.identity;
+}
+
 /** Has the pool there: mounts the embedded one where it is an image, opens one on devices. At boot nobody else does. */
 export async function mountPool(on: Machine, pool: Pool): Promise<void> {
   await on.backend(pool.backend).open?.(pool.path);

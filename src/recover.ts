@@ -7,12 +7,12 @@ import * as cgroup from './cgroup.ts';
 import { leadBack } from './containment.ts';
 import { offerSessions } from './entries.ts';
 import { MayflyError, reasonOf } from './errors.ts';
-import { type Generation, readGeneration, stableNumber } from './generations.ts';
+import { readGeneration, stableNumber } from './generations.ts';
 import { writeHealth } from './health.ts';
 import type { Host } from './host.ts';
 import { isSessionId, uidOfSession } from './ids.ts';
 import { lockNameOf, takeLock, withLock } from './locks.ts';
-import { mountPool, tidy } from './pool.ts';
+import { isUsable, mountPool, tidy } from './pool.ts';
 import { clearRunning } from './progress.ts';
 import { listEntries } from './schroot.ts';
 import { prepareNext, stop } from './session.ts';
@@ -190,11 +190,6 @@ async function recoverPool(on: Machine, pool: Pool, result: Recovered): Promise<
   } finally {
     lock.release();
   }
-}
-
-/** Whether its volume is there and is the one that was sealed. */
-export async function isUsable(on: Machine, g: Generation | undefined): Promise<boolean> {
-  return g !== undefined && (await on.backend(g.volume.backend).identity(g.volume)) === g.identity;
 }
 
 /** What people's wrappers read, of sessions that are no more. */

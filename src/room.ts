@@ -61,3 +61,9 @@ export async function roomOf(on: Machine, pool: Pool): Promise<Usage | undefined
 export function gibibytes(bytes: number): string {
   return bytes < 2 ** 30 ? `${Math.floor(bytes / 2 ** 20)} MiB` : `${(bytes / 2 ** 30).toFixed(1)} GiB`;
 }
+
+/** What is left, for a line of a report. Of a group that others use too, how much is used says nothing. */
+export function roomWords({ percent, of, free }: Usage): string {
+  const used = percent > 0 ? `${Math.floor(percent)} % ${of === undefined ? '' : `of its ${of} `}used, ` : '';
+  return `${used}${gibibytes(free)} free`;
+}

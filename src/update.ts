@@ -86,7 +86,7 @@ export async function withUpdateLock<T>(
     clearRunning(host, paths);
     await writeHealth(on);
     lock.release();
-    await tryToOffer(on);
+    await tryToOffer(on); // whatever came of it: who was refused the lock meanwhile left this to us
   }
 }
 

@@ -279,6 +279,19 @@ describe('pool and generations', () => {
     ['age', {}, 4 * day, /^warning: no update for 4 days \| mayfly update$/],
     ['age', {}, 20 * day, /^problem: no update for 20 days/],
     ['age', { history: { lastAttempt: 0, lastSuccess: 20 * day, result: 'promoted' } }, 20 * day, /^ok$/],
+    ['pool', { pool: { percent: 96 } }, 0, /^problem: the pool is 96 % full \| [^;]*$/],
+    [
+      'pool',
+      { pool: { percent: 96, of: 'metadata' as const } },
+      0,
+      /^problem: the metadata of the pool is 96 % full \| [^;]*$/,
+    ],
+    [
+      'pool',
+      { pool: { percent: 100, problem: { what: 'it can not be asked', mend: 'x' } } },
+      0,
+      /^problem: it can not be asked \| [^;]*$/,
+    ],
     ['demoted', { demoted: [3] }, 0, /^warning: demoted: 3 \| mayfly update --force$/],
     [
       'update',

@@ -3,13 +3,14 @@ import { userInfo } from 'node:os';
 import { loadConfig } from '../config.ts';
 import { generationNumbers, readGeneration, stableNumber, whyDemoted } from '../generations.ts';
 import { realHost } from '../host.ts';
+import { isUsable } from '../pool.ts';
 import { type History, type Running, readHistory, readRunning } from '../progress.ts';
 import { overBecause } from '../recover.ts';
-import { gibibytes, roomOf } from '../room.ts';
+import { roomOf, roomWords } from '../room.ts';
 import { readPool, readSessions, type Session } from '../state.ts';
 import type { Machine } from '../steps.ts';
 import { groupsOf, inScope, lookupUser } from '../users.ts';
-import type { Usage } from '../volume/backend.ts';
+import { inOneLine } from '../volume/backend.ts';
 import type { Verb } from './cli.ts';
 
 /** Columns as wide as their widest cell. */
@@ -84,7 +85,7 @@ async function generationRows(on: Machine) {
   for (const number of generationNumbers(on.host, on.paths)) {
     const g = readGeneration(on.host, on.paths, number);
     if (!g) continue;
-    const usable = (await on.backend(g.volume.backend).identity(g.volume)) === g.identity;
+    const usable = await isUsable(on, g);
     const pins = sessions.filter(s => s.generation === number).length;
     const demoted = whyDemoted(on.host, on.paths, number) ?? null;
     const { created, origin } = g;
@@ -114,12 +115,6 @@ export const generationsCommand: Verb = {
     return 0;
   },
 };
-
-function roomWords({ percent, free, problem }: Usage): string {
-  if (problem) return `${problem.what}; mend it with: ${problem.mend}`;
-  const used = percent > 0 ? `${Math.floor(percent)} % used, ` : ''; // of a group that others use too it says nothing
-  return `${used}${gibibytes(free)} free`;
-}
 
 function runningWords(r: Running, now: number): string {
   return `${r.what} is at work for ${ago(r.since, now)}, in "${r.phase}" (process ${r.holder.pid})`;
@@ -158,7 +153,7 @@ export const statusCommand: Verb = {
     };
     const lines = [
       pool
-        ? `pool        ${pool.backend} at ${pool.path}${usage ? `, ${roomWords(usage)}` : ''}`
+        ? `pool        ${pool.backend} at ${pool.path}${usage ? `, ${usage.problem ? inOneLine(usage.problem) : roomWords(usage)}` : ''}`
         : 'pool        none; make one with "mayfly init"',
       `stable      ${stable === undefined ? 'none' : `generation ${stable}`}`,
       `update      ${running ? runningWords(running, on.host.now()) : historyWords(history, on.host.now())}`,

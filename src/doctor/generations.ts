@@ -2,7 +2,7 @@
 import { generationNumbers, probation, readGeneration, stableNumber, whyDemoted } from '../generations.ts';
 import { type Complaint, complaints, factsOf } from '../health.ts';
 import { whyHeld } from '../hold.ts';
-import { isUsable } from '../recover.ts';
+import { isUsable } from '../pool.ts';
 import { readPool } from '../state.ts';
 import { masterOf } from '../volume/backend.ts';
 import { check, fine, found, problem, type Subject, type Verdict, warning } from './examine.ts';

@@ -1,7 +1,7 @@
 /** The pool: where it is, and how much room is in it. */
 import { limitsOf, parseSize } from '../config.ts';
 import { readRunning } from '../progress.ts';
-import { gibibytes, roomOf, weigh } from '../room.ts';
+import { roomOf, roomWords, weigh } from '../room.ts';
 import { type Pool, readPool } from '../state.ts';
 import { admit, masterOf, type Problem, usageOf } from '../volume/backend.ts';
 import {
@@ -89,7 +89,7 @@ async function gatherRoom(on: Subject): Promise<{ words: string; findings: Findi
   if (!pool || (pool.image !== undefined && !host.exists(pool.image))) return undefined;
   const usage = await roomOf(on, pool);
   if (!usage || usage.problem) return undefined; // "place" tells
-  const words = `${Math.floor(usage.percent)} % used, ${gibibytes(usage.free)} free`;
+  const words = roomWords(usage);
   const limits = limitsOf(config, pool.backend);
   const min_free = parseSize(config.admission.min_free);
   try {

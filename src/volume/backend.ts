@@ -195,10 +195,10 @@ export function usageOf(host: Host, path: string): Usage {
   return { total: s.total, free: s.free, percent: Math.max(space, inodes) };
 }
 
-/** How full it is, as in `the pool "/p" is 96 % full`. */
-export function fullness(usage: Usage, pool: string): string {
-  const what = usage.of === undefined ? 'the pool' : `the ${usage.of} of the pool`;
-  return `${what} "${pool}" is ${Math.floor(usage.percent)} % full`;
+/** How full it is, as in `the pool "/p" is 96 % full`; `name` is the pool's, where there may be others. */
+export function fullness({ of, percent }: Pick<Usage, 'of' | 'percent'>, name?: string): string {
+  const pool = name === undefined ? 'the pool' : `the pool "${name}"`;
+  return `${of === undefined ? pool : `the ${of} of ${pool}`} is ${Math.floor(percent)} % full`;
 }
 
 /** Refuses a new session (`full`) where the pool has too little room left, so that the sessions in it keep theirs. */
