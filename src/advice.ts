@@ -24,7 +24,7 @@ export function adviceOn(code: ErrorCode): Advice {
     usage: { exit: EXIT.usage, hint: f => String(f.hint ?? 'mayfly --help') },
     config: { exit: EXIT.config, hint: f => String(f.hint ?? '') || undefined },
     'not-root': { exit: EXIT.usage, hint: () => 'run it as root' },
-    'no-stable': { exit: EXIT.refused, hint: () => 'mayfly init' },
+    'no-stable': { exit: EXIT.refused, hint: f => String(f.hint ?? 'mayfly init') },
     'no-pool': { exit: EXIT.refused, hint: () => 'mayfly init' },
     'no-generation': { exit: EXIT.refused, hint: () => 'mayfly generations' },
     'bad-user': { exit: EXIT.refused },

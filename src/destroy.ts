@@ -35,7 +35,9 @@ export async function destroy(on: Machine): Promise<void> {
       const { volumes, litter, spares } = await backend.list(pool.path);
       for (const name of [...litter, ...spares.values()]) await backend.sweep(pool.path, name);
       spare.release(); // no stable, no more spares
-      for (const v of volumes) await backend.remove(v);
+      // A session first: a classic LVM volume is not removed before its snapshots.
+      const order = [...volumes].sort((a, b) => Number(b.role === 'session') - Number(a.role === 'session'));
+      for (const v of order) await backend.remove(v);
       await backend.dissolve(pool.path);
       if (pool.image !== undefined) {
         await host.run({ file: 'umount', args: ['--', pool.path], effect: 'write' });

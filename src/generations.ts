@@ -101,11 +101,15 @@ export function forgetAll(host: Host, paths: Paths): void {
  * does not give its number to another. `known` are those that are seen in the pool.
  */
 export function takeNumber(host: Host, paths: Paths, known: readonly number[]): number {
-  const path = `${paths.generations}/last`;
-  const last = (host.read(path) ?? '').trim();
-  const number = Math.max(0, isNumber(last, 9) ? Number(last) : 0, ...known) + 1;
-  host.write(path, `${number}\n`, { mode: 0o600, durable: true });
+  const number = Math.max(0, lastNumber(host, paths) ?? 0, ...known) + 1;
+  host.write(`${paths.generations}/last`, `${number}\n`, { mode: 0o600, durable: true });
   return number;
+}
+
+/** The number that was given last; undefined where none was. */
+export function lastNumber(host: Host, paths: Paths): number | undefined {
+  const last = (host.read(`${paths.generations}/last`) ?? '').trim();
+  return isNumber(last, 9) ? Number(last) : undefined;
 }
 
 /** The generation new logins get; undefined where none was ever promoted. */
@@ -122,7 +126,13 @@ export function pointStableAt(host: Host, paths: Paths, number: number): void {
 
 export function readStable(host: Host, paths: Paths): Generation {
   const number = stableNumber(host, paths);
-  if (number === undefined) throw new MayflyError('no-stable', 'there is no stable generation yet');
+  if (number === undefined) {
+    if (generationNumbers(host, paths).length === 0)
+      throw new MayflyError('no-stable', 'there is no stable generation yet');
+    throw new MayflyError('no-stable', 'the pointer to the stable generation is lost', {
+      hint: 'mayfly rollback',
+    });
+  }
   const generation = readGeneration(host, paths, number);
   if (!generation) {
     throw new MayflyError(

@@ -1,23 +1,32 @@
 /**
  * The pool, the first master and generation 1.
  *
- * The tree is filled as the pool's `work` volume, sealed as a generation, and only then named master and stable. A
- * death at any point leaves a work copy or a generation that nothing points to; running it again removes both.
+ * The tree is filled as the pool's `work` volume, sealed as a generation, and only then named master, proven and
+ * stable. A death before that leaves a work copy, a master or a generation that is not proven; running it again
+ * removes them, and nothing else.
  */
 import { type Config, parseSize } from './config.ts';
 import { tryToOffer } from './entries.ts';
 import { MayflyError } from './errors.ts';
-import { forgetAll, type Generation, pointStableAt, stableNumber, takeNumber } from './generations.ts';
+import {
+  forgetAll,
+  type Generation,
+  generationNumbers,
+  lastNumber,
+  pointStableAt,
+  stableNumber,
+  takeNumber,
+} from './generations.ts';
 import type { Host } from './host.ts';
 import { type LvmChoice, openLvmPool, sizesOf } from './init-lvm.ts';
 import { withLock } from './locks.ts';
-import { mountPool, seal } from './pool.ts';
+import { acceptCandidate, mountPool, seal } from './pool.ts';
 import { prepareNext } from './session.ts';
 import { checkSource, describe, fill, type Say, type Source } from './source.ts';
-import { makeDirectories, type Pool, readPool, sweepTemporary, writePool } from './state.ts';
+import { makeDirectories, type Pool, readPool, sessionIds, sweepTemporary, writePool } from './state.ts';
 import type { Machine } from './steps.ts';
 import { dropTrees, withTree } from './trees.ts';
-import { type BackendKind, inOneLine, masterOf, workOf } from './volume/backend.ts';
+import { type BackendKind, inOneLine, masterOf, type Volume, workOf } from './volume/backend.ts';
 
 export interface InitOptions {
   readonly backend: BackendKind;
@@ -37,6 +46,7 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
         generation: stable,
       });
     }
+    refuseToForget(on);
     const problem = (await on.backend(o.backend).check())[0];
     if (problem) throw new MayflyError('missing-tool', inOneLine(problem));
     await checkSource(host, o.source);
@@ -45,12 +55,19 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
 
     await dropTrees(on, pool);
     const left = await backend.list(pool.path);
+    const unproven = (['candidate', 'retired'] as const).flatMap(s => generationNumbers(host, paths, s));
+    const known = { unproven, last: lastNumber(host, paths) };
+    const others = left.volumes.filter(v => !isOfATry(v, known)).map(v => `${v.role} ${v.name}`);
+    if (others.length > 0) {
+      const what = `the pool "${pool.path}" holds ${others.join(', ')}, of which nothing is on record`;
+      throw new MayflyError('refused', what, { pool: pool.path, hint: 'mayfly destroy --yes, to lose them' });
+    }
     for (const name of [...left.litter, ...left.spares.values()]) await backend.sweep(pool.path, name);
-    forgetAll(host, paths);
     for (const v of left.volumes) {
       o.say(`removing what an earlier try left: ${v.role} ${v.name}`);
       await backend.remove(v);
     }
+    forgetAll(host, paths); // last: by these records the rest is known for what it is
 
     const work = workOf(pool);
     await backend.create(work, sizesOf(on, o.lvm));
@@ -63,8 +80,9 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
 
     const number = takeNumber(host, paths, []);
     o.say(`sealing generation ${number}`);
-    const generation = await seal(on, pool, { number, origin: describe(o.source) }, 'proven', [lock.fd]);
+    const generation = await seal(on, pool, { number, origin: describe(o.source) }, 'candidate', [lock.fd]);
     await backend.rename(work, masterOf(pool));
+    acceptCandidate(on, number);
     pointStableAt(host, paths, number);
     await prepareNext(on);
     o.say(`generation ${number} is stable`);
@@ -72,6 +90,37 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
   });
   await tryToOffer(on); // a display manager may have been told before
   return made;
+}
+
+/** A lost pointer to stable is no reason to begin again: what is proven, or in use, is not ours to remove. */
+function refuseToForget({ host, paths }: Machine): void {
+  const proven = generationNumbers(host, paths);
+  if (proven.length > 0)
+    throw new MayflyError(
+      'refused',
+      `no generation is stable, but there are proven ones: ${proven.join(', ')}`,
+      {
+        hint: 'mayfly rollback',
+      },
+    );
+  const sessions = sessionIds(host, paths);
+  if (sessions.length > 0)
+    throw new MayflyError('refused', `there are sessions: ${sessions.join(', ')}`, {
+      hint: 'mayfly recover',
+    });
+}
+
+/**
+ * Whether a volume can only be what a try of `init`, or a `destroy`, left when it died: a first generation that is
+ * not proven, or one that was told to go. `last` is the number that was given last: a try gives only one.
+ */
+export function isOfATry(
+  { role, name }: Pick<Volume, 'role' | 'name'>,
+  { unproven, last }: { readonly unproven: readonly number[]; readonly last: number | undefined },
+): boolean {
+  if (role === 'work') return true;
+  if (role === 'master') return last === 1 || unproven.length > 0;
+  return role === 'generation' && (unproven.includes(Number(name)) || (name === '1' && last === 1));
 }
 
 /** The pool on record, or the embedded default: a directory, or for btrfs an image file in one. */
@@ -87,7 +136,7 @@ async function openPool(on: Machine, o: InitOptions): Promise<Pool> {
   }
   if (known) {
     await mountPool(on, known);
-    await on.backend(known.backend).prepare(known.path);
+    await on.backend(known.backend).prepare(known.path, sizesOf(on, o.lvm));
     return known;
   }
   if (o.backend === 'lvm-thin' || o.backend === 'lvm') return openLvmPool(on, o.backend, o.lvm ?? {}, o.say);

@@ -40,6 +40,7 @@ export function planRetention(
   return generations.map(({ number, sessions, demoted }) => {
     const is = (fate: Fate['fate'], why: string): Fate => ({ number, fate, why });
     if (number === o.stable) return is('keep', 'it is stable');
+    if (o.stable === undefined) return is('keep', 'no generation is stable');
     if (sessions > 0) return is('keep', `${sessions} session${sessions > 1 ? 's use' : ' uses'} it`);
     if (number === o.fallback) return is('keep', `nobody has logged in to generation ${o.stable} yet`);
     if (newest.has(number)) return is('spare', `the newest ${o.keep} are kept`);

@@ -12,6 +12,7 @@ import { MayflyError } from '../src/errors.ts';
 import type { Host } from '../src/host.ts';
 import { sudoRule, withEntry, withGroups } from '../src/identity.ts';
 import { isNumber, isSessionId } from '../src/ids.ts';
+import { isOfATry } from '../src/init.ts';
 import { journalEntry } from '../src/log.ts';
 import { parseSession } from '../src/logind.ts';
 import { mustHavePlaces, planCalls, planMounts } from '../src/mounts.ts';
@@ -453,4 +454,20 @@ describe('a service manager that is there at a login', () => {
     leadBack(host, pathsOf(config.directories), 1001);
     expect(w.host.readlink('/run/mayfly/users/1001/root')).toBe('/');
   });
+});
+
+describe('what a try of init left', () => {
+  const first = { unproven: [], last: 1 };
+  it.each([
+    ['a working copy', 'work', 'work', { unproven: [], last: undefined }, true],
+    ['the first generation, half-made', 'generation', '1', first, true],
+    ['the first master', 'master', 'master', first, true],
+    ['a candidate', 'generation', '7', { unproven: [7], last: 9 }, true],
+    ['master, of what is being destroyed', 'master', 'master', { unproven: [3], last: 9 }, true],
+    ['a generation of which nothing is on record', 'generation', '3', { unproven: [], last: 3 }, false],
+    ['the first, after others', 'generation', '1', { unproven: [], last: 2 }, false],
+    ['another installation’s generation', 'generation', '1', { unproven: [], last: undefined }, false],
+    ['another installation’s master', 'master', 'master', { unproven: [], last: undefined }, false],
+    ['a session', 'session', 'u1-00000001', first, false],
+  ] as const)('%s', (_, role, name, known, is) => expect(isOfATry({ role, name }, known)).toBe(is));
 });

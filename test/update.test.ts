@@ -25,6 +25,7 @@ describe('which generations stay', () => {
     ['no demoted one', [g(1), g(2), g(3, 0, true)], 2, 3, '1 spare, 2 keep, 3 go'],
     ['a demoted one that sessions use', [g(1), g(2, 1, true)], 1, 3, '1 keep, 2 keep'],
     ['only the stable one with keep = 1', [g(1), g(2)], 2, 1, '1 go, 2 keep'],
+    ['all where none is stable', [g(1), g(2), g(3)], undefined, 1, '1 keep, 2 keep, 3 keep'],
     ['none that does not exist', [], undefined, 3, ''],
   ] as const)('%s', (_what, generations, stable, keep, expected) => {
     const plan = planRetention(generations, { stable, fallback: undefined, keep });

@@ -125,6 +125,37 @@ describe('init', () => {
     must('umount', [pool]);
   });
 
+  it('a lost pointer to stable costs nothing: refused with the command that brings it back', () => {
+    lab = Lab.make({ backend: 'overlay' });
+    user(A);
+    fs.unlinkSync(`${lab.dir}/state/stable`);
+    expect(lab.hook('start', A).err).toMatch(
+      /the pointer to the stable .* is lost\n(.*\n)*hint: mayfly rollback$/m,
+    );
+    const r = lab.mayfly('init', '--from', tarball());
+    expect(r).toMatchObject({ code: 4, out: '' });
+    expect(r.err).toMatch(/there are proven ones: 1\nhint: mayfly rollback$/m);
+    expect(lab.mayfly('gc')).toMatchObject({ code: 0 });
+    expect(lab.mayfly('rollback')).toMatchObject({ code: 0 });
+    loginWorks();
+  });
+
+  it('a pool of which nothing is on record is not taken for an earlier try', () => {
+    lab = Lab.make({ backend: 'overlay' });
+    fs.rmSync(`${lab.dir}/state`, { recursive: true });
+    for (let i = 0; i < 2; i++) {
+      const r = lab.mayfly('init', '--from', tarball());
+      expect(r.code).toBe(4);
+      expect(r.err).toMatch(
+        /holds (generation 1, master|master, .*1), .*\nhint: mayfly destroy --yes, to lose them/,
+      );
+    }
+    expect(fs.existsSync(`${lab.dir}/pool/generations/1/etc`)).toBe(true);
+    expect(lab.mayfly('destroy', '--yes')).toMatchObject({ code: 0 });
+    expect(lab.mayfly('init', '--from', tarball())).toMatchObject({ code: 0 });
+    loginWorks();
+  });
+
   it('destroy refuses while somebody is logged in', () => {
     lab = Lab.make({ backend: 'overlay' });
     user(A);
