@@ -16,6 +16,8 @@ export interface Command {
   readonly effect: 'read' | 'write';
   /** Open file descriptors the child gets as 3, 4, …; it keeps a lock held for as long as it runs. */
   readonly fds?: readonly number[];
+  /** The program closes what it inherits, as LVM's do: another waits for it, and keeps the descriptors meanwhile. */
+  readonly closes?: boolean;
   /** A program whose output this one reads; if it fails, so does the whole. */
   readonly from?: Pick<Command, 'file' | 'args' | 'expect'>;
   /** Gets each line of stderr as it comes, for progress. */
@@ -37,7 +39,7 @@ export interface Output {
 /** Where programs are looked for. The caller's PATH is never used: gdm's lacks sbin, a user's can be anything. */
 export const TOOL_PATH = '/usr/sbin:/usr/bin:/sbin:/bin';
 
-/** Else LVM complains on stderr of every lock's descriptor it is given to keep. */
+/** Else LVM complains on stderr of every descriptor it closes. */
 const QUIET = { LVM_SUPPRESS_FD_WARNINGS: '1' };
 
 /** The whole environment of every command. */
@@ -179,7 +181,9 @@ export async function runCommand(c: Command, deadline: number): Promise<Output> 
   try {
     const input = source?.stdout ?? 'ignore';
     const output = c.effect === 'read' ? 'pipe' : 'ignore';
-    const child = spawn(c.file, c.args, {
+    const keeper = c.closes && c.fds?.length ? ['timeout', '--foreground', '0'] : []; // 0: for as long as it takes
+    const [file = c.file, ...args] = [...keeper, c.file, ...c.args];
+    const child = spawn(file, args, {
       ...options,
       stdio: [input, output, errors ?? 'pipe', ...(c.fds ?? [])],
     });

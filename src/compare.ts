@@ -5,6 +5,7 @@ import type { Volume } from './volume/backend.ts';
 
 /** Caches, lists and logs: they differ after every look for updates. */
 const NOISE = [
+  'lost+found', // of a file system, not of the tree in it
   'var/cache',
   'var/log',
   'var/backups',

@@ -163,6 +163,16 @@ export function limitsOf(
   return { warn: config.update.max_used_percent, full: config.admission.max_used_percent };
 }
 
+/** Bytes of a size, or of a part of `whole` such as "20%". */
+export function bytesOf(size: string, whole: number): number {
+  return size.endsWith('%') ? Math.floor((whole * Number(size.slice(0, -1))) / 100) : parseSize(size);
+}
+
+/** Bytes that a session on classic LVM takes at once; 0 elsewhere. */
+export function storeOf({ lvm }: Config, backend: BackendKind): number {
+  return backend === 'lvm' ? bytesOf(lvm.cow_size, parseSize(lvm.volume_size)) : 0;
+}
+
 /** Bytes of "512M", "10G", "1T", "4096". The configuration check has already refused anything else. */
 export function parseSize(text: string): number {
   const power = 'KMGT'.indexOf(text.slice(-1)) + 1;

@@ -1,5 +1,5 @@
 /** The pool on LVM: which volume group, and how much of it. Loaded by `init` alone. */
-import { parseSize } from './config.ts';
+import { bytesOf, parseSize } from './config.ts';
 import { MayflyError } from './errors.ts';
 import type { Host } from './host.ts';
 import { gibibytes } from './room.ts';
@@ -8,7 +8,7 @@ import { type Pool, writePool } from './state.ts';
 import type { Machine } from './steps.ts';
 import type { PoolSizes } from './volume/backend.ts';
 import { sayGrowth } from './volume/lvm-pool.ts';
-import { placeOf } from './volume/lvs.ts';
+import { fits, placeOf } from './volume/lvs.ts';
 
 /** What the command line says about it; the configuration says the rest. */
 export interface LvmChoice {
@@ -28,11 +28,6 @@ const SMALLEST_POOL = 512 * 2 ** 20;
 export function sizesOf(on: Machine, choice: LvmChoice = {}): PoolSizes & { readonly cow: string } {
   const { pool_size, volume_size, cow_size } = on.config.lvm;
   return { pool: pool_size, volume: choice.size ?? volume_size, cow: cow_size };
-}
-
-/** Bytes of a size, or of a part of `whole`. */
-function bytesOf(size: string, whole: number): number {
-  return size.endsWith('%') ? Math.floor((whole * Number(size.slice(0, -1))) / 100) : parseSize(size);
 }
 
 /** Why it does not fit; undefined where it does. Pure. */
@@ -60,7 +55,11 @@ export async function openLvmPool(on: Machine, kind: Kind, choice: LvmChoice, sa
   const group = choice.group ?? config.lvm.group;
   if (group === '') throw new MayflyError('usage', 'name the volume group with --vg, or as "lvm.group"');
   const pool: Pool = { backend: kind, path: `/dev/${group}/${config.lvm.name}`, fs: config.lvm.fs };
-  placeOf(pool.path); // refuses a bad name
+  if (!fits(placeOf(pool.path)))
+    throw new MayflyError(
+      'usage',
+      `"${group}" and "${config.lvm.name}" are too long together for names of devices`,
+    );
   await host.run({ file: `mkfs.${config.lvm.fs}`, args: ['-V'], effect: 'read', expect: [0, 1] });
   if (choice.device !== undefined) await makeGroup(host, group, choice.device, say);
   const free = await freeIn(host, group);

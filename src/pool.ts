@@ -1,5 +1,5 @@
 /** The pool as a whole: having it there, room in it, and taking out what interrupted updates left. */
-import { type Config, parseSize } from './config.ts';
+import { type Config, limitsOf, parseSize, storeOf } from './config.ts';
 import { MayflyError } from './errors.ts';
 import {
   changeStanding,
@@ -18,7 +18,7 @@ import { collect, pins, retire } from './retire.ts';
 import { type Paths, type Pool, readSession } from './state.ts';
 import type { Machine } from './steps.ts';
 import { dropTrees } from './trees.ts';
-import { generationOf, masterOf, usageOf, workOf } from './volume/backend.ts';
+import { admit, generationOf, masterOf, usageOf, workOf } from './volume/backend.ts';
 
 /** Whether a generation's volume is there and is the one that was sealed. */
 export async function isUsable(on: Machine, g: Generation | undefined): Promise<boolean> {
@@ -174,9 +174,15 @@ const mib = (bytes: number): string => `${Math.floor(bytes / 2 ** 20)} MiB`;
 /** Room for an update, made by collecting generations where there is too little. Throws `full`. */
 export async function makeRoom(on: Machine, pool: Pool): Promise<void> {
   const backend = on.backend(pool.backend);
-  const needed = (await backend.forkCost(masterOf(pool))) * 2 + minFree(on.config);
-  const isShort = async (): Promise<boolean> => (await freeIn(on, pool)) < needed;
+  const trial = storeOf(on.config, pool.backend);
+  const needed = (await backend.forkCost(masterOf(pool))) * 2 + trial + minFree(on.config);
+  const isShort = async (): Promise<boolean> => {
+    const { percent, problem } = await backend.usage(pool.path);
+    if (problem) return false; // which no removal mends
+    return (await freeIn(on, pool)) < needed || percent > fullAt(on, pool);
+  };
   if (await isShort()) await collect(on, pool, isShort);
+  await mustAdmit(on, pool);
   const free = await freeIn(on, pool);
   if (free >= needed) return;
   throw new MayflyError(
@@ -188,12 +194,21 @@ export async function makeRoom(on: Machine, pool: Pool): Promise<void> {
 
 /** Throws `full` where the pool has less room than sessions are promised. */
 export async function mustHaveRoom(on: Machine, pool: Pool): Promise<void> {
+  await mustAdmit(on, pool);
   const free = await freeIn(on, pool);
   if (free >= minFree(on.config)) return;
   throw new MayflyError('full', `the update left only ${mib(free)} in the pool "${pool.path}"`, {
     pool: pool.path,
     free,
   });
+}
+
+const fullAt = (on: Machine, pool: Pool): number => limitsOf(on.config, pool.backend).full;
+
+/** An update has to leave room as a login has: a full pool hurts everybody who is in. */
+async function mustAdmit(on: Machine, pool: Pool): Promise<void> {
+  const usage = await on.backend(pool.backend).usage(pool.path);
+  admit(usage, pool.path, { max_used_percent: fullAt(on, pool), min_free: 0 });
 }
 
 function minFree(config: Config): number {

@@ -92,7 +92,8 @@ async function attempt(result: Recovered, what: string, act: () => Promise<void>
   } catch (error) {
     // Held by somebody who is at work on it right now: theirs to finish.
     if (error instanceof MayflyError && error.code === 'locked') return;
-    result.stuck.push(`${what}: ${reasonOf(error)}`);
+    const hint = error instanceof MayflyError ? error.facts.hint : undefined;
+    result.stuck.push(`${what}: ${reasonOf(error)}${hint === undefined ? '' : `; mend it with "${hint}"`}`);
   }
 }
 

@@ -1,10 +1,10 @@
 /** Watching the pool's space: says once when it gets scarce, and once when there is room again. */
-import type { limitsOf } from './config.ts';
-import { reasonOf } from './errors.ts';
+import { type limitsOf, storeOf } from './config.ts';
+import { MayflyError, reasonOf } from './errors.ts';
 import type { Level } from './log.ts';
 import type { Pool } from './state.ts';
 import type { Machine } from './steps.ts';
-import { fullness, type Usage } from './volume/backend.ts';
+import { fullness, inOneLine, type Usage } from './volume/backend.ts';
 
 /** 0: enough; 1: above the limit of updates; 2: no new logins. */
 export type Scarcity = 0 | 1 | 2;
@@ -29,6 +29,7 @@ export function weigh(
   const now = scarcityOf(usage.percent, limits);
   const scarcity = now < before ? scarcityOf(usage.percent + SLACK, limits) : now;
   if (scarcity === before) return { scarcity };
+  if (usage.problem) return { scarcity, level: 'warning', words: inOneLine(usage.problem) };
   const is = `${fullness(usage, pool)}, ${gibibytes(usage.free)} are left`;
   if (scarcity === 2) return { scarcity, level: 'warning', words: `${is}: new logins are refused` };
   if (scarcity < before) {
@@ -50,9 +51,14 @@ export async function roomOf(on: Machine, pool: Pool): Promise<Usage | undefined
   const backend = on.backend(pool.backend);
   if (!backend.open && on.host.kindOf(pool.path) !== 'dir') return undefined;
   try {
-    return await backend.usage(pool.path);
+    const usage = await backend.usage(pool.path);
+    const store = storeOf(on.config, pool.backend);
+    if (usage.problem || usage.free >= store) return usage;
+    const what = `a session's store takes ${gibibytes(store)}, and "${pool.path}" has ${gibibytes(usage.free)} left`;
+    return { ...usage, problem: { what, mend: 'end sessions ("mayfly sessions"), or vgextend(8)' } };
   } catch (error) {
-    const problem = { what: reasonOf(error), mend: 'mayfly recover' };
+    const hint = error instanceof MayflyError ? error.facts.hint : undefined;
+    const problem = { what: reasonOf(error), mend: String(hint ?? 'mayfly recover') };
     return { total: 0, free: 0, percent: 100, problem };
   }
 }

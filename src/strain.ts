@@ -8,7 +8,7 @@ import type { Machine } from './steps.ts';
 import type { Strain } from './volume/backend.ts';
 
 /** Percent of a store above which it is told of. */
-const NEARLY = 80;
+export const NEARLY = 80;
 
 /** What was told already, by session: once that it is nearly full, once that it is over. */
 export type Told = Map<string, 'nearly' | 'over'>;

@@ -18,7 +18,7 @@ import {
 } from '../src/doctor/examine.ts';
 import { judgeDoor, judgeStable, judgeTopic } from '../src/doctor/generations.ts';
 import { judgeDropIns, judgePart, judgeRunning, judgeTold, wordsForChange } from '../src/doctor/managers.ts';
-import { judgeCommit, judgePlace } from '../src/doctor/pool.ts';
+import { judgeCommit, judgePlace, judgeStores } from '../src/doctor/pool.ts';
 import { judgeEntries as judgeDoors, judgeLed, judgeOwn, judgeSessions } from '../src/doctor/sessions.ts';
 import {
   judgeCache,
@@ -247,9 +247,19 @@ describe('pool and generations', () => {
     [
       'an image that is gone',
       { ...place, pool: { ...pool, image: '/i' }, image: false },
-      /"\/i" is not there.* \| rm \/a \/b && mayfly init --backend overlay$/,
+      /"\/i" is not there.* \| rm -r \/a \/b && mayfly init --backend overlay$/,
     ],
   ])('%s', (_, p, words) => expect(line(judgePlace(p))).toMatch(words));
+
+  it.each([
+    [[79], /^ok$/],
+    [[20, 92.5], /^warning: u1-00000001 has filled 92 % of its store \| mayfly end u1-00000001$/],
+    [[100], /^warning: u1-00000000 has changed more than .* \| mayfly end u1-00000000$/],
+  ])('stores filled to %o percent', (percents, words) =>
+    expect(line(judgeStores(percents.map((percent, i) => ({ session: `u1-0000000${i}`, percent }))))).toMatch(
+      words,
+    ),
+  );
 
   it.each([
     [undefined, /^not applicable$/],

@@ -7,6 +7,7 @@ import { admit, type Role, type Volume } from '../src/volume/backend.ts';
 import {
   deviceOf,
   diagnose,
+  fits,
   isFull,
   lvNameOf,
   optionsFor,
@@ -131,6 +132,12 @@ describe('room', () => {
     [{ lv_check_needed: 'check needed' }, /needs a check/, /lvconvert --repair vg-0\/may.fly/],
     [{ lv_health_status: 'metadata_read_only' }, /needs a check/, /lvconvert --repair/],
     [{ lv_health_status: 'failed' }, /has failed/, /lvchange -an vg-0\/may.fly/],
+    [{ data_percent: '' }, /does not say how full it is/, /lvs -a vg-0/],
+    [
+      { vg_missing_pv_count: '1' },
+      /1 of the disks .* is missing/,
+      /^pvs, then .*vgextend --restoremissing vg-0/,
+    ],
     [{ lv_health_status: 'out_of_data' }, /is full/, /lvextend -L \+10G vg-0\/may.fly/],
   ])('a thin pool with %o lets nobody in, and says what to type', (fields, what, mend) => {
     const usage = usageIn(POOL, 'lvm-thin', [thin(fields)]);
@@ -164,23 +171,48 @@ describe('room', () => {
   it.each([
     ['20%', 'ORIGIN', ['-l', '20%ORIGIN']],
     ['90%', 'FREE', ['-l', '90%FREE']],
-    ['2G', 'ORIGIN', ['-L', '2147483648b']],
+    ['2G', 'ORIGIN', ['-L', '2048m']],
+    ['1.3G', 'ORIGIN', ['-L', '1331m']],
   ] as const)('%s of %s', (size, whole, words) => expect(sizeArguments(size, whole)).toEqual(words));
 });
+
+it.each([
+  ['vg0', 'mayfly', true],
+  ['v'.repeat(60), 'mayfly', true],
+  ['v'.repeat(60), 'm'.repeat(40), false],
+  ['a-'.repeat(25), 'mayfly', true],
+  ['a-'.repeat(30), 'mayfly', false],
+])('a pool %s/%s leaves room for names of devices: %s', (group, name, is) =>
+  expect(fits({ group, name })).toBe(is),
+);
 
 describe('refusals of LVM', () => {
   it.each([
     ['  Thin pool vg--0-may.fly-tpool (254:2) transaction_id is 5, while expected 6.', /disagree about/],
+    ['  Thin pool vg-0/may.fly has unexpected transaction id 4, expecting 5.', /disagree about/],
+    [
+      '  Cannot use thin pool vg-0/may.fly with transaction id 4 for thin volumes. Expected transaction id 5.',
+      /disagree/,
+    ],
     ['  Check of pool vg-0/may.fly failed (status:1). Manual repair required!', /needs a check/],
+    ['  Cannot change VG vg-0 while PVs are missing.', /a disk of the volume group "vg-0" is missing/],
+    ['  Volume group "vg-0" not found', /Volume group "vg-0" not found/],
   ])('"%s" is put in other words', (stderr, what) => {
     const problem = diagnose(POOL, stderr);
     expect(problem?.what).toMatch(what);
-    expect(problem?.mend).toMatch(/^(vgcfgbackup|lvchange)/);
+    expect(problem?.mend).toMatch(/^(vgcfgbackup|end all sessions, then "lvchange|pvs)/);
   });
+  it('a check that LVM left out is no reason to repair anything', () =>
+    expect(
+      diagnose(
+        POOL,
+        '  WARNING: Check is skipped, please install recommended missing binary /usr/sbin/thin_check!',
+      ),
+    ).toBeUndefined());
   it.each([
     ['  Volume group "vg" has insufficient free space (0 extents): 4 required.', true],
     ['  Cannot create new thin volume, free space in thin pool vg/pool reached threshold.', true],
-    ['  Volume group "vg" not found', false],
+    ['  /etc/lvm/archive/.lvm_x: write error failed: No space left on device', false],
   ])('"%s" is want of room: %s', (stderr, is) => {
     expect(isFull(stderr)).toBe(is);
     expect(diagnose(POOL, stderr)).toBeUndefined();

@@ -3,7 +3,8 @@ import { limitsOf, parseSize } from '../config.ts';
 import { readRunning } from '../progress.ts';
 import { roomOf, roomWords, weigh } from '../room.ts';
 import { type Pool, readPool } from '../state.ts';
-import { admit, masterOf, type Problem, usageOf } from '../volume/backend.ts';
+import { NEARLY } from '../strain.ts';
+import { admit, masterOf, type Problem, type Strain, usageOf } from '../volume/backend.ts';
 import {
   check,
   type Finding,
@@ -42,7 +43,7 @@ export function judgePlace({ pool, image, mounted, marked, trouble, master, reco
   const words = `${pool.backend} at ${pool.path}`;
   if (pool.image !== undefined && !image) {
     const what = `its image "${pool.image}" is not there: it is to be brought back, or the pool to be made anew`;
-    const mend = `rm ${records.join(' ')} && mayfly init --backend ${pool.backend}`;
+    const mend = `rm -r ${records.join(' ')} && mayfly init --backend ${pool.backend}`;
     return found([problem(what, mend)], '');
   }
   if (pool.image !== undefined && !mounted)
@@ -59,7 +60,7 @@ export function judgePlace({ pool, image, mounted, marked, trouble, master, reco
 async function gatherPlace(on: Subject): Promise<Place> {
   const { host, paths, backend } = on;
   const pool = readPool(host, paths);
-  const records = [paths.poolFile, paths.stable];
+  const records = [paths.poolFile, paths.stable, paths.generations];
   const nothing = { image: true, mounted: false, marked: false, trouble: undefined, master: false, records };
   if (!pool) return { pool, ...nothing };
   const onDevice = backend(pool.backend).open !== undefined;
@@ -131,6 +132,20 @@ async function gatherCommit({ host, paths }: Subject): Promise<BtrfsMount | unde
   return { place, options };
 }
 
+/** Sessions on classic LVM that have filled their own store, or nearly: nobody else is hurt, and nothing helps them. */
+export function judgeStores(strains: readonly Strain[]): Verdict {
+  const nearly = strains.filter(s => s.percent > NEARLY);
+  const all = nearly.map(({ session, percent }) =>
+    percent >= 100
+      ? warning(
+          `${session} has changed more than its store holds, and can only be ended`,
+          `mayfly end ${session}`,
+        )
+      : warning(`${session} has filled ${Math.floor(percent)} % of its store`, `mayfly end ${session}`),
+  );
+  return found(all, `${strains.length} in use`);
+}
+
 export const poolChecks = [
   check({ group: POOL, title: 'place', gather: gatherPlace, judge: judgePlace }),
   check({
@@ -163,6 +178,16 @@ export const poolChecks = [
       ),
   }),
   check({ group: POOL, title: 'commits', gather: gatherCommit, judge: judgeCommit }),
+  check({
+    group: POOL,
+    title: 'stores',
+    async gather({ host, paths, backend }) {
+      const pool = readPool(host, paths);
+      return pool && (await backend(pool.backend).strained?.(pool.path));
+    },
+    judge: strains =>
+      strains === undefined ? notApplicable('no session has a store of its own') : judgeStores(strains),
+  }),
   check({
     group: POOL,
     title: 'growth',

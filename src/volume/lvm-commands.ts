@@ -3,7 +3,17 @@ import { MayflyError } from '../errors.ts';
 import type { Host } from '../host.ts';
 import { describeHolders, findHolders } from '../processes.ts';
 import type { Volume } from './backend.ts';
-import { diagnose, isFull, lvNameOf, parseReport, placeOf, type Row, reportArguments, tagOf } from './lvs.ts';
+import {
+  diagnose,
+  isFull,
+  lvNameOf,
+  parseReport,
+  placeOf,
+  type Row,
+  reportArguments,
+  STEADY,
+  tagOf,
+} from './lvs.ts';
 
 /** A path in a group, as the commands take it. */
 export const inGroup = (pool: string, name: string): string => `${placeOf(pool).group}/${name}`;
@@ -18,21 +28,53 @@ const deviceNumber = (row: Pick<Row, 'major' | 'minor'>): number =>
 /** Milliseconds for which an answer is as good as a new one to whoever only wants to know how much room there is. */
 const FRESH = 1000;
 
+/** Of a deactivation. */
+const MOST_TRIES = 3;
+
+const saysInUse = (error: unknown): boolean =>
+  error instanceof MayflyError &&
+  error.code === 'command' &&
+  /Logical volume .*(in use|is used by)|device or resource busy/i.test(String(error.facts.stderr));
+
+/** A failure of LVM's own as a reason to refuse a login: it does not speak against the generation. */
+export function refusal(error: unknown, pool: string): unknown {
+  if (!(error instanceof MayflyError) || error.code !== 'command') return error;
+  const hint = `lvs -a ${placeOf(pool).group}`;
+  return new MayflyError('refused', error.message, { pool, hint }, { cause: error });
+}
+
 export function lvmOn(host: Host) {
   let last: { readonly pool: string; readonly rows: Row[]; readonly at: number } | undefined;
 
   async function report(pool: string): Promise<Row[]> {
     const args = reportArguments(placeOf(pool).group);
-    const rows = parseReport((await host.run({ file: 'lvs', args, effect: 'read' })).stdout);
+    let stdout: string;
+    try {
+      ({ stdout } = await host.run({ file: 'lvs', args, effect: 'read' }));
+    } catch (error) {
+      throw refusal(inWords(pool, error), pool);
+    }
+    const rows = parseReport(stdout);
     last = { pool, rows, at: host.now() };
     return rows;
+  }
+
+  /** What LVM refused, in words an administrator can use. None of it speaks against the volume that was wanted. */
+  function inWords(pool: string, error: unknown): unknown {
+    if (!(error instanceof MayflyError) || error.code !== 'command') return error;
+    const stderr = String(error.facts.stderr);
+    const problem = diagnose(pool, stderr);
+    if (problem) return new MayflyError('refused', problem.what, { pool, hint: problem.mend });
+    if (!isFull(stderr)) return error;
+    const [first = ''] = stderr.trim().split('\n').slice(-1);
+    return new MayflyError('full', `there is no room for it in "${pool}": ${first.trim()}`, { pool });
   }
 
   /** The last answer, unless it is old or we have changed something since. */
   const lately = async (pool: string): Promise<Row[]> =>
     last?.pool === pool && host.now() - last.at < FRESH ? last.rows : report(pool);
 
-  /** Runs a command of LVM's; what it fails of is put in words an administrator can use. */
+  /** Runs a command of LVM's; what it fails of is put {@link inWords}. */
   async function act(
     pool: string,
     file: string,
@@ -41,23 +83,20 @@ export function lvmOn(host: Host) {
   ): Promise<void> {
     last = undefined;
     try {
-      await host.run({ file, args: ['-q', ...args], effect: 'write', fds });
+      await host.run({ file, args: ['-q', ...STEADY, ...args], effect: 'write', fds, closes: true });
     } catch (error) {
-      const stderr =
-        error instanceof MayflyError && error.code === 'command' ? String(error.facts.stderr) : '';
-      const problem = diagnose(pool, stderr);
-      if (problem) throw new MayflyError('refused', problem.what, { pool, hint: problem.mend });
-      if (isFull(stderr)) {
-        const [first = ''] = stderr.trim().split('\n').slice(-1);
-        throw new MayflyError('full', `there is no room for it in "${pool}": ${first.trim()}`, { pool });
-      }
-      throw error;
+      throw inWords(pool, error);
     }
   }
 
-  const rowOf = (rows: readonly Row[], v: Volume): Row | undefined => {
+  /** Finished or not. There is one, unless somebody added tags by hand. */
+  const rowsOf = (rows: readonly Row[], v: Volume): Row[] => {
     const tags = [tagOf(v), tagOf(v, true)];
-    const mine = rows.filter(r => r.tags.some(t => tags.includes(t)));
+    return rows.filter(r => r.tags.some(t => tags.includes(t)));
+  };
+
+  const rowOf = (rows: readonly Row[], v: Volume): Row | undefined => {
+    const mine = rowsOf(rows, v);
     if (mine.length > 1)
       throw new MayflyError(
         'unsafe',
@@ -93,20 +132,37 @@ export function lvmOn(host: Host) {
   }
 
   function stuck(v: Volume, row: Row, error: unknown): never {
-    const open = error instanceof MayflyError && error.code === 'command';
-    if (!open || !/in use|is used by|busy/i.test(String(error.facts.stderr))) throw error;
+    if (!saysInUse(error)) throw error;
     const path = inGroup(v.pool, row.name);
     throw new MayflyError('stuck', `the volume "${path}" is in use: ${holdersOf(row)}`, { path });
   }
 
-  /** LVM itself tries for five seconds, which outlasts what udev and blkid do with a device that was just closed. */
+  /**
+   * LVM itself tries for five seconds, which outlasts what udev and blkid do with a device that was just closed. It
+   * gives up at once where it sees a file system mounted, also one whose unmounting has not reached its end.
+   */
   async function deactivate(v: Volume, row: Row): Promise<void> {
-    try {
-      await act(v.pool, 'lvchange', ['-an', ...only(row), '--', placeOf(v.pool).group]);
-    } catch (error) {
-      stuck(v, row, error);
+    for (let tries = 1; ; tries++) {
+      try {
+        return await act(v.pool, 'lvchange', ['-an', ...only(row), '--', placeOf(v.pool).group]);
+      } catch (error) {
+        if (tries === MOST_TRIES || !saysInUse(error)) stuck(v, row, error);
+        await host.sleep(100 * tries);
+      }
     }
   }
 
-  return { report, lately, act, rowOf, mustExist, mustBeAbsent, activate, deactivate, holdersOf, stuck };
+  return {
+    report,
+    lately,
+    act,
+    rowOf,
+    rowsOf,
+    mustExist,
+    mustBeAbsent,
+    activate,
+    deactivate,
+    holdersOf,
+    stuck,
+  };
 }

@@ -2,7 +2,8 @@
 import { MayflyError, reasonOf } from '../errors.ts';
 import type { Host } from '../host.ts';
 import type { PoolSizes, Problem } from './backend.ts';
-import { placeOf, poolTag, type Row, roleIn, sizeArguments } from './lvs.ts';
+import { only } from './lvm-commands.ts';
+import { placeOf, poolTag, type Row, roleIn, STEADY, sizeArguments } from './lvs.ts';
 
 type Kind = 'lvm-thin' | 'lvm';
 
@@ -48,6 +49,7 @@ export async function preparePool(
     const own = ['--errorwhenfull', 'y', '--discards', 'nopassdown', '--addtag', poolTag(pool)];
     const args = [
       '-q',
+      ...STEADY,
       '-T',
       '-n',
       name,
@@ -59,7 +61,7 @@ export async function preparePool(
     await host.run({ file: 'lvcreate', args, effect: 'write' });
   }
   // Nothing of ours is activated by a boot; `recover` does it. lvcreate takes this option for thick volumes only.
-  const args = ['-q', '--setautoactivation', 'n', '--', `${group}/${name}`];
+  const args = ['-q', ...STEADY, '--setautoactivation', 'n', '--', `${group}/${name}`];
   await host.run({ file: 'lvchange', args, effect: 'write' });
 }
 
@@ -76,11 +78,15 @@ export async function openPool(
   const { group } = placeOf(pool);
   const ours = (row: Row): boolean =>
     row.tags.includes(poolTag(pool)) || roleIn(pool, kind, row) !== undefined;
-  for (const row of rows.filter(r => r.suspended && ours(r)))
-    await act('lvchange', ['--refresh', '-S', `lv_uuid="${row.uuid}"`, '--', group]);
   const thin = rows.find(r => r.tags.includes(poolTag(pool)));
-  if (kind === 'lvm-thin' && thin && !thin.active)
-    await act('lvchange', ['-ay', '-K', '-S', `lv_uuid="${thin.uuid}"`, '--', group]);
+  const needed = [
+    ...rows.filter(r => r.suspended && ours(r)).map(r => ['--refresh', ...only(r)]),
+    ...(kind === 'lvm-thin' && thin && !thin.active ? [['-ay', '-K', ...only(thin)]] : []),
+  ];
+  const failed: unknown[] = [];
+  // One that can not be resumed does not keep the others suspended.
+  for (const args of needed) await act('lvchange', [...args, '--', group]).catch(error => failed.push(error));
+  if (failed.length > 0) throw failed[0];
 }
 
 /**
@@ -92,6 +98,6 @@ export async function sayGrowth(host: Host): Promise<string> {
   const out = await host.run({ file: 'lvmconfig', args, effect: 'read', expect: [0, 5] });
   const threshold = Number(/=(\d+)/.exec(out.stdout)?.[1] ?? '100');
   return threshold < 100
-    ? `LVM extends the thin pool by itself above ${threshold} %, while dmeventd(8) runs`
+    ? `LVM extends the thin pool by itself above ${threshold} %, while dmeventd(8) runs; where it can not, it makes no new volumes`
     : 'LVM does not extend the thin pool by itself: activation/thin_pool_autoextend_threshold in lvm.conf(5) is 100';
 }

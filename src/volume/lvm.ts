@@ -13,10 +13,11 @@ import { MayflyError } from '../errors.ts';
 import type { Host } from '../host.ts';
 import type { Mount } from '../mounts.ts';
 import type { ForkOptions, Problem, Volume, VolumeBackend } from './backend.ts';
-import { inGroup, lvmOn, only } from './lvm-commands.ts';
+import { inGroup, lvmOn, only, refusal } from './lvm-commands.ts';
 import {
   deviceOf,
   lvNameOf,
+  mebibytes,
   optionsFor,
   placeOf,
   poolTag,
@@ -33,8 +34,19 @@ const fsOf = (v: Volume): 'ext4' | 'xfs' => v.fs ?? v.origin?.fs ?? 'ext4';
 type LvmBackend = VolumeBackend & Required<Pick<VolumeBackend, 'open' | 'strained' | 'attach' | 'release'>>;
 
 export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
-  const { report, lately, act, rowOf, mustExist, mustBeAbsent, activate, deactivate, holdersOf, stuck } =
-    lvmOn(host);
+  const {
+    report,
+    lately,
+    act,
+    rowOf,
+    rowsOf,
+    mustExist,
+    mustBeAbsent,
+    activate,
+    deactivate,
+    holdersOf,
+    stuck,
+  } = lvmOn(host);
 
   const hasSnapshots = (rows: readonly Row[], row: Row): boolean =>
     kind === 'lvm' && rows.some(r => r.origin === row.name);
@@ -45,7 +57,9 @@ export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
     const called = lvNameOf(v, host.random);
     const own = ['-n', called, '--addtag', tagOf(v, true), '-ky', '-ay', '-K'];
     const room =
-      kind === 'lvm-thin' ? ['-V', `${size}b`, '-T', `${group}/${name}`] : ['-L', `${size}b`, '-Wn', group];
+      kind === 'lvm-thin'
+        ? ['-V', mebibytes(size), '-T', `${group}/${name}`]
+        : ['-L', mebibytes(size), '-Wn', group];
     await act(v.pool, 'lvcreate', [...own, ...room], fds);
     const device = deviceOf(group, called);
     const format = fsOf(v) === 'xfs' ? ['-q', '-f', device] : ['-q', '-F', '-m', '0', device];
@@ -82,7 +96,9 @@ export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
     const { group } = placeOf(to.pool);
     const [origin, name] = [lvNameOf(from, host.random), lvNameOf(to, host.random)];
     const own = ['-s', '-n', name, '--addtag', tagOf(to), '-ky', '-ay', '-K'];
-    const room = kind === 'lvm' ? sizeArguments(options.cow ?? '20%', 'ORIGIN') : ['-prw'];
+    // dmeventd would unmount a session whose store overflows, and its home with it, while people still save there.
+    const room =
+      kind === 'lvm' ? ['--monitor', 'n', ...sizeArguments(options.cow ?? '20%', 'ORIGIN')] : ['-prw'];
     try {
       // LVM activates no classic snapshot whose origin is not.
       if (kind === 'lvm' && !host.exists(deviceOf(group, origin)))
@@ -93,7 +109,7 @@ export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
       const rows = await report(to.pool);
       mustExist(rows, from);
       if (/already exists|already used/i.test(String(error.facts.stderr))) mustBeAbsent(rows, to);
-      throw error;
+      throw refusal(error, to.pool);
     }
   }
 
@@ -195,10 +211,12 @@ export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
     },
 
     async release(v) {
-      const rows = await report(v.pool);
-      const row = rowOf(rows, v);
-      // A classic origin stays active for as long as its snapshots are.
-      if (row?.active && (row.open || !hasSnapshots(rows, row))) await deactivate(v, row);
+      const row = rowOf(await report(v.pool), v);
+      if (!row?.active) return;
+      // The next login may be making a snapshot of it now, which would go down with it, and waits for no lock of ours.
+      if (kind === 'lvm-thin' || v.role !== 'generation') await deactivate(v, row);
+      else if (row.open)
+        throw new MayflyError('stuck', `"${row.name}" is in use: ${holdersOf(row)}`, { pool: v.pool });
     },
 
     async identity(v) {
@@ -212,25 +230,24 @@ export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
 
     async remove(v) {
       const rows = await report(v.pool);
-      const row = rowOf(rows, v);
+      const mine = rowsOf(rows, v);
       const name = lvNameOf(v, host.random);
-      if (!row) {
-        if (!rows.some(r => r.name === name)) return;
+      if (mine.length === 0 && rows.some(r => r.name === name))
         throw new MayflyError('unsafe', `"${inGroup(v.pool, name)}" is not a volume of ours`, {
           pool: v.pool,
         });
-      }
-      // lvremove would take the snapshots of a classic origin along.
-      if (hasSnapshots(rows, row))
-        throw new MayflyError('stuck', `the volume "${inGroup(v.pool, row.name)}" has snapshots`);
-      // Of what is active LVM asks first whether it is to go: a session's it may deactivate itself, and of a classic
-      // snapshot nobody else can. It refuses what is in use.
-      const yes = v.role === 'session' ? ['-y'] : [];
-      if (row.active && v.role !== 'session') await deactivate(v, row);
-      try {
-        await act(v.pool, 'lvremove', [...yes, ...only(row), '--', placeOf(v.pool).group]);
-      } catch (error) {
-        stuck(v, row, error);
+      for (const row of mine) {
+        // lvremove would take the snapshots of a classic origin along.
+        if (hasSnapshots(rows, row))
+          throw new MayflyError('stuck', `the volume "${inGroup(v.pool, row.name)}" has snapshots`);
+        // A session's LVM may deactivate itself, and of a classic snapshot nobody else can. It refuses what is in use.
+        if (row.active && v.role !== 'session') await deactivate(v, row);
+        try {
+          // -y: LVM also asks of inactive ones where it is told to discard their blocks (issue_discards).
+          await act(v.pool, 'lvremove', ['-y', ...only(row), '--', placeOf(v.pool).group]);
+        } catch (error) {
+          stuck(v, row, error);
+        }
       }
     },
 

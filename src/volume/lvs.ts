@@ -40,6 +40,8 @@ export interface Row {
   readonly groupSize: number;
   readonly groupFree: number;
   readonly groupUuid: string;
+  /** Disks of the group that are not there. */
+  readonly groupMissing: number;
   /** Percent; NaN where it is not active, or has no such thing. */
   readonly data: number;
   readonly metadata: number;
@@ -54,19 +56,34 @@ export interface Row {
   readonly minor: number;
 }
 
+/**
+ * What lvm.conf(5) may say otherwise and we rely on. An archived copy of the metadata before every login and logout
+ * would fill /etc/lvm/archive, and one that can not be written fails the command: a full or read-only root file
+ * system would keep logouts from making room. The current copy in /etc/lvm/backup is still kept.
+ */
+export const STEADY: readonly string[] = [
+  '--config',
+  [
+    'backup{archive=0}',
+    'activation{retry_deactivation=1}',
+    'report{binary_values_as_numeric=0 list_item_separator=","}',
+  ].join(' '),
+];
+
 /** Fields of lvs(8), as {@link parseReport} reads them. */
 const FIELDS = [
   'lv_name,lv_uuid,lv_tags,lv_attr,origin,pool_lv,lv_size,vg_size,vg_free,vg_uuid,data_percent,metadata_percent',
   'lv_active,lv_device_open,lv_suspended,lv_health_status,lv_check_needed,lv_snapshot_invalid',
-  'lv_kernel_major,lv_kernel_minor',
+  'lv_kernel_major,lv_kernel_minor,vg_missing_pv_count',
 ].join(',');
 
 /** Arguments of lvs(8) for every volume of a group. */
 export function reportArguments(group: string): string[] {
-  return ['-a', '--reportformat', 'json', '--units', 'b', '--nosuffix', '-o', FIELDS, '--', group];
+  const form = ['--reportformat', 'json', '--units', 'b', '--nosuffix', '-o', FIELDS];
+  return ['-a', ...STEADY, ...form, '--', group];
 }
 
-/** What lvs(8) printed. A row that stands there twice (one for each piece of it) is taken once. */
+/** What lvs(8) printed. */
 export function parseReport(text: string): Row[] {
   let rows: Readonly<Record<string, string>>[];
   try {
@@ -86,6 +103,7 @@ export function parseReport(text: string): Row[] {
     groupSize: Number(r.vg_size),
     groupFree: Number(r.vg_free),
     groupUuid: r.vg_uuid ?? '',
+    groupMissing: Number(r.vg_missing_pv_count ?? 0),
     data: percent(r.data_percent),
     metadata: percent(r.metadata_percent),
     active: r.lv_active === 'active',
@@ -148,6 +166,15 @@ export function deviceOf(group: string, name: string): string {
   return `/dev/mapper/${group.replaceAll('-', '--')}-${name.replaceAll('-', '--')}`;
 }
 
+/** Longest name of a device, less what LVM adds to it for parts of its own (DM_NAME_LEN, "-cow"). */
+const LONGEST = 127 - '-cow'.length;
+
+/** Whether the kernel can name every session's device in a pool. */
+export function fits({ group, name }: Place): boolean {
+  const longest = deviceOf(group, `${name}-session-u4294967295-00000000`);
+  return longest.length - '/dev/mapper/'.length <= LONGEST;
+}
+
 /** Options of mount(2) for a volume; `read`: nothing is to be written. */
 export function optionsFor(kind: BackendKind, fs: FileSystem, read: boolean): string {
   const words = [
@@ -166,10 +193,13 @@ export function optionsFor(kind: BackendKind, fs: FileSystem, read: boolean): st
 export function usageIn(pool: string, kind: BackendKind, rows: readonly Row[]): Usage {
   const { group, name } = placeOf(pool);
   const tag = poolTag(pool);
-  if (kind === 'lvm') {
-    const { groupSize = 0, groupFree = 0 } = rows[0] ?? {};
-    return { total: groupSize, free: groupFree, percent: 0 }; // others may fill the group as they like
+  const { groupSize = 0, groupFree = 0, groupMissing = 0 } = rows[0] ?? {};
+  if (groupMissing > 0) {
+    const what = `${groupMissing} of the disks of the volume group "${group}" ${groupMissing > 1 ? 'are' : 'is'} missing`;
+    const mend = `pvs, then bring it back, and vgextend --restoremissing ${group} DEVICE`;
+    return { total: groupSize, free: 0, percent: 100, problem: { what, mend } };
   }
+  if (kind === 'lvm') return { total: groupSize, free: groupFree, percent: 0 }; // others may fill it as they like
   const row = rows.find(r => r.tags.includes(tag));
   if (!row) {
     const what = `there is no thin pool of ours "${name}" in the volume group "${group}"`;
@@ -190,7 +220,7 @@ export function usageIn(pool: string, kind: BackendKind, rows: readonly Row[]): 
 
 /** What is wrong with a thin pool, and what an administrator types; we repair nothing in it. */
 function problemOf(pool: string, row: Row): Problem | undefined {
-  const offline = `end all sessions, then "lvchange -an ${pool}" and "lvconvert --repair ${pool}"`;
+  const offline = offlineRepair(pool);
   if (row.needsCheck || row.health === 'metadata_read_only')
     return { what: `the metadata of the thin pool "${pool}" needs a check`, mend: offline };
   if (row.health === 'failed') return { what: `the thin pool "${pool}" has failed`, mend: offline };
@@ -199,31 +229,46 @@ function problemOf(pool: string, row: Row): Problem | undefined {
       what: `the thin pool "${pool}" is full`,
       mend: `end sessions ("mayfly sessions"), or "lvextend -L +10G ${pool}"`,
     };
+  if (Number.isNaN(row.data) || Number.isNaN(row.metadata))
+    return { what: `the thin pool "${pool}" does not say how full it is`, mend: `lvs -a ${pool}` };
   return undefined;
 }
+
+const offlineRepair = (pool: string): string =>
+  `end all sessions, then "lvchange -an ${pool}" and "lvconvert --repair ${pool}"`;
 
 /** What LVM complains of, where an administrator needs other words for it; undefined elsewhere. */
 export function diagnose(pool: string, stderr: string): Problem | undefined {
   const { group, name } = placeOf(pool);
   const thin = `${group}/${name}`;
-  if (/transaction_id is \d+, while expected \d+|transaction id.*mismatch/i.test(stderr)) {
+  if (/transaction[_ ]id/i.test(stderr)) {
     const what = `LVM and the kernel disagree about the thin pool "${thin}" (transaction id), as after a power cut`;
     return { what, mend: `vgcfgbackup ${group}, then see "Metadata check and repair" in lvmthin(7)` };
   }
-  if (/thin_check|needs? (check|repair)|Check of pool .* failed/i.test(stderr)) {
-    const mend = `lvchange -an ${thin}, then lvconvert --repair ${thin}`;
-    return { what: `the metadata of the thin pool "${thin}" needs a check`, mend };
+  // Not each line that names thin_check: without that program LVM warns of it and goes on.
+  if (/needs? (check|repair)|Check of pool .* failed/i.test(stderr))
+    return { what: `the metadata of the thin pool "${thin}" needs a check`, mend: offlineRepair(thin) };
+  if (/PVs are missing|missing PVs|Couldn't find device with uuid/i.test(stderr)) {
+    const mend = `pvs, then bring it back, and vgextend --restoremissing ${group} DEVICE`;
+    return { what: `a disk of the volume group "${group}" is missing`, mend };
   }
+  if (/Volume group "[^"]*" not found/i.test(stderr))
+    return { what: `Volume group "${group}" not found`, mend: 'pvs' };
   return undefined;
 }
 
 /** Whether LVM refused for want of room. */
 export function isFull(stderr: string): boolean {
-  return /insufficient free space|reached threshold|out of (data|metadata) space|No space left/i.test(stderr);
+  return /insufficient free space|reached threshold|out of (data|metadata) space/i.test(stderr);
 }
 
 /** Options of lvcreate(8) for a size: of a part, "20%" of `whole`, or bytes. */
 export function sizeArguments(size: string, whole: 'ORIGIN' | 'FREE'): string[] {
   if (size.endsWith('%') && isMadeOf(size.slice(0, -1), DIGITS)) return ['-l', `${size}${whole}`];
-  return ['-L', `${parseSize(size)}b`];
+  return ['-L', mebibytes(parseSize(size))];
+}
+
+/** As an argument. LVM takes no sizes that are not of whole sectors, and "1.3G" is none. */
+export function mebibytes(bytes: number): string {
+  return `${Math.max(1, Math.floor(bytes / 2 ** 20))}m`;
 }

@@ -16,6 +16,7 @@ if [ $# -gt 0 ]; then
 	mkdir -p /etc/mayfly/refresh.d
 	printf '#!/bin/sh\ndate +%%s%%N >"$1/etc/stamp"\n' >/etc/mayfly/refresh.d/stamp
 	chmod 755 /etc/mayfly/refresh.d/stamp
+	: >/etc/mayfly/enabled # so that the desktops of the stable tree are listed too, which mounts it
 	cat >/etc/mayfly/mayfly.toml <<-END
 		[lvm]
 		volume_size = "256M"

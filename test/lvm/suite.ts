@@ -67,7 +67,9 @@ export async function inside(name: string, run: Run): Promise<void> {
   machine.close(name);
   describe(`in user-mode Linux: ${name}`, () => {
     it('ran to its end', () => {
-      if (results.length === 0 || ended.code === undefined)
+      const [passed, failed] = ['passed', 'failed'].map(is => results.some(r => r.status === is));
+      // Failed tests tell themselves below; a run that failed without one, or that tested nothing, is told of here.
+      if (ended.code === undefined || (ended.code !== 0 && !failed) || !(passed || failed))
         throw new Error(
           `exit code ${ended.code}: ${ended.output.slice(-4000)}\n${ended.console.slice(-2000)}`,
         );

@@ -9,6 +9,7 @@ import { GROUP } from './bench.ts';
 
 const A = 'mayfly-a';
 const B = 'mayfly-b';
+const C = 'mayfly-c';
 
 function labOn(backend: 'lvm-thin' | 'lvm', lvm = ''): Lab {
   const lab = new Lab();
@@ -29,8 +30,7 @@ const pathOf = (lab: Lab): string => `${GROUP}/${lab.lvmName}`;
 const rootOf = (lab: Lab, name: string): string => lab.session(name)?.root ?? '/nonexistent';
 
 beforeAll(() => {
-  user(A);
-  user(B);
+  for (const name of [A, B, C]) user(name);
 });
 afterAll(forgetUsers);
 
@@ -45,6 +45,7 @@ describe('thin pools', () => {
   afterEach(() => {
     lab.hook('stop', A);
     lab.hook('stop', B, ':1');
+    lab.hook('stop', C, ':2');
     expect(lab.picture()).toEqual(before);
   });
   afterAll(() => lab.close());
@@ -62,14 +63,32 @@ describe('thin pools', () => {
   });
 
   it('one that is full to the brim is an error at once, not a wait, and is healed likewise', () => {
+    const write = (name: string, file: string, mebibytes: number) =>
+      sh('dd', [
+        ...['if=/dev/zero', `of=${rootOf(lab, name)}/var/${file}`],
+        ...['bs=1M', `count=${mebibytes}`, 'conv=fsync'],
+      ]);
+    const read = (): string => lab.inside(B, 'cat', '/var/before').out;
+    expect(lab.hook('start', B, ':1')).toMatchObject({ code: 0, err: '' });
+    fs.writeFileSync(`${rootOf(lab, B)}/var/before`, 'kept\n', { flush: true });
     lab.hook('start', A);
     const begun = Date.now();
-    const dd = sh('dd', ['if=/dev/zero', `of=${rootOf(lab, A)}/var/big`, 'bs=1M', 'count=900', 'conv=fsync']);
-    expect(dd.code).not.toBe(0);
+    expect(write(A, 'big', 900).code).not.toBe(0);
     expect(Date.now() - begun).toBeLessThan(50_000);
-    expect(lab.hook('start', B, ':1').err).toMatch(/is (full|100 % full)/);
+    // Who is in already can write nothing new, and reads on.
+    expect(write(B, 'more', 20).code).not.toBe(0);
+    expect(read()).toBe('kept\n');
+    const refused = lab.hook('start', C, ':2');
+    expect(refused.code).not.toBe(0);
+    expect(refused.err).toMatch(/is (full|100 % full)/);
     expect(lab.hook('stop', A)).toMatchObject({ code: 0, err: '' });
+    expect(read()).toBe('kept\n');
+    console.log(`who was in: ${write(B, 'again', 20).code === 0 ? 'writes' : 'only reads'} afterwards`);
+    expect(lab.hook('start', C, ':2')).toMatchObject({ code: 0, err: '' });
+    expect(write(C, 'more', 20)).toMatchObject({ code: 0 });
+    expect(lab.hook('stop', B, ':1')).toMatchObject({ code: 0, err: '' });
     expect(lab.hook('start', B, ':1')).toMatchObject({ code: 0, err: '' });
+    expect(write(B, 'more', 20)).toMatchObject({ code: 0 });
   });
 
   it('one that LVM and the kernel disagree about is diagnosed, and not repaired by us', () => {
@@ -115,7 +134,8 @@ describe('thin pools', () => {
     must('dmsetup', ['suspend', device]);
     expect(lab.mayfly('recover')).toMatchObject({ code: 0 });
     expect(must('dmsetup', ['info', '-c', '--noheadings', '-o', 'suspended', device]).trim()).toBe('Active');
-    expect(lab.inside(A, 'sh', '-c', 'echo x >/var/tmp/../x && echo works').out).toBeDefined();
+    fs.writeFileSync(`${rootOf(lab, A)}/var/x`, 'works\n', { flush: true });
+    expect(lab.inside(A, 'cat', '/var/x').out).toBe('works\n');
   });
 
   it('a volume that another namespace holds stays on record, its holder is named, and it goes later', () => {
