@@ -57,14 +57,14 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
     const left = await backend.list(pool.path);
     const unproven = (['candidate', 'retired'] as const).flatMap(s => generationNumbers(host, paths, s));
     const known = { unproven, last: lastNumber(host, paths) };
-    const others = left.volumes.filter(v => !isOfATry(v, known)).map(v => `${v.role} ${v.name}`);
+    const others = left.volumes.filter(v => !isOfATry(v, known)).map(inWords);
     if (others.length > 0) {
       const what = `the pool "${pool.path}" holds ${others.join(', ')}, of which nothing is on record`;
       throw new MayflyError('refused', what, { pool: pool.path, hint: 'mayfly destroy --yes, to lose them' });
     }
     for (const name of [...left.litter, ...left.spares.values()]) await backend.sweep(pool.path, name);
     for (const v of left.volumes) {
-      o.say(`removing what an earlier try left: ${v.role} ${v.name}`);
+      o.say(`removing what an earlier try left: ${inWords(v)}`);
       await backend.remove(v);
     }
     forgetAll(host, paths); // last: by these records the rest is known for what it is
@@ -91,6 +91,8 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
   await tryToOffer(on); // a display manager may have been told before
   return made;
 }
+
+const inWords = ({ role, name }: Volume): string => (role === name ? role : `${role} ${name}`);
 
 /** A lost pointer to stable is no reason to begin again: what is proven, or in use, is not ours to remove. */
 function refuseToForget({ host, paths }: Machine): void {
