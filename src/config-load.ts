@@ -79,13 +79,36 @@ function complain(file: string, text: string, issue: z.core.$ZodIssue): never {
     fail(file, lineOf(text, where), `unknown option "${where.join('.')}"`, hint);
   }
   const where = issue.path.filter(p => typeof p === 'string').map(String);
-  const message = issue.message.replace(/^Invalid (input|option): /, '');
   fail(
     file,
     lineOf(text, where),
-    `"${where.join('.')}" is not valid: ${message}`,
+    `"${where.join('.')}" is not valid: ${issue.message}`,
     'the shipped file shows every option with its default',
   );
+}
+
+const KINDS: Readonly<Record<string, string>> = {
+  object: 'a table, with its options in lines of their own below "[NAME]"',
+  array: 'a list, in [ ]',
+  string: 'words in quotes',
+  number: 'a number, without quotes',
+  int: 'a whole number',
+};
+
+/** What an administrator is to write, where the schema itself does not say; undefined leaves it to the library. */
+function expected(issue: z.core.$ZodRawIssue): string | undefined {
+  switch (issue.code) {
+    case 'invalid_type':
+      return KINDS[issue.expected];
+    case 'invalid_value':
+      return `one of ${issue.values.map(value => JSON.stringify(value)).join(', ')}`;
+    case 'too_small':
+      return `a number of at least ${issue.minimum}`;
+    case 'too_big':
+      return `a number of at most ${issue.maximum}`;
+    default:
+      return undefined;
+  }
 }
 
 function fail(file: string, line: number, what: string, hint: string): never {
@@ -130,7 +153,7 @@ function check(file: string, text: string): Table {
     const what = error.message.split('\n')[0]?.replace(/^Invalid TOML document: /, '') ?? '';
     fail(file, error.line, `not valid TOML: ${what}`, 'strings stand in quotes, lists in [ ]');
   }
-  const issue = schema.safeParse(table).error?.issues[0];
+  const issue = schema.safeParse(table, { error: expected }).error?.issues[0];
   if (issue) complain(file, text, issue);
   return table;
 }

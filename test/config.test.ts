@@ -45,7 +45,24 @@ describe('configuration', () => {
       /mayfly\.toml:2: "admission\.min_free" is not valid: a size/,
       /shipped/,
     ],
-  ])('%j is refused with file, line and hint', (text, message, hint) => {
+    ['root_users = ["*"]', /:1: "root_users" is not valid: .*"\*" has no meaning/, /shipped/],
+    ['min_uid = "1000"', /is not valid: a number, without quotes$/, /shipped/],
+    ['min_uid = 1.5', /is not valid: a whole number$/, /shipped/],
+    ['min_uid = 2026-01-01', /is not valid: a number, without quotes$/, /shipped/],
+    ['pool = 1', /is not valid: a table, .*\[NAME\]/, /shipped/],
+    ['include = "x"', /is not valid: a list, in \[ \]$/, /shipped/],
+    ['include = [1]', /is not valid: words in quotes$/, /shipped/],
+    ['on_failure = "x"', /is not valid: one of "refuse", "host"$/, /shipped/],
+    ['[update]\nkeep = 0', /:2: "update\.keep" is not valid: a number of at least 1$/, /shipped/],
+    ['[update]\nkeep = 1001', /is not valid: a number of at most 1000$/, /shipped/],
+    ['[check]\ncommand = []', /is not valid: a command$/, /shipped/],
+    ['[lvm]\ngroup = "a b"', /is not valid: a name of letters/, /shipped/],
+    ...['[overlay]\nsize', '[home]\nsize', '[mounts]\nrun_size'].flatMap(option =>
+      ['1.5G', '0', '0M', '0%', '1000%', '10P', '5%G', '-1'].map(
+        size => [`${option} = "${size}"`, /:2: ".*size" is not valid: .*; not zero$/, /shipped/] as const,
+      ),
+    ),
+  ] as const)('%j is refused with file, line and hint', (text, message, hint) => {
     try {
       read(text);
       expect.unreachable();
@@ -54,6 +71,10 @@ describe('configuration', () => {
       expect((error as { facts: { hint: string } }).facts.hint).toMatch(hint);
     }
   });
+
+  it.each(['1', '512M', '20G', '1%', '150%'])('a memory file system may have %j', size =>
+    expect(read(`[mounts]\nrun_size = "${size}"`).mounts.run_size).toBe(size),
+  );
 
   it('lets later files win, key by key, and names the file an error is in', () => {
     const config = read('[logout]\ngrace = 1\nkill_timeout = 2', {
