@@ -3,7 +3,7 @@ import { parse, TomlError } from 'smol-toml';
 import type * as z from 'zod';
 import type { Config } from './config.ts';
 import { schema } from './config-schema.ts';
-import { MayflyError } from './errors.ts';
+import { isErrno, MayflyError, reasonOf } from './errors.ts';
 import type { Host } from './host.ts';
 
 type Table = Record<string, unknown>;
@@ -115,6 +115,31 @@ function fail(file: string, line: number, what: string, hint: string): never {
   throw new MayflyError('config', `${file}:${line}: ${what}`, { file, line, hint });
 }
 
+/** What is in a source, undefined where nothing is; refuses what would fail or hang in the reading. */
+function textOf(host: Host, source: string): string | undefined {
+  let why: string;
+  let hint = `mv ${source} ${source}.off`;
+  try {
+    if (host.lstat(source) === undefined) return undefined;
+    const kind = host.stat(source)?.kind;
+    if (kind === 'file') return host.read(source);
+    why = kind === 'dir' ? 'is a directory' : kind ? 'is no file' : 'is a symlink that leads to no file';
+  } catch (error) {
+    why = `can not be read: ${reasonOf(error)}`;
+    if (isErrno(error, 'EACCES')) hint = `chmod o+r ${source}`;
+  }
+  throw new MayflyError('config', `"${source}" ${why}`, { file: source, hint });
+}
+
+/**
+ * What was in force before, whatever build wrote it down: an option that it did not know yet has its default. Nothing
+ * but defaults where nothing was.
+ */
+export function completed(file: string, before: Partial<Config> = {}): Config {
+  const nothing = { ...schema.parse({}), files: [], directory: file.slice(0, file.lastIndexOf('/')) };
+  return Object.freeze(merge(nothing, { ...before }) as unknown as Config);
+}
+
 /** Reads `file` and `conf.d/*.toml` beside it, in order of name. A file that is not there is an empty one. */
 export function readConfig(host: Host, file: string): Config {
   const directory = `${file.slice(0, file.lastIndexOf('/'))}/conf.d`;
@@ -122,7 +147,7 @@ export function readConfig(host: Host, file: string): Config {
   const files: string[] = [];
   let table: Table = {};
   for (const source of [file, ...parts.map(name => `${directory}/${name}`)]) {
-    const text = host.read(source);
+    const text = textOf(host, source);
     if (text === undefined) continue;
     files.push(source);
     table = merge(table, check(source, text));

@@ -1,7 +1,17 @@
-import { existsSync, readFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
 import { describe, expect, it } from 'vitest';
-import { loadConfig } from '../src/config.ts';
-import { lineOf, readConfig } from '../src/config-load.ts';
+import { type Config, loadConfig } from '../src/config.ts';
+import { completed, lineOf, readConfig } from '../src/config-load.ts';
+import { realHost } from '../src/host.ts';
 import { World } from './world.ts';
 
 const FILE = '/etc/mayfly/mayfly.toml';
@@ -111,6 +121,46 @@ describe('configuration', () => {
     expect((await loadConfig(world.host, FILE)).min_uid).toBe(77);
   });
 
+  it('that was good is used while the file is wrong, and what its build did not know has its default', async () => {
+    const world = new World();
+    world.makeDirs('/etc/mayfly');
+    world.makeDirs('/run/mayfly');
+    world.put(FILE, 'min_uid = 5');
+    const { greeter: _, logout, ...known } = await loadConfig(world.host, FILE);
+    const config = { ...known, logout: { grace: 7 } };
+    world.host.write('/run/mayfly/config.json', JSON.stringify({ key: 'old', config }), { mode: 0o600 });
+    world.put(FILE, 'min_uid = "wrong"');
+    await expect(loadConfig(world.host, FILE)).rejects.toThrow(/min_uid/);
+    const last = await loadConfig(world.host, FILE, true);
+    expect(last).toMatchObject({ min_uid: 5, greeter: { host_sessions: 'staff' }, directory: '/etc/mayfly' });
+    expect(last.logout).toEqual({ ...logout, grace: 7 });
+    const { files, directory, ...defaults } = completed(FILE);
+    expect([files, directory]).toEqual([[], '/etc/mayfly']);
+    expect(defaults).toEqual(rest(readConfig(new World().host, FILE)));
+  });
+
+  it('names a source that is there and can not be read, and neither fails otherwise nor hangs', () => {
+    const at = mkdtempSync(`${tmpdir()}/mayfly-`);
+    try {
+      mkdirSync(`${at}/conf.d/a.toml`, { recursive: true });
+      const read = () => readConfig(realHost(), `${at}/mayfly.toml`);
+      expect(read).toThrow(`"${at}/conf.d/a.toml" is a directory`);
+      rmSync(`${at}/conf.d/a.toml`, { recursive: true });
+      symlinkSync('b.toml', `${at}/conf.d/a.toml`);
+      expect(read).toThrow('is a symlink that leads to no file');
+      symlinkSync('a.toml', `${at}/conf.d/b.toml`); // and now it is a loop
+      expect(read).toThrow('is a symlink that leads to no file');
+      rmSync(`${at}/conf.d/b.toml`);
+      symlinkSync('/dev/null', `${at}/conf.d/b.toml`);
+      expect(read).toThrow('is no file');
+      rmSync(`${at}/conf.d/b.toml`);
+      writeFileSync(`${at}/conf.d/b.toml`, 'min_uid = 5');
+      expect(read().min_uid).toBe(5);
+    } finally {
+      rmSync(at, { recursive: true });
+    }
+  });
+
   it('is shown in full, with its defaults, by the shipped file', () => {
     const file = 'config/mayfly.toml';
     expect(existsSync(file)).toBe(true);
@@ -122,6 +172,10 @@ describe('configuration', () => {
     for (const option of optionsOf(defaults)) expect(shipped).toMatch(new RegExp(`^# ?${option} = `, 'm'));
   });
 });
+
+function rest({ files: _, directory: __, ...options }: Config) {
+  return options;
+}
 
 function optionsOf(value: object): string[] {
   return Object.entries(value).flatMap(([key, v]) =>

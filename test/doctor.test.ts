@@ -25,6 +25,7 @@ import {
   judgeConfig,
   judgeNode,
   judgeOwner,
+  judgeReadable,
   judgeTools,
   type Tools,
 } from '../src/doctor/setup.ts';
@@ -85,6 +86,23 @@ describe('the configuration', () => {
   });
   it('a file that is not there is nobody’s', () =>
     expect(judgeOwner({ path: '/x', stat: undefined })).toEqual([]));
+
+  const stat = { dev: 1, ino: 1, uid: 0, gid: 0, size: 1, mtimeMs: 0 };
+  it.each([
+    ['file', 0o644, /^ok$/],
+    ['file', 0o640, /^warning: "\/x" can not be read by everybody.* \| chmod o\+r \/x$/],
+    ['dir', 0o755, /^ok$/],
+    ['dir', 0o754, /\| chmod o\+rx \/x$/],
+    ['dir', 0o711, /\| chmod o\+rx \/x$/],
+  ] as const)('a %s of mode %o that everybody is to read', (kind, mode, words) => {
+    expect(line(found(judgeReadable({ path: '/x', stat: { ...stat, kind, mode } }), ''))).toMatch(words);
+    expect(judgeReadable({ path: '/x', stat: undefined })).toEqual([]);
+  });
+
+  it('that is no file is mended without an editor', () => {
+    const invalid = new MayflyError('config', '"/c" is a directory', { file: '/c', hint: 'mv /c /c.off' });
+    expect(line(judgeConfig({ invalid, files: [] }))).toMatch(/\| mv \/c \/c\.off$/);
+  });
 
   it('is named with file, line, hint and an exit code of its own', () => {
     const invalid = new MayflyError('config', '/c:3: unknown option "x"', {

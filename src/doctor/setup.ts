@@ -116,13 +116,24 @@ export function judgeOwner({ path, stat, secret }: Owned): Finding[] {
   return findings;
 }
 
+/**
+ * A source that its readers can not read. The wrapper of a session that is not there asks as the person, with
+ * "mayfly scope", whether they are to have one.
+ */
+export function judgeReadable({ path, stat }: { path: string; stat: Stat | undefined }): Finding[] {
+  const need = stat?.kind === 'dir' ? 0o005 : 0o004;
+  if (!stat || (stat.mode & need) === need) return [];
+  const what = `"${path}" can not be read by everybody: who is to have a session can not be told to the person's own programs`;
+  return [warning(what, `chmod o+r${stat.kind === 'dir' ? 'x' : ''} ${path}`)];
+}
+
 /** The configuration's validity, with file, line and hint where it is not valid. */
 export function judgeConfig(f: { invalid: Error | undefined; files: readonly string[] }): Verdict {
   if (!f.invalid)
     return fine(f.files.length === 0 ? 'no file: every option has its default' : f.files.join(', '));
   const { file, line, hint } = f.invalid instanceof MayflyError ? f.invalid.facts : {};
   const what = `${f.invalid.message}${hint === undefined ? '' : ` (${hint})`}; logins are refused`;
-  const mend = file === undefined ? 'mayfly config' : `sensible-editor +${line} ${file}`;
+  const mend = line === undefined ? String(hint ?? 'mayfly config') : `sensible-editor +${line} ${file}`;
   return found([problem(what, mend, EXIT.config)], '');
 }
 
@@ -193,8 +204,12 @@ export const setupChecks = [
     gather: ({ host, file, config }) =>
       [...new Set([file.slice(0, file.lastIndexOf('/')), ...config.files, file])]
         .concat(`${config.directory}/conf.d`)
-        .map(path => owned(host, path)),
-    judge: files => found(files.flatMap(judgeOwner), 'only root can change them'),
+        .map(path => ({ path, stat: host.stat(path) })),
+    judge: files =>
+      found(
+        files.flatMap(f => [...judgeOwner(f), ...judgeReadable(f)]),
+        'only root can change them, and everybody can read them',
+      ),
   }),
   check({
     group: CONFIGURATION,
