@@ -37,7 +37,7 @@ export async function destroy(on: Machine): Promise<void> {
       spare.release(); // no stable, no more spares
       for (const v of volumes) await backend.remove(v);
       await backend.dissolve(pool.path);
-      if (pool.image !== undefined) {
+      if (pool.image !== undefined && isMounted(host, pool.path)) {
         await host.run({ file: 'umount', args: ['--', pool.path], effect: 'write' });
       }
       forgetAll(host, paths);

@@ -14,6 +14,7 @@ import {
   writeGeneration,
 } from './generations.ts';
 import type { Host } from './host.ts';
+import { isMounted } from './mounts.ts';
 import { collect, pins, retire } from './retire.ts';
 import { type Paths, type Pool, readSession } from './state.ts';
 import type { Machine } from './steps.ts';
@@ -30,8 +31,7 @@ export async function mountPool(on: Machine, pool: Pool): Promise<void> {
   await on.backend(pool.backend).open?.(pool.path);
   if (pool.image === undefined) return;
   const { host } = on;
-  const above = host.stat(pool.path.slice(0, pool.path.lastIndexOf('/')));
-  if (host.stat(pool.path)?.dev !== above?.dev) return;
+  if (isMounted(host, pool.path)) return;
   if (host.lstat(pool.image)?.kind !== 'file') {
     throw new MayflyError('no-pool', `the pool's image "${pool.image}" is not there`, { path: pool.image });
   }

@@ -1,0 +1,30 @@
+/** The pool as a whole: having it there, making the first, and taking it away. */
+import { expect, it } from 'vitest';
+import { destroy } from '../src/destroy.ts';
+import { isMounted } from '../src/mounts.ts';
+import { mountPool } from '../src/pool.ts';
+import { makeDirectories, writePool } from '../src/state.ts';
+import { World } from './world.ts';
+
+it.each(['/pool', '/srv/lab/pool'])('an image at %s is mounted once, and goes with the pool', async path => {
+  const w = new World();
+  const on = w.machine();
+  const image = '/var/lib/mayfly/pool.img';
+  makeDirectories(w.host, on.paths);
+  w.makeDirs(path);
+  w.put(image, '');
+  const pool = { backend: 'btrfs', path, image } as const;
+  writePool(w.host, on.paths, pool);
+  expect(isMounted(w.host, path)).toBe(false);
+  await mountPool(on, pool);
+  await mountPool(on, pool);
+  expect(isMounted(w.host, path)).toBe(true);
+  expect(w.ran.filter(c => c.startsWith('mount ')).length).toBe(1);
+  await w.host.run({ file: 'umount', args: [path], effect: 'write' });
+  await destroy(on);
+  expect([path, image, on.paths.poolFile].map(p => w.host.lstat(p))).toEqual([
+    undefined,
+    undefined,
+    undefined,
+  ]);
+});
