@@ -202,6 +202,18 @@ describe('death at every call of an update', () => {
   });
 });
 
+it.each(['', '{"lastAttem', 'null', '\0\0'])(
+  'a history of %j is none, and no update minds it',
+  async text => {
+    const w = await world();
+    const { host, paths } = w.machine();
+    for (const at of [paths.state, paths.run]) w.put(`${at}/update.json`, text);
+    expect(readHistory(host, paths)).toBeUndefined();
+    expect((await updateOf(w, 'two')).result).toBe('promoted');
+    expect(readHistory(host, paths)?.result).toBe('promoted');
+  },
+);
+
 describe('a generation nobody can log in to', () => {
   const bob = (w: World) => login(w.machine(), callOf(w, 'bob', ':1'));
   const lose = (w: World, n: number) => w.volumes.delete(`${pool.path}/generation/${n}`);
