@@ -8,6 +8,7 @@ import { type Config, parseSize } from './config.ts';
 import { tryToOffer } from './entries.ts';
 import { MayflyError } from './errors.ts';
 import { forgetAll, type Generation, pointStableAt, stableNumber, takeNumber } from './generations.ts';
+import { writeHealth } from './health.ts';
 import type { Host } from './host.ts';
 import { type LvmChoice, openLvmPool, sizesOf } from './init-lvm.ts';
 import { withLock } from './locks.ts';
@@ -70,6 +71,7 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
     o.say(`generation ${number} is stable`);
     return generation;
   });
+  await writeHealth(on);
   await tryToOffer(on); // a display manager may have been told before
   return made;
 }

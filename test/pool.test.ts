@@ -1,9 +1,11 @@
 /** The pool as a whole: having it there, making the first, and taking it away. */
 import { expect, it } from 'vitest';
 import { destroy } from '../src/destroy.ts';
+import { init } from '../src/init.ts';
 import { isMounted } from '../src/mounts.ts';
 import { mountPool } from '../src/pool.ts';
-import { makeDirectories, writePool } from '../src/state.ts';
+import { makeDirectories, readPool, writePool } from '../src/state.ts';
+import { update } from '../src/update.ts';
 import { World } from './world.ts';
 
 it.each(['/pool', '/srv/lab/pool'])('an image at %s is mounted once, and goes with the pool', async path => {
@@ -27,4 +29,22 @@ it.each(['/pool', '/srv/lab/pool'])('an image at %s is mounted once, and goes wi
     undefined,
     undefined,
   ]);
+});
+
+it('a machine that was never set up has no failed update, and is healthy as soon as it is', async () => {
+  const w = new World();
+  const on = w.machine();
+  const before = w.picture();
+  const change = async () => true;
+  const say = () => undefined;
+  await expect(update(on, { what: 'an update', origin: 'test', change, say })).rejects.toThrow(
+    /^there is no pool yet$/,
+  );
+  expect(w.picture()).toBe(before);
+  const tree = '/var/lib/mayfly/pool/work/work';
+  for (const name of ['etc', 'usr', 'var', 'bin/sh']) w.makeDirs(`${tree}/${name}`);
+  for (const name of ['passwd', 'group']) w.put(`${tree}/etc/${name}`, '');
+  await init(on, { backend: 'overlay', source: { kind: 'host' }, say });
+  expect(readPool(w.host, on.paths)?.path).toBe('/var/lib/mayfly/pool');
+  expect(w.host.read('/run/mayfly/health')).toMatch(/^OK - generation 1 /);
 });
