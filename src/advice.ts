@@ -42,7 +42,7 @@ export function adviceOn(code: ErrorCode): Advice {
       hint: f => (f.tool === undefined ? undefined : `apt install ${packageOf(String(f.tool))}`),
     },
     command: { exit: EXIT.failed },
-    corrupt: { exit: EXIT.failed, hint: () => 'mayfly recover' },
+    corrupt: { exit: EXIT.failed, hint: f => String(f.hint ?? 'mayfly recover') },
     held: { exit: EXIT.refused },
     update: { exit: EXIT.failed, hint: () => 'mayfly status' },
     internal: { exit: EXIT.failed },

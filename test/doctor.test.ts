@@ -16,7 +16,7 @@ import {
   type Verdict,
   warning,
 } from '../src/doctor/examine.ts';
-import { judgeDoor, judgeStable, judgeTopic } from '../src/doctor/generations.ts';
+import { instead, judgeDoor, judgeRecords, judgeStable, judgeTopic } from '../src/doctor/generations.ts';
 import { judgeDropIns, judgePart, judgeRunning, judgeTold, wordsForChange } from '../src/doctor/managers.ts';
 import { judgeCommit, judgePlace } from '../src/doctor/pool.ts';
 import { judgeEntries as judgeDoors, judgeLed, judgeOwn, judgeSessions } from '../src/doctor/sessions.ts';
@@ -333,6 +333,21 @@ describe('pool and generations', () => {
     expect(line(judgeStable({ all: complaints(f, 0), stable, good, master }))).toMatch(words);
   });
 
+  it.each([
+    [[1, 2], 2, 'mayfly rollback 1'],
+    [[1, 2, 3], 2, 'mayfly rollback 3'],
+    [[2], 2, 'mayfly update --force'],
+    [[], 2, 'mayfly update --force'],
+  ])('of %j, instead of the stable %i: %s', (good, stable, mend) => expect(instead(good, stable)).toBe(mend));
+
+  it.each([
+    [[], /^ok$/],
+    [
+      [{ number: 1, path: '/g/1.json' }],
+      /^warning: .*generation 1, which stays: "\/g\/1.json" is not whole \| rm \/g\/1.json && mayfly recover$/,
+    ],
+  ])('records %j', (broken, words) => expect(line(judgeRecords(broken))).toMatch(words));
+
   const door = { held: undefined, hold: '/h', stable: 2, probation: undefined };
   it.each([
     [door, /^ok$/],
@@ -504,6 +519,19 @@ describe('an examination', () => {
     });
     const all = await examine(on, [fails, one(() => 1)]);
     expect(all.map(line)).toEqual(['problem: gone | mayfly init', 'ok']);
+  });
+
+  it('tells once what keeps several checks from being made', async () => {
+    const fails = one(() => {
+      throw new MayflyError('corrupt', '"/p" is not whole', { hint: 'mayfly recover' });
+    });
+    const all = await examine(on, [fails, fails, fails]);
+    expect(all.map(line)).toEqual([
+      'problem: "/p" is not whole | mayfly recover',
+      'not applicable',
+      'not applicable',
+    ]);
+    expect(all[1]?.words).toBe('it can not be told, as with "t"');
   });
 
   it('can not change anything', async () => {
