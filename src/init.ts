@@ -12,7 +12,7 @@ import { writeHealth } from './health.ts';
 import type { Host } from './host.ts';
 import { type LvmChoice, openLvmPool, sizesOf } from './init-lvm.ts';
 import { withLock } from './locks.ts';
-import { mountPool, seal } from './pool.ts';
+import { imagePath, mountPool, seal } from './pool.ts';
 import { prepareNext } from './session.ts';
 import { checkSource, describe, fill, type Say, type Source } from './source.ts';
 import { makeDirectories, type Pool, readPool, sweepTemporary, writePool } from './state.ts';
@@ -98,7 +98,7 @@ async function openPool(on: Machine, o: InitOptions): Promise<Pool> {
   host.mkdir(path, 0o700);
   let pool: Pool = { backend: o.backend, path };
   if (o.backend === 'btrfs' && !(await isBtrfs(host, path))) {
-    const image = `${paths.state}/pool.img`;
+    const image = imagePath(paths);
     await makeImage(host, config, image, o.say);
     pool = { ...pool, image };
     writePool(host, paths, pool);
