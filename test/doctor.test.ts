@@ -19,6 +19,7 @@ import {
 import { instead, judgeDoor, judgeRecords, judgeStable, judgeTopic } from '../src/doctor/generations.ts';
 import { judgeDropIns, judgePart, judgeRunning, judgeTold, wordsForChange } from '../src/doctor/managers.ts';
 import { judgeCommit, judgePlace } from '../src/doctor/pool.ts';
+import { judgeScript } from '../src/doctor/scripts.ts';
 import { judgeEntries as judgeDoors, judgeLed, judgeOwn, judgeSessions } from '../src/doctor/sessions.ts';
 import {
   judgeCache,
@@ -86,6 +87,24 @@ describe('the configuration', () => {
   });
   it('a file that is not there is nobody’s', () =>
     expect(judgeOwner({ path: '/x', stat: undefined })).toEqual([]));
+
+  it.each([
+    ['10-foo', true, /^ok$/],
+    [
+      '10-foo',
+      false,
+      /^warning: "\/d\/10-foo" is passed over: it is not executable \| chmod \+x \/d\/10-foo$/,
+    ],
+    ['x.sh', true, /its name has more than .* \| mv -n -- \/d\/x\.sh \/d\/x$/],
+    ['x.sh', false, /, and it is not executable \| mv -n -- \/d\/x\.sh \/d\/x && chmod \+x \/d\/x$/],
+    ["a b's.py", true, /\| mv -n -- '\/d\/a b'\\''s\.py' \/d\/a-b-s$/],
+    ['x~', true, /^ok$/],
+    ['x.dpkg-new', true, /^ok$/],
+    ['.placeholder', false, /^ok$/],
+    ['README', false, /^ok$/],
+  ])('a script %j, executable %s', (name, executable, words) =>
+    expect(line(found(judgeScript({ directory: '/d', name, executable }), ''))).toMatch(words),
+  );
 
   const stat = { dev: 1, ino: 1, uid: 0, gid: 0, size: 1, mtimeMs: 0 };
   it.each([

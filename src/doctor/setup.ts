@@ -5,20 +5,10 @@ import { type Config, cacheKey, cachePath, DEFAULT_CONFIG_FILE, readCache } from
 import { ADAPTERS, type Adapter, isProgram, managers } from '../enable.ts';
 import { MayflyError } from '../errors.ts';
 import type { Host, Stat } from '../host.ts';
-import { scriptsIn } from '../scripts.ts';
 import { readPool } from '../state.ts';
 import type { BackendKind } from '../volume/backend.ts';
-import {
-  check,
-  type Finding,
-  fine,
-  found,
-  notApplicable,
-  problem,
-  type Subject,
-  type Verdict,
-  warning,
-} from './examine.ts';
+import { check, type Finding, fine, found, problem, type Subject, type Verdict, warning } from './examine.ts';
+import { scriptChecks } from './scripts.ts';
 
 /** The oldest Node.js the program runs on, as in package.json. */
 const NODE = [18, 19] as const;
@@ -159,21 +149,6 @@ export function judgeCache(c: Cached): Verdict {
   return found(same ? [] : [problem(what, `rm ${c.path}`)], 'up to date');
 }
 
-/** `refresh.d` and `checks.d`, by what updates themselves say of them. */
-function gatherScripts({ host, config }: Subject): { count: number; unsafe: MayflyError[] } {
-  const unsafe: MayflyError[] = [];
-  let count = 0;
-  for (const directory of ['refresh.d', 'checks.d', 'checks.d/optional']) {
-    try {
-      count += scriptsIn(host, `${config.directory}/${directory}`).length;
-    } catch (error) {
-      if (!(error instanceof MayflyError)) throw error;
-      unsafe.push(error);
-    }
-  }
-  return { count, unsafe };
-}
-
 const PROGRAMS = 'programs';
 const CONFIGURATION = 'configuration';
 
@@ -223,18 +198,7 @@ export const setupChecks = [
     }),
     judge: judgeCache,
   }),
-  check({
-    group: CONFIGURATION,
-    title: 'scripts',
-    gather: gatherScripts,
-    judge: ({ count, unsafe }) =>
-      count + unsafe.length === 0
-        ? notApplicable('there are none in refresh.d and checks.d')
-        : found(
-            unsafe.map(e => problem(e.message, `chown root: ${e.facts.path} && chmod go-w ${e.facts.path}`)),
-            `${count} that only root can change`,
-          ),
-  }),
+  ...scriptChecks,
   check({
     group: CONFIGURATION,
     title: 'directories',
