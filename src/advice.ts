@@ -68,6 +68,8 @@ export function packageOf(tool: string): string {
     node: 'nodejs',
     systemctl: 'systemd',
     'systemd-notify': 'systemd',
+    'unattended-upgrade': 'unattended-upgrades',
+    shutdown: 'systemd-sysv',
     lvs: 'lvm2',
     vgs: 'lvm2',
     lvcreate: 'lvm2',

@@ -17,7 +17,14 @@ import {
   warning,
 } from '../src/doctor/examine.ts';
 import { instead, judgeDoor, judgeRecords, judgeStable, judgeTopic } from '../src/doctor/generations.ts';
-import { judgeDropIns, judgePart, judgeRunning, judgeTold, wordsForChange } from '../src/doctor/managers.ts';
+import {
+  BUNDLE,
+  judgeDropIns,
+  judgePart,
+  judgeRunning,
+  judgeTold,
+  wordsForChange,
+} from '../src/doctor/managers.ts';
 import { judgeCommit, judgePlace } from '../src/doctor/pool.ts';
 import { judgeScript } from '../src/doctor/scripts.ts';
 import { judgeEntries as judgeDoors, judgeLed, judgeOwn, judgeSessions } from '../src/doctor/sessions.ts';
@@ -33,6 +40,7 @@ import {
 import { judgeRecovery, judgeSchedule, judgeService, parseUnits, type Units } from '../src/doctor/units.ts';
 import { MayflyError, publicCodeOf } from '../src/errors.ts';
 import { complaints, type Facts } from '../src/health.ts';
+import { programsFor } from '../src/host-care.ts';
 import { journalEntry } from '../src/log.ts';
 import { World } from './world.ts';
 
@@ -53,7 +61,7 @@ describe('programs', () => {
   ])('Node.js %s', (version, words) => expect(line(judgeNode(version))).toMatch(words));
 
   const tools: Tools = {
-    ...{ backend: 'overlay', systemd: false, adapters: [] },
+    ...{ backend: 'overlay', systemd: false, adapters: [], host: [] },
     ...{ missing: new Set(), schroot: { uid: 0, mode: 0o4755 } },
   };
   it.each<[string, Partial<Tools>, RegExp]>([
@@ -62,6 +70,23 @@ describe('programs', () => {
     ['no btrfs, and no need of it', { missing: new Set(['btrfs']) }, /^ok$/],
     ['no btrfs', { backend: 'btrfs', missing: new Set(['btrfs']) }, /apt install btrfs-progs$/],
     ['no systemctl', { systemd: true, missing: new Set(['systemctl']) }, /apt install systemd$/],
+    ['no care of the host', { missing: new Set(['unattended-upgrade', 'shutdown']) }, /^ok$/],
+    [
+      'no upgrade of the host',
+      {
+        host: programsFor({ update: 'unattended-upgrades', command: [], reboot: 'never' }),
+        missing: new Set(['unattended-upgrade', 'shutdown']),
+      },
+      /^problem: the program "unattended-upgrade" is missing \| apt install unattended-upgrades$/,
+    ],
+    [
+      'no restart of the host',
+      {
+        host: programsFor({ update: 'command', command: ['x'], reboot: 'idle' }),
+        missing: new Set(['unattended-upgrade', 'shutdown']),
+      },
+      /^problem: the program "shutdown" is missing \| apt install systemd-sysv$/,
+    ],
     [
       'no dialog',
       { adapters: ['lightdm'], missing: new Set(['zenity', 'xmessage']) },
@@ -171,6 +196,16 @@ describe('display managers', () => {
     ['of others', { ...stat, mode: 0o775 }, true, /chmod go-w \/h$/],
   ])('a part that is %s', (_, s, program, words) => {
     expect(line(found(judgePart({ path: '/h', stat: s, program }), ''))).toMatch(words);
+  });
+
+  it('the parts are all that the package installs', () => {
+    const at = ' usr/lib/mayfly/dist';
+    const installed = ['mayfly.install', 'rules']
+      .flatMap(name => readFileSync(`debian/${name}`, 'utf8').split('\n'))
+      .filter(row => row.includes('dist/') && row.includes(at.trim()));
+    const shipped = installed.map(row => /dist\/(\S+\.c?js)\b/.exec(row)?.[1]).filter(Boolean);
+    expect(shipped.length).toBeGreaterThan(3);
+    expect(BUNDLE).toEqual(expect.arrayContaining(shipped));
   });
 
   it.each([

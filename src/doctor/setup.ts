@@ -5,6 +5,7 @@ import { type Config, cacheKey, cachePath, DEFAULT_CONFIG_FILE, readCache } from
 import { ADAPTERS, type Adapter, isProgram, managers } from '../enable.ts';
 import { MayflyError } from '../errors.ts';
 import type { Host, Stat } from '../host.ts';
+import { programsFor } from '../host-care.ts';
 import { readPool } from '../state.ts';
 import type { BackendKind } from '../volume/backend.ts';
 import { check, type Finding, fine, found, problem, type Subject, type Verdict, warning } from './examine.ts';
@@ -27,6 +28,8 @@ export interface Tools {
   readonly backend: BackendKind;
   readonly systemd: boolean;
   readonly adapters: readonly Adapter[];
+  /** What the configuration has run on the host by itself. */
+  readonly host: readonly string[];
   readonly missing: ReadonlySet<string>;
   readonly schroot: Pick<Stat, 'uid' | 'mode'> | undefined;
 }
@@ -44,6 +47,7 @@ export function judgeTools(t: Tools): Verdict {
     ...(t.backend === 'btrfs' ? ['btrfs', 'mkfs.btrfs'] : []),
     ...(t.systemd ? ['systemctl', 'systemd-notify'] : []),
     ...(t.adapters.includes('gdm') ? ['dpkg-divert'] : []),
+    ...t.host,
   ];
   const findings: Finding[] = needed
     .filter(tool => t.missing.has(tool))
@@ -71,12 +75,15 @@ export function adaptersIn(host: Host): Adapter[] {
 }
 
 function gatherTools({ host, paths, config }: Subject): Tools {
-  const all = [...ALWAYS, ...DIALOGS, 'btrfs', 'mkfs.btrfs', 'systemctl', 'systemd-notify', 'dpkg-divert'];
+  const asked = programsFor(config.host);
+  const sometimes = ['btrfs', 'mkfs.btrfs', 'systemctl', 'systemd-notify', 'dpkg-divert', ...asked];
+  const all = [...ALWAYS, ...DIALOGS, ...sometimes];
   const schroot = placeOf(host, 'schroot');
   return {
     backend: readPool(host, paths)?.backend ?? config.pool.backend,
     systemd: host.exists('/run/systemd/system'),
     adapters: adaptersIn(host),
+    host: asked,
     missing: new Set(all.filter(tool => placeOf(host, tool) === undefined)),
     schroot: schroot === undefined ? undefined : host.stat(schroot),
   };
