@@ -3,7 +3,7 @@ import { parse, TomlError } from 'smol-toml';
 import type * as z from 'zod';
 import type { Config } from './config.ts';
 import { schema } from './config-schema.ts';
-import { MayflyError } from './errors.ts';
+import { isErrno, MayflyError, reasonOf } from './errors.ts';
 import type { Host } from './host.ts';
 
 type Table = Record<string, unknown>;
@@ -79,17 +79,65 @@ function complain(file: string, text: string, issue: z.core.$ZodIssue): never {
     fail(file, lineOf(text, where), `unknown option "${where.join('.')}"`, hint);
   }
   const where = issue.path.filter(p => typeof p === 'string').map(String);
-  const message = issue.message.replace(/^Invalid (input|option): /, '');
   fail(
     file,
     lineOf(text, where),
-    `"${where.join('.')}" is not valid: ${message}`,
+    `"${where.join('.')}" is not valid: ${issue.message}`,
     'the shipped file shows every option with its default',
   );
 }
 
+const KINDS: Readonly<Record<string, string>> = {
+  object: 'a table, with its options in lines of their own below "[NAME]"',
+  array: 'a list, in [ ]',
+  string: 'words in quotes',
+  number: 'a number, without quotes',
+  int: 'a whole number',
+};
+
+/** What an administrator is to write, where the schema itself does not say; undefined leaves it to the library. */
+function expected(issue: z.core.$ZodRawIssue): string | undefined {
+  switch (issue.code) {
+    case 'invalid_type':
+      return KINDS[issue.expected];
+    case 'invalid_value':
+      return `one of ${issue.values.map(value => JSON.stringify(value)).join(', ')}`;
+    case 'too_small':
+      return `a number of at least ${issue.minimum}`;
+    case 'too_big':
+      return `a number of at most ${issue.maximum}`;
+    default:
+      return undefined;
+  }
+}
+
 function fail(file: string, line: number, what: string, hint: string): never {
   throw new MayflyError('config', `${file}:${line}: ${what}`, { file, line, hint });
+}
+
+/** What is in a source, undefined where nothing is; refuses what would fail or hang in the reading. */
+function textOf(host: Host, source: string): string | undefined {
+  let why: string;
+  let hint = `mv ${source} ${source}.off`;
+  try {
+    if (host.lstat(source) === undefined) return undefined;
+    const kind = host.stat(source)?.kind;
+    if (kind === 'file') return host.read(source);
+    why = kind === 'dir' ? 'is a directory' : kind ? 'is no file' : 'is a symlink that leads to no file';
+  } catch (error) {
+    why = `can not be read: ${reasonOf(error)}`;
+    if (isErrno(error, 'EACCES')) hint = `chmod o+r ${source}`;
+  }
+  throw new MayflyError('config', `"${source}" ${why}`, { file: source, hint });
+}
+
+/**
+ * What was in force before, whatever build wrote it down: an option that it did not know yet has its default. Nothing
+ * but defaults where nothing was.
+ */
+export function completed(file: string, before: Partial<Config> = {}): Config {
+  const nothing = { ...schema.parse({}), files: [], directory: file.slice(0, file.lastIndexOf('/')) };
+  return Object.freeze(merge(nothing, { ...before }) as unknown as Config);
 }
 
 /** Reads `file` and `conf.d/*.toml` beside it, in order of name. A file that is not there is an empty one. */
@@ -99,7 +147,7 @@ export function readConfig(host: Host, file: string): Config {
   const files: string[] = [];
   let table: Table = {};
   for (const source of [file, ...parts.map(name => `${directory}/${name}`)]) {
-    const text = host.read(source);
+    const text = textOf(host, source);
     if (text === undefined) continue;
     files.push(source);
     table = merge(table, check(source, text));
@@ -130,7 +178,7 @@ function check(file: string, text: string): Table {
     const what = error.message.split('\n')[0]?.replace(/^Invalid TOML document: /, '') ?? '';
     fail(file, error.line, `not valid TOML: ${what}`, 'strings stand in quotes, lists in [ ]');
   }
-  const issue = schema.safeParse(table).error?.issues[0];
+  const issue = schema.safeParse(table, { error: expected }).error?.issues[0];
   if (issue) complain(file, text, issue);
   return table;
 }

@@ -2,16 +2,19 @@
 import * as z from 'zod';
 
 const size = z.string().regex(/^\d+(\.\d+)?[KMGT]?$/, 'a size such as "512M" or "10G"');
-const sizeOrPercent = z
+/** Read by the kernel, for a tmpfs: it takes whole numbers, and zero for "without limit". */
+const memory = z
   .string()
-  .regex(/^(\d+(\.\d+)?[KMGT]?|\d{1,3}%)$/, 'a size such as "2G", or a part of the memory such as "50%"');
+  .regex(
+    /^[1-9]\d*[KMGT]?$|^[1-9]\d{0,2}%$/,
+    'a size without a fraction, such as "1536M", or a part of the memory, such as "50%"; not zero',
+  );
 const sizeOrFree = z
   .string()
   .regex(/^(\d+(\.\d+)?[KMGT]?|[1-9]\d?%|100%)$/, 'a size such as "20G", or a part such as "20%"');
 /** Of a volume group or a volume (lvm(8)). */
-const lvmName = z
-  .string()
-  .regex(/^[A-Za-z0-9_+][A-Za-z0-9_.+-]{0,59}$/, 'a name of letters, digits and "_ . + -"');
+const LVM_NAME = 'a name of letters, digits and "_ . + -"';
+const lvmName = z.string().regex(/^[A-Za-z0-9_+][A-Za-z0-9_.+-]{0,59}$/, LVM_NAME);
 /** Kept plain so that no option string of mount(8), fstab line or schroot file ever needs quoting. */
 const path = z
   .string()
@@ -20,6 +23,8 @@ const path = z
     'an absolute path of letters, digits and "_ . @ + -", without ".."',
   );
 const member = z.string().regex(/^(\*|@?[^@\s:,/-][^\s:,/]*)$/, 'a user name, "@group" or "*"');
+/** A member of a list in which nobody is everybody. */
+const named = member.regex(/^[^*]/, 'a user name or "@group"; "*" has no meaning in this list');
 const seconds = z.number().min(0).max(3600);
 /** One argument of a command; no shell reads it. */
 const word = z.string().regex(/^[^\0\n]+$/, 'a word of a command');
@@ -60,7 +65,7 @@ export const schema = z.strictObject({
   exclude: z.array(member).default(['root']),
   min_uid: z.int().min(0).max(4294967294).default(1000),
   on_failure: z.enum(['refuse', 'host']).default('refuse'),
-  root_users: z.array(member).default([]),
+  root_users: z.array(named).default([]),
   sudo: z.array(member).default([]),
   ephemeral_home: z.array(member).default([]),
   pool: z
@@ -71,11 +76,11 @@ export const schema = z.strictObject({
     })
     .prefault({}),
   overlay: z
-    .strictObject({ upper: z.enum(['disk', 'tmpfs']).default('disk'), size: sizeOrPercent.default('50%') })
+    .strictObject({ upper: z.enum(['disk', 'tmpfs']).default('disk'), size: memory.default('50%') })
     .prefault({}),
   lvm: z
     .strictObject({
-      group: lvmName.or(z.literal('')).default(''),
+      group: z.union([lvmName, z.literal('')], { error: LVM_NAME }).default(''),
       name: lvmName.default('mayfly'),
       fs: z
         .enum(['ext4', 'xfs'], {
@@ -89,7 +94,7 @@ export const schema = z.strictObject({
       warn_percent: z.number().min(1).max(100).default(75),
     })
     .prefault({}),
-  home: z.strictObject({ size: sizeOrPercent.default('25%') }).prefault({}),
+  home: z.strictObject({ size: memory.default('25%') }).prefault({}),
   admission: z
     .strictObject({
       max_used_percent: z.number().min(1).max(100).default(95),
@@ -106,7 +111,7 @@ export const schema = z.strictObject({
     .prefault({}),
   mounts: z
     .strictObject({
-      run_size: sizeOrPercent.default('20%'),
+      run_size: memory.default('20%'),
       rbind: z.array(path).default(DEFAULT_RBIND),
       bind: z.array(path).default(DEFAULT_BIND),
     })

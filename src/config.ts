@@ -117,12 +117,12 @@ export async function loadConfig(host: Host, file = DEFAULT_CONFIG_FILE, lastGoo
   const key = cacheKey(host, file);
   const before = readCache(host, file);
   if (before?.key === key) return before.config;
-  const { readConfig } = await import('./config-load.ts');
+  const { completed, readConfig } = await import('./config-load.ts');
   let config: Config;
   try {
     config = readConfig(host, file);
   } catch (error) {
-    if (lastGood && before) return before.config;
+    if (lastGood && before) return completed(file, before.config);
     throw error;
   }
   if (process.getuid?.() === 0) {

@@ -39,7 +39,7 @@ export async function destroy(on: Machine): Promise<void> {
       const order = [...volumes].sort((a, b) => Number(b.role === 'session') - Number(a.role === 'session'));
       for (const v of order) await backend.remove(v);
       await backend.dissolve(pool.path);
-      if (pool.image !== undefined) {
+      if (pool.image !== undefined && isMounted(host, pool.path)) {
         await host.run({ file: 'umount', args: ['--', pool.path], effect: 'write' });
       }
       forgetAll(host, paths);

@@ -3,7 +3,7 @@
  * moments, so that the line does not grow wrong while it lies there.
  */
 import { limitsOf } from './config.ts';
-import { generationNumbers, readGeneration, stableNumber, whyDemoted } from './generations.ts';
+import { generationNumbers, stableNumber, wholeGeneration, whyDemoted } from './generations.ts';
 import { isUsable } from './pool.ts';
 import { type History, readHistory } from './progress.ts';
 import { roomOf } from './room.ts';
@@ -110,7 +110,7 @@ export async function writeHealth(on: Machine): Promise<void> {
 export async function factsOf(on: Machine): Promise<Facts> {
   const { host, paths, config } = on;
   const stable = stableNumber(host, paths);
-  const g = stable === undefined ? undefined : readGeneration(host, paths, stable);
+  const g = stable === undefined ? undefined : wholeGeneration(host, paths, stable);
   const pool = readPool(host, paths);
   const sessions: Session[] = readSessions(host, paths);
   return {

@@ -1,4 +1,5 @@
 /** The host itself: kept up to date after the nightly update, and restarted when it asks for it and nobody is there. */
+import type { Config } from './config.ts';
 import { holdLogins, releaseLogins } from './hold.ts';
 import { shownSessions } from './logind.ts';
 import { sessionIds } from './state.ts';
@@ -7,11 +8,18 @@ import type { Machine } from './steps.ts';
 /** Where Debian's packages say that the running kernel or library is no longer the installed one. */
 const WANTED = '/run/reboot-required';
 
+const UPGRADE = 'unattended-upgrade';
+
+/** The programs that the care of the host needs, as it is configured; those of the administrator's own are not named. */
+export function programsFor({ update, reboot }: Config['host']): string[] {
+  return [...(update === 'unattended-upgrades' ? [UPGRADE] : []), ...(reboot === 'idle' ? ['shutdown'] : [])];
+}
+
 /** Runs what is configured; rejects with `command` where it fails. Never cut short: dpkg may be at work on the host. */
 export async function updateHost({ host, config }: Machine, onLine: (line: string) => void): Promise<void> {
   const { update, command } = config.host;
   if (update === 'off') return;
-  const [file = '', ...args] = update === 'command' ? command : ['unattended-upgrade'];
+  const [file = '', ...args] = update === 'command' ? command : [UPGRADE];
   await host.run({ file, args, effect: 'write', onLine });
 }
 

@@ -17,10 +17,11 @@ import {
   stableNumber,
   takeNumber,
 } from './generations.ts';
+import { writeHealth } from './health.ts';
 import type { Host } from './host.ts';
 import { type LvmChoice, openLvmPool, sizesOf } from './init-lvm.ts';
 import { withLock } from './locks.ts';
-import { acceptCandidate, mountPool, seal } from './pool.ts';
+import { acceptCandidate, imagePath, mountPool, seal } from './pool.ts';
 import { prepareNext } from './session.ts';
 import { checkSource, describe, fill, type Say, type Source } from './source.ts';
 import { makeDirectories, type Pool, readPool, sessionIds, sweepTemporary, writePool } from './state.ts';
@@ -88,6 +89,7 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
     o.say(`generation ${number} is stable`);
     return generation;
   });
+  await writeHealth(on);
   await tryToOffer(on); // a display manager may have been told before
   return made;
 }
@@ -147,7 +149,7 @@ async function openPool(on: Machine, o: InitOptions): Promise<Pool> {
   host.mkdir(path, 0o700);
   let pool: Pool = { backend: o.backend, path };
   if (o.backend === 'btrfs' && !(await isBtrfs(host, path))) {
-    const image = `${paths.state}/pool.img`;
+    const image = imagePath(paths);
     await makeImage(host, config, image, o.say);
     pool = { ...pool, image };
     writePool(host, paths, pool);

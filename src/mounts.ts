@@ -122,7 +122,7 @@ function wrongPlace(at: string, root: string, kind: string, source: string): May
 /** Whether something other than its parent's file system shows at `root`, told by the device numbers. */
 export function isMounted(host: Host, root: string): boolean {
   const here = host.lstat(root);
-  const above = host.lstat(root.slice(0, root.lastIndexOf('/')));
+  const above = host.stat(root.slice(0, root.lastIndexOf('/')) || '/'); // an administrator's "/srv" may be a symlink
   return here?.kind === 'dir' && above !== undefined && here.dev !== above.dev;
 }
 

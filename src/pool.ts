@@ -14,15 +14,32 @@ import {
   writeGeneration,
 } from './generations.ts';
 import type { Host } from './host.ts';
+import { isMounted } from './mounts.ts';
 import { collect, pins, retire } from './retire.ts';
 import { type Paths, type Pool, readSession } from './state.ts';
 import type { Machine } from './steps.ts';
 import { dropTrees } from './trees.ts';
-import { admit, generationOf, masterOf, usageOf, workOf } from './volume/backend.ts';
+import { admit, generationOf, masterOf, usageOf, type Volume, workOf } from './volume/backend.ts';
 
 /** Whether a generation's volume is there and is the one that was sealed. */
 export async function isUsable(on: Machine, g: Generation | undefined): Promise<boolean> {
   return g !== undefined && (await on.backend(g.volume.backend).identity(g.volume)) === g.identity;
+}
+
+/** Where the embedded pool's image is, if there is one. */
+export function imagePath(paths: Paths): string {
+  return `${paths.state}/pool.img`;
+}
+
+/** The pool a generation's volume is in, as `init` wrote it down. */
+export function poolOf(host: Host, paths: Paths, { backend, pool: path, fs }: Volume): Pool {
+  const image = imagePath(paths);
+  // An image that a death of `init` left may lie beside a pool that is in a directory.
+  const inImage =
+    backend === 'btrfs' &&
+    host.lstat(image)?.kind === 'file' &&
+    (isMounted(host, path) || host.lstat(`${path}/.mayfly-pool`) === undefined);
+  return { backend, path, ...(fs ? { fs } : {}), ...(inImage ? { image } : {}) };
 }
 
 /** Has the pool there: mounts the embedded one where it is an image, opens one on devices. At boot nobody else does. */
@@ -30,8 +47,7 @@ export async function mountPool(on: Machine, pool: Pool): Promise<void> {
   await on.backend(pool.backend).open?.(pool.path);
   if (pool.image === undefined) return;
   const { host } = on;
-  const above = host.stat(pool.path.slice(0, pool.path.lastIndexOf('/')));
-  if (host.stat(pool.path)?.dev !== above?.dev) return;
+  if (isMounted(host, pool.path)) return;
   if (host.lstat(pool.image)?.kind !== 'file') {
     throw new MayflyError('no-pool', `the pool's image "${pool.image}" is not there`, { path: pool.image });
   }

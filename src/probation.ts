@@ -9,6 +9,7 @@ import {
   probation,
   readGeneration,
   stableNumber,
+  wholeGeneration,
   whyDemoted,
   writeProbation,
 } from './generations.ts';
@@ -33,7 +34,7 @@ function failedLogin({ host, paths, config, log }: Machine, number: number, erro
     writeProbation(host, paths, { ...p, failures });
     return;
   }
-  const good = readGeneration(host, paths, p.previous) && whyDemoted(host, paths, p.previous) === undefined;
+  const good = wholeGeneration(host, paths, p.previous) && whyDemoted(host, paths, p.previous) === undefined;
   if (!good || stableNumber(host, paths) !== number) return;
   const reason = `the first ${failures} logins failed, the last because: ${error.message}`;
   markDemoted(host, paths, number, reason);
@@ -100,5 +101,6 @@ export function rollback(
 function lastGoodBefore(host: Host, paths: Paths, from: number | undefined): number | undefined {
   return generationNumbers(host, paths)
     .filter(n => (from === undefined || n < from) && whyDemoted(host, paths, n) === undefined)
+    .filter(n => wholeGeneration(host, paths, n) !== undefined)
     .at(-1);
 }

@@ -1,6 +1,6 @@
 /** What updates did and are doing: for `status`, for monitoring, and for whoever finds the lock taken. */
 import type { Host } from './host.ts';
-import { isAlive, markOf, type Paths, type ProcessMark, parseJson } from './state.ts';
+import { isAlive, markOf, type Paths, type ProcessMark } from './state.ts';
 
 export type Phase =
   | 'prepare'
@@ -44,11 +44,20 @@ function runningPath(paths: Paths): string {
   return `${paths.run}/update.json`;
 }
 
-/** A history whose update died is told as interrupted. */
+/** Undefined where there is none or it is not whole: no update waits for somebody to mend a mere note. */
+function readNote<T>(host: Host, path: string): T | undefined {
+  try {
+    return (JSON.parse(host.read(path) ?? 'null') as T | null) ?? undefined;
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
+/** A history whose update died is told as interrupted; one that is not whole is none. */
 export function readHistory(host: Host, paths: Paths): History | undefined {
-  const text = host.read(historyPath(paths));
-  if (text === undefined) return undefined;
-  const history = parseJson<History>(historyPath(paths), text);
+  const history = readNote<History>(host, historyPath(paths));
+  if (history === undefined) return undefined;
   if (history.result !== 'running' || readRunning(host, paths)) return history;
   const reason = `it was interrupted${history.phase ? ` in "${history.phase}"` : ''}`;
   return { ...history, result: 'interrupted', reason };
@@ -60,10 +69,8 @@ export function writeHistory(host: Host, paths: Paths, history: History): void {
 
 /** The update at work, if one is. */
 export function readRunning(host: Host, paths: Paths): Running | undefined {
-  const text = host.read(runningPath(paths));
-  if (text === undefined) return undefined;
-  const running = parseJson<Running>(runningPath(paths), text);
-  return isAlive(host, running.holder) ? running : undefined;
+  const running = readNote<Running>(host, runningPath(paths));
+  return running && isAlive(host, running.holder) ? running : undefined;
 }
 
 export function writeRunning(host: Host, paths: Paths, running: Omit<Running, 'holder'>): void {

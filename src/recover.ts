@@ -7,12 +7,12 @@ import * as cgroup from './cgroup.ts';
 import { leadBack } from './containment.ts';
 import { offerSessions } from './entries.ts';
 import { MayflyError, reasonOf } from './errors.ts';
-import { readGeneration, stableNumber } from './generations.ts';
+import { generationNumbers, stableNumber, wholeGeneration } from './generations.ts';
 import { writeHealth } from './health.ts';
 import type { Host } from './host.ts';
 import { isSessionId, uidOfSession } from './ids.ts';
 import { lockNameOf, takeLock, withLock } from './locks.ts';
-import { isUsable, mountPool, tidy } from './pool.ts';
+import { isUsable, mountPool, poolOf, tidy } from './pool.ts';
 import { clearRunning } from './progress.ts';
 import { listEntries } from './schroot.ts';
 import { prepareNext, stop } from './session.ts';
@@ -26,6 +26,7 @@ import {
   type Session,
   sessionIds,
   sweepTemporary,
+  writePool,
 } from './state.ts';
 import type { Machine } from './steps.ts';
 import { generationOf, sessionOf, type Volume } from './volume/backend.ts';
@@ -59,7 +60,7 @@ export async function recover(on: Machine): Promise<Recovered> {
     sweepTemporary(host, directory);
   sweepTemporary(host, paths.schroot, 'mayfly-');
 
-  const pool = readPool(host, paths);
+  const pool = poolOnRecord(on, result);
   if (pool) await attempt(result, 'the pool', () => mountPool(on, pool));
 
   // Asked in this order: a session writes its record before it makes anything and deletes it last, so what exists
@@ -84,6 +85,25 @@ export async function recover(on: Machine): Promise<Recovered> {
   if (pool) await writeHealth(on);
   await removeEmptyUsers(on, result);
   return result;
+}
+
+/** The pool; where its record is not whole, as that of a generation in it has it, and written down anew. */
+function poolOnRecord({ host, paths }: Machine, result: Recovered): Pool | undefined {
+  try {
+    return readPool(host, paths);
+  } catch (error) {
+    if (!(error instanceof MayflyError) || error.code !== 'corrupt') throw error;
+    const known = generationNumbers(host, paths).map(n => wholeGeneration(host, paths, n));
+    const volume = known.find(g => g !== undefined)?.volume;
+    if (!volume) {
+      const hint = `rm -r ${paths.poolFile} ${paths.stable} ${paths.generations} && mayfly init`; // which makes all anew
+      throw new MayflyError('corrupt', `${error.message}, nor is any generation's record`, { hint });
+    }
+    const pool = poolOf(host, paths, volume);
+    writePool(host, paths, pool);
+    result.swept.push(`what was left of "${paths.poolFile}", which is written anew`);
+    return pool;
+  }
 }
 
 async function attempt(result: Recovered, what: string, act: () => Promise<void>): Promise<void> {
@@ -181,9 +201,9 @@ async function recoverPool(on: Machine, pool: Pool, result: Recovered): Promise<
     clearRunning(host, paths); // of an update that died
     await tidy(on, pool, (what, act) => attempt(result, what, act), result.swept);
     const stable = stableNumber(host, paths);
-    if (stable !== undefined && !(await isUsable(on, readGeneration(host, paths, stable)))) {
+    if (stable !== undefined && !(await isUsable(on, wholeGeneration(host, paths, stable)))) {
       result.stuck.push(
-        `the stable generation ${stable} is not usable: its volume is missing or was replaced`,
+        `the stable generation ${stable} is not usable: its record is not whole, or its volume is missing or was replaced`,
       );
     }
     await prepareNext(on);

@@ -2,6 +2,7 @@
 import { limitsOf } from './config.ts';
 import { MayflyError, reasonOf } from './errors.ts';
 import {
+  brokenRecord,
   changeStanding,
   forgetGeneration,
   generationNumbers,
@@ -25,6 +26,8 @@ export interface Standing {
   readonly number: number;
   readonly sessions: number;
   readonly demoted: boolean;
+  /** Its record is not whole: what it holds is for an administrator to give up. */
+  readonly broken: boolean;
 }
 
 /**
@@ -35,13 +38,14 @@ export function planRetention(
   generations: readonly Standing[],
   o: { readonly stable: number | undefined; readonly fallback: number | undefined; readonly keep: number },
 ): Fate[] {
-  const good = generations.filter(g => !g.demoted && g.number !== o.stable).map(g => g.number);
+  const good = generations.filter(g => !g.demoted && !g.broken && g.number !== o.stable).map(g => g.number);
   const newest = new Set(good.sort((a, b) => b - a).slice(0, Math.max(0, o.keep - 1)));
-  return generations.map(({ number, sessions, demoted }) => {
+  return generations.map(({ number, sessions, demoted, broken }) => {
     const is = (fate: Fate['fate'], why: string): Fate => ({ number, fate, why });
     if (number === o.stable) return is('keep', 'it is stable');
     if (o.stable === undefined) return is('keep', 'no generation is stable');
     if (sessions > 0) return is('keep', `${sessions} session${sessions > 1 ? 's use' : ' uses'} it`);
+    if (broken) return is('keep', 'its record is not whole; see "mayfly doctor"');
     if (number === o.fallback) return is('keep', `nobody has logged in to generation ${o.stable} yet`);
     if (newest.has(number)) return is('spare', `the newest ${o.keep} are kept`);
     return is('go', demoted ? 'it was demoted' : `only the newest ${o.keep} are kept`);
@@ -67,6 +71,7 @@ export function fates(on: Machine): Fate[] {
     number,
     sessions: pinned === undefined ? 1 : (pinned.get(number) ?? 0),
     demoted: whyDemoted(host, paths, number) !== undefined,
+    broken: brokenRecord(host, paths, number) !== undefined,
   }));
   const trial = probation(host, paths);
   const stable = stableNumber(host, paths);
@@ -93,6 +98,9 @@ export async function collect(
   const newest = plan.filter(f => f.fate === 'spare').at(-1)?.number;
   const gone: number[] = [];
   for (const { number, fate, why } of plan) {
+    const broken = brokenRecord(on.host, on.paths, number);
+    if (broken !== undefined)
+      on.log('warning', `generation ${number} is no use and stays: "${broken}" is not whole`);
     const tight = fate === 'spare' && ((await isTight(on, pool)) || (number !== newest && (await short())));
     if (fate === 'keep' || (fate === 'spare' && !tight)) continue;
     if (await retire(on, number, tight ? 'the pool is too full to keep it' : why)) gone.push(number);

@@ -2,6 +2,11 @@
 import { MayflyError } from './errors.ts';
 import type { Host } from './host.ts';
 
+/** Others are passed over, so that what an editor or a package leaves beside a script is not run. */
+export function isScriptName(name: string): boolean {
+  return /^[a-zA-Z0-9_-]+$/.test(name);
+}
+
 /**
  * Paths of the scripts, in order of name. One that somebody other than root could have written is refused: it would
  * run as root.
@@ -14,7 +19,7 @@ export function scriptsIn(host: Host, directory: string): string[] {
   }
   return host
     .list(directory)
-    .filter(name => /^[a-zA-Z0-9_-]+$/.test(name))
+    .filter(isScriptName)
     .map(name => `${directory}/${name}`)
     .filter(path => {
       const there = host.stat(path);

@@ -136,7 +136,7 @@ async function chores(state: State): Promise<void> {
 async function sweep(state: State): Promise<void> {
   const { on } = state;
   try {
-    if (!readPool(on.host, on.paths)) return; // there is nothing yet, or no more: `recover` would make directories
+    if (!on.host.exists(on.paths.poolFile)) return; // there is nothing yet, or no more: `recover` would make directories
     const { swept, stuck } = await recover(on);
     if (swept.length > 0) on.log('notice', `removed what was left: ${swept.join(', ')}`);
     for (const what of stuck) if (!state.unmended.has(what)) on.log('warning', `stuck: ${what}`);

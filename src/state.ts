@@ -146,17 +146,18 @@ export function makeDirectories(host: Host, paths: Paths): void {
   for (const path of [paths.roots, paths.locks]) host.mkdir(path, 0o700);
 }
 
-export function parseJson<T>(path: string, text: string): T {
+/** `hint` is what to type where the text is not whole. */
+export function parseJson<T>(path: string, text: string, hint: string): T {
   try {
     return JSON.parse(text) as T;
   } catch {
-    throw new MayflyError('corrupt', `"${path}" is not whole`, { path });
+    throw new MayflyError('corrupt', `"${path}" is not whole`, { path, hint });
   }
 }
 
 export function readPool(host: Host, paths: Paths): Pool | undefined {
   const text = host.read(paths.poolFile);
-  return text === undefined ? undefined : parseJson<Pool>(paths.poolFile, text);
+  return text === undefined ? undefined : parseJson<Pool>(paths.poolFile, text, 'mayfly recover');
 }
 
 export function writePool(host: Host, paths: Paths, pool: Pool): void {

@@ -4,7 +4,7 @@
  * holding the lock `update`: there is one mount point for each role.
  */
 import { reasonOf } from './errors.ts';
-import { readGeneration, stableNumber } from './generations.ts';
+import { stableNumber, wholeGeneration } from './generations.ts';
 import { detach } from './mounts.ts';
 import type { Pool } from './state.ts';
 import { haveRoots, type Machine } from './steps.ts';
@@ -46,7 +46,7 @@ export async function dropTrees(on: Machine, pool: Pool): Promise<void> {
   const { host, paths } = on;
   const stable = stableNumber(host, paths);
   // Of generations only the stable one is ever read from.
-  const last = stable === undefined ? undefined : readGeneration(host, paths, stable)?.volume;
+  const last = stable === undefined ? undefined : wholeGeneration(host, paths, stable)?.volume;
   for (const v of [workOf(pool), masterOf(pool), last ?? generationOf(pool, 1)]) {
     if (host.lstat(placeOf(on, v)) === undefined) continue;
     await detach(host, placeOf(on, v), false);

@@ -93,6 +93,7 @@ export async function withUpdateLock<T>(
 /** One update, from lock to retirement. Rejects where it failed; the reason is in the history as well. */
 export async function update(on: Machine, o: UpdateOptions): Promise<Outcome> {
   const { host, paths } = on;
+  mustHavePool(on); // before anything is written: a machine that was never set up is not one with a failed update
   return withUpdateLock(on, o.what, async fd => {
     const begun = host.now();
     const before = readHistory(host, paths);
@@ -140,6 +141,12 @@ function inWords(o: Outcome): string {
   }
 }
 
+function mustHavePool({ host, paths }: Machine): Pool {
+  const pool = readPool(host, paths);
+  if (!pool) throw new MayflyError('no-pool', 'there is no pool yet');
+  return pool;
+}
+
 async function attempt(
   on: Machine,
   o: UpdateOptions,
@@ -148,8 +155,7 @@ async function attempt(
 ): Promise<Outcome> {
   const { host, paths } = on;
   enter('prepare');
-  const pool = readPool(host, paths);
-  if (!pool) throw new MayflyError('no-pool', 'there is no pool yet');
+  const pool = mustHavePool(on);
   await mountPool(on, pool);
   await tidy(on, pool, leaveToRecovery(on), []);
   const stable = stableNumber(host, paths);

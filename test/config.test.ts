@@ -1,7 +1,17 @@
-import { existsSync, readFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
 import { describe, expect, it } from 'vitest';
-import { loadConfig } from '../src/config.ts';
-import { lineOf, readConfig } from '../src/config-load.ts';
+import { type Config, loadConfig } from '../src/config.ts';
+import { completed, lineOf, readConfig } from '../src/config-load.ts';
+import { realHost } from '../src/host.ts';
 import { World } from './world.ts';
 
 const FILE = '/etc/mayfly/mayfly.toml';
@@ -45,7 +55,24 @@ describe('configuration', () => {
       /mayfly\.toml:2: "admission\.min_free" is not valid: a size/,
       /shipped/,
     ],
-  ])('%j is refused with file, line and hint', (text, message, hint) => {
+    ['root_users = ["*"]', /:1: "root_users" is not valid: .*"\*" has no meaning/, /shipped/],
+    ['min_uid = "1000"', /is not valid: a number, without quotes$/, /shipped/],
+    ['min_uid = 1.5', /is not valid: a whole number$/, /shipped/],
+    ['min_uid = 2026-01-01', /is not valid: a number, without quotes$/, /shipped/],
+    ['pool = 1', /is not valid: a table, .*\[NAME\]/, /shipped/],
+    ['include = "x"', /is not valid: a list, in \[ \]$/, /shipped/],
+    ['include = [1]', /is not valid: words in quotes$/, /shipped/],
+    ['on_failure = "x"', /is not valid: one of "refuse", "host"$/, /shipped/],
+    ['[update]\nkeep = 0', /:2: "update\.keep" is not valid: a number of at least 1$/, /shipped/],
+    ['[update]\nkeep = 1001', /is not valid: a number of at most 1000$/, /shipped/],
+    ['[check]\ncommand = []', /is not valid: a command$/, /shipped/],
+    ['[lvm]\ngroup = "a b"', /is not valid: a name of letters/, /shipped/],
+    ...['[overlay]\nsize', '[home]\nsize', '[mounts]\nrun_size'].flatMap(option =>
+      ['1.5G', '0', '0M', '0%', '1000%', '10P', '5%G', '-1'].map(
+        size => [`${option} = "${size}"`, /:2: ".*size" is not valid: .*; not zero$/, /shipped/] as const,
+      ),
+    ),
+  ] as const)('%j is refused with file, line and hint', (text, message, hint) => {
     try {
       read(text);
       expect.unreachable();
@@ -54,6 +81,10 @@ describe('configuration', () => {
       expect((error as { facts: { hint: string } }).facts.hint).toMatch(hint);
     }
   });
+
+  it.each(['1', '512M', '20G', '1%', '150%'])('a memory file system may have %j', size =>
+    expect(read(`[mounts]\nrun_size = "${size}"`).mounts.run_size).toBe(size),
+  );
 
   it('lets later files win, key by key, and names the file an error is in', () => {
     const config = read('[logout]\ngrace = 1\nkill_timeout = 2', {
@@ -90,6 +121,46 @@ describe('configuration', () => {
     expect((await loadConfig(world.host, FILE)).min_uid).toBe(77);
   });
 
+  it('that was good is used while the file is wrong, and what its build did not know has its default', async () => {
+    const world = new World();
+    world.makeDirs('/etc/mayfly');
+    world.makeDirs('/run/mayfly');
+    world.put(FILE, 'min_uid = 5');
+    const { greeter: _, logout, ...known } = await loadConfig(world.host, FILE);
+    const config = { ...known, logout: { grace: 7 } };
+    world.host.write('/run/mayfly/config.json', JSON.stringify({ key: 'old', config }), { mode: 0o600 });
+    world.put(FILE, 'min_uid = "wrong"');
+    await expect(loadConfig(world.host, FILE)).rejects.toThrow(/min_uid/);
+    const last = await loadConfig(world.host, FILE, true);
+    expect(last).toMatchObject({ min_uid: 5, greeter: { host_sessions: 'staff' }, directory: '/etc/mayfly' });
+    expect(last.logout).toEqual({ ...logout, grace: 7 });
+    const { files, directory, ...defaults } = completed(FILE);
+    expect([files, directory]).toEqual([[], '/etc/mayfly']);
+    expect(defaults).toEqual(rest(readConfig(new World().host, FILE)));
+  });
+
+  it('names a source that is there and can not be read, and neither fails otherwise nor hangs', () => {
+    const at = mkdtempSync(`${tmpdir()}/mayfly-`);
+    try {
+      mkdirSync(`${at}/conf.d/a.toml`, { recursive: true });
+      const read = () => readConfig(realHost(), `${at}/mayfly.toml`);
+      expect(read).toThrow(`"${at}/conf.d/a.toml" is a directory`);
+      rmSync(`${at}/conf.d/a.toml`, { recursive: true });
+      symlinkSync('b.toml', `${at}/conf.d/a.toml`);
+      expect(read).toThrow('is a symlink that leads to no file');
+      symlinkSync('a.toml', `${at}/conf.d/b.toml`); // and now it is a loop
+      expect(read).toThrow('is a symlink that leads to no file');
+      rmSync(`${at}/conf.d/b.toml`);
+      symlinkSync('/dev/null', `${at}/conf.d/b.toml`);
+      expect(read).toThrow('is no file');
+      rmSync(`${at}/conf.d/b.toml`);
+      writeFileSync(`${at}/conf.d/b.toml`, 'min_uid = 5');
+      expect(read().min_uid).toBe(5);
+    } finally {
+      rmSync(at, { recursive: true });
+    }
+  });
+
   it('is shown in full, with its defaults, by the shipped file', () => {
     const file = 'config/mayfly.toml';
     expect(existsSync(file)).toBe(true);
@@ -101,6 +172,10 @@ describe('configuration', () => {
     for (const option of optionsOf(defaults)) expect(shipped).toMatch(new RegExp(`^# ?${option} = `, 'm'));
   });
 });
+
+function rest({ files: _, directory: __, ...options }: Config) {
+  return options;
+}
 
 function optionsOf(value: object): string[] {
   return Object.entries(value).flatMap(([key, v]) =>

@@ -16,21 +16,31 @@ import {
   type Verdict,
   warning,
 } from '../src/doctor/examine.ts';
-import { judgeDoor, judgeStable, judgeTopic } from '../src/doctor/generations.ts';
-import { judgeDropIns, judgePart, judgeRunning, judgeTold, wordsForChange } from '../src/doctor/managers.ts';
+import { instead, judgeDoor, judgeRecords, judgeStable, judgeTopic } from '../src/doctor/generations.ts';
+import {
+  BUNDLE,
+  judgeDropIns,
+  judgePart,
+  judgeRunning,
+  judgeTold,
+  wordsForChange,
+} from '../src/doctor/managers.ts';
 import { judgeCommit, judgePlace, judgeStores } from '../src/doctor/pool.ts';
+import { judgeScript } from '../src/doctor/scripts.ts';
 import { judgeEntries as judgeDoors, judgeLed, judgeOwn, judgeSessions } from '../src/doctor/sessions.ts';
 import {
   judgeCache,
   judgeConfig,
   judgeNode,
   judgeOwner,
+  judgeReadable,
   judgeTools,
   type Tools,
 } from '../src/doctor/setup.ts';
 import { judgeRecovery, judgeSchedule, judgeService, parseUnits, type Units } from '../src/doctor/units.ts';
 import { MayflyError, publicCodeOf } from '../src/errors.ts';
 import { complaints, type Facts } from '../src/health.ts';
+import { programsFor } from '../src/host-care.ts';
 import { journalEntry } from '../src/log.ts';
 import { World } from './world.ts';
 
@@ -51,7 +61,7 @@ describe('programs', () => {
   ])('Node.js %s', (version, words) => expect(line(judgeNode(version))).toMatch(words));
 
   const tools: Tools = {
-    ...{ backend: 'overlay', systemd: false, adapters: [] },
+    ...{ backend: 'overlay', systemd: false, adapters: [], host: [] },
     ...{ missing: new Set(), schroot: { uid: 0, mode: 0o4755 } },
   };
   it.each<[string, Partial<Tools>, RegExp]>([
@@ -60,6 +70,23 @@ describe('programs', () => {
     ['no btrfs, and no need of it', { missing: new Set(['btrfs']) }, /^ok$/],
     ['no btrfs', { backend: 'btrfs', missing: new Set(['btrfs']) }, /apt install btrfs-progs$/],
     ['no systemctl', { systemd: true, missing: new Set(['systemctl']) }, /apt install systemd$/],
+    ['no care of the host', { missing: new Set(['unattended-upgrade', 'shutdown']) }, /^ok$/],
+    [
+      'no upgrade of the host',
+      {
+        host: programsFor({ update: 'unattended-upgrades', command: [], reboot: 'never' }),
+        missing: new Set(['unattended-upgrade', 'shutdown']),
+      },
+      /^problem: the program "unattended-upgrade" is missing \| apt install unattended-upgrades$/,
+    ],
+    [
+      'no restart of the host',
+      {
+        host: programsFor({ update: 'command', command: ['x'], reboot: 'idle' }),
+        missing: new Set(['unattended-upgrade', 'shutdown']),
+      },
+      /^problem: the program "shutdown" is missing \| apt install systemd-sysv$/,
+    ],
     [
       'no dialog',
       { adapters: ['lightdm'], missing: new Set(['zenity', 'xmessage']) },
@@ -85,6 +112,41 @@ describe('the configuration', () => {
   });
   it('a file that is not there is nobody’s', () =>
     expect(judgeOwner({ path: '/x', stat: undefined })).toEqual([]));
+
+  it.each([
+    ['10-foo', true, /^ok$/],
+    [
+      '10-foo',
+      false,
+      /^warning: "\/d\/10-foo" is passed over: it is not executable \| chmod \+x \/d\/10-foo$/,
+    ],
+    ['x.sh', true, /its name has more than .* \| mv -n -- \/d\/x\.sh \/d\/x$/],
+    ['x.sh', false, /, and it is not executable \| mv -n -- \/d\/x\.sh \/d\/x && chmod \+x \/d\/x$/],
+    ["a b's.py", true, /\| mv -n -- '\/d\/a b'\\''s\.py' \/d\/a-b-s$/],
+    ['x~', true, /^ok$/],
+    ['x.dpkg-new', true, /^ok$/],
+    ['.placeholder', false, /^ok$/],
+    ['README', false, /^ok$/],
+  ])('a script %j, executable %s', (name, executable, words) =>
+    expect(line(found(judgeScript({ directory: '/d', name, executable }), ''))).toMatch(words),
+  );
+
+  const stat = { dev: 1, ino: 1, uid: 0, gid: 0, size: 1, mtimeMs: 0 };
+  it.each([
+    ['file', 0o644, /^ok$/],
+    ['file', 0o640, /^warning: "\/x" can not be read by everybody.* \| chmod o\+r \/x$/],
+    ['dir', 0o755, /^ok$/],
+    ['dir', 0o754, /\| chmod o\+rx \/x$/],
+    ['dir', 0o711, /\| chmod o\+rx \/x$/],
+  ] as const)('a %s of mode %o that everybody is to read', (kind, mode, words) => {
+    expect(line(found(judgeReadable({ path: '/x', stat: { ...stat, kind, mode } }), ''))).toMatch(words);
+    expect(judgeReadable({ path: '/x', stat: undefined })).toEqual([]);
+  });
+
+  it('that is no file is mended without an editor', () => {
+    const invalid = new MayflyError('config', '"/c" is a directory', { file: '/c', hint: 'mv /c /c.off' });
+    expect(line(judgeConfig({ invalid, files: [] }))).toMatch(/\| mv \/c \/c\.off$/);
+  });
 
   it('is named with file, line, hint and an exit code of its own', () => {
     const invalid = new MayflyError('config', '/c:3: unknown option "x"', {
@@ -134,6 +196,16 @@ describe('display managers', () => {
     ['of others', { ...stat, mode: 0o775 }, true, /chmod go-w \/h$/],
   ])('a part that is %s', (_, s, program, words) => {
     expect(line(found(judgePart({ path: '/h', stat: s, program }), ''))).toMatch(words);
+  });
+
+  it('the parts are all that the package installs', () => {
+    const at = ' usr/lib/mayfly/dist';
+    const installed = ['mayfly.install', 'rules']
+      .flatMap(name => readFileSync(`debian/${name}`, 'utf8').split('\n'))
+      .filter(row => row.includes('dist/') && row.includes(at.trim()));
+    const shipped = installed.map(row => /dist\/(\S+\.c?js)\b/.exec(row)?.[1]).filter(Boolean);
+    expect(shipped.length).toBeGreaterThan(3);
+    expect(BUNDLE).toEqual(expect.arrayContaining(shipped));
   });
 
   it.each([
@@ -325,6 +397,21 @@ describe('pool and generations', () => {
     expect(line(judgeStable({ all: complaints(f, 0), stable, good, master }))).toMatch(words);
   });
 
+  it.each([
+    [[1, 2], 2, 'mayfly rollback 1'],
+    [[1, 2, 3], 2, 'mayfly rollback 3'],
+    [[2], 2, 'mayfly update --force'],
+    [[], 2, 'mayfly update --force'],
+  ])('of %j, instead of the stable %i: %s', (good, stable, mend) => expect(instead(good, stable)).toBe(mend));
+
+  it.each([
+    [[], /^ok$/],
+    [
+      [{ number: 1, path: '/g/1.json' }],
+      /^warning: .*generation 1, which stays: "\/g\/1.json" is not whole \| rm \/g\/1.json && mayfly recover$/,
+    ],
+  ])('records %j', (broken, words) => expect(line(judgeRecords(broken))).toMatch(words));
+
   const door = { held: undefined, hold: '/h', stable: 2, probation: undefined };
   it.each([
     [door, /^ok$/],
@@ -496,6 +583,19 @@ describe('an examination', () => {
     });
     const all = await examine(on, [fails, one(() => 1)]);
     expect(all.map(line)).toEqual(['problem: gone | mayfly init', 'ok']);
+  });
+
+  it('tells once what keeps several checks from being made', async () => {
+    const fails = one(() => {
+      throw new MayflyError('corrupt', '"/p" is not whole', { hint: 'mayfly recover' });
+    });
+    const all = await examine(on, [fails, fails, fails]);
+    expect(all.map(line)).toEqual([
+      'problem: "/p" is not whole | mayfly recover',
+      'not applicable',
+      'not applicable',
+    ]);
+    expect(all[1]?.words).toBe('it can not be told, as with "t"');
   });
 
   it('can not change anything', async () => {

@@ -1,7 +1,15 @@
 /** The updater: its plans by tables, and death at every call of an update and of the recovery after it. */
 import { describe, expect, it } from 'vitest';
 import { firstWord, sessionPrograms } from '../src/check.ts';
-import { generationNumbers, probation, stableNumber, whyDemoted } from '../src/generations.ts';
+import {
+  brokenRecord,
+  generationNumbers,
+  probation,
+  stableNumber,
+  wholeGeneration,
+  whyDemoted,
+} from '../src/generations.ts';
+import { factsOf } from '../src/health.ts';
 import { holdLogins } from '../src/hold.ts';
 import { restartIfWanted } from '../src/host-care.ts';
 import { rollback } from '../src/probation.ts';
@@ -10,14 +18,16 @@ import { recover } from '../src/recover.ts';
 import { aptOptions, removals } from '../src/refresh.ts';
 import { collect, planRetention, retire } from '../src/retire.ts';
 import { isDue, offsetOf } from '../src/schedule.ts';
-import { login } from '../src/session.ts';
+import { end, login } from '../src/session.ts';
 import { readSessions } from '../src/state.ts';
 import { update } from '../src/update.ts';
 import { masterOf, type Volume, workOf } from '../src/volume/backend.ts';
 import { callOf, preparedWorld, World } from './world.ts';
 
 describe('which generations stay', () => {
-  const g = (number: number, sessions = 0, demoted = false) => ({ number, sessions, demoted });
+  const g = (number: number, sessions = 0, demoted = false, broken = false) => ({
+    ...{ number, sessions, demoted, broken },
+  });
   it.each([
     ['the newest, the stable one among them', [g(1), g(2), g(3), g(4)], 4, 2, '1 go, 2 go, 3 spare, 4 keep'],
     ['the stable one, however old', [g(1), g(2), g(3)], 1, 2, '1 keep, 2 go, 3 spare'],
@@ -26,6 +36,13 @@ describe('which generations stay', () => {
     ['a demoted one that sessions use', [g(1), g(2, 1, true)], 1, 3, '1 keep, 2 keep'],
     ['only the stable one with keep = 1', [g(1), g(2)], 2, 1, '1 go, 2 keep'],
     ['all where none is stable', [g(1), g(2), g(3)], undefined, 1, '1 keep, 2 keep, 3 keep'],
+    [
+      'a broken one, which is no good to go back to',
+      [g(1), g(2, 0, false, true), g(3)],
+      3,
+      2,
+      '1 spare, 2 keep, 3 keep',
+    ],
     ['none that does not exist', [], undefined, 3, ''],
   ] as const)('%s', (_what, generations, stable, keep, expected) => {
     const plan = planRetention(generations, { stable, fallback: undefined, keep });
@@ -201,6 +218,45 @@ describe('death at every call of an update', () => {
     w.newProcess();
     expect((await updateOf(w, 'three')).generation).toBe(3);
   });
+});
+
+it.each(['', '{"lastAttem', 'null', '\0\0'])(
+  'a history of %j is none, and no update minds it',
+  async text => {
+    const w = await world();
+    const { host, paths } = w.machine();
+    for (const at of [paths.state, paths.run]) w.put(`${at}/update.json`, text);
+    expect(readHistory(host, paths)).toBeUndefined();
+    expect((await updateOf(w, 'two')).result).toBe('promoted');
+    expect(readHistory(host, paths)?.result).toBe('promoted');
+  },
+);
+
+it('a generation whose record is not whole is passed over, and stays until it is given up by hand', async () => {
+  const w = await world();
+  await updateOf(w, 'two');
+  const said: string[] = [];
+  const on = { ...w.machine(), log: (_: string, words: string) => void said.push(words) };
+  const { host, paths } = on;
+  const at = (n: number) => `${paths.generations}/${n}.json`;
+  const text = host.read(at(1)) ?? '';
+  expect(generationNumbers(host, paths)).toEqual([1, 2]); // alice is in the first
+  w.put(at(1), '{"numb');
+  expect(wholeGeneration(host, paths, 1)).toBeUndefined();
+  expect(brokenRecord(host, paths, 1)).toBe(at(1));
+  expect(() => rollback(on, undefined)).toThrow(/no good generation before 2/);
+  expect((await recover(on)).stuck).toEqual([]);
+  expect(await collect(on, pool)).toEqual([]);
+  expect(said.join()).toContain(`generation 1 is no use and stays: "${at(1)}" is not whole`);
+  expect([...w.volumes.keys()]).toContain(`${pool.path}/generation/1`);
+  w.put(at(1), text);
+  w.put(at(2), '');
+  expect(await factsOf(on)).toMatchObject({ stable: 2, usable: false });
+  expect(rollback(on, undefined).to).toBe(1);
+  for (const s of readSessions(host, paths)) await end(on, s.id);
+  host.unlink(at(2));
+  await recover(on);
+  expect([...w.volumes.keys()]).not.toContain(`${pool.path}/generation/2`);
 });
 
 describe('a generation nobody can log in to', () => {

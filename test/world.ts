@@ -251,9 +251,11 @@ export class World {
 
   /** mount(8) with one mount. */
   private runMount(args: readonly string[]): void {
-    const type = args[0] === '-t' ? (args[1] ?? '') : 'none';
+    const options = args[args.indexOf('-o') + 1] ?? '';
+    // An image has a file system of its own in it, as a tmpfs has.
+    const type = args[0] === '-t' ? (args[1] ?? '') : options.startsWith('loop') ? 'tmpfs' : 'none';
     const [source = '', target = ''] = args.slice(-2);
-    this.mount({ source, target, type, options: args[args.indexOf('-o') + 1] ?? '' });
+    this.mount({ source, target, type, options });
   }
 
   private umount(target: string): void {
@@ -354,7 +356,7 @@ export class World {
     },
     list: path => (path === '/proc' ? [...this.processes.keys()].map(String) : this.children(path)),
     lstat: path => {
-      const n = this.node(path);
+      const n = path === '' ? undefined : this.node(path);
       const dev = this.resolve(path).fs.dev;
       return (
         n && {

@@ -31,14 +31,13 @@ const CHECKS = [
 
 /** The configuration as its files have it now; where they are wrong, what was in force before, or the defaults. */
 async function configurationIn(file: string): Promise<{ config: Config; invalid: Error | undefined }> {
-  const { readConfig } = await import('../config-load.ts');
+  const { completed, readConfig } = await import('../config-load.ts');
   const host = realHost();
   try {
     return { config: readConfig(host, file), invalid: undefined };
   } catch (error) {
     if (!(error instanceof MayflyError)) throw error;
-    const before = readCache(host, file)?.config;
-    return { config: before ?? readConfig({ ...host, read: () => undefined }, file), invalid: error };
+    return { config: completed(file, readCache(host, file)?.config), invalid: error };
   }
 }
 

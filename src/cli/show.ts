@@ -1,7 +1,13 @@
 /** The verbs that only look: status, sessions, generations, config, scope. */
 import { userInfo } from 'node:os';
 import { loadConfig } from '../config.ts';
-import { generationNumbers, readGeneration, stableNumber, whyDemoted } from '../generations.ts';
+import {
+  brokenRecord,
+  generationNumbers,
+  stableNumber,
+  wholeGeneration,
+  whyDemoted,
+} from '../generations.ts';
 import { realHost } from '../host.ts';
 import { isUsable } from '../pool.ts';
 import { type History, type Running, readHistory, readRunning } from '../progress.ts';
@@ -83,13 +89,14 @@ async function generationRows(on: Machine) {
   const sessions = readSessions(on.host, on.paths);
   const rows = [];
   for (const number of generationNumbers(on.host, on.paths)) {
-    const g = readGeneration(on.host, on.paths, number);
-    if (!g) continue;
+    const g = wholeGeneration(on.host, on.paths, number);
+    const whole = brokenRecord(on.host, on.paths, number) === undefined;
+    if (!g && whole) continue;
     const usable = await isUsable(on, g);
     const pins = sessions.filter(s => s.generation === number).length;
     const demoted = whyDemoted(on.host, on.paths, number) ?? null;
-    const { created, origin } = g;
-    rows.push({ number, stable: number === stable, created, origin, sessions: pins, usable, demoted });
+    const { created = null, origin = null } = g ?? {};
+    rows.push({ number, stable: number === stable, created, origin, sessions: pins, usable, demoted, whole });
   }
   return rows;
 }
@@ -102,9 +109,9 @@ export const generationsCommand: Verb = {
     const rows = await generationRows(on);
     const cells = rows.map(g => [
       `${g.number}${g.stable ? ' (stable)' : ''}`,
-      g.created.slice(0, 16).replace('T', ' '),
+      g.created?.slice(0, 16).replace('T', ' ') ?? '-',
       String(g.sessions),
-      `${g.usable ? g.origin : 'NOT USABLE: its volume is missing or was replaced'}${g.demoted === null ? '' : `; demoted: ${g.demoted}`}`,
+      `${g.usable ? g.origin : `NOT USABLE: its ${g.whole ? 'volume is missing or was replaced' : 'record is not whole'}`}${g.demoted === null ? '' : `; demoted: ${g.demoted}`}`,
     ]);
     print(
       rows,

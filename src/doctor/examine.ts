@@ -69,14 +69,19 @@ export function readOnly(host: Host): Host {
 /** One check after the other; one that can not be made is a problem itself, and keeps none from being made. */
 export async function examine(on: Subject, checks: readonly Check<unknown>[]): Promise<Examined[]> {
   const done: Examined[] = [];
-  for (const c of checks) done.push({ group: c.group, title: c.title, ...(await attempt(on, c)) });
+  const told = new Map<string, string>();
+  for (const c of checks) done.push({ group: c.group, title: c.title, ...(await attempt(on, c, told)) });
   return done;
 }
 
-async function attempt(on: Subject, c: Check<unknown>): Promise<Verdict> {
+/** `told`: by what kept a check from being made, the first one. A file that none can read is one problem, not ten. */
+async function attempt(on: Subject, c: Check<unknown>, told: Map<string, string>): Promise<Verdict> {
   try {
     return c.judge(await c.gather(on));
   } catch (error) {
+    const first = told.get(reasonOf(error));
+    if (first !== undefined) return notApplicable(`it can not be told, as with "${first}"`);
+    told.set(reasonOf(error), c.title);
     return found([fromError(error)], '');
   }
 }

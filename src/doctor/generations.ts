@@ -1,9 +1,17 @@
 /** The generations: what logins get, how old it is, and what became of the last update. */
-import { generationNumbers, probation, readGeneration, stableNumber, whyDemoted } from '../generations.ts';
+import {
+  brokenRecord,
+  generationNumbers,
+  probation,
+  stableNumber,
+  wholeGeneration,
+  whyDemoted,
+} from '../generations.ts';
 import { type Complaint, complaints, factsOf } from '../health.ts';
 import { whyHeld } from '../hold.ts';
 import { isUsable } from '../pool.ts';
 import { readPool } from '../state.ts';
+import type { Machine } from '../steps.ts';
 import { masterOf } from '../volume/backend.ts';
 import { check, fine, found, problem, type Subject, type Verdict, warning } from './examine.ts';
 
@@ -40,30 +48,61 @@ export interface Stable {
 }
 
 export function judgeStable({ all, stable, good, master }: Stable): Verdict {
-  const other = good.filter(n => n !== stable).at(-1);
   // Without master the pool itself is not there, which recovery brings back if anything does.
-  const anew = stable === undefined ? 'mayfly init' : master ? 'mayfly update --force' : 'mayfly recover';
-  return judgeTopic(
-    all,
-    'stable',
-    `generation ${stable}`,
-    other === undefined ? anew : `mayfly rollback ${other}`,
-  );
+  const anew = stable === undefined ? 'mayfly init' : master ? undefined : 'mayfly recover';
+  return judgeTopic(all, 'stable', `generation ${stable}`, instead(good, stable, anew));
+}
+
+/** What to type for another generation than the stable: the newest of the others that are good, or else `anew`. */
+export function instead(
+  good: readonly number[],
+  stable: number | undefined,
+  anew = 'mayfly update --force',
+): string {
+  const other = good.filter(n => n !== stable).at(-1);
+  return other === undefined ? anew : `mayfly rollback ${other}`;
 }
 
 async function gatherStable(on: Subject): Promise<Stable> {
   const { host, paths } = on;
   const pool = readPool(host, paths);
-  const good: number[] = [];
-  for (const n of generationNumbers(host, paths))
-    if (whyDemoted(host, paths, n) === undefined && (await isUsable(on, readGeneration(host, paths, n))))
-      good.push(n);
   return {
     all: await complaintsOf(on),
     stable: stableNumber(host, paths),
-    good,
+    good: await goodGenerations(on),
     master: pool !== undefined && (await on.backend(pool.backend).identity(masterOf(pool))) !== undefined,
   };
+}
+
+/** Those that are whole and were not demoted, ascending. */
+export async function goodGenerations(on: Machine): Promise<number[]> {
+  const { host, paths } = on;
+  const good: number[] = [];
+  for (const n of generationNumbers(host, paths))
+    if (whyDemoted(host, paths, n) === undefined && (await isUsable(on, wholeGeneration(host, paths, n))))
+      good.push(n);
+  return good;
+}
+
+/** Records that are not whole, of those that logins do not get; of the stable one, its own check tells. */
+export function judgeRecords(broken: readonly { number: number; path: string }[]): Verdict {
+  return found(
+    broken.map(({ number, path }) => {
+      const what = `nobody can go back to generation ${number}, which stays: "${path}" is not whole`;
+      return warning(what, `rm ${path} && mayfly recover`);
+    }),
+    'their records are whole',
+  );
+}
+
+function gatherRecords({ host, paths }: Subject): { number: number; path: string }[] {
+  const stable = stableNumber(host, paths);
+  return (['proven', 'retired'] as const).flatMap(standing =>
+    generationNumbers(host, paths, standing).flatMap(number => {
+      const path = number === stable ? undefined : brokenRecord(host, paths, number, standing);
+      return path === undefined ? [] : [{ number, path }];
+    }),
+  );
 }
 
 async function complaintsOf(on: Subject): Promise<Complaint[]> {
@@ -95,6 +134,7 @@ export const generationChecks = [
     gather: gatherStable,
     judge: judgeStable,
   }),
+  check({ group: GROUP, title: 'earlier', gather: gatherRecords, judge: judgeRecords }),
   check({
     group: GROUP,
     title: 'age',

@@ -78,11 +78,12 @@ export function judgePart(p: Part): Finding[] {
   return [...(runs ? [] : [problem(silent, `chmod 0755 ${p.path}`)]), ...judgeOwner(p)];
 }
 
+/** What the package has in the directory of the program. */
+export const BUNDLE = ['mayfly.cjs', 'hot.js', 'config-load.cjs', 'cli.cjs', 'lvm.cjs'];
+
 function partsOf(host: Host, adapters: readonly Adapter[]): Part[] {
   const programs = [...adapters.flatMap(a => managers[a].hooks), WRAPPER];
-  const bundle = ['mayfly.cjs', 'hot.js', 'config-load.cjs', 'cli.cjs'].map(
-    name => `/usr/lib/mayfly/dist/${name}`,
-  );
+  const bundle = BUNDLE.map(name => `/usr/lib/mayfly/dist/${name}`);
   const part = (path: string, program: boolean): Part => ({ path, stat: host.stat(path), program });
   return [...programs.map(p => part(p, true)), ...bundle.map(p => part(p, false))];
 }

@@ -1,5 +1,6 @@
 /** The pool: where it is, and how much room is in it. */
 import { limitsOf, parseSize } from '../config.ts';
+import { isMounted } from '../mounts.ts';
 import { readRunning } from '../progress.ts';
 import { roomOf, roomWords, weigh } from '../room.ts';
 import { type Pool, readPool } from '../state.ts';
@@ -71,11 +72,10 @@ async function gatherPlace(on: Subject): Promise<Place> {
     (await backend(pool.backend).identity(masterOf(pool))) !== undefined ||
     readRunning(host, paths) !== undefined;
   if (onDevice) return { pool, ...nothing, marked: true, master };
-  const above = host.stat(pool.path.slice(0, pool.path.lastIndexOf('/')))?.dev;
   return {
     pool,
     image: pool.image === undefined || host.lstat(pool.image)?.kind === 'file',
-    mounted: host.stat(pool.path)?.dev !== above,
+    mounted: isMounted(host, pool.path),
     marked: host.lstat(`${pool.path}/.mayfly-pool`)?.kind === 'file',
     trouble: undefined,
     master,

@@ -5,20 +5,11 @@ import { type Config, cacheKey, cachePath, DEFAULT_CONFIG_FILE, readCache } from
 import { ADAPTERS, type Adapter, isProgram, managers } from '../enable.ts';
 import { MayflyError } from '../errors.ts';
 import type { Host, Stat } from '../host.ts';
-import { scriptsIn } from '../scripts.ts';
+import { programsFor } from '../host-care.ts';
 import { readPool } from '../state.ts';
 import type { BackendKind } from '../volume/backend.ts';
-import {
-  check,
-  type Finding,
-  fine,
-  found,
-  notApplicable,
-  problem,
-  type Subject,
-  type Verdict,
-  warning,
-} from './examine.ts';
+import { check, type Finding, fine, found, problem, type Subject, type Verdict, warning } from './examine.ts';
+import { scriptChecks } from './scripts.ts';
 
 /** The oldest Node.js the program runs on, as in package.json. */
 const NODE = [18, 19] as const;
@@ -37,6 +28,8 @@ export interface Tools {
   readonly backend: BackendKind;
   readonly systemd: boolean;
   readonly adapters: readonly Adapter[];
+  /** What the configuration has run on the host by itself. */
+  readonly host: readonly string[];
   readonly missing: ReadonlySet<string>;
   readonly schroot: Pick<Stat, 'uid' | 'mode'> | undefined;
 }
@@ -54,6 +47,7 @@ export function judgeTools(t: Tools): Verdict {
     ...(t.backend === 'btrfs' ? ['btrfs', 'mkfs.btrfs'] : []),
     ...(t.systemd ? ['systemctl', 'systemd-notify'] : []),
     ...(t.adapters.includes('gdm') ? ['dpkg-divert'] : []),
+    ...t.host,
   ];
   const findings: Finding[] = needed
     .filter(tool => t.missing.has(tool))
@@ -81,12 +75,15 @@ export function adaptersIn(host: Host): Adapter[] {
 }
 
 function gatherTools({ host, paths, config }: Subject): Tools {
-  const all = [...ALWAYS, ...DIALOGS, 'btrfs', 'mkfs.btrfs', 'systemctl', 'systemd-notify', 'dpkg-divert'];
+  const asked = programsFor(config.host);
+  const sometimes = ['btrfs', 'mkfs.btrfs', 'systemctl', 'systemd-notify', 'dpkg-divert', ...asked];
+  const all = [...ALWAYS, ...DIALOGS, ...sometimes];
   const schroot = placeOf(host, 'schroot');
   return {
     backend: readPool(host, paths)?.backend ?? config.pool.backend,
     systemd: host.exists('/run/systemd/system'),
     adapters: adaptersIn(host),
+    host: asked,
     missing: new Set(all.filter(tool => placeOf(host, tool) === undefined)),
     schroot: schroot === undefined ? undefined : host.stat(schroot),
   };
@@ -116,13 +113,24 @@ export function judgeOwner({ path, stat, secret }: Owned): Finding[] {
   return findings;
 }
 
+/**
+ * A source that its readers can not read. The wrapper of a session that is not there asks as the person, with
+ * "mayfly scope", whether they are to have one.
+ */
+export function judgeReadable({ path, stat }: { path: string; stat: Stat | undefined }): Finding[] {
+  const need = stat?.kind === 'dir' ? 0o005 : 0o004;
+  if (!stat || (stat.mode & need) === need) return [];
+  const what = `"${path}" can not be read by everybody: who is to have a session can not be told to the person's own programs`;
+  return [warning(what, `chmod o+r${stat.kind === 'dir' ? 'x' : ''} ${path}`)];
+}
+
 /** The configuration's validity, with file, line and hint where it is not valid. */
 export function judgeConfig(f: { invalid: Error | undefined; files: readonly string[] }): Verdict {
   if (!f.invalid)
     return fine(f.files.length === 0 ? 'no file: every option has its default' : f.files.join(', '));
   const { file, line, hint } = f.invalid instanceof MayflyError ? f.invalid.facts : {};
   const what = `${f.invalid.message}${hint === undefined ? '' : ` (${hint})`}; logins are refused`;
-  const mend = file === undefined ? 'mayfly config' : `sensible-editor +${line} ${file}`;
+  const mend = line === undefined ? String(hint ?? 'mayfly config') : `sensible-editor +${line} ${file}`;
   return found([problem(what, mend, EXIT.config)], '');
 }
 
@@ -146,21 +154,6 @@ export function judgeCache(c: Cached): Verdict {
   const same = c.config === undefined || JSON.stringify(c.config) === JSON.stringify(c.cache.config);
   const what = `logins go by "${c.path}", which is not what the files say: one of them was changed within its time and size`;
   return found(same ? [] : [problem(what, `rm ${c.path}`)], 'up to date');
-}
-
-/** `refresh.d` and `checks.d`, by what updates themselves say of them. */
-function gatherScripts({ host, config }: Subject): { count: number; unsafe: MayflyError[] } {
-  const unsafe: MayflyError[] = [];
-  let count = 0;
-  for (const directory of ['refresh.d', 'checks.d', 'checks.d/optional']) {
-    try {
-      count += scriptsIn(host, `${config.directory}/${directory}`).length;
-    } catch (error) {
-      if (!(error instanceof MayflyError)) throw error;
-      unsafe.push(error);
-    }
-  }
-  return { count, unsafe };
 }
 
 const PROGRAMS = 'programs';
@@ -193,8 +186,12 @@ export const setupChecks = [
     gather: ({ host, file, config }) =>
       [...new Set([file.slice(0, file.lastIndexOf('/')), ...config.files, file])]
         .concat(`${config.directory}/conf.d`)
-        .map(path => owned(host, path)),
-    judge: files => found(files.flatMap(judgeOwner), 'only root can change them'),
+        .map(path => ({ path, stat: host.stat(path) })),
+    judge: files =>
+      found(
+        files.flatMap(f => [...judgeOwner(f), ...judgeReadable(f)]),
+        'only root can change them, and everybody can read them',
+      ),
   }),
   check({
     group: CONFIGURATION,
@@ -208,18 +205,7 @@ export const setupChecks = [
     }),
     judge: judgeCache,
   }),
-  check({
-    group: CONFIGURATION,
-    title: 'scripts',
-    gather: gatherScripts,
-    judge: ({ count, unsafe }) =>
-      count + unsafe.length === 0
-        ? notApplicable('there are none in refresh.d and checks.d')
-        : found(
-            unsafe.map(e => problem(e.message, `chown root: ${e.facts.path} && chmod go-w ${e.facts.path}`)),
-            `${count} that only root can change`,
-          ),
-  }),
+  ...scriptChecks,
   check({
     group: CONFIGURATION,
     title: 'directories',

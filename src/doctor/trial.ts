@@ -1,9 +1,10 @@
 /** The proof: a trial login with the stable generation, made, looked into and taken down as updates do it. */
 import { prove } from '../check.ts';
 import { reasonOf } from '../errors.ts';
-import { readStable } from '../generations.ts';
+import { type Generation, readStable } from '../generations.ts';
 import type { Machine } from '../steps.ts';
 import { type Examined, found, fromError, problem, warning } from './examine.ts';
+import { goodGenerations, instead } from './generations.ts';
 
 /** The only part of the examination that does something: `on` must be able to. Leaves nothing behind. */
 export async function trialLogin(on: Machine): Promise<Examined> {
@@ -13,7 +14,7 @@ export async function trialLogin(on: Machine): Promise<Examined> {
     const began = on.host.now();
     const findings = await prove(on, stable, () => undefined).then(
       ({ warnings }) => warnings.map(w => warning(w, 'mayfly update')),
-      error => [problem(reasonOf(error), mendFor(error))],
+      async error => [problem(reasonOf(error), await mendFor(on, stable, error))],
     );
     const seconds = ((on.host.now() - began) / 1000).toFixed(1);
     return { ...named, ...found(findings, `generation ${stable.number}, in ${seconds} s`) };
@@ -23,7 +24,7 @@ export async function trialLogin(on: Machine): Promise<Examined> {
 }
 
 /** What kept the session from being made may be the machine's; what its checks say is the generation's. */
-function mendFor(error: unknown): string {
+async function mendFor(on: Machine, stable: Generation, error: unknown): Promise<string> {
   const { cause } = error instanceof Error ? error : {};
-  return cause === undefined ? 'mayfly rollback' : fromError(cause).mend;
+  return cause === undefined ? instead(await goodGenerations(on), stable.number) : fromError(cause).mend;
 }

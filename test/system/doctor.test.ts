@@ -99,7 +99,7 @@ describe('a lab', () => {
     expect(r.out).toMatch(/\n {2}ok +stable +generation 2, in \d+\.\d s\n/);
     lab.configure('[check]\ncommand = ["/bin/nothing"]\n');
     const seen = findings(lab.mayfly('doctor', '--trial', '--json'));
-    expect(seen).toMatchObject([{ check: 'stable', level: 'problem', hint: 'mayfly rollback' }]);
+    expect(seen).toMatchObject([{ check: 'stable', level: 'problem', hint: 'mayfly rollback 1' }]);
     expect(seen[0]?.what).toMatch(/^trial login: "\/bin\/nothing" as nobody failed/);
     expect(lab.picture()).toEqual(before);
   });
@@ -124,6 +124,27 @@ describe('a lab', () => {
       /mayfly\.toml" can be changed by others/,
       1,
       () => fs.chmodSync(lab.config, 0o666),
+    ],
+    [
+      'a configuration that people can not read',
+      'files',
+      /mayfly\.toml" can not be read by everybody/,
+      7,
+      () => fs.chmodSync(lab.config, 0o600),
+    ],
+    [
+      'a directory where a file of the configuration is to be',
+      'valid',
+      /conf\.d\/a\.toml" is a directory/,
+      3,
+      () => fs.mkdirSync(at('conf.d/a.toml'), { recursive: true }),
+    ],
+    [
+      'a record of the pool that is not whole',
+      'tools',
+      /pool\.json" is not whole/,
+      1,
+      () => fs.writeFileSync(at('state/pool.json'), '{"backe'),
     ],
     [
       'a configuration of somebody else',
@@ -159,6 +180,13 @@ describe('a lab', () => {
       /refresh\.d\/x" can be changed by others/,
       1,
       () => write(at('refresh.d/x'), '#!/bin/sh\n', 0o777),
+    ],
+    [
+      'a script that is passed over',
+      'scripts',
+      /refresh\.d\/y\.sh" is passed over/,
+      7,
+      () => write(at('refresh.d/y.sh'), '#!/bin/sh\n', 0o644),
     ],
     [
       'a state that everybody can look into',
@@ -269,6 +297,15 @@ describe('a lab', () => {
     expect(type(lab, seen?.hint ?? '')).toMatchObject({ code: 0 });
     fs.rmSync(at('gone'), { recursive: true });
     mends(lab, 'demoted', new RegExp(`demoted: ${number}`), 7);
+  });
+
+  it('a record of an earlier generation that is not whole, which nobody else minds', () => {
+    fs.writeFileSync(at('state/generations/1.json'), '');
+    fs.writeFileSync(at('state/update.json'), '{"last'); // a mere note
+    expect(lab.mayfly('status')).toMatchObject({ code: 0, err: '' });
+    expect(lab.mayfly('generations').out).toMatch(/\n1 .*NOT USABLE: its record is not whole\n/);
+    mends(lab, 'earlier', /go back to generation 1, .*generations\/1\.json" is not whole/, 7);
+    expect(fs.existsSync(at('pool/generations/1'))).toBe(false);
   });
 
   it('the session wrapper, where no hook ran, has a code too', () => {
