@@ -2,7 +2,7 @@
 import * as cgroup from '../cgroup.ts';
 import { MayflyError } from '../errors.ts';
 import { end, throwaway } from '../session.ts';
-import { type Login, markOf, readSession, readSessions, type Session } from '../state.ts';
+import { type Login, markOf, readSessions, type Session, type User } from '../state.ts';
 import type { Machine } from '../steps.ts';
 import type { Verb } from './cli.ts';
 import { enterMaster } from './update.ts';
@@ -73,23 +73,30 @@ export const runCommand: Verb = {
   },
 };
 
-/** A session by its id, an unambiguous beginning of it, or its user's name. */
-function findSession(on: Machine, word: string): Session | undefined {
-  const exact = readSession(on.host, on.paths, word);
-  if (exact) return exact;
-  const matches = readSessions(on.host, on.paths).filter(s => s.id.startsWith(word) || s.user.name === word);
-  if (matches.length > 1) {
-    throw new MayflyError('unknown-session', `"${word}" is not clear: ${matches.map(s => s.id).join(', ')}`, {
-      session: word,
-    });
-  }
-  return matches[0];
+/**
+ * Those a word names: the one with this id, else this user's, else those whose id begins so. A beginning has the "-"
+ * in it: without that it may be another person's name, and who it is not must not be ended.
+ */
+export function sessionsNamed<T extends { id: string; user: Pick<User, 'name'> }>(
+  all: readonly T[],
+  word: string,
+): T[] {
+  const exact = all.filter(s => s.id === word);
+  if (exact.length > 0) return exact;
+  const theirs = all.filter(s => s.user.name === word);
+  if (theirs.length > 0) return theirs;
+  return word.includes('-') ? all.filter(s => s.id.startsWith(word)) : [];
 }
 
+/** The one session that `word` names; throws `usage` or `unknown-session`. */
 export function sessionNamed(on: Machine, word: string): Session {
-  const s = findSession(on, word);
-  if (!s) throw new MayflyError('unknown-session', `there is no session "${word}"`, { session: word });
-  return s;
+  if (word === '') throw new MayflyError('usage', 'the name of a session is empty');
+  const [s, ...others] = sessionsNamed(readSessions(on.host, on.paths), word);
+  const facts = { session: word };
+  if (!s) throw new MayflyError('unknown-session', `there is no session "${word}"`, facts);
+  if (others.length === 0) return s;
+  const ids = [s, ...others].map(o => o.id).join(', ');
+  throw new MayflyError('unknown-session', `"${word}" is not clear: ${ids}`, facts);
 }
 
 export const enterCommand: Verb = {
