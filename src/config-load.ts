@@ -1,7 +1,7 @@
 /** Reads and checks the TOML sources. Loaded only when a source changed: zod and the parser are slow to start. */
 import { parse, TomlError } from 'smol-toml';
 import type * as z from 'zod';
-import type { Config } from './config.ts';
+import { type Config, DEFAULT_CONFIG_FILE } from './config.ts';
 import { schema } from './config-schema.ts';
 import { MayflyError } from './errors.ts';
 import type { Host } from './host.ts';
@@ -92,7 +92,10 @@ function fail(file: string, line: number, what: string, hint: string): never {
   throw new MayflyError('config', `${file}:${line}: ${what}`, { file, line, hint });
 }
 
-/** Reads `file` and `conf.d/*.toml` beside it, in order of name. A file that is not there is an empty one. */
+/**
+ * Reads `file` and `conf.d/*.toml` beside it, in order of name. The default file need not be there; another has been
+ * named, and to go by the defaults instead would be to act on another pool than was meant.
+ */
 export function readConfig(host: Host, file: string): Config {
   const directory = `${file.slice(0, file.lastIndexOf('/'))}/conf.d`;
   const parts = host.list(directory).filter(name => name.endsWith('.toml'));
@@ -100,6 +103,9 @@ export function readConfig(host: Host, file: string): Config {
   let table: Table = {};
   for (const source of [file, ...parts.map(name => `${directory}/${name}`)]) {
     const text = host.read(source);
+    if (text === undefined && source === file && file !== DEFAULT_CONFIG_FILE) {
+      throw new MayflyError('config', `there is no configuration file "${file}"`, { file, line: 1 });
+    }
     if (text === undefined) continue;
     files.push(source);
     table = merge(table, check(source, text));

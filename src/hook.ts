@@ -17,6 +17,7 @@ import { tellWrapper } from './word.ts';
 export interface HookOptions {
   readonly adapter: 'gdm' | 'lightdm' | 'pam';
   readonly action: 'start' | 'stop';
+  /** An absolute path; undefined where none was named. */
   readonly config: string | undefined;
   /** The display manager's process, where it is not our parent. */
   readonly caller: number | undefined;

@@ -1,7 +1,37 @@
 /** The command line: whom a word means, what is refused as wrong use, and in which words. */
-import { describe, expect, it } from 'vitest';
+import { resolve } from 'node:path';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { runCli } from '../src/cli/cli.ts';
 import { sessionNamed, sessionsNamed } from '../src/cli/run.ts';
 import { preparedWorld } from './world.ts';
+
+const said = { 1: '', 2: '' };
+vi.mock('../src/command.ts', async original => ({
+  ...(await original<typeof import('../src/command.ts')>()),
+  say: (fd: 1 | 2, text: string) => {
+    said[fd] += text;
+  },
+}));
+vi.spyOn(process, 'getuid').mockReturnValue(0);
+afterEach(() => {
+  said[1] = '';
+  said[2] = '';
+});
+
+describe('a command line', () => {
+  it.each([
+    [['config', '--config', ''], 2, /^mayfly: --config needs a file\n/],
+    [['status', '--config', 'typo.toml'], 3, /there is no configuration file "\/.*\/typo.toml"\n/],
+    [
+      ['config', '--config', 'package.json'],
+      3,
+      new RegExp(`^mayfly: ${resolve('package.json')}:1: not valid TOML`),
+    ],
+  ])('%j exits with %i', async (argv, code, words) => {
+    expect(await runCli(argv)).toBe(code);
+    expect(said[2]).toMatch(words);
+  });
+});
 
 describe('a session named in a word', () => {
   const session = (id: string, name: string) => ({ id, user: { name } });

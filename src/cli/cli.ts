@@ -1,4 +1,5 @@
 /** The command line: flags, words and exit codes. The only place that words errors for an administrator. */
+import { resolve } from 'node:path';
 import yargs, { type Options, type PositionalOptions } from 'yargs';
 import { adviceOn, EXIT } from '../advice.ts';
 import { say } from '../command.ts';
@@ -19,6 +20,7 @@ import { gcCommand, rollbackCommand, updateCommand } from './update.ts';
 /** Flags that every verb has. */
 export interface Flags {
   readonly json: boolean;
+  /** An absolute path; undefined where none was named. */
   readonly config: string | undefined;
   readonly dryRun: boolean;
   readonly quiet: boolean;
@@ -135,7 +137,7 @@ export async function runCli(argv: readonly string[]): Promise<number> {
           throw new MayflyError('not-root', `"${args._[0]}" must run as root`);
         const flags: Flags = {
           json: args.json === true,
-          config: typeof args.config === 'string' ? args.config : undefined,
+          config: configOf(args.config),
           dryRun: args.dryRun === true,
           quiet: args.quiet === true,
           verbose: args.verbose === true,
@@ -150,6 +152,13 @@ export async function runCli(argv: readonly string[]): Promise<number> {
   } catch (error) {
     return complain(error, json);
   }
+}
+
+/** Once, so that everything looks beside the same file. */
+function configOf(named: unknown): string | undefined {
+  if (typeof named !== 'string') return undefined;
+  if (named === '') throw new MayflyError('usage', '--config needs a file');
+  return resolve(named);
 }
 
 function lowerFirst(text: string): string {

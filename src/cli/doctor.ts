@@ -1,5 +1,4 @@
 /** What is wrong with a machine, or what a code means. */
-import { resolve } from 'node:path';
 import { allCodes, explain } from '../codes.ts';
 import { type Config, DEFAULT_CONFIG_FILE, readCache } from '../config.ts';
 import { desktopChecks } from '../doctor/desktops.ts';
@@ -38,12 +37,13 @@ async function configurationIn(file: string): Promise<{ config: Config; invalid:
   } catch (error) {
     if (!(error instanceof MayflyError)) throw error;
     const before = readCache(host, file)?.config;
-    return { config: before ?? readConfig({ ...host, read: () => undefined }, file), invalid: error };
+    const defaults = (): Config => readConfig({ ...host, read: () => undefined }, DEFAULT_CONFIG_FILE);
+    return { config: before ?? defaults(), invalid: error };
   }
 }
 
 async function subjectOf(flags: Flags): Promise<{ subject: Subject; machine: Machine }> {
-  const file = resolve(flags.config ?? DEFAULT_CONFIG_FILE);
+  const file = flags.config ?? DEFAULT_CONFIG_FILE;
   const { config, invalid } = await configurationIn(file);
   const host = realHost();
   const machine: Machine = {
