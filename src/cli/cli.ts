@@ -16,6 +16,7 @@ import { enterCommand, runCommand } from './run.ts';
 import { serviceCommand } from './service.ts';
 import { configCommand, generationsCommand, scopeCommand, sessionsCommand, statusCommand } from './show.ts';
 import { gcCommand, rollbackCommand, updateCommand } from './update.ts';
+import { usageWords } from './usage.ts';
 
 /** Flags that every verb has. */
 export interface Flags {
@@ -44,6 +45,8 @@ export interface Verb {
   readonly positionals?: Readonly<Record<string, PositionalOptions>>;
   /** Whether an ordinary user may call it. */
   readonly anyone?: boolean;
+  /** Whether a command of one's own may stand behind "--". */
+  readonly takesCommand?: boolean;
   run(args: Readonly<Record<string, unknown>>, context: Context): Promise<number | undefined>;
 }
 
@@ -92,7 +95,10 @@ function contextOf(flags: Flags): Context {
 /** Runs one command line and returns its exit code. Never rejects. */
 export async function runCli(argv: readonly string[]): Promise<number> {
   let code = 0;
-  const json = argv.includes('--json');
+  const dashes = argv.indexOf('--');
+  const own = dashes < 0 ? argv : argv.slice(0, dashes); // what is behind it is somebody else's
+  const json = own.includes('--json');
+  const called = verbs.find(v => own.some(word => word === nameOf(v)));
   let parser = yargs()
     .scriptName('mayfly')
     .usage('$0 VERB [options]\n\nA fresh machine for every login.')
@@ -122,7 +128,8 @@ export async function runCli(argv: readonly string[]): Promise<number> {
     .exitProcess(false)
     .showHelpOnFail(false)
     .fail((message, error) => {
-      throw error ?? new MayflyError('usage', lowerFirst(message));
+      // Without a message it is what a verb threw.
+      throw message ? new MayflyError('usage', usageWords(message, called?.command)) : error;
     });
   for (const verb of verbs) {
     parser = parser.command({
@@ -135,6 +142,8 @@ export async function runCli(argv: readonly string[]): Promise<number> {
       handler: async args => {
         if (!verb.anyone && process.getuid?.() !== 0)
           throw new MayflyError('not-root', `"${args._[0]}" must run as root`);
+        if (!verb.takesCommand && Array.isArray(args['--']) && args['--'].length > 0)
+          throw new MayflyError('usage', `"${args._[0]}" takes nothing behind "--"`);
         const flags: Flags = {
           json: args.json === true,
           config: configOf(args.config),
@@ -150,7 +159,7 @@ export async function runCli(argv: readonly string[]): Promise<number> {
     await parser.parseAsync([...argv]);
     return code;
   } catch (error) {
-    return complain(error, json);
+    return complain(error, json, called);
   }
 }
 
@@ -161,14 +170,13 @@ function configOf(named: unknown): string | undefined {
   return resolve(named);
 }
 
-function lowerFirst(text: string): string {
-  return text.charAt(0).toLowerCase() + text.slice(1);
-}
+const nameOf = (verb: Verb): string => verb.command.split(' ')[0] ?? '';
 
-function complain(error: unknown, json: boolean): number {
+function complain(error: unknown, json: boolean, called: Verb | undefined): number {
   const known = error instanceof MayflyError ? error : undefined;
   const { exit, hint } = adviceOn(known?.code ?? 'internal');
-  const words = hint?.(known?.facts ?? {});
+  const help = known?.code === 'usage' && called ? { hint: `mayfly ${nameOf(called)} --help` } : {};
+  const words = hint?.({ ...help, ...known?.facts });
   if (json) {
     const value = {
       error: known?.code ?? 'internal',

@@ -116,9 +116,11 @@ export const doctorCommand: Verb = {
     }
     if (args.code !== undefined) return explainTo(context, String(args.code));
     if (process.getuid?.() !== 0) throw new MayflyError('not-root', '"doctor" must run as root');
+    if (args.trial === true && context.flags.dryRun)
+      throw new MayflyError('usage', 'a trial login has no dry run; without --trial nothing is changed');
     const { subject, machine } = await subjectOf(context.flags);
     const all = await examine(subject, CHECKS);
-    if (args.trial === true && !context.flags.dryRun) all.push(await trialLogin(machine));
+    if (args.trial === true) all.push(await trialLogin(machine));
     const code = exitCode(all);
     context.print(answerOf(all, code), render(all, context.flags.quiet));
     return code;

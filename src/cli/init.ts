@@ -5,9 +5,12 @@ import { hostSuite, type Source } from '../source.ts';
 import type { Machine } from '../steps.ts';
 import type { BackendKind } from '../volume/backend.ts';
 import type { Verb } from './cli.ts';
+import { refuseOptions } from './usage.ts';
 
 function sourceOf(on: Machine, args: Readonly<Record<string, unknown>>): Source {
   const from = String(args.from);
+  if (from !== 'debootstrap')
+    refuseOptions(args, ['suite', 'packages', 'variant'], 'belongs to "--from debootstrap"');
   if (from === 'host') return { kind: 'host' };
   if (from === 'debootstrap') {
     const suite = String(args.suite ?? '') || on.config.init.suite || hostSuite(on.host);
@@ -18,7 +21,7 @@ function sourceOf(on: Machine, args: Readonly<Record<string, unknown>>): Source 
     );
     const bad = packages.find(p => !/^[a-z0-9][a-z0-9+.-]+$/.test(p));
     if (bad !== undefined) throw new MayflyError('usage', `"${bad}" is not the name of a package`);
-    return { kind: 'debootstrap', suite, variant: String(args.variant), packages };
+    return { kind: 'debootstrap', suite, variant: String(args.variant ?? 'important'), packages };
   }
   if (!from.startsWith('/')) {
     throw new MayflyError(
@@ -26,7 +29,9 @@ function sourceOf(on: Machine, args: Readonly<Record<string, unknown>>): Source 
       `--from takes "debootstrap", "host", or an absolute path; "${from}" is neither`,
     );
   }
-  return { kind: on.host.stat(from)?.kind === 'dir' ? 'directory' : 'tarball', path: from };
+  const kind = on.host.kindOf(from);
+  if (kind === undefined) throw new MayflyError('usage', `there is no "${from}"`, { path: from });
+  return { kind: kind === 'dir' ? 'directory' : 'tarball', path: from };
 }
 
 const BACKENDS = ['overlay', 'btrfs', 'lvm-thin', 'lvm'] as const satisfies readonly BackendKind[];
@@ -56,6 +61,7 @@ export const initCommand: Verb = {
     backend: {
       choices: BACKENDS,
       describe: 'how sessions are forked (default: as configured, overlay)',
+      requiresArg: true,
     },
     vg: { type: 'string', describe: 'LVM: the volume group', requiresArg: true },
     device: {
@@ -86,8 +92,8 @@ export const initCommand: Verb = {
     },
     variant: {
       choices: ['minbase', 'important', 'standard'] as const,
-      default: 'important',
-      describe: 'debootstrap: how much of a system',
+      describe: 'debootstrap: how much of a system (default: important)',
+      requiresArg: true,
     },
   },
   async run(args, { flags, machine, print, report }) {

@@ -6,6 +6,7 @@ import { type Login, markOf, readSessions, type Session, type User } from '../st
 import type { Machine } from '../steps.ts';
 import type { Verb } from './cli.ts';
 import { enterMaster } from './update.ts';
+import { generationOf, refuseOptions } from './usage.ts';
 
 /** `schroot` for a session; without a command it starts the person's shell. */
 function schroot(s: Session, user: string, command: readonly string[], directory: string | undefined) {
@@ -49,11 +50,12 @@ function commandOf(args: Readonly<Record<string, unknown>>): string[] {
 
 export const runCommand: Verb = {
   command: 'run',
+  takesCommand: true,
   describe: 'run a command in a throw-away session: mayfly run [--user U] -- CMD',
   options: {
     user: { type: 'string', describe: 'as whom (default: root)', requiresArg: true },
     generation: {
-      type: 'number',
+      type: 'string',
       describe: 'in which generation (default: the stable one)',
       requiresArg: true,
     },
@@ -62,7 +64,7 @@ export const runCommand: Verb = {
     const command = commandOf(args);
     if (command.length === 0)
       throw new MayflyError('usage', 'there is no command: mayfly run [--user U] -- CMD');
-    const number = typeof args.generation === 'number' ? args.generation : undefined;
+    const number = args.generation === undefined ? undefined : generationOf(args.generation);
     return inThrowaway(
       await machine(),
       typeof args.user === 'string' ? args.user : 'root',
@@ -101,6 +103,7 @@ export function sessionNamed(on: Machine, word: string): Session {
 
 export const enterCommand: Verb = {
   command: 'enter <what>',
+  takesCommand: true,
   describe:
     'a shell as root in a session, in a throw-away copy of a generation, or in a copy of master to be promoted',
   positionals: {
@@ -118,8 +121,9 @@ export const enterCommand: Verb = {
     discard: { type: 'boolean', default: false, describe: 'master: throw the copy away without asking' },
   },
   async run(args, context) {
-    const on = await context.machine();
     const what = String(args.what);
+    if (what !== 'master') refuseOptions(args, ['promote', 'discard'], 'belongs to "enter master"');
+    const on = await context.machine();
     if (what === 'master') {
       if (args.promote === true && args.discard === true)
         throw new MayflyError('usage', '--promote and --discard exclude each other');

@@ -16,6 +16,7 @@ import { readPool } from '../state.ts';
 import type { Machine } from '../steps.ts';
 import { type Outcome, update, withUpdateLock } from '../update.ts';
 import type { Context, Flags, Verb } from './cli.ts';
+import { generationOf } from './usage.ts';
 
 /** A line per phase; on a terminal also the last line of what is going on, overwritten by the next. */
 export function teller(on: Machine, flags: Flags): (line: string, detail?: boolean) => void {
@@ -155,13 +156,11 @@ async function ask(question: string): Promise<string> {
 export const rollbackCommand: Verb = {
   command: 'rollback [generation]',
   describe: 'make an earlier generation stable at once; sessions keep theirs',
-  positionals: { generation: { type: 'number', describe: 'default: the last good one before the stable' } },
+  positionals: { generation: { type: 'string', describe: 'default: the last good one before the stable' } },
   async run(args, { machine, flags, print: show, report }) {
+    const wanted = args.generation === undefined ? undefined : generationOf(args.generation);
     const on = await machine();
-    const wanted = args.generation;
-    if (wanted !== undefined && !(Number.isInteger(wanted) && Number(wanted) > 0))
-      throw new MayflyError('usage', `"${wanted}" is not the number of a generation`);
-    const { from, to } = rollback(on, wanted === undefined ? undefined : Number(wanted));
+    const { from, to } = rollback(on, wanted);
     await tryToOffer(on);
     if (!flags.dryRun) await writeHealth(on);
     if (flags.dryRun) show({ from, to }, `generation ${to} would be stable`);
