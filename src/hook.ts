@@ -28,9 +28,12 @@ export interface HookOptions {
 /** Without a deadline for commands; made once. */
 const thisHost = realHost();
 
-/** Everything together, on the real machine. `seconds` bounds the commands run through it. */
+/**
+ * Everything together, on the real machine. `seconds` bounds the commands run through it. What a dry run would do is
+ * told on stdout, but where that is for JSON.
+ */
 export async function openMachine(
-  o: Pick<HookOptions, 'config' | 'dryRun' | 'amount'>,
+  o: Pick<HookOptions, 'config' | 'dryRun' | 'amount'> & { readonly json?: boolean },
   seconds?: (c: Machine['config']) => number,
   lastGood = false,
 ): Promise<Machine> {
@@ -39,7 +42,7 @@ export async function openMachine(
   const told: string[] = [];
   const host = o.dryRun ? dryRun(real, line => told.push(line)) : real;
   const backends: Partial<Record<BackendKind, VolumeBackend>> = {};
-  if (o.dryRun) process.on('exit', () => say(1, told.map(line => `${line}\n`).join('')));
+  if (o.dryRun) process.on('exit', () => say(o.json ? 2 : 1, told.map(line => `${line}\n`).join('')));
   return {
     host,
     config,

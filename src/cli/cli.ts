@@ -33,8 +33,8 @@ export interface Context {
   readonly flags: Flags;
   readonly machine: () => Promise<Machine>;
   readonly print: (value: unknown, text: string) => void;
-  /** The same for what was done, which `--quiet` does not want to hear of. */
-  readonly report: (value: unknown, text: string) => void;
+  /** The same for what was done, which `--quiet` does not want to hear of; JSON says whether it was a dry run. */
+  readonly report: (value: object, text: string) => void;
 }
 
 /** A verb of the command line; returns the exit code, 0 where it returns nothing. */
@@ -86,9 +86,9 @@ function contextOf(flags: Flags): Context {
     flags,
     print,
     report: (value, text) => {
-      if (!flags.quiet || flags.json) print(value, text);
+      if (!flags.quiet || flags.json) print(flags.dryRun ? { ...value, dry_run: true } : value, text);
     },
-    machine: () => openMachine({ config: flags.config, dryRun: flags.dryRun, amount }),
+    machine: () => openMachine({ ...flags, amount }),
   };
 }
 

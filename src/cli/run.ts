@@ -20,7 +20,7 @@ async function inThrowaway(
   user: string,
   number: number | undefined,
   command: readonly string[],
-  own: boolean,
+  { own, dryRun }: { own: boolean; dryRun: boolean },
 ): Promise<number> {
   const caller = markOf(on.host, on.host.pid);
   if (!caller) throw new MayflyError('internal', 'this process does not find itself in /proc');
@@ -29,7 +29,7 @@ async function inThrowaway(
   try {
     return await insideGroup(on, s, () => on.host.interact(schroot(s, user, command, '/'), own));
   } finally {
-    await end(on, s.id);
+    if (!dryRun) await end(on, s.id); // which has no record in a dry run
   }
 }
 
@@ -60,18 +60,15 @@ export const runCommand: Verb = {
       requiresArg: true,
     },
   },
-  async run(args, { machine }) {
+  async run(args, { flags, machine }) {
     const command = commandOf(args);
     if (command.length === 0)
       throw new MayflyError('usage', 'there is no command: mayfly run [--user U] -- CMD');
     const number = args.generation === undefined ? undefined : generationOf(args.generation);
-    return inThrowaway(
-      await machine(),
-      typeof args.user === 'string' ? args.user : 'root',
-      number,
-      command,
-      true,
-    );
+    return inThrowaway(await machine(), typeof args.user === 'string' ? args.user : 'root', number, command, {
+      own: true,
+      dryRun: flags.dryRun,
+    });
   },
 };
 
@@ -132,7 +129,10 @@ export const enterCommand: Verb = {
     }
     if (/^[1-9]\d*$/.test(what)) {
       on.log('info', 'this is a copy of the generation: nothing you change in it is kept');
-      return inThrowaway(on, 'root', Number(what), commandOf(args), false);
+      return inThrowaway(on, 'root', Number(what), commandOf(args), {
+        own: false,
+        dryRun: context.flags.dryRun,
+      });
     }
     const s = sessionNamed(on, what);
     return on.host.interact(schroot(s, 'root', commandOf(args), '/'), false);

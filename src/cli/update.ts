@@ -122,6 +122,16 @@ export async function enterMaster(
   command: readonly string[],
   decision: 'promote' | 'discard' | 'ask',
 ): Promise<number> {
+  if (context.flags.dryRun) {
+    const then = {
+      ask: 'ask whether to seal, check and promote it',
+      promote: 'seal, check and promote it',
+      discard: 'throw it away',
+    };
+    const words = `would fork master, open a shell in the copy, and ${then[decision]}`;
+    context.print({ edit: 'master', decision }, words);
+    return 0;
+  }
   if (decision === 'ask' && !process.stdin.isTTY) {
     throw new MayflyError('usage', 'without a terminal, say --promote or --discard');
   }
@@ -160,7 +170,7 @@ export const rollbackCommand: Verb = {
   async run(args, { machine, flags, print: show, report }) {
     const wanted = args.generation === undefined ? undefined : generationOf(args.generation);
     const on = await machine();
-    const { from, to } = rollback(on, wanted);
+    const { from, to } = rollback(flags.dryRun ? { ...on, log: () => undefined } : on, wanted);
     await tryToOffer(on);
     if (!flags.dryRun) await writeHealth(on);
     if (flags.dryRun) show({ from, to }, `generation ${to} would be stable`);

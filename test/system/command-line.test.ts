@@ -1,7 +1,9 @@
 /** What only whole commands show of the command line: files that are looked for, and what is done in a dry run. */
 import * as fs from 'node:fs';
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import { Lab, MAYFLY, sh } from './lab.ts';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { forgetUsers, Lab, MAYFLY, sh, user } from './lab.ts';
+
+const WHO = 'mayfly-words';
 
 let lab: Lab;
 beforeAll(() => {
@@ -24,4 +26,60 @@ it.each([
   expect(r.err).toMatch(words);
   expect(r.code).toBe(code);
   fs.rmSync(`${lab.dir}/conf.d`, { recursive: true });
+});
+
+it('destroy: there must be a pool', () => {
+  const none = { code: 4, out: '', err: expect.stringMatching(/^mayfly: there is no pool to remove\n/) };
+  expect(lab.mayfly('destroy')).toMatchObject(none);
+  expect(lab.mayfly('destroy', '--dry-run')).toMatchObject({ code: 4 });
+  expect(lab.mayfly('destroy', '--yes')).toMatchObject(none);
+});
+
+describe('a dry run with a pool', () => {
+  let ready: Lab;
+  const before: unknown[] = [];
+  const state = (): unknown[] => [ready.picture(), fs.readdirSync(`${ready.dir}/state`), ready.records()];
+  beforeAll(() => {
+    ready = Lab.make({ backend: 'overlay' });
+    user(WHO);
+    ready.hook('start', WHO);
+    before.push(...state());
+  });
+  afterAll(() => {
+    ready.close();
+    forgetUsers();
+  });
+
+  it.each([
+    [['end', WHO], /^u\d+-[0-9a-f]{8} would be ended$/m, ''],
+    [['destroy'], /^$/, /there are sessions/],
+    [['rollback', '1'], /^generation 1 would be stable$/m, ''],
+    [['run', '--', 'true'], /^run schroot -c u0-[0-9a-f]{8} -u root -d \/ -- true$/m, ''],
+    [['enter', '1'], /^run schroot -c u0-[0-9a-f]{8} -u root -d \/ --/m, /this is a copy of the generation/],
+    [['enter', 'master'], /^would fork master, open a shell in the copy, and ask whether to seal.*\n$/, ''],
+  ])('%j says what it would do, and does nothing', (args, out, err) => {
+    const [verb = '', ...rest] = args;
+    const r = ready.mayfly(verb, '--dry-run', ...rest);
+    expect(r.out).toMatch(out);
+    expect(r.err).toMatch(err === '' ? /^$/ : err);
+    expect(r.code).toBe(verb === 'destroy' ? 4 : 0);
+    expect(state()).toEqual(before);
+  });
+
+  it.each([[['recover']], [['end', WHO]]])('%j with --json is JSON on stdout, and a plan on stderr', args => {
+    const [verb = '', ...rest] = args;
+    const r = ready.mayfly(verb, '--dry-run', '--json', ...rest);
+    expect(JSON.parse(r.out)).toMatchObject({ dry_run: true });
+    if (verb === 'end') expect(r.err).toMatch(/^write .*\/sessions\/u/m);
+  });
+
+  it('destroy removes nothing', () => {
+    expect(ready.mayfly('end', WHO)).toMatchObject({ code: 0 });
+    const r = ready.mayfly('destroy', '--dry-run', '--json');
+    expect(JSON.parse(r.out)).toEqual({ destroyed: `${ready.dir}/pool`, dry_run: true });
+    expect(ready.mayfly('destroy', '--dry-run').out).toMatch(
+      /^the pool and all generations would be removed$/m,
+    );
+    expect(ready.mayfly('run', '--', 'true')).toMatchObject({ code: 0 });
+  });
 });
