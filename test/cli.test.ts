@@ -56,6 +56,20 @@ describe('a command line', () => {
   });
 });
 
+describe('somebody who is not root', () => {
+  it.each([
+    [['config', '--config', '/dev/null'], 0],
+    [['doctor', '--codes'], 0],
+    [['status'], 2],
+    [['doctor'], 2],
+  ])('%j exits with %i', async (argv, code) => {
+    vi.mocked(process.getuid)?.mockReturnValue(1000);
+    expect(await runCli(argv)).toBe(code);
+    expect(said[2]).toMatch(code === 0 ? /^$/ : /must run as root\nhint: run it as root\n/);
+    vi.mocked(process.getuid)?.mockReturnValue(0);
+  });
+});
+
 describe('a command line on a machine without a pool', () => {
   const dir = mkdtempSync(`${tmpdir()}/mayfly-cli-`);
   const [state, run] = [`${dir}/state`, `${dir}/run`];

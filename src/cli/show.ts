@@ -167,6 +167,7 @@ export const statusCommand: Verb = {
 export const configCommand: Verb = {
   command: 'config',
   describe: 'check the configuration and show what is in force',
+  anyone: true,
   async run(_args, { flags, print }) {
     // Past the cache: this verb is how an administrator finds out what is wrong.
     const { readConfig } = await import('../config-load.ts');
