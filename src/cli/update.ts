@@ -103,7 +103,11 @@ async function scheduled(on: Machine, context: Context, force: boolean): Promise
     return 0;
   }
   const failures: unknown[] = [];
-  await updateOnce(on, context, force).catch(error => failures.push(error));
+  await updateOnce(on, context, force).catch(error => {
+    // Somebody else is at it, and the host would only be refused by the same lock.
+    if (error instanceof MayflyError && error.code === 'locked') throw error;
+    failures.push(error);
+  });
   const say = teller(on, context.flags);
   await withUpdateLock(on, 'an update of the host', async () => {
     await updateHost(on, line => say(line, true)).catch(error => failures.push(error));

@@ -35,7 +35,7 @@ it('destroy: there must be a pool', () => {
   expect(lab.mayfly('destroy', '--yes')).toMatchObject(none);
 });
 
-describe('a dry run with a pool', () => {
+describe('with a pool', () => {
   let ready: Lab;
   const before: unknown[] = [];
   const state = (): unknown[] => [ready.picture(), fs.readdirSync(`${ready.dir}/state`), ready.records()];
@@ -57,7 +57,7 @@ describe('a dry run with a pool', () => {
     [['run', '--', 'true'], /^run schroot -c u0-[0-9a-f]{8} -u root -d \/ -- true$/m, ''],
     [['enter', '1'], /^run schroot -c u0-[0-9a-f]{8} -u root -d \/ --/m, /this is a copy of the generation/],
     [['enter', 'master'], /^would fork master, open a shell in the copy, and ask whether to seal.*\n$/, ''],
-  ])('%j says what it would do, and does nothing', (args, out, err) => {
+  ])('a dry run of %j says what it would do, and does nothing', (args, out, err) => {
     const [verb = '', ...rest] = args;
     const r = ready.mayfly(verb, '--dry-run', ...rest);
     expect(r.out).toMatch(out);
@@ -66,14 +66,25 @@ describe('a dry run with a pool', () => {
     expect(state()).toEqual(before);
   });
 
-  it.each([[['recover']], [['end', WHO]]])('%j with --json is JSON on stdout, and a plan on stderr', args => {
-    const [verb = '', ...rest] = args;
-    const r = ready.mayfly(verb, '--dry-run', '--json', ...rest);
-    expect(JSON.parse(r.out)).toMatchObject({ dry_run: true });
-    if (verb === 'end') expect(r.err).toMatch(/^write .*\/sessions\/u/m);
+  it.each([[['recover']], [['end', WHO]]])(
+    'a dry run of %j with --json is JSON on stdout, and a plan on stderr',
+    args => {
+      const [verb = '', ...rest] = args;
+      const r = ready.mayfly(verb, '--dry-run', '--json', ...rest);
+      expect(JSON.parse(r.out)).toMatchObject({ dry_run: true });
+      if (verb === 'end') expect(r.err).toMatch(/^write .*\/sessions\/u/m);
+    },
+  );
+
+  it('an update by the timer while another is at work says so once', () => {
+    const lock = `${ready.dir}/run/locks/update`;
+    const args = [lock, 'node', MAYFLY, 'update', '--scheduled', '--force', '--config', ready.config];
+    const r = sh('flock', args);
+    expect(r.code).toBe(5);
+    expect(r.err.match(/^mayfly: /gm)).toHaveLength(1);
   });
 
-  it('destroy removes nothing', () => {
+  it('a dry run of destroy removes nothing', () => {
     expect(ready.mayfly('end', WHO)).toMatchObject({ code: 0 });
     const r = ready.mayfly('destroy', '--dry-run', '--json');
     expect(JSON.parse(r.out)).toEqual({ destroyed: `${ready.dir}/pool`, dry_run: true });
