@@ -18,6 +18,7 @@ export async function destroy(on: Machine): Promise<void> {
     if (sessions.length > 0) {
       throw new MayflyError('refused', `there are sessions: ${sessions.join(', ')}; end them first`, {
         sessions,
+        hint: 'mayfly sessions',
       });
     }
     if (paths.run === '/run/mayfly' && host.exists(ENABLED)) {
@@ -72,7 +73,10 @@ function closeTheDoor({ host, paths }: Machine): void {
   if (sessions.length === 0) return;
   for (const n of generations) changeStanding(host, paths, n, 'retired', 'proven');
   if (stable !== undefined) pointStableAt(host, paths, stable);
-  throw new MayflyError('refused', `somebody has just logged in: ${sessions.join(', ')}`, { sessions });
+  throw new MayflyError('refused', `somebody has just logged in: ${sessions.join(', ')}`, {
+    sessions,
+    hint: 'mayfly sessions',
+  });
 }
 
 /** A directory that holds something else, or is the administrator's own mount point, stays. */

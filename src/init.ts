@@ -35,6 +35,7 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
     if (stable !== undefined) {
       throw new MayflyError('exists', `"${paths.state}" is in use already: generation ${stable} is stable`, {
         generation: stable,
+        hint: 'mayfly status',
       });
     }
     const problem = (await on.backend(o.backend).check())[0];
@@ -82,7 +83,7 @@ async function openPool(on: Machine, o: InitOptions): Promise<Pool> {
     throw new MayflyError(
       'exists',
       `the pool "${known.path}" is a ${known.backend} one; "mayfly destroy" removes it`,
-      { path: known.path },
+      { path: known.path, hint: 'mayfly destroy --yes' },
     );
   }
   if (known) {

@@ -78,11 +78,31 @@ describe('a command line on a machine without a pool', () => {
 
   it.each([
     [['init', '--dry-run', '--from', 'host', '--suite', 'sid'], 2, /^mayfly: --suite belongs to "--from deb/],
+    [
+      ['init', '--dry-run', '--from', 'host', '--backend', 'lvm'],
+      2,
+      /^mayfly: name the volume group with --vg/,
+    ],
+    [
+      ['run', '--dry-run', '--user', 'a:b', '--', 'true'],
+      4,
+      /is not a user name.*\nhint: mayfly doctor bad-user\n/,
+    ],
+    [['destroy'], 4, /^mayfly: there is no pool to remove\n/],
     [['init', '--dry-run', '--from', '/no/such'], 2, /^mayfly: there is no "\/no\/such"\n/],
     [['run', '--user', 'no-such-account', '--dry-run', '--', 'jq', '--json'], 4, /no-such-account/],
   ])('%j exits with %i', async ([verb = '', ...rest], code, words) => {
     expect(await runCli([verb, '--config', `${dir}/mayfly.toml`, ...rest])).toBe(code);
     expect(said).toEqual({ 1: '', 2: expect.stringMatching(words) });
+  });
+
+  it('init tells in plain words what it would do', async () => {
+    const args = ['init', '--dry-run', '--from', 'host', '--config', `${dir}/mayfly.toml`];
+    expect(await runCli(args)).toBe(0);
+    expect(said).toEqual({
+      1: 'would make a pool (overlay) at /var/lib/mayfly/pool and fill it from the running system\n',
+      2: '',
+    });
   });
 });
 

@@ -1,10 +1,11 @@
 import { MayflyError } from '../errors.ts';
 import { init } from '../init.ts';
-import type { LvmChoice } from '../init-lvm.ts';
-import { hostSuite, type Source } from '../source.ts';
+import { groupOf, type LvmChoice } from '../init-lvm.ts';
+import { describe, hostSuite, type Source } from '../source.ts';
 import type { Machine } from '../steps.ts';
 import type { BackendKind } from '../volume/backend.ts';
 import type { Verb } from './cli.ts';
+import { clearLine, teller } from './update.ts';
 import { refuseOptions } from './usage.ts';
 
 function sourceOf(on: Machine, args: Readonly<Record<string, unknown>>): Source {
@@ -102,23 +103,16 @@ export const initCommand: Verb = {
     const lvm = choiceOf(args, backend);
     const source = sourceOf(on, args);
     if (flags.dryRun) {
-      const { group, name } = on.config.lvm;
-      const place = backend.startsWith('lvm') ? `/dev/${lvm.group ?? group}/${name}` : on.config.pool.path;
+      const { pool, lvm: has } = on.config;
+      const place = backend.startsWith('lvm') ? `/dev/${groupOf(on, lvm)}/${has.name}` : pool.path;
       print(
         { backend, source, pool: place },
-        `would fill a ${backend} pool at ${place} from ${JSON.stringify(source)}`,
+        `would make a pool (${backend}) at ${place} and fill it from ${describe(source)}`,
       );
       return 0;
     }
-    const terminal = process.stderr.isTTY === true && !flags.quiet;
-    const say = (line: string, detail = false): void => {
-      if (terminal && detail)
-        process.stderr.write(`\r\u001b[K  ${line.slice(0, (process.stderr.columns ?? 80) - 4)}`);
-      else if (!detail) on.log('info', terminal ? `${line}\u001b[K` : line);
-      else if (flags.verbose) on.log('debug', line);
-    };
-    const generation = await init(on, { backend, source, lvm, say });
-    if (terminal) process.stderr.write('\r\u001b[K');
+    const generation = await init(on, { backend, source, lvm, say: teller(on, flags) });
+    clearLine(flags);
     report(generation, `generation ${generation.number} is stable; logins get it from now on`);
     return 0;
   },

@@ -52,7 +52,7 @@ describe('with a pool', () => {
 
   it.each([
     [['end', WHO], /^u\d+-[0-9a-f]{8} would be ended$/m, ''],
-    [['destroy'], /^$/, /there are sessions/],
+    [['destroy'], /^$/, /there are sessions: u.*\nhint: mayfly sessions\n/],
     [['rollback', '1'], /^generation 1 would be stable$/m, ''],
     [['run', '--', 'true'], /^run schroot -c u0-[0-9a-f]{8} -u root -d \/ -- true$/m, ''],
     [['enter', '1'], /^run schroot -c u0-[0-9a-f]{8} -u root -d \/ --/m, /this is a copy of the generation/],
@@ -75,6 +75,11 @@ describe('with a pool', () => {
       if (verb === 'end') expect(r.err).toMatch(/^write .*\/sessions\/u/m);
     },
   );
+
+  it('init of a machine that is set up is refused', () => {
+    const err = expect.stringMatching(/is in use already: generation 1 is stable\nhint: mayfly status\n$/);
+    expect(ready.mayfly('init', '--from', '/')).toMatchObject({ code: 4, err });
+  });
 
   it('an update by the timer while another is at work says so once', () => {
     const lock = `${ready.dir}/run/locks/update`;
