@@ -1,12 +1,11 @@
 /** The reverse of `init`: takes away pool, generations and state. Only where no session is left. */
 import { ENABLED } from './entries.ts';
-import { isErrno, MayflyError } from './errors.ts';
+import { MayflyError } from './errors.ts';
 import { changeStanding, forgetAll, generationNumbers, pointStableAt, stableNumber } from './generations.ts';
-import type { Host } from './host.ts';
 import { takeLock, withLock } from './locks.ts';
 import { isMounted } from './mounts.ts';
 import { mountPool } from './pool.ts';
-import { makeDirectories, readPool, sessionIds } from './state.ts';
+import { makeDirectories, readPool, removeIfEmpty, sessionIds } from './state.ts';
 import type { Machine } from './steps.ts';
 
 /** Removes what `init` made, the pointer first. Refuses while there are sessions. Safe to repeat. */
@@ -77,14 +76,4 @@ function closeTheDoor({ host, paths }: Machine): void {
     sessions,
     hint: 'mayfly sessions',
   });
-}
-
-/** A directory that holds something else, or is the administrator's own mount point, stays. */
-function removeIfEmpty(host: Host, path: string): void {
-  if (host.lstat(path)?.kind !== 'dir' || host.list(path).length > 0) return;
-  try {
-    host.rmdir(path);
-  } catch (error) {
-    if (!isErrno(error, 'EBUSY', 'ENOTEMPTY')) throw error;
-  }
 }

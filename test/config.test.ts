@@ -51,6 +51,7 @@ describe('configuration', () => {
       /shipped/,
     ],
     ['[directories]\nrun = "/r"\nstate = "/r/state"', /must not be in "directories\.run"/, /another/],
+    ['[init]\nsuite = "/x"', /:2: "init\.suite" is not valid: the name of a Debian release/, /shipped/],
     ['[mounts]\nrbind = ["/a b"]', /mayfly\.toml:2: "mounts\.rbind" is not valid/, /shipped/],
     ['[logout]\ngrace = -1', /mayfly\.toml:2: "logout\.grace" is not valid/, /shipped/],
     [

@@ -1,6 +1,7 @@
 import { MayflyError } from '../errors.ts';
 import { init } from '../init.ts';
 import { groupOf, type LvmChoice } from '../init-lvm.ts';
+import { LVM_NAME, PACKAGE_NAME, RELEASE, SIZE } from '../patterns.ts';
 import { describe, hostSuite, type Source } from '../source.ts';
 import type { Machine } from '../steps.ts';
 import type { BackendKind } from '../volume/backend.ts';
@@ -15,12 +16,12 @@ function sourceOf(on: Machine, args: Readonly<Record<string, unknown>>): Source 
   if (from === 'host') return { kind: 'host' };
   if (from === 'debootstrap') {
     const suite = String(args.suite ?? '') || on.config.init.suite || hostSuite(on.host);
-    if (!suite || !/^[a-z][a-z0-9.-]*$/.test(suite))
+    if (!suite || !RELEASE.test(suite))
       throw new MayflyError('usage', `"${suite ?? ''}" is not a release; name one with --suite`);
     const packages = [...on.config.init.packages, ...String(args.packages ?? '').split(/[\s,]+/)].filter(
       Boolean,
     );
-    const bad = packages.find(p => !/^[a-z0-9][a-z0-9+.-]+$/.test(p));
+    const bad = packages.find(p => !PACKAGE_NAME.test(p));
     if (bad !== undefined) throw new MayflyError('usage', `"${bad}" is not the name of a package`);
     return { kind: 'debootstrap', suite, variant: String(args.variant ?? 'important'), packages };
   }
@@ -42,11 +43,11 @@ function choiceOf(args: Readonly<Record<string, unknown>>, backend: BackendKind)
   const { vg, device, size } = args;
   if (backend !== 'lvm' && backend !== 'lvm-thin' && (vg ?? device ?? size) !== undefined)
     throw new MayflyError('usage', `--vg, --device and --size belong to LVM, not to "${backend}"`);
-  if (vg !== undefined && !/^[A-Za-z0-9_+][A-Za-z0-9_.+-]{0,59}$/.test(String(vg)))
+  if (vg !== undefined && !LVM_NAME.test(String(vg)))
     throw new MayflyError('usage', `"${vg}" is not the name of a volume group`);
   if (device !== undefined && !/^\/dev\/[\w./+-]+$/.test(String(device)))
     throw new MayflyError('usage', `"${device}" is not a device; name it as in "/dev/sdb"`);
-  if (size !== undefined && !/^\d+(\.\d+)?[KMGT]?$/.test(String(size)))
+  if (size !== undefined && !SIZE.test(String(size)))
     throw new MayflyError('usage', `"${size}" is not a size such as "16G"`);
   return {
     ...(vg === undefined ? {} : { group: String(vg) }),
