@@ -11,8 +11,8 @@ export const destroyCommand: Verb = {
     const on = await machine();
     const pool = readPool(on.host, on.paths);
     const none = new MayflyError('no-pool', 'there is no pool to remove');
-    if (args.yes !== true && !flags.dryRun) {
-      if (!pool) throw none;
+    if (!pool && (args.yes !== true || flags.dryRun)) throw none;
+    if (pool && args.yes !== true && !flags.dryRun) {
       const what = `this removes the pool "${pool.path}" with master and every generation, and "${on.paths.state}"`;
       throw new MayflyError('usage', `${what}; say --yes to do it`, { hint: 'mayfly destroy --yes' });
     }
