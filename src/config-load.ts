@@ -1,7 +1,7 @@
 /** Reads and checks the TOML sources. Loaded only when a source changed: zod and the parser are slow to start. */
 import { parse, TomlError } from 'smol-toml';
 import type * as z from 'zod';
-import type { Config } from './config.ts';
+import { type Config, DEFAULT_CONFIG_FILE } from './config.ts';
 import { schema } from './config-schema.ts';
 import { isErrno, MayflyError, reasonOf } from './errors.ts';
 import type { Host } from './host.ts';
@@ -118,7 +118,7 @@ function fail(file: string, line: number, what: string, hint: string): never {
 /** What is in a source, undefined where nothing is; refuses what would fail or hang in the reading. */
 function textOf(host: Host, source: string): string | undefined {
   let why: string;
-  let hint = `mv ${source} ${source}.off`;
+  let hint = source.includes('/conf.d/') ? `mv ${source} ${source}.off` : `ls -l ${source}`;
   try {
     if (host.lstat(source) === undefined) return undefined;
     const kind = host.stat(source)?.kind;
@@ -140,7 +140,10 @@ export function completed(file: string, before: Partial<Config> = {}): Config {
   return Object.freeze(merge(nothing, { ...before }) as unknown as Config);
 }
 
-/** Reads `file` and `conf.d/*.toml` beside it, in order of name. A file that is not there is an empty one. */
+/**
+ * Reads `file` and `conf.d/*.toml` beside it, in order of name. The default file need not be there; another has been
+ * named, and to go by the defaults instead would be to act on another pool than was meant.
+ */
 export function readConfig(host: Host, file: string): Config {
   const directory = `${file.slice(0, file.lastIndexOf('/'))}/conf.d`;
   const parts = host.list(directory).filter(name => name.endsWith('.toml'));
@@ -148,6 +151,9 @@ export function readConfig(host: Host, file: string): Config {
   let table: Table = {};
   for (const source of [file, ...parts.map(name => `${directory}/${name}`)]) {
     const text = textOf(host, source);
+    if (text === undefined && source === file && file !== DEFAULT_CONFIG_FILE) {
+      throw new MayflyError('config', `there is no configuration file "${file}"`, { file, line: 1 });
+    }
     if (text === undefined) continue;
     files.push(source);
     table = merge(table, check(source, text));

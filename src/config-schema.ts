@@ -1,7 +1,8 @@
 /** What the configuration may say, option by option. */
 import * as z from 'zod';
+import { LVM_NAME, PACKAGE_NAME, RELEASE, SIZE } from './patterns.ts';
 
-const size = z.string().regex(/^\d+(\.\d+)?[KMGT]?$/, 'a size such as "512M" or "10G"');
+const size = z.string().regex(SIZE, 'a size such as "512M" or "10G"');
 /** Read by the kernel, for a tmpfs: it takes whole numbers, and zero for "without limit". */
 const memory = z
   .string()
@@ -12,9 +13,8 @@ const memory = z
 const sizeOrFree = z
   .string()
   .regex(/^(\d+(\.\d+)?[KMGT]?|[1-9]\d?%|100%)$/, 'a size such as "20G", or a part such as "20%"');
-/** Of a volume group or a volume (lvm(8)). */
-const LVM_NAME = 'a name of letters, digits and "_ . + -"';
-const lvmName = z.string().regex(/^[A-Za-z0-9_+][A-Za-z0-9_.+-]{0,59}$/, LVM_NAME);
+const NAMED = 'a name of letters, digits and "_ . + -"';
+const lvmName = z.string().regex(LVM_NAME, NAMED);
 /** Kept plain so that no option string of mount(8), fstab line or schroot file ever needs quoting. */
 const path = z
   .string()
@@ -28,7 +28,7 @@ const named = member.regex(/^[^*]/, 'a user name or "@group"; "*" has no meaning
 const seconds = z.number().min(0).max(3600);
 /** One argument of a command; no shell reads it. */
 const word = z.string().regex(/^[^\0\n]+$/, 'a word of a command');
-const packageName = z.string().regex(/^[a-z0-9][a-z0-9+.-]+$/, 'a Debian package name');
+const packageName = z.string().regex(PACKAGE_NAME, 'a Debian package name');
 
 /** A recursive bind copies every mount below it, in every session; only where mounts come and go is that wanted. */
 const DEFAULT_RBIND = ['/home', '/media', '/run/user'];
@@ -80,7 +80,7 @@ export const schema = z.strictObject({
     .prefault({}),
   lvm: z
     .strictObject({
-      group: z.union([lvmName, z.literal('')], { error: LVM_NAME }).default(''),
+      group: z.union([lvmName, z.literal('')], { error: NAMED }).default(''),
       name: lvmName.default('mayfly'),
       fs: z
         .enum(['ext4', 'xfs'], {
@@ -123,7 +123,10 @@ export const schema = z.strictObject({
     .strictObject({
       suite: z
         .string()
-        .regex(/^([a-z][a-z0-9.-]*)?$/, 'the name of a Debian release, or "" for the one this machine runs')
+        .refine(
+          s => s === '' || RELEASE.test(s),
+          'the name of a Debian release, or "" for the one this machine runs',
+        )
         .default(''),
       packages: z.array(packageName).default([]),
     })

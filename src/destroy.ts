@@ -1,12 +1,11 @@
 /** The reverse of `init`: takes away pool, generations and state. Only where no session is left. */
 import { ENABLED } from './entries.ts';
-import { isErrno, MayflyError } from './errors.ts';
+import { MayflyError } from './errors.ts';
 import { changeStanding, forgetAll, generationNumbers, pointStableAt, stableNumber } from './generations.ts';
-import type { Host } from './host.ts';
 import { takeLock, withLock } from './locks.ts';
 import { isMounted } from './mounts.ts';
 import { mountPool } from './pool.ts';
-import { makeDirectories, readPool, sessionIds } from './state.ts';
+import { makeDirectories, readPool, removeIfEmpty, sessionIds } from './state.ts';
 import type { Machine } from './steps.ts';
 
 /** Removes what `init` made, the pointer first. Refuses while there are sessions. Safe to repeat. */
@@ -18,6 +17,7 @@ export async function destroy(on: Machine): Promise<void> {
     if (sessions.length > 0) {
       throw new MayflyError('refused', `there are sessions: ${sessions.join(', ')}; end them first`, {
         sessions,
+        hint: 'mayfly sessions',
       });
     }
     if (paths.run === '/run/mayfly' && host.exists(ENABLED)) {
@@ -74,15 +74,8 @@ function closeTheDoor({ host, paths }: Machine): void {
   if (sessions.length === 0) return;
   for (const n of generations) changeStanding(host, paths, n, 'retired', 'proven');
   if (stable !== undefined) pointStableAt(host, paths, stable);
-  throw new MayflyError('refused', `somebody has just logged in: ${sessions.join(', ')}`, { sessions });
-}
-
-/** A directory that holds something else, or is the administrator's own mount point, stays. */
-function removeIfEmpty(host: Host, path: string): void {
-  if (host.lstat(path)?.kind !== 'dir' || host.list(path).length > 0) return;
-  try {
-    host.rmdir(path);
-  } catch (error) {
-    if (!isErrno(error, 'EBUSY', 'ENOTEMPTY')) throw error;
-  }
+  throw new MayflyError('refused', `somebody has just logged in: ${sessions.join(', ')}`, {
+    sessions,
+    hint: 'mayfly sessions',
+  });
 }

@@ -31,6 +31,7 @@ import { MayflyError } from './errors.ts';
 import { readGeneration, stableNumber } from './generations.ts';
 import type { Host } from './host.ts';
 import { withLock } from './locks.ts';
+import { REINSTALL } from './reinstall.ts';
 import { readSessions } from './state.ts';
 import type { Machine } from './steps.ts';
 import { inOneLine } from './volume/backend.ts';
@@ -145,7 +146,7 @@ function checkReady(on: Machine, m: Manager): void {
   if (broken !== undefined) {
     throw new MayflyError('refused', `"${broken}" is missing or not executable`, {
       path: broken,
-      hint: 'apt install --reinstall mayfly',
+      hint: REINSTALL,
     });
   }
   // Xsession's wrapper and systemd's drop-ins look there, whatever the configuration says.

@@ -17,6 +17,7 @@ import { tellWrapper } from './word.ts';
 export interface HookOptions {
   readonly adapter: 'gdm' | 'lightdm' | 'pam';
   readonly action: 'start' | 'stop';
+  /** An absolute path; undefined where none was named. */
   readonly config: string | undefined;
   /** The display manager's process, where it is not our parent. */
   readonly caller: number | undefined;
@@ -27,9 +28,12 @@ export interface HookOptions {
 /** Without a deadline for commands; made once. */
 const thisHost = realHost();
 
-/** Everything together, on the real machine. `seconds` bounds the commands run through it. */
+/**
+ * Everything together, on the real machine. `seconds` bounds the commands run through it. What a dry run would do is
+ * told on stdout, but where that is for JSON.
+ */
 export async function openMachine(
-  o: Pick<HookOptions, 'config' | 'dryRun' | 'amount'>,
+  o: Pick<HookOptions, 'config' | 'dryRun' | 'amount'> & { readonly json?: boolean },
   seconds?: (c: Machine['config']) => number,
   lastGood = false,
 ): Promise<Machine> {
@@ -38,7 +42,7 @@ export async function openMachine(
   const told: string[] = [];
   const host = o.dryRun ? dryRun(real, line => told.push(line)) : real;
   const backends: Partial<Record<BackendKind, VolumeBackend>> = {};
-  if (o.dryRun) process.on('exit', () => say(1, told.map(line => `${line}\n`).join('')));
+  if (o.dryRun) process.on('exit', () => say(o.json ? 2 : 1, told.map(line => `${line}\n`).join('')));
   return {
     host,
     config,

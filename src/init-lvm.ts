@@ -49,11 +49,17 @@ export function whyTooLarge(
     : undefined;
 }
 
+/** The volume group that was chosen or configured; throws `usage` where there is none. */
+export function groupOf({ config }: Machine, choice: LvmChoice): string {
+  const group = choice.group ?? config.lvm.group;
+  if (group === '') throw new MayflyError('usage', 'name the volume group with --vg, or as "lvm.group"');
+  return group;
+}
+
 /** Opens or makes the pool in the group and writes it down. */
 export async function openLvmPool(on: Machine, kind: Kind, choice: LvmChoice, say: Say): Promise<Pool> {
   const { host, paths, config } = on;
-  const group = choice.group ?? config.lvm.group;
-  if (group === '') throw new MayflyError('usage', 'name the volume group with --vg, or as "lvm.group"');
+  const group = groupOf(on, choice);
   const pool: Pool = { backend: kind, path: `/dev/${group}/${config.lvm.name}`, fs: config.lvm.fs };
   if (!fits(placeOf(pool.path)))
     throw new MayflyError(

@@ -45,6 +45,7 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
     if (stable !== undefined) {
       throw new MayflyError('exists', `"${paths.state}" is in use already: generation ${stable} is stable`, {
         generation: stable,
+        hint: 'mayfly status',
       });
     }
     refuseToForget(on);
@@ -135,7 +136,7 @@ async function openPool(on: Machine, o: InitOptions): Promise<Pool> {
     throw new MayflyError(
       'exists',
       `the pool "${known.path}" is a ${known.backend} one; "mayfly destroy" removes it`,
-      { path: known.path },
+      { path: known.path, hint: 'mayfly destroy --yes' },
     );
   }
   if (known) {

@@ -11,7 +11,6 @@ const PRIORITY: Record<Level, number> = { err: 3, warning: 4, notice: 5, info: 6
 export interface Fields {
   readonly session?: string | undefined;
   readonly user?: string | undefined;
-  readonly step?: string | undefined;
   /** Why a login was refused, as {@link publicCodeOf} says it. */
   readonly code?: string | undefined;
 }
@@ -24,7 +23,6 @@ export function journalEntry(level: Level, message: string, fields: Fields): str
   const rows = [`MESSAGE=${flat(message)}`, `PRIORITY=${PRIORITY[level]}`, 'SYSLOG_IDENTIFIER=mayfly'];
   if (fields.session) rows.push(`MAYFLY_SESSION=${flat(fields.session)}`);
   if (fields.user) rows.push(`MAYFLY_USER=${flat(fields.user)}`);
-  if (fields.step) rows.push(`MAYFLY_STEP=${flat(fields.step)}`);
   if (fields.code) rows.push(`MAYFLY_CODE=${fields.code}`);
   return `${rows.join('\n')}\n`;
 }

@@ -22,8 +22,7 @@ function hotVerb(args: readonly string[]): HookOptions | undefined {
   for (let i = 1; i < args.length; i++) {
     const arg = args[i] ?? '';
     if (arg === '--config') {
-      config = args[++i];
-      if (config === undefined) throw new MayflyError('usage', '--config needs a file');
+      config = args[++i] ?? '';
     } else if (arg.startsWith('--config=')) config = arg.slice('--config='.length);
     else if (arg === '--caller') {
       caller = Number(args[++i]);
@@ -34,6 +33,9 @@ function hotVerb(args: readonly string[]): HookOptions | undefined {
     else if (arg === '--verbose') amount = 'verbose';
     else words.push(arg);
   }
+  if (config === '') throw new MayflyError('usage', '--config needs a file');
+  // By hand: node:path would be one more module to load.
+  if (config?.startsWith('/') === false) config = `${process.cwd()}/${config}`;
   const [adapter, action] = words;
   const known =
     (adapter === 'gdm' || adapter === 'lightdm' || adapter === 'pam') &&

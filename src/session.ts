@@ -121,7 +121,7 @@ async function raise(on: Machine, planned: Session, generation: Generation): Pro
   let s = planned;
   try {
     for (const step of steps) {
-      on.log('debug', `${s.id}: ${step.name}`, { ...fieldsOf(s), step: step.name });
+      on.log('debug', `${s.id}: ${step.name}`, fieldsOf(s));
       s = await step.up(s, on);
       if (step === steps[0]) await mustStillBe(on, s, generation);
     }
@@ -224,7 +224,7 @@ function note(on: Machine, s: Session): Session {
 export async function stop(on: Machine, session: Session): Promise<void> {
   const s = note(on, { ...session, state: 'ending' });
   for (const step of [...steps].reverse()) {
-    on.log('debug', `${s.id}: ${step.name} down`, { ...fieldsOf(s), step: step.name });
+    on.log('debug', `${s.id}: ${step.name} down`, fieldsOf(s));
     try {
       await step.down(s, on);
     } catch (error) {

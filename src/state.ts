@@ -228,3 +228,13 @@ export function sweepTemporary(host: Host, directory: string, prefix = ''): void
     }
   }
 }
+
+/** Removes a directory. One that holds something, or is the administrator's own mount point, stays. */
+export function removeIfEmpty(host: Host, path: string): void {
+  if (host.lstat(path)?.kind !== 'dir' || host.list(path).length > 0) return;
+  try {
+    host.rmdir(path);
+  } catch (error) {
+    if (!isErrno(error, 'EBUSY', 'ENOTEMPTY')) throw error;
+  }
+}

@@ -20,6 +20,7 @@ import {
   isAlive,
   type Paths,
   readPool,
+  removeIfEmpty,
   type Session,
   userDirectory,
   writeSession,
@@ -265,9 +266,5 @@ const door: Step = {
     removeIfEmpty(host, userDirectory(paths, s.user.uid));
   },
 };
-
-function removeIfEmpty(host: Host, path: string): void {
-  if (host.lstat(path)?.kind === 'dir' && host.list(path).length === 0) host.rmdir(path);
-}
 
 export const steps: readonly Step[] = [record, volume, tree, home, processes, door];

@@ -4,7 +4,7 @@
  */
 import { publicCodeOf, reasonOf } from './errors.ts';
 import type { Host } from './host.ts';
-import { type Paths, userDirectory } from './state.ts';
+import { type Paths, removeIfEmpty, userDirectory } from './state.ts';
 import { lookupUser } from './users.ts';
 
 /**
@@ -32,5 +32,5 @@ export function forgetHost(host: Host, paths: Paths, uid: number): void {
   const mine = userDirectory(paths, uid);
   if (!host.exists(`${mine}/host`)) return;
   host.unlink(`${mine}/host`);
-  if (host.list(mine).length === 0) host.rmdir(mine);
+  removeIfEmpty(host, mine);
 }

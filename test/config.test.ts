@@ -33,6 +33,19 @@ describe('configuration', () => {
     expect(values.exclude).toEqual(['root']);
   });
 
+  it('takes no other file that is not there for the defaults, whatever is beside it', async () => {
+    const world = new World();
+    world.makeDirs('/srv/conf.d');
+    world.put('/srv/conf.d/a.toml', 'min_uid = 5');
+    const missing = { code: 'config', message: 'there is no configuration file "/srv/typo.toml"' };
+    await expect(loadConfig(world.host, '/srv/typo.toml')).rejects.toMatchObject(missing);
+    world.put('/srv/typo.toml', '');
+    expect((await loadConfig(world.host, '/srv/typo.toml')).min_uid).toBe(5);
+    world.host.unlink('/srv/typo.toml'); // known by the cache no more
+    await expect(loadConfig(world.host, '/srv/typo.toml')).rejects.toMatchObject(missing);
+    expect((await loadConfig(world.host, '/srv/typo.toml', true)).min_uid).toBe(5); // a logout
+  });
+
   it.each([
     ['nam = 1', /mayfly\.toml:1: unknown option "nam"/, /min_uid|known here/],
     ['\n\n[pool]\nbackend = "zfs"', /mayfly\.toml:4: "pool\.backend" is not valid/, /shipped file/],
@@ -48,6 +61,7 @@ describe('configuration', () => {
       /shipped/,
     ],
     ['[directories]\nrun = "/r"\nstate = "/r/state"', /must not be in "directories\.run"/, /another/],
+    ['[init]\nsuite = "/x"', /:2: "init\.suite" is not valid: the name of a Debian release/, /shipped/],
     ['[mounts]\nrbind = ["/a b"]', /mayfly\.toml:2: "mounts\.rbind" is not valid/, /shipped/],
     ['[logout]\ngrace = -1', /mayfly\.toml:2: "logout\.grace" is not valid/, /shipped/],
     [
@@ -143,6 +157,7 @@ describe('configuration', () => {
     const at = mkdtempSync(`${tmpdir()}/mayfly-`);
     try {
       mkdirSync(`${at}/conf.d/a.toml`, { recursive: true });
+      writeFileSync(`${at}/mayfly.toml`, '');
       const read = () => readConfig(realHost(), `${at}/mayfly.toml`);
       expect(read).toThrow(`"${at}/conf.d/a.toml" is a directory`);
       rmSync(`${at}/conf.d/a.toml`, { recursive: true });

@@ -23,7 +23,7 @@ export function callOf(
   env: NodeJS.ProcessEnv,
   pid = host.ppid,
 ): Call | undefined {
-  const user = env.USER ?? env.LOGNAME ?? '';
+  const user = env.USER ?? '';
   const caller = markOf(host, pid);
   if (user === '' || caller === undefined) return undefined;
   const display = env.DISPLAY ?? '';

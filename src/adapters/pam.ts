@@ -6,6 +6,7 @@
 import { type Change, find, linesWith } from '../changes.ts';
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../host.ts';
+import { REINSTALL_PAM } from '../reinstall.ts';
 import { inOneLine, type Problem } from '../volume/backend.ts';
 
 export const PAM_HOOK = '/usr/lib/mayfly/hooks/pam/session';
@@ -33,7 +34,7 @@ export function checkPam(host: Host): void {
     'refused',
     `PAM can not be told: there is no pam-auth-update, "${PROFILE}" or "${PAM_STACK}"`,
     {
-      hint: 'apt install --reinstall mayfly libpam-runtime',
+      hint: REINSTALL_PAM,
     },
   );
 }

@@ -1,4 +1,5 @@
 /** The command line: flags, words and exit codes. The only place that words errors for an administrator. */
+import { resolve } from 'node:path';
 import yargs, { type Options, type PositionalOptions } from 'yargs';
 import { adviceOn, EXIT } from '../advice.ts';
 import { say } from '../command.ts';
@@ -15,10 +16,12 @@ import { enterCommand, runCommand } from './run.ts';
 import { serviceCommand } from './service.ts';
 import { configCommand, generationsCommand, scopeCommand, sessionsCommand, statusCommand } from './show.ts';
 import { gcCommand, rollbackCommand, updateCommand } from './update.ts';
+import { usageWords } from './usage.ts';
 
 /** Flags that every verb has. */
 export interface Flags {
   readonly json: boolean;
+  /** An absolute path; undefined where none was named. */
   readonly config: string | undefined;
   readonly dryRun: boolean;
   readonly quiet: boolean;
@@ -30,8 +33,8 @@ export interface Context {
   readonly flags: Flags;
   readonly machine: () => Promise<Machine>;
   readonly print: (value: unknown, text: string) => void;
-  /** The same for what was done, which `--quiet` does not want to hear of. */
-  readonly report: (value: unknown, text: string) => void;
+  /** The same for what was done, which `--quiet` does not want to hear of; JSON says whether it was a dry run. */
+  readonly report: (value: object, text: string) => void;
 }
 
 /** A verb of the command line; returns the exit code, 0 where it returns nothing. */
@@ -42,6 +45,8 @@ export interface Verb {
   readonly positionals?: Readonly<Record<string, PositionalOptions>>;
   /** Whether an ordinary user may call it. */
   readonly anyone?: boolean;
+  /** Whether a command of one's own may stand behind "--". */
+  readonly takesCommand?: boolean;
   run(args: Readonly<Record<string, unknown>>, context: Context): Promise<number | undefined>;
 }
 
@@ -81,16 +86,19 @@ function contextOf(flags: Flags): Context {
     flags,
     print,
     report: (value, text) => {
-      if (!flags.quiet || flags.json) print(value, text);
+      if (!flags.quiet || flags.json) print(flags.dryRun ? { ...value, dry_run: true } : value, text);
     },
-    machine: () => openMachine({ config: flags.config, dryRun: flags.dryRun, amount }),
+    machine: () => openMachine({ ...flags, amount }),
   };
 }
 
 /** Runs one command line and returns its exit code. Never rejects. */
 export async function runCli(argv: readonly string[]): Promise<number> {
   let code = 0;
-  const json = argv.includes('--json');
+  const dashes = argv.indexOf('--');
+  const own = dashes < 0 ? argv : argv.slice(0, dashes); // what is behind it is somebody else's
+  const json = own.includes('--json');
+  const called = verbs.find(v => own.some(word => word === nameOf(v)));
   let parser = yargs()
     .scriptName('mayfly')
     .usage('$0 VERB [options]\n\nA fresh machine for every login.')
@@ -120,7 +128,8 @@ export async function runCli(argv: readonly string[]): Promise<number> {
     .exitProcess(false)
     .showHelpOnFail(false)
     .fail((message, error) => {
-      throw error ?? new MayflyError('usage', lowerFirst(message));
+      // Without a message it is what a verb threw.
+      throw message ? new MayflyError('usage', usageWords(message, called?.command)) : error;
     });
   for (const verb of verbs) {
     parser = parser.command({
@@ -133,9 +142,11 @@ export async function runCli(argv: readonly string[]): Promise<number> {
       handler: async args => {
         if (!verb.anyone && process.getuid?.() !== 0)
           throw new MayflyError('not-root', `"${args._[0]}" must run as root`);
+        if (!verb.takesCommand && Array.isArray(args['--']) && args['--'].length > 0)
+          throw new MayflyError('usage', `"${args._[0]}" takes nothing behind "--"`);
         const flags: Flags = {
           json: args.json === true,
-          config: typeof args.config === 'string' ? args.config : undefined,
+          config: configOf(args.config),
           dryRun: args.dryRun === true,
           quiet: args.quiet === true,
           verbose: args.verbose === true,
@@ -148,18 +159,24 @@ export async function runCli(argv: readonly string[]): Promise<number> {
     await parser.parseAsync([...argv]);
     return code;
   } catch (error) {
-    return complain(error, json);
+    return complain(error, json, called);
   }
 }
 
-function lowerFirst(text: string): string {
-  return text.charAt(0).toLowerCase() + text.slice(1);
+/** Once, so that everything looks beside the same file. */
+function configOf(named: unknown): string | undefined {
+  if (typeof named !== 'string') return undefined;
+  if (named === '') throw new MayflyError('usage', '--config needs a file');
+  return resolve(named);
 }
 
-function complain(error: unknown, json: boolean): number {
+const nameOf = (verb: Verb): string => verb.command.split(' ')[0] ?? '';
+
+function complain(error: unknown, json: boolean, called: Verb | undefined): number {
   const known = error instanceof MayflyError ? error : undefined;
   const { exit, hint } = adviceOn(known?.code ?? 'internal');
-  const words = hint?.(known?.facts ?? {});
+  const help = known?.code === 'usage' && called ? { hint: `mayfly ${nameOf(called)} --help` } : {};
+  const words = hint?.({ ...help, ...known?.facts });
   if (json) {
     const value = {
       error: known?.code ?? 'internal',

@@ -1,5 +1,6 @@
 import { destroy } from '../destroy.ts';
 import { MayflyError } from '../errors.ts';
+import { readPool } from '../state.ts';
 import type { Verb } from './cli.ts';
 
 export const destroyCommand: Verb = {
@@ -8,14 +9,17 @@ export const destroyCommand: Verb = {
   options: { yes: { type: 'boolean', default: false, describe: 'really do it' } },
   async run(args, { flags, machine, report }) {
     const on = await machine();
-    if (args.yes !== true && !flags.dryRun) {
-      throw new MayflyError(
-        'usage',
-        `this removes master and every generation below "${on.paths.state}"; say --yes to do it`,
-      );
+    const pool = readPool(on.host, on.paths);
+    const none = new MayflyError('no-pool', 'there is no pool to remove');
+    if (!pool && (args.yes !== true || flags.dryRun)) throw none;
+    if (pool && args.yes !== true && !flags.dryRun) {
+      const what = `this removes the pool "${pool.path}" with master and every generation, and "${on.paths.state}"`;
+      throw new MayflyError('usage', `${what}; say --yes to do it`, { hint: 'mayfly destroy --yes' });
     }
-    await destroy(on);
-    report({ destroyed: on.paths.state }, 'the pool and all generations are removed');
+    await destroy(on); // without a pool, too: what one that was cut short has left
+    if (!pool) throw none;
+    const would = flags.dryRun ? 'would be' : 'are';
+    report({ destroyed: pool.path }, `the pool and all generations ${would} removed`);
     return 0;
   },
 };

@@ -1,5 +1,4 @@
 /** What is wrong with a machine, or what a code means. */
-import { resolve } from 'node:path';
 import { allCodes, explain } from '../codes.ts';
 import { type Config, DEFAULT_CONFIG_FILE, readCache } from '../config.ts';
 import { desktopChecks } from '../doctor/desktops.ts';
@@ -42,7 +41,7 @@ async function configurationIn(file: string): Promise<{ config: Config; invalid:
 }
 
 async function subjectOf(flags: Flags): Promise<{ subject: Subject; machine: Machine }> {
-  const file = resolve(flags.config ?? DEFAULT_CONFIG_FILE);
+  const file = flags.config ?? DEFAULT_CONFIG_FILE;
   const { config, invalid } = await configurationIn(file);
   const host = realHost();
   const machine: Machine = {
@@ -115,9 +114,11 @@ export const doctorCommand: Verb = {
     }
     if (args.code !== undefined) return explainTo(context, String(args.code));
     if (process.getuid?.() !== 0) throw new MayflyError('not-root', '"doctor" must run as root');
+    if (args.trial === true && context.flags.dryRun)
+      throw new MayflyError('usage', 'a trial login has no dry run; without --trial nothing is changed');
     const { subject, machine } = await subjectOf(context.flags);
     const all = await examine(subject, CHECKS);
-    if (args.trial === true && !context.flags.dryRun) all.push(await trialLogin(machine));
+    if (args.trial === true) all.push(await trialLogin(machine));
     const code = exitCode(all);
     context.print(answerOf(all, code), render(all, context.flags.quiet));
     return code;

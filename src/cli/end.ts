@@ -14,7 +14,7 @@ export const endCommand: Verb = {
   options: {
     'if-there': { type: 'boolean', default: false, hidden: true },
   },
-  async run(args, { machine, report }) {
+  async run(args, { flags, machine, report }) {
     const on = await machine();
     if (args.ifThere === true) {
       await endIfThere(on, String(args.session));
@@ -22,7 +22,7 @@ export const endCommand: Verb = {
     }
     const { id } = sessionNamed(on, String(args.session));
     await end(on, id);
-    report({ ended: id }, `${id} has ended`);
+    report({ ended: id }, `${id} ${flags.dryRun ? 'would be' : 'has'} ended`);
     return 0;
   },
 };
@@ -50,11 +50,12 @@ export async function endIfThere(on: Machine, id: string): Promise<void> {
 export const recoverCommand: Verb = {
   command: 'recover',
   describe: 'bring everything to a consistent state; safe at any time, run at boot',
-  async run(_args, { machine, report }) {
+  async run(_args, { flags, machine, report }) {
     const result = await recover(await machine());
+    const [ended, removed] = flags.dryRun ? ['would end', 'would remove'] : ['ended', 'removed'];
     const lines = [
-      ...result.ended.map(id => `ended ${id}`),
-      ...result.swept.map(what => `removed ${what}`),
+      ...result.ended.map(id => `${ended} ${id}`),
+      ...result.swept.map(what => `${removed} ${what}`),
       ...result.stuck.map(what => `stuck: ${what}`),
     ];
     report(result, lines.length === 0 ? 'nothing to recover' : lines.join('\n'));

@@ -1,24 +1,29 @@
 import { MayflyError } from '../errors.ts';
 import { init } from '../init.ts';
-import type { LvmChoice } from '../init-lvm.ts';
-import { hostSuite, type Source } from '../source.ts';
+import { groupOf, type LvmChoice } from '../init-lvm.ts';
+import { LVM_NAME, PACKAGE_NAME, RELEASE, SIZE } from '../patterns.ts';
+import { describe, hostSuite, type Source } from '../source.ts';
 import type { Machine } from '../steps.ts';
 import type { BackendKind } from '../volume/backend.ts';
 import type { Verb } from './cli.ts';
+import { clearLine, teller } from './update.ts';
+import { refuseOptions } from './usage.ts';
 
 function sourceOf(on: Machine, args: Readonly<Record<string, unknown>>): Source {
   const from = String(args.from);
+  if (from !== 'debootstrap')
+    refuseOptions(args, ['suite', 'packages', 'variant'], 'belongs to "--from debootstrap"');
   if (from === 'host') return { kind: 'host' };
   if (from === 'debootstrap') {
     const suite = String(args.suite ?? '') || on.config.init.suite || hostSuite(on.host);
-    if (!suite || !/^[a-z][a-z0-9.-]*$/.test(suite))
+    if (!suite || !RELEASE.test(suite))
       throw new MayflyError('usage', `"${suite ?? ''}" is not a release; name one with --suite`);
     const packages = [...on.config.init.packages, ...String(args.packages ?? '').split(/[\s,]+/)].filter(
       Boolean,
     );
-    const bad = packages.find(p => !/^[a-z0-9][a-z0-9+.-]+$/.test(p));
+    const bad = packages.find(p => !PACKAGE_NAME.test(p));
     if (bad !== undefined) throw new MayflyError('usage', `"${bad}" is not the name of a package`);
-    return { kind: 'debootstrap', suite, variant: String(args.variant), packages };
+    return { kind: 'debootstrap', suite, variant: String(args.variant ?? 'important'), packages };
   }
   if (!from.startsWith('/')) {
     throw new MayflyError(
@@ -26,7 +31,9 @@ function sourceOf(on: Machine, args: Readonly<Record<string, unknown>>): Source 
       `--from takes "debootstrap", "host", or an absolute path; "${from}" is neither`,
     );
   }
-  return { kind: on.host.stat(from)?.kind === 'dir' ? 'directory' : 'tarball', path: from };
+  const kind = on.host.kindOf(from);
+  if (kind === undefined) throw new MayflyError('usage', `there is no "${from}"`, { path: from });
+  return { kind: kind === 'dir' ? 'directory' : 'tarball', path: from };
 }
 
 const BACKENDS = ['overlay', 'btrfs', 'lvm-thin', 'lvm'] as const satisfies readonly BackendKind[];
@@ -36,11 +43,11 @@ function choiceOf(args: Readonly<Record<string, unknown>>, backend: BackendKind)
   const { vg, device, size } = args;
   if (backend !== 'lvm' && backend !== 'lvm-thin' && (vg ?? device ?? size) !== undefined)
     throw new MayflyError('usage', `--vg, --device and --size belong to LVM, not to "${backend}"`);
-  if (vg !== undefined && !/^[A-Za-z0-9_+][A-Za-z0-9_.+-]{0,59}$/.test(String(vg)))
+  if (vg !== undefined && !LVM_NAME.test(String(vg)))
     throw new MayflyError('usage', `"${vg}" is not the name of a volume group`);
   if (device !== undefined && !/^\/dev\/[\w./+-]+$/.test(String(device)))
     throw new MayflyError('usage', `"${device}" is not a device; name it as in "/dev/sdb"`);
-  if (size !== undefined && !/^\d+(\.\d+)?[KMGT]?$/.test(String(size)))
+  if (size !== undefined && !SIZE.test(String(size)))
     throw new MayflyError('usage', `"${size}" is not a size such as "16G"`);
   return {
     ...(vg === undefined ? {} : { group: String(vg) }),
@@ -56,6 +63,7 @@ export const initCommand: Verb = {
     backend: {
       choices: BACKENDS,
       describe: 'how sessions are forked (default: as configured, overlay)',
+      requiresArg: true,
     },
     vg: { type: 'string', describe: 'LVM: the volume group', requiresArg: true },
     device: {
@@ -86,8 +94,8 @@ export const initCommand: Verb = {
     },
     variant: {
       choices: ['minbase', 'important', 'standard'] as const,
-      default: 'important',
-      describe: 'debootstrap: how much of a system',
+      describe: 'debootstrap: how much of a system (default: important)',
+      requiresArg: true,
     },
   },
   async run(args, { flags, machine, print, report }) {
@@ -96,23 +104,16 @@ export const initCommand: Verb = {
     const lvm = choiceOf(args, backend);
     const source = sourceOf(on, args);
     if (flags.dryRun) {
-      const { group, name } = on.config.lvm;
-      const place = backend.startsWith('lvm') ? `/dev/${lvm.group ?? group}/${name}` : on.config.pool.path;
+      const { pool, lvm: has } = on.config;
+      const place = backend.startsWith('lvm') ? `/dev/${groupOf(on, lvm)}/${has.name}` : pool.path;
       print(
         { backend, source, pool: place },
-        `would fill a ${backend} pool at ${place} from ${JSON.stringify(source)}`,
+        `would make a pool (${backend}) at ${place} and fill it from ${describe(source)}`,
       );
       return 0;
     }
-    const terminal = process.stderr.isTTY === true && !flags.quiet;
-    const say = (line: string, detail = false): void => {
-      if (terminal && detail)
-        process.stderr.write(`\r\u001b[K  ${line.slice(0, (process.stderr.columns ?? 80) - 4)}`);
-      else if (!detail) on.log('info', terminal ? `${line}\u001b[K` : line);
-      else if (flags.verbose) on.log('debug', line);
-    };
-    const generation = await init(on, { backend, source, lvm, say });
-    if (terminal) process.stderr.write('\r\u001b[K');
+    const generation = await init(on, { backend, source, lvm, say: teller(on, flags) });
+    clearLine(flags);
     report(generation, `generation ${generation.number} is stable; logins get it from now on`);
     return 0;
   },

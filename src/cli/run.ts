@@ -2,10 +2,11 @@
 import * as cgroup from '../cgroup.ts';
 import { MayflyError } from '../errors.ts';
 import { end, throwaway } from '../session.ts';
-import { type Login, markOf, readSession, readSessions, type Session } from '../state.ts';
+import { type Login, markOf, readSessions, type Session, type User } from '../state.ts';
 import type { Machine } from '../steps.ts';
 import type { Verb } from './cli.ts';
 import { enterMaster } from './update.ts';
+import { generationOf, refuseOptions } from './usage.ts';
 
 /** `schroot` for a session; without a command it starts the person's shell. */
 function schroot(s: Session, user: string, command: readonly string[], directory: string | undefined) {
@@ -19,7 +20,7 @@ async function inThrowaway(
   user: string,
   number: number | undefined,
   command: readonly string[],
-  own: boolean,
+  { own, dryRun }: { own: boolean; dryRun: boolean },
 ): Promise<number> {
   const caller = markOf(on.host, on.host.pid);
   if (!caller) throw new MayflyError('internal', 'this process does not find itself in /proc');
@@ -28,7 +29,7 @@ async function inThrowaway(
   try {
     return await insideGroup(on, s, () => on.host.interact(schroot(s, user, command, '/'), own));
   } finally {
-    await end(on, s.id);
+    if (!dryRun) await end(on, s.id); // which has no record in a dry run
   }
 }
 
@@ -49,51 +50,57 @@ function commandOf(args: Readonly<Record<string, unknown>>): string[] {
 
 export const runCommand: Verb = {
   command: 'run',
+  takesCommand: true,
   describe: 'run a command in a throw-away session: mayfly run [--user U] -- CMD',
   options: {
     user: { type: 'string', describe: 'as whom (default: root)', requiresArg: true },
     generation: {
-      type: 'number',
+      type: 'string',
       describe: 'in which generation (default: the stable one)',
       requiresArg: true,
     },
   },
-  async run(args, { machine }) {
+  async run(args, { flags, machine }) {
     const command = commandOf(args);
     if (command.length === 0)
       throw new MayflyError('usage', 'there is no command: mayfly run [--user U] -- CMD');
-    const number = typeof args.generation === 'number' ? args.generation : undefined;
-    return inThrowaway(
-      await machine(),
-      typeof args.user === 'string' ? args.user : 'root',
-      number,
-      command,
-      true,
-    );
+    const number = args.generation === undefined ? undefined : generationOf(args.generation);
+    return inThrowaway(await machine(), typeof args.user === 'string' ? args.user : 'root', number, command, {
+      own: true,
+      dryRun: flags.dryRun,
+    });
   },
 };
 
-/** A session by its id, an unambiguous beginning of it, or its user's name. */
-function findSession(on: Machine, word: string): Session | undefined {
-  const exact = readSession(on.host, on.paths, word);
-  if (exact) return exact;
-  const matches = readSessions(on.host, on.paths).filter(s => s.id.startsWith(word) || s.user.name === word);
-  if (matches.length > 1) {
-    throw new MayflyError('unknown-session', `"${word}" is not clear: ${matches.map(s => s.id).join(', ')}`, {
-      session: word,
-    });
-  }
-  return matches[0];
+/**
+ * Those a word names: the one with this id, else this user's, else those whose id begins so. A beginning has the "-"
+ * in it: without that it may be another person's name, and who it is not must not be ended.
+ */
+export function sessionsNamed<T extends { id: string; user: Pick<User, 'name'> }>(
+  all: readonly T[],
+  word: string,
+): T[] {
+  const exact = all.filter(s => s.id === word);
+  if (exact.length > 0) return exact;
+  const theirs = all.filter(s => s.user.name === word);
+  if (theirs.length > 0) return theirs;
+  return word.includes('-') ? all.filter(s => s.id.startsWith(word)) : [];
 }
 
+/** The one session that `word` names; throws `usage` or `unknown-session`. */
 export function sessionNamed(on: Machine, word: string): Session {
-  const s = findSession(on, word);
-  if (!s) throw new MayflyError('unknown-session', `there is no session "${word}"`, { session: word });
-  return s;
+  if (word === '') throw new MayflyError('usage', 'the name of a session is empty');
+  const [s, ...others] = sessionsNamed(readSessions(on.host, on.paths), word);
+  const facts = { session: word };
+  if (!s) throw new MayflyError('unknown-session', `there is no session "${word}"`, facts);
+  if (others.length === 0) return s;
+  const ids = [s, ...others].map(o => o.id).join(', ');
+  throw new MayflyError('unknown-session', `"${word}" is not clear: ${ids}`, facts);
 }
 
 export const enterCommand: Verb = {
   command: 'enter <what>',
+  takesCommand: true,
   describe:
     'a shell as root in a session, in a throw-away copy of a generation, or in a copy of master to be promoted',
   positionals: {
@@ -111,8 +118,9 @@ export const enterCommand: Verb = {
     discard: { type: 'boolean', default: false, describe: 'master: throw the copy away without asking' },
   },
   async run(args, context) {
-    const on = await context.machine();
     const what = String(args.what);
+    if (what !== 'master') refuseOptions(args, ['promote', 'discard'], 'belongs to "enter master"');
+    const on = await context.machine();
     if (what === 'master') {
       if (args.promote === true && args.discard === true)
         throw new MayflyError('usage', '--promote and --discard exclude each other');
@@ -121,7 +129,10 @@ export const enterCommand: Verb = {
     }
     if (/^[1-9]\d*$/.test(what)) {
       on.log('info', 'this is a copy of the generation: nothing you change in it is kept');
-      return inThrowaway(on, 'root', Number(what), commandOf(args), false);
+      return inThrowaway(on, 'root', Number(what), commandOf(args), {
+        own: false,
+        dryRun: context.flags.dryRun,
+      });
     }
     const s = sessionNamed(on, what);
     return on.host.interact(schroot(s, 'root', commandOf(args), '/'), false);

@@ -19,7 +19,7 @@ export const serviceCommand: Verb = {
         'the service has no dry run; "mayfly recover --dry-run" shows what is over',
       );
     }
-    const file = resolve(flags.config ?? DEFAULT_CONFIG_FILE);
+    const file = flags.config ?? DEFAULT_CONFIG_FILE;
     const amount = flags.quiet ? 'quiet' : flags.verbose ? 'verbose' : 'normal';
     const { serve } = await import('../service.ts'); // takes chokidar along, which no other verb needs
     // With a configuration that has become invalid it serves by the last good one, as logouts do.

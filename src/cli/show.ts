@@ -1,6 +1,6 @@
 /** The verbs that only look: status, sessions, generations, config, scope. */
 import { userInfo } from 'node:os';
-import { loadConfig } from '../config.ts';
+import { DEFAULT_CONFIG_FILE, loadConfig } from '../config.ts';
 import {
   brokenRecord,
   generationNumbers,
@@ -174,10 +174,11 @@ export const statusCommand: Verb = {
 export const configCommand: Verb = {
   command: 'config',
   describe: 'check the configuration and show what is in force',
+  anyone: true,
   async run(_args, { flags, print }) {
     // Past the cache: this verb is how an administrator finds out what is wrong.
     const { readConfig } = await import('../config-load.ts');
-    const config = readConfig(realHost(), flags.config ?? '/etc/mayfly/mayfly.toml');
+    const config = readConfig(realHost(), flags.config ?? DEFAULT_CONFIG_FILE);
     const { files, directory, ...values } = config;
     const from =
       files.length === 0 ? '# no file: every option has its default' : `# from ${files.join(', ')}`;

@@ -16,6 +16,7 @@ import { readPool } from '../state.ts';
 import type { Machine } from '../steps.ts';
 import { type Outcome, update, withUpdateLock } from '../update.ts';
 import type { Context, Flags, Verb } from './cli.ts';
+import { generationOf } from './usage.ts';
 
 /** A line per phase; on a terminal also the last line of what is going on, overwritten by the next. */
 export function teller(on: Machine, flags: Flags): (line: string, detail?: boolean) => void {
@@ -102,7 +103,11 @@ async function scheduled(on: Machine, context: Context, force: boolean): Promise
     return 0;
   }
   const failures: unknown[] = [];
-  await updateOnce(on, context, force).catch(error => failures.push(error));
+  await updateOnce(on, context, force).catch(error => {
+    // Somebody else is at it, and the host would only be refused by the same lock.
+    if (error instanceof MayflyError && error.code === 'locked') throw error;
+    failures.push(error);
+  });
   const say = teller(on, context.flags);
   await withUpdateLock(on, 'an update of the host', async () => {
     await updateHost(on, line => say(line, true)).catch(error => failures.push(error));
@@ -121,6 +126,16 @@ export async function enterMaster(
   command: readonly string[],
   decision: 'promote' | 'discard' | 'ask',
 ): Promise<number> {
+  if (context.flags.dryRun) {
+    const then = {
+      ask: 'ask whether to seal, check and promote it',
+      promote: 'seal, check and promote it',
+      discard: 'throw it away',
+    };
+    const words = `would fork master, open a shell in the copy, and ${then[decision]}`;
+    context.print({ edit: 'master', decision }, words);
+    return 0;
+  }
   if (decision === 'ask' && !process.stdin.isTTY) {
     throw new MayflyError('usage', 'without a terminal, say --promote or --discard');
   }
@@ -155,13 +170,11 @@ async function ask(question: string): Promise<string> {
 export const rollbackCommand: Verb = {
   command: 'rollback [generation]',
   describe: 'make an earlier generation stable at once; sessions keep theirs',
-  positionals: { generation: { type: 'number', describe: 'default: the last good one before the stable' } },
+  positionals: { generation: { type: 'string', describe: 'default: the last good one before the stable' } },
   async run(args, { machine, flags, print: show, report }) {
+    const wanted = args.generation === undefined ? undefined : generationOf(args.generation);
     const on = await machine();
-    const wanted = args.generation;
-    if (wanted !== undefined && !(Number.isInteger(wanted) && Number(wanted) > 0))
-      throw new MayflyError('usage', `"${wanted}" is not the number of a generation`);
-    const { from, to } = rollback(on, wanted === undefined ? undefined : Number(wanted));
+    const { from, to } = rollback(flags.dryRun ? { ...on, log: () => undefined } : on, wanted);
     await tryToOffer(on);
     if (!flags.dryRun) await writeHealth(on);
     if (flags.dryRun) show({ from, to }, `generation ${to} would be stable`);

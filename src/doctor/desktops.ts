@@ -1,14 +1,13 @@
 /** Whether every desktop a person can choose goes inside, and nothing leads past the hooks. */
 import { namesHook, PAM_STACK, pamBypasses } from '../adapters/pam.ts';
 import { ENABLED, KINDS, OFFERED } from '../entries.ts';
+import { BRING_BACK } from '../reinstall.ts';
 import { check, type Finding, found, notApplicable, problem, type Verdict } from './examine.ts';
 import { adaptersIn } from './setup.ts';
 
 const GROUP = 'desktops';
 const XSESSION = '/etc/X11/Xsession';
 const SNIPPET = '/etc/X11/Xsession.d/97mayfly';
-/** dpkg does not bring back a configuration file that was removed, unless it is told to. */
-const BRING_BACK = 'apt install --reinstall -o Dpkg::Options::=--force-confmiss mayfly';
 
 /** What takes X11 desktops inside. */
 export interface Snippet {

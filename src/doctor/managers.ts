@@ -6,6 +6,7 @@ import { DROP_INS, GDM_DROP_IN, planDropIns } from '../drop-ins.ts';
 import { type Adapter, managers } from '../enable.ts';
 import { ENABLED, WRAPPER } from '../entries.ts';
 import type { Host, Stat } from '../host.ts';
+import { REINSTALL } from '../reinstall.ts';
 import { markOf } from '../state.ts';
 import type { Problem } from '../volume/backend.ts';
 import {
@@ -23,7 +24,6 @@ import { adaptersIn, judgeOwner, type Owned, owned, processesNamed } from './set
 
 const GROUP = 'display managers';
 const NONE = notApplicable('no display manager is enabled');
-const REINSTALL = 'apt install --reinstall mayfly';
 
 /** Who makes sessions, and whether Xsession asks for them. */
 export interface Told {

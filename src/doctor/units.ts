@@ -1,6 +1,7 @@
 /** What runs by itself: the service, the nightly update, recovery at boot. */
 import { ENABLED } from '../entries.ts';
 import type { Host } from '../host.ts';
+import { BRING_BACK } from '../reinstall.ts';
 import {
   check,
   type Finding,
@@ -84,17 +85,16 @@ export function judgeSchedule({ foreign, units, cron, crond, others }: Schedule)
       `sed -i '/mayfly update/s/^/#/' ${path}`,
     ),
   );
-  const bringBack = 'apt install --reinstall -o Dpkg::Options::=--force-confmiss mayfly';
   if (!units) {
     const missing: Finding[] = [
-      ...(cron === undefined ? [warning(`"${CRON}" is missing: nothing updates by itself`, bringBack)] : []),
+      ...(cron === undefined ? [warning(`"${CRON}" is missing: nothing updates by itself`, BRING_BACK)] : []),
       ...(crond ? [] : [warning('cron does not run: nothing updates by itself', 'apt install cron')]),
     ];
     return found([...missing, ...twice], 'every night, by cron');
   }
   // The package's own cron job does nothing where systemd runs.
   const both = cron !== undefined && !cron.includes('[ -d /run/systemd/system ] ||');
-  const mend = `rm ${CRON} && ${bringBack}`;
+  const mend = `rm ${CRON} && ${BRING_BACK}`;
   if (both) twice.push(warning(`"${CRON}" runs updates besides the timer`, mend));
   const { UnitFileState, ActiveState } = units[TIMER] ?? {};
   if (UnitFileState === 'masked')
