@@ -110,8 +110,8 @@ export function cachePath(file: string): string {
 
 /**
  * The validated configuration; `file` has an absolute path. The default one need not exist: everything has a default.
- * Throws `config` with file, line and what is expected there, or where another file does not exist; with `lastGood` a file that is wrong now is passed
- * over for what was in force before, so that a slip of the pen loses no logout.
+ * Throws `config` with file, line and what is expected there, or where another file does not exist; with `lastGood` a
+ * file that is wrong now is passed over for what was in force before, so that a slip of the pen loses no logout.
  */
 export async function loadConfig(host: Host, file = DEFAULT_CONFIG_FILE, lastGood = false): Promise<Config> {
   const key = cacheKey(host, file);

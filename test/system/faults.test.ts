@@ -192,11 +192,11 @@ describe('the accident of 2009: a root that is not mounted', () => {
 });
 
 describe('surroundings', () => {
-  it('no stable generation: refused, with the command to type', () => {
+  it('a lost pointer to stable: refused, with the command to type', () => {
     fs.renameSync(`${lab.dir}/state/stable`, `${lab.dir}/state/stable.away`);
     const r = lab.hook('start', A);
     expect(r.code).toBe(4);
-    expect(r.err).toBe('mayfly: there is no stable generation yet\nhint: mayfly init\n');
+    expect(r.err).toBe('mayfly: the pointer to the stable generation is lost\nhint: mayfly rollback\n');
     fs.renameSync(`${lab.dir}/state/stable.away`, `${lab.dir}/state/stable`);
     forgetReason();
   });
@@ -238,7 +238,7 @@ describe('surroundings', () => {
       { env: { PATH: `${bin}:/usr/bin:/bin` } },
     );
     expect(r).toMatchObject({ code: 1, out: '' });
-    expect(r.err).toMatch(/there is no stable generation yet/);
+    expect(r.err).toMatch(/the pointer to the stable generation is lost/);
     fs.rmSync(bin, { recursive: true });
     expect(lab.hook('start', A).code).toBe(0); // a good login takes the reason away
     lab.hook('stop', A);
