@@ -1,9 +1,21 @@
 /** People log in and out while generations are promoted, rolled back and collected, all in one volume group. */
 import { inside } from './suite.ts';
 
-const sizes = { MAYFLY_TEST_CLIENTS: '4', MAYFLY_TEST_PROMOTIONS: '4' };
+/** On classic volumes a promotion is two copies of a tree. */
+const rooms = {
+  'lvm-thin': { people: '4', promotions: '4' },
+  lvm: { people: '2', promotions: '2' },
+} as const;
 
-for (const backend of (process.env.MAYFLY_TEST_BACKENDS ?? 'lvm-thin,lvm').split(',')) {
-  const run = { env: { ...sizes, MAYFLY_TEST_BACKENDS: backend }, disks: ['16G'] };
-  await inside(`a room on ${backend}`, { ...run, arguments: ['--project', 'system', 'promote'] });
+for (const [backend, { people, promotions }] of Object.entries(rooms)) {
+  const env = {
+    MAYFLY_TEST_CLIENTS: people,
+    MAYFLY_TEST_PROMOTIONS: promotions,
+    MAYFLY_TEST_BACKENDS: backend,
+  };
+  await inside(`a room on ${backend}`, {
+    env,
+    disks: ['16G'],
+    arguments: ['--project', 'system', 'promote'],
+  });
 }
