@@ -48,9 +48,7 @@ const packagesWhole: Check = {
     const { code, stdout, said } = await ask(['dpkg', '--audit']);
     if (code === 0 && stdout.trim() === '') return undefined;
     const names = stdout.match(/^ \S+/gm)?.map(line => line.trim()) ?? [];
-    return names.length > 0
-      ? `packages are not whole: ${names.join(', ')}`
-      : `dpkg --audit: ${firstLines(stdout + said)}`;
+    return names.length > 0 ? `not whole: ${names.join(', ')}` : `dpkg --audit: ${firstLines(stdout + said)}`;
   },
 };
 
@@ -118,7 +116,7 @@ const sessionsStart: Check = {
     const missing = stdout.split('\n').filter(Boolean);
     if (missing.length === 0) return undefined;
     const entries = [...programs].filter(([, program]) => missing.includes(program)).map(([entry]) => entry);
-    return `session programs are missing: ${missing.join(', ')}${entries.length > 0 ? ` (${entries.join(', ')})` : ''}`;
+    return `missing: ${missing.join(', ')}${entries.length > 0 ? ` (${entries.join(', ')})` : ''}`;
   },
 };
 
@@ -140,7 +138,7 @@ const shellsWork: Check = {
     const { code, stdout, said } = await ask(['sh', '-c', MISSING, 'sh', '/bin/sh', ...shells]);
     const missing = stdout.split('\n').filter(Boolean);
     if (code !== 0) return `the shell does not run: ${firstLines(said)}`;
-    return missing.length > 0 ? `shells are missing: ${missing.join(', ')}` : undefined;
+    return missing.length > 0 ? `missing: ${missing.join(', ')}` : undefined;
   },
 };
 

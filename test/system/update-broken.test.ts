@@ -31,7 +31,7 @@ const cases: Readonly<Record<string, Refusal>> = {
   'the shell is gone': {
     run: 'rm /bin/bash',
     phase: 'check',
-    says: /^shells: shells are missing: \/bin\/bash$/,
+    says: /^shells: missing: \/bin\/bash$/,
   },
   '/bin/sh leads nowhere': {
     run: 'ln -sfn nowhere /bin/sh',
@@ -76,12 +76,12 @@ const cases: Readonly<Record<string, Refusal>> = {
   'a session entry without its program': {
     run: desktop('/usr/bin/no-such-desktop --session'),
     phase: 'check',
-    says: /: session programs are missing: \/usr\/bin\/no-such-desktop \(xsessions\/x\.desktop\)$/,
+    says: /: missing: \/usr\/bin\/no-such-desktop \(xsessions\/x\.desktop\)$/,
   },
   'session entries, but nothing that starts X sessions': {
     run: `${desktop('/bin/true')}; rm /etc/X11/Xsession`,
     phase: 'check',
-    says: /: session programs are missing: \/etc\/X11\/Xsession$/,
+    says: /: missing: \/etc\/X11\/Xsession$/,
   },
   'the trial command fails': {
     check: 'command = ["sh", "-c", "echo no display >&2; exit 3"]',

@@ -135,7 +135,7 @@ describe.each(BACKENDS.slice(-1))('by hand, on %s', backend => {
     const before = standing(lab);
     const r = edit('--promote', '--', 'rm', '/bin/bash');
     expect(r).toMatchObject({ code: 1, out: '' });
-    expect(r.err).toMatch(/an edit of master failed in "check": shells: shells are missing: \/bin\/bash\n/);
+    expect(r.err).toMatch(/an edit of master failed in "check": shells: missing: \/bin\/bash\n/);
     expect(standing(lab)).toEqual(before);
     loginWorks(lab, A);
   });
