@@ -84,7 +84,7 @@ export async function openPool(
     ...(kind === 'lvm-thin' && thin && !thin.active ? [['-ay', '-K', ...only(thin)]] : []),
   ];
   const failed: unknown[] = [];
-  // One that can not be resumed does not keep the others suspended.
+  // One that can not be resumed does not keep the others suspended. The first reason is told; the next recovery asks anew.
   for (const args of needed) await act('lvchange', [...args, '--', group]).catch(error => failed.push(error));
   if (failed.length > 0) throw failed[0];
 }

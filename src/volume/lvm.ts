@@ -34,19 +34,7 @@ const fsOf = (v: Volume): 'ext4' | 'xfs' => v.fs ?? v.origin?.fs ?? 'ext4';
 type LvmBackend = VolumeBackend & Required<Pick<VolumeBackend, 'open' | 'strained' | 'attach' | 'release'>>;
 
 export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
-  const {
-    report,
-    lately,
-    act,
-    rowOf,
-    rowsOf,
-    mustExist,
-    mustBeAbsent,
-    activate,
-    deactivate,
-    holdersOf,
-    stuck,
-  } = lvmOn(host);
+  const lv = lvmOn(host);
 
   const hasSnapshots = (rows: readonly Row[], row: Row): boolean =>
     kind === 'lvm' && rows.some(r => r.origin === row.name);
@@ -60,11 +48,11 @@ export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
       kind === 'lvm-thin'
         ? ['-V', mebibytes(size), '-T', `${group}/${name}`]
         : ['-L', mebibytes(size), '-Wn', group];
-    await act(v.pool, 'lvcreate', [...own, ...room], fds);
+    await lv.act(v.pool, 'lvcreate', [...own, ...room], fds);
     const device = deviceOf(group, called);
     const format = fsOf(v) === 'xfs' ? ['-q', '-f', device] : ['-q', '-F', '-m', '0', device];
     await host.run({ file: `mkfs.${fsOf(v)}`, args: format, effect: 'write', fds });
-    return mustBe(rowOf(await report(v.pool), v));
+    return mustBe(lv.rowOf(await lv.report(v.pool), v));
   }
 
   const mustBe = (row: Row | undefined): Row => {
@@ -73,7 +61,7 @@ export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
   };
 
   const finish = (v: Volume, row: Row): Promise<void> =>
-    act(v.pool, 'lvchange', [
+    lv.act(v.pool, 'lvchange', [
       ...['--deltag', tagOf(v, true), '--addtag', tagOf(v)],
       ...only(row),
       '--',
@@ -83,12 +71,12 @@ export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
   /** Both trees are mounted where nobody else sees them, and are unmounted by the end of the command. */
   async function copy(from: Volume, source: Row, to: Volume, fds: readonly number[]): Promise<void> {
     const { copyTree } = await import('./lvm-copy.ts');
-    if (!source.active) await activate(from, source);
+    if (!source.active) await lv.activate(from, source);
     const target = await make(to, source.size, fds);
     await host.run(copyTree(placeOf(to.pool).group, fsOf(to), source.name, target.name, fds));
-    await deactivate(to, target);
+    await lv.deactivate(to, target);
     await finish(to, target);
-    if (!hasSnapshots(await report(from.pool), source)) await deactivate(from, source);
+    if (!hasSnapshots(await lv.report(from.pool), source)) await lv.deactivate(from, source);
   }
 
   /** One command, no look before: what it fails of is looked into afterwards. */
@@ -102,20 +90,20 @@ export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
     try {
       // LVM activates no classic snapshot whose origin is not.
       if (kind === 'lvm' && !host.exists(deviceOf(group, origin)))
-        await act(to.pool, 'lvchange', ['-ay', '-K', '--', `${group}/${origin}`], options.fds);
-      await act(to.pool, 'lvcreate', [...own, ...room, '--', `${group}/${origin}`], options.fds);
+        await lv.act(to.pool, 'lvchange', ['-ay', '-K', '--', `${group}/${origin}`], options.fds);
+      await lv.act(to.pool, 'lvcreate', [...own, ...room, '--', `${group}/${origin}`], options.fds);
     } catch (error) {
       if (!(error instanceof MayflyError) || error.code !== 'command') throw error;
-      const rows = await report(to.pool);
-      mustExist(rows, from);
-      if (/already exists|already used/i.test(String(error.facts.stderr))) mustBeAbsent(rows, to);
+      const rows = await lv.report(to.pool);
+      lv.mustExist(rows, from);
+      if (/already exists|already used/i.test(String(error.facts.stderr))) lv.mustBeAbsent(rows, to);
       throw refusal(error, to.pool);
     }
   }
 
   async function held(v: Volume): Promise<string | undefined> {
-    const row = rowOf(await report(v.pool), v);
-    return row?.open ? holdersOf(row) : undefined;
+    const row = lv.rowOf(await lv.report(v.pool), v);
+    return row?.open ? lv.holdersOf(row) : undefined;
   }
 
   return {
@@ -128,33 +116,40 @@ export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
 
     async prepare(pool, sizes) {
       const { preparePool } = await import('./lvm-pool.ts');
-      await preparePool(kind, host, pool, await report(pool), sizes);
+      await preparePool(kind, host, pool, await lv.report(pool), sizes);
     },
 
     async open(pool) {
       const { openPool } = await import('./lvm-pool.ts');
-      await openPool(kind, pool, await report(pool), (file, args) => act(pool, file, args));
+      await openPool(kind, pool, await lv.report(pool), (file, args) => lv.act(pool, file, args));
     },
 
     async dissolve(pool) {
-      const row = (await report(pool)).find(r => r.tags.includes(poolTag(pool)));
+      const rows = await lv.report(pool);
+      const row = rows.find(r => r.tags.includes(poolTag(pool)));
       if (!row) return;
+      // lvremove would take them along.
+      const guest = rows.find(r => r.pool === row.name);
+      if (guest)
+        throw new MayflyError('stuck', `the thin pool "${pool}" holds "${guest.name}", which is not ours`, {
+          pool,
+        });
       const { group } = placeOf(pool);
-      await act(pool, 'lvchange', ['-an', ...only(row), '--', group]);
-      await act(pool, 'lvremove', [...only(row), '--', group]);
+      await lv.act(pool, 'lvchange', ['-an', ...only(row), '--', group]);
+      await lv.act(pool, 'lvremove', ['-y', ...only(row), '--', group]); // else it asks where it discards blocks
     },
 
     async usage(pool) {
-      const rows = await lately(pool);
+      const rows = await lv.lately(pool);
       const thin = kind === 'lvm-thin' && rows.find(r => r.tags.includes(poolTag(pool)));
       if (!thin || thin.active || host.pretend) return usageIn(pool, kind, rows);
       await this.open(pool); // only an active pool tells how full it is
-      return usageIn(pool, kind, await report(pool));
+      return usageIn(pool, kind, await lv.report(pool));
     },
 
     async strained(pool) {
       if (kind === 'lvm-thin') return [];
-      return (await report(pool)).flatMap(row => {
+      return (await lv.report(pool)).flatMap(row => {
         const known = roleIn(pool, kind, row);
         if (known?.volume.role !== 'session') return [];
         return [{ session: known.volume.name, percent: row.overflowed ? 100 : row.data || 0 }];
@@ -162,37 +157,37 @@ export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
     },
 
     async create(to, sizes) {
-      mustBeAbsent(await report(to.pool), to);
+      lv.mustBeAbsent(await lv.report(to.pool), to);
       const row = await make(to, parseSize(sizes?.volume ?? '16G'), []);
       await finish(to, row);
-      await deactivate(to, row);
+      await lv.deactivate(to, row);
     },
 
     async fork(from, to, options = {}) {
       if (from.role === 'session')
         throw new MayflyError('unsafe', `the session "${from.name}" can not be forked`);
       if (to.role === 'session') return forkSession(from, to, options);
-      const rows = await report(to.pool);
-      const source = mustExist(rows, from);
-      mustBeAbsent(rows, to);
+      const rows = await lv.report(to.pool);
+      const source = lv.mustExist(rows, from);
+      lv.mustBeAbsent(rows, to);
       const fds = options.fds ?? [];
       if (kind === 'lvm') return copy(from, source, to, fds);
       const mode = to.role === 'generation' ? '-pr' : '-prw';
       const args = ['-s', '-n', lvNameOf(to, host.random), '--addtag', tagOf(to), '-ky', mode];
-      await act(to.pool, 'lvcreate', [...args, '--', inGroup(to.pool, source.name)], fds);
+      await lv.act(to.pool, 'lvcreate', [...args, '--', inGroup(to.pool, source.name)], fds);
     },
 
     async forkCost(from) {
-      return kind === 'lvm-thin' ? 0 : mustExist(await report(from.pool), from).size;
+      return kind === 'lvm-thin' ? 0 : lv.mustExist(await lv.lately(from.pool), from).size;
     },
 
     /** By tag, which is one commit; the name stays. */
     async rename(from, to) {
-      const rows = await report(from.pool);
-      mustBeAbsent(rows, to);
-      const row = mustExist(rows, from);
+      const rows = await lv.report(from.pool);
+      lv.mustBeAbsent(rows, to);
+      const row = lv.mustExist(rows, from);
       const tags = ['--deltag', tagOf(from), '--addtag', tagOf(to)];
-      await act(from.pool, 'lvchange', [...tags, ...only(row), '--', placeOf(from.pool).group]);
+      await lv.act(from.pool, 'lvchange', [...tags, ...only(row), '--', placeOf(from.pool).group]);
     },
 
     path: () => undefined,
@@ -204,23 +199,23 @@ export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
     },
 
     async attach(v, root) {
-      const row = mustExist(await report(v.pool), v);
-      await activate(v, row);
+      const row = lv.mustExist(await lv.report(v.pool), v);
+      await lv.activate(v, row);
       const source = deviceOf(placeOf(v.pool).group, row.name);
       return { source, target: root, type: fsOf(v), options: optionsFor(kind, fsOf(v), v.role !== 'work') };
     },
 
     async release(v) {
-      const row = rowOf(await report(v.pool), v);
+      const row = lv.rowOf(await lv.report(v.pool), v);
       if (!row?.active) return;
       // The next login may be making a snapshot of it now, which would go down with it, and waits for no lock of ours.
-      if (kind === 'lvm-thin' || v.role !== 'generation') await deactivate(v, row);
+      if (kind === 'lvm-thin' || v.role !== 'generation') await lv.deactivate(v, row);
       else if (row.open)
-        throw new MayflyError('stuck', `"${row.name}" is in use: ${holdersOf(row)}`, { pool: v.pool });
+        throw new MayflyError('stuck', `"${row.name}" is in use: ${lv.holdersOf(row)}`, { pool: v.pool });
     },
 
     async identity(v) {
-      const rows = await report(v.pool);
+      const rows = await lv.report(v.pool);
       const row = rows.find(r => r.tags.includes(tagOf(v)));
       // A fork names its origin; one that was renamed by hand is not where it will be looked for.
       return row && (v.role !== 'generation' || row.name === lvNameOf(v, host.random)) ? row.uuid : undefined;
@@ -229,8 +224,8 @@ export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
     held,
 
     async remove(v) {
-      const rows = await report(v.pool);
-      const mine = rowsOf(rows, v);
+      const rows = await lv.report(v.pool);
+      const mine = lv.rowsOf(rows, v);
       const name = lvNameOf(v, host.random);
       if (mine.length === 0 && rows.some(r => r.name === name))
         throw new MayflyError('unsafe', `"${inGroup(v.pool, name)}" is not a volume of ours`, {
@@ -241,18 +236,18 @@ export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
         if (hasSnapshots(rows, row))
           throw new MayflyError('stuck', `the volume "${inGroup(v.pool, row.name)}" has snapshots`);
         // A session's LVM may deactivate itself, and of a classic snapshot nobody else can. It refuses what is in use.
-        if (row.active && v.role !== 'session') await deactivate(v, row);
+        if (row.active && v.role !== 'session') await lv.deactivate(v, row);
         try {
           // -y: LVM also asks of inactive ones where it is told to discard their blocks (issue_discards).
-          await act(v.pool, 'lvremove', ['-y', ...only(row), '--', placeOf(v.pool).group]);
+          await lv.act(v.pool, 'lvremove', ['-y', ...only(row), '--', placeOf(v.pool).group]);
         } catch (error) {
-          stuck(v, row, error);
+          lv.stuck(v, row, error);
         }
       }
     },
 
     async list(pool) {
-      const ours = (await report(pool)).flatMap(row => roleIn(pool, kind, row) ?? []);
+      const ours = (await lv.report(pool)).flatMap(row => roleIn(pool, kind, row) ?? []);
       const isWhole = (o: (typeof ours)[number]): boolean => !o.unfinished;
       return {
         volumes: ours.filter(isWhole).map(o => o.volume),

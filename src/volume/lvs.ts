@@ -196,8 +196,7 @@ export function usageIn(pool: string, kind: BackendKind, rows: readonly Row[]): 
   const { groupSize = 0, groupFree = 0, groupMissing = 0 } = rows[0] ?? {};
   if (groupMissing > 0) {
     const what = `${groupMissing} of the disks of the volume group "${group}" ${groupMissing > 1 ? 'are' : 'is'} missing`;
-    const mend = `pvs, then bring it back, and vgextend --restoremissing ${group} DEVICE`;
-    return { total: groupSize, free: 0, percent: 100, problem: { what, mend } };
+    return { total: groupSize, free: 0, percent: 100, problem: { what, mend: bringBack(group) } };
   }
   if (kind === 'lvm') return { total: groupSize, free: groupFree, percent: 0 }; // others may fill it as they like
   const row = rows.find(r => r.tags.includes(tag));
@@ -237,6 +236,9 @@ function problemOf(pool: string, row: Row): Problem | undefined {
 const offlineRepair = (pool: string): string =>
   `end all sessions, then "lvchange -an ${pool}" and "lvconvert --repair ${pool}"`;
 
+const bringBack = (group: string): string =>
+  `pvs, then bring it back, and vgextend --restoremissing ${group} DEVICE`;
+
 /** What LVM complains of, where an administrator needs other words for it; undefined elsewhere. */
 export function diagnose(pool: string, stderr: string): Problem | undefined {
   const { group, name } = placeOf(pool);
@@ -248,10 +250,8 @@ export function diagnose(pool: string, stderr: string): Problem | undefined {
   // Not each line that names thin_check: without that program LVM warns of it and goes on.
   if (/needs? (check|repair)|Check of pool .* failed/i.test(stderr))
     return { what: `the metadata of the thin pool "${thin}" needs a check`, mend: offlineRepair(thin) };
-  if (/PVs are missing|missing PVs|Couldn't find device with uuid/i.test(stderr)) {
-    const mend = `pvs, then bring it back, and vgextend --restoremissing ${group} DEVICE`;
-    return { what: `a disk of the volume group "${group}" is missing`, mend };
-  }
+  if (/PVs are missing|missing PVs|Couldn't find device with uuid/i.test(stderr))
+    return { what: `a disk of the volume group "${group}" is missing`, mend: bringBack(group) };
   if (/Volume group "[^"]*" not found/i.test(stderr))
     return { what: `Volume group "${group}" not found`, mend: 'pvs' };
   return undefined;
