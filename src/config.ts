@@ -168,11 +168,6 @@ export function bytesOf(size: string, whole: number): number {
   return size.endsWith('%') ? Math.floor((whole * Number(size.slice(0, -1))) / 100) : parseSize(size);
 }
 
-/** Bytes that a session on classic LVM takes at once; 0 elsewhere. */
-export function storeOf({ lvm }: Config, backend: BackendKind): number {
-  return backend === 'lvm' ? bytesOf(lvm.cow_size, parseSize(lvm.volume_size)) : 0;
-}
-
 /** Bytes of "512M", "10G", "1T", "4096". The configuration check has already refused anything else. */
 export function parseSize(text: string): number {
   const power = 'KMGT'.indexOf(text.slice(-1)) + 1;

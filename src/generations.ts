@@ -61,6 +61,21 @@ export function readGeneration(
   return text === undefined ? undefined : parseJson<Generation>(path, text, 'mayfly doctor');
 }
 
+/** For those who look at all: undefined also where the record is not whole, since then nobody can use it. */
+export function wholeGeneration(
+  host: Host,
+  paths: Paths,
+  number: number,
+  standing: Standing = 'proven',
+): Generation | undefined {
+  try {
+    return readGeneration(host, paths, number, standing);
+  } catch (error) {
+    if (error instanceof MayflyError && error.code === 'corrupt') return undefined;
+    throw error;
+  }
+}
+
 /** The path of a generation's record that is there but not whole, as a failing disk leaves it. */
 export function brokenRecord(
   host: Host,
@@ -68,18 +83,8 @@ export function brokenRecord(
   number: number,
   standing: Standing = 'proven',
 ): string | undefined {
-  try {
-    readGeneration(host, paths, number, standing);
-    return undefined;
-  } catch (error) {
-    if (error instanceof MayflyError && error.code === 'corrupt') return pathOf(paths, number, standing);
-    throw error;
-  }
-}
-
-/** For those who look at all: undefined also where the record is not whole, since then nobody can use it. */
-export function wholeGeneration(host: Host, paths: Paths, number: number): Generation | undefined {
-  return brokenRecord(host, paths, number) === undefined ? readGeneration(host, paths, number) : undefined;
+  const path = pathOf(paths, number, standing);
+  return host.exists(path) && !wholeGeneration(host, paths, number, standing) ? path : undefined;
 }
 
 /** Whether sessions may be made of a generation: proven, or the candidate in its trial. The text never changes. */

@@ -40,7 +40,6 @@ export interface InitOptions {
 export async function init(on: Machine, o: InitOptions): Promise<Generation> {
   const { host, paths } = on;
   makeDirectories(host, paths);
-  host.mkdir(paths.generations, 0o700); // which the way out of a lost pool has the administrator remove
   const made = await withLock(host, paths, 'update', 0, async lock => {
     const stable = stableNumber(host, paths);
     if (stable !== undefined) {

@@ -1,5 +1,5 @@
 /** The pool as a whole: having it there, room in it, and taking out what interrupted updates left. */
-import { type Config, limitsOf, parseSize, storeOf } from './config.ts';
+import { type Config, limitsOf, parseSize } from './config.ts';
 import { MayflyError } from './errors.ts';
 import {
   changeStanding,
@@ -16,10 +16,11 @@ import {
 import type { Host } from './host.ts';
 import { isMounted } from './mounts.ts';
 import { collect, pins, retire } from './retire.ts';
+import { storeOf } from './room.ts';
 import { type Paths, type Pool, readSession } from './state.ts';
 import type { Machine } from './steps.ts';
 import { dropTrees } from './trees.ts';
-import { admit, generationOf, masterOf, usageOf, type Volume, workOf } from './volume/backend.ts';
+import { admit, generationOf, masterOf, type Usage, usageOf, type Volume, workOf } from './volume/backend.ts';
 
 /** Whether a generation's volume is there and is the one that was sealed. */
 export async function isUsable(on: Machine, g: Generation | undefined): Promise<boolean> {
@@ -180,9 +181,10 @@ export function acceptCandidate({ host, paths }: Machine, number: number): void 
 }
 
 /** An image is sparse: what holds it can be full before it is. */
-async function freeIn(on: Machine, pool: Pool): Promise<number> {
-  const { free } = await on.backend(pool.backend).usage(pool.path);
-  return pool.image === undefined ? free : Math.min(free, usageOf(on.host, pool.image).free);
+async function usageFor(on: Machine, pool: Pool): Promise<Usage> {
+  const usage = await on.backend(pool.backend).usage(pool.path);
+  if (pool.image === undefined) return usage;
+  return { ...usage, free: Math.min(usage.free, usageOf(on.host, pool.image).free) };
 }
 
 const mib = (bytes: number): string => `${Math.floor(bytes / 2 ** 20)} MiB`;
@@ -190,16 +192,15 @@ const mib = (bytes: number): string => `${Math.floor(bytes / 2 ** 20)} MiB`;
 /** Room for an update, made by collecting generations where there is too little. Throws `full`. */
 export async function makeRoom(on: Machine, pool: Pool): Promise<void> {
   const backend = on.backend(pool.backend);
-  const trial = storeOf(on.config, pool.backend);
-  const needed = (await backend.forkCost(masterOf(pool))) * 2 + trial + minFree(on.config);
+  const copies = (await backend.forkCost(masterOf(pool))) * 2;
+  const needed = copies + (await storeOf(on, pool)) + minFree(on.config);
   const isShort = async (): Promise<boolean> => {
-    const { percent, problem } = await backend.usage(pool.path);
+    const { free, percent, problem } = await usageFor(on, pool);
     if (problem) return false; // which no removal mends
-    return (await freeIn(on, pool)) < needed || percent > fullAt(on, pool);
+    return free < needed || percent > fullAt(on, pool);
   };
   if (await isShort()) await collect(on, pool, isShort);
-  await mustAdmit(on, pool);
-  const free = await freeIn(on, pool);
+  const free = await admitted(on, pool);
   if (free >= needed) return;
   throw new MayflyError(
     'full',
@@ -210,8 +211,7 @@ export async function makeRoom(on: Machine, pool: Pool): Promise<void> {
 
 /** Throws `full` where the pool has less room than sessions are promised. */
 export async function mustHaveRoom(on: Machine, pool: Pool): Promise<void> {
-  await mustAdmit(on, pool);
-  const free = await freeIn(on, pool);
+  const free = await admitted(on, pool);
   if (free >= minFree(on.config)) return;
   throw new MayflyError('full', `the update left only ${mib(free)} in the pool "${pool.path}"`, {
     pool: pool.path,
@@ -221,10 +221,11 @@ export async function mustHaveRoom(on: Machine, pool: Pool): Promise<void> {
 
 const fullAt = (on: Machine, pool: Pool): number => limitsOf(on.config, pool.backend).full;
 
-/** An update has to leave room as a login has: a full pool hurts everybody who is in. */
-async function mustAdmit(on: Machine, pool: Pool): Promise<void> {
-  const usage = await on.backend(pool.backend).usage(pool.path);
+/** Bytes that are left. An update has to leave room as a login has: a full pool hurts everybody who is in. */
+async function admitted(on: Machine, pool: Pool): Promise<number> {
+  const usage = await usageFor(on, pool);
   admit(usage, pool.path, { max_used_percent: fullAt(on, pool), min_free: 0 });
+  return usage.free;
 }
 
 function minFree(config: Config): number {

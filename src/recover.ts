@@ -96,7 +96,7 @@ function poolOnRecord({ host, paths }: Machine, result: Recovered): Pool | undef
     const known = generationNumbers(host, paths).map(n => wholeGeneration(host, paths, n));
     const volume = known.find(g => g !== undefined)?.volume;
     if (!volume) {
-      const hint = `rm -r ${paths.poolFile} ${paths.stable} ${paths.generations} && mayfly init`; // which makes all anew
+      const hint = `rm -f ${paths.poolFile} ${paths.stable} ${paths.generations}/* && mayfly init`; // which makes all anew
       throw new MayflyError('corrupt', `${error.message}, nor is any generation's record`, { hint });
     }
     const pool = poolOf(host, paths, volume);

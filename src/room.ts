@@ -1,6 +1,7 @@
 /** Watching the pool's space: says once when it gets scarce, and once when there is room again. */
-import { type limitsOf, storeOf } from './config.ts';
+import { bytesOf, type limitsOf } from './config.ts';
 import { MayflyError, reasonOf } from './errors.ts';
+import { stableNumber, wholeGeneration } from './generations.ts';
 import type { Level } from './log.ts';
 import type { Pool } from './state.ts';
 import type { Machine } from './steps.ts';
@@ -26,7 +27,7 @@ export function weigh(
   pool: string,
   limits: Limits,
 ): { readonly scarcity: Scarcity; readonly level?: Level; readonly words?: string } {
-  const now = scarcityOf(usage.percent, limits);
+  const now = usage.problem ? 2 : scarcityOf(usage.percent, limits);
   const scarcity = now < before ? scarcityOf(usage.percent + SLACK, limits) : now;
   if (scarcity === before) return { scarcity };
   if (usage.problem) return { scarcity, level: 'warning', words: inOneLine(usage.problem) };
@@ -46,13 +47,20 @@ export function weigh(
   };
 }
 
+/** Bytes that the next session on classic LVM takes at once; 0 elsewhere, and where there is none to fork from. */
+export async function storeOf({ host, paths, config, backend }: Machine, pool: Pool): Promise<number> {
+  const stable = pool.backend === 'lvm' ? stableNumber(host, paths) : undefined;
+  const g = stable === undefined ? undefined : wholeGeneration(host, paths, stable);
+  return g ? bytesOf(config.lvm.cow_size, await backend(pool.backend).forkCost(g.volume)) : 0;
+}
+
 /** Room in the pool; undefined where it is not there. One that can not be asked is a problem of its own. */
 export async function roomOf(on: Machine, pool: Pool): Promise<Usage | undefined> {
   const backend = on.backend(pool.backend);
   if (!backend.open && on.host.kindOf(pool.path) !== 'dir') return undefined;
   try {
     const usage = await backend.usage(pool.path);
-    const store = storeOf(on.config, pool.backend);
+    const store = await storeOf(on, pool);
     if (usage.problem || usage.free >= store) return usage;
     const what = `a session's store takes ${gibibytes(store)}, and "${pool.path}" has ${gibibytes(usage.free)} left`;
     return { ...usage, problem: { what, mend: 'end sessions ("mayfly sessions"), or vgextend(8)' } };

@@ -319,7 +319,7 @@ describe('pool and generations', () => {
     [
       'an image that is gone',
       { ...place, pool: { ...pool, image: '/i' }, image: false },
-      /"\/i" is not there.* \| rm -r \/a \/b && mayfly init --backend overlay$/,
+      /"\/i" is not there.* \| rm -f \/a \/b && mayfly init --backend overlay$/,
     ],
   ])('%s', (_, p, words) => expect(line(judgePlace(p))).toMatch(words));
 

@@ -2,8 +2,9 @@
 import { describe, expect, it } from 'vitest';
 import { readConfig } from '../src/config-load.ts';
 import { whyTooLarge } from '../src/init-lvm.ts';
+import { roomOf, weigh } from '../src/room.ts';
 import { news, type Told } from '../src/strain.ts';
-import { admit, type Role, type Volume } from '../src/volume/backend.ts';
+import { admit, type Role, type Volume, type VolumeBackend } from '../src/volume/backend.ts';
 import {
   deviceOf,
   diagnose,
@@ -20,7 +21,7 @@ import {
   tagOf,
   usageIn,
 } from '../src/volume/lvs.ts';
-import { World } from './world.ts';
+import { preparedWorld, World } from './world.ts';
 
 const POOL = '/dev/vg-0/may.fly';
 const volume = (role: Role, name: string): Volume => ({ backend: 'lvm-thin', pool: POOL, role, name });
@@ -244,4 +245,31 @@ it('btrfs on LVM is refused by the configuration, with the reason', () => {
   expect(() => readConfig(w.host, '/etc/mayfly/mayfly.toml')).toThrow(
     /mayfly.toml:2: "lvm.fs" is not valid: .*btrfs takes a snapshot of its device for the device itself/,
   );
+});
+
+describe('a session’s store', () => {
+  const G = 2 ** 30;
+  /** A volume of 10 GiB on a group with that much left; the configuration has 20 % for a store. */
+  async function room(free: number) {
+    const on = preparedWorld().machine();
+    const generation = {
+      volume: { backend: 'lvm', pool: POOL, role: 'generation', name: '1' },
+      identity: 'x',
+    };
+    on.host.write(`${on.paths.generations}/1.json`, JSON.stringify(generation), { mode: 0o600 });
+    on.host.symlink('generations/1.json', on.paths.stable, true);
+    const backend = {
+      usage: async () => ({ total: 40 * G, free, percent: 0 }),
+      forkCost: async () => 10 * G,
+    };
+    const fake = { open: async () => {}, ...backend } as unknown as VolumeBackend;
+    return roomOf({ ...on, backend: () => fake }, { backend: 'lvm', path: POOL });
+  }
+  it('that has room is nothing to tell', async () => expect((await room(2 * G))?.problem).toBeUndefined());
+  it('without room is a problem, by the size that volumes really have', async () => {
+    const usage = await room(2 * G - 1);
+    expect(usage?.problem?.what).toMatch(/a session's store takes 2.0 GiB, and ".*" has 2.0 GiB left/);
+    const limits = { warn: 75, full: 90 };
+    expect(usage && weigh(0, usage, POOL, limits)).toMatchObject({ scarcity: 2, level: 'warning' });
+  });
 });

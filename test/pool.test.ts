@@ -87,7 +87,7 @@ it('a record of the pool that is not whole is written anew from a generation’s
   await expect(recover(on)).rejects.toMatchObject({
     code: 'corrupt',
     facts: {
-      hint: 'rm -r /var/lib/mayfly/pool.json /var/lib/mayfly/stable /var/lib/mayfly/generations && mayfly init',
+      hint: 'rm -f /var/lib/mayfly/pool.json /var/lib/mayfly/stable /var/lib/mayfly/generations/* && mayfly init',
     },
   });
 });

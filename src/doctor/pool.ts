@@ -44,7 +44,7 @@ export function judgePlace({ pool, image, mounted, marked, trouble, master, reco
   const words = `${pool.backend} at ${pool.path}`;
   if (pool.image !== undefined && !image) {
     const what = `its image "${pool.image}" is not there: it is to be brought back, or the pool to be made anew`;
-    const mend = `rm -r ${records.join(' ')} && mayfly init --backend ${pool.backend}`;
+    const mend = `rm -f ${records.join(' ')} && mayfly init --backend ${pool.backend}`;
     return found([problem(what, mend)], '');
   }
   if (pool.image !== undefined && !mounted)
@@ -61,7 +61,7 @@ export function judgePlace({ pool, image, mounted, marked, trouble, master, reco
 async function gatherPlace(on: Subject): Promise<Place> {
   const { host, paths, backend } = on;
   const pool = readPool(host, paths);
-  const records = [paths.poolFile, paths.stable, paths.generations];
+  const records = [paths.poolFile, paths.stable, `${paths.generations}/*`];
   const nothing = { image: true, mounted: false, marked: false, trouble: undefined, master: false, records };
   if (!pool) return { pool, ...nothing };
   const onDevice = backend(pool.backend).open !== undefined;
