@@ -4,21 +4,21 @@ import type { Host } from './host.ts';
 /** Rings that come within so many milliseconds are one: an event seldom comes alone. */
 const DEBOUNCE = 200;
 
-export interface Bell {
-  ring(): void;
+export interface Wakeup {
+  notify(): void;
   /** Waits for a ring, for so many milliseconds; a few that come together are one. Says whether there was any. */
-  rung(ms: number): Promise<boolean>;
+  wait(ms: number): Promise<boolean>;
 }
 
-export function bellOf(host: Host): Bell {
+export function makeWakeup(host: Host): Wakeup {
   let rings = 0;
   let wake = (): void => undefined;
   return {
-    ring() {
+    notify() {
       rings += 1;
       wake();
     },
-    async rung(ms) {
+    async wait(ms) {
       if (rings === 0) {
         const ring = new Promise<void>(yes => {
           wake = yes;

@@ -17,7 +17,7 @@ function isV1(host: Host, path: string): boolean {
 }
 
 /** The group of a session: directly below the root, so that no shared parent is made or left behind. */
-export function pathOf(root: string, prefix: string, id: string): string {
+export function groupPath(root: string, prefix: string, id: string): string {
   return `${root}/${prefix}.${id}`;
 }
 
@@ -31,7 +31,7 @@ export function listIds(host: Host, root: string, prefix: string): string[] {
 
 /** Moves a process into a group; false where either is gone. */
 export function move(host: Host, group: string, pid: number): boolean {
-  return host.poke(`${group}/cgroup.procs`, String(pid));
+  return host.writeControlFile(`${group}/cgroup.procs`, String(pid));
 }
 
 /** Processes in a group and below it. */
@@ -55,7 +55,7 @@ function readMembers(host: Host, group: string): string | undefined {
 
 /** Kills everything in a group and below; false on kernels without `cgroup.kill`. */
 export function kill(host: Host, group: string): boolean {
-  return host.poke(`${group}/cgroup.kill`, '1');
+  return host.writeControlFile(`${group}/cgroup.kill`, '1');
 }
 
 /** The v2 group a process is in, as a path below the hierarchy's root ("/" for the root itself). */

@@ -27,12 +27,12 @@ export interface Found {
 }
 
 /** What stands at `path`, a symlink itself and not what it points at; anything but a file or a symlink is refused. */
-export function find(host: Host, path: string): Found | undefined {
+export function readTarget(host: Host, path: string): Found | undefined {
   const s = host.lstat(path);
   if (!s) return undefined;
   if (s.kind !== 'file' && s.kind !== 'link')
     throw new MayflyError('unsafe', `"${path}" is not a file`, { path });
-  return { kind: s.kind, text: host.kindOf(path) === 'other' ? (host.read(path) ?? '') : '', mode: s.mode };
+  return { kind: s.kind, text: host.pathType(path) === 'other' ? (host.read(path) ?? '') : '', mode: s.mode };
 }
 
 /** Line numbers, from 0, of a text's lines that name `what`; comments are none. */
@@ -41,7 +41,7 @@ export function linesWith(text: string, what: string): number[] {
 }
 
 /** A change in one line. */
-export function wordsOf(c: Change): string {
+export function describeChange(c: Change): string {
   const verbs = {
     mkdir: 'make the directory',
     rmdir: 'remove the directory',

@@ -4,17 +4,17 @@
  * Nothing here writes to the generation itself: what a check does happens in the trial session.
  */
 import * as cgroup from './cgroup.ts';
-import { allEntries, keysOf } from './entries.ts';
+import { allEntries, parseDesktopEntry } from './entries.ts';
 import { MayflyError, reasonOf } from './errors.ts';
 import type { Generation } from './generations.ts';
 import type { Host } from './host.ts';
-import { alone, limited, OWN_MOUNTS } from './inside.ts';
+import { isolated, OWN_MOUNTS, withTimeout } from './inside.ts';
 import { entryPath } from './schroot.ts';
 import { scriptsIn } from './scripts.ts';
-import { end, throwaway } from './session.ts';
-import { type Login, markOf, readPool, type Session } from './state.ts';
+import { end, startRunSession } from './session.ts';
+import { identify, type Login, readPool, type Session } from './state.ts';
 import type { Machine } from './steps.ts';
-import { withTree } from './trees.ts';
+import { withMountedVolume } from './trees.ts';
 import { masterOf } from './volume/backend.ts';
 
 export interface Proof {
@@ -22,18 +22,18 @@ export interface Proof {
   readonly warnings: readonly string[];
 }
 
-type Say = (line: string, detail?: boolean) => void;
+type Progress = (line: string, detail?: boolean) => void;
 
 /** Runs in the trial session as root, or as `user`. */
-type Ask = (
+type RunInTrial = (
   argv: readonly string[],
   user?: string,
 ) => Promise<{ code: number; stdout: string; said: string }>;
 
-interface Check {
+interface GenerationCheck {
   readonly name: string;
   /** Undefined where all is well. */
-  problem(ask: Ask, s: Session, on: Machine): Promise<string | undefined>;
+  problem(ask: RunInTrial, s: Session, on: Machine): Promise<string | undefined>;
 }
 
 /** The first lines of what a command printed. */
@@ -41,7 +41,7 @@ function firstLines(text: string, count = 4): string {
   return text.trim().split('\n').filter(Boolean).slice(0, count).join('; ');
 }
 
-const packagesWhole: Check = {
+const packagesWhole: GenerationCheck = {
   name: 'packages',
   async problem(ask, s, { host }) {
     if (!host.lstat(`${s.root}/var/lib/dpkg/status`)) return undefined; // not a Debian
@@ -52,7 +52,7 @@ const packagesWhole: Check = {
   },
 };
 
-const usersResolve: Check = {
+const usersResolve: GenerationCheck = {
   name: 'users',
   async problem(ask, s) {
     for (const name of new Set(['root', s.user.name])) {
@@ -64,7 +64,7 @@ const usersResolve: Check = {
   },
 };
 
-const libraryCache: Check = {
+const libraryCache: GenerationCheck = {
   name: 'libraries',
   async problem(ask, s, { host }) {
     if (!host.lstat(`${s.root}/etc/ld.so.cache`)) return undefined; // never had one
@@ -85,7 +85,7 @@ const XSESSION_WORDS = new Set(['default', 'failsafe']);
 export function sessionPrograms(host: Host, root: string): Map<string, string> {
   const found = new Map<string, string>();
   for (const { kind, name, text } of allEntries(host, root)) {
-    const keys = new Map(keysOf(text));
+    const keys = new Map(parseDesktopEntry(text));
     const program = firstWord(keys.get('Exec') ?? '');
     if (/^(true|1)$/.test(keys.get('Hidden') ?? '') || program === '' || XSESSION_WORDS.has(program))
       continue;
@@ -104,7 +104,7 @@ export function firstWord(line: string): string {
   return words[start] ?? '';
 }
 
-const sessionsStart: Check = {
+const sessionsStart: GenerationCheck = {
   name: 'session programs',
   async problem(ask, s, { host }) {
     const programs = sessionPrograms(host, s.root);
@@ -121,7 +121,7 @@ const sessionsStart: Check = {
 };
 
 /** Shells of root and of the people of this machine: a login without its shell ends at once. */
-const shellsWork: Check = {
+const shellsWork: GenerationCheck = {
   name: 'shells',
   async problem(ask, _s, on) {
     const { host, config } = on;
@@ -133,7 +133,9 @@ const shellsWork: Check = {
     const pool = readPool(host, on.paths);
     const shells = pool
       ? // Master as it still is: the candidate was made of a copy of it.
-        await withTree(on, masterOf(pool), async tree => all.filter(shell => host.lstat(tree + shell)))
+        await withMountedVolume(on, masterOf(pool), async tree =>
+          all.filter(shell => host.lstat(tree + shell)),
+        )
       : all;
     const { code, stdout, said } = await ask(['sh', '-c', MISSING, 'sh', '/bin/sh', ...shells]);
     const missing = stdout.split('\n').filter(Boolean);
@@ -142,10 +144,16 @@ const shellsWork: Check = {
   },
 };
 
-const builtIn: readonly Check[] = [shellsWork, packagesWhole, usersResolve, libraryCache, sessionsStart];
+const builtIn: readonly GenerationCheck[] = [
+  shellsWork,
+  packagesWhole,
+  usersResolve,
+  libraryCache,
+  sessionsStart,
+];
 
 /** What the configured user's session runs; the last check, as it is the one people know. */
-const trial: Check = {
+const trial: GenerationCheck = {
   name: 'trial login',
   async problem(ask, s, { config }) {
     const { code, said, stdout } = await ask(config.check.command, s.user.name);
@@ -157,7 +165,10 @@ const trial: Check = {
 };
 
 /** One of the administrator's scripts: gets the root of the trial session, its id and the generation's number. */
-function scriptCheck(path: string, ran: (argv: readonly string[]) => ReturnType<Ask>): Check {
+function scriptCheck(
+  path: string,
+  ran: (argv: readonly string[]) => ReturnType<RunInTrial>,
+): GenerationCheck {
   return {
     name: path.slice(path.lastIndexOf('/') + 1),
     async problem(_ask, s) {
@@ -172,14 +183,14 @@ function scriptCheck(path: string, ran: (argv: readonly string[]) => ReturnType<
  * Proves a sealed generation. Rejects with `update` and the reason where a required check fails, or where the trial
  * session leaves anything behind.
  */
-export async function prove(on: Machine, g: Generation, say: Say): Promise<Proof> {
+export async function checkGeneration(on: Machine, g: Generation, say: Progress): Promise<Proof> {
   const { host, config } = on;
-  const caller = markOf(host, host.pid);
+  const caller = identify(host, host.pid);
   if (!caller) throw new MayflyError('internal', 'this process does not find itself in /proc');
   const login: Login = { adapter: 'run', caller, since: host.now() };
   let s: Session;
   try {
-    s = await throwaway(on, config.check.user, login, g);
+    s = await startRunSession(on, config.check.user, login, g);
   } catch (error) {
     throw new MayflyError(
       'update',
@@ -206,7 +217,7 @@ export async function prove(on: Machine, g: Generation, say: Say): Promise<Proof
   } finally {
     await end(on, s.id);
   }
-  const left = await remains(on, s);
+  const left = await findRemains(on, s);
   if (left.length > 0) {
     throw new MayflyError('update', `the trial login left behind: ${left.join(', ')}`, {
       generation: g.number,
@@ -215,22 +226,27 @@ export async function prove(on: Machine, g: Generation, say: Say): Promise<Proof
   return { warnings };
 }
 
-function checksFor(on: Machine, until: number): { required: Check[]; optional: Check[] } {
+function checksFor(on: Machine, until: number): { required: GenerationCheck[]; optional: GenerationCheck[] } {
   const directory = `${on.config.directory}/checks.d`;
-  const onHost = (argv: readonly string[]) => answer(on, argv, until, [...OWN_MOUNTS, '--mount-proc']);
+  const onHost = (argv: readonly string[]) => runCheck(on, argv, until, [...OWN_MOUNTS, '--mount-proc']);
   return {
     required: [...builtIn, ...scriptsIn(on.host, directory).map(p => scriptCheck(p, onHost)), trial],
     optional: scriptsIn(on.host, `${directory}/optional`).map(p => scriptCheck(p, onHost)),
   };
 }
 
-function asker(on: Machine, s: Session, until: number): Ask {
+function asker(on: Machine, s: Session, until: number): RunInTrial {
   return (argv, user = 'root') =>
-    answer(on, ['schroot', '-c', s.id, '-u', user, '-d', '/', '--', ...argv], until);
+    runCheck(on, ['schroot', '-c', s.id, '-u', user, '-d', '/', '--', ...argv], until);
 }
 
 /** All checks share one time. What a check leaves running goes with it: it would keep us waiting for its last words. */
-async function answer(on: Machine, argv: readonly string[], until: number, options: readonly string[] = []) {
+async function runCheck(
+  on: Machine,
+  argv: readonly string[],
+  until: number,
+  options: readonly string[] = [],
+) {
   const left = (until - on.host.now()) / 1000;
   const late = new MayflyError(
     'update',
@@ -239,16 +255,16 @@ async function answer(on: Machine, argv: readonly string[], until: number, optio
   if (left <= 0) throw late;
   const out = await on.host.run({
     file: 'setpriv',
-    args: limited(left, alone(argv, options)),
+    args: withTimeout(left, isolated(argv, options)),
     effect: 'read',
-    expect: [...Array(256).keys()],
+    okCodes: [...Array(256).keys()],
   });
   if (out.code === 124 || out.code === 137) throw late;
   return { code: out.code, stdout: out.stdout, said: out.stderr };
 }
 
 /** What is still there of a session that has ended, in words. */
-async function remains(on: Machine, s: Session): Promise<string[]> {
+async function findRemains(on: Machine, s: Session): Promise<string[]> {
   const { host, paths } = on;
   const root = cgroup.hierarchy(host);
   const volumes = await on.backend(s.volume.backend).list(s.volume.pool);
@@ -256,8 +272,8 @@ async function remains(on: Machine, s: Session): Promise<string[]> {
     host.lstat(`${paths.sessions}/${s.id}.json`) && 'its record',
     host.lstat(s.root) && 'its mount point',
     host.lstat(entryPath(paths.schroot, s.id)) && 'its schroot entry',
-    root !== undefined && host.lstat(cgroup.pathOf(root, paths.cgroup, s.id)) && 'its control group',
+    root !== undefined && host.lstat(cgroup.groupPath(root, paths.cgroup, s.id)) && 'its control group',
     volumes.volumes.some(v => v.role === 'session' && v.name === s.id) && 'its volume',
-    volumes.litter.some(name => name.endsWith(s.id)) && 'a part of its volume',
+    volumes.leftovers.some(name => name.endsWith(s.id)) && 'a part of its volume',
   ].filter(word => typeof word === 'string');
 }

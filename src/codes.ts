@@ -148,7 +148,7 @@ export function allCodes(): (Explanation & { readonly code: string })[] {
 }
 
 /** What a code means, however it was heard: upper or lower case, without "MAYFLY", with blanks. Throws `usage`. */
-export function explain(word: string): Explanation & { readonly code: string } {
+export function explainCode(word: string): Explanation & { readonly code: string } {
   const wanted = `MAYFLY-${word
     .trim()
     .toUpperCase()

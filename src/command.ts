@@ -15,19 +15,19 @@ export interface Command {
   /** A dry run performs `read` commands and only tells of `write` ones. */
   readonly effect: 'read' | 'write';
   /** Open file descriptors the child gets as 3, 4, …; it keeps a lock held for as long as it runs. */
-  readonly fds?: readonly number[];
+  readonly inheritFds?: readonly number[];
   /** The program closes what it inherits, as LVM's do: another waits for it, and keeps the descriptors meanwhile. */
-  readonly closes?: boolean;
+  readonly closesInheritedFds?: boolean;
   /** A program whose output this one reads; if it fails, so does the whole. */
-  readonly from?: Pick<Command, 'file' | 'args' | 'expect'>;
+  readonly pipeFrom?: Pick<Command, 'file' | 'args' | 'okCodes'>;
   /** Gets each line of stderr as it comes, for progress. */
   readonly onLine?: (line: string) => void;
   /** Resolves as soon as it runs; it goes on, with its descriptors, after we have ended. */
   readonly background?: boolean;
   /** What a dry run tells instead of the arguments, a line each, where those say nothing to people. */
-  readonly says?: () => readonly string[];
+  readonly describe?: () => readonly string[];
   /** Exit codes that are an answer, not a failure. Default: 0 only. */
-  readonly expect?: readonly number[];
+  readonly okCodes?: readonly number[];
 }
 
 export interface Output {
@@ -49,7 +49,7 @@ export const TOOL_ENV: NodeJS.ProcessEnv = { PATH: TOOL_PATH, LC_ALL: 'C.UTF-8',
  * Says a line on stdout (1) or stderr (2). Not by process.stdout: setting that up costs a hook a millisecond, and a
  * reader that went away would end a login or a teardown.
  */
-export function say(fd: 1 | 2, text: string): void {
+export function print(fd: 1 | 2, text: string): void {
   try {
     const bytes = Buffer.from(text);
     // Half the price of writeSync, whose many ways of calling it node first has to compile.
@@ -77,7 +77,7 @@ function failure(c: Command, exit: number, signal: NodeJS.Signals | null, stderr
   const how = signal ? `was killed by ${signal}` : `failed with exit code ${exit}`;
   const said = stderr.trim().split('\n').slice(0, 4).join('; ');
   // A program given as text would hide the reason behind pages of itself.
-  const words = c.says ? c.file : `${c.file} ${c.args.join(' ')}`;
+  const words = c.describe ? c.file : `${c.file} ${c.args.join(' ')}`;
   const message = `"${words}" ${how}${said ? `: ${said}` : ''}`;
   return new MayflyError('command', message, { file: c.file, args: c.args, exitCode: exit, stderr });
 }
@@ -86,7 +86,7 @@ function failure(c: Command, exit: number, signal: NodeJS.Signals | null, stderr
  * Waits for a child; past the deadline it is left to finish on its own, never killed (it may be in the middle of a
  * storage change). `errors` is a descriptor with what it says on stderr, where that is not a pipe.
  */
-function finish(child: ChildProcess, c: Command, deadline: number, errors?: number): Promise<Output> {
+function waitFor(child: ChildProcess, c: Command, deadline: number, errors?: number): Promise<Output> {
   return new Promise((resolve, reject) => {
     let stdout = '';
     let stderr = '';
@@ -123,7 +123,7 @@ function finish(child: ChildProcess, c: Command, deadline: number, errors?: numb
       if (begun) c.onLine?.(begun);
       const exit = code ?? 255;
       const said = errors !== undefined && exit !== 0 ? readBack(errors) : stderr;
-      if ((c.expect ?? [0]).includes(exit)) resolve({ code: exit, stdout, stderr: said });
+      if ((c.okCodes ?? [0]).includes(exit)) resolve({ code: exit, stdout, stderr: said });
       else reject(failure(c, exit, signal, said));
     });
   });
@@ -138,7 +138,7 @@ function exitCode(
   return code ?? 128 + (signal ? (signals[signal] ?? 0) : 0);
 }
 
-export async function interact(c: Pick<Command, 'file' | 'args'>, own: boolean): Promise<number> {
+export async function runInteractive(c: Pick<Command, 'file' | 'args'>, own: boolean): Promise<number> {
   const { spawn } = await import('node:child_process');
   const { constants } = await import('node:os');
   return new Promise((resolve, reject) => {
@@ -175,17 +175,18 @@ export async function runCommand(c: Command, deadline: number): Promise<Output> 
   if (Date.now() > deadline) throw new MayflyError('timeout', `no time left to run "${c.file}"`);
   const { spawn } = await import('node:child_process'); // takes milliseconds: only when something is run
   const options = { env: TOOL_ENV, cwd: '/' };
-  const source = c.from && spawn(c.from.file, c.from.args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] });
+  const source =
+    c.pipeFrom && spawn(c.pipeFrom.file, c.pipeFrom.args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] });
   // A pipe costs a stream to set up and watch; what a quick command says matters only if it fails.
   const errors = c.effect === 'write' && !c.onLine ? openUnnamed() : undefined;
   try {
     const input = source?.stdout ?? 'ignore';
     const output = c.effect === 'read' ? 'pipe' : 'ignore';
-    const keeper = c.closes && c.fds?.length ? ['timeout', '--foreground', '0'] : []; // 0: for as long as it takes
+    const keeper = c.closesInheritedFds && c.inheritFds?.length ? ['timeout', '--foreground', '0'] : []; // 0: for as long as it takes
     const [file = c.file, ...args] = [...keeper, c.file, ...c.args];
     const child = spawn(file, args, {
       ...options,
-      stdio: [input, output, errors ?? 'pipe', ...(c.fds ?? [])],
+      stdio: [input, output, errors ?? 'pipe', ...(c.inheritFds ?? [])],
     });
     if (c.background) {
       child.unref();
@@ -193,9 +194,9 @@ export async function runCommand(c: Command, deadline: number): Promise<Output> 
       return { code: 0, stdout: '', stderr: '' };
     }
     source?.stdout?.destroy(); // the child has its own copy of the pipe; ours would keep it open
-    const end = finish(child, c, deadline, errors);
-    if (!source || !c.from) return await end;
-    const [out] = await Promise.all([end, finish(source, { ...c.from, effect: 'write' }, deadline)]);
+    const end = waitFor(child, c, deadline, errors);
+    if (!source || !c.pipeFrom) return await end;
+    const [out] = await Promise.all([end, waitFor(source, { ...c.pipeFrom, effect: 'write' }, deadline)]);
     return out;
   } finally {
     if (errors !== undefined) closeSync(errors);

@@ -1,6 +1,6 @@
 /** Whether a refresh changed anything that people would see. */
 import type { Machine } from './steps.ts';
-import { withTree } from './trees.ts';
+import { withMountedVolume } from './trees.ts';
 import type { Volume } from './volume/backend.ts';
 
 /** Caches, lists and logs: they differ after every look for updates. */
@@ -21,10 +21,10 @@ const NOISE = [
 ];
 
 /** The number of files and directories that differ between two trees in kind, mode, owner, size, time or target. */
-export async function differences(on: Machine, a: Volume, b: Volume): Promise<number> {
+export async function countDifferences(on: Machine, a: Volume, b: Volume): Promise<number> {
   const [before, after] = [
-    await withTree(on, a, tree => entries(on, tree)),
-    await withTree(on, b, tree => entries(on, tree)),
+    await withMountedVolume(on, a, tree => entries(on, tree)),
+    await withMountedVolume(on, b, tree => entries(on, tree)),
   ];
   const missing = [...before].filter(row => !after.has(row)).length;
   return Math.max(missing, [...after].filter(row => !before.has(row)).length);

@@ -70,7 +70,7 @@ function knownAt(keys: readonly PropertyKey[]): string[] {
   return isTable(at) ? Object.keys(at) : [];
 }
 
-function complain(file: string, text: string, issue: z.core.$ZodIssue): never {
+function failIssue(file: string, text: string, issue: z.core.$ZodIssue): never {
   if (issue.code === 'unrecognized_keys') {
     const key = issue.keys[0] ?? '';
     const where = [...issue.path.map(String), key];
@@ -135,7 +135,7 @@ function textOf(host: Host, source: string): string | undefined {
  * What was in force before, whatever build wrote it down: an option that it did not know yet has its default. Nothing
  * but defaults where nothing was.
  */
-export function completed(file: string, before: Partial<Config> = {}): Config {
+export function withDefaults(file: string, before: Partial<Config> = {}): Config {
   const nothing = { ...schema.parse({}), files: [], directory: file.slice(0, file.lastIndexOf('/')) };
   return Object.freeze(merge(nothing, { ...before }) as unknown as Config);
 }
@@ -156,7 +156,7 @@ export function readConfig(host: Host, file: string): Config {
     }
     if (text === undefined) continue;
     files.push(source);
-    table = merge(table, check(source, text));
+    table = merge(table, checkSource(source, text));
   }
   const config = schema.parse(table);
   const { state, run } = config.directories;
@@ -175,7 +175,7 @@ export function readConfig(host: Host, file: string): Config {
 }
 
 /** Checks one source on its own, so that an error names the file it is in. */
-function check(file: string, text: string): Table {
+function checkSource(file: string, text: string): Table {
   let table: Table;
   try {
     table = parse(text) as Table;
@@ -185,6 +185,6 @@ function check(file: string, text: string): Table {
     fail(file, error.line, `not valid TOML: ${what}`, 'strings stand in quotes, lists in [ ]');
   }
   const issue = schema.safeParse(table, { error: expected }).error?.issues[0];
-  if (issue) complain(file, text, issue);
+  if (issue) failIssue(file, text, issue);
   return table;
 }

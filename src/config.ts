@@ -117,7 +117,7 @@ export async function loadConfig(host: Host, file = DEFAULT_CONFIG_FILE, lastGoo
   const key = cacheKey(host, file);
   const before = readCache(host, file);
   if (before?.key === key) return before.config;
-  const { completed, readConfig } = await import('./config-load.ts');
+  const { withDefaults: completed, readConfig } = await import('./config-load.ts');
   let config: Config;
   try {
     config = readConfig(host, file);

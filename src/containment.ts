@@ -17,17 +17,22 @@ function linkOf(paths: Paths, uid: number): string {
  * knows). One that another login uses, by ssh for example, or that is to stay for good (`loginctl enable-linger`), is
  * left alone.
  */
-export async function lead(host: Host, paths: Paths, uid: number, root: string): Promise<void> {
+export async function redirectUserManager(
+  host: Host,
+  paths: Paths,
+  uid: number,
+  root: string,
+): Promise<void> {
   host.symlink(root, linkOf(paths, uid));
   const known = `/run/systemd/users/${uid}`;
   // Asked first: at nearly every login logind does not know the person yet, and a failed read is an error thrown.
   if (!host.exists(known) || !host.read(known)?.includes('\nSTATE=closing\n')) return;
   const args = ['restart', `user@${uid}.service`];
-  await host.run({ file: 'systemctl', args, effect: 'write', expect: [0, 1, 5] });
+  await host.run({ file: 'systemctl', args, effect: 'write', okCodes: [0, 1, 5] });
 }
 
 /** From here on it starts on the host again. With `root`, only where the link leads there and not to a newer session. */
-export function leadBack(host: Host, paths: Paths, uid: number, root?: string): void {
+export function resetUserManager(host: Host, paths: Paths, uid: number, root?: string): void {
   const link = linkOf(paths, uid);
   const now = host.readlink(link);
   if (now === undefined || (root !== undefined && now !== root)) return;

@@ -1,7 +1,7 @@
 /** The reverse of `init`: takes away pool, generations and state. Only where no session is left. */
-import { ENABLED } from './entries.ts';
+import { ENABLED_MARKER } from './entries.ts';
 import { MayflyError } from './errors.ts';
-import { changeStanding, forgetAll, generationNumbers, pointStableAt, stableNumber } from './generations.ts';
+import { changeState, forgetAll, generationNumbers, pointStableAt, stableNumber } from './generations.ts';
 import { takeLock, withLock } from './locks.ts';
 import { isMounted } from './mounts.ts';
 import { mountPool } from './pool.ts';
@@ -20,7 +20,7 @@ export async function destroy(on: Machine): Promise<void> {
         hint: 'mayfly sessions',
       });
     }
-    if (paths.run === '/run/mayfly' && host.exists(ENABLED)) {
+    if (paths.run === '/run/mayfly' && host.exists(ENABLED_MARKER)) {
       throw new MayflyError('refused', 'a display manager makes sessions of what would be destroyed', {
         hint: 'mayfly disable lightdm (or gdm, or pam)',
       });
@@ -32,7 +32,7 @@ export async function destroy(on: Machine): Promise<void> {
       const backend = on.backend(pool.backend);
       // The last logout may still be making one.
       const spare = await takeLock(host, paths, 'spare', 30);
-      const { volumes, litter, spares } = await backend.list(pool.path);
+      const { volumes, leftovers: litter, spares } = await backend.list(pool.path);
       for (const name of [...litter, ...spares.values()]) await backend.sweep(pool.path, name);
       spare.release(); // no stable, no more spares
       // A session first: a classic LVM volume is not removed before its snapshots.
@@ -47,7 +47,7 @@ export async function destroy(on: Machine): Promise<void> {
         `${paths.state}/update.json`,
         `${paths.run}/health`,
         `${paths.run}/sightings.json`,
-        paths.hold,
+        paths.loginBlock,
       ])
         host.unlink(file);
       host.unlink(paths.poolFile); // before the image: an image on record must be there
@@ -69,10 +69,10 @@ function closeTheDoor({ host, paths }: Machine): void {
   const stable = stableNumber(host, paths);
   const generations = generationNumbers(host, paths);
   host.unlink(paths.stable);
-  for (const n of generations) changeStanding(host, paths, n, 'proven', 'retired');
+  for (const n of generations) changeState(host, paths, n, 'proven', 'retired');
   const sessions = sessionIds(host, paths);
   if (sessions.length === 0) return;
-  for (const n of generations) changeStanding(host, paths, n, 'retired', 'proven');
+  for (const n of generations) changeState(host, paths, n, 'retired', 'proven');
   if (stable !== undefined) pointStableAt(host, paths, stable);
   throw new MayflyError('refused', `somebody has just logged in: ${sessions.join(', ')}`, {
     sessions,

@@ -2,8 +2,8 @@
  * systemd's settings for the person's own service manager: user@UID.service gets the root that the symlink of
  * containment.ts names. The same for everybody, so that no login makes systemd read its units again (0.1 s).
  */
-import { type Change, find } from './changes.ts';
-import { OFFERED } from './entries.ts';
+import { type Change, readTarget } from './changes.ts';
+import { GREETER_DIRECTORY } from './entries.ts';
 import type { Host } from './host.ts';
 
 /** What starts as the first process of a person; a volume without it leaves people with the host's. */
@@ -37,7 +37,7 @@ MountAPIVFS=no
  */
 export const GDM_DROP_IN: Readonly<Record<string, string>> = {
   [`${UNITS}/gdm.service.d/${OWN}`]: `${OURS}[Service]
-Environment=XDG_DATA_DIRS=${OFFERED}:/usr/local/share:/usr/share
+Environment=XDG_DATA_DIRS=${GREETER_DIRECTORY}:/usr/local/share:/usr/share
 `,
 };
 
@@ -48,7 +48,7 @@ export function isUnit(path: string): boolean {
 
 /** What to change for these drop-ins to be there, or, with `off`, for it all to be as before. */
 export function planDropIns(host: Host, dropIns: Readonly<Record<string, string>>, off = false): Change[] {
-  if (host.kindOf(UNITS) !== 'dir') return [];
+  if (host.pathType(UNITS) !== 'dir') return [];
   return Object.entries(dropIns).flatMap(([path, text]) => {
     const directory = path.slice(0, path.lastIndexOf('/'));
     return off ? planOff(host, path, directory) : planOn(host, path, directory, text);
@@ -62,7 +62,7 @@ function whyOf(path: string): { on: string; off: string } {
 }
 
 function planOn(host: Host, path: string, directory: string, text: string): Change[] {
-  if (find(host, path)?.text === text) return [];
+  if (readTarget(host, path)?.text === text) return [];
   const why = whyOf(path).on;
   const made: Change[] = host.lstat(directory)
     ? []

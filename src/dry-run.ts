@@ -17,11 +17,11 @@ export function dryRun(real: Host, tell: (line: string) => void): Host {
     ...real,
     async run(c) {
       if (c.effect === 'read') return real.run(c);
-      const words = c.says?.() ?? (c.file === 'flock' ? [] : [`run ${c.file} ${c.args.join(' ')}`]);
+      const words = c.describe?.() ?? (c.file === 'flock' ? [] : [`run ${c.file} ${c.args.join(' ')}`]);
       words.forEach(tell);
       return { code: 0, stdout: '', stderr: '' };
     },
-    async interact(c) {
+    async runInteractive(c) {
       tell(`run ${c.file} ${c.args.join(' ')}`);
       return 0;
     },
@@ -33,7 +33,7 @@ export function dryRun(real: Host, tell: (line: string) => void): Host {
     lstat: aside(real.lstat),
     stat: aside(real.stat),
     exists: aside(real.exists),
-    kindOf: aside(real.kindOf),
+    pathType: aside(real.pathType),
     readlink: aside(real.readlink),
     space: aside(real.space),
     write(path, text) {
@@ -44,7 +44,7 @@ export function dryRun(real: Host, tell: (line: string) => void): Host {
     mkdir: path => {
       if (!real.exists(at(path))) tell(`make the directory ${path}`);
     },
-    poke(path, text) {
+    writeControlFile(path, text) {
       tell(`write "${text}" into ${path}`);
       return true;
     },

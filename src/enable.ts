@@ -24,9 +24,9 @@ import {
   planLightdmOn,
 } from './adapters/lightdm.ts';
 import { checkPam, PAM_HOOK, pamCalls, pamWarnings, planPamOff, planPamOn } from './adapters/pam.ts';
-import { type Change, checkChanges, find, perform, sweepBeside } from './changes.ts';
+import { type Change, checkChanges, perform, readTarget, sweepBeside } from './changes.ts';
 import { DROP_INS, GDM_DROP_IN, isUnit, planDropIns, planReload } from './drop-ins.ts';
-import { ENABLED, tryToOffer, WRAPPER, withdrawSessions } from './entries.ts';
+import { ENABLED_MARKER, removePublishedSessions, tryPublishSessions, WRAPPER } from './entries.ts';
 import { MayflyError } from './errors.ts';
 import { readGeneration, stableNumber } from './generations.ts';
 import type { Host } from './host.ts';
@@ -41,7 +41,7 @@ export const ADAPTERS = ['lightdm', 'gdm', 'pam'] as const;
 export type Adapter = (typeof ADAPTERS)[number];
 
 /** One display manager: what belongs to it, how it is told, and how it forgets. */
-interface Manager {
+interface AdapterSpec {
   readonly package: string;
   readonly program: string;
   /** Others that it is told through, and that are taken back with it. */
@@ -59,7 +59,7 @@ interface Manager {
   warnings(host: Host): readonly string[];
 }
 
-export const managers: Record<Adapter, Manager> = {
+export const adapterSpecs: Record<Adapter, AdapterSpec> = {
   lightdm: {
     package: 'lightdm',
     program: '/usr/sbin/lightdm',
@@ -135,7 +135,7 @@ export function isProgram(host: Host, path: string): boolean {
 }
 
 /** Refuses where the hooks could not do their work: everybody would be sent away. */
-function checkReady(on: Machine, m: Manager): void {
+function checkReady(on: Machine, m: AdapterSpec): void {
   const { host, paths } = on;
   if (host.stat(m.program) === undefined) {
     throw new MayflyError('missing-tool', `${m.package} is not installed: there is no "${m.program}"`, {
@@ -174,7 +174,7 @@ function checkEmpty({ host, paths }: Machine, adapters: readonly Adapter[]): voi
 }
 
 /** Plans and does it, one mayfly at a time. `files` are those that are written. */
-async function carryOut(
+async function apply(
   on: Machine,
   o: Options,
   files: readonly string[],
@@ -185,7 +185,7 @@ async function carryOut(
     const changes = await plan();
     checkChanges(host, changes);
     if (o.dryRun) return changes;
-    for (const path of [ENABLED, ...[DROP_INS, GDM_DROP_IN].flatMap(Object.keys), ...files])
+    for (const path of [ENABLED_MARKER, ...[DROP_INS, GDM_DROP_IN].flatMap(Object.keys), ...files])
       sweepBeside(host, path);
     for (const c of changes) await perform(host, c);
     return changes;
@@ -199,10 +199,10 @@ async function carryOut(
 /** Has `adapter`'s display manager run our hooks. Safe to repeat; completes what was cut short. */
 export async function enable(on: Machine, adapter: Adapter, o: Options): Promise<Enabled> {
   const { host } = on;
-  const m = managers[adapter];
+  const m = adapterSpecs[adapter];
   checkReady(on, m);
   await m.check(host);
-  const changes = await carryOut(on, o, m.files, async () => {
+  const changes = await apply(on, o, m.files, async () => {
     const own = await m.planOn(host);
     const directory: Change[] = host.lstat('/etc/mayfly')
       ? []
@@ -210,19 +210,19 @@ export async function enable(on: Machine, adapter: Adapter, o: Options): Promise
     // Last: from here on Xsession refuses whoever has no session.
     const marker: Change = {
       act: 'write',
-      path: ENABLED,
+      path: ENABLED_MARKER,
       text: '',
       mode: 0o644,
       why: 'Xsession takes desktops inside',
     };
     const inside = planDropIns(host, DROP_INS);
-    const entry = find(host, ENABLED) ? [] : [...directory, marker];
+    const entry = readTarget(host, ENABLED_MARKER) ? [] : [...directory, marker];
     // Also where only the marker is missing: an earlier attempt may have died before systemd was told.
     const units = [...own, ...inside].some(c => isUnit(c.path));
     const reload = units || entry.length > 0 ? planReload(host) : [];
     return [...own, ...inside, ...reload, ...entry];
   });
-  if (!o.dryRun) await tryToOffer(on);
+  if (!o.dryRun) await tryPublishSessions(on);
   return { changes, warnings: m.warnings(host) };
 }
 
@@ -236,15 +236,15 @@ export async function disable(
   o: Options & { readonly force: boolean },
 ): Promise<Enabled> {
   const { host } = on;
-  const m = managers[adapter];
-  const changes = await carryOut(on, o, m.files, async () => {
+  const m = adapterSpecs[adapter];
+  const changes = await apply(on, o, m.files, async () => {
     const own = await m.planOff(host);
     const mine: readonly Adapter[] = [adapter, ...m.through];
-    const others = ADAPTERS.filter(a => !mine.includes(a)).some(a => managers[a].calls(host));
+    const others = ADAPTERS.filter(a => !mine.includes(a)).some(a => adapterSpecs[a].calls(host));
     // First: without the hooks, Xsession would refuse everybody.
     const marker: Change[] =
-      !others && find(host, ENABLED)
-        ? [{ act: 'remove', path: ENABLED, why: 'Xsession leaves desktops on the host' }]
+      !others && readTarget(host, ENABLED_MARKER)
+        ? [{ act: 'remove', path: ENABLED_MARKER, why: 'Xsession leaves desktops on the host' }]
         : [];
     const inside = others ? [] : planDropIns(host, DROP_INS, true);
     const changes = [...marker, ...own, ...inside];
@@ -252,6 +252,6 @@ export async function disable(
     if (all.length > 0 && !o.force) checkEmpty(on, mine);
     return all;
   });
-  if (!o.dryRun && !host.exists(ENABLED)) withdrawSessions(host);
+  if (!o.dryRun && !host.exists(ENABLED_MARKER)) removePublishedSessions(host);
   return { changes, warnings: [] };
 }

@@ -11,30 +11,30 @@ import type { Host } from './host.ts';
 import { withLock } from './locks.ts';
 import { sweepTemporary } from './state.ts';
 import type { Machine } from './steps.ts';
-import { withTree } from './trees.ts';
+import { withMountedVolume } from './trees.ts';
 
 export const WRAPPER = '/usr/lib/mayfly/hooks/session-wrapper';
 /** Below each of these, as in any data directory (XDG base directory specification). */
-export const KINDS = ['xsessions', 'wayland-sessions'] as const;
-export type Kind = (typeof KINDS)[number];
+export const SESSION_TYPES = ['xsessions', 'wayland-sessions'] as const;
+export type SessionType = (typeof SESSION_TYPES)[number];
 
-export interface Entry {
-  readonly kind: Kind;
+export interface DesktopEntry {
+  readonly kind: SessionType;
   /** Its file's name, such as `xfce.desktop`: the id by which people's last choice is remembered. */
   readonly name: string;
   readonly text: string;
 }
 
 /** Where display managers look for ours; a data directory. `enable` sees to it that it is below the run directory. */
-export const OFFERED = '/run/mayfly/greeter';
+export const GREETER_DIRECTORY = '/run/mayfly/greeter';
 
 /** There while a display manager makes sessions: what Xsession asks for, and what makes a list of desktops worth it. */
-export const ENABLED = '/etc/mayfly/enabled';
+export const ENABLED_MARKER = '/etc/mayfly/enabled';
 
 const GROUP = '[Desktop Entry]';
 
 /** The lines of the one group that counts, as key and value; other groups (actions) are nothing to a greeter. */
-export function keysOf(text: string): [string, string][] {
+export function parseDesktopEntry(text: string): [string, string][] {
   const lines = text.split('\n').map(line => line.trim());
   const begin = lines.indexOf(GROUP) + 1;
   if (begin === 0) return [];
@@ -50,8 +50,8 @@ function render(keys: readonly (readonly [string, string])[]): string {
 }
 
 /** The program that must be there for an entry to be offered, as far as the entry names one. */
-export function programOf(text: string): string | undefined {
-  return new Map(keysOf(text)).get('TryExec');
+export function tryExecOf(text: string): string | undefined {
+  return new Map(parseDesktopEntry(text)).get('TryExec');
 }
 
 /** Not carried over: the first is asked of the host, the second would lead past Xsession (gdm). */
@@ -61,8 +61,8 @@ const LEFT_OUT = ['TryExec', 'X-GDM-BypassXsession', 'X-LightDM-Session-Type'];
  * An entry as we offer it; undefined for one that is not to be shown, runs nothing, or asks for Xsession's failsafe
  * terminal, which would run on the host. "default" is a word of Xsession's for what the machine is set to.
  */
-export function offered(e: Entry, where: 'inside' | 'host'): Entry | undefined {
-  const keys = keysOf(e.text);
+export function wrapEntry(e: DesktopEntry, where: 'inside' | 'host'): DesktopEntry | undefined {
+  const keys = parseDesktopEntry(e.text);
   const table = new Map(keys);
   const command = table.get('Exec') ?? '';
   if (table.get('Hidden') === 'true' || table.get('NoDisplay') === 'true') return undefined;
@@ -80,34 +80,37 @@ export function offered(e: Entry, where: 'inside' | 'host'): Entry | undefined {
 }
 
 /** One that takes the host's own off the list of a greeter which shows that as well (gdm), and is not run by it. */
-function hidden(e: Entry): Entry {
-  const keys = keysOf(e.text).filter(([key]) => ['Type', 'Name', 'Exec'].includes(key));
+function hiddenEntry(e: DesktopEntry): DesktopEntry {
+  const keys = parseDesktopEntry(e.text).filter(([key]) => ['Type', 'Name', 'Exec'].includes(key));
   return { ...e, text: render([...keys, ['NoDisplay', 'true'], ['Hidden', 'true']]) };
 }
 
 /** All entries to offer: those of the volume, then what only the host has, by `policy`. */
 export function planEntries(
-  volume: readonly Entry[],
-  host: readonly Entry[],
+  volume: readonly DesktopEntry[],
+  host: readonly DesktopEntry[],
   policy: Config['greeter']['host_sessions'],
-): Entry[] {
-  const inside = volume.flatMap(e => offered(e, 'inside') ?? []);
+): DesktopEntry[] {
+  const inside = volume.flatMap(e => wrapEntry(e, 'inside') ?? []);
   const known = new Set(inside.map(e => `${e.kind}/${e.name}`));
   const rest = host.filter(e => !known.has(`${e.kind}/${e.name}`));
-  return [...inside, ...rest.flatMap(e => (policy === 'staff' ? (offered(e, 'host') ?? []) : hidden(e)))];
+  return [
+    ...inside,
+    ...rest.flatMap(e => (policy === 'staff' ? (wrapEntry(e, 'host') ?? []) : hiddenEntry(e))),
+  ];
 }
 
 /** Entries of desktops whose program is there, of a machine or a volume that stands at `root`. */
-export function readEntries(host: Host, root: string): Entry[] {
-  return allEntries(host, root).filter(e => hasProgram(host, root, programOf(e.text)));
+export function readEntries(host: Host, root: string): DesktopEntry[] {
+  return allEntries(host, root).filter(e => hasProgram(host, root, tryExecOf(e.text)));
 }
 
 /** All entries, also of desktops that are not there. */
-export function allEntries(host: Host, root: string): Entry[] {
-  return KINDS.flatMap(kind =>
+export function allEntries(host: Host, root: string): DesktopEntry[] {
+  return SESSION_TYPES.flatMap(kind =>
     ['/usr/share', '/usr/local/share'].flatMap(share => {
       const directory = `${root}${share}/${kind}`;
-      if (host.kindOf(directory) !== 'dir') return [];
+      if (host.pathType(directory) !== 'dir') return [];
       return host
         .list(directory)
         .filter(name => /^[\w.+-]+\.desktop$/.test(name))
@@ -135,15 +138,16 @@ function hasProgram(host: Host, root: string, program: string | undefined): bool
  * is no stable generation, what the host has stays as it is: who is out of scope still gets in. Only while holding the
  * lock `update`.
  */
-export async function offerSessions(on: Machine): Promise<void> {
+export async function publishSessions(on: Machine): Promise<void> {
   const { host, config, paths } = on;
-  if (!host.exists(ENABLED) || paths.run !== '/run/mayfly' || stableNumber(host, paths) === undefined) return;
+  if (!host.exists(ENABLED_MARKER) || paths.run !== '/run/mayfly' || stableNumber(host, paths) === undefined)
+    return;
   const { volume } = readStable(host, paths);
-  const inside = await withTree(on, volume, async tree => readEntries(host, tree));
+  const inside = await withMountedVolume(on, volume, async tree => readEntries(host, tree));
   const entries = planEntries(inside, readEntries(host, ''), config.greeter.host_sessions);
-  for (const directory of [paths.run, OFFERED]) host.mkdir(directory, 0o755);
-  for (const kind of KINDS) {
-    const directory = `${OFFERED}/${kind}`;
+  for (const directory of [paths.run, GREETER_DIRECTORY]) host.mkdir(directory, 0o755);
+  for (const kind of SESSION_TYPES) {
+    const directory = `${GREETER_DIRECTORY}/${kind}`;
     host.mkdir(directory, 0o755);
     sweepTemporary(host, directory);
     const mine = entries.filter(e => e.kind === kind);
@@ -156,9 +160,9 @@ export async function offerSessions(on: Machine): Promise<void> {
 }
 
 /** The same, where nothing else is to fail because of it. Whoever has the lock does so when they are done. */
-export async function tryToOffer(on: Machine): Promise<void> {
+export async function tryPublishSessions(on: Machine): Promise<void> {
   try {
-    await withLock(on.host, on.paths, 'update', 0, () => offerSessions(on));
+    await withLock(on.host, on.paths, 'update', 0, () => publishSessions(on));
   } catch (error) {
     if (error instanceof MayflyError && error.code === 'locked') return;
     on.log('warning', `the greeter still offers the desktops of before: ${reasonOf(error)}`);
@@ -166,11 +170,11 @@ export async function tryToOffer(on: Machine): Promise<void> {
 }
 
 /** Takes the list away. */
-export function withdrawSessions(host: Host): void {
-  for (const kind of KINDS) {
-    const directory = `${OFFERED}/${kind}`;
+export function removePublishedSessions(host: Host): void {
+  for (const kind of SESSION_TYPES) {
+    const directory = `${GREETER_DIRECTORY}/${kind}`;
     for (const name of host.list(directory)) host.unlink(`${directory}/${name}`);
     if (host.lstat(directory)) host.rmdir(directory);
   }
-  if (host.lstat(OFFERED)) host.rmdir(OFFERED);
+  if (host.lstat(GREETER_DIRECTORY)) host.rmdir(GREETER_DIRECTORY);
 }

@@ -28,17 +28,17 @@ export type ErrorCode =
   | 'internal';
 
 /** The facts an error carries for `--json` and the journal: plain values only. */
-export type Facts = Readonly<Record<string, string | number | boolean | readonly string[]>>;
+export type ErrorFacts = Readonly<Record<string, string | number | boolean | readonly string[]>>;
 
 /** An error with a code. `message` is one lower-case sentence with the facts in it. */
 export class MayflyError extends Error {
   readonly code: ErrorCode;
-  readonly facts: Facts;
+  readonly facts: ErrorFacts;
   /** By name: the lazily loaded bundles have a copy of this class each. */
   static override [Symbol.hasInstance](value: unknown): value is MayflyError {
     return Error[Symbol.hasInstance](value) && (value as Error).name === 'MayflyError';
   }
-  constructor(code: ErrorCode, message: string, facts: Facts = {}, options?: ErrorOptions) {
+  constructor(code: ErrorCode, message: string, facts: ErrorFacts = {}, options?: ErrorOptions) {
     super(message, options);
     this.name = 'MayflyError';
     this.code = code;

@@ -26,20 +26,20 @@ export interface Generation {
 }
 
 /** `candidate` is being proven, `proven` may be stable, `retired` is being removed. */
-export type Standing = 'candidate' | 'proven' | 'retired';
+export type GenerationState = 'candidate' | 'proven' | 'retired';
 
-const ENDING: Readonly<Record<Standing, string>> = {
+const ENDING: Readonly<Record<GenerationState, string>> = {
   candidate: '.candidate',
   proven: '.json',
   retired: '.retired',
 };
 
-function pathOf(paths: Paths, number: number, standing: Standing = 'proven'): string {
+function generationPath(paths: Paths, number: number, standing: GenerationState = 'proven'): string {
   return `${paths.generations}/${number}${ENDING[standing]}`;
 }
 
 /** Numbers of the generations of one standing, ascending. */
-export function generationNumbers(host: Host, paths: Paths, standing: Standing = 'proven'): number[] {
+export function generationNumbers(host: Host, paths: Paths, standing: GenerationState = 'proven'): number[] {
   const ending = ENDING[standing];
   return host
     .list(paths.generations)
@@ -54,19 +54,19 @@ export function readGeneration(
   host: Host,
   paths: Paths,
   number: number,
-  standing: Standing = 'proven',
+  standing: GenerationState = 'proven',
 ): Generation | undefined {
-  const path = pathOf(paths, number, standing);
+  const path = generationPath(paths, number, standing);
   const text = host.read(path);
   return text === undefined ? undefined : parseJson<Generation>(path, text, 'mayfly doctor');
 }
 
 /** For those who look at all: undefined also where the record is not whole, since then nobody can use it. */
-export function wholeGeneration(
+export function readableGeneration(
   host: Host,
   paths: Paths,
   number: number,
-  standing: Standing = 'proven',
+  standing: GenerationState = 'proven',
 ): Generation | undefined {
   try {
     return readGeneration(host, paths, number, standing);
@@ -77,33 +77,39 @@ export function wholeGeneration(
 }
 
 /** The path of a generation's record that is there but not whole, as a failing disk leaves it. */
-export function brokenRecord(
+export function corruptRecord(
   host: Host,
   paths: Paths,
   number: number,
-  standing: Standing = 'proven',
+  standing: GenerationState = 'proven',
 ): string | undefined {
-  const path = pathOf(paths, number, standing);
-  return host.exists(path) && !wholeGeneration(host, paths, number, standing) ? path : undefined;
+  const path = generationPath(paths, number, standing);
+  return host.exists(path) && !readableGeneration(host, paths, number, standing) ? path : undefined;
 }
 
 /** Whether sessions may be made of a generation: proven, or the candidate in its trial. The text never changes. */
 export function isSealed(host: Host, paths: Paths, number: number): boolean {
   return (
-    host.lstat(pathOf(paths, number))?.kind === 'file' ||
-    host.lstat(pathOf(paths, number, 'candidate'))?.kind === 'file'
+    host.lstat(generationPath(paths, number))?.kind === 'file' ||
+    host.lstat(generationPath(paths, number, 'candidate'))?.kind === 'file'
   );
 }
 
 /** The last act of sealing: from here on the generation exists. */
-export function writeGeneration(host: Host, paths: Paths, g: Generation, standing: Standing): void {
+export function writeGeneration(host: Host, paths: Paths, g: Generation, standing: GenerationState): void {
   const text = `${JSON.stringify(g, null, 2)}\n`;
-  host.write(pathOf(paths, g.number, standing), text, { mode: 0o600, durable: true });
+  host.write(generationPath(paths, g.number, standing), text, { mode: 0o600, durable: true });
 }
 
 /** One rename, durable. */
-export function changeStanding(host: Host, paths: Paths, number: number, from: Standing, to: Standing): void {
-  host.rename(pathOf(paths, number, from), pathOf(paths, number, to));
+export function changeState(
+  host: Host,
+  paths: Paths,
+  number: number,
+  from: GenerationState,
+  to: GenerationState,
+): void {
+  host.rename(generationPath(paths, number, from), generationPath(paths, number, to));
   host.sync(paths.generations);
 }
 
@@ -111,7 +117,7 @@ export function changeStanding(host: Host, paths: Paths, number: number, from: S
 export function forgetGeneration(host: Host, paths: Paths, number: number): void {
   host.unlink(demotedPath(paths, number));
   for (const standing of ['candidate', 'proven', 'retired'] as const)
-    host.unlink(pathOf(paths, number, standing));
+    host.unlink(generationPath(paths, number, standing));
 }
 
 /** Forgets all generations, and the numbers that were given. */

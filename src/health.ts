@@ -3,17 +3,17 @@
  * moments, so that the line does not grow wrong while it lies there.
  */
 import { limitsOf } from './config.ts';
-import { generationNumbers, stableNumber, wholeGeneration, whyDemoted } from './generations.ts';
+import { generationNumbers, readableGeneration, stableNumber, whyDemoted } from './generations.ts';
 import { isUsable } from './pool.ts';
 import { type History, readHistory } from './progress.ts';
-import { roomOf } from './room.ts';
+import { poolUsage } from './room.ts';
 import { readPool, readSessions, type Session } from './state.ts';
 import type { Machine } from './steps.ts';
 import { fullness, type Usage } from './volume/backend.ts';
 
-export type Level = 'OK' | 'WARNING' | 'CRITICAL';
+export type HealthLevel = 'OK' | 'WARNING' | 'CRITICAL';
 
-export interface Facts {
+export interface HealthFacts {
   readonly stable: number | undefined;
   /** Its volume is there and is the one that was sealed. */
   readonly usable: boolean;
@@ -34,22 +34,22 @@ const OLD = { warn: 3, critical: 14 } as const;
 const moment = (ms: number): string => new Date(ms).toISOString().slice(0, 16).concat('Z');
 
 /** Something that speaks against the machine. */
-export interface Complaint {
+export interface HealthIssue {
   readonly topic: 'stable' | 'pool' | 'stuck' | 'update' | 'demoted' | 'age';
   readonly level: 'WARNING' | 'CRITICAL';
   readonly words: string;
 }
 
 /** Milliseconds since the stable generation was last found or made current. */
-export function ageOf(f: Facts, now: number): number {
+export function ageOf(f: HealthFacts, now: number): number {
   const fresh = f.history?.lastSuccess ?? f.sealed;
   return fresh === undefined ? 0 : now - fresh;
 }
 
 /** All that speaks against the machine. Pure. */
-export function complaints(f: Facts, now: number): Complaint[] {
-  const found: Complaint[] = [];
-  const say = (topic: Complaint['topic'], level: Complaint['level'], words: string): number =>
+export function healthIssues(f: HealthFacts, now: number): HealthIssue[] {
+  const found: HealthIssue[] = [];
+  const say = (topic: HealthIssue['topic'], level: HealthIssue['level'], words: string): number =>
     found.push({ topic, level, words });
   if (f.stable === undefined) say('stable', 'CRITICAL', 'no generation is stable');
   else if (!f.usable) say('stable', 'CRITICAL', `the stable generation ${f.stable} is not usable`);
@@ -69,8 +69,11 @@ export function complaints(f: Facts, now: number): Complaint[] {
 }
 
 /** The level, and all that speaks for it. Pure. */
-export function judge(f: Facts, now: number): { readonly level: Level; readonly line: string } {
-  const problems = complaints(f, now);
+export function healthLine(
+  f: HealthFacts,
+  now: number,
+): { readonly level: HealthLevel; readonly line: string } {
+  const problems = healthIssues(f, now);
   const h = f.history;
   const age = ageOf(f, now);
   const worst =
@@ -100,17 +103,17 @@ export function healthPath({ paths }: Machine): string {
 /** Writes the line where everybody can read it. Never fails: it is told to people who look, not to the caller. */
 export async function writeHealth(on: Machine): Promise<void> {
   try {
-    const { line } = judge(await factsOf(on), on.host.now());
+    const { line } = healthLine(await gatherHealth(on), on.host.now());
     on.host.write(healthPath(on), `${line}\n`, { mode: 0o644 });
   } catch (error) {
     on.log('debug', `the health line could not be written: ${String(error)}`);
   }
 }
 
-export async function factsOf(on: Machine): Promise<Facts> {
+export async function gatherHealth(on: Machine): Promise<HealthFacts> {
   const { host, paths, config } = on;
   const stable = stableNumber(host, paths);
-  const g = stable === undefined ? undefined : wholeGeneration(host, paths, stable);
+  const g = stable === undefined ? undefined : readableGeneration(host, paths, stable);
   const pool = readPool(host, paths);
   const sessions: Session[] = readSessions(host, paths);
   return {
@@ -120,7 +123,7 @@ export async function factsOf(on: Machine): Promise<Facts> {
     sealed: g && Date.parse(g.created),
     sessions: sessions.length,
     stuck: sessions.filter(s => s.stuck !== undefined).length,
-    pool: pool && (await roomOf(on, pool)),
+    pool: pool && (await poolUsage(on, pool)),
     demoted: generationNumbers(host, paths).filter(
       n => n > (stable ?? 0) && whyDemoted(host, paths, n) !== undefined,
     ),

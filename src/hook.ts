@@ -1,6 +1,6 @@
 /** `mayfly hook ADAPTER start|stop`: what display managers run. Everything on this path loads nothing but Node's own. */
-import { type Call, callOf } from './adapters/call.ts';
-import { say } from './command.ts';
+import { callOf, type HookCall } from './adapters/call.ts';
+import { print } from './command.ts';
 import { loadConfig } from './config.ts';
 import { dryRun } from './dry-run.ts';
 import { MayflyError, publicCodeOf, reasonOf } from './errors.ts';
@@ -8,11 +8,11 @@ import { type Host, realHost } from './host.ts';
 import { MARKER } from './identity.ts';
 import { makeLog, toJournal } from './log.ts';
 import { screenOf, showRefusal, wordsFor } from './refusal.ts';
-import { login, logout, onStuck, prepareNext, stop } from './session.ts';
+import { login, logout, onStuck, prepareSpare, stop } from './session.ts';
 import { pathsOf, type Session } from './state.ts';
 import type { Machine } from './steps.ts';
-import { type BackendKind, backendOf, type VolumeBackend } from './volume/backend.ts';
-import { tellWrapper } from './word.ts';
+import { type BackendKind, openBackend, type VolumeBackend } from './volume/backend.ts';
+import { writeLoginOutcome } from './word.ts';
 
 export interface HookOptions {
   readonly adapter: 'gdm' | 'lightdm' | 'pam';
@@ -42,38 +42,38 @@ export async function openMachine(
   const told: string[] = [];
   const host = o.dryRun ? dryRun(real, line => told.push(line)) : real;
   const backends: Partial<Record<BackendKind, VolumeBackend>> = {};
-  if (o.dryRun) process.on('exit', () => say(o.json ? 2 : 1, told.map(line => `${line}\n`).join('')));
+  if (o.dryRun) process.on('exit', () => print(o.json ? 2 : 1, told.map(line => `${line}\n`).join('')));
   return {
     host,
     config,
     paths: pathsOf(config.directories),
     log: makeLog(o.amount, !o.dryRun),
     backend(kind) {
-      backends[kind] ??= backendOf(kind, host);
+      backends[kind] ??= openBackend(kind, host);
       return backends[kind];
     },
-    fds: [],
+    lockFds: [],
   };
 }
 
-interface Outcome {
+interface HookOutcome {
   /** The exit code for the display manager: non-zero from `start` is a refused login. */
   readonly code: number;
   /** A session was made or ended, or a dry run told all of it. */
   readonly whole: boolean;
 }
 
-const nothingToDo: Outcome = { code: 0, whole: false };
+const nothingToDo: HookOutcome = { code: 0, whole: false };
 
-export async function runHook(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Outcome> {
+export async function runHook(o: HookOptions, env: NodeJS.ProcessEnv): Promise<HookOutcome> {
   if (thisHost.exists(MARKER)) return nothingToDo; // inside a session there is nothing to make or end
   if (process.getuid?.() !== 0) throw new MayflyError('not-root', 'a hook must run as root');
-  return o.action === 'start' ? start(o, env) : finish(o, env);
+  return o.action === 'start' ? handleStart(o, env) : handleStop(o, env);
 }
 
-async function start(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Outcome> {
+async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<HookOutcome> {
   let on: Machine | undefined;
-  let call: Call | undefined;
+  let call: HookCall | undefined;
   try {
     on = await openMachine(o, c => c.hook.timeout);
     call = callOf(on.host, o.adapter, env, o.caller);
@@ -82,7 +82,7 @@ async function start(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Outcome> {
     const fields = { session: s?.id, user: call.user };
     if (!s) on.log('debug', `${call.user} is out of scope and gets the host`, fields);
     else if (!o.dryRun) on.log('info', `${s.id}: ${call.user} is in generation ${s.generation}`, fields);
-    if (!o.dryRun) await tellWrapper(thisHost, on.paths, call.user, s ? 'session' : 'host');
+    if (!o.dryRun) await writeLoginOutcome(thisHost, on.paths, call.user, s ? 'session' : 'host');
     return { code: 0, whole: s !== undefined };
   } catch (error) {
     if (o.dryRun) throw error;
@@ -90,7 +90,7 @@ async function start(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Outcome> {
     // With a configuration that is wrong, where the last good one had it.
     const at = on ?? (await openMachine(o, undefined, true).catch(() => undefined));
     // What can not be told must not hide the reason, which is thrown on.
-    if (at) await tellWrapper(thisHost, at.paths, user, error).catch(() => undefined);
+    if (at) await writeLoginOutcome(thisHost, at.paths, user, error).catch(() => undefined);
     const fields = { user, code: publicCodeOf(error) };
     if (call && on?.config.on_failure === 'host') {
       on.log('err', `${user} gets the host, as configured: ${reasonOf(error)}`, fields);
@@ -98,20 +98,20 @@ async function start(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Outcome> {
     }
     toJournal('err', `the login of ${user} is refused: ${reasonOf(error)} (${fields.code})`, fields);
     // What PAM's hook prints is shown to the person, by whoever opened the session.
-    if (o.adapter === 'pam') say(1, `${wordsFor(error).replaceAll(/\s+/g, ' ')}\n`);
+    if (o.adapter === 'pam') print(1, `${wordsFor(error).replaceAll(/\s+/g, ' ')}\n`);
     const screen = screenOf(env);
     if (screen) await showRefusal(thisHost, screen, error).catch(() => undefined);
     throw error;
   }
 }
 
-async function finish(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Outcome> {
+async function handleStop(o: HookOptions, env: NodeJS.ProcessEnv): Promise<HookOutcome> {
   const on = await openMachine(o, c => c.hook.timeout * 2, true);
   const call = callOf(on.host, o.adapter, env, o.caller);
   if (!call) return nothingToDo;
   try {
     const result = await logout(on, call, endNow);
-    if (result === 'ended' && !hasEndUnit(on.host)) await prepareNext(on, 'start');
+    if (result === 'ended' && !hasEndUnit(on.host)) await prepareSpare(on, 'start');
     on.log(result === 'ended' ? 'info' : 'debug', `logout of ${call.user}: ${result}`, { user: call.user });
     return { code: 0, whole: result === 'ended' };
   } catch (error) {

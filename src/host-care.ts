@@ -1,12 +1,12 @@
 /** The host itself: kept up to date after the nightly update, and restarted when it asks for it and nobody is there. */
 import type { Config } from './config.ts';
-import { holdLogins, releaseLogins } from './hold.ts';
+import { blockLogins, unblockLogins } from './hold.ts';
 import { shownSessions } from './logind.ts';
 import { sessionIds } from './state.ts';
 import type { Machine } from './steps.ts';
 
 /** Where Debian's packages say that the running kernel or library is no longer the installed one. */
-const WANTED = '/run/reboot-required';
+const REBOOT_REQUIRED = '/run/reboot-required';
 
 const UPGRADE = 'unattended-upgrade';
 
@@ -27,22 +27,22 @@ export async function updateHost({ host, config }: Machine, onLine: (line: strin
  * Restarts the machine in a minute, announced, where it is configured and asked for and nobody is logged in. Returns
  * the reason; undefined where it did not. To be called with the update lock held, so that no update is cut short.
  */
-export async function restartIfWanted(on: Machine): Promise<string | undefined> {
+export async function rebootIfRequired(on: Machine): Promise<string | undefined> {
   const { host, config } = on;
-  if (config.host.reboot !== 'idle' || !host.exists(WANTED) || isSomebodyThere(on)) return undefined;
-  const packages = (host.read(`${WANTED}.pkgs`) ?? '').split('\n').filter(Boolean);
+  if (config.host.reboot !== 'idle' || !host.exists(REBOOT_REQUIRED) || isSomebodyThere(on)) return undefined;
+  const packages = (host.read(`${REBOOT_REQUIRED}.pkgs`) ?? '').split('\n').filter(Boolean);
   const reason = `an update asks for a restart${packages.length > 0 ? ` (${[...new Set(packages)].join(', ')})` : ''}`;
-  holdLogins(on, 'this machine is about to be restarted for an update; try again in a few minutes');
+  blockLogins(on, 'this machine is about to be restarted for an update; try again in a few minutes');
   try {
     if (isSomebodyThere(on)) {
-      releaseLogins(on);
+      unblockLogins(on);
       return undefined;
     }
     on.log('notice', `restarting in a minute: ${reason}`);
     await host.run({ file: 'shutdown', args: ['-r', '+1', `mayfly: ${reason}`], effect: 'write' });
     return reason;
   } catch (error) {
-    releaseLogins(on);
+    unblockLogins(on);
     throw error;
   }
 }

@@ -29,7 +29,7 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { type Command, interact, type Output, runCommand } from './command.ts';
+import { type Command, type Output, runCommand, runInteractive } from './command.ts';
 import { MayflyError } from './errors.ts';
 
 export interface Stat {
@@ -68,7 +68,7 @@ export interface Host {
    * Runs a program for the person at the terminal, with their terminal and environment, and returns its exit code.
    * `own` puts it into a process session of its own. Signals that ask us to stop are passed on to it.
    */
-  interact(command: Pick<Command, 'file' | 'args'>, own: boolean): Promise<number>;
+  runInteractive(command: Pick<Command, 'file' | 'args'>, own: boolean): Promise<number>;
 
   /** The text of a file, symlinks followed; undefined where there is none. Below a session root, `lstat` first. */
   read(path: string): string | undefined;
@@ -83,7 +83,7 @@ export interface Host {
    * Whether there is something, and whether it is a directory; symlinks followed, undefined where it cannot be had.
    * A quarter of the price of `stat`, and a login asks dozens of times.
    */
-  kindOf(path: string): 'dir' | 'other' | undefined;
+  pathType(path: string): 'dir' | 'other' | undefined;
   /** Target of a symlink; undefined where there is none, or none may be read. */
   readlink(path: string): string | undefined;
   space(path: string): Space;
@@ -97,7 +97,7 @@ export interface Host {
   /** Makes a directory; one that is there already is success, anything else there is `unsafe`. */
   mkdir(path: string, mode: number): void;
   /** Writes into an existing control file of the kernel (cgroup); false where the process or file is gone. */
-  poke(path: string, text: string): boolean;
+  writeControlFile(path: string, text: string): boolean;
   rename(from: string, to: string): void;
   /** Absent is success. */
   unlink(path: string): void;
@@ -176,7 +176,7 @@ function parent(path: string): string {
 export function realHost(deadline = Number.POSITIVE_INFINITY): Host {
   return {
     run: c => runCommand(c, deadline),
-    interact,
+    runInteractive: runInteractive,
     read: path =>
       absentIs<string | undefined>(undefined, ['ENOENT', 'ENOTDIR', 'ESRCH', 'EINVAL'], () =>
         readFileSync(path, 'utf8'),
@@ -200,7 +200,7 @@ export function realHost(deadline = Number.POSITIVE_INFINITY): Host {
     },
     exists: existsSync,
     // access(2) of a path with a slash behind it succeeds for directories only.
-    kindOf: path => (existsSync(`${path}/`) ? 'dir' : existsSync(path) ? 'other' : undefined),
+    pathType: path => (existsSync(`${path}/`) ? 'dir' : existsSync(path) ? 'other' : undefined),
     readlink: path =>
       absentIs<string | undefined>(
         undefined,
@@ -247,7 +247,7 @@ export function realHost(deadline = Number.POSITIVE_INFINITY): Host {
         throw new MayflyError('unsafe', `"${path}" is not a directory`, { path });
       }
     },
-    poke(path, text) {
+    writeControlFile(path, text) {
       return absentIs(false, ['ENOENT', 'ESRCH', 'ENODEV', 'EINVAL', 'EOPNOTSUPP', 'EBUSY'], () => {
         const fd = openSync(path, constants.O_WRONLY | constants.O_NOFOLLOW);
         try {

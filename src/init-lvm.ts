@@ -2,13 +2,13 @@
 import { bytesOf, parseSize } from './config.ts';
 import { MayflyError } from './errors.ts';
 import type { Host } from './host.ts';
-import { gibibytes } from './room.ts';
-import type { Say } from './source.ts';
+import { formatBytes } from './room.ts';
+import type { Progress } from './source.ts';
 import { type Pool, writePool } from './state.ts';
 import type { Machine } from './steps.ts';
 import type { PoolSizes } from './volume/backend.ts';
 import { sayGrowth } from './volume/lvm-pool.ts';
-import { fits, placeOf } from './volume/lvs.ts';
+import { fits, parsePoolPath } from './volume/lvs.ts';
 
 /** What the command line says about it; the configuration says the rest. */
 export interface LvmChoice {
@@ -20,7 +20,7 @@ export interface LvmChoice {
   readonly size?: string;
 }
 
-type Kind = 'lvm-thin' | 'lvm';
+type LvmKind = 'lvm-thin' | 'lvm';
 
 /** A smaller thin pool holds no system. */
 const SMALLEST_POOL = 512 * 2 ** 20;
@@ -32,20 +32,20 @@ export function sizesOf(on: Machine, choice: LvmChoice = {}): PoolSizes & { read
 
 /** Why it does not fit; undefined where it does. Pure. */
 export function whyTooLarge(
-  kind: Kind,
+  kind: LvmKind,
   sizes: PoolSizes & { cow: string },
   free: number,
 ): string | undefined {
   const volume = parseSize(sizes.volume);
   if (kind === 'lvm-thin') {
     const pool = bytesOf(sizes.pool, free);
-    if (pool > free) return `a thin pool of ${gibibytes(pool)}`;
-    return pool < SMALLEST_POOL ? `a thin pool of at least ${gibibytes(SMALLEST_POOL)}` : undefined;
+    if (pool > free) return `a thin pool of ${formatBytes(pool)}`;
+    return pool < SMALLEST_POOL ? `a thin pool of at least ${formatBytes(SMALLEST_POOL)}` : undefined;
   }
   // Classic volumes are whole copies: master, what an update works on, a new generation beside the old one.
   const need = 4 * volume + bytesOf(sizes.cow, volume);
   return need > free
-    ? `${gibibytes(need)} (four volumes of ${gibibytes(volume)}, and one session)`
+    ? `${formatBytes(need)} (four volumes of ${formatBytes(volume)}, and one session)`
     : undefined;
 }
 
@@ -57,22 +57,27 @@ export function groupOf({ config }: Machine, choice: LvmChoice): string {
 }
 
 /** Opens or makes the pool in the group and writes it down. */
-export async function openLvmPool(on: Machine, kind: Kind, choice: LvmChoice, say: Say): Promise<Pool> {
+export async function openLvmPool(
+  on: Machine,
+  kind: LvmKind,
+  choice: LvmChoice,
+  say: Progress,
+): Promise<Pool> {
   const { host, paths, config } = on;
   const group = groupOf(on, choice);
   const pool: Pool = { backend: kind, path: `/dev/${group}/${config.lvm.name}`, fs: config.lvm.fs };
-  if (!fits(placeOf(pool.path)))
+  if (!fits(parsePoolPath(pool.path)))
     throw new MayflyError(
       'usage',
       `"${group}" and "${config.lvm.name}" are too long together for names of devices`,
     );
-  await host.run({ file: `mkfs.${config.lvm.fs}`, args: ['-V'], effect: 'read', expect: [0, 1] });
+  await host.run({ file: `mkfs.${config.lvm.fs}`, args: ['-V'], effect: 'read', okCodes: [0, 1] });
   if (choice.device !== undefined) await makeGroup(host, group, choice.device, say);
   const free = await freeIn(host, group);
   const sizes = sizesOf(on, choice);
   const large = whyTooLarge(kind, sizes, free);
   if (large !== undefined && !(await isMade(host, pool.path))) {
-    const what = `the volume group "${group}" has ${gibibytes(free)} free, and not room for ${large}`;
+    const what = `the volume group "${group}" has ${formatBytes(free)} free, and not room for ${large}`;
     throw new MayflyError('full', what, { pool: pool.path, free });
   }
   await on.backend(kind).prepare(pool.path, sizes);
@@ -83,7 +88,7 @@ export async function openLvmPool(on: Machine, kind: Kind, choice: LvmChoice, sa
 
 /** Whether an earlier try made the thin pool; then the room is taken already. */
 async function isMade(host: Host, path: string): Promise<boolean> {
-  const { group, name } = placeOf(path);
+  const { group, name } = parsePoolPath(path);
   const args = [
     '--noheadings',
     '-o',
@@ -98,7 +103,7 @@ async function isMade(host: Host, path: string): Promise<boolean> {
 
 async function freeIn(host: Host, group: string): Promise<number> {
   const args = ['--noheadings', '--units', 'b', '--nosuffix', '-o', 'vg_free', '--', group];
-  const out = await host.run({ file: 'vgs', args, effect: 'read', expect: [0, 5] });
+  const out = await host.run({ file: 'vgs', args, effect: 'read', okCodes: [0, 5] });
   if (out.code === 0) return Number(out.stdout.trim());
   throw new MayflyError(
     'usage',
@@ -107,7 +112,7 @@ async function freeIn(host: Host, group: string): Promise<number> {
 }
 
 /** A group on a device that holds nothing. LVM would ask before it wipes a signature; we refuse. */
-async function makeGroup(host: Host, group: string, device: string, say: Say): Promise<void> {
+async function makeGroup(host: Host, group: string, device: string, say: Progress): Promise<void> {
   const args = ['--noheadings', '-o', 'vg_name', '-S', `pv_name="${device}"`];
   const there = (await host.run({ file: 'pvs', args, effect: 'read' })).stdout.trim();
   if (there === group) return;

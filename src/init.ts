@@ -6,7 +6,7 @@
  * removes them, and nothing else.
  */
 import { type Config, parseSize } from './config.ts';
-import { tryToOffer } from './entries.ts';
+import { tryPublishSessions } from './entries.ts';
 import { MayflyError } from './errors.ts';
 import {
   forgetAll,
@@ -22,18 +22,18 @@ import type { Host } from './host.ts';
 import { type LvmChoice, openLvmPool, sizesOf } from './init-lvm.ts';
 import { withLock } from './locks.ts';
 import { acceptCandidate, imagePath, mountPool, seal } from './pool.ts';
-import { prepareNext } from './session.ts';
-import { checkSource, describe, fill, type Say, type Source } from './source.ts';
+import { prepareSpare } from './session.ts';
+import { checkSource, describeSource, fillTree, type Progress, type Source } from './source.ts';
 import { makeDirectories, type Pool, readPool, sessionIds, sweepTemporary, writePool } from './state.ts';
 import type { Machine } from './steps.ts';
-import { dropTrees, withTree } from './trees.ts';
+import { unmountLeftovers, withMountedVolume } from './trees.ts';
 import { type BackendKind, inOneLine, masterOf, type Volume, workOf } from './volume/backend.ts';
 
 export interface InitOptions {
   readonly backend: BackendKind;
   readonly source: Source;
   readonly lvm?: LvmChoice;
-  readonly say: Say;
+  readonly say: Progress;
 }
 
 /** Makes all; throws `exists` where there is a stable generation already. Returns generation 1 (or the next number). */
@@ -52,19 +52,19 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
     const problem = (await on.backend(o.backend).check())[0];
     if (problem) throw new MayflyError('missing-tool', inOneLine(problem));
     await checkSource(host, o.source);
-    const pool = await openPool(on, o);
+    const pool = await openOrMakePool(on, o);
     const backend = on.backend(pool.backend);
 
-    await dropTrees(on, pool);
+    await unmountLeftovers(on, pool);
     const left = await backend.list(pool.path);
     const unproven = (['candidate', 'retired'] as const).flatMap(s => generationNumbers(host, paths, s));
     const known = { unproven, last: lastNumber(host, paths) };
-    const others = left.volumes.filter(v => !isOfATry(v, known)).map(inWords);
+    const others = left.volumes.filter(v => !isFromInterruptedInit(v, known)).map(inWords);
     if (others.length > 0) {
       const what = `the pool "${pool.path}" holds ${others.join(', ')}, of which nothing is on record`;
       throw new MayflyError('refused', what, { pool: pool.path, hint: 'mayfly destroy --yes, to lose them' });
     }
-    for (const name of [...left.litter, ...left.spares.values()]) await backend.sweep(pool.path, name);
+    for (const name of [...left.leftovers, ...left.spares.values()]) await backend.sweep(pool.path, name);
     for (const v of left.volumes) {
       o.say(`removing what an earlier try left: ${inWords(v)}`);
       await backend.remove(v);
@@ -73,25 +73,27 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
 
     const work = workOf(pool);
     await backend.create(work, sizesOf(on, o.lvm));
-    await withTree(on, work, async tree => {
+    await withMountedVolume(on, work, async tree => {
       host.rmdir(`${tree}/lost+found`); // of a fresh file system; some sources want an empty directory
-      o.say(`filling ${tree} from ${describe(o.source)}`);
-      await fill(host, tree, o, [pool.path, paths.state, paths.run]);
+      o.say(`filling ${tree} from ${describeSource(o.source)}`);
+      await fillTree(host, tree, o, [pool.path, paths.state, paths.run]);
       finishTree(host, tree, o.source.kind === 'host' ? on.config.min_uid : undefined);
     });
 
     const number = takeNumber(host, paths, []);
     o.say(`sealing generation ${number}`);
-    const generation = await seal(on, pool, { number, origin: describe(o.source) }, 'candidate', [lock.fd]);
+    const generation = await seal(on, pool, { number, origin: describeSource(o.source) }, 'candidate', [
+      lock.fd,
+    ]);
     await backend.rename(work, masterOf(pool));
     acceptCandidate(on, number);
     pointStableAt(host, paths, number);
-    await prepareNext(on);
+    await prepareSpare(on);
     o.say(`generation ${number} is stable`);
     return generation;
   });
   await writeHealth(on);
-  await tryToOffer(on); // a display manager may have been told before
+  await tryPublishSessions(on); // a display manager may have been told before
   return made;
 }
 
@@ -119,7 +121,7 @@ function refuseToForget({ host, paths }: Machine): void {
  * Whether a volume can only be what a try of `init`, or a `destroy`, left when it died: a first generation that is
  * not proven, or one that was told to go. `last` is the number that was given last: a try gives only one.
  */
-export function isOfATry(
+export function isFromInterruptedInit(
   { role, name }: Pick<Volume, 'role' | 'name'>,
   { unproven, last }: { readonly unproven: readonly number[]; readonly last: number | undefined },
 ): boolean {
@@ -129,7 +131,7 @@ export function isOfATry(
 }
 
 /** The pool on record, or the embedded default: a directory, or for btrfs an image file in one. */
-async function openPool(on: Machine, o: InitOptions): Promise<Pool> {
+async function openOrMakePool(on: Machine, o: InitOptions): Promise<Pool> {
   const { host, paths, config } = on;
   const known = readPool(host, paths);
   if (known && known.backend !== o.backend) {
@@ -177,7 +179,7 @@ async function isBtrfs(host: Host, path: string): Promise<boolean> {
 }
 
 /** A sparse file with a btrfs in it, for machines whose disk is all one ext4. Under its name only when finished. */
-async function makeImage(host: Host, config: Config, image: string, say: Say): Promise<void> {
+async function makeImage(host: Host, config: Config, image: string, say: Progress): Promise<void> {
   if (host.lstat(image)) return;
   const room = host.space(image.slice(0, image.lastIndexOf('/'))).free;
   const size = Math.min(parseSize(config.pool.image_size), Math.floor(room * 0.9));

@@ -6,11 +6,11 @@
  */
 import { MayflyError } from './errors.ts';
 import type { Host } from './host.ts';
-import { isPlainDirectory, type Mount, mustHavePlaces, planCalls } from './mounts.ts';
-import { haveRoots, type Machine } from './steps.ts';
-import { commandFor } from './syscalls.ts';
+import { isPlainDirectory, type Mount, planMountOps, requireMountTargets } from './mounts.ts';
+import { ensureMountRoot, type Machine } from './steps.ts';
+import { mountCommand } from './syscalls.ts';
 
-export interface Inside {
+export interface ChrootOptions {
   /** The directory that shows the copy. */
   readonly tree: string;
   /** Seconds all commands together may take; no limit where a person is at the terminal. */
@@ -61,7 +61,7 @@ function mountsOf(host: Host, root: string, tree: string): Mount[] {
     own('/tmp', 'mode=1777,nosuid,nodev,nr_inodes=200k,size=50%'),
   ];
   const resolver = resolverIn(host, tree);
-  if (resolver !== undefined && host.kindOf('/etc/resolv.conf') === 'other')
+  if (resolver !== undefined && host.pathType('/etc/resolv.conf') === 'other')
     mounts.push({ ...bind('/etc/resolv.conf', resolver), file: true });
   return mounts;
 }
@@ -78,22 +78,28 @@ function resolverIn(host: Host, tree: string): string | undefined {
 }
 
 /** `chroot`: with the copy as its root; otherwise on the host, the copy and its mounts being at {@link workRoot}. */
-function argumentsFor(on: Machine, o: Inside, argv: readonly string[], chroot: boolean, merge: boolean) {
+function argumentsFor(
+  on: Machine,
+  o: ChrootOptions,
+  argv: readonly string[],
+  chroot: boolean,
+  merge: boolean,
+) {
   const { host } = on;
   const root = workRoot(on);
   const copy: Mount = { source: o.tree, target: root, type: 'none', options: 'bind' };
-  const calls = planCalls(copy, mountsOf(host, root, o.tree));
-  mustHavePlaces(host, o.tree, calls);
+  const calls = planMountOps(copy, mountsOf(host, root, o.tree));
+  requireMountTargets(host, o.tree, calls);
   const words = chroot ? ['env', ...ENVIRONMENT, ...argv] : argv;
-  const perl = commandFor([...calls, { op: 'enter', target: chroot ? root : '', merge, argv: words }]);
-  return alone([perl.file, ...perl.args], OWN_MOUNTS);
+  const perl = mountCommand([...calls, { op: 'enter', target: chroot ? root : '', merge, argv: words }]);
+  return isolated([perl.file, ...perl.args], OWN_MOUNTS);
 }
 
 /** Options of unshare(1): its mounts are seen by nobody else. */
 export const OWN_MOUNTS = ['--mount', '--propagation', 'slave'];
 
 /** Arguments of setpriv(1) for a command that dies with us, and everything it has started with it. */
-export function alone(argv: readonly string[], options: readonly string[] = []): string[] {
+export function isolated(argv: readonly string[], options: readonly string[] = []): string[] {
   return [
     '--pdeathsig',
     'KILL',
@@ -109,32 +115,32 @@ export function alone(argv: readonly string[], options: readonly string[] = []):
 }
 
 /** The same for setpriv's own arguments, with an end after some seconds: exit code 124, or 137 if it was deaf. */
-export function limited(seconds: number, args: readonly string[]): string[] {
+export function withTimeout(seconds: number, args: readonly string[]): string[] {
   const timeout = ['timeout', '--kill-after=10', String(Math.ceil(seconds))];
   return ['--pdeathsig', 'KILL', '--', ...timeout, 'setpriv', ...args];
 }
 
 async function prepare(on: Machine): Promise<void> {
-  await haveRoots(on);
+  await ensureMountRoot(on);
   on.host.mkdir(workRoot(on), 0o755);
 }
 
-export interface RunInside {
+export interface RunOptions {
   /** Default: the copy is the root. */
   readonly chroot?: boolean;
   /** Default: what it says goes to `onLine`; with this it is returned. */
   readonly read?: boolean;
-  readonly expect?: readonly number[];
+  readonly okCodes?: readonly number[];
   /** What people are told it was; default: all its words. */
-  readonly called?: string;
+  readonly name?: string;
 }
 
 /** Runs a command to its end; throws `command` where it fails and `update` where its time was over. */
-export async function runInside(
+export async function runInChroot(
   on: Machine,
-  o: Inside,
+  o: ChrootOptions,
   argv: readonly string[],
-  { chroot = true, read = false, expect = [0], called = argv.join(' ') }: RunInside = {},
+  { chroot = true, read = false, okCodes: expect = [0], name: called = argv.join(' ') }: RunOptions = {},
 ): Promise<{ readonly code: number; readonly stdout: string }> {
   await prepare(on);
   const left = o.timeout - (on.host.now() - o.began) / 1000;
@@ -142,10 +148,10 @@ export async function runInside(
   const said: string[] = [];
   const out = await on.host.run({
     file: 'setpriv',
-    args: limited(left, argumentsFor(on, o, argv, chroot, !read)),
+    args: withTimeout(left, argumentsFor(on, o, argv, chroot, !read)),
     effect: read ? 'read' : 'write',
-    says: () => [`run ${called} in the working copy`],
-    expect: [...Array(256).keys()],
+    describe: () => [`run ${called} in the working copy`],
+    okCodes: [...Array(256).keys()],
     onLine: line => {
       said.push(line);
       if (said.length > 20) said.shift();
@@ -156,7 +162,7 @@ export async function runInside(
     throw new MayflyError('update', `"${called}" was not done within ${o.timeout} s and was killed`);
   }
   if (!expect.includes(out.code)) {
-    const words = complaints([...out.stdout.split('\n'), ...said]).join('; ');
+    const words = errorLines([...out.stdout.split('\n'), ...said]).join('; ');
     throw new MayflyError(
       'command',
       `"${called}" failed with exit code ${out.code}${words === '' ? '' : `: ${words}`}`,
@@ -166,7 +172,7 @@ export async function runInside(
 }
 
 /** apt and dpkg say what is wrong among much else; otherwise the last words count. A line that ends in a colon goes on. */
-function complaints(lines: readonly string[]): string[] {
+function errorLines(lines: readonly string[]): string[] {
   const all = lines.map(line => line.trim()).filter(Boolean);
   const wrong = all.flatMap((line, i) => {
     if (!/^(E:|dpkg: error|dpkg: dependency|error|fatal)|unmet dependencies:$/i.test(line)) return [];
@@ -176,15 +182,19 @@ function complaints(lines: readonly string[]): string[] {
 }
 
 /** A shell or command in the copy for the person at the terminal; returns its exit code. */
-export async function interactInside(on: Machine, o: Inside, argv: readonly string[]): Promise<number> {
+export async function runInteractiveInChroot(
+  on: Machine,
+  o: ChrootOptions,
+  argv: readonly string[],
+): Promise<number> {
   await prepare(on);
   const words =
     argv.length > 0 ? argv : ['/bin/sh', '-c', 'command -v bash >/dev/null && exec bash -l; exec sh'];
-  const code = await on.host.interact(
+  const code = await on.host.runInteractive(
     { file: 'setpriv', args: argumentsFor(on, o, words, true, false) },
     false,
   );
-  await on.host.interact({ file: 'perl', args: ['-MPOSIX', '-e', TAKE_TERMINAL] }, false);
+  await on.host.runInteractive({ file: 'perl', args: ['-MPOSIX', '-e', TAKE_TERMINAL] }, false);
   return code;
 }
 

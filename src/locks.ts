@@ -24,7 +24,13 @@ export async function takeLock(host: Host, paths: Paths, name: string, seconds: 
   try {
     const wait = seconds > 0 ? ['-w', String(seconds)] : ['-n'];
     const args = ['-x', ...wait, '-E', String(NOT_FREE), '3'];
-    const out = await host.run({ file: 'flock', args, effect: 'write', fds: [fd], expect: [0, NOT_FREE] });
+    const out = await host.run({
+      file: 'flock',
+      args,
+      effect: 'write',
+      inheritFds: [fd],
+      okCodes: [0, NOT_FREE],
+    });
     if (out.code === NOT_FREE) {
       throw new MayflyError(
         'locked',

@@ -3,10 +3,10 @@
  * datagram sockets, which Node lacks, so logger(1) carries the fields; it is started and not waited for.
  */
 import { closeSync, existsSync, writeSync } from 'node:fs';
-import { openUnnamed, say, TOOL_ENV } from './command.ts';
+import { openUnnamed, print, TOOL_ENV } from './command.ts';
 
-export type Level = 'err' | 'warning' | 'notice' | 'info' | 'debug';
-const PRIORITY: Record<Level, number> = { err: 3, warning: 4, notice: 5, info: 6, debug: 7 };
+export type LogLevel = 'err' | 'warning' | 'notice' | 'info' | 'debug';
+const PRIORITY: Record<LogLevel, number> = { err: 3, warning: 4, notice: 5, info: 6, debug: 7 };
 
 export interface Fields {
   readonly session?: string | undefined;
@@ -15,10 +15,10 @@ export interface Fields {
   readonly code?: string | undefined;
 }
 
-export type Log = (level: Level, message: string, fields?: Fields) => void;
+export type Log = (level: LogLevel, message: string, fields?: Fields) => void;
 
 /** The text logger(1) reads with `--journald`; a newline in a value would begin another field. */
-export function journalEntry(level: Level, message: string, fields: Fields): string {
+export function journalEntry(level: LogLevel, message: string, fields: Fields): string {
   const flat = (v: string): string => v.replaceAll('\n', ' ');
   const rows = [`MESSAGE=${flat(message)}`, `PRIORITY=${PRIORITY[level]}`, 'SYSLOG_IDENTIFIER=mayfly'];
   if (fields.session) rows.push(`MAYFLY_SESSION=${flat(fields.session)}`);
@@ -31,13 +31,13 @@ export function journalEntry(level: Level, message: string, fields: Fields): str
 export function makeLog(amount: 'quiet' | 'normal' | 'verbose', journal: boolean): Log {
   const limit = amount === 'quiet' ? 4 : amount === 'normal' ? 6 : 7;
   return (level, message, fields = {}) => {
-    if (PRIORITY[level] <= limit) say(2, `mayfly: ${message}\n`);
+    if (PRIORITY[level] <= limit) print(2, `mayfly: ${message}\n`);
     if (journal && level !== 'debug') toJournal(level, message, fields);
   };
 }
 
 /** The journal only, where there is one: for what stderr is told in other words. */
-export function toJournal(level: Level, message: string, fields: Fields): void {
+export function toJournal(level: LogLevel, message: string, fields: Fields): void {
   if (!existsSync('/run/systemd/journal/socket')) return;
   sending = Promise.all([sending, send(journalEntry(level, message, fields))]);
 }

@@ -44,7 +44,7 @@ export function parseSession(id: string, text: string): LogindSession {
 
 /** All sessions of everybody, closing ones too; undefined where there is no logind. */
 export function shownSessions(host: Host, directory = LOGIND_SESSIONS): LogindSession[] | undefined {
-  if (host.kindOf(directory) !== 'dir') return undefined;
+  if (host.pathType(directory) !== 'dir') return undefined;
   return host
     .list(directory)
     .filter(name => !name.includes('.'))

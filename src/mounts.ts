@@ -2,7 +2,7 @@
 import type { Config } from './config.ts';
 import { isErrno, MayflyError } from './errors.ts';
 import type { Host } from './host.ts';
-import { type Call, commandFor, makeCallFor } from './syscalls.ts';
+import { type MountOp, makeMountOps, mountCommand } from './syscalls.ts';
 
 /** One line of fstab(5). */
 export interface Mount {
@@ -53,10 +53,10 @@ export function planMounts(
 }
 
 /** Drops the binds whose source this host does not have (/run/cups is there or not), and marks those of a socket. */
-export function existing(host: Host, mounts: readonly Mount[]): Mount[] {
+export function existingMounts(host: Host, mounts: readonly Mount[]): Mount[] {
   return mounts.flatMap(m => {
     if (m.type !== 'none') return [m];
-    const kind = host.kindOf(m.source);
+    const kind = host.pathType(m.source);
     if (kind === undefined) return [];
     return kind === 'dir' ? [m] : [{ ...m, file: true }];
   });
@@ -74,8 +74,8 @@ export function isPlainDirectory(host: Host, root: string, path: string): boolea
  * /srv/home") would send the mount to the host's own directory. The child that mounts looks at each in the mounted
  * tree, right before it is used, and makes what is missing; nobody else is in the tree yet.
  */
-export function planCalls(root: Mount, mounts: readonly Mount[]): Call[] {
-  const callFor = makeCallFor();
+export function planMountOps(root: Mount, mounts: readonly Mount[]): MountOp[] {
+  const callFor = makeMountOps();
   const calls = [callFor(root)];
   const seen = new Set<string>();
   const types = new Map(mounts.map(m => [m.target, m.type]));
@@ -97,10 +97,10 @@ export function planCalls(root: Mount, mounts: readonly Mount[]): Call[] {
 }
 
 /**
- * Throws `unsafe` where a place that {@link planCalls} needs is a symlink or of the wrong kind in the tree that can be
+ * Throws `unsafe` where a place that {@link planMountOps} needs is a symlink or of the wrong kind in the tree that can be
  * read at `base`: what the child refuses, in words.
  */
-export function mustHavePlaces(host: Host, base: string, calls: readonly Call[]): void {
+export function requireMountTargets(host: Host, base: string, calls: readonly MountOp[]): void {
   const root = calls[0]?.target ?? '';
   const fresh: string[] = []; // memory file systems of ours, below which is nothing yet
   calls.forEach((c, i) => {
@@ -109,11 +109,11 @@ export function mustHavePlaces(host: Host, base: string, calls: readonly Call[])
     const there = host.lstat(base + c.target.slice(root.length));
     if (there === undefined || (there.kind !== 'link' && (there.kind === 'dir') === (c.op === 'dir'))) return;
     const next = calls.slice(i).find(later => later.op === 'mount');
-    throw wrongPlace(c.target, root, there.kind, next?.source ?? '');
+    throw badMountTarget(c.target, root, there.kind, next?.source ?? '');
   });
 }
 
-function wrongPlace(at: string, root: string, kind: string, source: string): MayflyError {
+function badMountTarget(at: string, root: string, kind: string, source: string): MayflyError {
   const what = kind === 'link' ? 'a symlink' : `a ${kind}`;
   const message = `"${at.slice(root.length)}" in the generation is ${what}, so "${source}" can not be mounted on it`;
   return new MayflyError('unsafe', message, { path: at });
@@ -142,11 +142,11 @@ export async function detach(
   if (there === undefined) return;
   if (there.kind !== 'dir')
     throw new MayflyError('unsafe', `"${root}" is a ${there.kind}, not a mount point`, { path: root });
-  const calls: Call[] = [{ op: 'detach', target: root }];
+  const calls: MountOp[] = [{ op: 'detach', target: root }];
   if (unfinished) calls.unshift({ op: 'slave', target: root });
   // Stacked mounts come off one by one; more than a few is a mistake somewhere.
   for (let n = 0; isMounted(host, root) && n < 8; n++) {
-    await host.run(commandFor(calls, fds));
+    await host.run(mountCommand(calls, fds));
   }
   try {
     host.rmdir(root);
@@ -164,7 +164,7 @@ export async function detach(
  * Gives the mount points a small private file system of their own. Session mounts then propagate to no other
  * namespace (systemd makes / shared), and "is it mounted?" is a comparison of two device numbers.
  */
-export async function privateRoots(host: Host, roots: string): Promise<void> {
+export async function makePrivateRoot(host: Host, roots: string): Promise<void> {
   if (isMounted(host, roots)) return;
   const options = 'mode=0700,size=1M,nr_inodes=10k,private';
   await host.run({ file: 'mount', args: ['-t', 'tmpfs', '-o', options, 'mayfly', roots], effect: 'write' });

@@ -6,14 +6,14 @@ import { reasonOf } from './errors.ts';
 import type { Host } from './host.ts';
 import type { Log } from './log.ts';
 
-export interface Manager {
+export interface ServiceManager {
   /** Assignments such as `READY=1`. Never rejects. */
   tell(...words: readonly string[]): Promise<void>;
   /** How often `WATCHDOG=1` is due, in milliseconds; undefined where nobody waits for it. */
   readonly pingEvery?: number;
 }
 
-export function managerOf(host: Host, env: NodeJS.ProcessEnv, log: Log): Manager {
+export function serviceManager(host: Host, env: NodeJS.ProcessEnv, log: Log): ServiceManager {
   const socket = env.NOTIFY_SOCKET;
   if (!socket) return { tell: async () => undefined };
   const limit = Number(env.WATCHDOG_USEC ?? 0) / 1000;

@@ -2,24 +2,24 @@
 import { type Config, limitsOf, parseSize } from './config.ts';
 import { MayflyError } from './errors.ts';
 import {
-  changeStanding,
+  changeState,
   forgetGeneration,
   type Generation,
+  type GenerationState,
   generationNumbers,
   pointStableAt,
   readGeneration,
-  type Standing,
   stableNumber,
   whyDemoted,
   writeGeneration,
 } from './generations.ts';
 import type { Host } from './host.ts';
 import { isMounted } from './mounts.ts';
-import { collect, pins, retire } from './retire.ts';
-import { storeOf } from './room.ts';
+import { pins, prune, retire } from './retire.ts';
+import { cowReserve } from './room.ts';
 import { type Paths, type Pool, readSession } from './state.ts';
 import type { Machine } from './steps.ts';
-import { dropTrees } from './trees.ts';
+import { unmountLeftovers } from './trees.ts';
 import { admit, generationOf, masterOf, type Usage, usageOf, type Volume, workOf } from './volume/backend.ts';
 
 /** Whether a generation's volume is there and is the one that was sealed. */
@@ -91,16 +91,21 @@ export async function adopt(on: Machine, pool: Pool): Promise<void> {
 }
 
 /** Does one piece of tidying; it decides whether a failure ends the rest. */
-export type Attempt = (what: string, act: () => Promise<void>) => Promise<void>;
+export type TryEach = (what: string, act: () => Promise<void>) => Promise<void>;
 
 /**
  * Finishes or takes back what an update that died had begun. Its commit point is the renaming of the candidate to
  * proven: before it everything is dropped, after it everything is finished. Only while holding the lock `update`.
  */
-export async function tidy(on: Machine, pool: Pool, attempt: Attempt, swept: string[]): Promise<void> {
+export async function finishInterruptedUpdate(
+  on: Machine,
+  pool: Pool,
+  attempt: TryEach,
+  swept: string[],
+): Promise<void> {
   const { host, paths } = on;
   const backend = on.backend(pool.backend);
-  await attempt('a tree', () => dropTrees(on, pool));
+  await attempt('a tree', () => unmountLeftovers(on, pool));
   const meant = readIntent(host, paths);
   if (meant !== undefined) {
     const { number, before } = meant;
@@ -125,7 +130,7 @@ export async function tidy(on: Machine, pool: Pool, attempt: Attempt, swept: str
       swept.push(`generation ${number}, which was never proven`);
     });
 
-  const { volumes, litter, spares } = await backend.list(pool.path);
+  const { volumes, leftovers: litter, spares } = await backend.list(pool.path);
   const stable = stableNumber(host, paths);
   const stale = [...spares].filter(([number]) => number !== stable).map(([, name]) => name);
   for (const name of [...litter, ...stale]) {
@@ -154,12 +159,12 @@ export async function seal(
   on: Machine,
   pool: Pool,
   g: Pick<Generation, 'number' | 'origin'>,
-  standing: Standing,
+  standing: GenerationState,
   fds: readonly number[],
 ): Promise<Generation> {
   const backend = on.backend(pool.backend);
   const volume = generationOf(pool, g.number);
-  await backend.fork(workOf(pool), volume, { fds });
+  await backend.fork(workOf(pool), volume, { lockFds: fds });
   const identity = await backend.identity(volume);
   if (identity === undefined)
     throw new MayflyError('internal', `generation ${g.number} is not there after it was made`);
@@ -177,7 +182,7 @@ async function dropCandidate(on: Machine, pool: Pool, number: number): Promise<v
 
 /** A candidate that proved itself; from here on it may be promoted. */
 export function acceptCandidate({ host, paths }: Machine, number: number): void {
-  changeStanding(host, paths, number, 'candidate', 'proven');
+  changeState(host, paths, number, 'candidate', 'proven');
 }
 
 /** An image is sparse: what holds it can be full before it is. */
@@ -190,16 +195,16 @@ async function usageFor(on: Machine, pool: Pool): Promise<Usage> {
 const mib = (bytes: number): string => `${Math.floor(bytes / 2 ** 20)} MiB`;
 
 /** Room for an update, made by collecting generations where there is too little. Throws `full`. */
-export async function makeRoom(on: Machine, pool: Pool): Promise<void> {
+export async function ensureSpace(on: Machine, pool: Pool): Promise<void> {
   const backend = on.backend(pool.backend);
   const copies = (await backend.forkCost(masterOf(pool))) * 2;
-  const needed = copies + (await storeOf(on, pool)) + minFree(on.config);
+  const needed = copies + (await cowReserve(on, pool)) + minFree(on.config);
   const isShort = async (): Promise<boolean> => {
     const { free, percent, problem } = await usageFor(on, pool);
     if (problem) return false; // which no removal mends
     return free < needed || percent > fullAt(on, pool);
   };
-  if (await isShort()) await collect(on, pool, isShort);
+  if (await isShort()) await prune(on, pool, isShort);
   const free = await admitted(on, pool);
   if (free >= needed) return;
   throw new MayflyError(
@@ -210,7 +215,7 @@ export async function makeRoom(on: Machine, pool: Pool): Promise<void> {
 }
 
 /** Throws `full` where the pool has less room than sessions are promised. */
-export async function mustHaveRoom(on: Machine, pool: Pool): Promise<void> {
+export async function requireSpace(on: Machine, pool: Pool): Promise<void> {
   const free = await admitted(on, pool);
   if (free >= minFree(on.config)) return;
   throw new MayflyError('full', `the update left only ${mib(free)} in the pool "${pool.path}"`, {

@@ -7,9 +7,9 @@ import {
   markDemoted,
   pointStableAt,
   probation,
+  readableGeneration,
   readGeneration,
   stableNumber,
-  wholeGeneration,
   whyDemoted,
   writeProbation,
 } from './generations.ts';
@@ -34,7 +34,8 @@ function failedLogin({ host, paths, config, log }: Machine, number: number, erro
     writeProbation(host, paths, { ...p, failures });
     return;
   }
-  const good = wholeGeneration(host, paths, p.previous) && whyDemoted(host, paths, p.previous) === undefined;
+  const good =
+    readableGeneration(host, paths, p.previous) && whyDemoted(host, paths, p.previous) === undefined;
   if (!good || stableNumber(host, paths) !== number) return;
   const reason = `the first ${failures} logins failed, the last because: ${error.message}`;
   markDemoted(host, paths, number, reason);
@@ -44,10 +45,10 @@ function failedLogin({ host, paths, config, log }: Machine, number: number, erro
 }
 
 /** How often a login starts over because the stable generation changed under it. */
-export const MOST_TRIES = 3;
+export const LOGIN_TRIES = 3;
 
 /** The first login that succeeds ends a generation's probation. */
-export function passed({ host, paths }: Machine, number: number): void {
+export function loginSucceeded({ host, paths }: Machine, number: number): void {
   if (probation(host, paths)?.number === number) endProbation(host, paths);
 }
 
@@ -101,6 +102,6 @@ export function rollback(
 function lastGoodBefore(host: Host, paths: Paths, from: number | undefined): number | undefined {
   return generationNumbers(host, paths)
     .filter(n => (from === undefined || n < from) && whyDemoted(host, paths, n) === undefined)
-    .filter(n => wholeGeneration(host, paths, n) !== undefined)
+    .filter(n => readableGeneration(host, paths, n) !== undefined)
     .at(-1);
 }

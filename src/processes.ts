@@ -36,7 +36,7 @@ function remoteMounts(host: Host): string[] {
 }
 
 /** One look at all processes: which of them use one of `devices`, and how. */
-class Look {
+class ProcessScan {
   constructor(
     private readonly host: Host,
     private readonly devices: ReadonlySet<number>,
@@ -77,7 +77,7 @@ class Look {
   }
 }
 
-function nameOf(host: Host, pid: number): string {
+function processName(host: Host, pid: number): string {
   return (host.read(`/proc/${pid}/comm`) ?? '?').trim();
 }
 
@@ -98,7 +98,7 @@ interface Shown {
 /** Everybody but ourselves who uses one of `devices`, or whose mount namespace still shows `at`, a path or a device. */
 export function findHolders(host: Host, devices: ReadonlySet<number>, at: string | Shown): Holder[] {
   refuseHostDevices(host, devices);
-  const look = new Look(host, devices, remoteMounts(host));
+  const look = new ProcessScan(host, devices, remoteMounts(host));
   const holders: Holder[] = [];
   const namespaces = new Set<string | undefined>([undefined]);
   const volume = typeof at === 'string' ? asMounted(host, at) : at;
@@ -110,8 +110,9 @@ export function findHolders(host: Host, devices: ReadonlySet<number>, at: string
     const use = look.isRootedIn(pid) ? 'root' : look.useOf(pid);
     const namespace = host.readlink(`/proc/${pid}/ns/mnt`);
     const place = use || namespaces.has(namespace) ? undefined : placeIn(pid);
-    if (use) holders.push({ pid, what: `${nameOf(host, pid)} (${use})` });
-    else if (place !== undefined) holders.push({ pid, what: `${nameOf(host, pid)} (its mount at ${place})` });
+    if (use) holders.push({ pid, what: `${processName(host, pid)} (${use})` });
+    else if (place !== undefined)
+      holders.push({ pid, what: `${processName(host, pid)} (its mount at ${place})` });
     namespaces.add(namespace);
   }
   return holders;
@@ -119,7 +120,7 @@ export function findHolders(host: Host, devices: ReadonlySet<number>, at: string
 
 /** Whether anybody but ourselves uses one of `devices`. Nothing is killed by the answer. */
 export function isUsed(host: Host, devices: ReadonlySet<number>): boolean {
-  const look = new Look(host, devices, remoteMounts(host));
+  const look = new ProcessScan(host, devices, remoteMounts(host));
   return look.pids().some(pid => look.isRootedIn(pid) || look.useOf(pid) !== undefined);
 }
 
@@ -215,7 +216,7 @@ export async function killAll(host: Host, target: Target, limits: KillLimits): P
   const inside = (deep: boolean): number[] => {
     const found = new Set(group === undefined ? [] : cgroup.members(host, group));
     if (devices.size > 0) {
-      const look = new Look(host, devices, remote);
+      const look = new ProcessScan(host, devices, remote);
       for (const pid of look.pids()) {
         if (look.isRootedIn(pid) || (deep && uidOf(host, pid) === uid && look.useOf(pid))) found.add(pid);
       }
@@ -240,7 +241,9 @@ export async function killAll(host: Host, target: Target, limits: KillLimits): P
     left = inside(true);
     if (left.length === 0) return;
     if (host.now() > deadline) {
-      const who = left.slice(0, 5).map(pid => `process ${pid} ${nameOf(host, pid)} (${stateOf(host, pid)})`);
+      const who = left
+        .slice(0, 5)
+        .map(pid => `process ${pid} ${processName(host, pid)} (${stateOf(host, pid)})`);
       throw new MayflyError('stuck', `${left.length} processes would not die: ${who.join(', ')}`, {
         pids: left.map(String),
       });

@@ -1,6 +1,6 @@
 /** What updates did and are doing: for `status`, for monitoring, and for whoever finds the lock taken. */
 import type { Host } from './host.ts';
-import { isAlive, markOf, type Paths, type ProcessMark } from './state.ts';
+import { identify, isAlive, type Paths, type ProcessId } from './state.ts';
 
 export type Phase =
   | 'prepare'
@@ -29,8 +29,8 @@ export interface History {
 }
 
 /** The update that is at work. */
-export interface Running {
-  readonly holder: ProcessMark;
+export interface RunningUpdate {
+  readonly holder: ProcessId;
   readonly what: string;
   readonly since: number;
   readonly phase: Phase;
@@ -44,7 +44,7 @@ function runningPath(paths: Paths): string {
   return `${paths.run}/update.json`;
 }
 
-/** Undefined where there is none or it is not whole: no update waits for somebody to mend a mere note. */
+/** Undefined where there is none or it is not whole: no update waits for somebody to fix a mere note. */
 function readNote<T>(host: Host, path: string): T | undefined {
   try {
     return (JSON.parse(host.read(path) ?? 'null') as T | null) ?? undefined;
@@ -68,13 +68,13 @@ export function writeHistory(host: Host, paths: Paths, history: History): void {
 }
 
 /** The update at work, if one is. */
-export function readRunning(host: Host, paths: Paths): Running | undefined {
-  const running = readNote<Running>(host, runningPath(paths));
+export function readRunning(host: Host, paths: Paths): RunningUpdate | undefined {
+  const running = readNote<RunningUpdate>(host, runningPath(paths));
   return running && isAlive(host, running.holder) ? running : undefined;
 }
 
-export function writeRunning(host: Host, paths: Paths, running: Omit<Running, 'holder'>): void {
-  const holder = markOf(host, host.pid);
+export function writeRunning(host: Host, paths: Paths, running: Omit<RunningUpdate, 'holder'>): void {
+  const holder = identify(host, host.pid);
   if (!holder) return;
   host.write(runningPath(paths), `${JSON.stringify({ ...running, holder })}\n`, { mode: 0o600 });
 }

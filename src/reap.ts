@@ -4,17 +4,17 @@
  */
 import { MayflyError, reasonOf } from './errors.ts';
 import { lockNameOf, withLock } from './locks.ts';
-import { onStuck, prepareNext, stop } from './session.ts';
-import type { Verdict } from './sight.ts';
+import { onStuck, prepareSpare, stop } from './session.ts';
+import type { EndedLogins } from './sight.ts';
 import { readSession, type Session, writeSession } from './state.ts';
 import type { Machine } from './steps.ts';
 
-export type Judge = (s: Session) => Verdict | undefined;
+export type FindEnded = (s: Session) => EndedLogins | undefined;
 
 /** How many are taken down at the same time: each kills, unmounts and deletes. */
 const AT_ONCE = 4;
 /** How long a hook, a login or `mayfly end` at work on the same person is waited for, in seconds. */
-const LOCK_WAIT = 10;
+const REAP_LOCK_WAIT = 10;
 
 /** How long to wait after that many failures, in milliseconds. */
 export function pauseAfter(failures: number): number {
@@ -22,8 +22,8 @@ export function pauseAfter(failures: number): number {
 }
 
 /** Ends what is over of a session. Resolves with whether there was anything to do. */
-export async function reap(on: Machine, s: Session, judge: Judge): Promise<boolean> {
-  const done = await withLock(on.host, on.paths, lockNameOf(s), LOCK_WAIT, async lock => {
+export async function reap(on: Machine, s: Session, judge: FindEnded): Promise<boolean> {
+  const done = await withLock(on.host, on.paths, lockNameOf(s), REAP_LOCK_WAIT, async lock => {
     const now = readSession(on.host, on.paths, s.id);
     const verdict = now && judge(now);
     if (!verdict) return 'nothing';
@@ -40,18 +40,18 @@ export async function reap(on: Machine, s: Session, judge: Judge): Promise<boole
       `${s.id} of ${s.user.name} ${again}: ${verdict.because}`,
       fields,
     );
-    await stop({ ...on, fds: [lock.fd] }, now);
+    await stop({ ...on, lockFds: [lock.fd] }, now);
     on.log('info', `${s.id} of ${s.user.name} has ended`, fields);
     return 'ended';
   }).catch(async error => {
     await onStuck(on, error);
     throw error;
   });
-  if (done === 'ended') await prepareNext(on);
+  if (done === 'ended') await prepareSpare(on);
   return done !== 'nothing';
 }
 
-interface Attempts {
+interface RetryState {
   /** Not before, in milliseconds since the epoch. */
   due: number;
   failures: number;
@@ -60,7 +60,7 @@ interface Attempts {
 
 export interface Reaper {
   /** Ends those that are due. Those not named any more are forgotten. */
-  take(on: Machine, over: readonly Session[], judge: Judge): void;
+  take(on: Machine, over: readonly Session[], judge: FindEnded): void;
   /** When the next one is due, in milliseconds since the epoch. */
   next(): number | undefined;
   busy(): boolean;
@@ -70,10 +70,10 @@ export interface Reaper {
 
 /** `patience`: how long one whose end somebody else had begun is left to them. `onEnd` is called after each attempt, with whether it changed anything. */
 export function reaper(patience: number, onEnd: (changed: boolean) => void): Reaper {
-  const attempts = new Map<string, Attempts>();
+  const attempts = new Map<string, RetryState>();
   const running = new Map<string, Promise<void>>();
 
-  async function attempt(on: Machine, s: Session, a: Attempts, judge: Judge): Promise<void> {
+  async function endOne(on: Machine, s: Session, a: RetryState, judge: FindEnded): Promise<void> {
     let changed = false;
     try {
       changed = await reap(on, s, judge);
@@ -88,7 +88,7 @@ export function reaper(patience: number, onEnd: (changed: boolean) => void): Rea
     onEnd(changed);
   }
 
-  function fail(on: Machine, s: Session, a: Attempts, reason: string): void {
+  function fail(on: Machine, s: Session, a: RetryState, reason: string): void {
     a.failures += 1;
     a.due = on.host.now() + pauseAfter(a.failures);
     const words = `${s.id} of ${s.user.name} can not be ended: ${reason}; next attempt in ${pauseAfter(a.failures) / 1000} s`;
@@ -106,7 +106,7 @@ export function reaper(patience: number, onEnd: (changed: boolean) => void): Rea
         const a = attempts.get(s.id) ?? { due: on.host.now() + wait, failures: 0 };
         attempts.set(s.id, a);
         if (running.has(s.id) || running.size >= AT_ONCE || a.due > on.host.now()) continue;
-        running.set(s.id, attempt(on, s, a, judge));
+        running.set(s.id, endOne(on, s, a, judge));
       }
     },
     next() {

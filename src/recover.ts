@@ -4,18 +4,18 @@
  * another boot, one whose end had begun, one whose maker died, and what lies around in no record's name.
  */
 import * as cgroup from './cgroup.ts';
-import { leadBack } from './containment.ts';
-import { offerSessions } from './entries.ts';
+import { resetUserManager } from './containment.ts';
+import { publishSessions } from './entries.ts';
 import { MayflyError, reasonOf } from './errors.ts';
-import { generationNumbers, stableNumber, wholeGeneration } from './generations.ts';
+import { generationNumbers, readableGeneration, stableNumber } from './generations.ts';
 import { writeHealth } from './health.ts';
 import type { Host } from './host.ts';
 import { isSessionId, uidOfSession } from './ids.ts';
 import { lockNameOf, takeLock, withLock } from './locks.ts';
-import { isUsable, mountPool, poolOf, tidy } from './pool.ts';
+import { finishInterruptedUpdate, isUsable, mountPool, poolOf } from './pool.ts';
 import { clearRunning } from './progress.ts';
 import { listEntries } from './schroot.ts';
-import { prepareNext, stop } from './session.ts';
+import { prepareSpare, stop } from './session.ts';
 import {
   bootId,
   isAlive,
@@ -61,27 +61,27 @@ export async function recover(on: Machine): Promise<Recovered> {
   sweepTemporary(host, paths.schroot, 'mayfly-');
 
   const pool = poolOnRecord(on, result);
-  if (pool) await attempt(result, 'the pool', () => mountPool(on, pool));
+  if (pool) await tryStep(result, 'the pool', () => mountPool(on, pool));
 
   // Asked in this order: a session writes its record before it makes anything and deletes it last, so what exists
   // now and is in no record read afterwards belongs to nobody.
   const found = pool ? await leftovers(on, pool, result) : new Map<string, Volume | undefined>();
   for (const id of sessionIds(host, paths)) {
-    await attempt(result, id, () => recoverSession(on, id, found.get(id), result));
+    await tryStep(result, id, () => recoverSession(on, id, found.get(id), result));
     found.delete(id);
   }
   for (const [id, volume] of found) {
     if (readSession(host, paths, id)) continue; // began after we looked
-    const s = synthesized(on, id, volume, pool);
-    await attempt(result, id, () =>
+    const s = sessionFromId(on, id, volume, pool);
+    await tryStep(result, id, () =>
       withLock(host, paths, lockNameOf(s), 0, async lock => {
         if (readSession(host, paths, id)) return;
-        await stop({ ...on, fds: [lock.fd] }, s);
+        await stop({ ...on, lockFds: [lock.fd] }, s);
         result.swept.push(id);
       }),
     );
   }
-  if (pool) await attempt(result, 'the pool', () => recoverPool(on, pool, result));
+  if (pool) await tryStep(result, 'the pool', () => recoverPool(on, pool, result));
   if (pool) await writeHealth(on);
   await removeEmptyUsers(on, result);
   return result;
@@ -93,7 +93,7 @@ function poolOnRecord({ host, paths }: Machine, result: Recovered): Pool | undef
     return readPool(host, paths);
   } catch (error) {
     if (!(error instanceof MayflyError) || error.code !== 'corrupt') throw error;
-    const known = generationNumbers(host, paths).map(n => wholeGeneration(host, paths, n));
+    const known = generationNumbers(host, paths).map(n => readableGeneration(host, paths, n));
     const volume = known.find(g => g !== undefined)?.volume;
     if (!volume) {
       const hint = `rm -f ${paths.poolFile} ${paths.stable} ${paths.generations}/* && mayfly init`; // which makes all anew
@@ -106,14 +106,14 @@ function poolOnRecord({ host, paths }: Machine, result: Recovered): Pool | undef
   }
 }
 
-async function attempt(result: Recovered, what: string, act: () => Promise<void>): Promise<void> {
+async function tryStep(result: Recovered, what: string, act: () => Promise<void>): Promise<void> {
   try {
     await act();
   } catch (error) {
     // Held by somebody who is at work on it right now: theirs to finish.
     if (error instanceof MayflyError && error.code === 'locked') return;
     const hint = error instanceof MayflyError ? error.facts.hint : undefined;
-    result.stuck.push(`${what}: ${reasonOf(error)}${hint === undefined ? '' : `; mend it with "${hint}"`}`);
+    result.stuck.push(`${what}: ${reasonOf(error)}${hint === undefined ? '' : `; fix it with "${hint}"`}`);
   }
 }
 
@@ -125,7 +125,7 @@ async function recoverSession(
 ): Promise<void> {
   const { host, paths } = on;
   const seen = readSession(host, paths, id);
-  const s = seen ?? synthesized(on, id, volume, readPool(host, paths));
+  const s = seen ?? sessionFromId(on, id, volume, readPool(host, paths));
   if (seen && overBecause(host, seen) === undefined) return;
   await withLock(host, paths, lockNameOf(s), 0, async lock => {
     const now = readSession(host, paths, id);
@@ -139,7 +139,7 @@ async function recoverSession(
         user: s.user.name,
       },
     );
-    await stop({ ...on, fds: [lock.fd] }, now ?? s);
+    await stop({ ...on, lockFds: [lock.fd] }, now ?? s);
     result.ended.push(id);
   });
 }
@@ -160,7 +160,7 @@ async function leftovers(
   ];
   for (const name of names) if (isSessionId(name)) found.set(name, undefined);
   // A disk that is not there (yet) keeps nobody from cleaning up what else is left.
-  await attempt(result, 'the pool', async () => {
+  await tryStep(result, 'the pool', async () => {
     for (const v of (await on.backend(pool.backend).list(pool.path)).volumes)
       if (v.role === 'session') found.set(v.name, v);
   });
@@ -168,7 +168,7 @@ async function leftovers(
 }
 
 /** A session as its name alone tells it: enough to take down whatever is there of it. */
-function synthesized(on: Machine, id: string, volume: Volume | undefined, pool: Pool | undefined): Session {
+function sessionFromId(on: Machine, id: string, volume: Volume | undefined, pool: Pool | undefined): Session {
   const uid = uidOfSession(id);
   const origin = generationOf(pool ?? { backend: 'overlay', path: `${on.paths.state}/pool` }, 1);
   return {
@@ -199,15 +199,15 @@ async function recoverPool(on: Machine, pool: Pool, result: Recovered): Promise<
   if (!lock) return;
   try {
     clearRunning(host, paths); // of an update that died
-    await tidy(on, pool, (what, act) => attempt(result, what, act), result.swept);
+    await finishInterruptedUpdate(on, pool, (what, act) => tryStep(result, what, act), result.swept);
     const stable = stableNumber(host, paths);
-    if (stable !== undefined && !(await isUsable(on, wholeGeneration(host, paths, stable)))) {
+    if (stable !== undefined && !(await isUsable(on, readableGeneration(host, paths, stable)))) {
       result.stuck.push(
         `the stable generation ${stable} is not usable: its record is not whole, or its volume is missing or was replaced`,
       );
     }
-    await prepareNext(on);
-    await attempt(result, 'the list of desktops', () => offerSessions(on));
+    await prepareSpare(on);
+    await tryStep(result, 'the list of desktops', () => publishSessions(on));
   } finally {
     lock.release();
   }
@@ -217,7 +217,7 @@ async function recoverPool(on: Machine, pool: Pool, result: Recovered): Promise<
 async function removeEmptyUsers(on: Machine, result: Recovered): Promise<void> {
   const { host, paths } = on;
   for (const uid of host.list(paths.users)) {
-    await attempt(result, `the directory of uid ${uid}`, () =>
+    await tryStep(result, `the directory of uid ${uid}`, () =>
       withLock(host, paths, `user-${uid}`, 0, async () => {
         const directory = `${paths.users}/${uid}`;
         sweepTemporary(host, directory);
@@ -225,7 +225,7 @@ async function removeEmptyUsers(on: Machine, result: Recovered): Promise<void> {
         const known = id !== undefined && readSession(host, paths, id);
         if (!known) {
           for (const name of ['session', 'host']) host.unlink(`${directory}/${name}`);
-          leadBack(host, paths, Number(uid));
+          resetUserManager(host, paths, Number(uid));
         }
         if (host.list(directory).length === 0) host.rmdir(directory);
       }),

@@ -1,7 +1,7 @@
 /** What makes the working copy newer: apt, the administrator's command, and the scripts in `refresh.d`. */
 import type { Config } from './config.ts';
 import { MayflyError } from './errors.ts';
-import { forbidServices, type Inside, runInside, workRoot } from './inside.ts';
+import { type ChrootOptions, forbidServices, runInChroot, workRoot } from './inside.ts';
 import { scriptsIn } from './scripts.ts';
 import type { Machine } from './steps.ts';
 
@@ -34,23 +34,23 @@ export function aptOptions(config: Config['update']): string[] {
 }
 
 /** Refreshes the copy as configured. What a script or package does to the running system stays in the copy. */
-export async function refresh(on: Machine, o: Inside): Promise<void> {
+export async function refresh(on: Machine, o: ChrootOptions): Promise<void> {
   const { host, config } = on;
   const { tree } = o;
   const allowServices = forbidServices(host, tree);
   try {
-    if (config.update.command.length > 0) await runInside(on, o, config.update.command);
+    if (config.update.command.length > 0) await runInChroot(on, o, config.update.command);
     else await refreshWithApt(on, o, tree);
     for (const script of scriptsIn(host, `${config.directory}/refresh.d`)) {
       o.onLine(`running ${script}`);
-      await runInside(on, o, [script, workRoot(on)], { chroot: false });
+      await runInChroot(on, o, [script, workRoot(on)], { chroot: false });
     }
   } finally {
     allowServices();
   }
 }
 
-async function refreshWithApt(on: Machine, o: Inside, tree: string): Promise<void> {
+async function refreshWithApt(on: Machine, o: ChrootOptions, tree: string): Promise<void> {
   const { update } = on.config;
   if (!['/usr/bin/apt-get', '/bin/apt-get'].some(path => on.host.lstat(tree + path))) {
     throw new MayflyError(
@@ -60,16 +60,16 @@ async function refreshWithApt(on: Machine, o: Inside, tree: string): Promise<voi
   }
   const options = aptOptions(update);
   const apt = (words: readonly string[], read = false) =>
-    runInside(on, o, withSources(update.sources, ['apt-get', ...options, ...words]), {
+    runInChroot(on, o, withSources(update.sources, ['apt-get', ...options, ...words]), {
       read,
-      called: ['apt-get', ...words].join(' '), // the options would hide the reason of a failure
+      name: ['apt-get', ...words].join(' '), // the options would hide the reason of a failure
     });
   // An update that was cut short, in master or in the tree it came from. Not without need: it writes the whole
   // database anew, and then every night would make a generation.
-  const audit = await runInside(on, o, ['dpkg', '--audit'], { read: true, expect: [0, 1] });
+  const audit = await runInChroot(on, o, ['dpkg', '--audit'], { read: true, okCodes: [0, 1] });
   if (audit.stdout.trim() !== '' || on.host.list(`${tree}/var/lib/dpkg/updates`).length > 0) {
     o.onLine('repairing packages that are not whole');
-    await runInside(on, o, ['dpkg', '--force-confdef', '--force-confold', '--configure', '-a']);
+    await runInChroot(on, o, ['dpkg', '--force-confdef', '--force-confold', '--configure', '-a']);
   }
   const guarded = async (...words: string[]): Promise<void> => {
     const { stdout } = await apt(['--simulate', ...words], true);
@@ -81,7 +81,7 @@ async function refreshWithApt(on: Machine, o: Inside, tree: string): Promise<voi
     }
     await apt(words);
   };
-  await guarded('--fix-broken', 'install'); // it removes what it can not mend
+  await guarded('--fix-broken', 'install'); // it removes what it can not fix
   await apt(['update']);
   await (update.upgrade === 'full' ? guarded('dist-upgrade') : guarded('--with-new-pkgs', 'upgrade'));
   if (update.packages.length > 0) await guarded('install', ...update.packages);

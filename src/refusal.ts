@@ -54,7 +54,7 @@ export async function showWords(
     const variables = [`DISPLAY=${screen.display}`, `XAUTHORITY=${screen.authority}`, 'HOME=/'];
     const args = [...variables, 'timeout', String(LIMIT), ...words];
     const expect = [0, 1, 5, 124, 127];
-    const { code } = await host.run({ file: 'env', args, effect: 'write', expect, background });
+    const { code } = await host.run({ file: 'env', args, effect: 'write', okCodes: expect, background });
     if (code !== 127) return;
   }
 }

@@ -2,8 +2,8 @@
 import { limitsOf } from './config.ts';
 import { MayflyError, reasonOf } from './errors.ts';
 import {
-  brokenRecord,
-  changeStanding,
+  changeState,
+  corruptRecord,
   forgetGeneration,
   generationNumbers,
   probation,
@@ -14,15 +14,15 @@ import {
 import { type Pool, readSession, sessionIds } from './state.ts';
 import type { Machine } from './steps.ts';
 
-export interface Fate {
+export interface RetentionDecision {
   readonly number: number;
   /** `spare` stays only while the pool has room. */
-  readonly fate: 'keep' | 'spare' | 'go';
+  readonly action: 'keep' | 'spare' | 'go';
   readonly why: string;
 }
 
 /** What is known about a generation when its fate is decided. */
-export interface Standing {
+export interface RetentionCandidate {
   readonly number: number;
   readonly sessions: number;
   readonly demoted: boolean;
@@ -35,13 +35,17 @@ export interface Standing {
  * back to and does not count. `fallback` is what a generation on probation falls back to.
  */
 export function planRetention(
-  generations: readonly Standing[],
+  generations: readonly RetentionCandidate[],
   o: { readonly stable: number | undefined; readonly fallback: number | undefined; readonly keep: number },
-): Fate[] {
+): RetentionDecision[] {
   const good = generations.filter(g => !g.demoted && !g.broken && g.number !== o.stable).map(g => g.number);
   const newest = new Set(good.sort((a, b) => b - a).slice(0, Math.max(0, o.keep - 1)));
   return generations.map(({ number, sessions, demoted, broken }) => {
-    const is = (fate: Fate['fate'], why: string): Fate => ({ number, fate, why });
+    const is = (fate: RetentionDecision['action'], why: string): RetentionDecision => ({
+      number,
+      action: fate,
+      why,
+    });
     if (number === o.stable) return is('keep', 'it is stable');
     if (o.stable === undefined) return is('keep', 'no generation is stable');
     if (sessions > 0) return is('keep', `${sessions} session${sessions > 1 ? 's use' : ' uses'} it`);
@@ -64,14 +68,14 @@ export function pins({ host, paths }: Machine): Map<number, number> | undefined 
 }
 
 /** The fates on this machine, as things stand. */
-export function fates(on: Machine): Fate[] {
+export function retentionPlan(on: Machine): RetentionDecision[] {
   const { host, paths } = on;
   const pinned = pins(on);
   const generations = generationNumbers(host, paths).map(number => ({
     number,
     sessions: pinned === undefined ? 1 : (pinned.get(number) ?? 0),
     demoted: whyDemoted(host, paths, number) !== undefined,
-    broken: brokenRecord(host, paths, number) !== undefined,
+    broken: corruptRecord(host, paths, number) !== undefined,
   }));
   const trial = probation(host, paths);
   const stable = stableNumber(host, paths);
@@ -89,16 +93,16 @@ async function isTight(on: Machine, pool: Pool): Promise<boolean> {
  * Removes what has to go, and of the rest the oldest for as long as the pool is too full. While there is `short`age
  * of room for an update as well, but then the newest stays to go back to. Returns what went.
  */
-export async function collect(
+export async function prune(
   on: Machine,
   pool: Pool,
   short: () => Promise<boolean> = async () => false,
 ): Promise<number[]> {
-  const plan = fates(on);
-  const newest = plan.filter(f => f.fate === 'spare').at(-1)?.number;
+  const plan = retentionPlan(on);
+  const newest = plan.filter(f => f.action === 'spare').at(-1)?.number;
   const gone: number[] = [];
-  for (const { number, fate, why } of plan) {
-    const broken = brokenRecord(on.host, on.paths, number);
+  for (const { number, action: fate, why } of plan) {
+    const broken = corruptRecord(on.host, on.paths, number);
     if (broken !== undefined)
       on.log('warning', `generation ${number} is no use and stays: "${broken}" is not whole`);
     const tight = fate === 'spare' && ((await isTight(on, pool)) || (number !== newest && (await short())));
@@ -115,13 +119,13 @@ export async function collect(
 export async function retire(on: Machine, number: number, why: string): Promise<boolean> {
   const { host, paths } = on;
   const proven = readGeneration(host, paths, number);
-  if (proven) changeStanding(host, paths, number, 'proven', 'retired');
+  if (proven) changeState(host, paths, number, 'proven', 'retired');
   const g = proven ?? readGeneration(host, paths, number, 'retired');
   if (!g) return false;
   const pinned = pins(on);
   const needed = stableNumber(host, paths) === number || pinned === undefined || pinned.has(number);
   if (needed) {
-    changeStanding(host, paths, number, 'retired', 'proven');
+    changeState(host, paths, number, 'retired', 'proven');
     return false;
   }
   on.log('info', `removing generation ${number}: ${why}`);

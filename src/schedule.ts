@@ -29,7 +29,7 @@ export function machineOffset(host: Host): number {
 }
 
 /** Why a scheduled update is left out now; undefined where nothing speaks against it. */
-export async function whySkip({ host, config }: Machine): Promise<string | undefined> {
+export async function skipReason({ host, config }: Machine): Promise<string | undefined> {
   if (config.update.on_battery === 'skip' && isOnBattery(host)) return 'the machine runs on its battery';
   if (config.update.on_metered === 'skip' && (await isMetered(host))) return 'the connection costs by volume';
   return undefined;

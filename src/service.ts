@@ -6,31 +6,31 @@
  * One loop looks at everything there is and acts on that. Events and timers only make it look sooner, so an event
  * that is lost or doubled changes nothing.
  */
-import { bellOf } from './bell.ts';
+import { makeWakeup } from './bell.ts';
 import { cacheKey, limitsOf } from './config.ts';
 import { MayflyError, reasonOf } from './errors.ts';
 import { writeHealth } from './health.ts';
 import { type Lock, takeLock } from './locks.ts';
-import { isQuiet, look, PULSE, type ServiceOptions, type State } from './lookout.ts';
-import { managerOf } from './notify.ts';
+import { isQuiet, POLL_INTERVAL, type ServiceOptions, type ServiceState, scanSessions } from './lookout.ts';
+import { serviceManager } from './notify.ts';
 import { reaper } from './reap.ts';
 import { recover } from './recover.ts';
 import { reload } from './reload.ts';
-import { roomOf, weigh } from './room.ts';
-import { readSightings } from './sight.ts';
+import { poolUsage, spaceAlert } from './room.ts';
+import { readBindings } from './sight.ts';
 import { makeDirectories, type Paths, readPool, readSessions } from './state.ts';
 import type { Machine } from './steps.ts';
-import { watchStores } from './strain.ts';
-import { openWatches, type Place } from './watch.ts';
+import { alertSnapshots } from './strain.ts';
+import { openWatches, type WatchTarget } from './watch.ts';
 
 /** How often everything is looked at without a reason. These are all milliseconds. */
-const FULL_LOOK = 30_000;
+const SCAN_INTERVAL = 30_000;
 /** At least between two looks, whatever happens: some things never come to rest. */
-const PAUSE = 100;
+const MIN_SCAN_GAP = 100;
 /** How often what lies around in no session's name is looked for. */
-const SWEEP = 600_000;
+const SWEEP_INTERVAL = 600_000;
 /** How long an end that somebody has begun (a hook, mayfly-end@.service) is left to them. */
-const PATIENCE = 1_500;
+const HANDOVER_WAIT = 1_500;
 /** How long a teardown may go on after we were told to stop; one cut short is recovered from. */
 const LAST_WAIT = 20_000;
 
@@ -38,27 +38,42 @@ const LAST_WAIT = 20_000;
 export async function serve(first: Machine, o: ServiceOptions): Promise<void> {
   const { host, paths, log } = first;
   makeDirectories(host, paths);
-  const lock = await onlyOne(first);
-  const bell = bellOf(host);
-  const manager = managerOf(host, o.env, log);
-  const ends = reaper(PATIENCE, changed => {
+  const lock = await takeServiceLock(first);
+  const bell = makeWakeup(host);
+  const manager = serviceManager(host, o.env, log);
+  const ends = reaper(HANDOVER_WAIT, changed => {
     if (changed) state.sweepDue = 0; // what was interrupted may have left something that is in no record
-    bell.ring();
+    bell.notify();
   });
-  const state: State = {
-    ...{ on: first, o, ends, ring: bell.ring, sightings: readSightings(host, paths), marks: [], trace: '' },
+  const state: ServiceState = {
+    ...{
+      on: first,
+      o,
+      reaper: ends,
+      notify: bell.notify,
+      bindings: readBindings(host, paths),
+      watched: [],
+      dirSnapshot: '',
+    },
     configKey: '', // so that it is read now: the machine may have been opened with the last good one
-    ...{ lookDue: 0, choresDue: 0, sweepDue: 0, sweeping: undefined, scarcity: 0 },
-    ...{ litter: new Set(), unmended: new Set(), blind: false, stopping: false, stores: new Map() },
+    ...{ scanDue: 0, choresDue: 0, sweepDue: 0, sweeping: undefined, spaceLevel: 0 },
+    ...{
+      leftovers: new Set(),
+      unresolved: new Set(),
+      watchFailed: false,
+      stopping: false,
+      snapshotAlerts: new Map(),
+    },
   };
   o.onSignal(what => {
     if (what === 'stop') state.stopping = true;
     else state.configKey = '';
-    bell.ring();
+    bell.notify();
   });
-  const watches = openWatches(host, placesOf(paths, o), bell.ring, reason => {
-    if (!state.blind) log('warning', `changes are not told (${reason}): looking every ${PULSE / 1000} s`);
-    state.blind = true;
+  const watches = openWatches(host, watchTargets(paths, o), bell.notify, reason => {
+    if (!state.watchFailed)
+      log('warning', `changes are not told (${reason}): looking every ${POLL_INTERVAL / 1000} s`);
+    state.watchFailed = true;
   });
   let status: string | undefined;
   let pingDue = manager.pingEvery === undefined ? Number.POSITIVE_INFINITY : 0;
@@ -83,12 +98,12 @@ export async function serve(first: Machine, o: ServiceOptions): Promise<void> {
     if (status === undefined) log('info', `the service is ready: ${words}`);
     status = words;
     await ping();
-    while (!state.stopping && host.now() < state.lookDue && isQuiet(state)) {
-      const pulse = state.marks.length > 0 || state.blind ? PULSE : FULL_LOOK;
-      if (await bell.rung(Math.min(state.lookDue - host.now(), pulse, pingDue - host.now()))) break;
+    while (!state.stopping && host.now() < state.scanDue && isQuiet(state)) {
+      const pulse = state.watched.length > 0 || state.watchFailed ? POLL_INTERVAL : SCAN_INTERVAL;
+      if (await bell.wait(Math.min(state.scanDue - host.now(), pulse, pingDue - host.now()))) break;
       await ping();
     }
-    await host.sleep(PAUSE);
+    await host.sleep(MIN_SCAN_GAP);
   }
   await manager.tell('STOPPING=1', 'STATUS=finishing what was begun');
   await Promise.race([Promise.allSettled([ends.drain(), state.sweeping]), host.sleep(LAST_WAIT)]);
@@ -98,64 +113,69 @@ export async function serve(first: Machine, o: ServiceOptions): Promise<void> {
 }
 
 /** One look at everything, and what follows from it. Never rejects: the next one may find it mended. */
-async function round(state: State): Promise<void> {
+async function round(state: ServiceState): Promise<void> {
   const { host, log } = state.on;
-  state.lookDue = host.now() + FULL_LOOK;
+  state.scanDue = host.now() + SCAN_INTERVAL;
   try {
-    look(state);
+    scanSessions(state);
     if (host.now() >= state.choresDue) {
-      state.choresDue = host.now() + FULL_LOOK;
+      state.choresDue = host.now() + SCAN_INTERVAL;
       await chores(state);
     }
-    if (host.now() >= state.sweepDue && !state.sweeping && !state.ends.busy()) {
-      state.sweepDue = host.now() + SWEEP;
+    if (host.now() >= state.sweepDue && !state.sweeping && !state.reaper.busy()) {
+      state.sweepDue = host.now() + SWEEP_INTERVAL;
       state.sweeping = sweep(state).finally(() => {
         state.sweeping = undefined;
       });
     }
   } catch (error) {
-    state.marks = []; // a dead one among them would have us look again at once
+    state.watched = []; // a dead one among them would have us look again at once
     log('err', `something could not be looked at: ${reasonOf(error)}`);
   }
 }
 
 /** What is done every half minute besides looking at sessions. */
-async function chores(state: State): Promise<void> {
+async function chores(state: ServiceState): Promise<void> {
   await writeHealth(state.on);
   const { host, paths, config, log } = state.on;
   const pool = readPool(host, paths);
-  const usage = pool && (await roomOf(state.on, pool));
+  const usage = pool && (await poolUsage(state.on, pool));
   if (!pool || !usage) return;
-  const { scarcity, level, words } = weigh(state.scarcity, usage, pool.path, limitsOf(config, pool.backend));
-  state.scarcity = scarcity;
+  const { scarcity, level, words } = spaceAlert(
+    state.spaceLevel,
+    usage,
+    pool.path,
+    limitsOf(config, pool.backend),
+  );
+  state.spaceLevel = scarcity;
   if (level && words) log(level, words);
-  await watchStores(state.on, pool, state.stores);
+  await alertSnapshots(state.on, pool, state.snapshotAlerts);
 }
 
 /** What lies around in no session's name, and sessions that `recover` knows more of than we do. */
-async function sweep(state: State): Promise<void> {
+async function sweep(state: ServiceState): Promise<void> {
   const { on } = state;
   try {
     if (!on.host.exists(on.paths.poolFile)) return; // there is nothing yet, or no more: `recover` would make directories
     const { swept, stuck } = await recover(on);
     if (swept.length > 0) on.log('notice', `removed what was left: ${swept.join(', ')}`);
-    for (const what of stuck) if (!state.unmended.has(what)) on.log('warning', `stuck: ${what}`);
-    state.unmended = new Set(stuck);
+    for (const what of stuck) if (!state.unresolved.has(what)) on.log('warning', `stuck: ${what}`);
+    state.unresolved = new Set(stuck);
   } catch (error) {
     on.log('err', `recovery failed: ${reasonOf(error)}`);
   }
-  state.ring();
+  state.notify();
 }
 
 /** For `systemctl status`. */
-function statusOf({ on }: State): string {
+function statusOf({ on }: ServiceState): string {
   const { host, paths } = on;
   const sessions = readSessions(host, paths);
   const stuck = sessions.filter(s => s.stuck !== undefined).length;
   return `${sessions.length} session${sessions.length === 1 ? '' : 's'}${stuck > 0 ? `, ${stuck} stuck` : ''}`;
 }
 
-function placesOf(paths: Paths, o: ServiceOptions): Place[] {
+function watchTargets(paths: Paths, o: ServiceOptions): WatchTarget[] {
   const directory = o.file.slice(0, o.file.lastIndexOf('/')) || '/';
   const name = o.file.slice(o.file.lastIndexOf('/') + 1);
   return [
@@ -167,7 +187,7 @@ function placesOf(paths: Paths, o: ServiceOptions): Place[] {
 }
 
 /** Held for as long as we live. */
-async function onlyOne({ host, paths }: Machine): Promise<Lock> {
+async function takeServiceLock({ host, paths }: Machine): Promise<Lock> {
   try {
     return await takeLock(host, paths, 'service', 0);
   } catch (error) {

@@ -1,21 +1,21 @@
 /** Login, logout and recovery: one array of steps, forwards and backwards. */
-import { type Call, endedLogin, hasOwnProcess, isSameLogin, loginOf } from './adapters/call.ts';
+import { endedLogin, type HookCall, hasOwnProcess, isSameLogin, loginOf } from './adapters/call.ts';
 import { isErrno, MayflyError, reasonOf } from './errors.ts';
 import { type Generation, isSealed, readGeneration, readStable } from './generations.ts';
-import { whyHeld } from './hold.ts';
+import { loginBlockReason } from './hold.ts';
 import { newSessionId } from './ids.ts';
 import { lockNameOf, withLock } from './locks.ts';
 import type { Fields } from './log.ts';
 import { liveSessions } from './logind.ts';
-import { existing, planMounts } from './mounts.ts';
-import { MOST_TRIES, mayTryAgain, passed } from './probation.ts';
+import { existingMounts, planMounts } from './mounts.ts';
+import { LOGIN_TRIES, loginSucceeded, mayTryAgain } from './probation.ts';
 import {
   bootId,
   deleteSession,
+  identify,
   isAlive,
   type Login,
   makeDirectories,
-  markOf,
   readSession,
   readSessions,
   type Session,
@@ -26,24 +26,24 @@ import {
 import { type Machine, steps } from './steps.ts';
 import { groupsOf, inScope, isMember, lookupUser } from './users.ts';
 import { sessionOf } from './volume/backend.ts';
-import { forgetHost } from './word.ts';
+import { clearHostPass } from './word.ts';
 
 /** How long anything waits for another login or logout of the same person, in seconds. */
-const LOCK_WAIT = 25;
+const LOGIN_LOCK_WAIT = 25;
 
 /**
  * A login: attaches to the person's living session, or makes a fresh one. Undefined where the person is out of
  * scope and belongs on the host. Rejects when no whole session could be made; then nothing of it is left, or a
  * record says what is.
  */
-export async function login(on: Machine, call: Call): Promise<Session | undefined> {
+export async function login(on: Machine, call: HookCall): Promise<Session | undefined> {
   const user = await lookupUser(on.host, call.user);
   const groups = await groupsOf(on.host, user);
   if (!inScope(on.config, user, groups)) return undefined;
   makeDirectories(on.host, on.paths);
-  return withLock(on.host, on.paths, `user-${user.uid}`, LOCK_WAIT, async lock => {
-    const locked = { ...on, fds: [lock.fd] };
-    const joined = await attach(locked, user, call);
+  return withLock(on.host, on.paths, `user-${user.uid}`, LOGIN_LOCK_WAIT, async lock => {
+    const locked = { ...on, lockFds: [lock.fd] };
+    const joined = await joinExisting(locked, user, call);
     if (joined) return joined;
     const mine = loginOf(call, on.host.now());
     const who = { kind: 'login', user, groups, logins: [mine] } as const;
@@ -51,11 +51,11 @@ export async function login(on: Machine, call: Call): Promise<Session | undefine
       let stable: Generation | undefined;
       try {
         stable = readStable(on.host, on.paths);
-        const s = await raise(locked, draft(locked, stable, who), stable);
-        passed(locked, stable.number);
+        const s = await runSteps(locked, planSession(locked, stable, who), stable);
+        loginSucceeded(locked, stable.number);
         return s;
       } catch (error) {
-        if (tries < MOST_TRIES && (await mayTryAgain(locked, stable?.number, error))) continue;
+        if (tries < LOGIN_TRIES && (await mayTryAgain(locked, stable?.number, error))) continue;
         throw error;
       }
     }
@@ -63,7 +63,7 @@ export async function login(on: Machine, call: Call): Promise<Session | undefine
 }
 
 /** A throw-away session for a command, from the stable or another generation, or for the trial of a candidate. */
-export async function throwaway(
+export async function startRunSession(
   on: Machine,
   userName: string,
   caller: Login,
@@ -78,14 +78,14 @@ export async function throwaway(
       : (which ?? readStable(on.host, on.paths));
   if (!generation)
     throw new MayflyError('no-generation', `there is no generation ${which}`, { generation: Number(which) });
-  const s = draft(on, generation, { kind: 'run', user, groups, logins: [caller] });
-  return withLock(on.host, on.paths, lockNameOf(s), LOCK_WAIT, lock =>
-    raise({ ...on, fds: [lock.fd] }, s, generation),
+  const s = planSession(on, generation, { kind: 'run', user, groups, logins: [caller] });
+  return withLock(on.host, on.paths, lockNameOf(s), LOGIN_LOCK_WAIT, lock =>
+    runSteps({ ...on, lockFds: [lock.fd] }, s, generation),
   );
 }
 
 /** Everything about a new session that can be known before the first effect. */
-function draft(
+function planSession(
   on: Machine,
   generation: Generation,
   who: Pick<Session, 'kind' | 'user' | 'groups' | 'logins'>,
@@ -94,7 +94,7 @@ function draft(
   const id = newSessionId(host, who.user.uid);
   const root = `${paths.roots}/${id}`;
   const ephemeral = isMember(config.ephemeral_home, who.user, who.groups);
-  const starter = markOf(host, host.pid);
+  const starter = identify(host, host.pid);
   if (!starter) throw new MayflyError('internal', 'this process does not find itself in /proc');
   return {
     ...who,
@@ -102,7 +102,7 @@ function draft(
     generation: generation.number,
     volume: sessionOf(generation.volume, id),
     root,
-    mounts: existing(
+    mounts: existingMounts(
       host,
       planMounts(config, root, { path: who.user.home, ephemeral, uid: who.user.uid, gid: who.user.gid }),
     ),
@@ -117,19 +117,19 @@ function draft(
 const fieldsOf = (s: Session): Fields => ({ session: s.id, user: s.user.name });
 
 /** Runs the steps forwards. A failure runs them backwards and says both reasons if that fails too. */
-async function raise(on: Machine, planned: Session, generation: Generation): Promise<Session> {
+async function runSteps(on: Machine, planned: Session, generation: Generation): Promise<Session> {
   let s = planned;
   try {
     for (const step of steps) {
       on.log('debug', `${s.id}: ${step.name}`, fieldsOf(s));
       s = await step.up(s, on);
-      if (step === steps[0]) await mustStillBe(on, s, generation);
+      if (step === steps[0]) await verifyGeneration(on, s, generation);
     }
     return writeSession(on.host, on.paths, { ...s, state: 'live' });
   } catch (error) {
     if (error instanceof MayflyError && error.code === 'timeout') {
       // A storage command may still be at work: what it leaves is for `recover`, which waits for its lock.
-      note(on, { ...s, state: 'ending', stuck: reasonOf(error) });
+      tryWriteRecord(on, { ...s, state: 'ending', stuck: reasonOf(error) });
       throw error;
     }
     await stop(on, s).catch(second => {
@@ -140,8 +140,8 @@ async function raise(on: Machine, planned: Session, generation: Generation): Pro
 }
 
 /** The pin is written; is what it pins still there? (See state.ts: who retires a generation looks after taking its file.) */
-async function mustStillBe(on: Machine, s: Session, generation: Generation): Promise<void> {
-  const held = s.kind === 'login' ? whyHeld(on) : undefined;
+async function verifyGeneration(on: Machine, s: Session, generation: Generation): Promise<void> {
+  const held = s.kind === 'login' ? loginBlockReason(on) : undefined;
   if (held !== undefined) throw new MayflyError('held', held);
   const identity = await on.backend(generation.volume.backend).identity(generation.volume);
   const sealed = isSealed(on.host, on.paths, generation.number);
@@ -155,7 +155,7 @@ async function mustStillBe(on: Machine, s: Session, generation: Generation): Pro
 }
 
 /** Joins the session this person has, and takes down what is left of earlier ones. */
-async function attach(on: Machine, user: User, call: Call): Promise<Session | undefined> {
+async function joinExisting(on: Machine, user: User, call: HookCall): Promise<Session | undefined> {
   let joined: Session | undefined;
   for (const s of readSessions(on.host, on.paths, user.uid)) {
     if (s.kind !== 'login') continue;
@@ -184,14 +184,14 @@ export type LogoutResult = 'ended' | 'others remain' | 'not a logout';
  */
 export async function logout(
   on: Machine,
-  call: Call,
+  call: HookCall,
   finish: (s: Session, on: Machine) => Promise<void>,
 ): Promise<LogoutResult> {
   const user = await lookupUser(on.host, call.user);
-  forgetHost(on.host, on.paths, user.uid);
+  clearHostPass(on.host, on.paths, user.uid);
   if (sessionIds(on.host, on.paths, user.uid).length === 0) return 'not a logout';
-  return withLock(on.host, on.paths, `user-${user.uid}`, LOCK_WAIT, async lock => {
-    const locked = { ...on, fds: [lock.fd] };
+  return withLock(on.host, on.paths, `user-${user.uid}`, LOGIN_LOCK_WAIT, async lock => {
+    const locked = { ...on, lockFds: [lock.fd] };
     for (const s of readSessions(on.host, on.paths, user.uid)) {
       // One whose end has begun is for `recover`; its logins are over and must not pass for a living one's.
       if (s.kind !== 'login' || s.state === 'ending') continue;
@@ -202,7 +202,7 @@ export async function logout(
         writeSession(on.host, on.paths, { ...s, logins });
         return 'others remain';
       }
-      await finish(note(on, { ...s, state: 'ending' }), locked);
+      await finish(tryWriteRecord(on, { ...s, state: 'ending' }), locked);
       return 'ended';
     }
     return 'not a logout';
@@ -210,7 +210,7 @@ export async function logout(
 }
 
 /** Writes a record where there is room: on a full disk the teardown, which makes room, must not wait for it. */
-function note(on: Machine, s: Session): Session {
+function tryWriteRecord(on: Machine, s: Session): Session {
   try {
     return writeSession(on.host, on.paths, s);
   } catch (error) {
@@ -222,13 +222,14 @@ function note(on: Machine, s: Session): Session {
 
 /** Runs the steps backwards and halts at the first that fails: going on would delete beneath a live mount. */
 export async function stop(on: Machine, session: Session): Promise<void> {
-  const s = note(on, { ...session, state: 'ending' });
+  const s = tryWriteRecord(on, { ...session, state: 'ending' });
   for (const step of [...steps].reverse()) {
     on.log('debug', `${s.id}: ${step.name} down`, fieldsOf(s));
     try {
       await step.down(s, on);
     } catch (error) {
-      if (readSession(on.host, on.paths, s.id)) note(on, { ...s, stuck: `${step.name}: ${reasonOf(error)}` });
+      if (readSession(on.host, on.paths, s.id))
+        tryWriteRecord(on, { ...s, stuck: `${step.name}: ${reasonOf(error)}` });
       throw error;
     }
   }
@@ -257,7 +258,7 @@ export async function onStuck(on: Machine, error: unknown): Promise<void> {
  * made keeps no logout from having ended. A hook only starts it: the command keeps the lock, and what it makes is
  * whole or not there.
  */
-export async function prepareNext(
+export async function prepareSpare(
   on: Machine,
   how: 'start' | 'finish' = 'finish',
   origin?: Generation,
@@ -277,12 +278,12 @@ export async function prepareNext(
 export async function end(on: Machine, id: string): Promise<void> {
   const s = readSession(on.host, on.paths, id);
   if (!s) throw new MayflyError('unknown-session', `there is no session "${id}"`, { session: id });
-  await withLock(on.host, on.paths, lockNameOf(s), LOCK_WAIT, async lock => {
+  await withLock(on.host, on.paths, lockNameOf(s), LOGIN_LOCK_WAIT, async lock => {
     // Somebody else may have ended it while we waited.
     const now = readSession(on.host, on.paths, id);
-    if (now) await stop({ ...on, fds: [lock.fd] }, now);
+    if (now) await stop({ ...on, lockFds: [lock.fd] }, now);
     else deleteSession(on.host, on.paths, id);
-    await prepareNext(on);
+    await prepareSpare(on);
   }).catch(async error => {
     await onStuck(on, error);
     throw error;

@@ -16,33 +16,33 @@ import { overBecause } from './recover.ts';
 import {
   bootId,
   childrenOf,
+  identify,
   isAlive,
   type Login,
-  markOf,
   type Paths,
-  type ProcessMark,
+  type ProcessId,
   type Session,
 } from './state.ts';
 
-export interface Sighting {
+export interface LoginBinding {
   /** logind's id of the session that is this login's. */
   readonly session: string;
-  readonly leader?: ProcessMark;
+  readonly leader?: ProcessId;
   /** Since when it is missing or closing, in milliseconds since the epoch. */
   readonly missing?: number;
 }
 
-/** By {@link keyOf}. */
-export type Sightings = Readonly<Record<string, Sighting>>;
+/** By {@link bindingKey}. */
+export type LoginBindings = Readonly<Record<string, LoginBinding>>;
 
 /** How long an end must have been seen, in milliseconds: the hook that comes with it does the work, where it comes. */
-export const SETTLE = 1000;
+export const END_GRACE = 1000;
 
 /** How long a login of which there is no trace is believed in, in milliseconds. */
-const DESERTED = 60_000;
+const ABANDONED_AFTER = 60_000;
 
 /** A login by all that tells it from the next one of the same person on the same display. */
-export function keyOf(id: string, l: Login): string {
+export function bindingKey(id: string, l: Login): string {
   return [id, l.adapter, l.display ?? '', l.caller.pid, l.caller.start, l.since].join(' ');
 }
 
@@ -70,17 +70,17 @@ function isLive(host: Host, s: Session): boolean {
 }
 
 /** What is known after another look. `shown` is undefined where there is no logind, which proves nothing. */
-export function observe(
+export function bindLogins(
   host: Host,
-  before: Sightings,
+  before: LoginBindings,
   sessions: readonly Session[],
   shown: readonly LogindSession[] | undefined,
-): Sightings {
-  const after: Record<string, Sighting> = {};
+): LoginBindings {
+  const after: Record<string, LoginBinding> = {};
   for (const s of sessions) {
     if (!isLive(host, s)) continue;
     for (const l of s.logins) {
-      const key = keyOf(s.id, l);
+      const key = bindingKey(s.id, l);
       const known = before[key] ?? bind(host, s, l, shown ?? []);
       if (!known) continue;
       const { missing = host.now(), ...sighting } = known;
@@ -91,14 +91,14 @@ export function observe(
   return after;
 }
 
-function bind(host: Host, s: Session, l: Login, shown: readonly LogindSession[]): Sighting | undefined {
+function bind(host: Host, s: Session, l: Login, shown: readonly LogindSession[]): LoginBinding | undefined {
   const [own, ...more] = shown.filter(a => isOwn(s, l, a));
   if (!own || more.length > 0) return undefined; // two that could be it: neither is without a doubt
-  const leader = own.leader > 0 ? markOf(host, own.leader) : undefined;
+  const leader = own.leader > 0 ? identify(host, own.leader) : undefined;
   return { session: own.id, ...(leader ? { leader } : {}) };
 }
 
-function isShown(s: Session, l: Login, known: Sighting, shown: readonly LogindSession[]): boolean {
+function isShown(s: Session, l: Login, known: LoginBinding, shown: readonly LogindSession[]): boolean {
   return shown.some(
     a =>
       a.state !== 'closing' &&
@@ -107,24 +107,26 @@ function isShown(s: Session, l: Login, known: Sighting, shown: readonly LogindSe
 }
 
 /** What is to be done about a session; undefined where nothing is certain. */
-export interface Verdict {
+export interface EndedLogins {
   readonly because: string;
   /** The logins that are left; none where the whole session is over. */
   readonly left: readonly Login[];
 }
 
-export function judge(
+export function findEnded(
   host: Host,
   s: Session,
-  sightings: Sightings,
+  sightings: LoginBindings,
   shown: readonly LogindSession[] | undefined,
-): Verdict | undefined {
+): EndedLogins | undefined {
   const because = overBecause(host, s);
   if (because !== undefined) return { because, left: [] };
   if (!isLive(host, s)) return undefined;
-  if (shown && isDeserted(host, s, sightings, shown))
+  if (shown && isAbandoned(host, s, sightings, shown))
     return { because: 'its login ended before logind showed it', left: [] };
-  const left = s.logins.filter(l => isAlive(host, l.caller) && !hasEnded(host, sightings[keyOf(s.id, l)]));
+  const left = s.logins.filter(
+    l => isAlive(host, l.caller) && !hasEnded(host, sightings[bindingKey(s.id, l)]),
+  );
   if (left.length === s.logins.length) return undefined;
   return { because: 'logind says that the login has ended', left };
 }
@@ -135,27 +137,33 @@ export function judge(
  * login, with the daemon's own name, from before its hook is run until after the login is closed; the next greeter's
  * is younger than the hook. One of another seat that is older too has us wait until it goes.
  */
-function isDeserted(host: Host, s: Session, sightings: Sightings, shown: readonly LogindSession[]): boolean {
+function isAbandoned(
+  host: Host,
+  s: Session,
+  sightings: LoginBindings,
+  shown: readonly LogindSession[],
+): boolean {
   const [l, ...others] = s.logins;
   if (!l || others.length > 0 || hasOwnProcess(l.adapter)) return false;
   // Of one that joined later it is not known which child is its own.
-  if (l.since > s.created || host.now() - s.created < DESERTED || sightings[keyOf(s.id, l)]) return false;
+  if (l.since > s.created || host.now() - s.created < ABANDONED_AFTER || sightings[bindingKey(s.id, l)])
+    return false;
   if (shown.some(a => a.state !== 'closing' && mayBe(s.user.uid, l, a, s.logins))) return false;
   const name = host.read(`/proc/${l.caller.pid}/comm`);
-  const isOld = (child: ProcessMark): boolean => Number(child.start) <= Number(s.starter.start);
+  const isOld = (child: ProcessId): boolean => Number(child.start) <= Number(s.starter.start);
   if (childrenOf(host, l.caller.pid).some(c => isOld(c) && host.read(`/proc/${c.pid}/comm`) === name))
     return false;
   const root = isMounted(host, s.root) ? host.lstat(s.root)?.dev : undefined;
   return root !== undefined && !isUsed(host, new Set([root]));
 }
 
-function hasEnded(host: Host, seen: Sighting | undefined): boolean {
-  if (seen?.missing === undefined || host.now() - seen.missing < SETTLE) return false;
+function hasEnded(host: Host, seen: LoginBinding | undefined): boolean {
+  if (seen?.missing === undefined || host.now() - seen.missing < END_GRACE) return false;
   return seen.leader === undefined || !isAlive(host, seen.leader);
 }
 
 /** Processes whose death changes a verdict, and which nothing tells of. */
-export function marksOf(sessions: readonly Session[], sightings: Sightings): ProcessMark[] {
+export function watchedProcesses(sessions: readonly Session[], sightings: LoginBindings): ProcessId[] {
   const callers = sessions.flatMap(s =>
     s.state === 'starting' ? [s.starter] : s.state === 'live' ? s.logins.map(l => l.caller) : [],
   );
@@ -166,17 +174,17 @@ export function marksOf(sessions: readonly Session[], sightings: Sightings): Pro
   return [...marks.values()];
 }
 
-interface Kept {
+interface SavedBindings {
   readonly boot: string;
-  readonly sightings: Sightings;
+  readonly sightings: LoginBindings;
 }
 
-const fileOf = (paths: Paths): string => `${paths.run}/sightings.json`;
+const bindingsPath = (paths: Paths): string => `${paths.run}/sightings.json`;
 
 /** What an earlier run of the service has seen: a login that ends while it restarts is found out all the same. */
-export function readSightings(host: Host, paths: Paths): Sightings {
+export function readBindings(host: Host, paths: Paths): LoginBindings {
   try {
-    const kept = JSON.parse(host.read(fileOf(paths)) ?? '{}') as Partial<Kept>;
+    const kept = JSON.parse(host.read(bindingsPath(paths)) ?? '{}') as Partial<SavedBindings>;
     return kept.boot === bootId(host) ? (kept.sightings ?? {}) : {};
   } catch {
     return {}; // cut by a full disk: what is still shown will be seen again
@@ -184,10 +192,10 @@ export function readSightings(host: Host, paths: Paths): Sightings {
 }
 
 /** Writes them down where they have changed. */
-export function keepSightings(host: Host, paths: Paths, before: Sightings, after: Sightings): void {
-  const text = (sightings: Sightings): string =>
-    JSON.stringify({ boot: bootId(host), sightings } satisfies Kept);
+export function writeBindings(host: Host, paths: Paths, before: LoginBindings, after: LoginBindings): void {
+  const text = (sightings: LoginBindings): string =>
+    JSON.stringify({ boot: bootId(host), sightings } satisfies SavedBindings);
   if (text(before) === text(after)) return;
-  if (Object.keys(after).length === 0) host.unlink(fileOf(paths));
-  else host.write(fileOf(paths), text(after), { mode: 0o600 });
+  if (Object.keys(after).length === 0) host.unlink(bindingsPath(paths));
+  else host.write(bindingsPath(paths), text(after), { mode: 0o600 });
 }

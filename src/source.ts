@@ -5,7 +5,7 @@ import { MayflyError } from './errors.ts';
 import type { Host } from './host.ts';
 
 /** Gets a line for each thing that happens; `detail` for what a long command says. */
-export type Say = (line: string, detail?: boolean) => void;
+export type Progress = (line: string, detail?: boolean) => void;
 
 export type Source =
   | {
@@ -87,7 +87,7 @@ export const NOT_FROM_HOST = [
 ];
 
 /** What a generation came from, for people. */
-export function describe(s: Source): string {
+export function describeSource(s: Source): string {
   switch (s.kind) {
     case 'debootstrap':
       return `debootstrap ${s.suite} (${s.variant}${s.packages.length > 0 ? `, with ${s.packages.join(', ')}` : ''})`;
@@ -111,10 +111,10 @@ export async function checkSource(host: Host, s: Source): Promise<void> {
 }
 
 /** `own`: our directories, which are no part of the system that is copied. */
-export async function fill(
+export async function fillTree(
   host: Host,
   tree: string,
-  { source, say }: { readonly source: Source; readonly say: Say },
+  { source, say }: { readonly source: Source; readonly say: Progress },
   own: readonly string[],
 ): Promise<void> {
   const onLine = (line: string): void => say(line, true);
@@ -131,7 +131,7 @@ export async function fill(
       await host.run({ ...untar(tree, source.path), onLine });
       return;
     case 'host':
-      await host.run({ ...untar(tree, '-'), onLine, from: tarOfHost(host, own) });
+      await host.run({ ...untar(tree, '-'), onLine, pipeFrom: tarOfHost(host, own) });
       return;
     case 'debootstrap':
       await host.run({ ...mmdebstrap(source, tree, aptSources(host, source.suite)), onLine });
@@ -157,7 +157,7 @@ function untar(tree: string, file: string): Command {
 }
 
 /** /usr or /var can be file systems of their own; then each is named, as tar is kept from crossing into others. */
-function tarOfHost(host: Host, own: readonly string[]): Pick<Command, 'file' | 'args' | 'expect'> {
+function tarOfHost(host: Host, own: readonly string[]): Pick<Command, 'file' | 'args' | 'okCodes'> {
   const separate = ['/usr', '/var', '/opt', '/usr/local', '/var/lib', '/etc'].filter(path => {
     const above = host.stat(path.slice(0, path.lastIndexOf('/')) || '/');
     const here = host.lstat(path);
@@ -178,7 +178,7 @@ function tarOfHost(host: Host, own: readonly string[]): Pick<Command, 'file' | '
   return {
     file: 'tar',
     args: [...options, ...exclude, '-C', '/', '-f', '-', '.', ...separate.map(path => `.${path}`)],
-    expect: [0, 1],
+    okCodes: [0, 1],
   }; // 1: a file changed while it was read
 }
 

@@ -20,7 +20,7 @@ export interface Paths {
   readonly users: string;
   readonly locks: string;
   /** While it is there nobody logs in; it holds the reason. */
-  readonly hold: string;
+  readonly loginBlock: string;
   /** What the names of our sessions' cgroups begin with. */
   readonly cgroup: string;
 }
@@ -38,7 +38,7 @@ export function pathsOf(directories: Config['directories']): Paths {
     roots: `${run}/roots`,
     users: `${run}/users`,
     locks: `${run}/locks`,
-    hold: `${run}/hold`,
+    loginBlock: `${run}/hold`,
     cgroup: run === '/run/mayfly' ? 'mayfly' : `mayfly${run.replaceAll('/', '.')}`,
   };
 }
@@ -54,7 +54,7 @@ export interface Pool {
 }
 
 /** A process that cannot be confused with a later one of the same number. */
-export interface ProcessMark {
+export interface ProcessId {
   readonly pid: number;
   /** Start time in clock ticks since boot, field 22 of /proc/PID/stat. */
   readonly start: string;
@@ -68,7 +68,7 @@ export interface Login {
   /** X display, where the caller told us. */
   readonly display?: string;
   /** Who called: the worker of this session (gdm; PAM's caller), the daemon (lightdm), ourselves (run). */
-  readonly caller: ProcessMark;
+  readonly caller: ProcessId;
   /** Milliseconds since the epoch: making a Date text has V8 load the time zone, a third of a millisecond. */
   readonly since: number;
   /** v2 cgroup the caller was in before we moved it into the session's; it goes back there at logout. */
@@ -96,7 +96,7 @@ export interface Session {
   readonly root: string;
   readonly mounts: readonly Mount[];
   readonly boot: string;
-  readonly starter: ProcessMark;
+  readonly starter: ProcessId;
   /** Milliseconds since the epoch. */
   readonly created: number;
   readonly state: 'starting' | 'live' | 'ending';
@@ -112,7 +112,7 @@ export function bootId(host: Host): string {
 }
 
 /** The mark of a living process; undefined where it is gone. */
-export function markOf(host: Host, pid: number): ProcessMark | undefined {
+export function identify(host: Host, pid: number): ProcessId | undefined {
   const start = statOf(host, pid)?.[19];
   return start === undefined ? undefined : { pid, start };
 }
@@ -125,7 +125,7 @@ function statOf(host: Host, pid: number): string[] | undefined {
 }
 
 /** The children of a process. */
-export function childrenOf(host: Host, pid: number): ProcessMark[] {
+export function childrenOf(host: Host, pid: number): ProcessId[] {
   return host.list('/proc').flatMap(name => {
     const child = Number(name);
     const stat = Number.isInteger(child) ? statOf(host, child) : undefined;
@@ -133,14 +133,14 @@ export function childrenOf(host: Host, pid: number): ProcessMark[] {
   });
 }
 
-export function isAlive(host: Host, mark: ProcessMark): boolean {
-  return markOf(host, mark.pid)?.start === mark.start;
+export function isAlive(host: Host, mark: ProcessId): boolean {
+  return identify(host, mark.pid)?.start === mark.start;
 }
 
 /** Makes the directories of the state and of /run. Safe to repeat; called by everything that writes. */
 export function makeDirectories(host: Host, paths: Paths): void {
   // The ones made last, and the one `destroy` takes away first: where they are, all are, as nearly always.
-  if ([paths.sessions, paths.locks, paths.roots].every(path => host.kindOf(path) === 'dir')) return;
+  if ([paths.sessions, paths.locks, paths.roots].every(path => host.pathType(path) === 'dir')) return;
   for (const path of [paths.state, paths.generations, paths.sessions]) host.mkdir(path, 0o700);
   for (const path of [paths.run, paths.users]) host.mkdir(path, 0o755);
   for (const path of [paths.roots, paths.locks]) host.mkdir(path, 0o700);
@@ -220,7 +220,7 @@ export function sweepTemporary(host: Host, directory: string, prefix = ''): void
   for (const name of host.list(directory)) {
     if (!name.startsWith(`.${prefix}`) || !/\.\d+\.tmp$/.test(name)) continue;
     const pid = Number(/\.(\d+)\.tmp$/.exec(name)?.[1]);
-    if (markOf(host, pid) && pid !== host.pid) continue; // its writer may be about to rename it
+    if (identify(host, pid) && pid !== host.pid) continue; // its writer may be about to rename it
     try {
       host.unlink(`${directory}/${name}`);
     } catch (error) {

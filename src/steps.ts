@@ -5,13 +5,13 @@
 import * as cgroup from './cgroup.ts';
 import type { Config } from './config.ts';
 import { limitsOf, parseSize } from './config.ts';
-import { lead, leadBack } from './containment.ts';
+import { redirectUserManager, resetUserManager } from './containment.ts';
 import { MayflyError } from './errors.ts';
 import type { Host } from './host.ts';
 import { writeIdentity } from './identity.ts';
 import { withLock } from './locks.ts';
 import type { Log } from './log.ts';
-import { detach, isMounted, mustHavePlaces, planCalls, privateRoots } from './mounts.ts';
+import { detach, isMounted, makePrivateRoot, planMountOps, requireMountTargets } from './mounts.ts';
 import { killAll } from './processes.ts';
 import { entryPath, renderEntry } from './schroot.ts';
 import {
@@ -25,7 +25,7 @@ import {
   userDirectory,
   writeSession,
 } from './state.ts';
-import { commandFor } from './syscalls.ts';
+import { mountCommand } from './syscalls.ts';
 import { admit, type BackendKind, usageOf, type VolumeBackend } from './volume/backend.ts';
 
 /** Everything the steps act on. */
@@ -36,7 +36,7 @@ export interface Machine {
   readonly log: Log;
   readonly backend: (kind: BackendKind) => VolumeBackend;
   /** Descriptors of the locks held, for storage commands to keep. */
-  readonly fds: readonly number[];
+  readonly lockFds: readonly number[];
 }
 
 export interface Step {
@@ -71,7 +71,7 @@ const volume: Step = {
     if (!s.volume.origin) throw new MayflyError('corrupt', `session "${s.id}" names no generation`);
     const { upper, size } = on.config.overlay;
     const cow = on.config.lvm.cow_size;
-    await backend.fork(s.volume.origin, s.volume, { upper, size, cow, fds: on.fds });
+    await backend.fork(s.volume.origin, s.volume, { upper, size, cow, lockFds: on.lockFds });
     return s;
   },
   async down(s, on) {
@@ -83,18 +83,18 @@ const volume: Step = {
 const tree: Step = {
   name: 'tree',
   async up(s, on) {
-    const { host, paths, fds } = on;
-    await haveRoots(on);
+    const { host, paths, lockFds: fds } = on;
+    await ensureMountRoot(on);
     host.mkdir(s.root, 0o755);
     const backend = on.backend(s.volume.backend);
     if (!s.volume.origin) throw new MayflyError('corrupt', `session "${s.id}" names no generation`);
     const base = backend.path(s.volume.origin);
-    const calls = planCalls(await backend.mount(s.volume, s.root), s.mounts);
+    const calls = planMountOps(await backend.mount(s.volume, s.root), s.mounts);
     try {
-      await host.run(commandFor(calls, fds));
+      await host.run(mountCommand(calls, fds));
     } catch (error) {
       if (error instanceof MayflyError && error.code === 'command')
-        mustHavePlaces(host, base ?? s.root, calls);
+        requireMountTargets(host, base ?? s.root, calls);
       throw error;
     }
     if (base === undefined && host.pretend) return s; // a device shows its tree only where it is mounted
@@ -109,14 +109,14 @@ const tree: Step = {
   async down(s, on) {
     await releaseLoops(on.host, s.root);
     // Between the two calls that make a bind a slave, it is a peer of the host's own mount.
-    await detach(on.host, s.root, s.devices.length === 0, on.fds);
+    await detach(on.host, s.root, s.devices.length === 0, on.lockFds);
   },
 };
 
 /** Where mount points are. At the first login since boot two at once would each mount one, and hide the other's. */
-export async function haveRoots({ host, paths }: Machine): Promise<void> {
+export async function ensureMountRoot({ host, paths }: Machine): Promise<void> {
   if (isMounted(host, paths.roots)) return;
-  await withLock(host, paths, 'roots', 10, () => privateRoots(host, paths.roots));
+  await withLock(host, paths, 'roots', 10, () => makePrivateRoot(host, paths.roots));
 }
 
 /** A loop device on a file of the session (udisks lets people make one) would keep the volume in use for ever. */
@@ -179,13 +179,13 @@ const processes: Step = {
   async up(s, on) {
     const root = cgroup.hierarchy(on.host);
     if (root === undefined) return s;
-    const group = cgroup.pathOf(root, on.paths.cgroup, s.id);
+    const group = cgroup.groupPath(root, on.paths.cgroup, s.id);
     on.host.mkdir(group, 0o755);
     return adoptCaller(s, on, group);
   },
   async down(s, on) {
     const root = cgroup.hierarchy(on.host);
-    const group = root === undefined ? undefined : cgroup.pathOf(root, on.paths.cgroup, s.id);
+    const group = root === undefined ? undefined : cgroup.groupPath(root, on.paths.cgroup, s.id);
     const there = group !== undefined && on.host.lstat(group) ? group : undefined;
     if (root !== undefined && there !== undefined) releaseCallers(s, on, root, there);
     const { grace, kill_timeout } = on.config.logout;
@@ -207,7 +207,7 @@ async function presentDevices(s: Session, on: Machine): Promise<Set<number>> {
     return new Set(s.devices.length > 0 ? shown.filter(d => s.devices.includes(d)) : shown.slice(0, 1));
   }
   if (s.devices[0] === undefined || s.boot !== bootId(on.host)) return new Set();
-  const held = await on.backend(s.volume.backend).held(s.volume);
+  const held = await on.backend(s.volume.backend).busyReason(s.volume);
   return new Set(held === undefined ? [] : [s.devices[0]]);
 }
 
@@ -243,7 +243,7 @@ const door: Step = {
   name: 'door',
   async up(s, on) {
     const { host, paths } = on;
-    if (host.kindOf(paths.schroot) !== 'dir') {
+    if (host.pathType(paths.schroot) !== 'dir') {
       throw new MayflyError(
         'missing-tool',
         `there is no directory "${paths.schroot}": schroot is not installed`,
@@ -254,14 +254,14 @@ const door: Step = {
     if (s.kind === 'login') {
       host.mkdir(userDirectory(paths, s.user.uid), 0o755);
       host.write(`${userDirectory(paths, s.user.uid)}/session`, `${s.id}\n`, { mode: 0o644 });
-      await lead(host, paths, s.user.uid, s.root);
+      await redirectUserManager(host, paths, s.user.uid, s.root);
     }
     return s;
   },
   async down(s, { host, paths }) {
     const file = `${userDirectory(paths, s.user.uid)}/session`;
     if (host.read(file)?.trim() === s.id) host.unlink(file);
-    leadBack(host, paths, s.user.uid, s.root);
+    resetUserManager(host, paths, s.user.uid, s.root);
     host.unlink(entryPath(paths.schroot, s.id));
     removeIfEmpty(host, userDirectory(paths, s.user.uid));
   },

@@ -5,20 +5,23 @@
 import { screenAt, showWords } from './refusal.ts';
 import { type Pool, readSession, type Session } from './state.ts';
 import type { Machine } from './steps.ts';
-import type { Strain } from './volume/backend.ts';
+import type { SnapshotUsage } from './volume/backend.ts';
 
 /** Percent of a store above which it is told of. */
-export const NEARLY = 80;
+export const WARN_PERCENT = 80;
 
 /** What was told already, by session: once that it is nearly full, once that it is over. */
-export type Told = Map<string, 'nearly' | 'over'>;
+export type AlertsSent = Map<string, 'nearly' | 'over'>;
 
 /** What is to be said now of whom. Pure but for `told`, which is brought up to date. */
-export function news(told: Told, strains: readonly Strain[]): { session: string; percent: number }[] {
+export function newAlerts(
+  told: AlertsSent,
+  strains: readonly SnapshotUsage[],
+): { session: string; percent: number }[] {
   const now = new Map(strains.map(s => [s.session, s]));
   for (const session of [...told.keys()]) if (!now.has(session)) told.delete(session);
   return strains.filter(({ session, percent }) => {
-    const is = percent >= 100 ? 'over' : percent >= NEARLY ? 'nearly' : undefined;
+    const is = percent >= 100 ? 'over' : percent >= WARN_PERCENT ? 'nearly' : undefined;
     if (is === undefined || told.get(session) === is || told.get(session) === 'over') return false;
     told.set(session, is);
     return true;
@@ -26,9 +29,9 @@ export function news(told: Told, strains: readonly Strain[]): { session: string;
 }
 
 /** Looks at all of them; tells the log, and the person whose session is over. */
-export async function watchStores(on: Machine, pool: Pool, told: Told): Promise<void> {
-  const strains = await on.backend(pool.backend).strained?.(pool.path);
-  for (const { session, percent } of news(told, strains ?? [])) {
+export async function alertSnapshots(on: Machine, pool: Pool, told: AlertsSent): Promise<void> {
+  const strains = await on.backend(pool.backend).snapshotUsage?.(pool.path);
+  for (const { session, percent } of newAlerts(told, strains ?? [])) {
     const s = readSession(on.host, on.paths, session);
     const whose = s ? `${session} of ${s.user.name}` : session;
     const fields = { session, ...(s ? { user: s.user.name } : {}) };

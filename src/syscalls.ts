@@ -10,7 +10,7 @@ import { MayflyError } from './errors.ts';
 import type { Mount } from './mounts.ts';
 
 /** One call, in order; a failed one is the last. */
-export type Call =
+export type MountOp =
   | {
       readonly op: 'mount';
       readonly source: string;
@@ -107,7 +107,7 @@ while (my ($op, $source, $target, $type, $flags, $data, $propagation) = splice @
 }
 `;
 
-type Flags = Pick<Extract<Call, { op: 'mount' }>, 'flags' | 'data' | 'propagation'>;
+type Flags = Pick<Extract<MountOp, { op: 'mount' }>, 'flags' | 'data' | 'propagation'>;
 
 /** What mount(8) would make of the options. */
 function flagsOf(options: string): Flags {
@@ -132,7 +132,7 @@ function flagsOf(options: string): Flags {
 }
 
 /** The calls for mounts, options and propagation as mount(8) understands them. */
-export function makeCallFor(): (m: Mount) => Call {
+export function makeMountOps(): (m: Mount) => MountOp {
   const known = new Map<string, Flags>(); // dozens of binds, two kinds of options
   return ({ source, target, type, options }) => {
     const flags = known.get(options) ?? flagsOf(options);
@@ -142,7 +142,7 @@ export function makeCallFor(): (m: Mount) => Call {
 }
 
 /** Nothing of the places to mount on: they are nearly always there, and what is mounted on them says enough. */
-function sayCall(c: Call): string | readonly [] {
+function sayCall(c: MountOp): string | readonly [] {
   if (c.op === 'detach') return `unmount ${c.target} and everything below it`;
   if (c.op === 'enter') return `run ${c.argv.join(' ')}${c.target === '' ? '' : ` in ${c.target}`}`;
   if (c.op === 'slave') return `keep unmounts below ${c.target} from the host`;
@@ -152,8 +152,8 @@ function sayCall(c: Call): string | readonly [] {
 }
 
 /** One process for all of them; it keeps `fds`. */
-export function commandFor(
-  calls: readonly Call[],
+export function mountCommand(
+  calls: readonly MountOp[],
   fds: readonly number[] = [],
   architecture: string = process.arch,
 ): Command {
@@ -169,9 +169,9 @@ export function commandFor(
   }
   return {
     file: 'perl',
-    says: () => calls.flatMap(sayCall),
+    describe: () => calls.flatMap(sayCall),
     args,
     effect: 'write',
-    fds,
+    inheritFds: fds,
   };
 }

@@ -4,34 +4,38 @@
  * holding the lock `update`: there is one mount point for each role.
  */
 import { reasonOf } from './errors.ts';
-import { stableNumber, wholeGeneration } from './generations.ts';
+import { readableGeneration, stableNumber } from './generations.ts';
 import { detach } from './mounts.ts';
 import type { Pool } from './state.ts';
-import { haveRoots, type Machine } from './steps.ts';
-import { commandFor, makeCallFor } from './syscalls.ts';
+import { ensureMountRoot, type Machine } from './steps.ts';
+import { makeMountOps, mountCommand } from './syscalls.ts';
 import { generationOf, masterOf, type Volume, workOf } from './volume/backend.ts';
 
-function placeOf({ paths }: Machine, v: Volume): string {
+function treeMountPoint({ paths }: Machine, v: Volume): string {
   return `${paths.roots}/tree-${v.role}`;
 }
 
 /** Runs `act` with the directory that shows the tree of a master, work or generation volume. */
-export async function withTree<T>(on: Machine, v: Volume, act: (tree: string) => Promise<T>): Promise<T> {
+export async function withMountedVolume<T>(
+  on: Machine,
+  v: Volume,
+  act: (tree: string) => Promise<T>,
+): Promise<T> {
   const backend = on.backend(v.backend);
   const tree = backend.path(v);
   if (tree !== undefined) return act(tree);
-  const place = placeOf(on, v);
-  await haveRoots(on);
+  const place = treeMountPoint(on, v);
+  await ensureMountRoot(on);
   await detach(on.host, place, false);
   on.host.mkdir(place, 0o755);
   const leave = async (): Promise<void> => {
     await detach(on.host, place, false);
-    await backend.release?.(v); // proves that it is unmounted, and so written out
+    await backend.detachTree?.(v); // proves that it is unmounted, and so written out
   };
   let result: T;
   try {
-    const mount = await backend.attach?.(v, place);
-    if (mount) await on.host.run(commandFor([makeCallFor()(mount)], on.fds));
+    const mount = await backend.attachTree?.(v, place);
+    if (mount) await on.host.run(mountCommand([makeMountOps()(mount)], on.lockFds));
     result = await act(place);
   } catch (error) {
     await leave().catch(second => on.log('warning', `${place} is left for recovery: ${reasonOf(second)}`));
@@ -42,14 +46,14 @@ export async function withTree<T>(on: Machine, v: Volume, act: (tree: string) =>
 }
 
 /** Unmounts what a death left at hand. */
-export async function dropTrees(on: Machine, pool: Pool): Promise<void> {
+export async function unmountLeftovers(on: Machine, pool: Pool): Promise<void> {
   const { host, paths } = on;
   const stable = stableNumber(host, paths);
   // Of generations only the stable one is ever read from.
-  const last = stable === undefined ? undefined : wholeGeneration(host, paths, stable)?.volume;
+  const last = stable === undefined ? undefined : readableGeneration(host, paths, stable)?.volume;
   for (const v of [workOf(pool), masterOf(pool), last ?? generationOf(pool, 1)]) {
-    if (host.lstat(placeOf(on, v)) === undefined) continue;
-    await detach(host, placeOf(on, v), false);
-    await on.backend(pool.backend).release?.(v);
+    if (host.lstat(treeMountPoint(on, v)) === undefined) continue;
+    await detach(host, treeMountPoint(on, v), false);
+    await on.backend(pool.backend).detachTree?.(v);
   }
 }

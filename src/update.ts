@@ -3,24 +3,24 @@
  * needed. Until the proof nobody sees any of it; a failure or death on the way leaves stable and master as they were.
  */
 
-import { prove } from './check.ts';
-import { differences } from './compare.ts';
-import { tryToOffer } from './entries.ts';
+import { checkGeneration } from './check.ts';
+import { countDifferences } from './compare.ts';
+import { tryPublishSessions } from './entries.ts';
 import { MayflyError, reasonOf } from './errors.ts';
 import { generationNumbers, pointStableAt, stableNumber, takeNumber, writeProbation } from './generations.ts';
 import { writeHealth } from './health.ts';
-import { whyHeld } from './hold.ts';
-import type { Inside } from './inside.ts';
+import { loginBlockReason } from './hold.ts';
+import type { ChrootOptions } from './inside.ts';
 import { takeLock } from './locks.ts';
 import {
-  type Attempt,
   acceptCandidate,
   adopt,
-  makeRoom,
+  ensureSpace,
+  finishInterruptedUpdate,
   mountPool,
-  mustHaveRoom,
+  requireSpace,
   seal,
-  tidy,
+  type TryEach,
   writeIntent,
 } from './pool.ts';
 import {
@@ -33,11 +33,11 @@ import {
   writeHistory,
   writeRunning,
 } from './progress.ts';
-import { collect } from './retire.ts';
-import { prepareNext } from './session.ts';
+import { prune } from './retire.ts';
+import { prepareSpare } from './session.ts';
 import { makeDirectories, type Pool, readPool } from './state.ts';
 import type { Machine } from './steps.ts';
-import { withTree } from './trees.ts';
+import { withMountedVolume } from './trees.ts';
 import { masterOf, workOf } from './volume/backend.ts';
 
 export interface UpdateOptions {
@@ -45,14 +45,14 @@ export interface UpdateOptions {
   readonly what: string;
   readonly origin: string;
   /** Changes the working copy; false gives it up. */
-  change(inside: Inside): Promise<boolean>;
+  change(inside: ChrootOptions): Promise<boolean>;
   /** One line per phase, and `detail` of what commands say. */
   readonly say: (line: string, detail?: boolean) => void;
   /** Makes a generation even where nothing was changed. */
   readonly force?: boolean;
 }
 
-export interface Outcome {
+export interface UpdateOutcome {
   readonly result: Result;
   readonly generation?: number;
   readonly reason?: string;
@@ -78,7 +78,7 @@ export async function withUpdateLock<T>(
     );
   });
   try {
-    const held = whyHeld(on);
+    const held = loginBlockReason(on);
     if (held !== undefined) throw new MayflyError('held', held); // a restart would cut it short
     writeRunning(host, paths, { what, since: host.now(), phase: 'prepare' });
     return await act(lock.fd);
@@ -86,14 +86,14 @@ export async function withUpdateLock<T>(
     clearRunning(host, paths);
     await writeHealth(on);
     lock.release();
-    await tryToOffer(on); // whatever came of it: who was refused the lock meanwhile left this to us
+    await tryPublishSessions(on); // whatever came of it: who was refused the lock meanwhile left this to us
   }
 }
 
 /** One update, from lock to retirement. Rejects where it failed; the reason is in the history as well. */
-export async function update(on: Machine, o: UpdateOptions): Promise<Outcome> {
+export async function update(on: Machine, o: UpdateOptions): Promise<UpdateOutcome> {
   const { host, paths } = on;
-  mustHavePool(on); // before anything is written: a machine that was never set up is not one with a failed update
+  requirePool(on); // before anything is written: a machine that was never set up is not one with a failed update
   return withUpdateLock(on, o.what, async fd => {
     const begun = host.now();
     const before = readHistory(host, paths);
@@ -108,10 +108,10 @@ export async function update(on: Machine, o: UpdateOptions): Promise<Outcome> {
       write({ result: 'running', phase });
     };
     try {
-      const outcome = await attempt(on, o, enter, fd);
+      const outcome = await runPhases(on, o, enter, fd);
       const success = outcome.result === 'promoted' || outcome.result === 'unchanged';
       write({ ...outcome, ...(success ? { lastSuccess: host.now() } : {}) });
-      on.log('notice', inWords(outcome));
+      on.log('notice', describeOutcome(outcome));
       for (const warning of outcome.warnings ?? []) on.log('warning', warning);
       return outcome;
     } catch (error) {
@@ -128,7 +128,7 @@ export async function update(on: Machine, o: UpdateOptions): Promise<Outcome> {
   });
 }
 
-function inWords(o: Outcome): string {
+function describeOutcome(o: UpdateOutcome): string {
   switch (o.result) {
     case 'promoted':
       return `generation ${o.generation} is stable`;
@@ -141,75 +141,75 @@ function inWords(o: Outcome): string {
   }
 }
 
-function mustHavePool({ host, paths }: Machine): Pool {
+function requirePool({ host, paths }: Machine): Pool {
   const pool = readPool(host, paths);
   if (!pool) throw new MayflyError('no-pool', 'there is no pool yet');
   return pool;
 }
 
-async function attempt(
+async function runPhases(
   on: Machine,
   o: UpdateOptions,
   enter: (phase: Phase) => void,
   fd: number,
-): Promise<Outcome> {
+): Promise<UpdateOutcome> {
   const { host, paths } = on;
   enter('prepare');
-  const pool = mustHavePool(on);
+  const pool = requirePool(on);
   await mountPool(on, pool);
-  await tidy(on, pool, leaveToRecovery(on), []);
+  await finishInterruptedUpdate(on, pool, orLeaveToRecovery(on), []);
   const stable = stableNumber(host, paths);
-  await makeRoom(on, pool);
+  await ensureSpace(on, pool);
 
   const backend = on.backend(pool.backend);
   const [master, work] = [masterOf(pool), workOf(pool)];
   let accepted = false;
   try {
     enter('fork');
-    await backend.fork(master, work, { fds: [fd] });
+    await backend.fork(master, work, { lockFds: [fd] });
     enter('refresh');
     const inside = {
       timeout: on.config.update.timeout,
       onLine: (l: string) => o.say(l, true),
     };
-    if (!(await withTree(on, work, tree => o.change({ ...inside, tree, began: host.now() })))) {
+    if (!(await withMountedVolume(on, work, tree => o.change({ ...inside, tree, began: host.now() })))) {
       await backend.remove(work);
       return { result: 'discarded' };
     }
     enter('compare');
-    const changes = await differences(on, master, work);
+    const changes = await countDifferences(on, master, work);
     if (changes === 0 && !o.force) {
       await backend.remove(work);
       return { result: 'unchanged' };
     }
     o.say(`${changes} files changed`, true);
-    await mustHaveRoom(on, pool);
+    await requireSpace(on, pool);
     enter('seal');
     const number = takeNumber(host, paths, await numbersIn(on, pool));
     const generation = await seal(on, pool, { number, origin: o.origin }, 'candidate', [fd]);
     enter('check');
-    await mustHaveRoom(on, pool);
-    const { warnings } = await prove(on, generation, o.say);
-    await prepareNext(on, 'finish', generation); // for whoever logs in right after the promotion
+    await requireSpace(on, pool);
+    const { warnings } = await checkGeneration(on, generation, o.say);
+    await prepareSpare(on, 'finish', generation); // for whoever logs in right after the promotion
     enter('promote');
     const outcome = promote(on, number, stable);
     accepted = true;
     enter('adopt');
     await adopt(on, pool);
-    await prepareNext(on);
+    await prepareSpare(on);
     enter('retire');
-    const all = [...warnings, ...(await tidyUp(on, pool))];
+    const all = [...warnings, ...(await tryPrune(on, pool))];
     return { ...outcome, ...(all.length > 0 ? { warnings: all } : {}) };
   } catch (error) {
-    if (!accepted) await takeBack(on, pool);
+    if (!accepted) await dropWork(on, pool);
     throw error;
   }
 }
 
 /** Old generations go. One that can not does not make a good update a failed one. */
-async function tidyUp(on: Machine, pool: Pool): Promise<string[]> {
+async function tryPrune(on: Machine, pool: Pool): Promise<string[]> {
   try {
-    await collect(on, pool);
+    await prune(on, pool);
     return [];
   } catch (error) {
     return [reasonOf(error)];
@@ -226,7 +226,7 @@ async function numbersIn(on: Machine, pool: Pool): Promise<number[]> {
  * From the renaming of the candidate on there is no way back, and `recover` finishes what a death leaves undone.
  * Logins are not locked out: each sees the old or the new generation, and both are there.
  */
-function promote(on: Machine, number: number, before: number | undefined): Outcome {
+function promote(on: Machine, number: number, before: number | undefined): UpdateOutcome {
   const { host, paths } = on;
   writeIntent(host, paths, number, before);
   acceptCandidate(on, number);
@@ -244,13 +244,13 @@ function promote(on: Machine, number: number, before: number | undefined): Outco
  * Also the half-made copies of a full pool, which would keep people from logging in. What can not be removed now is
  * for `recover`; the reason of the failure is the one to tell.
  */
-async function takeBack(on: Machine, pool: Pool): Promise<void> {
-  const attempt = leaveToRecovery(on);
-  await attempt('the working copy', () => tidy(on, pool, attempt, []));
+async function dropWork(on: Machine, pool: Pool): Promise<void> {
+  const attempt = orLeaveToRecovery(on);
+  await attempt('the working copy', () => finishInterruptedUpdate(on, pool, attempt, []));
 }
 
 /** One old thing that can not be removed keeps nobody from a new generation; what stands in the way says so itself. */
-function leaveToRecovery({ log }: Machine): Attempt {
+function orLeaveToRecovery({ log }: Machine): TryEach {
   return async (what, act) => {
     try {
       await act();

@@ -54,7 +54,12 @@ export async function lookupUser(host: Host, name: string): Promise<User> {
 
 async function getent(host: Host, database: string, key: string): Promise<string | undefined> {
   // 2: the key was not found
-  const out = await host.run({ file: 'getent', args: ['--', database, key], effect: 'read', expect: [0, 2] });
+  const out = await host.run({
+    file: 'getent',
+    args: ['--', database, key],
+    effect: 'read',
+    okCodes: [0, 2],
+  });
   return out.code === 0 ? out.stdout.split('\n')[0] : undefined;
 }
 
@@ -96,7 +101,7 @@ export async function groupsOf(host: Host, user: User): Promise<Group[]> {
     file: 'getent',
     args: ['--', 'initgroups', user.name],
     effect: 'read',
-    expect: [0, 2],
+    okCodes: [0, 2],
   });
   const gids = new Set(out.stdout.trim().split(/\s+/).slice(1).map(Number)).add(user.gid);
   const groups: Group[] = [];

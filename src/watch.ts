@@ -7,7 +7,7 @@ import { reasonOf } from './errors.ts';
 import type { Host } from './host.ts';
 
 /** A directory, and which names in it matter. */
-export interface Place {
+export interface WatchTarget {
   readonly directory: string;
   readonly matters: (name: string) => boolean;
 }
@@ -15,17 +15,20 @@ export interface Place {
 /**
  * What to watch now, by directory: each place, and where it hangs, or would, for its own coming and going.
  */
-export function planWatches(host: Pick<Host, 'kindOf'>, places: readonly Place[]): Map<string, Place[]> {
-  const plan = new Map<string, Place[]>();
-  const add = (place: Place): void => {
+export function planWatches(
+  host: Pick<Host, 'pathType'>,
+  places: readonly WatchTarget[],
+): Map<string, WatchTarget[]> {
+  const plan = new Map<string, WatchTarget[]>();
+  const add = (place: WatchTarget): void => {
     plan.set(place.directory, [...(plan.get(place.directory) ?? []), place]);
   };
   for (const place of places) {
-    if (host.kindOf(place.directory) === 'dir') add(place);
+    if (host.pathType(place.directory) === 'dir') add(place);
     for (let directory = place.directory; directory !== '/'; ) {
-      const own = nameOf(directory);
+      const own = baseName(directory);
       directory = directory.slice(0, directory.lastIndexOf('/')) || '/';
-      if (host.kindOf(directory) !== 'dir') continue;
+      if (host.pathType(directory) !== 'dir') continue;
       add({ directory, matters: name => name === own });
       break;
     }
@@ -33,7 +36,7 @@ export function planWatches(host: Pick<Host, 'kindOf'>, places: readonly Place[]
   return plan;
 }
 
-function nameOf(path: string): string {
+function baseName(path: string): string {
   return path.slice(path.lastIndexOf('/') + 1);
 }
 
@@ -52,14 +55,14 @@ interface Open {
 /** `onEvent` is called for each change, and when a new watch is in place; `onError` where watching does not work. */
 export function openWatches(
   host: Host,
-  places: readonly Place[],
+  places: readonly WatchTarget[],
   onEvent: () => void,
   onError: (reason: string) => void,
 ): Watches {
   const open = new Map<string, Open>();
   const stale = new Set<string>();
-  const begin = (directory: string, wanted: readonly Place[]): FSWatcher => {
-    const matters = (path: string): boolean => wanted.some(w => w.matters(nameOf(path)));
+  const begin = (directory: string, wanted: readonly WatchTarget[]): FSWatcher => {
+    const matters = (path: string): boolean => wanted.some(w => w.matters(baseName(path)));
     return (
       watch(directory, {
         depth: 0,

@@ -13,7 +13,12 @@ import { lookupUser } from './users.ts';
  * for a minute (hooks/session-wrapper), for nothing removes it where a logout is lost: a later login must not
  * get the host by it.
  */
-export async function tellWrapper(host: Host, paths: Paths, user: string, what: unknown): Promise<void> {
+export async function writeLoginOutcome(
+  host: Host,
+  paths: Paths,
+  user: string,
+  what: unknown,
+): Promise<void> {
   const mine = userDirectory(paths, (await lookupUser(host, user)).uid);
   const words = {
     host: what === 'host' ? `${Math.floor(host.now() / 1000)}\n` : undefined,
@@ -28,7 +33,7 @@ export async function tellWrapper(host: Host, paths: Paths, user: string, what: 
 }
 
 /** Takes the word for the host away at a logout. */
-export function forgetHost(host: Host, paths: Paths, uid: number): void {
+export function clearHostPass(host: Host, paths: Paths, uid: number): void {
   const mine = userDirectory(paths, uid);
   if (!host.exists(`${mine}/host`)) return;
   host.unlink(`${mine}/host`);

@@ -10,7 +10,7 @@ import { preparedWorld } from './world.ts';
 const said = { 1: '', 2: '' };
 vi.mock('../src/command.ts', async original => ({
   ...(await original<typeof import('../src/command.ts')>()),
-  say: (fd: 1 | 2, text: string) => {
+  print: (fd: 1 | 2, text: string) => {
     said[fd] += text;
   },
 }));

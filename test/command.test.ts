@@ -15,7 +15,13 @@ async function leave(path: string, seconds: number, closes: boolean): Promise<nu
   const mine = openSync(path, 'w');
   expect(lock(mine)).toBe(true);
   const args = ['-c', `exec 3>&-; sleep ${seconds}`];
-  const command = { file: 'sh', args, effect: 'write', fds: [mine], closes } as const;
+  const command = {
+    file: 'sh',
+    args,
+    effect: 'write',
+    inheritFds: [mine],
+    closesInheritedFds: closes,
+  } as const;
   await expect(runCommand(command, Date.now() + 300)).rejects.toMatchObject({ code: 'timeout' });
   closeSync(mine);
   return openSync(path, 'w');

@@ -10,7 +10,7 @@ import {
 import { tmpdir } from 'node:os';
 import { describe, expect, it } from 'vitest';
 import { type Config, loadConfig } from '../src/config.ts';
-import { completed, lineOf, readConfig } from '../src/config-load.ts';
+import { lineOf, readConfig, withDefaults } from '../src/config-load.ts';
 import { realHost } from '../src/host.ts';
 import { World } from './world.ts';
 
@@ -148,7 +148,7 @@ describe('configuration', () => {
     const last = await loadConfig(world.host, FILE, true);
     expect(last).toMatchObject({ min_uid: 5, greeter: { host_sessions: 'staff' }, directory: '/etc/mayfly' });
     expect(last.logout).toEqual({ ...logout, grace: 7 });
-    const { files, directory, ...defaults } = completed(FILE);
+    const { files, directory, ...defaults } = withDefaults(FILE);
     expect([files, directory]).toEqual([[], '/etc/mayfly']);
     expect(defaults).toEqual(rest(readConfig(new World().host, FILE)));
   });

@@ -3,17 +3,17 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { lightdmBypasses } from '../src/adapters/lightdm.ts';
 import { EXIT } from '../src/advice.ts';
-import { allCodes, explain } from '../src/codes.ts';
+import { allCodes, explainCode } from '../src/codes.ts';
 import { judgeOffer, judgePam, judgeSnippet } from '../src/doctor/desktops.ts';
 import {
+  type CheckResult,
   check,
-  examine,
   exitCode,
   found,
   problem,
   readOnly,
+  runChecks,
   type Subject,
-  type Verdict,
   warning,
 } from '../src/doctor/examine.ts';
 import { instead, judgeDoor, judgeRecords, judgeStable, judgeTopic } from '../src/doctor/generations.ts';
@@ -39,15 +39,15 @@ import {
 } from '../src/doctor/setup.ts';
 import { judgeRecovery, judgeSchedule, judgeService, parseUnits, type Units } from '../src/doctor/units.ts';
 import { MayflyError, publicCodeOf } from '../src/errors.ts';
-import { complaints, type Facts } from '../src/health.ts';
+import { type HealthFacts, healthIssues } from '../src/health.ts';
 import { programsFor } from '../src/host-care.ts';
 import { journalEntry } from '../src/log.ts';
 import { World } from './world.ts';
 
 /** A verdict in one line: "ok", "not applicable", or each finding's level, words and hint. */
-function line({ applies, findings }: Verdict): string {
+function line({ applies, findings }: CheckResult): string {
   if (findings.length === 0) return applies ? 'ok' : 'not applicable';
-  return findings.map(f => `${f.level}: ${f.what} | ${f.mend}`).join('; ');
+  return findings.map(f => `${f.level}: ${f.what} | ${f.fix}`).join('; ');
 }
 
 describe('programs', () => {
@@ -243,7 +243,7 @@ describe('display managers', () => {
     ['another for one seat', `[Seat:*]\n${W}=/etc/X11/Xsession\n[Seat:1]\n${W}=\n`, ["sed -i '4s/^/#/' /c"]],
     ['none', '[Seat:*]\n', []],
   ])('a wrapper of lightdm’s: %s', (_, text, mends) => {
-    expect(lightdmBypasses([{ path: '/c', text }]).map(b => b.mend)).toEqual(mends);
+    expect(lightdmBypasses([{ path: '/c', text }]).map(b => b.fix)).toEqual(mends);
   });
 });
 
@@ -306,7 +306,7 @@ describe('pool and generations', () => {
     ['its file system is away', { ...place, marked: false }, /not mounted\? \| mount \/p && mayfly recover$/],
     [
       'a full thin pool',
-      { ...place, trouble: { what: 'it is full', mend: 'lvextend' } },
+      { ...place, trouble: { what: 'it is full', fix: 'lvextend' } },
       /^problem: it is full \| lvextend$/,
     ],
     ['no master', { ...place, master: false }, /nothing can be updated \| mayfly recover$/],
@@ -344,7 +344,7 @@ describe('pool and generations', () => {
   });
 
   const day = 86_400_000;
-  const facts: Facts = {
+  const facts: HealthFacts = {
     ...{
       stable: 2,
       usable: true,
@@ -370,7 +370,7 @@ describe('pool and generations', () => {
     ],
     [
       'pool',
-      { pool: { percent: 100, problem: { what: 'it can not be asked', mend: 'x' } } },
+      { pool: { percent: 100, problem: { what: 'it can not be asked', fix: 'x' } } },
       0,
       /^problem: it can not be asked \| [^;]*$/,
     ],
@@ -382,7 +382,7 @@ describe('pool and generations', () => {
       /^warning: the last update failed in check/,
     ],
   ] as const)('%s with %j', (topic, f, now, words) => {
-    expect(line(judgeTopic(complaints({ ...facts, ...f }, now), topic, ''))).toMatch(words);
+    expect(line(judgeTopic(healthIssues({ ...facts, ...f }, now), topic, ''))).toMatch(words);
   });
 
   it.each([
@@ -394,7 +394,7 @@ describe('pool and generations', () => {
     ['never made', { ...facts, stable: undefined }, [], false, /\| mayfly init$/],
   ])('stable, %s', (_, f, good, master, words) => {
     const { stable } = f;
-    expect(line(judgeStable({ all: complaints(f, 0), stable, good, master }))).toMatch(words);
+    expect(line(judgeStable({ all: healthIssues(f, 0), stable, good, master }))).toMatch(words);
   });
 
   it.each([
@@ -402,7 +402,7 @@ describe('pool and generations', () => {
     [[1, 2, 3], 2, 'mayfly rollback 3'],
     [[2], 2, 'mayfly update --force'],
     [[], 2, 'mayfly update --force'],
-  ])('of %j, instead of the stable %i: %s', (good, stable, mend) => expect(instead(good, stable)).toBe(mend));
+  ])('of %j, instead of the stable %i: %s', (good, stable, fix) => expect(instead(good, stable)).toBe(fix));
 
   it.each([
     [[], /^ok$/],
@@ -575,13 +575,13 @@ describe('an examination', () => {
   const w = new World();
   const on: Subject = { ...w.machine(), host: readOnly(w.host), file: '/c', invalid: undefined };
   const one = (gather: (s: Subject) => unknown) =>
-    check({ group: 'g', title: 't', gather, judge: () => found([], '') });
+    check({ group: 'g', title: 't', gather, evaluate: () => found([], '') });
 
   it('goes on after a check that can not be made, with the advice of what it threw', async () => {
     const fails = one(() => {
       throw new MayflyError('no-pool', 'gone');
     });
-    const all = await examine(on, [fails, one(() => 1)]);
+    const all = await runChecks(on, [fails, one(() => 1)]);
     expect(all.map(line)).toEqual(['problem: gone | mayfly init', 'ok']);
   });
 
@@ -589,7 +589,7 @@ describe('an examination', () => {
     const fails = one(() => {
       throw new MayflyError('corrupt', '"/p" is not whole', { hint: 'mayfly recover' });
     });
-    const all = await examine(on, [fails, fails, fails]);
+    const all = await runChecks(on, [fails, fails, fails]);
     expect(all.map(line)).toEqual([
       'problem: "/p" is not whole | mayfly recover',
       'not applicable',
@@ -607,7 +607,7 @@ describe('an examination', () => {
       one(({ host }) => host.run({ file: 'true', args: [], effect: 'write' })),
     ];
     const before = w.picture();
-    for (const e of await examine(on, acts)) expect(line(e)).toMatch(/tried to change something/);
+    for (const e of await runChecks(on, acts)) expect(line(e)).toMatch(/tried to change something/);
     expect(w.picture()).toBe(before);
   });
 });
@@ -615,14 +615,14 @@ describe('an examination', () => {
 describe('codes', () => {
   it.each(['MAYFLY-FULL', 'mayfly-full', 'full', ' Full ', 'mayfly full', 'MAYFLY_FULL', 'MAYFLY FULL'])(
     '%j is understood',
-    word => expect(explain(word).code).toBe('MAYFLY-FULL'),
+    word => expect(explainCode(word).code).toBe('MAYFLY-FULL'),
   );
   it.each(['', 'MAYFLY-', 'fool', 'MAYFLY-MAYFLY-FULL'])('%j is not, and all are named', word => {
-    expect(() => explain(word)).toThrow(/is not one of Mayfly's codes: MAYFLY-FULL, .*MAYFLY-INTERNAL/);
+    expect(() => explainCode(word)).toThrow(/is not one of Mayfly's codes: MAYFLY-FULL, .*MAYFLY-INTERNAL/);
   });
   it('what people are shown is what is looked up', () => {
     for (const error of [new MayflyError('no-stable', 'x'), new Error('x'), 'x'])
-      expect(explain(publicCodeOf(error)).means).toMatch(/^[a-z]/);
+      expect(explainCode(publicCodeOf(error)).means).toMatch(/^[a-z]/);
     expect(journalEntry('err', 'x', { code: publicCodeOf(1) })).toMatch(/\nMAYFLY_CODE=MAYFLY-INTERNAL\n$/);
   });
   it('each can be read aloud, and says what to type', () => {
@@ -648,6 +648,6 @@ describe('codes', () => {
     const wrapper = readFileSync('hooks/session-wrapper', 'utf8');
     const said = wrapper.match(/MAYFLY-[A-Z-]+/g) ?? [];
     expect(said.length).toBe(1);
-    for (const code of said) expect(explain(code).code).toBe(code);
+    for (const code of said) expect(explainCode(code).code).toBe(code);
   });
 });

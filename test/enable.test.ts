@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { gdmPath, gdmWarnings, renderGdm } from '../src/adapters/gdm.ts';
 import { type ConfigFile, LIGHTDM_FILE, lightdmWarnings, renderLightdm } from '../src/adapters/lightdm.ts';
 import { PAM_HOOK, PAM_STACK, pamWarnings } from '../src/adapters/pam.ts';
-import { wordsOf } from '../src/changes.ts';
+import { describeChange } from '../src/changes.ts';
 import { destroy } from '../src/destroy.ts';
 import { type Adapter, disable, enable } from '../src/enable.ts';
 import { MayflyError } from '../src/errors.ts';
@@ -280,7 +280,7 @@ describe.each(['lightdm', 'gdm', 'pam'] as const)('%s', adapter => {
     const dry = await on(w, adapter, { dryRun: true, force: false });
     expect(w.picture()).toBe(before);
     const done = await on(w, adapter);
-    expect(done.changes.map(wordsOf)).toEqual(dry.changes.map(wordsOf));
+    expect(done.changes.map(describeChange)).toEqual(dry.changes.map(describeChange));
     expect(done.changes.length).toBeGreaterThan(1);
     expect(w.host.read(ENABLED)).toBe('');
     const after = w.picture();
@@ -288,7 +288,7 @@ describe.each(['lightdm', 'gdm', 'pam'] as const)('%s', adapter => {
     expect(w.picture()).toBe(after);
     const undone = await off(w, adapter, { dryRun: true, force: false });
     expect(w.picture()).toBe(after);
-    expect((await off(w, adapter)).changes.map(wordsOf)).toEqual(undone.changes.map(wordsOf));
+    expect((await off(w, adapter)).changes.map(describeChange)).toEqual(undone.changes.map(describeChange));
     expect(w.picture()).toBe(before);
     expect((await off(w, adapter)).changes).toEqual([]);
   });

@@ -1,10 +1,17 @@
 /** The desktops a greeter offers: which, how they are run, and that they follow the stable generation. */
 import { describe, expect, it } from 'vitest';
-import { ENABLED, type Entry, offered, offerSessions, planEntries, readEntries } from '../src/entries.ts';
+import {
+  type DesktopEntry,
+  ENABLED_MARKER,
+  planEntries,
+  publishSessions,
+  readEntries,
+  wrapEntry,
+} from '../src/entries.ts';
 import { preparedWorld } from './world.ts';
 
 const W = '/usr/lib/mayfly/hooks/session-wrapper';
-const entry = (text: string, kind: Entry['kind'] = 'xsessions', name = 'a.desktop'): Entry => ({
+const entry = (text: string, kind: DesktopEntry['kind'] = 'xsessions', name = 'a.desktop'): DesktopEntry => ({
   kind,
   name,
   text,
@@ -52,17 +59,17 @@ describe('an entry', () => {
     ['without a command', ['Name=A'], 'inside', undefined],
     ['without a name', ['Exec=a'], 'inside', undefined],
   ])('%s', (_name, lines, where, expected) => {
-    expect(offered(entry(desktop(...lines)), where)?.text).toBe(expected && desktop(...expected));
+    expect(wrapEntry(entry(desktop(...lines)), where)?.text).toBe(expected && desktop(...expected));
   });
 
   it('of Wayland says so, wherever it stands', () => {
-    const e = offered(entry(desktop('Name=A', 'Exec=a'), 'wayland-sessions'), 'inside');
+    const e = wrapEntry(entry(desktop('Name=A', 'Exec=a'), 'wayland-sessions'), 'inside');
     expect(e?.text).toBe(desktop('Name=A', `Exec=${W} a`, 'X-LightDM-Session-Type=wayland'));
   });
 
   it('that is no entry at all is not offered', () => {
     for (const text of ['', 'Exec=a', '[Other]\nName=A\nExec=a\n', '\0\xff'])
-      expect(offered(entry(text), 'inside')).toBeUndefined();
+      expect(wrapEntry(entry(text), 'inside')).toBeUndefined();
   });
 });
 
@@ -94,22 +101,22 @@ describe('the list', () => {
     const on = w.machine();
     const tree = treeOf(w);
     w.makeDirs('/etc/mayfly');
-    w.put(ENABLED, '');
+    w.put(ENABLED_MARKER, '');
     w.makeDirs(`${tree}/usr/share/xsessions`);
     w.put(`${tree}/usr/share/xsessions/x.desktop`, desktop('Name=X', 'Exec=x'));
-    await offerSessions(on);
+    await publishSessions(on);
     expect(shown(w)).toEqual(['x.desktop']);
     w.put(`${tree}/usr/share/xsessions/y.desktop`, desktop('Name=Y', 'Exec=y', 'TryExec=not-there'));
     w.host.unlink(`${tree}/usr/share/xsessions/x.desktop`);
     w.makeDirs('/usr/share/xsessions');
     w.put('/usr/share/xsessions/z.desktop', desktop('Name=Z', 'Exec=z'));
-    await offerSessions(on);
+    await publishSessions(on);
     expect(shown(w)).toEqual(['z.desktop']);
   });
 
   it('is made only where a display manager looks at it', async () => {
     const w = preparedWorld();
-    await offerSessions(w.machine());
+    await publishSessions(w.machine());
     expect(w.host.lstat('/run/mayfly/greeter')).toBeUndefined();
   });
 

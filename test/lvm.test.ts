@@ -2,8 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import { readConfig } from '../src/config-load.ts';
 import { whyTooLarge } from '../src/init-lvm.ts';
-import { roomOf, weigh } from '../src/room.ts';
-import { news, type Told } from '../src/strain.ts';
+import { poolUsage, spaceAlert } from '../src/room.ts';
+import { type AlertsSent, newAlerts } from '../src/strain.ts';
 import { admit, type Role, type Volume, type VolumeBackend } from '../src/volume/backend.ts';
 import {
   deviceOf,
@@ -12,8 +12,8 @@ import {
   isFull,
   lvNameOf,
   optionsFor,
+  parsePoolPath,
   parseReport,
-  placeOf,
   type Row,
   reportArguments,
   roleIn,
@@ -72,10 +72,10 @@ describe('names, tags and devices', () => {
   it.each([
     ['/dev/vg0/mayfly', { group: 'vg0', name: 'mayfly' }],
     ['/dev/vg-0/may.fly', { group: 'vg-0', name: 'may.fly' }],
-  ])('%s is a place', (path, place) => expect(placeOf(path)).toEqual(place));
+  ])('%s is a place', (path, place) => expect(parsePoolPath(path)).toEqual(place));
   it.each(['/dev/vg', '/dev/vg/a/b', 'vg/a', '/dev/-vg/a', '/dev/vg/..', '/dev/vg/a b', '/run/vg/a'])(
     '%s is none',
-    path => expect(() => placeOf(path)).toThrow(/is not/),
+    path => expect(() => parsePoolPath(path)).toThrow(/is not/),
   );
 
   it('hyphens are doubled where the kernel shows a device', () =>
@@ -127,7 +127,7 @@ describe('room', () => {
   it('of one that is not active is not known', () =>
     expect(usageIn(POOL, 'lvm-thin', [thin({ lv_active: '' })]).problem).toMatchObject({
       what: expect.stringMatching(/is not active/),
-      mend: 'mayfly recover',
+      fix: 'mayfly recover',
     }));
   it.each([
     [{ lv_check_needed: 'check needed' }, /needs a check/, /lvconvert --repair vg-0\/may.fly/],
@@ -140,10 +140,10 @@ describe('room', () => {
       /^pvs, then .*vgextend --restoremissing vg-0/,
     ],
     [{ lv_health_status: 'out_of_data' }, /is full/, /lvextend -L \+10G vg-0\/may.fly/],
-  ])('a thin pool with %o lets nobody in, and says what to type', (fields, what, mend) => {
+  ])('a thin pool with %o lets nobody in, and says what to type', (fields, what, fix) => {
     const usage = usageIn(POOL, 'lvm-thin', [thin(fields)]);
     expect(usage.problem?.what).toMatch(what);
-    expect(usage.problem?.mend).toMatch(mend);
+    expect(usage.problem?.fix).toMatch(fix);
     expect(() => admit(usage, POOL, { max_used_percent: 90, min_free: 0 })).toThrow(what);
   });
   it('a thin pool that is not there is a problem', () =>
@@ -201,7 +201,7 @@ describe('refusals of LVM', () => {
   ])('"%s" is put in other words', (stderr, what) => {
     const problem = diagnose(POOL, stderr);
     expect(problem?.what).toMatch(what);
-    expect(problem?.mend).toMatch(/^(vgcfgbackup|end all sessions, then "lvchange|pvs)/);
+    expect(problem?.fix).toMatch(/^(vgcfgbackup|end all sessions, then "lvchange|pvs)/);
   });
   it('a check that LVM left out is no reason to repair anything', () =>
     expect(
@@ -230,10 +230,10 @@ it.each([
 );
 
 it('a store is told of once when it is nearly full, and once when it is over', () => {
-  const told: Told = new Map();
-  const at = (percent: number) => news(told, [{ session: 'u1-00000001', percent }]).map(n => n.percent);
+  const told: AlertsSent = new Map();
+  const at = (percent: number) => newAlerts(told, [{ session: 'u1-00000001', percent }]).map(n => n.percent);
   expect([at(10), at(79), at(81), at(90), at(100), at(100)]).toEqual([[], [], [81], [], [100], []]);
-  expect(news(told, [])).toEqual([]);
+  expect(newAlerts(told, [])).toEqual([]);
   expect(at(85)).toEqual([85]); // another session under the same name
 });
 
@@ -263,13 +263,13 @@ describe('a session’s store', () => {
       forkCost: async () => 10 * G,
     };
     const fake = { open: async () => {}, ...backend } as unknown as VolumeBackend;
-    return roomOf({ ...on, backend: () => fake }, { backend: 'lvm', path: POOL });
+    return poolUsage({ ...on, backend: () => fake }, { backend: 'lvm', path: POOL });
   }
   it('that has room is nothing to tell', async () => expect((await room(2 * G))?.problem).toBeUndefined());
   it('without room is a problem, by the size that volumes really have', async () => {
     const usage = await room(2 * G - 1);
     expect(usage?.problem?.what).toMatch(/a session's store takes 2.0 GiB, and ".*" has 2.0 GiB left/);
     const limits = { warn: 75, full: 90 };
-    expect(usage && weigh(0, usage, POOL, limits)).toMatchObject({ scarcity: 2, level: 'warning' });
+    expect(usage && spaceAlert(0, usage, POOL, limits)).toMatchObject({ scarcity: 2, level: 'warning' });
   });
 });

@@ -3,21 +3,21 @@ import { describe, expect, it } from 'vitest';
 import { endIfThere } from '../src/cli/end.ts';
 import { type Config, limitsOf } from '../src/config.ts';
 import { type LogindSession, shownSessions } from '../src/logind.ts';
-import { managerOf } from '../src/notify.ts';
+import { serviceManager } from '../src/notify.ts';
 import { pauseAfter, reap, reaper } from '../src/reap.ts';
 import { changedOptions, reload } from '../src/reload.ts';
-import { type Scarcity, weigh } from '../src/room.ts';
+import { type SpaceLevel, spaceAlert } from '../src/room.ts';
 import { login, logout } from '../src/session.ts';
 import {
-  judge,
-  keepSightings,
-  marksOf,
-  observe,
-  readSightings,
-  SETTLE,
-  type Sightings,
+  bindLogins,
+  END_GRACE,
+  findEnded,
+  type LoginBindings,
+  readBindings,
+  watchedProcesses,
+  writeBindings,
 } from '../src/sight.ts';
-import { deleteSession, markOf, readSessions, type Session, writeSession } from '../src/state.ts';
+import { deleteSession, identify, readSessions, type Session, writeSession } from '../src/state.ts';
 import type { Machine } from '../src/steps.ts';
 import { planWatches } from '../src/watch.ts';
 import { preparedWorld, type World } from './world.ts';
@@ -52,7 +52,7 @@ async function arrive(
   display?: string,
   pid = DAEMON,
 ): Promise<Session> {
-  const caller = markOf(w.host, pid);
+  const caller = identify(w.host, pid);
   if (!caller) throw new Error('no display manager');
   const s = await login(w.machine(), { adapter, user: 'alice', caller, ...(display ? { display } : {}) });
   if (!s) throw new Error('out of scope');
@@ -75,11 +75,11 @@ const shows = (o: Partial<LogindSession> = {}): LogindSession => ({
 async function looks(
   w: World,
   pictures: readonly (readonly LogindSession[] | undefined)[],
-): Promise<Sightings> {
-  let sightings: Sightings = {};
+): Promise<LoginBindings> {
+  let sightings: LoginBindings = {};
   for (const shown of pictures) {
-    sightings = observe(w.host, sightings, readSessions(w.host, w.machine().paths), shown);
-    await w.host.sleep(SETTLE);
+    sightings = bindLogins(w.host, sightings, readSessions(w.host, w.machine().paths), shown);
+    await w.host.sleep(END_GRACE);
   }
   return sightings;
 }
@@ -130,13 +130,13 @@ describe('a login of lightdm', () => {
     const w = worldWithLeaders();
     const s = await arrive(w, 'lightdm', ':0');
     const [first, ...rest] = pictures;
-    let sightings = observe(w.host, {}, [s], first);
+    let sightings = bindLogins(w.host, {}, [s], first);
     if (leaderDied) dead(w);
     for (const shown of rest) {
-      sightings = observe(w.host, sightings, [s], shown);
-      await w.host.sleep(SETTLE);
+      sightings = bindLogins(w.host, sightings, [s], shown);
+      await w.host.sleep(END_GRACE);
     }
-    expect(judge(w.host, s, sightings, undefined)).toEqual(
+    expect(findEnded(w.host, s, sightings, undefined)).toEqual(
       over ? { because: 'logind says that the login has ended', left: [] } : undefined,
     );
   });
@@ -144,14 +144,14 @@ describe('a login of lightdm', () => {
   it('is left to its hook for a moment', async () => {
     const w = worldWithLeaders();
     const s = await arrive(w, 'lightdm', ':0');
-    const seen = observe(w.host, {}, [s], [shows()]);
+    const seen = bindLogins(w.host, {}, [s], [shows()]);
     dead(w);
-    const gone = observe(w.host, seen, [s], []);
-    expect(judge(w.host, s, gone, undefined)).toBeUndefined();
-    await w.host.sleep(SETTLE - 1);
-    expect(judge(w.host, s, observe(w.host, gone, [s], []), undefined)).toBeUndefined();
+    const gone = bindLogins(w.host, seen, [s], []);
+    expect(findEnded(w.host, s, gone, undefined)).toBeUndefined();
+    await w.host.sleep(END_GRACE - 1);
+    expect(findEnded(w.host, s, bindLogins(w.host, gone, [s], []), undefined)).toBeUndefined();
     await w.host.sleep(1);
-    expect(judge(w.host, s, observe(w.host, gone, [s], []), undefined)).toBeDefined();
+    expect(findEnded(w.host, s, bindLogins(w.host, gone, [s], []), undefined)).toBeDefined();
   });
 
   it('that follows another on the same display is not taken for it', async () => {
@@ -164,9 +164,9 @@ describe('a login of lightdm', () => {
     const next = await arrive(w, 'lightdm', ':0');
     let sightings = old;
     for (const shown of [[shows({ state: 'closing' })], [], []]) {
-      sightings = observe(w.host, sightings, [next], shown);
-      await w.host.sleep(SETTLE);
-      expect(judge(w.host, next, sightings, undefined)).toBeUndefined();
+      sightings = bindLogins(w.host, sightings, [next], shown);
+      await w.host.sleep(END_GRACE);
+      expect(findEnded(w.host, next, sightings, undefined)).toBeUndefined();
     }
     expect(s.id).not.toBe(next.id);
   });
@@ -179,9 +179,9 @@ describe('a login of lightdm', () => {
     const second = shows({ id: 'c2', display: ':1', leader: OTHER_LEADER });
     const seen = await looks(w, [[shows(), second]]);
     w.processes.delete(OTHER_LEADER);
-    const gone = observe(w.host, seen, [s], [shows()]);
-    await w.host.sleep(SETTLE);
-    expect(judge(w.host, s, gone, undefined)?.left).toMatchObject([{ display: ':0' }]);
+    const gone = bindLogins(w.host, seen, [s], [shows()]);
+    await w.host.sleep(END_GRACE);
+    expect(findEnded(w.host, s, gone, undefined)?.left).toMatchObject([{ display: ':0' }]);
   });
 
   it('two without a display are never told apart', async () => {
@@ -191,7 +191,7 @@ describe('a login of lightdm', () => {
       ...s,
       logins: s.logins.flatMap(({ display: _, ...l }) => [l, { ...l, since: l.since + 1 }]),
     };
-    const seen = observe(w.host, {}, [twice], [shows({ display: '' })]);
+    const seen = bindLogins(w.host, {}, [twice], [shows({ display: '' })]);
     expect(seen).toEqual({});
   });
 
@@ -201,7 +201,9 @@ describe('a login of lightdm', () => {
   ] as const)('%s session is not judged by logind', async (_what, change) => {
     const w = worldWithLeaders();
     const s = { ...(await arrive(w, 'lightdm', ':0')), ...change };
-    expect(observe(w.host, {}, [{ ...s, starter: s.logins[0]?.caller ?? s.starter }], [shows()])).toEqual({});
+    expect(bindLogins(w.host, {}, [{ ...s, starter: s.logins[0]?.caller ?? s.starter }], [shows()])).toEqual(
+      {},
+    );
   });
 });
 
@@ -225,7 +227,7 @@ describe('a login of lightdm that logind never showed', () => {
     const w = worldWithLeaders();
     const s = await arrive(w, 'lightdm', ':0');
     prepare(w, s);
-    const look = () => judge(w.host, s, {}, shown);
+    const look = () => findEnded(w.host, s, {}, shown);
     await w.host.sleep(MINUTE - 1);
     expect(look()).toBeUndefined();
     await w.host.sleep(1);
@@ -234,8 +236,8 @@ describe('a login of lightdm that logind never showed', () => {
     );
   });
 
-  it.each<[string, (s: Session) => Session, (s: Session) => Sightings]>([
-    ['seen once', s => s, s => observe(worldWithLeaders().host, {}, [s], [shows()])],
+  it.each<[string, (s: Session) => Session, (s: Session) => LoginBindings]>([
+    ['seen once', s => s, s => bindLogins(worldWithLeaders().host, {}, [s], [shows()])],
     ['two logins', s => ({ ...s, logins: [...s.logins, ...s.logins] }), () => ({})],
     [
       'a later login',
@@ -253,7 +255,7 @@ describe('a login of lightdm that logind never showed', () => {
     const w = worldWithLeaders();
     const s = change(await arrive(w, 'lightdm', ':0'));
     await w.host.sleep(MINUTE);
-    expect(judge(w.host, s, sightings(s), [])).toBeUndefined();
+    expect(findEnded(w.host, s, sightings(s), [])).toBeUndefined();
   });
 });
 
@@ -268,7 +270,7 @@ describe('a login of gdm', () => {
   ])('is bound to %s', async (_what, shown, bound) => {
     const w = worldWithLeaders();
     const s = await arrive(w, 'gdm', undefined, WORKER);
-    expect(Object.values(observe(w.host, {}, [s], [shown]))).toHaveLength(bound ? 1 : 0);
+    expect(Object.values(bindLogins(w.host, {}, [s], [shown]))).toHaveLength(bound ? 1 : 0);
   });
 
   it('whose worker died is dropped while another lives, and over when it was the last', async () => {
@@ -277,9 +279,9 @@ describe('a login of gdm', () => {
     await arrive(w, 'gdm', undefined, WORKER);
     const s = await arrive(w, 'gdm', undefined, 63);
     w.processes.delete(63);
-    expect(judge(w.host, s, {}, undefined)?.left).toMatchObject([{ caller: { pid: WORKER } }]);
+    expect(findEnded(w.host, s, {}, undefined)?.left).toMatchObject([{ caller: { pid: WORKER } }]);
     w.processes.delete(WORKER);
-    expect(judge(w.host, s, {}, undefined)).toEqual({ because: 'its display manager is gone', left: [] });
+    expect(findEnded(w.host, s, {}, undefined)).toEqual({ because: 'its display manager is gone', left: [] });
   });
 });
 
@@ -294,7 +296,7 @@ describe('a login by PAM', () => {
   ])('is bound to %s', async (_what, shown, bound) => {
     const w = worldWithLeaders();
     const s = await arrive(w, 'pam', undefined, WORKER);
-    expect(Object.values(observe(w.host, {}, [s], [shown]))).toHaveLength(bound ? 1 : 0);
+    expect(Object.values(bindLogins(w.host, {}, [s], [shown]))).toHaveLength(bound ? 1 : 0);
   });
 
   it('and gdm’s script in the same worker is one login', async () => {
@@ -311,7 +313,7 @@ describe('a login by PAM', () => {
     await arrive(w, 'pam', undefined, WORKER);
     const both = await arrive(w, 'pam', undefined, 63);
     expect(both.logins).toHaveLength(2);
-    const caller = markOf(w.host, 63);
+    const caller = identify(w.host, 63);
     if (!caller) throw new Error('no worker');
     const ended = await logout(w.machine(), { adapter: 'pam', user: 'alice', caller }, async () => undefined);
     expect(ended).toBe('others remain');
@@ -327,25 +329,26 @@ describe('what is remembered', () => {
     await arrive(w, 'lightdm', ':0');
     const { paths } = w.machine();
     const seen = await looks(w, [[shows()]]);
-    keepSightings(w.host, paths, {}, seen);
-    expect(readSightings(w.host, paths)).toEqual(seen);
+    writeBindings(w.host, paths, {}, seen);
+    expect(readBindings(w.host, paths)).toEqual(seen);
     w.boot = 'boot-9';
-    expect(readSightings(w.host, paths)).toEqual({});
-    keepSightings(w.host, paths, seen, {});
+    expect(readBindings(w.host, paths)).toEqual({});
+    writeBindings(w.host, paths, seen, {});
     expect(w.host.lstat(`${paths.run}/sightings.json`)).toBeUndefined();
   });
   it('cut short is nothing', () => {
     const w = preparedWorld();
     w.put('/run/mayfly/sightings.json', '{"boot":"boot-1","sigh');
-    expect(readSightings(w.host, w.machine().paths)).toEqual({});
+    expect(readBindings(w.host, w.machine().paths)).toEqual({});
   });
   it('the processes to look at: callers, starters, leaders of what is missing', async () => {
     const w = worldWithLeaders();
     const s = await arrive(w, 'lightdm', ':0');
-    const seen = observe(w.host, {}, [s], [shows()]);
-    const pids = (of: Session, sightings: Sightings): number[] => marksOf([of], sightings).map(m => m.pid);
+    const seen = bindLogins(w.host, {}, [s], [shows()]);
+    const pids = (of: Session, sightings: LoginBindings): number[] =>
+      watchedProcesses([of], sightings).map(m => m.pid);
     expect(pids(s, seen)).toEqual([DAEMON]);
-    expect(pids(s, observe(w.host, seen, [s], []))).toEqual([DAEMON, LEADER]);
+    expect(pids(s, bindLogins(w.host, seen, [s], []))).toEqual([DAEMON, LEADER]);
     expect(pids({ ...s, state: 'starting' }, {})).toEqual([s.starter.pid]);
     expect(pids({ ...s, state: 'ending' }, {})).toEqual([]);
   });
@@ -444,7 +447,7 @@ describe('ending', () => {
     const s = await arrive(w, 'lightdm', ':0');
     writeSession(w.host, on.paths, { ...s, state: 'ending' });
     const ends = reaper(1500, () => undefined);
-    const over = (now: Session) => judge(w.host, now, {}, undefined);
+    const over = (now: Session) => findEnded(w.host, now, {}, undefined);
     ends.take(on, readSessions(w.host, on.paths), over);
     expect([ends.busy(), ends.next()]).toEqual([false, w.host.now() + 1500]);
     await w.host.sleep(1500);
@@ -499,9 +502,14 @@ describe('mayfly-end@.service', () => {
 
 describe('space', () => {
   const config = { admission: { max_used_percent: 95 }, update: { max_used_percent: 85 } } as Config;
-  const at = (percent: number, before: Scarcity) =>
-    weigh(before, { total: 2 ** 40, free: 3.25 * 2 ** 30, percent }, '/pool', limitsOf(config, 'overlay'));
-  it.each<[number, Scarcity, Scarcity, string?]>([
+  const at = (percent: number, before: SpaceLevel) =>
+    spaceAlert(
+      before,
+      { total: 2 ** 40, free: 3.25 * 2 ** 30, percent },
+      '/pool',
+      limitsOf(config, 'overlay'),
+    );
+  it.each<[number, SpaceLevel, SpaceLevel, string?]>([
     [50, 0, 0],
     [85, 0, 0],
     [
@@ -573,7 +581,7 @@ describe('what is watched', () => {
   const plan = (there: readonly string[], ...directories: string[]) =>
     [
       ...planWatches(
-        { kindOf: path => (path === '/' || there.includes(path) ? 'dir' : undefined) },
+        { pathType: path => (path === '/' || there.includes(path) ? 'dir' : undefined) },
         directories.map(directory => ({ directory, matters: (n: string) => n.endsWith('.json') })),
       ),
     ].map(([path, places]) => [path, ['a.json', 'b', 'run'].filter(n => places.some(p => p.matters(n)))]);
@@ -611,7 +619,7 @@ describe('systemd', () => {
     [{ NOTIFY_SOCKET: '/s', WATCHDOG_USEC: '120000000', WATCHDOG_PID: '7' }, undefined],
     [{ WATCHDOG_USEC: '120000000' }, undefined],
   ])('%j: a ping every %s ms', (env, every) => {
-    expect(managerOf(preparedWorld().host, env, () => undefined).pingEvery).toBe(every);
+    expect(serviceManager(preparedWorld().host, env, () => undefined).pingEvery).toBe(every);
   });
 
   it('is told by systemd-notify, with arguments', async () => {
@@ -623,8 +631,8 @@ describe('systemd', () => {
         return { code: 0, stdout: '', stderr: '' };
       },
     };
-    await managerOf(host, {}, () => undefined).tell('READY=1');
-    await managerOf(host, { NOTIFY_SOCKET: '@x y' }, () => undefined).tell('READY=1', 'STATUS=a b; c');
+    await serviceManager(host, {}, () => undefined).tell('READY=1');
+    await serviceManager(host, { NOTIFY_SOCKET: '@x y' }, () => undefined).tell('READY=1', 'STATUS=a b; c');
     expect(ran).toEqual([['env', 'NOTIFY_SOCKET=@x y', 'systemd-notify', 'READY=1', 'STATUS=a b; c']]);
   });
 });

@@ -2,13 +2,13 @@
 import { describe, expect, it } from 'vitest';
 import { recover } from '../src/recover.ts';
 import { end, login, onStuck } from '../src/session.ts';
-import { markOf, readSessions } from '../src/state.ts';
+import { identify, readSessions } from '../src/state.ts';
 import type { Machine } from '../src/steps.ts';
 import { preparedWorld, type World } from './world.ts';
 
 async function stuckWorld(): Promise<{ w: World; id: string }> {
   const w = preparedWorld();
-  const caller = markOf(w.host, 50);
+  const caller = identify(w.host, 50);
   if (!caller) throw new Error('no display manager');
   const s = await login(w.machine(), { adapter: 'lightdm', user: 'alice', display: ':0', caller });
   w.failing.add('perl');

@@ -1,7 +1,7 @@
 /** Trees that had to be mounted to be read, and what a death leaves of them. */
 import { expect, it } from 'vitest';
 import { readPool } from '../src/state.ts';
-import { dropTrees } from '../src/trees.ts';
+import { unmountLeftovers } from '../src/trees.ts';
 import { preparedWorld } from './world.ts';
 
 it.each([
@@ -18,9 +18,9 @@ it.each([
   const released: string[] = [];
   const backend: typeof on.backend = kind => ({
     ...on.backend(kind),
-    release: async v => void released.push(`${v.role} ${v.name}`),
+    detachTree: async v => void released.push(`${v.role} ${v.name}`),
   });
-  await dropTrees({ ...on, backend }, pool);
+  await unmountLeftovers({ ...on, backend }, pool);
   expect(w.host.lstat(place)).toBeUndefined();
   expect(released).toEqual([`${role} ${name}`]);
 });

@@ -2,21 +2,21 @@
 import { describe, expect, it } from 'vitest';
 import { firstWord, sessionPrograms } from '../src/check.ts';
 import {
-  brokenRecord,
+  corruptRecord,
   generationNumbers,
   probation,
+  readableGeneration,
   stableNumber,
-  wholeGeneration,
   whyDemoted,
 } from '../src/generations.ts';
-import { factsOf } from '../src/health.ts';
-import { holdLogins } from '../src/hold.ts';
-import { restartIfWanted } from '../src/host-care.ts';
+import { gatherHealth } from '../src/health.ts';
+import { blockLogins } from '../src/hold.ts';
+import { rebootIfRequired } from '../src/host-care.ts';
 import { rollback } from '../src/probation.ts';
 import { readHistory } from '../src/progress.ts';
 import { recover } from '../src/recover.ts';
 import { aptOptions, removals } from '../src/refresh.ts';
-import { collect, planRetention, retire } from '../src/retire.ts';
+import { planRetention, prune, retire } from '../src/retire.ts';
 import { isDue, offsetOf } from '../src/schedule.ts';
 import { end, login } from '../src/session.ts';
 import { readSessions } from '../src/state.ts';
@@ -46,11 +46,11 @@ describe('which generations stay', () => {
     ['none that does not exist', [], undefined, 3, ''],
   ] as const)('%s', (_what, generations, stable, keep, expected) => {
     const plan = planRetention(generations, { stable, fallback: undefined, keep });
-    expect(plan.map(f => `${f.number} ${f.fate}`).join(', ')).toBe(expected);
+    expect(plan.map(f => `${f.number} ${f.action}`).join(', ')).toBe(expected);
   });
   it('what a new generation may have to fall back to', () => {
     const plan = planRetention([g(1), g(2), g(3)], { stable: 3, fallback: 1, keep: 1 });
-    expect(plan.map(f => f.fate)).toEqual(['keep', 'go', 'keep']);
+    expect(plan.map(f => f.action)).toEqual(['keep', 'go', 'keep']);
   });
 });
 
@@ -242,16 +242,16 @@ it('a generation whose record is not whole is passed over, and stays until it is
   const text = host.read(at(1)) ?? '';
   expect(generationNumbers(host, paths)).toEqual([1, 2]); // alice is in the first
   w.put(at(1), '{"numb');
-  expect(wholeGeneration(host, paths, 1)).toBeUndefined();
-  expect(brokenRecord(host, paths, 1)).toBe(at(1));
+  expect(readableGeneration(host, paths, 1)).toBeUndefined();
+  expect(corruptRecord(host, paths, 1)).toBe(at(1));
   expect(() => rollback(on, undefined)).toThrow(/no good generation before 2/);
   expect((await recover(on)).stuck).toEqual([]);
-  expect(await collect(on, pool)).toEqual([]);
+  expect(await prune(on, pool)).toEqual([]);
   expect(said.join()).toContain(`generation 1 is no use and stays: "${at(1)}" is not whole`);
   expect([...w.volumes.keys()]).toContain(`${pool.path}/generation/1`);
   w.put(at(1), text);
   w.put(at(2), '');
-  expect(await factsOf(on)).toMatchObject({ stable: 2, usable: false });
+  expect(await gatherHealth(on)).toMatchObject({ stable: 2, usable: false });
   expect(rollback(on, undefined).to).toBe(1);
   for (const s of readSessions(host, paths)) await end(on, s.id);
   host.unlink(at(2));
@@ -295,7 +295,7 @@ describe('a generation nobody can log in to', () => {
     expect(() => rollback(on, 7)).toThrow(/no generation 7/);
     // Alice pins the first, and the second is stable: neither goes, whoever asks.
     expect(await retire(on, 1, 'asked')).toBe(false);
-    expect(await collect(on, pool)).toEqual([2]);
+    expect(await prune(on, pool)).toEqual([2]);
     expect(stableNumber(on.host, on.paths)).toBe(1);
   });
 });
@@ -303,7 +303,7 @@ describe('a generation nobody can log in to', () => {
 it('nobody logs in while logins are held off, and the reason is told', async () => {
   const w = await world();
   const on = w.machine();
-  holdLogins(on, 'this machine is about to be restarted');
+  blockLogins(on, 'this machine is about to be restarted');
   await expect(login(w.machine(), callOf(w, 'bob', ':1'))).rejects.toThrow(
     'this machine is about to be restarted',
   );
@@ -348,7 +348,7 @@ describe('restarting after a kernel update', () => {
   const restarts = (w: World) => w.ran.filter(c => c.startsWith('shutdown'));
   it('happens when nobody is there, and holds logins off', async () => {
     const w = await wanted();
-    expect(await restartIfWanted(w.machine())).toMatch(/linux-image-amd64/);
+    expect(await rebootIfRequired(w.machine())).toMatch(/linux-image-amd64/);
     expect(restarts(w)).toHaveLength(1);
     await expect(login(w.machine(), callOf(w, 'bob', ':1'))).rejects.toThrow(/restarted/);
   });
@@ -367,14 +367,14 @@ describe('restarting after a kernel update', () => {
     const w = await wanted();
     await prepare(w);
     w.newProcess();
-    expect(await restartIfWanted(w.machine())).toBeUndefined();
+    expect(await rebootIfRequired(w.machine())).toBeUndefined();
     expect(restarts(w)).toEqual([]);
     expect((await login(w.machine(), callOf(w, 'bob', ':1')))?.state).toBe('live');
   });
   it('holds nobody off when it could not be begun', async () => {
     const w = await wanted();
     w.failing.add('shutdown');
-    await expect(restartIfWanted(w.machine())).rejects.toThrow();
+    await expect(rebootIfRequired(w.machine())).rejects.toThrow();
     w.newProcess();
     expect((await login(w.machine(), callOf(w, 'bob', ':1')))?.state).toBe('live');
   });

@@ -38,7 +38,7 @@ export function contract(name: string, open: () => Promise<Bench>): void {
     const session = (n: number, of = 1): Volume =>
       volume('session', `u1001-${n.toString(16).padStart(8, '0')}`, generation(of));
     const fork = (from: Volume, to: Volume) =>
-      b.backend.fork(from, to, { upper: b.upper ?? 'disk', size: '16M', fds: [] });
+      b.backend.fork(from, to, { upper: b.upper ?? 'disk', size: '16M', lockFds: [] });
     const names = async () => (await b.backend.list(b.pool)).volumes.map(v => `${v.role} ${v.name}`).sort();
 
     const put = async (v: Volume, file: string, text: string): Promise<void> => {
@@ -168,7 +168,7 @@ export function contract(name: string, open: () => Promise<Bench>): void {
         `session ${session(2).name}`,
         'work work',
       ]);
-      expect((await b.backend.list(b.pool)).litter).toEqual([]);
+      expect((await b.backend.list(b.pool)).leftovers).toEqual([]);
     });
 
     it('an identity stays, and goes with the volume', async () => {
@@ -180,7 +180,7 @@ export function contract(name: string, open: () => Promise<Bench>): void {
     });
 
     it('renames a finished volume, never onto another', async () => {
-      await b.backend.fork(generation(1), volume('master', 'master'), { fds: [] });
+      await b.backend.fork(generation(1), volume('master', 'master'), { lockFds: [] });
       await expect(b.backend.rename(work(), volume('master', 'master'))).rejects.toThrow(/exists/);
       await b.backend.remove(work());
       await b.backend.rename(volume('master', 'master'), work());

@@ -6,7 +6,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { MayflyError } from '../src/errors.ts';
 import { recover } from '../src/recover.ts';
 import { logout } from '../src/session.ts';
-import { forgetHost, tellWrapper } from '../src/word.ts';
+import { clearHostPass, writeLoginOutcome } from '../src/word.ts';
 import { callOf, preparedWorld, type World } from './world.ts';
 
 const MINE = '/run/mayfly/users/1001';
@@ -24,7 +24,7 @@ describe('the word for the wrapper', () => {
     ['a session after a refusal', [refusal, 'session'], []],
   ])('%s', async (_what, told, files) => {
     const w = preparedWorld();
-    for (const what of told) await tellWrapper(w.host, w.machine().paths, 'alice', what);
+    for (const what of told) await writeLoginOutcome(w.host, w.machine().paths, 'alice', what);
     expect(left(w)).toEqual(files);
     for (const name of files) expect(w.host.lstat(`${MINE}/${name}`)).toMatchObject({ uid: 0, mode: 0o644 });
   });
@@ -34,15 +34,15 @@ describe('the word for the wrapper', () => {
     ['recovery', w => recover(w.machine())],
   ])('for the host goes with %s, and its directory', async (_what, act) => {
     const w = preparedWorld();
-    await tellWrapper(w.host, w.machine().paths, 'alice', 'host');
+    await writeLoginOutcome(w.host, w.machine().paths, 'alice', 'host');
     await act(w);
     expect(w.host.exists(MINE)).toBe(false);
   });
 
   it('of a refusal stays', async () => {
     const w = preparedWorld();
-    await tellWrapper(w.host, w.machine().paths, 'alice', refusal);
-    forgetHost(w.host, w.machine().paths, 1001);
+    await writeLoginOutcome(w.host, w.machine().paths, 'alice', refusal);
+    clearHostPass(w.host, w.machine().paths, 1001);
     expect(w.host.read(`${MINE}/reason`)).toBe('the pool is full (MAYFLY-FULL)\n');
   });
 });

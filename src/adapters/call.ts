@@ -2,15 +2,15 @@
 import type { Host } from '../host.ts';
 import { isMadeOf, WORD } from '../ids.ts';
 import type { LogindSession } from '../logind.ts';
-import { type AdapterKind, type Login, markOf, type ProcessMark } from '../state.ts';
+import { type AdapterKind, identify, type Login, type ProcessId } from '../state.ts';
 
 /** A call of a hook. */
-export interface Call {
+export interface HookCall {
   readonly adapter: AdapterKind;
   /** As given, not yet believed. */
   readonly user: string;
   readonly display?: string;
-  readonly caller: ProcessMark;
+  readonly caller: ProcessId;
 }
 
 /**
@@ -22,16 +22,16 @@ export function callOf(
   adapter: AdapterKind,
   env: NodeJS.ProcessEnv,
   pid = host.ppid,
-): Call | undefined {
+): HookCall | undefined {
   const user = env.USER ?? '';
-  const caller = markOf(host, pid);
+  const caller = identify(host, pid);
   if (user === '' || caller === undefined) return undefined;
   const display = env.DISPLAY ?? '';
   const isDisplay = display !== '' && display.length <= 64 && isMadeOf(display, `${WORD}.:-`);
   return { adapter, user, caller, ...(isDisplay ? { display } : {}) };
 }
 
-export function loginOf(call: Call, now: number): Login {
+export function loginOf(call: HookCall, now: number): Login {
   const { adapter, display, caller } = call;
   return {
     adapter,
@@ -50,7 +50,7 @@ export function hasOwnProcess(adapter: AdapterKind): boolean {
 }
 
 /** Whether a recorded login and a call are about the same one. gdm's worker calls by PAM and by its scripts, too. */
-export function isSameLogin(login: Login, call: Pick<Call, 'adapter' | 'display' | 'caller'>): boolean {
+export function isSameLogin(login: Login, call: Pick<HookCall, 'adapter' | 'display' | 'caller'>): boolean {
   const own = hasOwnProcess(call.adapter);
   if (own !== hasOwnProcess(login.adapter)) return false;
   return own
@@ -64,7 +64,7 @@ export function isSameLogin(login: Login, call: Pick<Call, 'adapter' | 'display'
  */
 export function endedLogin(
   logins: readonly Login[],
-  call: Pick<Call, 'adapter' | 'display' | 'caller'>,
+  call: Pick<HookCall, 'adapter' | 'display' | 'caller'>,
   alive: readonly LogindSession[],
 ): number | undefined {
   const index = logins.findIndex(l => isSameLogin(l, call));

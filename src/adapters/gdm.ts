@@ -2,7 +2,7 @@
  * gdm's scripts for our hooks, up to version 49. PreSession/Default and PostSession/Default are conffiles of gdm3, so
  * they are diverted: gdm3's own stands beside ours, upgrades of gdm3 go there, and ours runs it.
  */
-import { type Change, type Found, find } from '../changes.ts';
+import { type Change, type Found, readTarget } from '../changes.ts';
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../host.ts';
 import type { Problem } from '../volume/backend.ts';
@@ -134,7 +134,7 @@ export async function findGdm(host: Host): Promise<GdmFound[]> {
     const path = gdmPath(script);
     const divertedBy = await ask('--listpackage', path);
     const divertedTo = divertedBy === '' ? '' : await ask('--truename', path);
-    const [current, aside] = [find(host, path), find(host, asidePath(script))];
+    const [current, aside] = [readTarget(host, path), readTarget(host, asidePath(script))];
     found.push({ script, current, aside, divertedBy, divertedTo });
   }
   return found;
@@ -142,15 +142,15 @@ export async function findGdm(host: Host): Promise<GdmFound[]> {
 
 /** Whether one of gdm's scripts calls our hooks. */
 export function gdmCalls(host: Host): boolean {
-  return GDM_SCRIPTS.some(script => callsOurs(find(host, gdmPath(script))?.text ?? '') > 0);
+  return GDM_SCRIPTS.some(script => callsOurs(readTarget(host, gdmPath(script))?.text ?? '') > 0);
 }
 
 /** Whether this gdm runs such scripts at all: version 50 no longer does, and has PAM's line alone. */
 export async function hasGdmScripts(host: Host): Promise<boolean> {
   const args = ['--show', 'gdm3']; // says "gdm3", a tab and the version
-  const { stdout } = await host.run({ file: 'dpkg-query', args, effect: 'read', expect: [0, 1] });
+  const { stdout } = await host.run({ file: 'dpkg-query', args, effect: 'read', okCodes: [0, 1] });
   const major = Number(/^gdm3\t(?:\d+:)?(\d+)/.exec(stdout)?.[1] ?? 0);
-  return major < 50 && GDM_SCRIPTS.every(s => host.kindOf(`${DIRECTORY}/${s}`) === 'dir');
+  return major < 50 && GDM_SCRIPTS.every(s => host.pathType(`${DIRECTORY}/${s}`) === 'dir');
 }
 
 /** What in gdm's settings lets people past the hooks. */
@@ -159,6 +159,6 @@ export function gdmWarnings(host: Host): Problem[] {
     .filter(path => /\/:[^/.]*$/.test(path))
     .map(path => ({
       what: `gdm runs ${path} instead of Default at that display, and so not Mayfly's hook`,
-      mend: `mv ${path} ${path}.off`,
+      fix: `mv ${path} ${path}.off`,
     }));
 }

@@ -3,8 +3,8 @@
  * them key by key, so that of two files the later one wins; then, for each seat, the sections [Seat:NAME] that match
  * win over [Seat:*]. A script is a command line, taken apart as a shell does but not run by one.
  */
-import { type Change, find } from '../changes.ts';
-import { KINDS, OFFERED, WRAPPER } from '../entries.ts';
+import { type Change, readTarget } from '../changes.ts';
+import { GREETER_DIRECTORY, SESSION_TYPES, WRAPPER } from '../entries.ts';
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../host.ts';
 import type { Problem } from '../volume/backend.ts';
@@ -58,7 +58,7 @@ export function lightdmFiles(host: Host): ConfigFile[] {
       .map(name => `${directory}/${name}`),
   );
   return [...parts, LAST_FILE]
-    .filter(path => host.kindOf(path) === 'other')
+    .filter(path => host.pathType(path) === 'other')
     .map(path => ({ path, text: host.read(path) ?? '' }));
 }
 
@@ -126,7 +126,7 @@ export function renderLightdm(files: readonly ConfigFile[]): string {
   }
   const broken = others.filter(s => s.value !== '' && !isCommandLine(s.value));
   if (broken.length > 0)
-    throw refused(`this is not a command line: ${linesOf(broken)}`, 'mend the quotes there', broken);
+    throw refused(`this is not a command line: ${linesOf(broken)}`, 'fix the quotes there', broken);
   const groups = [...new Set(['Seat:*', ...others.map(s => s.group)])];
   const text = groups.flatMap(group => [
     `[${group}]`,
@@ -141,7 +141,7 @@ export function renderLightdm(files: readonly ConfigFile[]): string {
   const head =
     '# Written by "mayfly enable lightdm" and removed by "mayfly disable lightdm"; not to be changed.\n';
   // The desktops of the volume, not those of the host.
-  const desktops = `[LightDM]\nsessions-directory=${KINDS.map(kind => `${OFFERED}/${kind}`).join(':')}`;
+  const desktops = `[LightDM]\nsessions-directory=${SESSION_TYPES.map(kind => `${GREETER_DIRECTORY}/${kind}`).join(':')}`;
   return `${head}${[desktops, ...text].join('\n')}\n`;
 }
 
@@ -169,7 +169,7 @@ export function lightdmBypasses(files: readonly ConfigFile[]): Problem[] {
     .filter(s => !WRAPPERS.includes(s.value.trim()))
     .map(s => ({
       what: `"${WRAPPER_KEY}=${s.value}" in ${s.file}:${s.line} starts desktops past Xsession, on the host`,
-      mend: `sed -i '${s.line}s/^/#/' ${s.file}`,
+      fix: `sed -i '${s.line}s/^/#/' ${s.file}`,
     }));
 }
 
@@ -211,7 +211,7 @@ export function planLightdmOff(files: readonly ConfigFile[]): Change[] {
 
 /** Whether the directory for our file is there; refuses where something else than a file has its name. */
 export function hasLightdmDirectory(host: Host): boolean {
-  if (find(host, LIGHTDM_FILE)?.kind === 'link')
+  if (readTarget(host, LIGHTDM_FILE)?.kind === 'link')
     throw new MayflyError('unsafe', `"${LIGHTDM_FILE}" is a symlink`, { path: LIGHTDM_FILE });
   return host.lstat(OWN_DIRECTORY) !== undefined;
 }

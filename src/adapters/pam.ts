@@ -3,7 +3,7 @@
  * pam_systemd, so that what systemd starts for the person at a login finds the session there, and it lets only the
  * services of display managers through to the hook; cron and sudo do not read that file at all.
  */
-import { type Change, find, linesWith } from '../changes.ts';
+import { type Change, linesWith, readTarget } from '../changes.ts';
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../host.ts';
 import { REINSTALL_PAM } from '../reinstall.ts';
@@ -14,7 +14,7 @@ export const PAM_STACK = '/etc/pam.d/common-session';
 const PROFILE = '/usr/share/pam-configs/mayfly';
 
 function stackOf(host: Host): string {
-  return find(host, PAM_STACK)?.text ?? '';
+  return readTarget(host, PAM_STACK)?.text ?? '';
 }
 
 /** Whether a stack has our line. */
@@ -29,7 +29,7 @@ export function pamCalls(host: Host): boolean {
 
 /** Throws where this machine's PAM can not be told. */
 export function checkPam(host: Host): void {
-  if (host.stat('/usr/sbin/pam-auth-update') && host.stat(PROFILE) && find(host, PAM_STACK)) return;
+  if (host.stat('/usr/sbin/pam-auth-update') && host.stat(PROFILE) && readTarget(host, PAM_STACK)) return;
   throw new MayflyError(
     'refused',
     `PAM can not be told: there is no pam-auth-update, "${PROFILE}" or "${PAM_STACK}"`,
@@ -63,7 +63,7 @@ export function pamBypasses(text: string): Problem[] {
   return late.map(line => ({
     what: `line ${line + 1} of "${PAM_STACK}" comes after pam_systemd.so: people's services run on the host`,
     // pam-auth-update(8) puts them in the right order; it does not touch what stands outside its block.
-    mend: `move line ${systemd + 1} of ${PAM_STACK}, pam_systemd.so, below line ${line + 1}`,
+    fix: `move line ${systemd + 1} of ${PAM_STACK}, pam_systemd.so, below line ${line + 1}`,
   }));
 }
 

@@ -2,7 +2,7 @@
 import { resolve } from 'node:path';
 import yargs, { type Options, type PositionalOptions } from 'yargs';
 import { adviceOn, EXIT } from '../advice.ts';
-import { say } from '../command.ts';
+import { print } from '../command.ts';
 import { VERSION } from '../config.ts';
 import { MayflyError, reasonOf } from '../errors.ts';
 import { openMachine } from '../hook.ts';
@@ -38,7 +38,7 @@ export interface Context {
 }
 
 /** A verb of the command line; returns the exit code, 0 where it returns nothing. */
-export interface Verb {
+export interface Command {
   readonly command: string;
   readonly describe: string;
   readonly options?: Readonly<Record<string, Options>>;
@@ -50,7 +50,7 @@ export interface Verb {
   run(args: Readonly<Record<string, unknown>>, context: Context): Promise<number | undefined>;
 }
 
-const verbs: readonly Verb[] = [
+const verbs: readonly Command[] = [
   initCommand,
   statusCommand,
   sessionsCommand,
@@ -80,7 +80,7 @@ function contextOf(flags: Flags): Context {
   const amount = flags.quiet ? 'quiet' : flags.verbose ? 'verbose' : 'normal';
   const print = (value: unknown, text: string): void => {
     const out = flags.json ? JSON.stringify(value, null, 2) : text;
-    if (out !== '') say(1, out.endsWith('\n') ? out : `${out}\n`);
+    if (out !== '') print(1, out.endsWith('\n') ? out : `${out}\n`);
   };
   return {
     flags,
@@ -98,7 +98,7 @@ export async function runCli(argv: readonly string[]): Promise<number> {
   const dashes = argv.indexOf('--');
   const own = dashes < 0 ? argv : argv.slice(0, dashes); // what is behind it is somebody else's
   const json = own.includes('--json');
-  const called = verbs.find(v => own.some(word => word === nameOf(v)));
+  const called = verbs.find(v => own.some(word => word === commandName(v)));
   let parser = yargs()
     .scriptName('mayfly')
     .usage('$0 VERB [options]\n\nA fresh machine for every login.')
@@ -159,7 +159,7 @@ export async function runCli(argv: readonly string[]): Promise<number> {
     await parser.parseAsync([...argv]);
     return code;
   } catch (error) {
-    return complain(error, json, called);
+    return reportError(error, json, called);
   }
 }
 
@@ -170,12 +170,12 @@ function configOf(named: unknown): string | undefined {
   return resolve(named);
 }
 
-const nameOf = (verb: Verb): string => verb.command.split(' ')[0] ?? '';
+const commandName = (verb: Command): string => verb.command.split(' ')[0] ?? '';
 
-function complain(error: unknown, json: boolean, called: Verb | undefined): number {
+function reportError(error: unknown, json: boolean, called: Command | undefined): number {
   const known = error instanceof MayflyError ? error : undefined;
   const { exit, hint } = adviceOn(known?.code ?? 'internal');
-  const help = known?.code === 'usage' && called ? { hint: `mayfly ${nameOf(called)} --help` } : {};
+  const help = known?.code === 'usage' && called ? { hint: `mayfly ${commandName(called)} --help` } : {};
   const words = hint?.({ ...help, ...known?.facts });
   if (json) {
     const value = {
@@ -184,10 +184,10 @@ function complain(error: unknown, json: boolean, called: Verb | undefined): numb
       ...(words ? { hint: words } : {}),
       facts: known?.facts ?? {},
     };
-    say(1, `${JSON.stringify(value, null, 2)}\n`);
+    print(1, `${JSON.stringify(value, null, 2)}\n`);
   } else {
-    say(2, `mayfly: ${reasonOf(error)}\n${words ? `hint: ${words}\n` : ''}`);
-    if (!known && error instanceof Error && process.argv.includes('--verbose')) say(2, `${error.stack}\n`);
+    print(2, `mayfly: ${reasonOf(error)}\n${words ? `hint: ${words}\n` : ''}`);
+    if (!known && error instanceof Error && process.argv.includes('--verbose')) print(2, `${error.stack}\n`);
   }
   return exit;
 }

@@ -1,10 +1,10 @@
 /** Telling a display manager of the hooks, and taking it back. */
-import { wordsOf } from '../changes.ts';
+import { describeChange } from '../changes.ts';
 import { DEFAULT_CONFIG_FILE } from '../config.ts';
 import { ADAPTERS, type Adapter, disable, type Enabled, enable } from '../enable.ts';
 import { MayflyError } from '../errors.ts';
 import type { Machine } from '../steps.ts';
-import type { Context, Verb } from './cli.ts';
+import type { Command, Context } from './cli.ts';
 
 const adapter = {
   choices: ADAPTERS,
@@ -47,7 +47,7 @@ function tell(on: Machine, context: Context, name: Adapter, to: 'on' | 'off', do
   const { restart, [to]: words } = AFTERWARDS[name];
   const { changes, warnings } = done;
   for (const warning of warnings) on.log('warning', warning);
-  const lines = changes.map(wordsOf);
+  const lines = changes.map(describeChange);
   const value = {
     adapter: name,
     enabled: to === 'on',
@@ -62,7 +62,7 @@ function tell(on: Machine, context: Context, name: Adapter, to: 'on' | 'off', do
   return 0;
 }
 
-export const enableCommand: Verb = {
+export const enableCommand: Command = {
   command: 'enable <adapter>',
   describe: 'have a display manager make a session for every login, and take desktops inside',
   positionals: { adapter },
@@ -73,7 +73,7 @@ export const enableCommand: Verb = {
   },
 };
 
-export const disableCommand: Verb = {
+export const disableCommand: Command = {
   command: 'disable <adapter>',
   describe: 'undo "enable", every file as it was; refused while there are sessions',
   positionals: { adapter },

@@ -2,10 +2,10 @@ import { MayflyError } from '../errors.ts';
 import { init } from '../init.ts';
 import { groupOf, type LvmChoice } from '../init-lvm.ts';
 import { LVM_NAME, PACKAGE_NAME, RELEASE, SIZE } from '../patterns.ts';
-import { describe, hostSuite, type Source } from '../source.ts';
+import { describeSource, hostSuite, type Source } from '../source.ts';
 import type { Machine } from '../steps.ts';
 import type { BackendKind } from '../volume/backend.ts';
-import type { Verb } from './cli.ts';
+import type { Command } from './cli.ts';
 import { clearLine, teller } from './update.ts';
 import { refuseOptions } from './usage.ts';
 
@@ -31,7 +31,7 @@ function sourceOf(on: Machine, args: Readonly<Record<string, unknown>>): Source 
       `--from takes "debootstrap", "host", or an absolute path; "${from}" is neither`,
     );
   }
-  const kind = on.host.kindOf(from);
+  const kind = on.host.pathType(from);
   if (kind === undefined) throw new MayflyError('usage', `there is no "${from}"`, { path: from });
   return { kind: kind === 'dir' ? 'directory' : 'tarball', path: from };
 }
@@ -56,7 +56,7 @@ function choiceOf(args: Readonly<Record<string, unknown>>, backend: BackendKind)
   };
 }
 
-export const initCommand: Verb = {
+export const initCommand: Command = {
   command: 'init',
   describe: 'make the pool and master, and seal generation 1',
   options: {
@@ -108,7 +108,7 @@ export const initCommand: Verb = {
       const place = backend.startsWith('lvm') ? `/dev/${groupOf(on, lvm)}/${has.name}` : pool.path;
       print(
         { backend, source, pool: place },
-        `would make a pool (${backend}) at ${place} and fill it from ${describe(source)}`,
+        `would make a pool (${backend}) at ${place} and fill it from ${describeSource(source)}`,
       );
       return 0;
     }

@@ -4,9 +4,9 @@ import { DEFAULT_CONFIG_FILE } from '../config.ts';
 import { MayflyError } from '../errors.ts';
 import { openMachine } from '../hook.ts';
 import { LOGIND_SESSIONS } from '../logind.ts';
-import type { Verb } from './cli.ts';
+import type { Command } from './cli.ts';
 
-export const serviceCommand: Verb = {
+export const serviceCommand: Command = {
   command: 'service',
   describe: 'watch over sessions, space and configuration until told to stop; run by mayfly.service',
   options: {

@@ -2,22 +2,22 @@
 import { userInfo } from 'node:os';
 import { DEFAULT_CONFIG_FILE, loadConfig } from '../config.ts';
 import {
-  brokenRecord,
+  corruptRecord,
   generationNumbers,
+  readableGeneration,
   stableNumber,
-  wholeGeneration,
   whyDemoted,
 } from '../generations.ts';
 import { realHost } from '../host.ts';
 import { isUsable } from '../pool.ts';
-import { type History, type Running, readHistory, readRunning } from '../progress.ts';
+import { type History, type RunningUpdate, readHistory, readRunning } from '../progress.ts';
 import { overBecause } from '../recover.ts';
-import { roomOf, roomWords } from '../room.ts';
+import { describeUsage, poolUsage } from '../room.ts';
 import { readPool, readSessions, type Session } from '../state.ts';
 import type { Machine } from '../steps.ts';
 import { groupsOf, inScope, lookupUser } from '../users.ts';
 import { inOneLine } from '../volume/backend.ts';
-import type { Verb } from './cli.ts';
+import type { Command } from './cli.ts';
 
 /** Columns as wide as their widest cell. */
 export function table(rows: readonly (readonly string[])[]): string {
@@ -71,7 +71,7 @@ function sessionsText(on: Machine): string {
   return table([['SESSION', 'USER', 'GENERATION', 'SINCE', 'LOGINS', 'STATE'], ...cells]);
 }
 
-export const sessionsCommand: Verb = {
+export const sessionsCommand: Command = {
   command: 'sessions',
   describe: 'list the sessions there are, the stuck ones with the reason',
   async run(_args, { machine, print }) {
@@ -89,8 +89,8 @@ async function generationRows(on: Machine) {
   const sessions = readSessions(on.host, on.paths);
   const rows = [];
   for (const number of generationNumbers(on.host, on.paths)) {
-    const g = wholeGeneration(on.host, on.paths, number);
-    const whole = brokenRecord(on.host, on.paths, number) === undefined;
+    const g = readableGeneration(on.host, on.paths, number);
+    const whole = corruptRecord(on.host, on.paths, number) === undefined;
     if (!g && whole) continue;
     const usable = await isUsable(on, g);
     const pins = sessions.filter(s => s.generation === number).length;
@@ -101,7 +101,7 @@ async function generationRows(on: Machine) {
   return rows;
 }
 
-export const generationsCommand: Verb = {
+export const generationsCommand: Command = {
   command: 'generations',
   describe: 'list the generations, and which one is stable',
   async run(_args, { machine, print }) {
@@ -123,7 +123,7 @@ export const generationsCommand: Verb = {
   },
 };
 
-function runningWords(r: Running, now: number): string {
+function runningWords(r: RunningUpdate, now: number): string {
   return `${r.what} is at work for ${ago(r.since, now)}, in "${r.phase}" (process ${r.holder.pid})`;
 }
 
@@ -135,14 +135,14 @@ function historyWords(h: History | undefined, now: number): string {
   return last + where + good;
 }
 
-export const statusCommand: Verb = {
+export const statusCommand: Command = {
   command: 'status',
   describe: 'show the pool, the stable generation and the sessions',
   async run(_args, { machine, print }) {
     const on = await machine();
     const pool = readPool(on.host, on.paths);
     const stable = stableNumber(on.host, on.paths);
-    const usage = pool && (await roomOf(on, pool));
+    const usage = pool && (await poolUsage(on, pool));
     const generations = await generationRows(on);
     const sessions = readSessions(on.host, on.paths).map(s => sessionRow(on, s));
     const stuck = sessions.filter(s => s.state.startsWith('stuck') || s.state.startsWith('over'));
@@ -160,7 +160,7 @@ export const statusCommand: Verb = {
     };
     const lines = [
       pool
-        ? `pool        ${pool.backend} at ${pool.path}${usage ? `, ${usage.problem ? inOneLine(usage.problem) : roomWords(usage)}` : ''}`
+        ? `pool        ${pool.backend} at ${pool.path}${usage ? `, ${usage.problem ? inOneLine(usage.problem) : describeUsage(usage)}` : ''}`
         : 'pool        none; make one with "mayfly init"',
       `stable      ${stable === undefined ? 'none' : `generation ${stable}`}`,
       `update      ${running ? runningWords(running, on.host.now()) : historyWords(history, on.host.now())}`,
@@ -171,7 +171,7 @@ export const statusCommand: Verb = {
   },
 };
 
-export const configCommand: Verb = {
+export const configCommand: Command = {
   command: 'config',
   describe: 'check the configuration and show what is in force',
   anyone: true,
@@ -196,7 +196,7 @@ function render(values: object): string {
   return plain.join('') + tables.join('');
 }
 
-export const scopeCommand: Verb = {
+export const scopeCommand: Command = {
   command: 'scope [user]',
   describe: 'say whether logins of a user get a session (exit code 0) or the host (1)',
   anyone: true,

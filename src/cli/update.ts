@@ -1,21 +1,21 @@
 /** Changing master and what is stable: update, enter master, rollback, gc. */
-import { say as print } from '../command.ts';
-import { tryToOffer } from '../entries.ts';
+import { print } from '../command.ts';
+import { tryPublishSessions } from '../entries.ts';
 import { MayflyError, reasonOf } from '../errors.ts';
 import { stableNumber } from '../generations.ts';
 import { writeHealth } from '../health.ts';
-import { restartIfWanted, updateHost } from '../host-care.ts';
-import { interactInside } from '../inside.ts';
+import { rebootIfRequired, updateHost } from '../host-care.ts';
+import { runInteractiveInChroot } from '../inside.ts';
 import { mountPool } from '../pool.ts';
 import { rollback } from '../probation.ts';
 import { readHistory } from '../progress.ts';
 import { refresh } from '../refresh.ts';
-import { collect, fates } from '../retire.ts';
-import { isDue, machineOffset, whySkip } from '../schedule.ts';
+import { prune, retentionPlan } from '../retire.ts';
+import { isDue, machineOffset, skipReason } from '../schedule.ts';
 import { readPool } from '../state.ts';
 import type { Machine } from '../steps.ts';
-import { type Outcome, update, withUpdateLock } from '../update.ts';
-import type { Context, Flags, Verb } from './cli.ts';
+import { type UpdateOutcome, update, withUpdateLock } from '../update.ts';
+import type { Command, Context, Flags } from './cli.ts';
 import { generationOf } from './usage.ts';
 
 /** A line per phase; on a terminal also the last line of what is going on, overwritten by the next. */
@@ -34,11 +34,11 @@ export function clearLine(flags: Flags): void {
 }
 
 /** The log has said how it ended, to people and to the journal. */
-function tell(outcome: Outcome, { flags, print: show }: Context): void {
+function tell(outcome: UpdateOutcome, { flags, print: show }: Context): void {
   if (flags.json) show(outcome, '');
 }
 
-export const updateCommand: Verb = {
+export const updateCommand: Command = {
   command: 'update',
   describe: 'refresh a copy of master, prove it, and promote it to stable',
   options: {
@@ -97,7 +97,7 @@ async function updateOnce(on: Machine, context: Context, force: boolean): Promis
 
 /** The whole night: master, then the host, then a restart if one is wanted. The host does not wait for a good master. */
 async function scheduled(on: Machine, context: Context, force: boolean): Promise<number> {
-  const why = await whySkip(on);
+  const why = await skipReason(on);
   if (why !== undefined) {
     on.log('notice', `the update is skipped: ${why}`);
     return 0;
@@ -112,7 +112,7 @@ async function scheduled(on: Machine, context: Context, force: boolean): Promise
   await withUpdateLock(on, 'an update of the host', async () => {
     await updateHost(on, line => say(line, true)).catch(error => failures.push(error));
     clearLine(context.flags);
-    await restartIfWanted(on);
+    await rebootIfRequired(on);
   }).catch(error => failures.push(error));
   for (const error of failures.slice(1)) on.log('err', reasonOf(error));
   if (failures.length > 0) throw failures[0];
@@ -147,7 +147,7 @@ export async function enterMaster(
     say,
     async change(inside) {
       on.log('info', 'this is a copy of master; leave it with "exit"');
-      code = await interactInside(on, inside, command);
+      code = await runInteractiveInChroot(on, inside, command);
       if (decision !== 'ask') return decision === 'promote';
       return (await ask('seal, check and promote it for new logins? [y/N] ')).startsWith('y');
     },
@@ -167,7 +167,7 @@ async function ask(question: string): Promise<string> {
   }
 }
 
-export const rollbackCommand: Verb = {
+export const rollbackCommand: Command = {
   command: 'rollback [generation]',
   describe: 'make an earlier generation stable at once; sessions keep theirs',
   positionals: { generation: { type: 'string', describe: 'default: the last good one before the stable' } },
@@ -175,7 +175,7 @@ export const rollbackCommand: Verb = {
     const wanted = args.generation === undefined ? undefined : generationOf(args.generation);
     const on = await machine();
     const { from, to } = rollback(flags.dryRun ? { ...on, log: () => undefined } : on, wanted);
-    await tryToOffer(on);
+    await tryPublishSessions(on);
     if (!flags.dryRun) await writeHealth(on);
     if (flags.dryRun) show({ from, to }, `generation ${to} would be stable`);
     else if (flags.json) show({ from, to }, '');
@@ -184,7 +184,7 @@ export const rollbackCommand: Verb = {
   },
 };
 
-export const gcCommand: Verb = {
+export const gcCommand: Command = {
   command: 'gc',
   describe: 'remove the generations that need not be kept',
   async run(_args, { machine, flags, print: show, report }) {
@@ -194,11 +194,11 @@ export const gcCommand: Verb = {
     await mountPool(on, pool);
     if (flags.dryRun) {
       const words = { keep: 'is kept', spare: 'is kept while there is room', go: 'would go' };
-      const plan = fates(on);
-      show(plan, plan.map(f => `generation ${f.number} ${words[f.fate]}: ${f.why}`).join('\n'));
+      const plan = retentionPlan(on);
+      show(plan, plan.map(f => `generation ${f.number} ${words[f.action]}: ${f.why}`).join('\n'));
       return 0;
     }
-    const gone = await withUpdateLock(on, 'a collection', () => collect(on, pool));
+    const gone = await withUpdateLock(on, 'a collection', () => prune(on, pool));
     const stable = stableNumber(on.host, on.paths);
     report(
       { removed: gone, stable },

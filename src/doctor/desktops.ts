@@ -1,8 +1,8 @@
 /** Whether every desktop a person can choose goes inside, and nothing leads past the hooks. */
 import { namesHook, PAM_STACK, pamBypasses } from '../adapters/pam.ts';
-import { ENABLED, KINDS, OFFERED } from '../entries.ts';
+import { ENABLED_MARKER, GREETER_DIRECTORY, SESSION_TYPES } from '../entries.ts';
 import { BRING_BACK } from '../reinstall.ts';
-import { check, type Finding, found, notApplicable, problem, type Verdict } from './examine.ts';
+import { type CheckResult, check, type Finding, found, notApplicable, problem } from './examine.ts';
 import { adaptersIn } from './setup.ts';
 
 const GROUP = 'desktops';
@@ -16,15 +16,15 @@ export interface Snippet {
   readonly text: string | undefined;
 }
 
-export function judgeSnippet(s: Snippet): Verdict {
+export function judgeSnippet(s: Snippet): CheckResult {
   if (!s.wanted) return notApplicable('no display manager is enabled');
   const findings: Finding[] = [];
   if (!s.xsession) findings.push(problem(`"${XSESSION}" is missing`, 'apt install x11-common'));
   if (s.text === undefined)
     findings.push(problem(`"${SNIPPET}" is missing: desktops run on the host`, BRING_BACK));
   else if (!s.text.includes('STARTUP="$mayfly_wrapper $STARTUP"')) {
-    const mend = `rm ${SNIPPET} && ${BRING_BACK}`;
-    findings.push(problem(`"${SNIPPET}" takes nobody inside: it was changed`, mend));
+    const fix = `rm ${SNIPPET} && ${BRING_BACK}`;
+    findings.push(problem(`"${SNIPPET}" takes nobody inside: it was changed`, fix));
   }
   return found(findings, SNIPPET);
 }
@@ -36,17 +36,17 @@ export interface Offer {
   readonly offered: number;
 }
 
-export function judgeOffer({ looking, offered }: Offer): Verdict {
+export function judgeOffer({ looking, offered }: Offer): CheckResult {
   if (looking.length === 0) return notApplicable('no display manager looks there');
-  const what = `"${OFFERED}" lists no desktop: nobody can choose one`;
+  const what = `"${GREETER_DIRECTORY}" lists no desktop: nobody can choose one`;
   return found(offered > 0 ? [] : [problem(what, 'mayfly recover')], `${offered} to choose from`);
 }
 
 /** Where our lines stand in a PAM stack. `text` is that of common-session; undefined where there is none. */
-export function judgePam(text = ''): Verdict {
+export function judgePam(text = ''): CheckResult {
   if (!namesHook(text)) return notApplicable('it is not enabled');
   return found(
-    pamBypasses(text).map(p => problem(p.what, p.mend)),
+    pamBypasses(text).map(p => problem(p.what, p.fix)),
     'nothing of the person is started before',
   );
 }
@@ -56,20 +56,20 @@ export const desktopChecks = [
     group: GROUP,
     title: 'Xsession',
     gather: ({ host }): Snippet => ({
-      wanted: adaptersIn(host).length > 0 || host.exists(ENABLED),
+      wanted: adaptersIn(host).length > 0 || host.exists(ENABLED_MARKER),
       xsession: host.exists(XSESSION),
       text: host.stat(SNIPPET)?.kind === 'file' ? host.read(SNIPPET) : undefined,
     }),
-    judge: judgeSnippet,
+    evaluate: judgeSnippet,
   }),
   check({
     group: GROUP,
     title: 'greeter',
     gather: ({ host }): Offer => ({
       looking: adaptersIn(host).filter(a => a !== 'pam'),
-      offered: KINDS.flatMap(kind => host.list(`${OFFERED}/${kind}`)).length,
+      offered: SESSION_TYPES.flatMap(kind => host.list(`${GREETER_DIRECTORY}/${kind}`)).length,
     }),
-    judge: judgeOffer,
+    evaluate: judgeOffer,
   }),
-  check({ group: GROUP, title: 'PAM', gather: ({ host }) => host.read(PAM_STACK), judge: judgePam }),
+  check({ group: GROUP, title: 'PAM', gather: ({ host }) => host.read(PAM_STACK), evaluate: judgePam }),
 ];

@@ -17,7 +17,7 @@ export interface Finding extends Problem {
 }
 
 /** What a check came to; `words` say what was seen, or why there was nothing to see. */
-export interface Verdict {
+export interface CheckResult {
   readonly applies: boolean;
   readonly words: string;
   readonly findings: readonly Finding[];
@@ -30,33 +30,33 @@ export interface Subject extends Machine {
   readonly invalid: Error | undefined;
 }
 
-export interface Check<F> {
+export interface DoctorCheck<F> {
   readonly group: string;
   readonly title: string;
   gather(on: Subject): F | Promise<F>;
-  judge(facts: F): Verdict;
+  evaluate(facts: F): CheckResult;
 }
 
-export interface Examined extends Verdict {
+export interface Examination extends CheckResult {
   readonly group: string;
   readonly title: string;
 }
 
-export const problem = (what: string, mend: string, exit?: number): Finding => ({
-  ...{ level: 'problem', what, mend },
+export const problem = (what: string, fix: string, exit?: number): Finding => ({
+  ...{ level: 'problem', what, fix },
   ...(exit === undefined ? {} : { exit }),
 });
-export const warning = (what: string, mend: string): Finding => ({ level: 'warning', what, mend });
+export const warning = (what: string, fix: string): Finding => ({ level: 'warning', what, fix });
 /** `words` are for where nothing is wrong. */
-export const found = (findings: readonly Finding[], words: string): Verdict => ({
+export const found = (findings: readonly Finding[], words: string): CheckResult => ({
   ...{ applies: true, words, findings },
 });
-export const fine = (words: string): Verdict => found([], words);
-export const notApplicable = (why: string): Verdict => ({ applies: false, words: why, findings: [] });
+export const fine = (words: string): CheckResult => found([], words);
+export const notApplicable = (why: string): CheckResult => ({ applies: false, words: why, findings: [] });
 
 /** The same check with its facts forgotten, for a table of different ones. */
-export function check<F>(c: Check<F>): Check<unknown> {
-  return { ...c, judge: facts => c.judge(facts as F) };
+export function check<F>(c: DoctorCheck<F>): DoctorCheck<unknown> {
+  return { ...c, evaluate: facts => c.evaluate(facts as F) };
 }
 
 /** A host through which nothing can be changed. */
@@ -67,17 +67,24 @@ export function readOnly(host: Host): Host {
 }
 
 /** One check after the other; one that can not be made is a problem itself, and keeps none from being made. */
-export async function examine(on: Subject, checks: readonly Check<unknown>[]): Promise<Examined[]> {
-  const done: Examined[] = [];
+export async function runChecks(
+  on: Subject,
+  checks: readonly DoctorCheck<unknown>[],
+): Promise<Examination[]> {
+  const done: Examination[] = [];
   const told = new Map<string, string>();
-  for (const c of checks) done.push({ group: c.group, title: c.title, ...(await attempt(on, c, told)) });
+  for (const c of checks) done.push({ group: c.group, title: c.title, ...(await runCheck(on, c, told)) });
   return done;
 }
 
 /** `told`: by what kept a check from being made, the first one. A file that none can read is one problem, not ten. */
-async function attempt(on: Subject, c: Check<unknown>, told: Map<string, string>): Promise<Verdict> {
+async function runCheck(
+  on: Subject,
+  c: DoctorCheck<unknown>,
+  told: Map<string, string>,
+): Promise<CheckResult> {
   try {
-    return c.judge(await c.gather(on));
+    return c.evaluate(await c.gather(on));
   } catch (error) {
     const first = told.get(reasonOf(error));
     if (first !== undefined) return notApplicable(`it can not be told, as with "${first}"`);
@@ -93,7 +100,7 @@ export function fromError(error: unknown): Finding {
 }
 
 /** For monitoring: whether all is well, and if problems are all of one kind, which. */
-export function exitCode(all: readonly Pick<Verdict, 'findings'>[]): number {
+export function exitCode(all: readonly Pick<CheckResult, 'findings'>[]): number {
   const findings = all.flatMap(e => e.findings);
   const codes = new Set(findings.filter(f => f.level === 'problem').map(f => f.exit ?? EXIT.failed));
   if (codes.size === 0) return findings.length === 0 ? EXIT.ok : EXIT.warned;

@@ -1,24 +1,24 @@
 /** The generations: what logins get, how old it is, and what became of the last update. */
 import {
-  brokenRecord,
+  corruptRecord,
   generationNumbers,
   probation,
+  readableGeneration,
   stableNumber,
-  wholeGeneration,
   whyDemoted,
 } from '../generations.ts';
-import { type Complaint, complaints, factsOf } from '../health.ts';
-import { whyHeld } from '../hold.ts';
+import { gatherHealth, type HealthIssue, healthIssues } from '../health.ts';
+import { loginBlockReason } from '../hold.ts';
 import { isUsable } from '../pool.ts';
 import { readPool } from '../state.ts';
 import type { Machine } from '../steps.ts';
 import { masterOf } from '../volume/backend.ts';
-import { check, fine, found, problem, type Subject, type Verdict, warning } from './examine.ts';
+import { type CheckResult, check, fine, found, problem, type Subject, warning } from './examine.ts';
 
 const GROUP = 'generations';
 
 /** What to type for what speaks against a machine; of `stable` and `pool`, others say more. */
-const MENDS: Partial<Record<Complaint['topic'], string>> = {
+const MENDS: Partial<Record<HealthIssue['topic'], string>> = {
   update: 'mayfly update',
   demoted: 'mayfly update --force',
   age: 'mayfly update',
@@ -26,28 +26,28 @@ const MENDS: Partial<Record<Complaint['topic'], string>> = {
 
 /** The complaints of one kind that `/run/mayfly/health` has too. */
 export function judgeTopic(
-  all: readonly Complaint[],
-  topic: Complaint['topic'],
+  all: readonly HealthIssue[],
+  topic: HealthIssue['topic'],
   words: string,
-  mend = MENDS[topic] ?? 'mayfly status',
-): Verdict {
+  fix = MENDS[topic] ?? 'mayfly status',
+): CheckResult {
   const own = all.filter(c => c.topic === topic);
   return found(
-    own.map(c => (c.level === 'CRITICAL' ? problem(c.words, mend) : warning(c.words, mend))),
+    own.map(c => (c.level === 'CRITICAL' ? problem(c.words, fix) : warning(c.words, fix))),
     words,
   );
 }
 
 /** What logins get, and what they could get instead. */
 export interface Stable {
-  readonly all: readonly Complaint[];
+  readonly all: readonly HealthIssue[];
   readonly stable: number | undefined;
   /** Generations that are whole and were not demoted, ascending. */
   readonly good: readonly number[];
   readonly master: boolean;
 }
 
-export function judgeStable({ all, stable, good, master }: Stable): Verdict {
+export function judgeStable({ all, stable, good, master }: Stable): CheckResult {
   // Without master the pool itself is not there, which recovery brings back if anything does.
   const anew = stable === undefined ? 'mayfly init' : master ? undefined : 'mayfly recover';
   return judgeTopic(all, 'stable', `generation ${stable}`, instead(good, stable, anew));
@@ -79,13 +79,13 @@ export async function goodGenerations(on: Machine): Promise<number[]> {
   const { host, paths } = on;
   const good: number[] = [];
   for (const n of generationNumbers(host, paths))
-    if (whyDemoted(host, paths, n) === undefined && (await isUsable(on, wholeGeneration(host, paths, n))))
+    if (whyDemoted(host, paths, n) === undefined && (await isUsable(on, readableGeneration(host, paths, n))))
       good.push(n);
   return good;
 }
 
 /** Records that are not whole, of those that logins do not get; of the stable one, its own check tells. */
-export function judgeRecords(broken: readonly { number: number; path: string }[]): Verdict {
+export function judgeRecords(broken: readonly { number: number; path: string }[]): CheckResult {
   return found(
     broken.map(({ number, path }) => {
       const what = `nobody can go back to generation ${number}, which stays: "${path}" is not whole`;
@@ -99,14 +99,14 @@ function gatherRecords({ host, paths }: Subject): { number: number; path: string
   const stable = stableNumber(host, paths);
   return (['proven', 'retired'] as const).flatMap(standing =>
     generationNumbers(host, paths, standing).flatMap(number => {
-      const path = number === stable ? undefined : brokenRecord(host, paths, number, standing);
+      const path = number === stable ? undefined : corruptRecord(host, paths, number, standing);
       return path === undefined ? [] : [{ number, path }];
     }),
   );
 }
 
-async function complaintsOf(on: Subject): Promise<Complaint[]> {
-  return complaints(await factsOf(on), on.host.now());
+async function complaintsOf(on: Subject): Promise<HealthIssue[]> {
+  return healthIssues(await gatherHealth(on), on.host.now());
 }
 
 /** Whether people can log in just now, as far as generations go. */
@@ -117,7 +117,7 @@ export interface Door {
   readonly probation: { readonly number: number; readonly failures: number } | undefined;
 }
 
-export function judgeDoor({ held, hold, stable, probation: p }: Door): Verdict {
+export function judgeDoor({ held, hold, stable, probation: p }: Door): CheckResult {
   const findings =
     held === undefined ? [] : [warning(`logins are held off: ${held}`, `shutdown -c; rm ${hold}`)];
   if (p && p.number === stable && p.failures > 0)
@@ -132,40 +132,40 @@ export const generationChecks = [
     group: GROUP,
     title: 'stable',
     gather: gatherStable,
-    judge: judgeStable,
+    evaluate: judgeStable,
   }),
-  check({ group: GROUP, title: 'earlier', gather: gatherRecords, judge: judgeRecords }),
+  check({ group: GROUP, title: 'earlier', gather: gatherRecords, evaluate: judgeRecords }),
   check({
     group: GROUP,
     title: 'age',
     gather: complaintsOf,
-    judge: all => judgeTopic(all, 'age', 'updated in the last days'),
+    evaluate: all => judgeTopic(all, 'age', 'updated in the last days'),
   }),
   check({
     group: GROUP,
     title: 'demoted',
     gather: complaintsOf,
-    judge: all => judgeTopic(all, 'demoted', 'none that is newer than stable'),
+    evaluate: all => judgeTopic(all, 'demoted', 'none that is newer than stable'),
   }),
   check({
     group: GROUP,
     title: 'logins',
     gather: (on): Door => ({
-      held: whyHeld(on),
-      hold: on.paths.hold,
+      held: loginBlockReason(on),
+      hold: on.paths.loginBlock,
       stable: stableNumber(on.host, on.paths),
       probation: probation(on.host, on.paths),
     }),
-    judge: judgeDoor,
+    evaluate: judgeDoor,
   }),
   check({
     group: GROUP,
     title: 'last update',
     async gather(on) {
-      const facts = await factsOf(on);
-      return { all: complaints(facts, on.host.now()), last: facts.history };
+      const facts = await gatherHealth(on);
+      return { all: healthIssues(facts, on.host.now()), last: facts.history };
     },
-    judge: ({ all, last }) => {
+    evaluate: ({ all, last }) => {
       if (!last) return fine('none so far');
       const why = last.reason === undefined ? '' : `: ${last.reason}`;
       const { findings, ...verdict } = judgeTopic(all, 'update', last.result);

@@ -3,13 +3,14 @@ import { gdmWarnings } from '../adapters/gdm.ts';
 import { LIGHTDM_FILE, lightdmBypasses, lightdmFiles } from '../adapters/lightdm.ts';
 import type { Change } from '../changes.ts';
 import { DROP_INS, GDM_DROP_IN, planDropIns } from '../drop-ins.ts';
-import { type Adapter, managers } from '../enable.ts';
-import { ENABLED, WRAPPER } from '../entries.ts';
+import { type Adapter, adapterSpecs } from '../enable.ts';
+import { ENABLED_MARKER, WRAPPER } from '../entries.ts';
 import type { Host, Stat } from '../host.ts';
 import { REINSTALL } from '../reinstall.ts';
-import { markOf } from '../state.ts';
+import { identify } from '../state.ts';
 import type { Problem } from '../volume/backend.ts';
 import {
+  type CheckResult,
   check,
   type Finding,
   found,
@@ -17,7 +18,6 @@ import {
   notApplicable,
   problem,
   type Subject,
-  type Verdict,
   warning,
 } from './examine.ts';
 import { adaptersIn, judgeOwner, type Owned, owned, processesNamed } from './setup.ts';
@@ -26,20 +26,20 @@ const GROUP = 'display managers';
 const NONE = notApplicable('no display manager is enabled');
 
 /** Who makes sessions, and whether Xsession asks for them. */
-export interface Told {
+export interface HookSettings {
   readonly calling: readonly Adapter[];
   readonly marker: boolean;
   /** The one to enable, where none is. */
   readonly likely: Adapter;
 }
 
-export function judgeTold({ calling, marker, likely }: Told): Verdict {
+export function judgeTold({ calling, marker, likely }: HookSettings): CheckResult {
   if (calling.length === 0) {
     if (!marker) return notApplicable(`none is; "mayfly enable ${likely}" does it`);
-    const what = `"${ENABLED}" has Xsession ask for sessions, but no display manager makes any: people in scope are refused`;
+    const what = `"${ENABLED_MARKER}" has Xsession ask for sessions, but no display manager makes any: people in scope are refused`;
     return found([problem(what, `mayfly enable ${likely}`)], '');
   }
-  const what = `"${ENABLED}" is missing, so that desktops run on the host although there are sessions for them`;
+  const what = `"${ENABLED_MARKER}" is missing, so that desktops run on the host although there are sessions for them`;
   return found(marker ? [] : [problem(what, `mayfly enable ${calling[0]}`)], calling.join(', '));
 }
 
@@ -82,7 +82,7 @@ export function judgePart(p: Part): Finding[] {
 export const BUNDLE = ['mayfly.cjs', 'hot.js', 'config-load.cjs', 'cli.cjs', 'lvm.cjs'];
 
 function partsOf(host: Host, adapters: readonly Adapter[]): Part[] {
-  const programs = [...adapters.flatMap(a => managers[a].hooks), WRAPPER];
+  const programs = [...adapters.flatMap(a => adapterSpecs[a].hooks), WRAPPER];
   const bundle = BUNDLE.map(name => `/usr/lib/mayfly/dist/${name}`);
   const part = (path: string, program: boolean): Part => ({ path, stat: host.stat(path), program });
   return [...programs.map(p => part(p, true)), ...bundle.map(p => part(p, false))];
@@ -100,7 +100,7 @@ export interface DropIns {
   readonly overriding: readonly string[];
 }
 
-export function judgeDropIns(d: DropIns): Verdict {
+export function judgeDropIns(d: DropIns): CheckResult {
   if (!d.systemd) return notApplicable('there is no systemd');
   if (d.enabled.length === 0) {
     if (d.left.length === 0) return NONE;
@@ -125,7 +125,7 @@ async function gatherDropIns({ host }: Subject): Promise<DropIns> {
   );
   return {
     enabled,
-    systemd: host.kindOf('/etc/systemd/system') === 'dir',
+    systemd: host.pathType('/etc/systemd/system') === 'dir',
     findings: first ? await planned(host, first, async () => planDropIns(host, DROP_INS)) : [],
     left: Object.keys(DROP_INS).filter(path => host.lstat(path)),
     overriding: later.filter(path => /^\s*(RootDirectory|MountAPIVFS)\s*=/m.test(host.read(path) ?? '')),
@@ -133,7 +133,7 @@ async function gatherDropIns({ host }: Subject): Promise<DropIns> {
 }
 
 /** A display manager as it runs. Times are milliseconds since the epoch. */
-export interface Running {
+export interface RunningManager {
   readonly enabled: boolean;
   readonly findings: readonly Finding[];
   /** What it reads when it starts. */
@@ -146,7 +146,7 @@ export interface Running {
 /** Start times are told in hundredths of a second, and files may be written just before a start. */
 const CLOSE = 2000;
 
-export function judgeRunning(f: Running): Verdict {
+export function judgeRunning(f: RunningManager): CheckResult {
   if (!f.enabled) return notApplicable('it is not enabled');
   const late = f.started !== undefined && f.written !== undefined && f.written > f.started + CLOSE;
   const what = `it has run since before "${f.file}" was written and knows nothing of it; a restart ends every desktop`;
@@ -159,7 +159,7 @@ export function judgeRunning(f: Running): Verdict {
 /** When the first process of that name was started; the kernel counts hundredths of a second for us (USER_HZ). */
 function startOf(host: Host, name: string): number | undefined {
   const booted = Number(/^btime (\d+)$/m.exec(host.read('/proc/stat') ?? '')?.[1]) * 1000;
-  const starts = processesNamed(host, name).map(pid => Number(markOf(host, pid)?.start) * 10);
+  const starts = processesNamed(host, name).map(pid => Number(identify(host, pid)?.start) * 10);
   const first = booted + Math.min(...starts);
   return Number.isFinite(first) ? first : undefined;
 }
@@ -169,11 +169,11 @@ function running(
   adapter: 'lightdm' | 'gdm',
   file: string,
   problems: readonly Problem[],
-): Running {
+): RunningManager {
   const name = adapter === 'gdm' ? 'gdm3' : adapter;
   return {
     enabled: adaptersIn(host).includes(adapter),
-    findings: problems.map(p => problem(p.what, p.mend)),
+    findings: problems.map(p => problem(p.what, p.fix)),
     file,
     written: host.stat(file)?.mtimeMs,
     started: startOf(host, name),
@@ -185,12 +185,13 @@ export const managerChecks = [
   check({
     group: GROUP,
     title: 'enabled',
-    gather: ({ host }): Told => ({
+    gather: ({ host }): HookSettings => ({
       calling: adaptersIn(host),
-      marker: host.lstat(ENABLED) !== undefined,
-      likely: host.stat(managers.lightdm.program) || !host.stat(managers.gdm.program) ? 'lightdm' : 'gdm',
+      marker: host.lstat(ENABLED_MARKER) !== undefined,
+      likely:
+        host.stat(adapterSpecs.lightdm.program) || !host.stat(adapterSpecs.gdm.program) ? 'lightdm' : 'gdm',
     }),
-    judge: judgeTold,
+    evaluate: judgeTold,
   }),
   check({
     group: GROUP,
@@ -199,7 +200,7 @@ export const managerChecks = [
       const adapters = adaptersIn(host);
       return adapters.length === 0 ? [] : partsOf(host, adapters);
     },
-    judge: parts => (parts.length === 0 ? NONE : found(parts.flatMap(judgePart), 'whole, and root’s')),
+    evaluate: parts => (parts.length === 0 ? NONE : found(parts.flatMap(judgePart), 'whole, and root’s')),
   }),
   check({
     group: GROUP,
@@ -207,24 +208,25 @@ export const managerChecks = [
     async gather({ host }) {
       const adapters = adaptersIn(host);
       const findings: Finding[] = [];
-      for (const a of adapters) findings.push(...(await planned(host, a, () => managers[a].planOn(host))));
-      const files = adapters.flatMap(a => managers[a].files).map(path => owned(host, path));
+      for (const a of adapters)
+        findings.push(...(await planned(host, a, () => adapterSpecs[a].planOn(host))));
+      const files = adapters.flatMap(a => adapterSpecs[a].files).map(path => owned(host, path));
       return { adapters, findings: [...findings, ...files.flatMap(judgeOwner)] };
     },
-    judge: ({ adapters, findings }) =>
+    evaluate: ({ adapters, findings }) =>
       adapters.length === 0 ? NONE : found(findings, 'as they were written'),
   }),
-  check({ group: GROUP, title: 'services', gather: gatherDropIns, judge: judgeDropIns }),
+  check({ group: GROUP, title: 'services', gather: gatherDropIns, evaluate: judgeDropIns }),
   check({
     group: GROUP,
     title: 'lightdm',
     gather: ({ host }) => running(host, 'lightdm', LIGHTDM_FILE, lightdmBypasses(lightdmFiles(host))),
-    judge: judgeRunning,
+    evaluate: judgeRunning,
   }),
   check({
     group: GROUP,
     title: 'gdm',
     gather: ({ host }) => running(host, 'gdm', Object.keys(GDM_DROP_IN)[0] ?? '', gdmWarnings(host)),
-    judge: judgeRunning,
+    evaluate: judgeRunning,
   }),
 ];

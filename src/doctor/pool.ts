@@ -2,11 +2,12 @@
 import { limitsOf, parseSize } from '../config.ts';
 import { isMounted } from '../mounts.ts';
 import { readRunning } from '../progress.ts';
-import { roomOf, roomWords, weigh } from '../room.ts';
+import { describeUsage, poolUsage, spaceAlert } from '../room.ts';
 import { type Pool, readPool } from '../state.ts';
-import { NEARLY } from '../strain.ts';
-import { admit, masterOf, type Problem, type Strain, usageOf } from '../volume/backend.ts';
+import { WARN_PERCENT } from '../strain.ts';
+import { admit, masterOf, type Problem, type SnapshotUsage, usageOf } from '../volume/backend.ts';
 import {
+  type CheckResult,
   check,
   type Finding,
   fine,
@@ -15,7 +16,6 @@ import {
   notApplicable,
   problem,
   type Subject,
-  type Verdict,
   warning,
 } from './examine.ts';
 import { judgeOwner, owned } from './setup.ts';
@@ -24,7 +24,7 @@ const POOL = 'pool';
 const NONE = notApplicable('there is no pool');
 
 /** Where the pool is, and whether what is there is it. */
-export interface Place {
+export interface PoolLocation {
   readonly pool: Pool | undefined;
   /** The image it is in is there; true where it is in none. */
   readonly image: boolean;
@@ -39,17 +39,25 @@ export interface Place {
   readonly records: readonly string[];
 }
 
-export function judgePlace({ pool, image, mounted, marked, trouble, master, records }: Place): Verdict {
+export function judgePlace({
+  pool,
+  image,
+  mounted,
+  marked,
+  trouble,
+  master,
+  records,
+}: PoolLocation): CheckResult {
   if (!pool) return found([problem('there is none: every login is refused', 'mayfly init')], '');
   const words = `${pool.backend} at ${pool.path}`;
   if (pool.image !== undefined && !image) {
     const what = `its image "${pool.image}" is not there: it is to be brought back, or the pool to be made anew`;
-    const mend = `rm -f ${records.join(' ')} && mayfly init --backend ${pool.backend}`;
-    return found([problem(what, mend)], '');
+    const fix = `rm -f ${records.join(' ')} && mayfly init --backend ${pool.backend}`;
+    return found([problem(what, fix)], '');
   }
   if (pool.image !== undefined && !mounted)
     return found([problem(`its image is not mounted at "${pool.path}"`, 'mayfly recover')], '');
-  if (trouble) return found([problem(trouble.what, trouble.mend)], '');
+  if (trouble) return found([problem(trouble.what, trouble.fix)], '');
   if (!marked) {
     const what = `there is no pool at "${pool.path}": is its file system not mounted?`;
     return found([problem(what, `mount ${pool.path} && mayfly recover`)], '');
@@ -58,14 +66,14 @@ export function judgePlace({ pool, image, mounted, marked, trouble, master, reco
   return found(master ? [] : [problem(lost, 'mayfly recover')], words);
 }
 
-async function gatherPlace(on: Subject): Promise<Place> {
+async function gatherPlace(on: Subject): Promise<PoolLocation> {
   const { host, paths, backend } = on;
   const pool = readPool(host, paths);
   const records = [paths.poolFile, paths.stable, `${paths.generations}/*`];
   const nothing = { image: true, mounted: false, marked: false, trouble: undefined, master: false, records };
   if (!pool) return { pool, ...nothing };
   const onDevice = backend(pool.backend).open !== undefined;
-  const trouble = onDevice ? (await roomOf(on, pool))?.problem : undefined;
+  const trouble = onDevice ? (await poolUsage(on, pool))?.problem : undefined;
   if (trouble) return { pool, ...nothing, trouble };
   // An update that is nearly done puts another in its place.
   const master =
@@ -88,9 +96,9 @@ async function gatherRoom(on: Subject): Promise<{ words: string; findings: Findi
   const { host, paths, config } = on;
   const pool = readPool(host, paths);
   if (!pool || (pool.image !== undefined && !host.exists(pool.image))) return undefined;
-  const usage = await roomOf(on, pool);
+  const usage = await poolUsage(on, pool);
   if (!usage || usage.problem) return undefined; // "place" tells
-  const words = roomWords(usage);
+  const words = describeUsage(usage);
   const limits = limitsOf(config, pool.backend);
   const min_free = parseSize(config.admission.min_free);
   try {
@@ -98,9 +106,9 @@ async function gatherRoom(on: Subject): Promise<{ words: string; findings: Findi
     if (pool.image !== undefined)
       admit(usageOf(host, pool.image), pool.image, { max_used_percent: 100, min_free });
   } catch (error) {
-    return { words, findings: [{ ...fromError(error), mend: 'mayfly gc' }] };
+    return { words, findings: [{ ...fromError(error), fix: 'mayfly gc' }] };
   }
-  const scarce = weigh(0, usage, pool.path, limits).words;
+  const scarce = spaceAlert(0, usage, pool.path, limits).words;
   return { words, findings: scarce === undefined ? [] : [warning(scarce, 'mayfly gc')] };
 }
 
@@ -115,7 +123,7 @@ const COMMIT = 30;
 const SHORT = 5;
 
 /** btrfs takes deleted sessions apart when it wakes up for a commit; the more there are, the longer everybody waits. */
-export function judgeCommit(m: BtrfsMount | undefined): Verdict {
+export function judgeCommit(m: BtrfsMount | undefined): CheckResult {
   if (!m) return notApplicable('the pool is on no btrfs of your own');
   const seconds = Number(/(?:^|,)commit=(\d+)/.exec(m.options)?.[1] ?? COMMIT);
   const what = `"${m.place}" takes deleted sessions apart only every ${seconds} s, and logins wait for the heap; put commit=${SHORT} into /etc/fstab too`;
@@ -133,8 +141,8 @@ async function gatherCommit({ host, paths }: Subject): Promise<BtrfsMount | unde
 }
 
 /** Sessions on classic LVM that have filled their own store, or nearly: nobody else is hurt, and nothing helps them. */
-export function judgeStores(strains: readonly Strain[]): Verdict {
-  const nearly = strains.filter(s => s.percent > NEARLY);
+export function judgeStores(strains: readonly SnapshotUsage[]): CheckResult {
+  const nearly = strains.filter(s => s.percent > WARN_PERCENT);
   const all = nearly.map(({ session, percent }) =>
     percent >= 100
       ? warning(
@@ -147,7 +155,7 @@ export function judgeStores(strains: readonly Strain[]): Verdict {
 }
 
 export const poolChecks = [
-  check({ group: POOL, title: 'place', gather: gatherPlace, judge: judgePlace }),
+  check({ group: POOL, title: 'place', gather: gatherPlace, evaluate: judgePlace }),
   check({
     group: POOL,
     title: 'owner',
@@ -155,14 +163,14 @@ export const poolChecks = [
       const pool = readPool(host, paths);
       return pool && !backend(pool.backend).open ? owned(host, pool.path) : undefined;
     },
-    judge: o =>
+    evaluate: o =>
       o ? found(judgeOwner(o), 'only root can change it') : notApplicable('there is no directory of it'),
   }),
   check({
     group: POOL,
     title: 'room',
     gather: gatherRoom,
-    judge: room => (room ? found(room.findings, room.words) : NONE),
+    evaluate: room => (room ? found(room.findings, room.words) : NONE),
   }),
   check({
     group: POOL,
@@ -171,21 +179,21 @@ export const poolChecks = [
       const kind = readPool(host, paths)?.backend ?? config.pool.backend;
       return { kind, problems: await backend(kind).check() };
     },
-    judge: ({ kind, problems }) =>
+    evaluate: ({ kind, problems }) =>
       found(
-        problems.map(p => problem(p.what, p.mend)),
+        problems.map(p => problem(p.what, p.fix)),
         kind,
       ),
   }),
-  check({ group: POOL, title: 'commits', gather: gatherCommit, judge: judgeCommit }),
+  check({ group: POOL, title: 'commits', gather: gatherCommit, evaluate: judgeCommit }),
   check({
     group: POOL,
     title: 'stores',
     async gather({ host, paths, backend }) {
       const pool = readPool(host, paths);
-      return pool && (await backend(pool.backend).strained?.(pool.path));
+      return pool && (await backend(pool.backend).snapshotUsage?.(pool.path));
     },
-    judge: strains =>
+    evaluate: strains =>
       strains === undefined ? notApplicable('no session has a store of its own') : judgeStores(strains),
   }),
   check({
@@ -197,6 +205,6 @@ export const poolChecks = [
       return sayGrowth(host);
     },
     // For the administrator to decide: nothing is wrong with a pool that stays as it was made.
-    judge: words => (words === undefined ? notApplicable('the pool is no thin pool') : fine(words)),
+    evaluate: words => (words === undefined ? notApplicable('the pool is no thin pool') : fine(words)),
   }),
 ];

@@ -25,12 +25,12 @@ export function judgeScript({ directory, name, executable }: Script): Finding[] 
     ...(isScriptName(name) ? [] : ['its name has more than letters, digits, "_" and "-"']),
     ...(executable ? [] : ['it is not executable']),
   ];
-  const mend = [
+  const fix = [
     ...(isScriptName(name) ? [] : [`mv -n -- ${from} ${to}`]),
     ...(executable ? [] : [`chmod +x ${isScriptName(name) ? from : to}`]),
   ];
   if (why.length === 0) return [];
-  return [warning(`"${directory}/${name}" is passed over: ${why.join(', and ')}`, mend.join(' && '))];
+  return [warning(`"${directory}/${name}" is passed over: ${why.join(', and ')}`, fix.join(' && '))];
 }
 
 interface Scripts {
@@ -65,7 +65,7 @@ export const scriptChecks = [
     group: 'configuration',
     title: 'scripts',
     gather: gatherScripts,
-    judge({ count, unsafe, files }) {
+    evaluate({ count, unsafe, files }) {
       const findings = [
         ...unsafe.map(e => problem(e.message, `chown root: ${e.facts.path} && chmod go-w ${e.facts.path}`)),
         ...files.flatMap(judgeScript),

@@ -6,7 +6,7 @@ import { mountLines } from '../processes.ts';
 import { overBecause } from '../recover.ts';
 import { entryPath, listEntries } from '../schroot.ts';
 import { bootId, type Paths, readPool, readSession, sessionIds, userDirectory } from '../state.ts';
-import { check, type Finding, found, problem, type Subject, type Verdict, warning } from './examine.ts';
+import { type CheckResult, check, type Finding, found, problem, type Subject, warning } from './examine.ts';
 import { judgeOwner, owned } from './setup.ts';
 
 const SESSIONS = 'sessions';
@@ -25,13 +25,13 @@ export interface Known {
 }
 
 /** How long an end may take, milliseconds; as long as its unit's retries leave it alone. */
-const PATIENCE = 60_000;
+const END_TIMEOUT = 60_000;
 
-export function judgeSessions(all: readonly Known[]): Verdict {
+export function judgeSessions(all: readonly Known[]): CheckResult {
   const findings = all.flatMap((s): Finding[] => {
     if (!s.whole) return [warning(`the record of ${s.id} is not whole`, RECOVER)];
     if (s.stuck !== undefined) return [problem(`${s.id} is stuck: ${s.stuck}`, RECOVER, EXIT.stuck)];
-    if (s.over === undefined || s.age < PATIENCE) return [];
+    if (s.over === undefined || s.age < END_TIMEOUT) return [];
     return [warning(`${s.id} is over and still there: ${s.over}`, RECOVER)];
   });
   return found(findings, all.length === 0 ? 'none' : `${all.length}, all in use or ending`);
@@ -58,7 +58,7 @@ export interface Left {
   readonly ids: readonly string[];
 }
 
-export function judgeLeft(all: readonly Left[]): Verdict {
+export function judgeLeft(all: readonly Left[]): CheckResult {
   const findings = all
     .filter(l => l.ids.length > 0)
     .map(l => warning(`${l.what} of no session: ${l.ids.join(', ')}`, RECOVER));
@@ -105,15 +105,15 @@ export interface Led {
   readonly there: boolean;
 }
 
-export function judgeLed(all: readonly Led[]): Verdict {
+export function judgeLed(all: readonly Led[]): CheckResult {
   const findings = all.flatMap(l => {
-    const mend = l.known ? `mayfly end ${l.session}` : RECOVER;
+    const fix = l.known ? `mayfly end ${l.session}` : RECOVER;
     return [
       ...(l.root !== undefined && !l.there
-        ? [problem(`the services of uid ${l.uid} are led to "${l.root}", which is not there`, mend)]
+        ? [problem(`the services of uid ${l.uid} are led to "${l.root}", which is not there`, fix)]
         : []),
       ...(l.session !== undefined && !l.known
-        ? [warning(`uid ${l.uid} is sent into ${l.session}, which is no more`, mend)]
+        ? [warning(`uid ${l.uid} is sent into ${l.session}, which is no more`, fix)]
         : []),
     ];
   });
@@ -146,7 +146,7 @@ export interface Entries {
   readonly missing: readonly string[];
 }
 
-export function judgeEntries({ stray, missing }: Entries): Verdict {
+export function judgeEntries({ stray, missing }: Entries): CheckResult {
   return found(
     [
       ...stray.map(id => problem(`there is an entry of ${id}, which is no session`, RECOVER)),
@@ -174,7 +174,7 @@ export interface Own {
   readonly sessions: readonly string[];
 }
 
-export function judgeOwn({ recovers, sessions }: Own): Verdict {
+export function judgeOwn({ recovers, sessions }: Own): CheckResult {
   const findings = sessions.map(id => {
     const again = recovers ? ', and schroot.service mounts it again at boot' : '';
     return problem(`schroot has a session "${id}" on a root of ours${again}`, `schroot -e -c session:${id}`);
@@ -196,23 +196,23 @@ function gatherOwn({ host, paths }: Subject): Own {
 }
 
 export const sessionChecks = [
-  check({ group: SESSIONS, title: 'records', gather: known, judge: judgeSessions }),
-  check({ group: SESSIONS, title: 'left behind', gather: gatherLeft, judge: judgeLeft }),
-  check({ group: SESSIONS, title: 'people', gather: gatherLed, judge: judgeLed }),
+  check({ group: SESSIONS, title: 'records', gather: known, evaluate: judgeSessions }),
+  check({ group: SESSIONS, title: 'left behind', gather: gatherLeft, evaluate: judgeLeft }),
+  check({ group: SESSIONS, title: 'people', gather: gatherLed, evaluate: judgeLed }),
   check({
     group: SCHROOT,
     title: 'directory',
     gather: ({ host, paths }) => owned(host, paths.schroot),
-    judge: d =>
+    evaluate: d =>
       d.stat
         ? found(judgeOwner(d), `only root can change ${d.path}`)
         : found([problem(`"${d.path}" is not there`, 'apt install schroot')], ''),
   }),
-  check({ group: SCHROOT, title: 'entries', gather: gatherEntries, judge: judgeEntries }),
+  check({ group: SCHROOT, title: 'entries', gather: gatherEntries, evaluate: judgeEntries }),
   check({
     group: SCHROOT,
     title: 'its own sessions',
     gather: gatherOwn,
-    judge: judgeOwn,
+    evaluate: judgeOwn,
   }),
 ];

@@ -2,20 +2,29 @@
 import { EXIT, packageOf } from '../advice.ts';
 import { TOOL_PATH } from '../command.ts';
 import { type Config, cacheKey, cachePath, DEFAULT_CONFIG_FILE, readCache } from '../config.ts';
-import { ADAPTERS, type Adapter, isProgram, managers } from '../enable.ts';
+import { ADAPTERS, type Adapter, adapterSpecs, isProgram } from '../enable.ts';
 import { MayflyError } from '../errors.ts';
 import type { Host, Stat } from '../host.ts';
 import { programsFor } from '../host-care.ts';
 import { readPool } from '../state.ts';
 import type { BackendKind } from '../volume/backend.ts';
-import { check, type Finding, fine, found, problem, type Subject, type Verdict, warning } from './examine.ts';
+import {
+  type CheckResult,
+  check,
+  type Finding,
+  fine,
+  found,
+  problem,
+  type Subject,
+  warning,
+} from './examine.ts';
 import { scriptChecks } from './scripts.ts';
 
 /** The oldest Node.js the program runs on, as in package.json. */
 const NODE = [18, 19] as const;
 
 /** Judges what `node --version` says; undefined where the hooks find none. */
-export function judgeNode(version: string | undefined): Verdict {
+export function judgeNode(version: string | undefined): CheckResult {
   if (version === undefined) return found([problem('"node" is not installed', 'apt install nodejs')], '');
   const [, major = 0, minor = 0] = (/^v(\d+)\.(\d+)/.exec(version) ?? []).map(Number);
   const old = major < NODE[0] || (major === NODE[0] && minor < NODE[1]);
@@ -41,7 +50,7 @@ const ALWAYS = [
 ];
 const DIALOGS = ['zenity', 'xmessage'];
 
-export function judgeTools(t: Tools): Verdict {
+export function judgeTools(t: Tools): CheckResult {
   const needed = [
     ...ALWAYS,
     ...(t.backend === 'btrfs' ? ['btrfs', 'mkfs.btrfs'] : []),
@@ -63,7 +72,7 @@ export function judgeTools(t: Tools): Verdict {
   return found(findings, `all ${needed.length} are there`);
 }
 
-function placeOf(host: Host, tool: string): string | undefined {
+function findTool(host: Host, tool: string): string | undefined {
   return TOOL_PATH.split(':')
     .map(directory => `${directory}/${tool}`)
     .find(path => isProgram(host, path));
@@ -71,20 +80,20 @@ function placeOf(host: Host, tool: string): string | undefined {
 
 /** The display managers whose settings name our hooks. */
 export function adaptersIn(host: Host): Adapter[] {
-  return ADAPTERS.filter(a => managers[a].calls(host));
+  return ADAPTERS.filter(a => adapterSpecs[a].calls(host));
 }
 
 function gatherTools({ host, paths, config }: Subject): Tools {
   const asked = programsFor(config.host);
   const sometimes = ['btrfs', 'mkfs.btrfs', 'systemctl', 'systemd-notify', 'dpkg-divert', ...asked];
   const all = [...ALWAYS, ...DIALOGS, ...sometimes];
-  const schroot = placeOf(host, 'schroot');
+  const schroot = findTool(host, 'schroot');
   return {
     backend: readPool(host, paths)?.backend ?? config.pool.backend,
     systemd: host.exists('/run/systemd/system'),
     adapters: adaptersIn(host),
     host: asked,
-    missing: new Set(all.filter(tool => placeOf(host, tool) === undefined)),
+    missing: new Set(all.filter(tool => findTool(host, tool) === undefined)),
     schroot: schroot === undefined ? undefined : host.stat(schroot),
   };
 }
@@ -125,13 +134,13 @@ export function judgeReadable({ path, stat }: { path: string; stat: Stat | undef
 }
 
 /** The configuration's validity, with file, line and hint where it is not valid. */
-export function judgeConfig(f: { invalid: Error | undefined; files: readonly string[] }): Verdict {
+export function judgeConfig(f: { invalid: Error | undefined; files: readonly string[] }): CheckResult {
   if (!f.invalid)
     return fine(f.files.length === 0 ? 'no file: every option has its default' : f.files.join(', '));
   const { file, line, hint } = f.invalid instanceof MayflyError ? f.invalid.facts : {};
   const what = `${f.invalid.message}${hint === undefined ? '' : ` (${hint})`}; logins are refused`;
-  const mend = line === undefined ? String(hint ?? 'mayfly config') : `sensible-editor +${line} ${file}`;
-  return found([problem(what, mend, EXIT.config)], '');
+  const fix = line === undefined ? String(hint ?? 'mayfly config') : `sensible-editor +${line} ${file}`;
+  return found([problem(what, fix, EXIT.config)], '');
 }
 
 /** The cached configuration against the files'. */
@@ -144,7 +153,7 @@ export interface Cached {
   readonly config: Config | undefined;
 }
 
-export function judgeCache(c: Cached): Verdict {
+export function judgeCache(c: Cached): CheckResult {
   if (!c.there) return fine('the next login makes it');
   if (!c.cache) {
     const what = `"${c.path}" can not be believed, as it is not whole or others than root could have written it`;
@@ -171,14 +180,14 @@ export const setupChecks = [
         throw error;
       }
     },
-    judge: judgeNode,
+    evaluate: judgeNode,
   }),
-  check({ group: PROGRAMS, title: 'tools', gather: gatherTools, judge: judgeTools }),
+  check({ group: PROGRAMS, title: 'tools', gather: gatherTools, evaluate: judgeTools }),
   check({
     group: CONFIGURATION,
     title: 'valid',
     gather: ({ invalid, config }) => ({ invalid, files: config.files }),
-    judge: judgeConfig,
+    evaluate: judgeConfig,
   }),
   check({
     group: CONFIGURATION,
@@ -187,7 +196,7 @@ export const setupChecks = [
       [...new Set([file.slice(0, file.lastIndexOf('/')), ...config.files, file])]
         .concat(`${config.directory}/conf.d`)
         .map(path => ({ path, stat: host.stat(path) })),
-    judge: files =>
+    evaluate: files =>
       found(
         files.flatMap(f => [...judgeOwner(f), ...judgeReadable(f)]),
         'only root can change them, and everybody can read them',
@@ -203,7 +212,7 @@ export const setupChecks = [
       key: cacheKey(host, file),
       config: invalid ? undefined : config,
     }),
-    judge: judgeCache,
+    evaluate: judgeCache,
   }),
   ...scriptChecks,
   check({
@@ -215,7 +224,7 @@ export const setupChecks = [
         owned(host, path, true),
       ),
     ],
-    judge: all => found(all.flatMap(judgeOwner), 'root’s, the state and the mount points root’s alone'),
+    evaluate: all => found(all.flatMap(judgeOwner), 'root’s, the state and the mount points root’s alone'),
   }),
 ];
 

@@ -1,18 +1,18 @@
 /** The proof: a trial login with the stable generation, made, looked into and taken down as updates do it. */
-import { prove } from '../check.ts';
+import { checkGeneration } from '../check.ts';
 import { reasonOf } from '../errors.ts';
 import { type Generation, readStable } from '../generations.ts';
 import type { Machine } from '../steps.ts';
-import { type Examined, found, fromError, problem, warning } from './examine.ts';
+import { type Examination, found, fromError, problem, warning } from './examine.ts';
 import { goodGenerations, instead } from './generations.ts';
 
 /** The only part of the examination that does something: `on` must be able to. Leaves nothing behind. */
-export async function trialLogin(on: Machine): Promise<Examined> {
+export async function trialLogin(on: Machine): Promise<Examination> {
   const named = { group: 'trial login', title: 'stable' };
   try {
     const stable = readStable(on.host, on.paths);
     const began = on.host.now();
-    const findings = await prove(on, stable, () => undefined).then(
+    const findings = await checkGeneration(on, stable, () => undefined).then(
       ({ warnings }) => warnings.map(w => warning(w, 'mayfly update')),
       async error => [problem(reasonOf(error), await mendFor(on, stable, error))],
     );
@@ -26,5 +26,5 @@ export async function trialLogin(on: Machine): Promise<Examined> {
 /** What kept the session from being made may be the machine's; what its checks say is the generation's. */
 async function mendFor(on: Machine, stable: Generation, error: unknown): Promise<string> {
   const { cause } = error instanceof Error ? error : {};
-  return cause === undefined ? instead(await goodGenerations(on), stable.number) : fromError(cause).mend;
+  return cause === undefined ? instead(await goodGenerations(on), stable.number) : fromError(cause).fix;
 }

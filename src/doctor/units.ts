@@ -1,15 +1,15 @@
 /** What runs by itself: the service, the nightly update, recovery at boot. */
-import { ENABLED } from '../entries.ts';
+import { ENABLED_MARKER } from '../entries.ts';
 import type { Host } from '../host.ts';
 import { BRING_BACK } from '../reinstall.ts';
 import {
+  type CheckResult,
   check,
   type Finding,
   found,
   notApplicable,
   problem,
   type Subject,
-  type Verdict,
   warning,
 } from './examine.ts';
 import { isDefault, processesNamed } from './setup.ts';
@@ -55,7 +55,7 @@ async function surroundings(on: Subject): Promise<Surroundings> {
   return { foreign: false, units: parseUnits(stdout) };
 }
 
-export function judgeService({ foreign, units }: Surroundings): Verdict {
+export function judgeService({ foreign, units }: Surroundings): CheckResult {
   if (foreign) return FOREIGN;
   if (!units) return NO_SYSTEMD;
   const { UnitFileState, ActiveState = 'missing' } = units[SERVICE] ?? {};
@@ -77,7 +77,7 @@ export interface Schedule extends Surroundings {
   readonly others: readonly string[];
 }
 
-export function judgeSchedule({ foreign, units, cron, crond, others }: Schedule): Verdict {
+export function judgeSchedule({ foreign, units, cron, crond, others }: Schedule): CheckResult {
   if (foreign) return FOREIGN;
   const twice = others.map(path =>
     warning(
@@ -94,8 +94,8 @@ export function judgeSchedule({ foreign, units, cron, crond, others }: Schedule)
   }
   // The package's own cron job does nothing where systemd runs.
   const both = cron !== undefined && !cron.includes('[ -d /run/systemd/system ] ||');
-  const mend = `rm ${CRON} && ${BRING_BACK}`;
-  if (both) twice.push(warning(`"${CRON}" runs updates besides the timer`, mend));
+  const fix = `rm ${CRON} && ${BRING_BACK}`;
+  if (both) twice.push(warning(`"${CRON}" runs updates besides the timer`, fix));
   const { UnitFileState, ActiveState } = units[TIMER] ?? {};
   if (UnitFileState === 'masked')
     return { ...found(twice, ''), applies: twice.length > 0, words: 'the timer is masked' };
@@ -123,7 +123,7 @@ function runsUpdates(host: Host, path: string): boolean {
 }
 
 /** Recovery at boot, before anybody can log in. `wanted`: a display manager makes sessions. */
-export function judgeRecovery({ foreign, units, wanted }: Surroundings & { wanted: boolean }): Verdict {
+export function judgeRecovery({ foreign, units, wanted }: Surroundings & { wanted: boolean }): CheckResult {
   if (foreign) return FOREIGN;
   if (!units) return NO_SYSTEMD;
   const { UnitFileState, ActiveState, Before = '' } = units[RECOVER] ?? {};
@@ -146,12 +146,12 @@ export function judgeRecovery({ foreign, units, wanted }: Surroundings & { wante
 }
 
 export const unitChecks = [
-  check({ group: GROUP, title: 'service', gather: surroundings, judge: judgeService }),
-  check({ group: GROUP, title: 'nightly update', gather: gatherSchedule, judge: judgeSchedule }),
+  check({ group: GROUP, title: 'service', gather: surroundings, evaluate: judgeService }),
+  check({ group: GROUP, title: 'nightly update', gather: gatherSchedule, evaluate: judgeSchedule }),
   check({
     group: GROUP,
     title: 'recovery',
-    gather: async on => ({ ...(await surroundings(on)), wanted: on.host.exists(ENABLED) }),
-    judge: judgeRecovery,
+    gather: async on => ({ ...(await surroundings(on)), wanted: on.host.exists(ENABLED_MARKER) }),
+    evaluate: judgeRecovery,
   }),
 ];

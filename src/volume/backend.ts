@@ -17,9 +17,9 @@ import { MayflyError } from '../errors.ts';
 import type { Host } from '../host.ts';
 import type { Mount } from '../mounts.ts';
 import type { Pool } from '../state.ts';
-import { btrfs } from './btrfs.ts';
+import { btrfsBackend } from './btrfs.ts';
 import { lazyLvm } from './lvm-lazy.ts';
-import { overlay } from './overlay.ts';
+import { overlayBackend } from './overlay.ts';
 
 /** `lvm` is the classic kind of snapshots, with a store of their own each; `lvm-thin` shares a thin pool. */
 export type BackendKind = 'overlay' | 'btrfs' | 'lvm-thin' | 'lvm';
@@ -43,12 +43,12 @@ export interface Volume {
 /** What the machine has in the way of a working backend, worded for an administrator. */
 export interface Problem {
   readonly what: string;
-  readonly mend: string;
+  readonly fix: string;
 }
 
 /** For where one line is all there is. */
 export function inOneLine(p: Problem): string {
-  return `${p.what}; mend it with "${p.mend}"`;
+  return `${p.what}; fix it with "${p.fix}"`;
 }
 
 /** Somebody who keeps a volume from being removed. */
@@ -76,14 +76,14 @@ export interface ForkOptions {
   /** Session on classic LVM: how much it may change, a size or a part of the generation's volume such as "20%". */
   readonly cow: string;
   /** A lock's descriptor, kept open by storage commands so that the lock outlives us if we must leave them. */
-  readonly fds: readonly number[];
+  readonly lockFds: readonly number[];
 }
 
 /** What is in a pool. */
 export interface Listing {
   readonly volumes: readonly Volume[];
   /** Half-made or half-removed. */
-  readonly litter: readonly string[];
+  readonly leftovers: readonly string[];
   /** Made ready for sessions, by the number of their generation. */
   readonly spares: ReadonlyMap<number, string>;
 }
@@ -97,7 +97,7 @@ export interface PoolSizes {
 }
 
 /** A session whose own store fills up. */
-export interface Strain {
+export interface SnapshotUsage {
   readonly session: string;
   /** Of its store; 100 where it has overflowed, and nothing that was changed can be read any more. */
   readonly percent: number;
@@ -116,7 +116,7 @@ export interface VolumeBackend {
   /** Room in the pool. */
   usage(path: string): Promise<Usage>;
   /** What sessions need to be told of: those whose own store is nearly full, or was. */
-  strained?(path: string): Promise<readonly Strain[]>;
+  snapshotUsage?(path: string): Promise<readonly SnapshotUsage[]>;
   /** An empty tree to be filled by `init`. It becomes `master` by {@link rename}. */
   create(to: Volume, sizes?: PoolSizes): Promise<void>;
   /** Makes `to` from `from`. An existing `to` is refused (`exists`). */
@@ -136,13 +136,13 @@ export interface VolumeBackend {
   /** What to mount at `root` to have a session's tree there, told by its name alone. */
   mount(v: Volume, root: string): Promise<Mount>;
   /** Where `path` is undefined: makes a master, work or generation volume mountable, and says how. */
-  attach?(v: Volume, root: string): Promise<Mount>;
+  attachTree?(v: Volume, root: string): Promise<Mount>;
   /** The reverse, once it is unmounted. Refused (`stuck`) while somebody uses it. */
-  release?(v: Volume): Promise<void>;
+  detachTree?(v: Volume): Promise<void>;
   /** Something that stays the same for as long as the volume is the same one. Undefined where it is absent. */
   identity(v: Volume): Promise<string | undefined>;
   /** A holder the kernel knows of although no process shows it; undefined where there is none. */
-  held(v: Volume): Promise<string | undefined>;
+  busyReason(v: Volume): Promise<string | undefined>;
   /** Absent is success; foreign or in use is refused. */
   remove(v: Volume): Promise<void>;
   /** All volumes of ours in the pool, finished ones and half-made ones, as the system shows them. */
@@ -151,12 +151,12 @@ export interface VolumeBackend {
   sweep(pool: string, name: string): Promise<void>;
 }
 
-export function backendOf(kind: BackendKind, host: Host): VolumeBackend {
+export function openBackend(kind: BackendKind, host: Host): VolumeBackend {
   switch (kind) {
     case 'overlay':
-      return overlay(host);
+      return overlayBackend(host);
     case 'btrfs':
-      return btrfs(host);
+      return btrfsBackend(host);
     case 'lvm-thin':
     case 'lvm':
       return lazyLvm(kind, host);
@@ -208,8 +208,8 @@ export function admit(
   limits: { max_used_percent: number; min_free: number },
 ): void {
   if (usage.problem) {
-    const { what, mend } = usage.problem;
-    throw new MayflyError('refused', what, { pool, hint: mend });
+    const { what, fix } = usage.problem;
+    throw new MayflyError('refused', what, { pool, hint: fix });
   }
   const facts = { pool, percent: Math.floor(usage.percent), free: usage.free };
   if (usage.percent > limits.max_used_percent) {

@@ -36,11 +36,11 @@ function isNameOf(role: Role, name: string): boolean {
 
 /** The directory of a session volume that is, or is being, made ready for whoever comes next. */
 export function sparePath(origin: Volume): string {
-  pathOf(origin);
+  volumePath(origin);
   return `${origin.pool}/sessions/.spare-${origin.name}`;
 }
 
-export function pathOf(v: Volume): string {
+export function volumePath(v: Volume): string {
   if (!isNameOf(v.role, v.name)) {
     throw new MayflyError('unsafe', `"${v.name}" is not the name of a ${v.role}`, {
       role: v.role,
@@ -52,7 +52,7 @@ export function pathOf(v: Volume): string {
 
 /** Where a volume stands while it is made (`new`) or taken apart (`old`). */
 export function asidePath(v: Volume, as: 'new' | 'old'): string {
-  pathOf(v);
+  volumePath(v);
   return `${directoryOf(v)}/${as === 'new' ? NEW : OLD}${v.name}`;
 }
 
@@ -113,11 +113,11 @@ export function listLayout(
   look(pool, ['master', 'work']);
   look(`${pool}/generations`, ['generation']);
   look(`${pool}/sessions`, ['session']);
-  return { volumes, litter, spares };
+  return { volumes, leftovers: litter, spares };
 }
 
 /** Throws unless nothing stands at the place of `v`. */
 export function mustBeAbsent(host: Host, v: Volume): void {
-  const path = pathOf(v);
+  const path = volumePath(v);
   if (host.lstat(path)) throw new MayflyError('exists', `the volume "${path}" exists already`, { path });
 }

@@ -7,8 +7,8 @@ import {
   diagnose,
   isFull,
   lvNameOf,
+  parsePoolPath,
   parseReport,
-  placeOf,
   type Row,
   reportArguments,
   STEADY,
@@ -16,7 +16,7 @@ import {
 } from './lvs.ts';
 
 /** A path in a group, as the commands take it. */
-export const inGroup = (pool: string, name: string): string => `${placeOf(pool).group}/${name}`;
+export const inGroup = (pool: string, name: string): string => `${parsePoolPath(pool).group}/${name}`;
 
 /** What a command is done to: the volume with this UUID, whatever it is called by now. */
 export const only = (row: Row): string[] => ['-S', `lv_uuid="${row.uuid}"`];
@@ -29,7 +29,7 @@ const deviceNumber = (row: Pick<Row, 'major' | 'minor'>): number =>
 const FRESH = 1000;
 
 /** Of a deactivation. */
-const MOST_TRIES = 3;
+const DEACTIVATE_TRIES = 3;
 
 const saysInUse = (error: unknown): boolean =>
   error instanceof MayflyError &&
@@ -39,15 +39,15 @@ const saysInUse = (error: unknown): boolean =>
 /** A failure of LVM's own as a reason to refuse a login: it does not speak against the generation. */
 export function refusal(error: unknown, pool: string): unknown {
   if (!(error instanceof MayflyError) || error.code !== 'command') return error;
-  const hint = `lvs -a ${placeOf(pool).group}`;
+  const hint = `lvs -a ${parsePoolPath(pool).group}`;
   return new MayflyError('refused', error.message, { pool, hint }, { cause: error });
 }
 
-export function lvmOn(host: Host) {
+export function lvmCommands(host: Host) {
   let last: { readonly pool: string; readonly rows: Row[]; readonly at: number } | undefined;
 
   async function report(pool: string): Promise<Row[]> {
-    const args = reportArguments(placeOf(pool).group);
+    const args = reportArguments(parsePoolPath(pool).group);
     let stdout: string;
     try {
       ({ stdout } = await host.run({ file: 'lvs', args, effect: 'read' }));
@@ -64,7 +64,7 @@ export function lvmOn(host: Host) {
     if (!(error instanceof MayflyError) || error.code !== 'command') return error;
     const stderr = String(error.facts.stderr);
     const problem = diagnose(pool, stderr);
-    if (problem) return new MayflyError('refused', problem.what, { pool, hint: problem.mend });
+    if (problem) return new MayflyError('refused', problem.what, { pool, hint: problem.fix });
     if (!isFull(stderr)) return error;
     const [first = ''] = stderr.trim().split('\n').slice(-1);
     return new MayflyError('full', `there is no room for it in "${pool}": ${first.trim()}`, { pool });
@@ -83,7 +83,13 @@ export function lvmOn(host: Host) {
   ): Promise<void> {
     last = undefined;
     try {
-      await host.run({ file, args: ['-q', ...STEADY, ...args], effect: 'write', fds, closes: true });
+      await host.run({
+        file,
+        args: ['-q', ...STEADY, ...args],
+        effect: 'write',
+        inheritFds: fds,
+        closesInheritedFds: true,
+      });
     } catch (error) {
       throw inWords(pool, error);
     }
@@ -120,7 +126,7 @@ export function lvmOn(host: Host) {
   }
 
   const activate = (v: Volume, row: Row): Promise<void> =>
-    act(v.pool, 'lvchange', ['-ay', '-K', ...only(row), '--', placeOf(v.pool).group]);
+    act(v.pool, 'lvchange', ['-ay', '-K', ...only(row), '--', parsePoolPath(v.pool).group]);
 
   /** Who has the device open, in words. */
   function holdersOf(row: Row): string {
@@ -144,9 +150,9 @@ export function lvmOn(host: Host) {
   async function deactivate(v: Volume, row: Row): Promise<void> {
     for (let tries = 1; ; tries++) {
       try {
-        return await act(v.pool, 'lvchange', ['-an', ...only(row), '--', placeOf(v.pool).group]);
+        return await act(v.pool, 'lvchange', ['-an', ...only(row), '--', parsePoolPath(v.pool).group]);
       } catch (error) {
-        if (tries === MOST_TRIES || !saysInUse(error)) stuck(v, row, error);
+        if (tries === DEACTIVATE_TRIES || !saysInUse(error)) stuck(v, row, error);
         await host.sleep(100 * tries);
       }
     }

@@ -1,6 +1,6 @@
 /** Copying one volume's tree into another, fresh one, as only classic LVM has to. */
 import type { Command } from '../command.ts';
-import { commandFor, makeCallFor } from '../syscalls.ts';
+import { makeMountOps, mountCommand } from '../syscalls.ts';
 import type { FileSystem } from './backend.ts';
 import { deviceOf, optionsFor } from './lvs.ts';
 
@@ -15,11 +15,11 @@ export function copyTree(
   to: string,
   fds: readonly number[],
 ): Command {
-  const callFor = makeCallFor();
+  const callFor = makeMountOps();
   const volume = (name: string, place: string, read: boolean) =>
     callFor({ source: deviceOf(group, name), target: place, type: fs, options: optionsFor('lvm', fs, read) });
   const words = ['cp', '-a', '--one-file-system', '-T', '--', '/run/from', '/run/to'];
-  const perl = commandFor([
+  const perl = mountCommand([
     callFor({ source: 'mayfly', target: '/run', type: 'tmpfs', options: 'mode=0700,size=1M' }),
     { op: 'dir', target: '/run/from' },
     { op: 'dir', target: '/run/to' },
@@ -28,5 +28,11 @@ export function copyTree(
     { op: 'enter', target: '', merge: false, argv: words },
   ]);
   const args = ['--mount', '--propagation', 'private', '--', perl.file, ...perl.args];
-  return { file: 'unshare', args, effect: 'write', fds, says: () => [`copy ${from} to ${to}`] };
+  return {
+    file: 'unshare',
+    args,
+    effect: 'write',
+    inheritFds: fds,
+    describe: () => [`copy ${from} to ${to}`],
+  };
 }

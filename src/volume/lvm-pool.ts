@@ -3,19 +3,19 @@ import { MayflyError, reasonOf } from '../errors.ts';
 import type { Host } from '../host.ts';
 import type { PoolSizes, Problem } from './backend.ts';
 import { only } from './lvm-commands.ts';
-import { placeOf, poolTag, type Row, roleIn, STEADY, sizeArguments } from './lvs.ts';
+import { parsePoolPath, poolTag, type Row, roleIn, STEADY, sizeArguments } from './lvs.ts';
 
-type Kind = 'lvm-thin' | 'lvm';
+type LvmKind = 'lvm-thin' | 'lvm';
 
 /** What this machine lacks. */
-export async function checkLvm(kind: Kind, host: Host): Promise<Problem[]> {
+export async function checkLvm(kind: LvmKind, host: Host): Promise<Problem[]> {
   const problems: Problem[] = [];
   const needs = async (file: string, args: readonly string[], name: string): Promise<void> => {
     try {
       await host.run({ file, args, effect: 'read' });
     } catch (error) {
       if (!(error instanceof MayflyError) || error.code !== 'missing-tool') return;
-      problems.push({ what: `the program "${file}" is not installed`, mend: `apt install ${name}` });
+      problems.push({ what: `the program "${file}" is not installed`, fix: `apt install ${name}` });
     }
   };
   await needs('lvs', ['--version'], 'lvm2');
@@ -25,21 +25,21 @@ export async function checkLvm(kind: Kind, host: Host): Promise<Problem[]> {
     // Whether it could be: LVM loads it by itself.
     await host.run({ file: 'modprobe', args: ['--dry-run', '--', module], effect: 'read' });
   } catch (error) {
-    problems.push({ what: `this kernel has no ${module} (${reasonOf(error)})`, mend: `modprobe ${module}` });
+    problems.push({ what: `this kernel has no ${module} (${reasonOf(error)})`, fix: `modprobe ${module}` });
   }
   return problems;
 }
 
 /** Makes the thin pool, or accepts the one that is ours; classic volumes need none. */
 export async function preparePool(
-  kind: Kind,
+  kind: LvmKind,
   host: Host,
   pool: string,
   rows: readonly Row[],
   sizes?: PoolSizes,
 ): Promise<void> {
   if (kind === 'lvm') return;
-  const { group, name } = placeOf(pool);
+  const { group, name } = parsePoolPath(pool);
   if (!rows.some(r => r.tags.includes(poolTag(pool)))) {
     const foreign = rows.find(r => r.name === name);
     if (foreign)
@@ -69,13 +69,13 @@ export async function preparePool(
  * Resumes what a killed command left suspended, which makes everybody wait who writes to it, and activates the thin
  * pool. `lvchange --refresh` waits for whoever is at work in the group, so that what it finds suspended is nobody's.
  */
-export async function openPool(
-  kind: Kind,
+export async function activatePool(
+  kind: LvmKind,
   pool: string,
   rows: readonly Row[],
   act: (file: string, args: readonly string[]) => Promise<void>,
 ): Promise<void> {
-  const { group } = placeOf(pool);
+  const { group } = parsePoolPath(pool);
   const ours = (row: Row): boolean =>
     row.tags.includes(poolTag(pool)) || roleIn(pool, kind, row) !== undefined;
   const thin = rows.find(r => r.tags.includes(poolTag(pool)));
@@ -95,7 +95,7 @@ export async function openPool(
  */
 export async function sayGrowth(host: Host): Promise<string> {
   const args = ['--typeconfig', 'full', 'activation/thin_pool_autoextend_threshold'];
-  const out = await host.run({ file: 'lvmconfig', args, effect: 'read', expect: [0, 5] });
+  const out = await host.run({ file: 'lvmconfig', args, effect: 'read', okCodes: [0, 5] });
   const threshold = Number(/=(\d+)/.exec(out.stdout)?.[1] ?? '100');
   return threshold < 100
     ? `LVM extends the thin pool by itself above ${threshold} %, while dmeventd(8) runs; where it can not, it makes no new volumes`

@@ -13,13 +13,13 @@ import { MayflyError } from '../errors.ts';
 import type { Host } from '../host.ts';
 import type { Mount } from '../mounts.ts';
 import type { ForkOptions, Problem, Volume, VolumeBackend } from './backend.ts';
-import { inGroup, lvmOn, only, refusal } from './lvm-commands.ts';
+import { inGroup, lvmCommands, only, refusal } from './lvm-commands.ts';
 import {
   deviceOf,
   lvNameOf,
   mebibytes,
   optionsFor,
-  placeOf,
+  parsePoolPath,
   poolTag,
   type Row,
   roleIn,
@@ -31,17 +31,18 @@ import {
 const fsOf = (v: Volume): 'ext4' | 'xfs' => v.fs ?? v.origin?.fs ?? 'ext4';
 
 /** A backend with all that a file system's does not need. */
-type LvmBackend = VolumeBackend & Required<Pick<VolumeBackend, 'open' | 'strained' | 'attach' | 'release'>>;
+type LvmBackend = VolumeBackend &
+  Required<Pick<VolumeBackend, 'open' | 'snapshotUsage' | 'attachTree' | 'detachTree'>>;
 
-export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
-  const lv = lvmOn(host);
+export function lvmBackend(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
+  const lv = lvmCommands(host);
 
   const hasSnapshots = (rows: readonly Row[], row: Row): boolean =>
     kind === 'lvm' && rows.some(r => r.origin === row.name);
 
   /** A new volume with a file system, under the tag of an unfinished one, active. */
   async function make(v: Volume, size: number, fds: readonly number[]): Promise<Row> {
-    const { group, name } = placeOf(v.pool);
+    const { group, name } = parsePoolPath(v.pool);
     const called = lvNameOf(v, host.random);
     const own = ['-n', called, '--addtag', tagOf(v, true), '-ky', '-ay', '-K'];
     const room =
@@ -51,7 +52,7 @@ export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
     await lv.act(v.pool, 'lvcreate', [...own, ...room], fds);
     const device = deviceOf(group, called);
     const format = fsOf(v) === 'xfs' ? ['-q', '-f', device] : ['-q', '-F', '-m', '0', device];
-    await host.run({ file: `mkfs.${fsOf(v)}`, args: format, effect: 'write', fds });
+    await host.run({ file: `mkfs.${fsOf(v)}`, args: format, effect: 'write', inheritFds: fds });
     return mustBe(lv.rowOf(await lv.report(v.pool), v));
   }
 
@@ -65,7 +66,7 @@ export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
       ...['--deltag', tagOf(v, true), '--addtag', tagOf(v)],
       ...only(row),
       '--',
-      placeOf(v.pool).group,
+      parsePoolPath(v.pool).group,
     ]);
 
   /** Both trees are mounted where nobody else sees them, and are unmounted by the end of the command. */
@@ -73,7 +74,7 @@ export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
     const { copyTree } = await import('./lvm-copy.ts');
     if (!source.active) await lv.activate(from, source);
     const target = await make(to, source.size, fds);
-    await host.run(copyTree(placeOf(to.pool).group, fsOf(to), source.name, target.name, fds));
+    await host.run(copyTree(parsePoolPath(to.pool).group, fsOf(to), source.name, target.name, fds));
     await lv.deactivate(to, target);
     await finish(to, target);
     if (!hasSnapshots(await lv.report(from.pool), source)) await lv.deactivate(from, source);
@@ -81,7 +82,7 @@ export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
 
   /** One command, no look before: what it fails of is looked into afterwards. */
   async function forkSession(from: Volume, to: Volume, options: Partial<ForkOptions>): Promise<void> {
-    const { group } = placeOf(to.pool);
+    const { group } = parsePoolPath(to.pool);
     const [origin, name] = [lvNameOf(from, host.random), lvNameOf(to, host.random)];
     const own = ['-s', '-n', name, '--addtag', tagOf(to), '-ky', '-ay', '-K'];
     // dmeventd would unmount a session whose store overflows, and its home with it, while people still save there.
@@ -90,8 +91,8 @@ export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
     try {
       // LVM activates no classic snapshot whose origin is not.
       if (kind === 'lvm' && !host.exists(deviceOf(group, origin)))
-        await lv.act(to.pool, 'lvchange', ['-ay', '-K', '--', `${group}/${origin}`], options.fds);
-      await lv.act(to.pool, 'lvcreate', [...own, ...room, '--', `${group}/${origin}`], options.fds);
+        await lv.act(to.pool, 'lvchange', ['-ay', '-K', '--', `${group}/${origin}`], options.lockFds);
+      await lv.act(to.pool, 'lvcreate', [...own, ...room, '--', `${group}/${origin}`], options.lockFds);
     } catch (error) {
       if (!(error instanceof MayflyError) || error.code !== 'command') throw error;
       const rows = await lv.report(to.pool);
@@ -120,7 +121,7 @@ export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
     },
 
     async open(pool) {
-      const { openPool } = await import('./lvm-pool.ts');
+      const { activatePool: openPool } = await import('./lvm-pool.ts');
       await openPool(kind, pool, await lv.report(pool), (file, args) => lv.act(pool, file, args));
     },
 
@@ -134,7 +135,7 @@ export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
         throw new MayflyError('stuck', `the thin pool "${pool}" holds "${guest.name}", which is not ours`, {
           pool,
         });
-      const { group } = placeOf(pool);
+      const { group } = parsePoolPath(pool);
       await lv.act(pool, 'lvchange', ['-an', ...only(row), '--', group]);
       await lv.act(pool, 'lvremove', ['-y', ...only(row), '--', group]); // else it asks where it discards blocks
     },
@@ -147,7 +148,7 @@ export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
       return usageIn(pool, kind, await lv.report(pool));
     },
 
-    async strained(pool) {
+    async snapshotUsage(pool) {
       if (kind === 'lvm-thin') return [];
       return (await lv.report(pool)).flatMap(row => {
         const known = roleIn(pool, kind, row);
@@ -170,7 +171,7 @@ export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
       const rows = await lv.report(to.pool);
       const source = lv.mustExist(rows, from);
       lv.mustBeAbsent(rows, to);
-      const fds = options.fds ?? [];
+      const fds = options.lockFds ?? [];
       if (kind === 'lvm') return copy(from, source, to, fds);
       const mode = to.role === 'generation' ? '-pr' : '-prw';
       const args = ['-s', '-n', lvNameOf(to, host.random), '--addtag', tagOf(to), '-ky', mode];
@@ -187,25 +188,25 @@ export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
       lv.mustBeAbsent(rows, to);
       const row = lv.mustExist(rows, from);
       const tags = ['--deltag', tagOf(from), '--addtag', tagOf(to)];
-      await lv.act(from.pool, 'lvchange', [...tags, ...only(row), '--', placeOf(from.pool).group]);
+      await lv.act(from.pool, 'lvchange', [...tags, ...only(row), '--', parsePoolPath(from.pool).group]);
     },
 
     path: () => undefined,
 
     async mount(v, root): Promise<Mount> {
-      const { group } = placeOf(v.pool);
+      const { group } = parsePoolPath(v.pool);
       const source = deviceOf(group, lvNameOf(v, host.random));
       return { source, target: root, type: fsOf(v), options: optionsFor(kind, fsOf(v), false) };
     },
 
-    async attach(v, root) {
+    async attachTree(v, root) {
       const row = lv.mustExist(await lv.report(v.pool), v);
       await lv.activate(v, row);
-      const source = deviceOf(placeOf(v.pool).group, row.name);
+      const source = deviceOf(parsePoolPath(v.pool).group, row.name);
       return { source, target: root, type: fsOf(v), options: optionsFor(kind, fsOf(v), v.role !== 'work') };
     },
 
-    async release(v) {
+    async detachTree(v) {
       const row = lv.rowOf(await lv.report(v.pool), v);
       if (!row?.active) return;
       // The next login may be making a snapshot of it now, which would go down with it, and waits for no lock of ours.
@@ -221,7 +222,7 @@ export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
       return row && (v.role !== 'generation' || row.name === lvNameOf(v, host.random)) ? row.uuid : undefined;
     },
 
-    held,
+    busyReason: held,
 
     async remove(v) {
       const rows = await lv.report(v.pool);
@@ -239,7 +240,7 @@ export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
         if (row.active && v.role !== 'session') await lv.deactivate(v, row);
         try {
           // -y: LVM also asks of inactive ones where it is told to discard their blocks (issue_discards).
-          await lv.act(v.pool, 'lvremove', ['-y', ...only(row), '--', placeOf(v.pool).group]);
+          await lv.act(v.pool, 'lvremove', ['-y', ...only(row), '--', parsePoolPath(v.pool).group]);
         } catch (error) {
           lv.stuck(v, row, error);
         }
@@ -251,7 +252,7 @@ export function lvm(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
       const isWhole = (o: (typeof ours)[number]): boolean => !o.unfinished;
       return {
         volumes: ours.filter(isWhole).map(o => o.volume),
-        litter: ours.filter(o => !isWhole(o)).map(o => `${o.volume.role}/${o.volume.name}`),
+        leftovers: ours.filter(o => !isWhole(o)).map(o => `${o.volume.role}/${o.volume.name}`),
         spares: new Map(),
       };
     },

@@ -9,7 +9,7 @@ import { DIGITS, isMadeOf, isNumber, isSessionId, WORD } from '../ids.ts';
 import type { BackendKind, FileSystem, Problem, Role, Usage, Volume } from './backend.ts';
 
 /** A pool's path, `/dev/GROUP/NAME`, in its parts. NAME is the thin pool, and what names and tags begin with. */
-export interface Place {
+export interface LvmPoolPath {
   readonly group: string;
   readonly name: string;
 }
@@ -17,7 +17,7 @@ export interface Place {
 const isLvmName = (text: string): boolean =>
   text.length > 0 && text.length <= 60 && !/^[-.]/.test(text) && isMadeOf(text, `${WORD}+.-`);
 
-export function placeOf(pool: string): Place {
+export function parsePoolPath(pool: string): LvmPoolPath {
   const [empty, dev, group = '', name = '', ...more] = pool.split('/');
   if (empty !== '' || dev !== 'dev' || more.length > 0 || !isLvmName(group) || !isLvmName(name))
     throw new MayflyError('corrupt', `"${pool}" is not "/dev/GROUP/NAME"`, { path: pool });
@@ -131,7 +131,7 @@ export function tagOf(v: Volume, unfinished = false): string {
   return `${prefixOf(v.pool)}${unfinished ? 'unfinished-' : ''}${v.role}:${v.name}`;
 }
 
-const prefixOf = (pool: string): string => `mayfly:${placeOf(pool).name}:`;
+const prefixOf = (pool: string): string => `mayfly:${parsePoolPath(pool).name}:`;
 
 /** The tag of the thin pool itself. */
 export function poolTag(pool: string): string {
@@ -155,7 +155,7 @@ export function roleIn(
 
 /** Master and work change places, and a tag can: their names say nothing but that they are a tree. */
 export function lvNameOf(v: Volume, chance: () => string): string {
-  const { name } = placeOf(v.pool);
+  const { name } = parsePoolPath(v.pool);
   tagOf(v);
   if (v.role === 'session' || v.role === 'generation') return `${name}-${v.role}-${v.name}`;
   return `${name}-tree-${chance()}`;
@@ -170,7 +170,7 @@ export function deviceOf(group: string, name: string): string {
 const LONGEST = 127 - '-cow'.length;
 
 /** Whether the kernel can name every session's device in a pool. */
-export function fits({ group, name }: Place): boolean {
+export function fits({ group, name }: LvmPoolPath): boolean {
   const longest = deviceOf(group, `${name}-session-u4294967295-00000000`);
   return longest.length - '/dev/mapper/'.length <= LONGEST;
 }
@@ -191,22 +191,22 @@ export function optionsFor(kind: BackendKind, fs: FileSystem, read: boolean): st
 
 /** Room in a pool: of the thin pool, its data or metadata, whichever is scarcer; else of the volume group. */
 export function usageIn(pool: string, kind: BackendKind, rows: readonly Row[]): Usage {
-  const { group, name } = placeOf(pool);
+  const { group, name } = parsePoolPath(pool);
   const tag = poolTag(pool);
   const { groupSize = 0, groupFree = 0, groupMissing = 0 } = rows[0] ?? {};
   if (groupMissing > 0) {
     const what = `${groupMissing} of the disks of the volume group "${group}" ${groupMissing > 1 ? 'are' : 'is'} missing`;
-    return { total: groupSize, free: 0, percent: 100, problem: { what, mend: bringBack(group) } };
+    return { total: groupSize, free: 0, percent: 100, problem: { what, fix: bringBack(group) } };
   }
   if (kind === 'lvm') return { total: groupSize, free: groupFree, percent: 0 }; // others may fill it as they like
   const row = rows.find(r => r.tags.includes(tag));
   if (!row) {
     const what = `there is no thin pool of ours "${name}" in the volume group "${group}"`;
-    return { total: 0, free: 0, percent: 100, problem: { what, mend: `lvs -a ${group}` } };
+    return { total: 0, free: 0, percent: 100, problem: { what, fix: `lvs -a ${group}` } };
   }
   if (!row.active) {
     const what = `the thin pool "${group}/${row.name}" is not active`;
-    return { total: row.size, free: 0, percent: 100, problem: { what, mend: 'mayfly recover' } };
+    return { total: row.size, free: 0, percent: 100, problem: { what, fix: 'mayfly recover' } };
   }
   const free = Math.floor((row.size * (100 - row.data)) / 100);
   const usage: Usage = {
@@ -221,15 +221,15 @@ export function usageIn(pool: string, kind: BackendKind, rows: readonly Row[]): 
 function problemOf(pool: string, row: Row): Problem | undefined {
   const offline = offlineRepair(pool);
   if (row.needsCheck || row.health === 'metadata_read_only')
-    return { what: `the metadata of the thin pool "${pool}" needs a check`, mend: offline };
-  if (row.health === 'failed') return { what: `the thin pool "${pool}" has failed`, mend: offline };
+    return { what: `the metadata of the thin pool "${pool}" needs a check`, fix: offline };
+  if (row.health === 'failed') return { what: `the thin pool "${pool}" has failed`, fix: offline };
   if (row.health === 'out_of_data')
     return {
       what: `the thin pool "${pool}" is full`,
-      mend: `end sessions ("mayfly sessions"), or "lvextend -L +10G ${pool}"`,
+      fix: `end sessions ("mayfly sessions"), or "lvextend -L +10G ${pool}"`,
     };
   if (Number.isNaN(row.data) || Number.isNaN(row.metadata))
-    return { what: `the thin pool "${pool}" does not say how full it is`, mend: `lvs -a ${pool}` };
+    return { what: `the thin pool "${pool}" does not say how full it is`, fix: `lvs -a ${pool}` };
   return undefined;
 }
 
@@ -241,19 +241,19 @@ const bringBack = (group: string): string =>
 
 /** What LVM complains of, where an administrator needs other words for it; undefined elsewhere. */
 export function diagnose(pool: string, stderr: string): Problem | undefined {
-  const { group, name } = placeOf(pool);
+  const { group, name } = parsePoolPath(pool);
   const thin = `${group}/${name}`;
   if (/transaction[_ ]id/i.test(stderr)) {
     const what = `LVM and the kernel disagree about the thin pool "${thin}" (transaction id), as after a power cut`;
-    return { what, mend: `vgcfgbackup ${group}, then see "Metadata check and repair" in lvmthin(7)` };
+    return { what, fix: `vgcfgbackup ${group}, then see "Metadata check and repair" in lvmthin(7)` };
   }
   // Not each line that names thin_check: without that program LVM warns of it and goes on.
   if (/needs? (check|repair)|Check of pool .* failed/i.test(stderr))
-    return { what: `the metadata of the thin pool "${thin}" needs a check`, mend: offlineRepair(thin) };
+    return { what: `the metadata of the thin pool "${thin}" needs a check`, fix: offlineRepair(thin) };
   if (/PVs are missing|missing PVs|Couldn't find device with uuid/i.test(stderr))
-    return { what: `a disk of the volume group "${group}" is missing`, mend: bringBack(group) };
+    return { what: `a disk of the volume group "${group}" is missing`, fix: bringBack(group) };
   if (/Volume group "[^"]*" not found/i.test(stderr))
-    return { what: `Volume group "${group}" not found`, mend: 'pvs' };
+    return { what: `Volume group "${group}" not found`, fix: 'pvs' };
   return undefined;
 }
 

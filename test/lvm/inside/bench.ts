@@ -1,8 +1,8 @@
 /** A pool on LVM for the contract suite, in the volume group of the machine. */
 import * as fs from 'node:fs';
 import { realHost } from '../../../src/host.ts';
-import { type BackendKind, backendOf, type FileSystem, type Volume } from '../../../src/volume/backend.ts';
-import { lvNameOf, placeOf } from '../../../src/volume/lvs.ts';
+import { type BackendKind, type FileSystem, openBackend, type Volume } from '../../../src/volume/backend.ts';
+import { lvNameOf, parsePoolPath } from '../../../src/volume/lvs.ts';
 import { must } from '../../system/lab.ts';
 import { sitDown, standUp } from '../../system/sitters.ts';
 import type { Bench } from '../../volume.contract.ts';
@@ -13,7 +13,7 @@ export function lvmBench(kind: BackendKind & `lvm${string}`, fileSystem: FileSys
   return async () => {
     if (GROUP === '') throw new Error('this is run by the project "lvm", in user-mode Linux');
     const host = realHost();
-    const backend = backendOf(kind, host);
+    const backend = openBackend(kind, host);
     const dir = fs.mkdtempSync('/var/lib/mayfly-test-');
     const pool = `/dev/${GROUP}/${kind}${fileSystem}`;
     const size = fileSystem === 'xfs' ? '304M' : '64M'; // the least mkfs.xfs makes
@@ -38,7 +38,7 @@ export function lvmBench(kind: BackendKind & `lvm${string}`, fileSystem: FileSys
         const m =
           v.role === 'session'
             ? await backend.mount(withFs(v), root)
-            : await backend.attach?.(withFs(v), root);
+            : await backend.attachTree?.(withFs(v), root);
         if (!m) throw new Error('no mount');
         must('mount', ['-t', m.type, '-o', m.options, m.source, m.target]);
         if (v.role === 'session') sitDown(root);
@@ -50,12 +50,12 @@ export function lvmBench(kind: BackendKind & `lvm${string}`, fileSystem: FileSys
         if (v.role === 'session') await standUp(root);
         must('umount', [root]);
         fs.rmdirSync(root);
-        if (v.role !== 'session') await backend.release?.(v);
+        if (v.role !== 'session') await backend.detachTree?.(v);
       },
       write: (path, text) => fs.writeFileSync(path, text),
       read: path => (fs.existsSync(path) ? fs.readFileSync(path, 'utf8') : undefined),
       async foreign(v) {
-        must('lvcreate', ['-q', '-L', '4M', '-n', lvNameOf(v, () => ''), placeOf(pool).group]);
+        must('lvcreate', ['-q', '-L', '4M', '-n', lvNameOf(v, () => ''), parsePoolPath(pool).group]);
       },
       async unplant(v) {
         must('lvremove', ['-q', '-y', `${GROUP}/${lvNameOf(v, () => '')}`]);
