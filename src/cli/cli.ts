@@ -28,11 +28,11 @@ export interface Flags {
   readonly verbose: boolean;
 }
 
-/** What a verb gets. `print` shows a value: as JSON with `--json`, else the text. */
+/** What a verb gets. `show` shows a value: as JSON with `--json`, else the text. */
 export interface Context {
   readonly flags: Flags;
   readonly machine: () => Promise<Machine>;
-  readonly print: (value: unknown, text: string) => void;
+  readonly show: (value: unknown, text: string) => void;
   /** The same for what was done, which `--quiet` does not want to hear of; JSON says whether it was a dry run. */
   readonly report: (value: object, text: string) => void;
 }
@@ -78,15 +78,15 @@ Exit codes: ${EXIT.ok} done, ${EXIT.failed} failed, ${EXIT.usage} wrong use, ${E
 
 function contextOf(flags: Flags): Context {
   const amount = flags.quiet ? 'quiet' : flags.verbose ? 'verbose' : 'normal';
-  const print = (value: unknown, text: string): void => {
+  const show = (value: unknown, text: string): void => {
     const out = flags.json ? JSON.stringify(value, null, 2) : text;
     if (out !== '') print(1, out.endsWith('\n') ? out : `${out}\n`);
   };
   return {
     flags,
-    print,
+    show,
     report: (value, text) => {
-      if (!flags.quiet || flags.json) print(flags.dryRun ? { ...value, dry_run: true } : value, text);
+      if (!flags.quiet || flags.json) show(flags.dryRun ? { ...value, dry_run: true } : value, text);
     },
     machine: () => openMachine({ ...flags, amount }),
   };

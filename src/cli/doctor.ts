@@ -90,10 +90,10 @@ function answerOf(all: readonly Examination[], code: number) {
   return { well: code === 0, code, checks };
 }
 
-function explainTo({ print }: Context, word: string): number {
+function explainTo({ show }: Context, word: string): number {
   const e = explainCode(word);
   const rows = [['means', e.means], ['look at', e.look], ...e.type.map((t, i) => [i === 0 ? 'type' : '', t])];
-  print(e, `${e.code}\n${table(rows)}`);
+  show(e, `${e.code}\n${table(rows)}`);
   return 0;
 }
 
@@ -109,7 +109,7 @@ export const doctorCommand: Command = {
   async run(args, context) {
     if (args.codes === true) {
       const all = allCodes();
-      context.print(all, table(all.map(e => [e.code, e.means])));
+      context.show(all, table(all.map(e => [e.code, e.means])));
       return 0;
     }
     if (args.code !== undefined) return explainTo(context, String(args.code));
@@ -120,7 +120,7 @@ export const doctorCommand: Command = {
     const all = await runChecks(subject, CHECKS);
     if (args.trial === true) all.push(await trialLogin(machine));
     const code = exitCode(all);
-    context.print(answerOf(all, code), render(all, context.flags.quiet));
+    context.show(answerOf(all, code), render(all, context.flags.quiet));
     return code;
   },
 };

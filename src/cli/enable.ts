@@ -57,7 +57,7 @@ function tell(on: Machine, context: Context, name: Adapter, to: 'on' | 'off', do
   };
   const state = to === 'on' ? 'enabled already' : 'not enabled';
   const text = changes.length > 0 ? [...lines, words].join('\n') : `${name} is ${state}; nothing to do`;
-  if (context.flags.dryRun) context.print(value, text);
+  if (context.flags.dryRun) context.show(value, text);
   else context.report(value, text);
   return 0;
 }

@@ -98,7 +98,7 @@ export const initCommand: Command = {
       requiresArg: true,
     },
   },
-  async run(args, { flags, machine, print, report }) {
+  async run(args, { flags, machine, show, report }) {
     const on = await machine();
     const backend = BACKENDS.find(b => b === args.backend) ?? on.config.pool.backend;
     const lvm = choiceOf(args, backend);
@@ -106,7 +106,7 @@ export const initCommand: Command = {
     if (flags.dryRun) {
       const { pool, lvm: has } = on.config;
       const place = backend.startsWith('lvm') ? `/dev/${groupOf(on, lvm)}/${has.name}` : pool.path;
-      print(
+      show(
         { backend, source, pool: place },
         `would make a pool (${backend}) at ${place} and fill it from ${describeSource(source)}`,
       );

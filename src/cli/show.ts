@@ -74,9 +74,9 @@ function sessionsText(on: Machine): string {
 export const sessionsCommand: Command = {
   command: 'sessions',
   describe: 'list the sessions there are, the stuck ones with the reason',
-  async run(_args, { machine, print }) {
+  async run(_args, { machine, show }) {
     const on = await machine();
-    print(
+    show(
       readSessions(on.host, on.paths).map(s => sessionRow(on, s)),
       sessionsText(on),
     );
@@ -104,7 +104,7 @@ async function generationRows(on: Machine) {
 export const generationsCommand: Command = {
   command: 'generations',
   describe: 'list the generations, and which one is stable',
-  async run(_args, { machine, print }) {
+  async run(_args, { machine, show }) {
     const on = await machine();
     const rows = await generationRows(on);
     const cells = rows.map(g => [
@@ -113,7 +113,7 @@ export const generationsCommand: Command = {
       String(g.sessions),
       `${g.usable ? g.origin : `NOT USABLE: its ${g.whole ? 'volume is missing or was replaced' : 'record is not whole'}`}${g.demoted === null ? '' : `; demoted: ${g.demoted}`}`,
     ]);
-    print(
+    show(
       rows,
       rows.length === 0
         ? 'no generations; make the first with "mayfly init"'
@@ -138,7 +138,7 @@ function historyWords(h: History | undefined, now: number): string {
 export const statusCommand: Command = {
   command: 'status',
   describe: 'show the pool, the stable generation and the sessions',
-  async run(_args, { machine, print }) {
+  async run(_args, { machine, show }) {
     const on = await machine();
     const pool = readPool(on.host, on.paths);
     const stable = stableNumber(on.host, on.paths);
@@ -166,7 +166,7 @@ export const statusCommand: Command = {
       `update      ${running ? runningWords(running, on.host.now()) : historyWords(history, on.host.now())}`,
       `sessions    ${sessions.length}${stuck.length > 0 ? `, ${stuck.length} of them stuck or over (mayfly recover)` : ''}`,
     ];
-    print(value, `${lines.join('\n')}\n${sessions.length > 0 ? `\n${sessionsText(on)}\n` : ''}`);
+    show(value, `${lines.join('\n')}\n${sessions.length > 0 ? `\n${sessionsText(on)}\n` : ''}`);
     return 0;
   },
 };
@@ -175,14 +175,14 @@ export const configCommand: Command = {
   command: 'config',
   describe: 'check the configuration and show what is in force',
   anyone: true,
-  async run(_args, { flags, print }) {
+  async run(_args, { flags, show }) {
     // Past the cache: this verb is how an administrator finds out what is wrong.
     const { readConfig } = await import('../config-load.ts');
     const config = readConfig(realHost(), flags.config ?? DEFAULT_CONFIG_FILE);
     const { files, directory, ...values } = config;
     const from =
       files.length === 0 ? '# no file: every option has its default' : `# from ${files.join(', ')}`;
-    print(config, `${from}\n${render(values)}`);
+    show(config, `${from}\n${render(values)}`);
     return 0;
   },
 };
@@ -201,13 +201,13 @@ export const scopeCommand: Command = {
   describe: 'say whether logins of a user get a session (exit code 0) or the host (1)',
   anyone: true,
   positionals: { user: { type: 'string', describe: 'default: yourself' } },
-  async run(args, { flags, print }) {
+  async run(args, { flags, show }) {
     const host = realHost();
     const config = await loadConfig(host, flags.config);
     const user = await lookupUser(host, typeof args.user === 'string' ? args.user : userInfo().username);
     const inside = inScope(config, user, await groupsOf(host, user));
     const value = { user: user.name, session: inside, on_failure: config.on_failure };
-    print(
+    show(
       value,
       `${user.name} gets ${inside ? 'a session' : 'the host'}${inside ? `; on failure: ${config.on_failure}` : ''}`,
     );

@@ -34,7 +34,7 @@ export function clearLine(flags: Flags): void {
 }
 
 /** The log has said how it ended, to people and to the journal. */
-function tell(outcome: UpdateOutcome, { flags, print: show }: Context): void {
+function tell(outcome: UpdateOutcome, { flags, show }: Context): void {
   if (flags.json) show(outcome, '');
 }
 
@@ -68,7 +68,7 @@ export const updateCommand: Command = {
     if (context.flags.dryRun) {
       const { command } = on.config.update;
       const words = command.length > 0 ? command.join(' ') : 'apt';
-      context.print(
+      context.show(
         { refresh: words },
         `would fork master, refresh it with ${words}, seal, check and promote it`,
       );
@@ -133,7 +133,7 @@ export async function enterMaster(
       discard: 'throw it away',
     };
     const words = `would fork master, open a shell in the copy, and ${then[decision]}`;
-    context.print({ edit: 'master', decision }, words);
+    context.show({ edit: 'master', decision }, words);
     return 0;
   }
   if (decision === 'ask' && !process.stdin.isTTY) {
@@ -171,7 +171,7 @@ export const rollbackCommand: Command = {
   command: 'rollback [generation]',
   describe: 'make an earlier generation stable at once; sessions keep theirs',
   positionals: { generation: { type: 'string', describe: 'default: the last good one before the stable' } },
-  async run(args, { machine, flags, print: show, report }) {
+  async run(args, { machine, flags, show, report }) {
     const wanted = args.generation === undefined ? undefined : generationOf(args.generation);
     const on = await machine();
     const { from, to } = rollback(flags.dryRun ? { ...on, log: () => undefined } : on, wanted);
@@ -187,7 +187,7 @@ export const rollbackCommand: Command = {
 export const gcCommand: Command = {
   command: 'gc',
   describe: 'remove the generations that need not be kept',
-  async run(_args, { machine, flags, print: show, report }) {
+  async run(_args, { machine, flags, show, report }) {
     const on = await machine();
     const pool = readPool(on.host, on.paths);
     if (!pool) throw new MayflyError('no-pool', 'there is no pool yet');
