@@ -1,6 +1,6 @@
 /**
  * Every failure a person can meet, as a code with facts. The words of advice live in `advice.ts`, the long ones in
- * `codes.ts`, each in one table over these codes, so that a code without them does not compile. The codes are public:
+ * `cli/error-codes.ts`, each in one table over these codes, so that a code without them does not compile. The codes are public:
  * people read them aloud and look them up, so none is ever renamed or given another meaning.
  */
 export type ErrorCode =
@@ -46,7 +46,7 @@ export class MayflyError extends Error {
   }
 }
 
-/** What a person reads aloud over the telephone; `mayfly doctor CODE` explains it, from the table in `codes.ts`. */
+/** What a person reads aloud over the telephone; `mayfly doctor CODE` explains it, from the table in `cli/error-codes.ts`. */
 export function publicCodeOf(error: unknown): string {
   return `MAYFLY-${(error instanceof MayflyError ? error.code : 'internal').toUpperCase()}`;
 }

@@ -3,10 +3,10 @@
  * but Node's built-ins may be imported, however deep, on the way to a hook: a person waits for it.
  */
 import { adviceOn } from './advice.ts';
-import { print } from './command.ts';
 import { MayflyError, reasonOf } from './errors.ts';
-import { type HookOptions, runHook } from './hook.ts';
-import { logged } from './log.ts';
+import { print } from './linux/command.ts';
+import { logged } from './linux/log.ts';
+import { type HookOptions, runHook } from './session/hook.ts';
 
 /**
  * `hook ADAPTER start|stop [--config FILE] [--caller PID] [--dry-run] [--quiet|--verbose]`; undefined for any other

@@ -3,17 +3,20 @@
  * nothing any more, whatever the program still tries: like a process that was SIGKILLed, or a machine without power.
  */
 
-import type { HookCall } from '../src/adapters/call.ts';
-import type { Command, Output } from '../src/command.ts';
-import { readConfig } from '../src/config-load.ts';
+import { readConfig } from '../src/config/parse.ts';
 import { MayflyError } from '../src/errors.ts';
-import { type Generation, pointStableAt, writeGeneration } from '../src/generations.ts';
-import type { Host, Stat } from '../src/host.ts';
-import type { Mount } from '../src/mounts.ts';
-import { identify, makeDirectories, pathsOf, writePool } from '../src/state.ts';
-import type { Machine } from '../src/steps.ts';
-import { type Role, usageOf, type Volume, type VolumeBackend } from '../src/volume/backend.ts';
-import { volumePath } from '../src/volume/layout.ts';
+import type { Command, Output } from '../src/linux/command.ts';
+import type { Host, Stat } from '../src/linux/host.ts';
+import type { Mount } from '../src/linux/mount-program.ts';
+import { identify } from '../src/linux/process-id.ts';
+import type { HookCall } from '../src/session/hook-call.ts';
+import { type Generation, pointStableAt, writeGeneration } from '../src/state/generations.ts';
+import type { Machine } from '../src/state/machine.ts';
+import { makeDirectories, pathsOf } from '../src/state/paths.ts';
+import { writePool } from '../src/state/pool.ts';
+import type { Role, Volume, VolumeBackend } from '../src/volume/backend.ts';
+import { volumePath } from '../src/volume/directory-layout.ts';
+import { usageOf } from '../src/volume/usage.ts';
 
 /** What a call throws when the process that makes it is dead. */
 export class Died extends Error {}
@@ -264,7 +267,7 @@ export class World {
     this.mounts = this.mounts.filter((m, i) => i !== last && !m.target.startsWith(`${target}/`));
   }
 
-  /** The program of `src/syscalls.ts`: six arguments a call; it can be killed between any two. */
+  /** The program of `src/linux/mount-program.ts`: six arguments a call; it can be killed between any two. */
   private runCalls(args: readonly string[]): void {
     for (let i = 2; i < args.length; i += 7) {
       const [op, source = '', target = '', type = ''] = args.slice(i, i + 7);

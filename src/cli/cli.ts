@@ -1,12 +1,13 @@
 /** The command line: flags, words and exit codes. The only place that words errors for an administrator. */
+
 import { resolve } from 'node:path';
-import yargs, { type Options, type PositionalOptions } from 'yargs';
+import yargs from 'yargs';
 import { adviceOn, EXIT } from '../advice.ts';
-import { print } from '../command.ts';
-import { VERSION } from '../config.ts';
+import { VERSION } from '../config/config.ts';
 import { MayflyError, reasonOf } from '../errors.ts';
-import { openMachine } from '../hook.ts';
-import type { Machine } from '../steps.ts';
+import { print } from '../linux/command.ts';
+import { openMachine } from '../state/machine.ts';
+import type { Command, Context, Flags } from './command.ts';
 import { destroyCommand } from './destroy.ts';
 import { doctorCommand } from './doctor.ts';
 import { disableCommand, enableCommand } from './enable.ts';
@@ -14,41 +15,9 @@ import { endCommand, recoverCommand } from './end.ts';
 import { initCommand } from './init.ts';
 import { enterCommand, runCommand } from './run.ts';
 import { serviceCommand } from './service.ts';
-import { configCommand, generationsCommand, scopeCommand, sessionsCommand, statusCommand } from './show.ts';
+import { configCommand, generationsCommand, scopeCommand, sessionsCommand, statusCommand } from './status.ts';
 import { gcCommand, rollbackCommand, updateCommand } from './update.ts';
-import { usageWords } from './usage.ts';
-
-/** Flags that every verb has. */
-export interface Flags {
-  readonly json: boolean;
-  /** An absolute path; undefined where none was named. */
-  readonly config: string | undefined;
-  readonly dryRun: boolean;
-  readonly quiet: boolean;
-  readonly verbose: boolean;
-}
-
-/** What a verb gets. `show` shows a value: as JSON with `--json`, else the text. */
-export interface Context {
-  readonly flags: Flags;
-  readonly machine: () => Promise<Machine>;
-  readonly show: (value: unknown, text: string) => void;
-  /** The same for what was done, which `--quiet` does not want to hear of; JSON says whether it was a dry run. */
-  readonly report: (value: object, text: string) => void;
-}
-
-/** A verb of the command line; returns the exit code, 0 where it returns nothing. */
-export interface Command {
-  readonly command: string;
-  readonly describe: string;
-  readonly options?: Readonly<Record<string, Options>>;
-  readonly positionals?: Readonly<Record<string, PositionalOptions>>;
-  /** Whether an ordinary user may call it. */
-  readonly anyone?: boolean;
-  /** Whether a command of one's own may stand behind "--". */
-  readonly takesCommand?: boolean;
-  run(args: Readonly<Record<string, unknown>>, context: Context): Promise<number | undefined>;
-}
+import { usageWords } from './usage-errors.ts';
 
 const verbs: readonly Command[] = [
   initCommand,

@@ -1,7 +1,7 @@
-import { destroy } from '../destroy.ts';
 import { MayflyError } from '../errors.ts';
-import { readPool } from '../state.ts';
-import type { Command } from './cli.ts';
+import { readPool } from '../state/pool.ts';
+import { destroy } from '../update/destroy.ts';
+import type { Command } from './command.ts';
 
 export const destroyCommand: Command = {
   command: 'destroy',

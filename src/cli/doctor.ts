@@ -1,22 +1,24 @@
 /** What is wrong with a machine, or what a code means. */
-import { allCodes, explainCode } from '../codes.ts';
-import { type Config, DEFAULT_CONFIG_FILE, readCache } from '../config.ts';
-import { desktopChecks } from '../doctor/desktops.ts';
-import { type Examination, exitCode, readOnly, runChecks, type Subject } from '../doctor/examine.ts';
-import { generationChecks } from '../doctor/generations.ts';
-import { managerChecks } from '../doctor/managers.ts';
-import { poolChecks } from '../doctor/pool.ts';
-import { sessionChecks } from '../doctor/sessions.ts';
-import { setupChecks } from '../doctor/setup.ts';
-import { trialLogin } from '../doctor/trial.ts';
-import { unitChecks } from '../doctor/units.ts';
+
+import { type Config, DEFAULT_CONFIG_FILE } from '../config/config.ts';
+import { readCache } from '../config/load.ts';
 import { MayflyError } from '../errors.ts';
-import { realHost } from '../host.ts';
-import { pathsOf } from '../state.ts';
-import type { Machine } from '../steps.ts';
-import { openBackend } from '../volume/backend.ts';
-import type { Command, Context, Flags } from './cli.ts';
-import { table } from './show.ts';
+import { realHost } from '../linux/host.ts';
+import type { Machine } from '../state/machine.ts';
+import { pathsOf } from '../state/paths.ts';
+import { openBackend } from '../volume/open.ts';
+import type { Command, Context, Flags } from './command.ts';
+import { type Examination, exitCode, readOnly, runChecks, type Subject } from './doctor/check.ts';
+import { desktopChecks } from './doctor/desktops.ts';
+import { managerChecks } from './doctor/display-managers.ts';
+import { generationChecks } from './doctor/generations.ts';
+import { poolChecks } from './doctor/pool.ts';
+import { sessionChecks } from './doctor/sessions.ts';
+import { setupChecks } from './doctor/setup.ts';
+import { trialLogin } from './doctor/trial.ts';
+import { unitChecks } from './doctor/units.ts';
+import { allCodes, explainCode } from './error-codes.ts';
+import { table } from './format.ts';
 
 const CHECKS = [
   ...setupChecks,
@@ -30,7 +32,7 @@ const CHECKS = [
 
 /** The configuration as its files have it now; where they are wrong, what was in force before, or the defaults. */
 async function configurationIn(file: string): Promise<{ config: Config; invalid: Error | undefined }> {
-  const { withDefaults: completed, readConfig } = await import('../config-load.ts');
+  const { withDefaults: completed, readConfig } = await import('../config/parse.ts');
   const host = realHost();
   try {
     return { config: readConfig(host, file), invalid: undefined };

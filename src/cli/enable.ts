@@ -1,10 +1,11 @@
 /** Telling a display manager of the hooks, and taking it back. */
-import { describeChange } from '../changes.ts';
-import { DEFAULT_CONFIG_FILE } from '../config.ts';
-import { ADAPTERS, type Adapter, disable, type Enabled, enable } from '../enable.ts';
+
+import { DEFAULT_CONFIG_FILE } from '../config/config.ts';
+import { describeChange } from '../desktop/changes.ts';
+import { ADAPTERS, type Adapter, disable, type Enabled, enable } from '../desktop/enable.ts';
 import { MayflyError } from '../errors.ts';
-import type { Machine } from '../steps.ts';
-import type { Command, Context } from './cli.ts';
+import type { Machine } from '../state/machine.ts';
+import type { Command, Context } from './command.ts';
 
 const adapter = {
   choices: ADAPTERS,
@@ -13,8 +14,11 @@ const adapter = {
 } as const;
 
 const RESTART = 'systemctl restart lightdm';
+
 const ANY_LOGIN = 'gdm, sddm and greetd do so from the next login on; they need not be restarted';
+
 const RESTART_GDM = 'systemctl restart gdm3';
+
 const ENDS = 'a restart ends every desktop, so when nobody is logged in';
 
 /**

@@ -1,10 +1,10 @@
 /** Ending: one session, or everything that is over. */
 import { EXIT } from '../advice.ts';
 import { MayflyError, reasonOf } from '../errors.ts';
-import { recover } from '../recover.ts';
-import { end } from '../session.ts';
-import type { Machine } from '../steps.ts';
-import type { Command } from './cli.ts';
+import { recover } from '../service/recover.ts';
+import { end } from '../session/session.ts';
+import type { Machine } from '../state/machine.ts';
+import type { Command } from './command.ts';
 import { sessionNamed } from './run.ts';
 
 export const endCommand: Command = {

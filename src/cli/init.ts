@@ -1,13 +1,13 @@
 import { MayflyError } from '../errors.ts';
-import { init } from '../init.ts';
-import { groupOf, type LvmChoice } from '../init-lvm.ts';
-import { LVM_NAME, PACKAGE_NAME, RELEASE, SIZE } from '../patterns.ts';
-import { describeSource, hostSuite, type Source } from '../source.ts';
-import type { Machine } from '../steps.ts';
+import { LVM_NAME, PACKAGE_NAME, RELEASE, SIZE } from '../names.ts';
+import type { Machine } from '../state/machine.ts';
+import { init } from '../update/init.ts';
+import { groupOf, type LvmChoice } from '../update/init-lvm.ts';
+import { describeSource, hostSuite, type Source } from '../update/source.ts';
 import type { BackendKind } from '../volume/backend.ts';
-import type { Command } from './cli.ts';
+import type { Command } from './command.ts';
 import { clearLine, teller } from './update.ts';
-import { refuseOptions } from './usage.ts';
+import { refuseOptions } from './usage-errors.ts';
 
 function sourceOf(on: Machine, args: Readonly<Record<string, unknown>>): Source {
   const from = String(args.from);

@@ -1,12 +1,15 @@
 /** Going inside: `run` in a throw-away session, `enter` into a living one or a generation. */
-import * as cgroup from '../cgroup.ts';
+
 import { MayflyError } from '../errors.ts';
-import { end, startRunSession } from '../session.ts';
-import { identify, type Login, readSessions, type Session, type User } from '../state.ts';
-import type { Machine } from '../steps.ts';
-import type { Command } from './cli.ts';
+import type { User } from '../linux/accounts.ts';
+import * as cgroup from '../linux/cgroup.ts';
+import { identify } from '../linux/process-id.ts';
+import { end, startRunSession } from '../session/session.ts';
+import type { Machine } from '../state/machine.ts';
+import { type Login, readSessions, type Session } from '../state/sessions.ts';
+import type { Command } from './command.ts';
 import { enterMaster } from './update.ts';
-import { generationOf, refuseOptions } from './usage.ts';
+import { generationOf, refuseOptions } from './usage-errors.ts';
 
 /** `schroot` for a session; without a command it starts the person's shell. */
 function schroot(s: Session, user: string, command: readonly string[], directory: string | undefined) {

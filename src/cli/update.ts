@@ -1,22 +1,23 @@
 /** Changing master and what is stable: update, enter master, rollback, gc. */
-import { print } from '../command.ts';
-import { tryPublishSessions } from '../entries.ts';
+
 import { MayflyError, reasonOf } from '../errors.ts';
-import { stableNumber } from '../generations.ts';
-import { writeHealth } from '../health.ts';
-import { rebootIfRequired, updateHost } from '../host-care.ts';
-import { runInteractiveInChroot } from '../inside.ts';
-import { mountPool } from '../pool.ts';
-import { rollback } from '../probation.ts';
-import { readHistory } from '../progress.ts';
-import { refresh } from '../refresh.ts';
-import { prune, retentionPlan } from '../retire.ts';
-import { isDue, machineOffset, skipReason } from '../schedule.ts';
-import { readPool } from '../state.ts';
-import type { Machine } from '../steps.ts';
-import { type UpdateOutcome, update, withUpdateLock } from '../update.ts';
-import type { Command, Context, Flags } from './cli.ts';
-import { generationOf } from './usage.ts';
+import { print } from '../linux/command.ts';
+import { stableNumber } from '../state/generations.ts';
+import type { Machine } from '../state/machine.ts';
+import { readPool } from '../state/pool.ts';
+import { readHistory } from '../state/update-history.ts';
+import { runInteractiveInChroot } from '../update/chroot.ts';
+import { tryPublishSessions } from '../update/greeter.ts';
+import { writeHealth } from '../update/health.ts';
+import { rebootIfRequired, updateHost } from '../update/host-update.ts';
+import { mountPool } from '../update/pool.ts';
+import { refresh } from '../update/refresh.ts';
+import { prune, retentionPlan } from '../update/retention.ts';
+import { rollback } from '../update/rollback.ts';
+import { isDue, machineOffset, skipReason } from '../update/schedule.ts';
+import { type UpdateOutcome, update, withUpdateLock } from '../update/update.ts';
+import type { Command, Context, Flags } from './command.ts';
+import { generationOf } from './usage-errors.ts';
 
 /** A line per phase; on a terminal also the last line of what is going on, overwritten by the next. */
 export function teller(on: Machine, flags: Flags): (line: string, detail?: boolean) => void {

@@ -11,20 +11,17 @@
  * Nobody below this line asks the configuration: a {@link Volume} names its pool and its source itself, so that it
  * can be taken down after both have changed.
  *
- * `test/volume.contract.ts` is the executable copy of this text and runs over every backend.
+ * `test/volume/contract.ts` is the executable copy of this text and runs over every backend.
  */
-import { MayflyError } from '../errors.ts';
-import type { Host } from '../host.ts';
-import type { Mount } from '../mounts.ts';
-import type { Pool } from '../state.ts';
-import { btrfsBackend } from './btrfs.ts';
-import { lazyLvm } from './lvm-lazy.ts';
-import { overlayBackend } from './overlay.ts';
+import type { Mount } from '../linux/mount-program.ts';
 
 /** `lvm` is the classic kind of snapshots, with a store of their own each; `lvm-thin` shares a thin pool. */
+
 export type BackendKind = 'overlay' | 'btrfs' | 'lvm-thin' | 'lvm';
+
 /** What is in a logical volume. btrfs is not among them: it takes a snapshot of the device for the same file system. */
 export type FileSystem = 'ext4' | 'xfs';
+
 export type Role = 'master' | 'work' | 'generation' | 'session';
 
 export interface Volume {
@@ -49,12 +46,6 @@ export interface Problem {
 /** For where one line is all there is. */
 export function inOneLine(p: Problem): string {
   return `${p.what}; fix it with "${p.fix}"`;
-}
-
-/** Somebody who keeps a volume from being removed. */
-export interface Holder {
-  readonly pid: number;
-  readonly what: string;
 }
 
 export interface Usage {
@@ -151,20 +142,6 @@ export interface VolumeBackend {
   sweep(pool: string, name: string): Promise<void>;
 }
 
-export function openBackend(kind: BackendKind, host: Host): VolumeBackend {
-  switch (kind) {
-    case 'overlay':
-      return overlayBackend(host);
-    case 'btrfs':
-      return btrfsBackend(host);
-    case 'lvm-thin':
-    case 'lvm':
-      return lazyLvm(kind, host);
-    default:
-      throw new MayflyError('corrupt', `there is no backend "${String(kind satisfies never)}"`);
-  }
-}
-
 function volumesOf(pool: Pick<Pool, 'backend' | 'path' | 'fs'>): Pick<Volume, 'backend' | 'pool' | 'fs'> {
   return { backend: pool.backend, pool: pool.path, ...(pool.fs ? { fs: pool.fs } : {}) };
 }
@@ -172,12 +149,15 @@ function volumesOf(pool: Pick<Pool, 'backend' | 'path' | 'fs'>): Pick<Volume, 'b
 export function masterOf(pool: Pool): Volume {
   return { ...volumesOf(pool), role: 'master', name: 'master' };
 }
+
 export function workOf(pool: Pool): Volume {
   return { ...volumesOf(pool), role: 'work', name: 'work' };
 }
+
 export function generationOf(pool: Pool, number: number): Volume {
   return { ...volumesOf(pool), role: 'generation', name: String(number) };
 }
+
 export function sessionOf(origin: Volume, id: string): Volume {
   return {
     ...volumesOf({ ...origin, path: origin.pool }),
@@ -187,43 +167,12 @@ export function sessionOf(origin: Volume, id: string): Volume {
   };
 }
 
-/** Space and inodes of the file system at `path`. btrfs has no inode count: 0 means "not limited". */
-export function usageOf(host: Host, path: string): Usage {
-  const s = host.space(path);
-  const space = s.total === 0 ? 100 : (100 * (s.total - s.free)) / s.total;
-  const inodes = s.inodes === 0 ? 0 : (100 * (s.inodes - s.freeInodes)) / s.inodes;
-  return { total: s.total, free: s.free, percent: Math.max(space, inodes) };
-}
-
-/** How full it is, as in `the pool "/p" is 96 % full`; `name` is the pool's, where there may be others. */
-export function fullness({ of, percent }: Pick<Usage, 'of' | 'percent'>, name?: string): string {
-  const pool = name === undefined ? 'the pool' : `the pool "${name}"`;
-  return `${of === undefined ? pool : `the ${of} of ${pool}`} is ${Math.floor(percent)} % full`;
-}
-
-/** Refuses a new session (`full`) where the pool has too little room left, so that the sessions in it keep theirs. */
-export function admit(
-  usage: Usage,
-  pool: string,
-  limits: { max_used_percent: number; min_free: number },
-): void {
-  if (usage.problem) {
-    const { what, fix } = usage.problem;
-    throw new MayflyError('refused', what, { pool, hint: fix });
-  }
-  const facts = { pool, percent: Math.floor(usage.percent), free: usage.free };
-  if (usage.percent > limits.max_used_percent) {
-    throw new MayflyError(
-      'full',
-      `${fullness(usage, pool)}; new logins stop at ${limits.max_used_percent} %`,
-      facts,
-    );
-  }
-  if (usage.free < limits.min_free) {
-    throw new MayflyError(
-      'full',
-      `the pool "${pool}" has ${Math.floor(usage.free / 2 ** 20)} MiB left; a new login needs ${Math.floor(limits.min_free / 2 ** 20)} MiB`,
-      facts,
-    );
-  }
+/** Where the volumes are; written by `init`, believed over the configuration afterwards. */
+export interface Pool {
+  readonly backend: BackendKind;
+  readonly path: string;
+  /** LVM: what its volumes are formatted with. */
+  readonly fs?: FileSystem;
+  /** A file with a file system in it that is mounted at `path`; the embedded pool of `init --backend btrfs`. */
+  readonly image?: string;
 }

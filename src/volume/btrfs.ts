@@ -10,10 +10,10 @@
  * is that directory which is renamed: logins that find one made ready wait for none of it.
  */
 import { isErrno, MayflyError } from '../errors.ts';
-import type { Host } from '../host.ts';
-import type { Mount } from '../mounts.ts';
-import { describeHolders, findHolders } from '../processes.ts';
-import { type ForkOptions, type Problem, usageOf, type Volume, type VolumeBackend } from './backend.ts';
+import type { Host } from '../linux/host.ts';
+import type { Mount } from '../linux/mount-program.ts';
+import { describeHolders, findHolders } from '../linux/processes.ts';
+import type { ForkOptions, Problem, Volume, VolumeBackend } from './backend.ts';
 import {
   asidePath,
   dissolveLayout,
@@ -22,7 +22,8 @@ import {
   prepareLayout,
   sparePath,
   volumePath,
-} from './layout.ts';
+} from './directory-layout.ts';
+import { usageOf } from './usage.ts';
 
 /** Inode number of every subvolume's root directory (BTRFS_FIRST_FREE_OBJECTID). */
 const SUBVOLUME_ROOT = 256;

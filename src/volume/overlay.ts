@@ -7,10 +7,19 @@
  * Documentation/filesystems/overlayfs.rst, "Changes to underlying filesystems"), hence sealed generations.
  */
 import { isErrno, MayflyError, reasonOf } from '../errors.ts';
-import type { Host } from '../host.ts';
-import { isMounted, type Mount } from '../mounts.ts';
-import { type ForkOptions, type Problem, usageOf, type Volume, type VolumeBackend } from './backend.ts';
-import { asidePath, dissolveLayout, listLayout, mustBeAbsent, prepareLayout, volumePath } from './layout.ts';
+import type { Host } from '../linux/host.ts';
+import type { Mount } from '../linux/mount-program.ts';
+import { isMounted } from '../linux/mounts.ts';
+import type { ForkOptions, Problem, Volume, VolumeBackend } from './backend.ts';
+import {
+  asidePath,
+  dissolveLayout,
+  listLayout,
+  mustBeAbsent,
+  prepareLayout,
+  volumePath,
+} from './directory-layout.ts';
+import { usageOf } from './usage.ts';
 
 /**
  * `index=on` makes the kernel refuse a second mount of a live upper layer. `volatile` spares the sync at unmount and

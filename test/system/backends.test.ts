@@ -1,9 +1,10 @@
 /** The contract over the real backends. */
 import * as fs from 'node:fs';
-import { realHost } from '../../src/host.ts';
-import { type BackendKind, openBackend } from '../../src/volume/backend.ts';
-import { volumePath } from '../../src/volume/layout.ts';
-import { contract } from '../volume.contract.ts';
+import { realHost } from '../../src/linux/host.ts';
+import type { BackendKind } from '../../src/volume/backend.ts';
+import { volumePath } from '../../src/volume/directory-layout.ts';
+import { openBackend } from '../../src/volume/open.ts';
+import { contract } from '../volume/contract.ts';
 import { must } from './lab.ts';
 import { sitDown, standUp } from './sitters.ts';
 

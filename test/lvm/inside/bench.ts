@@ -1,11 +1,12 @@
 /** A pool on LVM for the contract suite, in the volume group of the machine. */
 import * as fs from 'node:fs';
-import { realHost } from '../../../src/host.ts';
-import { type BackendKind, type FileSystem, openBackend, type Volume } from '../../../src/volume/backend.ts';
-import { lvNameOf, parsePoolPath } from '../../../src/volume/lvs.ts';
+import { realHost } from '../../../src/linux/host.ts';
+import type { BackendKind, FileSystem, Volume } from '../../../src/volume/backend.ts';
+import { lvNameOf, parsePoolPath } from '../../../src/volume/lvm/report.ts';
+import { openBackend } from '../../../src/volume/open.ts';
 import { must } from '../../system/lab.ts';
 import { sitDown, standUp } from '../../system/sitters.ts';
-import type { Bench } from '../../volume.contract.ts';
+import type { Bench } from '../../volume/contract.ts';
 
 export const GROUP = process.env.MAYFLY_TEST_VG ?? '';
 

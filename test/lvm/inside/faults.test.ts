@@ -1,8 +1,8 @@
 /** What only LVM can do to people: full pools and stores, dying disks, suspended devices, other people's volumes. */
 import * as fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { realHost } from '../../../src/host.ts';
-import { openBackend } from '../../../src/volume/backend.ts';
+import { realHost } from '../../../src/linux/host.ts';
+import { openBackend } from '../../../src/volume/open.ts';
 import { forgetUsers, Lab, must, sh, user } from '../../system/lab.ts';
 import { makeMiniTree } from '../../system/mini.ts';
 import { GROUP } from './bench.ts';
