@@ -23,8 +23,8 @@ import { redirectUserManager, resetUserManager } from '../src/session/user-manag
 import { parseSize } from '../src/size.ts';
 import { pathsOf } from '../src/state/paths.ts';
 import type { Login, Session } from '../src/state/sessions.ts';
+import { parseAptSources } from '../src/update/apt-sources.ts';
 import { isFromInterruptedInit } from '../src/update/init.ts';
-import { parseAptSources } from '../src/update/source.ts';
 import { World } from './world.ts';
 
 const alice: User = { name: 'alice', uid: 1001, gid: 1001, gecos: '', home: '/home/alice', shell: '/bin/sh' };

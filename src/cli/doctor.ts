@@ -3,7 +3,7 @@
 import { type Config, DEFAULT_CONFIG_FILE } from '../config/config.ts';
 import { readCache } from '../config/load.ts';
 import { MayflyError } from '../errors.ts';
-import { realHost } from '../linux/host.ts';
+import { realHost } from '../linux/real-host.ts';
 import type { Machine } from '../state/machine.ts';
 import { pathsOf } from '../state/paths.ts';
 import { openBackend } from '../volume/open.ts';

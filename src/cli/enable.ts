@@ -1,8 +1,9 @@
 /** Telling a display manager of the hooks, and taking it back. */
 
 import { DEFAULT_CONFIG_FILE } from '../config/config.ts';
+import { ADAPTERS, type Adapter } from '../desktop/adapters/specs.ts';
 import { describeChange } from '../desktop/changes.ts';
-import { ADAPTERS, type Adapter, disable, type Enabled, enable } from '../desktop/enable.ts';
+import { disable, type Enabled, enable } from '../desktop/enable.ts';
 import { MayflyError } from '../errors.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Command, Context } from './command.ts';

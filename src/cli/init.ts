@@ -1,9 +1,10 @@
 import { MayflyError } from '../errors.ts';
 import { LVM_NAME, PACKAGE_NAME, RELEASE, SIZE } from '../names.ts';
 import type { Machine } from '../state/machine.ts';
+import { hostSuite } from '../update/apt-sources.ts';
 import { init } from '../update/init.ts';
 import { groupOf, type LvmChoice } from '../update/init-lvm.ts';
-import { describeSource, hostSuite, type Source } from '../update/source.ts';
+import { describeSource, type Source } from '../update/source.ts';
 import type { BackendKind } from '../volume/backend.ts';
 import type { Command } from './command.ts';
 import { clearLine, teller } from './update.ts';

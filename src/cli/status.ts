@@ -4,7 +4,7 @@ import { userInfo } from 'node:os';
 import { DEFAULT_CONFIG_FILE } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { groupsOf, lookupUser } from '../linux/accounts.ts';
-import { realHost } from '../linux/host.ts';
+import { realHost } from '../linux/real-host.ts';
 import { overBecause } from '../session/over.ts';
 import { inScope } from '../session/scope.ts';
 import {

@@ -15,7 +15,8 @@ import { refresh } from '../update/refresh.ts';
 import { prune, retentionPlan } from '../update/retention.ts';
 import { rollback } from '../update/rollback.ts';
 import { isDue, machineOffset, skipReason } from '../update/schedule.ts';
-import { type UpdateOutcome, update, withUpdateLock } from '../update/update.ts';
+import { type UpdateOutcome, update } from '../update/update.ts';
+import { withUpdateLock } from '../update/update-lock.ts';
 import type { Command, Context, Flags } from './command.ts';
 import { generationOf } from './usage-errors.ts';
 

@@ -11,14 +11,13 @@
  * took down the host (the accident of 2009 that this rule makes impossible).
  */
 import { MayflyError } from '../errors.ts';
-import * as cgroup from './cgroup.ts';
 import type { Host } from './host.ts';
 
 /** File systems whose server can be dead: even asking about a file there can hang for ever. */
 const REMOTE = /^(nfs4?|cifs|smb3|9p|ceph|afs|fuse(\..+)?|fuseblk|glusterfs|lustre|ncpfs)$/;
 
 /** Mount points of remote file systems in our own namespace. The table is long in a full room: read only if need be. */
-function remoteMounts(host: Host): string[] {
+export function remoteMounts(host: Host): string[] {
   const possible = [
     '/sys/fs/fuse/connections',
     '/proc/fs/nfsfs',
@@ -35,7 +34,7 @@ function remoteMounts(host: Host): string[] {
 }
 
 /** One look at all processes: which of them use one of `devices`, and how. */
-class ProcessScan {
+export class ProcessScan {
   constructor(
     private readonly host: Host,
     private readonly devices: ReadonlySet<number>,
@@ -76,12 +75,12 @@ class ProcessScan {
   }
 }
 
-function processName(host: Host, pid: number): string {
+export function processName(host: Host, pid: number): string {
   return (host.read(`/proc/${pid}/comm`) ?? '?').trim();
 }
 
 /** Real user id of a process; undefined where it is gone. */
-function uidOf(host: Host, pid: number): number | undefined {
+export function uidOf(host: Host, pid: number): number | undefined {
   const uid = /^Uid:\s+(\d+)/m.exec(host.read(`/proc/${pid}/status`) ?? '')?.[1];
   return uid === undefined ? undefined : Number(uid);
 }
@@ -184,82 +183,6 @@ export function refuseHostDevices(host: Host, devices: ReadonlySet<number>): voi
       );
     }
   }
-}
-
-export interface KillLimits {
-  /** Milliseconds between TERM and KILL, shared by all. */
-  readonly grace: number;
-  /** Milliseconds after which what is left is reported instead. */
-  readonly timeout: number;
-}
-
-/** What is to die. */
-export interface Target {
-  /** Device numbers of file systems that are the session's alone and still there. */
-  readonly devices: ReadonlySet<number>;
-  /** The session's cgroup. */
-  readonly group: string | undefined;
-  readonly uid: number;
-}
-
-/**
- * TERM to all, one shared grace period, then KILL until none is left. The kill goes through a cgroup where there
- * is one: all in it die at once, children being forked too. What is found outside is killed one by one, and what
- * outlives that is moved in, so that its next children are born inside; a plain loop over /proc loses against
- * processes that re-fork. Throws `stuck`, naming what would not die.
- */
-export async function killAll(host: Host, target: Target, limits: KillLimits): Promise<void> {
-  const { devices, group, uid } = target;
-  refuseHostDevices(host, devices);
-  const remote = devices.size > 0 ? remoteMounts(host) : [];
-  const inside = (deep: boolean): number[] => {
-    const found = new Set(group === undefined ? [] : cgroup.members(host, group));
-    if (devices.size > 0) {
-      const look = new ProcessScan(host, devices, remote);
-      for (const pid of look.pids()) {
-        if (look.isRootedIn(pid) || (deep && uidOf(host, pid) === uid && look.useOf(pid))) found.add(pid);
-      }
-    }
-    found.delete(host.pid);
-    return [...found];
-  };
-
-  let left = inside(true);
-  if (left.length === 0) return;
-  for (const pid of left) host.kill(pid, 'SIGTERM');
-  if (host.pretend) return; // a dry run kills nobody, so there is nothing to wait for
-  const graceEnds = host.now() + limits.grace;
-  for (let wait = 2; left.length > 0 && host.now() < graceEnds; wait = Math.min(wait * 2, 25)) {
-    await host.sleep(wait);
-    left = inside(false);
-  }
-
-  const deadline = host.now() + limits.timeout;
-  for (let wait = 1, round = 1; ; wait = Math.min(wait * 2, 50), round++) {
-    if (group !== undefined) cgroup.kill(host, group);
-    left = inside(true);
-    if (left.length === 0) return;
-    if (host.now() > deadline) {
-      const who = left
-        .slice(0, 5)
-        .map(pid => `process ${pid} ${processName(host, pid)} (${stateOf(host, pid)})`);
-      throw new MayflyError('stuck', `${left.length} processes would not die: ${who.join(', ')}`, {
-        pids: left.map(String),
-      });
-    }
-    // Moving costs milliseconds each; only what outlives being killed one by one is worth it.
-    const outside =
-      group === undefined ? left : left.filter(pid => !cgroup.members(host, group).includes(pid));
-    if (group !== undefined && round > 2) for (const pid of outside) cgroup.move(host, group, pid);
-    for (const pid of left) host.kill(pid, 'SIGKILL');
-    await host.sleep(wait);
-  }
-}
-
-/** Field 3 of /proc/PID/stat: "D" is a process that waits for a device and can not be killed. */
-function stateOf(host: Host, pid: number): string {
-  const text = host.read(`/proc/${pid}/stat`);
-  return `state ${text?.slice(text.lastIndexOf(')') + 2).split(' ')[0] ?? '?'}`;
 }
 
 /** Somebody who keeps a volume from being removed. */

@@ -3,7 +3,9 @@
  * and less often. Each is judged once more under its person's lock: they may have come back meanwhile.
  */
 import { MayflyError, reasonOf } from '../errors.ts';
-import { onStuck, prepareSpare, stop } from '../session/session.ts';
+import { onStuck } from '../session/on-stuck.ts';
+import { prepareSpare } from '../session/spare.ts';
+import { stop } from '../session/teardown.ts';
 import { lockNameOf, withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
 import { readSession, type Session, writeSession } from '../state/sessions.ts';

@@ -5,8 +5,8 @@ import { bytesOf, formatBytes, parseSize } from '../size.ts';
 import type { Machine } from '../state/machine.ts';
 import { writePool } from '../state/pool.ts';
 import type { Pool, PoolSizes } from '../volume/backend.ts';
+import { fits, parsePoolPath } from '../volume/lvm/names.ts';
 import { sayGrowth } from '../volume/lvm/pool.ts';
-import { fits, parsePoolPath } from '../volume/lvm/report.ts';
 import type { Progress } from './source.ts';
 
 /** What the command line says about it; the configuration says the rest. */

@@ -9,7 +9,7 @@ import type { Config } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
 import { sweepTemporary } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
-import { prepareSpare } from '../session/session.ts';
+import { prepareSpare } from '../session/spare.ts';
 import { parseSize } from '../size.ts';
 import {
   forgetAll,

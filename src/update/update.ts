@@ -3,7 +3,7 @@
  * needed. Until the proof nobody sees any of it; a failure or death on the way leaves stable and master as they were.
  */
 import { MayflyError, reasonOf } from '../errors.ts';
-import { prepareSpare } from '../session/session.ts';
+import { prepareSpare } from '../session/spare.ts';
 import {
   generationNumbers,
   pointStableAt,
@@ -11,18 +11,13 @@ import {
   takeNumber,
   writeProbation,
 } from '../state/generations.ts';
-import { takeLock } from '../state/locks.ts';
-import { loginBlockReason } from '../state/login-block.ts';
 import type { Machine } from '../state/machine.ts';
-import { makeDirectories } from '../state/paths.ts';
 import { readPool } from '../state/pool.ts';
 import {
-  clearRunning,
   type History,
   type Phase,
   type Result,
   readHistory,
-  readRunning,
   writeHistory,
   writeRunning,
 } from '../state/update-history.ts';
@@ -30,8 +25,6 @@ import { masterOf, type Pool, workOf } from '../volume/backend.ts';
 import { checkGeneration } from './check.ts';
 import type { ChrootOptions } from './chroot.ts';
 import { countDifferences } from './diff.ts';
-import { tryPublishSessions } from './greeter.ts';
-import { writeHealth } from './health.ts';
 import {
   acceptCandidate,
   adopt,
@@ -44,6 +37,7 @@ import {
   writeIntent,
 } from './pool.ts';
 import { prune } from './retention.ts';
+import { withUpdateLock } from './update-lock.ts';
 import { withMountedVolume } from './volume-tree.ts';
 
 export interface UpdateOptions {
@@ -63,37 +57,6 @@ export interface UpdateOutcome {
   readonly generation?: number;
   readonly reason?: string;
   readonly warnings?: readonly string[];
-}
-
-/** Takes the lock of all that changes master; throws `locked` with who has it and since when. */
-export async function withUpdateLock<T>(
-  on: Machine,
-  what: string,
-  act: (fd: number) => Promise<T>,
-): Promise<T> {
-  const { host, paths } = on;
-  makeDirectories(host, paths);
-  const lock = await takeLock(host, paths, 'update', 0).catch(error => {
-    const running = readRunning(host, paths);
-    if (!(error instanceof MayflyError) || error.code !== 'locked' || !running) throw error;
-    const since = new Date(running.since).toISOString();
-    throw new MayflyError(
-      'locked',
-      `${running.what} is at work since ${since} (process ${running.holder.pid}, "${running.phase}")`,
-      { pid: running.holder.pid, since, phase: running.phase },
-    );
-  });
-  try {
-    const held = loginBlockReason(on);
-    if (held !== undefined) throw new MayflyError('held', held); // a restart would cut it short
-    writeRunning(host, paths, { what, since: host.now(), phase: 'prepare' });
-    return await act(lock.fd);
-  } finally {
-    clearRunning(host, paths);
-    await writeHealth(on);
-    lock.release();
-    await tryPublishSessions(on); // whatever came of it: who was refused the lock meanwhile left this to us
-  }
 }
 
 /** One update, from lock to retirement. Rejects where it failed; the reason is in the history as well. */

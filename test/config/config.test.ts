@@ -12,7 +12,7 @@ import { describe, expect, it } from 'vitest';
 import type { Config } from '../../src/config/config.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { lineOf, readConfig, withDefaults } from '../../src/config/parse.ts';
-import { realHost } from '../../src/linux/host.ts';
+import { realHost } from '../../src/linux/real-host.ts';
 import { World } from '../world.ts';
 
 const FILE = '/etc/mayfly/mayfly.toml';

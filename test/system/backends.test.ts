@@ -1,6 +1,6 @@
 /** The contract over the real backends. */
 import * as fs from 'node:fs';
-import { realHost } from '../../src/linux/host.ts';
+import { realHost } from '../../src/linux/real-host.ts';
 import type { BackendKind } from '../../src/volume/backend.ts';
 import { volumePath } from '../../src/volume/directory-layout.ts';
 import { openBackend } from '../../src/volume/open.ts';

@@ -1,7 +1,8 @@
 /** The updater: its plans by tables, and death at every call of an update and of the recovery after it. */
 import { describe, expect, it } from 'vitest';
 import { recover } from '../../src/service/recover.ts';
-import { end, login } from '../../src/session/session.ts';
+import { login } from '../../src/session/session.ts';
+import { end } from '../../src/session/teardown.ts';
 import {
   corruptRecord,
   generationNumbers,
@@ -13,7 +14,7 @@ import {
 import { blockLogins } from '../../src/state/login-block.ts';
 import { readSessions } from '../../src/state/sessions.ts';
 import { readHistory } from '../../src/state/update-history.ts';
-import { firstWord, sessionPrograms } from '../../src/update/check.ts';
+import { firstWord, sessionPrograms } from '../../src/update/built-in-checks.ts';
 import { gatherHealth } from '../../src/update/health.ts';
 import { rebootIfRequired } from '../../src/update/host-update.ts';
 import { aptOptions, removals } from '../../src/update/refresh.ts';

@@ -6,22 +6,10 @@ import { spaceAlert } from '../../src/service/space-alerts.ts';
 import { whyTooLarge } from '../../src/update/init-lvm.ts';
 import { poolUsage } from '../../src/update/pool-usage.ts';
 import type { Role, Volume, VolumeBackend } from '../../src/volume/backend.ts';
-import {
-  deviceOf,
-  diagnose,
-  fits,
-  isFull,
-  lvNameOf,
-  optionsFor,
-  parsePoolPath,
-  parseReport,
-  type Row,
-  reportArguments,
-  roleIn,
-  sizeArguments,
-  tagOf,
-  usageIn,
-} from '../../src/volume/lvm/report.ts';
+import { deviceOf, fits, lvNameOf, parsePoolPath, roleIn, tagOf } from '../../src/volume/lvm/names.ts';
+import { optionsFor, sizeArguments } from '../../src/volume/lvm/options.ts';
+import { parseReport, type Row, reportArguments } from '../../src/volume/lvm/report.ts';
+import { diagnose, isFull, usageIn } from '../../src/volume/lvm/usage.ts';
 import { admit } from '../../src/volume/usage.ts';
 import { preparedWorld, World } from '../world.ts';
 

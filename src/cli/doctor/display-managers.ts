@@ -2,8 +2,8 @@
 
 import { gdmWarnings } from '../../desktop/adapters/gdm.ts';
 import { LIGHTDM_FILE, lightdmBypasses, lightdmFiles } from '../../desktop/adapters/lightdm.ts';
+import { type Adapter, adapterSpecs } from '../../desktop/adapters/specs.ts';
 import type { Change } from '../../desktop/changes.ts';
-import { type Adapter, adapterSpecs } from '../../desktop/enable.ts';
 import { REINSTALL } from '../../desktop/reinstall.ts';
 import { DROP_INS, GDM_DROP_IN, planDropIns } from '../../desktop/systemd-drop-ins.ts';
 import type { Host, Stat } from '../../linux/host.ts';

@@ -2,7 +2,8 @@
 import { EXIT, packageOf } from '../../advice.ts';
 import { type Config, DEFAULT_CONFIG_FILE } from '../../config/config.ts';
 import { cacheKey, cachePath, readCache } from '../../config/load.ts';
-import { ADAPTERS, type Adapter, adapterSpecs, isProgram } from '../../desktop/enable.ts';
+import { ADAPTERS, type Adapter, adapterSpecs } from '../../desktop/adapters/specs.ts';
+import { isProgram } from '../../desktop/enable.ts';
 import { MayflyError } from '../../errors.ts';
 import { TOOL_PATH } from '../../linux/command.ts';
 import type { Host, Stat } from '../../linux/host.ts';

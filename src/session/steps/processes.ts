@@ -1,8 +1,8 @@
 /** Where the processes of a session are counted, and where they die. */
 import * as cgroup from '../../linux/cgroup.ts';
+import { killAll } from '../../linux/kill.ts';
 import { isMounted } from '../../linux/mounts.ts';
 import { bootId, isAlive } from '../../linux/process-id.ts';
-import { killAll } from '../../linux/processes.ts';
 import type { Machine } from '../../state/machine.ts';
 import { type Session, writeSession } from '../../state/sessions.ts';
 import { devicesOf } from './mounts.ts';

@@ -3,17 +3,10 @@ import { MayflyError } from '../../errors.ts';
 import type { Host } from '../../linux/host.ts';
 import { describeHolders, findHolders } from '../../linux/processes.ts';
 import type { Volume } from '../backend.ts';
-import {
-  diagnose,
-  isFull,
-  lvNameOf,
-  parsePoolPath,
-  parseReport,
-  type Row,
-  reportArguments,
-  STEADY,
-  tagOf,
-} from './report.ts';
+import { lvNameOf, parsePoolPath, tagOf } from './names.ts';
+import { STEADY } from './options.ts';
+import { parseReport, type Row, reportArguments } from './report.ts';
+import { diagnose, isFull } from './usage.ts';
 
 /** A path in a group, as the commands take it. */
 export const inGroup = (pool: string, name: string): string => `${parsePoolPath(pool).group}/${name}`;

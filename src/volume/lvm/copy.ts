@@ -2,7 +2,8 @@
 import type { Command } from '../../linux/command.ts';
 import { makeMountOps, mountCommand } from '../../linux/mount-program.ts';
 import type { FileSystem } from '../backend.ts';
-import { deviceOf, optionsFor } from './report.ts';
+import { deviceOf } from './names.ts';
+import { optionsFor } from './options.ts';
 
 /**
  * cp(1) in a mount namespace of its own: nobody else sees the two mounts, and they go with it, also when it is killed.

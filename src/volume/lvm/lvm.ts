@@ -14,19 +14,10 @@ import type { Mount } from '../../linux/mount-program.ts';
 import { parseSize } from '../../size.ts';
 import type { ForkOptions, Problem, Volume, VolumeBackend } from '../backend.ts';
 import { inGroup, lvmCommands, only, refusal } from './commands.ts';
-import {
-  deviceOf,
-  lvNameOf,
-  mebibytes,
-  optionsFor,
-  parsePoolPath,
-  poolTag,
-  type Row,
-  roleIn,
-  sizeArguments,
-  tagOf,
-  usageIn,
-} from './report.ts';
+import { deviceOf, lvNameOf, parsePoolPath, poolTag, roleIn, tagOf } from './names.ts';
+import { mebibytes, optionsFor, sizeArguments } from './options.ts';
+import type { Row } from './report.ts';
+import { usageIn } from './usage.ts';
 
 const fsOf = (v: Volume): 'ext4' | 'xfs' => v.fs ?? v.origin?.fs ?? 'ext4';
 

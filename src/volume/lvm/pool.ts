@@ -3,7 +3,9 @@ import { MayflyError, reasonOf } from '../../errors.ts';
 import type { Host } from '../../linux/host.ts';
 import type { PoolSizes, Problem } from '../backend.ts';
 import { only } from './commands.ts';
-import { parsePoolPath, poolTag, type Row, roleIn, STEADY, sizeArguments } from './report.ts';
+import { parsePoolPath, poolTag, roleIn } from './names.ts';
+import { STEADY, sizeArguments } from './options.ts';
+import type { Row } from './report.ts';
 
 type LvmKind = 'lvm-thin' | 'lvm';
 

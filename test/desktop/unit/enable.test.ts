@@ -8,8 +8,9 @@ import {
   renderLightdm,
 } from '../../../src/desktop/adapters/lightdm.ts';
 import { PAM_HOOK, PAM_STACK, pamWarnings } from '../../../src/desktop/adapters/pam.ts';
+import type { Adapter } from '../../../src/desktop/adapters/specs.ts';
 import { describeChange } from '../../../src/desktop/changes.ts';
-import { type Adapter, disable, enable } from '../../../src/desktop/enable.ts';
+import { disable, enable } from '../../../src/desktop/enable.ts';
 import { MayflyError } from '../../../src/errors.ts';
 import { login } from '../../../src/session/session.ts';
 import { readSessions } from '../../../src/state/sessions.ts';

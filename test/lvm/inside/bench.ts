@@ -1,8 +1,8 @@
 /** A pool on LVM for the contract suite, in the volume group of the machine. */
 import * as fs from 'node:fs';
-import { realHost } from '../../../src/linux/host.ts';
+import { realHost } from '../../../src/linux/real-host.ts';
 import type { BackendKind, FileSystem, Volume } from '../../../src/volume/backend.ts';
-import { lvNameOf, parsePoolPath } from '../../../src/volume/lvm/report.ts';
+import { lvNameOf, parsePoolPath } from '../../../src/volume/lvm/names.ts';
 import { openBackend } from '../../../src/volume/open.ts';
 import { must } from '../../system/lab.ts';
 import { sitDown, standUp } from '../../system/sitters.ts';

@@ -1,7 +1,7 @@
 /** What only LVM can do to people: full pools and stores, dying disks, suspended devices, other people's volumes. */
 import * as fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { realHost } from '../../../src/linux/host.ts';
+import { realHost } from '../../../src/linux/real-host.ts';
 import { openBackend } from '../../../src/volume/open.ts';
 import { forgetUsers, Lab, must, sh, user } from '../../system/lab.ts';
 import { makeMiniTree } from '../../system/mini.ts';
