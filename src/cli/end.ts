@@ -2,7 +2,7 @@
 import { EXIT } from '../advice.ts';
 import { MayflyError, reasonOf } from '../errors.ts';
 import { recover } from '../service/recover.ts';
-import { end } from '../session/teardown.ts';
+import { end } from '../session/end.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Command } from './command.ts';
 import { sessionNamed } from './run.ts';

@@ -10,9 +10,8 @@ import { MARKER } from './identity.ts';
 import { onStuck } from './on-stuck.ts';
 import { writeLoginOutcome } from './outcome.ts';
 import { screenOf, showRefusal, wordsFor } from './refusal-dialog.ts';
-import { login, logout } from './session.ts';
+import { login, logout, stop } from './session.ts';
 import { prepareSpare } from './spare.ts';
-import { stop } from './teardown.ts';
 
 export interface HookOptions extends Omit<MachineOptions, 'json'> {
   readonly adapter: 'gdm' | 'lightdm' | 'pam';

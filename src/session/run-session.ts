@@ -7,8 +7,7 @@ import type { Machine } from '../state/machine.ts';
 import { makeDirectories } from '../state/paths.ts';
 import type { Login, Session } from '../state/sessions.ts';
 import { planSession } from './plan.ts';
-import { runSteps } from './setup.ts';
-import { LOGIN_LOCK_WAIT } from './teardown.ts';
+import { LOGIN_LOCK_WAIT, runSteps } from './session.ts';
 
 /** A throw-away session for a command, from the stable or another generation, or for the trial of a candidate. */
 export async function startRunSession(

@@ -1,8 +1,7 @@
 /** Death at every call of start, stop and recover: what reality does next must leave the state as it was before. */
 import { describe, expect, it } from 'vitest';
 import { recover } from '../../src/service/recover.ts';
-import { login, logout } from '../../src/session/session.ts';
-import { stop } from '../../src/session/teardown.ts';
+import { login, logout, stop } from '../../src/session/session.ts';
 import { readSessions } from '../../src/state/sessions.ts';
 import { callOf, preparedWorld, type World } from '../world.ts';
 

@@ -2,9 +2,9 @@
 import { describe, expect, it } from 'vitest';
 import { identify } from '../../src/linux/process-id.ts';
 import { recover } from '../../src/service/recover.ts';
+import { end } from '../../src/session/end.ts';
 import { onStuck } from '../../src/session/on-stuck.ts';
 import { login } from '../../src/session/session.ts';
-import { end } from '../../src/session/teardown.ts';
 import type { Machine } from '../../src/state/machine.ts';
 import { readSessions } from '../../src/state/sessions.ts';
 import { preparedWorld, type World } from '../world.ts';

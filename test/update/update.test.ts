@@ -1,8 +1,8 @@
 /** The updater: its plans by tables, and death at every call of an update and of the recovery after it. */
 import { describe, expect, it } from 'vitest';
 import { recover } from '../../src/service/recover.ts';
+import { end } from '../../src/session/end.ts';
 import { login } from '../../src/session/session.ts';
-import { end } from '../../src/session/teardown.ts';
 import {
   corruptRecord,
   generationNumbers,

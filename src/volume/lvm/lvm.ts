@@ -7,6 +7,8 @@
  * killed by us, none is given -f, and `open` puts right what a death left.
  *
  * Everything of ours carries the flag "skip activation": a boot activates none of it.
+ *
+ * Long because it is the whole of one contract, and its methods share one reader of the group.
  */
 import { MayflyError } from '../../errors.ts';
 import type { Host } from '../../linux/host.ts';
