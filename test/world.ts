@@ -3,6 +3,7 @@
  * nothing any more, whatever the program still tries: like a process that was SIGKILLed, or a machine without power.
  */
 
+import { afterEach } from 'vitest';
 import { readConfig } from '../src/config/parse.ts';
 import { MayflyError } from '../src/errors.ts';
 import type { Command, Output } from '../src/linux/command.ts';
@@ -35,6 +36,9 @@ interface FileSystem {
   readonly nodes: Map<string, Node>;
 }
 
+/** Device numbers of this world are given once. */
+const identityIn = (fs: FileSystem): string => `memory ${fs.dev}`;
+
 interface Mounted {
   readonly target: string;
   readonly fs: FileSystem;
@@ -51,7 +55,19 @@ interface Process {
   readonly parent?: number;
 }
 
+const TIMES = { mtimeMs: 0, ctimeMs: 0, birthtimeMs: 0 } as const;
+
 const parentOf = (path: string): string => path.slice(0, path.lastIndexOf('/')) || '/';
+
+/**
+ * Commands that were run and that no world knows. A caller may catch what such a run throws; so the test fails after it
+ * all the same.
+ */
+const strangers: string[] = [];
+afterEach(() => {
+  const all = strangers.splice(0);
+  if (all.length > 0) throw new Error(all.join('\n'));
+});
 
 export class World {
   calls = 0;
@@ -239,7 +255,7 @@ export class World {
     return m ? { pid: Number(m[1]), what: m[2] ?? '' } : undefined;
   }
 
-  private mount(m: Mount): void {
+  private mount(m: Mount): undefined {
     if (this.node(m.target)?.kind === undefined) throw this.errno('ENOENT', m.target);
     if (m.type === 'memory') {
       const fs = this.volumes.get(m.source);
@@ -253,7 +269,7 @@ export class World {
   }
 
   /** mount(8) with one mount. */
-  private runMount(args: readonly string[]): void {
+  private runMount(args: readonly string[]): undefined {
     const options = args[args.indexOf('-o') + 1] ?? '';
     // An image has a file system of its own in it, as a tmpfs has.
     const type = args[0] === '-t' ? (args[1] ?? '') : options.startsWith('loop') ? 'tmpfs' : 'none';
@@ -261,14 +277,14 @@ export class World {
     this.mount({ source, target, type, options });
   }
 
-  private umount(target: string): void {
+  private umount(target: string): undefined {
     const last = this.mounts.map(m => m.target).lastIndexOf(target);
     if (last < 0) throw new MayflyError('command', `${target}: not mounted`);
     this.mounts = this.mounts.filter((m, i) => i !== last && !m.target.startsWith(`${target}/`));
   }
 
   /** The program of `src/linux/mount-program.ts`: six arguments a call; it can be killed between any two. */
-  private runCalls(args: readonly string[]): void {
+  private runCalls(args: readonly string[]): undefined {
     for (let i = 2; i < args.length; i += 7) {
       const [op, source = '', target = '', type = ''] = args.slice(i, i + 7);
       if (op === 'dir' || op === 'file') {
@@ -320,18 +336,52 @@ export class World {
     this.effect();
     this.ran.push(`${c.file} ${c.args.join(' ')}`);
     if (this.failing.has(c.file)) throw new MayflyError('command', `"${c.file}" failed as told`);
-    if (c.file === 'mount' && !c.args[0]?.startsWith('--make-')) this.runMount(c.args);
-    if (c.file === 'umount') this.umount(c.args.at(-1) ?? '');
-    if (c.file === 'perl') this.runCalls(c.args.slice(c.args.indexOf('--') + 1));
-    if (c.file === 'dpkg-divert') return { code: 0, stdout: this.divert(c.args), stderr: '' };
-    if (c.file === 'env' && c.args[1] === 'pam-auth-update') this.updatePam(c.args[2] === '--enable');
-    if (c.file === 'dpkg-query') {
-      const version = this.installed.get(c.args.at(-1) ?? '');
-      return { code: version ? 0 : 1, stdout: version ? `${c.args.at(-1)}\t${version}\n` : '', stderr: '' };
-    }
-    if (c.file === 'getent') return { code: 2, stdout: '', stderr: '' };
-    return { code: 0, stdout: '', stderr: '' };
+    const act = this.programs[c.file];
+    if (!act) throw this.isStrange(c.file, c.args);
+    return { code: 0, stdout: '', stderr: '', ...act(c.args) };
   }
+
+  /** A command in a session, which is always well there; schroot(1) wants the session's entry. */
+  private enterSession(args: readonly string[]): undefined {
+    const at = args.indexOf('schroot');
+    if (at < 0 || args[at + 1] !== '-c') throw this.isStrange('setpriv', args);
+    if (this.node(`/etc/schroot/chroot.d/mayfly-${args[at + 2]}`)?.kind !== 'file')
+      throw new MayflyError('command', `schroot: no session "${args[at + 2]}"`);
+  }
+
+  /** For a program of which only this use is known, and has no effect. */
+  private knows(file: string, args: readonly string[], use: boolean): undefined {
+    if (!use) throw this.isStrange(file, args);
+  }
+
+  private isStrange(file: string, args: readonly string[]): Error {
+    const words = `the world does not know this command: ${file} ${args.join(' ')}`;
+    strangers.push(words);
+    return new Error(words);
+  }
+
+  /** What the programs of this machine do and answer. There are no others: see {@link strangers}. */
+  readonly programs: Record<string, (args: readonly string[]) => Partial<Output> | undefined> = {
+    mount: args => (args[0]?.startsWith('--make-') ? undefined : this.runMount(args)),
+    umount: args => this.umount(args.at(-1) ?? ''),
+    perl: args => this.runCalls(args.slice(args.indexOf('--') + 1)),
+    'dpkg-divert': args => ({ stdout: this.divert(args) }),
+    env: args => {
+      if (args[1] !== 'pam-auth-update') throw this.isStrange('env', args);
+      this.updatePam(args[2] === '--enable');
+      return undefined;
+    },
+    'dpkg-query': args => {
+      const version = this.installed.get(args.at(-1) ?? '');
+      return { code: version ? 0 : 1, stdout: version ? `${args.at(-1)}\t${version}\n` : '' };
+    },
+    getent: () => ({ code: 2 }),
+    find: args => this.knows('find', args, args.includes('-printf')), // the list of a tree: there is nothing to compare
+    systemctl: args => this.knows('systemctl', args, args[0] === 'daemon-reload'),
+    tar: args => this.knows('tar', args, ['--version', '--extract'].includes(args[0] ?? '')), // an archive of nothing
+    setpriv: args => this.enterSession(args),
+    shutdown: () => undefined, // it comes later, if at all
+  };
 
   readonly host: Host = {
     run: async c => this.run(c),
@@ -370,7 +420,7 @@ export class World {
           gid: n.gid,
           mode: n.mode,
           size: n.text.length,
-          mtimeMs: 0,
+          ...TIMES,
         }
       );
     },
@@ -380,7 +430,7 @@ export class World {
       if (proc)
         return dev === undefined
           ? undefined
-          : { kind: 'dir', dev, ino: 1, uid: 0, gid: 0, mode: 0o755, size: 0, mtimeMs: 0 };
+          : { kind: 'dir', dev, ino: 1, uid: 0, gid: 0, mode: 0o755, size: 0, ...TIMES };
       return this.host.lstat(path);
     },
     exists: path => this.host.stat(path) !== undefined,
@@ -516,7 +566,10 @@ export class World {
       },
       path: key,
       mount: async (v, root) => ({ source: key(v), target: root, type: 'memory', options: 'rw' }),
-      identity: async v => (this.volumes.has(key(v)) ? 'memory' : undefined),
+      identity: async v => {
+        const fs = this.volumes.get(key(v));
+        return fs && identityIn(fs);
+      },
       busyReason: held,
       remove: async v => {
         if (this.foreign.has(key(v))) throw new MayflyError('unsafe', `"${key(v)}" is not ours`);
@@ -568,8 +621,9 @@ export function preparedWorld(): World {
   writePool(world.host, on.paths, pool);
   void on.backend('overlay').create(volume);
   const fs = world.volumes.get('/var/lib/mayfly/pool/generation/1');
+  if (!fs) throw new Error('generation 1 was not made');
   const add = (path: string, kind: 'file' | 'dir', text = ''): void => {
-    fs?.nodes.set(path, { kind, text, mode: kind === 'dir' ? 0o755 : 0o644, uid: 0, gid: 0, ino: 1 });
+    fs.nodes.set(path, { kind, text, mode: kind === 'dir' ? 0o755 : 0o644, uid: 0, gid: 0, ino: 1 });
   };
   for (const path of ['/etc', '/run', '/home', '/tmp', '/var', '/var/tmp', '/proc', '/sys', '/dev'])
     add(path, 'dir');
@@ -579,7 +633,7 @@ export function preparedWorld(): World {
   const generation: Generation = {
     number: 1,
     volume,
-    identity: 'memory',
+    identity: identityIn(fs),
     created: '2026-01-01T00:00:00Z',
     origin: 'test',
   };
