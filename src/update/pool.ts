@@ -19,7 +19,15 @@ import {
 import type { Machine } from '../state/machine.ts';
 import type { Paths } from '../state/paths.ts';
 import { readSession } from '../state/sessions.ts';
-import { generationOf, masterOf, type Pool, type Usage, type Volume, workOf } from '../volume/backend.ts';
+import {
+  generationOf,
+  isSameVolume,
+  masterOf,
+  type Pool,
+  type Usage,
+  type Volume,
+  workOf,
+} from '../volume/backend.ts';
 import { admit, usageOf } from '../volume/usage.ts';
 import { cowReserve } from './pool-usage.ts';
 import { pins, prune, retire } from './retention.ts';
@@ -27,7 +35,7 @@ import { unmountLeftovers } from './volume-tree.ts';
 
 /** Whether a generation's volume is there and is the one that was sealed. */
 export async function isUsable(on: Machine, g: Generation | undefined): Promise<boolean> {
-  return g !== undefined && (await on.backend(g.volume.backend).identity(g.volume)) === g.identity;
+  return g !== undefined && isSameVolume(await on.backend(g.volume.backend).identity(g.volume), g.identity);
 }
 
 /** Where the embedded pool's image is, if there is one. */

@@ -130,7 +130,10 @@ export interface VolumeBackend {
   attachTree?(v: Volume, root: string): Promise<Mount>;
   /** The reverse, once it is unmounted. Refused (`stuck`) while somebody uses it. */
   detachTree?(v: Volume): Promise<void>;
-  /** Something that stays the same for as long as the volume is the same one. Undefined where it is absent. */
+  /**
+   * Something that stays the same for as long as the volume is the same one, and that no other volume of the pool has,
+   * or had. Undefined where it is absent. Compare it by {@link isSameVolume}.
+   */
   identity(v: Volume): Promise<string | undefined>;
   /** A holder the kernel knows of although no process shows it; undefined where there is none. */
   busyReason(v: Volume): Promise<string | undefined>;
@@ -140,6 +143,14 @@ export interface VolumeBackend {
   list(pool: string): Promise<Listing>;
   /** Removes one entry of {@link list}'s litter or spares. */
   sweep(pool: string, name: string): Promise<void>;
+}
+
+/**
+ * Whether a volume is the one whose identity was `recorded`. Records of earlier versions have the beginning of what is
+ * told now: "subvolume", or the inode alone.
+ */
+export function isSameVolume(identity: string | undefined, recorded: string): boolean {
+  return identity !== undefined && (identity === recorded || identity.startsWith(`${recorded} `));
 }
 
 function volumesOf(pool: Pick<Pool, 'backend' | 'path' | 'fs'>): Pick<Volume, 'backend' | 'pool' | 'fs'> {

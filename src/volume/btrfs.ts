@@ -14,6 +14,7 @@ import type { Host } from '../linux/host.ts';
 import type { Mount } from '../linux/mount-program.ts';
 import { describeHolders, findHolders } from '../linux/processes.ts';
 import type { ForkOptions, Problem, Volume, VolumeBackend } from './backend.ts';
+import { subvolumeUuids } from './btrfs-uuids.ts';
 import {
   asidePath,
   dissolveLayout,
@@ -33,7 +34,10 @@ const within = (directory: string): string => `${directory}/volume`;
 
 const rootOf = (v: Volume): string => (v.role === 'session' ? within(volumePath(v)) : volumePath(v));
 
-export function btrfsBackend(host: Host): VolumeBackend {
+/** `memory` is a file for the UUIDs of generations. */
+export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
+  const uuidOf = subvolumeUuids(host, memory);
+
   const isSubvolume = (path: string): boolean => {
     const s = host.lstat(path);
     return s?.kind === 'dir' && s.ino === SUBVOLUME_ROOT;
@@ -211,11 +215,7 @@ export function btrfsBackend(host: Host): VolumeBackend {
       options: 'bind',
     }),
 
-    async identity(v) {
-      // The directory's own creation is not shown; the inode is the same for all. The transaction-stable fact is
-      // that a subvolume stands there at all.
-      return isSubvolume(rootOf(v)) ? 'subvolume' : undefined;
-    },
+    identity: async v => (isSubvolume(rootOf(v)) ? `subvolume ${await uuidOf(v, rootOf(v))}` : undefined),
 
     busyReason: held,
 

@@ -148,7 +148,7 @@ describe('the configuration', () => {
     expect(line(found(judgeScript({ directory: '/d', name, executable }), ''))).toMatch(words),
   );
 
-  const stat = { dev: 1, ino: 1, uid: 0, gid: 0, size: 1, mtimeMs: 0 };
+  const stat = { dev: 1, ino: 1, uid: 0, gid: 0, size: 1, mtimeMs: 0, ctimeMs: 0, birthtimeMs: 0 };
   it.each([
     ['file', 0o644, /^ok$/],
     ['file', 0o640, /^warning: "\/x" can not be read by everybody.* \| chmod o\+r \/x$/],
@@ -203,7 +203,18 @@ describe('display managers', () => {
     expect(line(judgeTold({ calling, marker, likely: 'lightdm' }))).toMatch(words);
   });
 
-  const stat = { kind: 'file', dev: 1, ino: 1, uid: 0, gid: 0, mode: 0o755, size: 1, mtimeMs: 0 } as const;
+  const stat = {
+    kind: 'file',
+    dev: 1,
+    ino: 1,
+    uid: 0,
+    gid: 0,
+    mode: 0o755,
+    size: 1,
+    mtimeMs: 0,
+    ctimeMs: 0,
+    birthtimeMs: 0,
+  } as const;
   it.each([
     ['a program', stat, true, /^ok$/],
     ['a text', { ...stat, mode: 0o644 }, false, /^ok$/],
