@@ -8,7 +8,7 @@ import { readConfig } from '../src/config/parse.ts';
 import { MayflyError } from '../src/errors.ts';
 import type { Command, Output } from '../src/linux/command.ts';
 import type { Host, Stat } from '../src/linux/host.ts';
-import type { Mount } from '../src/linux/mount-program.ts';
+import { type Mount, MS } from '../src/linux/mount-program.ts';
 import { identify } from '../src/linux/process-id.ts';
 import type { HookCall } from '../src/session/hook-call.ts';
 import { type Generation, pointStableAt, writeGeneration } from '../src/state/generations.ts';
@@ -44,6 +44,8 @@ interface Mounted {
   readonly fs: FileSystem;
   /** The directory of `fs` that shows at the target. */
   readonly at: string;
+  /** A recursive bind that is not a slave yet: what is unmounted below it goes from below its source as well. */
+  peerOf?: string | undefined;
 }
 
 interface Process {
@@ -106,6 +108,7 @@ export class World {
     ]) {
       this.makeDirs(path);
     }
+    this.mountEmpty('/dev/pts');
     this.put(
       '/etc/passwd',
       'root:x:0:0::/root:/bin/sh\nalice:x:1001:1001::/home/alice:/bin/sh\nbob:x:1002:1002::/home/bob:/bin/sh\n',
@@ -146,13 +149,19 @@ export class World {
   /** Power goes and comes back: processes, mounts and /run are gone. */
   reboot(): void {
     this.boot = `boot-${Number(this.boot.slice(5)) + 1}`;
-    this.mounts = this.mounts.slice(0, 1);
+    this.mounts = this.mounts.filter(m => ['/', '/dev/pts'].includes(m.target));
     for (const pid of [...this.processes.keys()]) if (pid > 60) this.processes.delete(pid);
     const root = this.mounts[0]?.fs;
     for (const path of [...(root?.nodes.keys() ?? [])]) {
       if (path.startsWith('/run/') || /^\/sys\/fs\/cgroup\/mayfly/.test(path)) root?.nodes.delete(path);
     }
     this.newProcess();
+  }
+
+  /** Mounts an empty file system of the host's own. */
+  mountEmpty(target: string): void {
+    this.makeDirs(target);
+    this.mounts.push({ target, fs: this.newFs(), at: '' });
   }
 
   /** Somebody is in the file system mounted at `root`. */
@@ -280,13 +289,17 @@ export class World {
   private umount(target: string): undefined {
     const last = this.mounts.map(m => m.target).lastIndexOf(target);
     if (last < 0) throw new MayflyError('command', `${target}: not mounted`);
-    this.mounts = this.mounts.filter((m, i) => i !== last && !m.target.startsWith(`${target}/`));
+    const isIn = (place: string, m: Mounted): boolean => m.target.startsWith(`${place}/`);
+    const peers = this.mounts.filter((m, i) => i === last || isIn(target, m)).flatMap(m => m.peerOf ?? []);
+    this.mounts = this.mounts.filter(
+      (m, i) => i !== last && !isIn(target, m) && !peers.some(place => isIn(place, m)),
+    );
   }
 
   /** The program of `src/linux/mount-program.ts`: six arguments a call; it can be killed between any two. */
   private runCalls(args: readonly string[]): undefined {
     for (let i = 2; i < args.length; i += 7) {
-      const [op, source = '', target = '', type = ''] = args.slice(i, i + 7);
+      const [op, source = '', target = '', type = '', flags = ''] = args.slice(i, i + 7);
       if (op === 'dir' || op === 'file') {
         const there = this.node(target)?.kind;
         if (there === op) continue;
@@ -297,9 +310,14 @@ export class World {
       }
       this.effect();
       if (op === 'detach') this.umount(target);
+      if (op === 'slave')
+        for (const m of this.mounts) if (`${m.target}/`.startsWith(`${target}/`)) delete m.peerOf;
       if (op === 'mount') {
         this.mount({ source, target, type, options: '' });
+        const made = this.mounts.at(-1);
+        if (made && Number(flags) & MS.REC) made.peerOf = source;
         this.effect(); // the second call, for the propagation
+        delete made?.peerOf;
       }
     }
   }
