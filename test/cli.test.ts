@@ -69,7 +69,7 @@ describe('somebody who is not root', () => {
   ])('%j exits with %i', async (argv, code) => {
     vi.mocked(process.getuid)?.mockReturnValue(1000);
     expect(await runCli(argv)).toBe(code);
-    expect(said[2]).toMatch(code === 0 ? /^$/ : /must run as root\nhint: run it as root\n/);
+    expect(said[2]).toMatch(code === 0 ? /^$/ : /must run as root\nhint: run the command as root\n/);
     vi.mocked(process.getuid)?.mockReturnValue(0);
   });
 });

@@ -371,7 +371,7 @@ describe('a lab', () => {
       ];
       const r = sh('setpriv', asked);
       expect(r).toMatchObject({ code: 0, err: '' });
-      expect(r.out).toMatch(/^MAYFLY-FULL\nmeans +the pool has too little room/);
+      expect(r.out).toMatch(/^MAYFLY-FULL\nmeans +the pool has too little space/);
       expect(r.out).toMatch(/\ntype +mayfly status\n +mayfly gc\n/);
     }
     fs.rmSync(at('dist'), { recursive: true });
