@@ -1,9 +1,9 @@
 /** The exit code and the hint (the command to run) of every error code. A code without an entry does not compile. */
-import type { ErrorCode, Facts } from './errors.ts';
+import type { ErrorCode, ErrorFacts } from './errors.ts';
 
 export interface Advice {
   readonly exit: number;
-  readonly hint?: (facts: Facts) => string | undefined;
+  readonly hint?: (facts: ErrorFacts) => string | undefined;
 }
 
 /** Exit codes. They are public: `--help` and mayfly(8) list them. */

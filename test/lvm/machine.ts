@@ -7,8 +7,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { realHost } from '../../src/host.ts';
-import { hostSuite } from '../../src/source.ts';
+import { realHost } from '../../src/linux/real-host.ts';
+import { hostSuite } from '../../src/update/apt-sources.ts';
 import { must, tarball } from '../system/lab.ts';
 
 const TOP = resolve(import.meta.dirname, '../..');

@@ -1,6 +1,6 @@
 /** The contract over LVM's two backends, one with each file system. */
 
-import { contract } from '../../volume.contract.ts';
+import { contract } from '../../volume/contract.ts';
 import { lvmBench } from './bench.ts';
 
 contract('lvm-thin with ext4', lvmBench('lvm-thin', 'ext4'));

@@ -1,8 +1,8 @@
 /** What only LVM can do to people: full pools and stores, dying disks, suspended devices, other people's volumes. */
 import * as fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { realHost } from '../../../src/host.ts';
-import { backendOf } from '../../../src/volume/backend.ts';
+import { realHost } from '../../../src/linux/real-host.ts';
+import { openBackend } from '../../../src/volume/open.ts';
 import { forgetUsers, Lab, must, sh, user } from '../../system/lab.ts';
 import { makeMiniTree } from '../../system/mini.ts';
 import { GROUP } from './bench.ts';
@@ -201,9 +201,9 @@ describe('classic stores', () => {
   it('one that overflows is told of, hurts nobody else, and goes with its session', async () => {
     lab.hook('start', A);
     lab.hook('start', B, ':1');
-    const backend = backendOf('lvm', realHost());
+    const backend = openBackend('lvm', realHost());
     const strainOf = async (): Promise<number> => {
-      const all = await backend.strained?.(`/dev/${pathOf(lab)}`);
+      const all = await backend.snapshotUsage?.(`/dev/${pathOf(lab)}`);
       return all?.find(s => s.session === lab.session(A)?.id)?.percent ?? -1;
     };
     expect(await strainOf()).toBeLessThan(50);

@@ -75,7 +75,7 @@ it('refuses new logins while it is nearly full, says of what, and is healed by t
   expect(lab.hook('stop', B, ':1')).toMatchObject({ code: 0, err: '' });
 });
 
-it('full to the brim it needs a check: that is said with the commands to type, and they mend it', () => {
+it('full to the brim it needs a check: that is said with the commands to type, and they fix it', () => {
   expect(lab.hook('start', A).err).toBe('');
   must('fallocate', ['-l', '3G', `${lab.session(A)?.root}/var/big`]);
   const count = fillTo(96, 7000);

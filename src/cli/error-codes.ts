@@ -1,0 +1,165 @@
+/**
+ * The public error codes and their explanations: the single source for `mayfly doctor CODE`, `mayfly doctor --codes`
+ * and the manual page (test/cli/doctor.test.ts compares them). A code without an entry does not compile. A login never
+ * loads this file: it needs only the names.
+ */
+import { type ErrorCode, MayflyError } from '../errors.ts';
+
+/** The session wrapper reports `no-session` if no hook has left a session or a reason for the user. */
+export type PublicCode = ErrorCode | 'no-session';
+
+export interface Explanation {
+  /** The meaning: one sentence in lower case. */
+  readonly means: string;
+  /** Where to look for the cause. */
+  readonly look: string;
+  /** The commands to run, in this order. */
+  readonly type: readonly string[];
+}
+
+const WHY = 'journalctl -t mayfly -p warning --since -1h';
+
+const table: Readonly<Record<PublicCode, Explanation>> = {
+  full: {
+    means:
+      'the pool has too little space for another session; new logins are refused, running sessions continue',
+    look: 'old generations, sessions that use much space, and the limits in [admission] of mayfly.toml',
+    type: ['mayfly status', 'mayfly gc', 'mayfly sessions'],
+  },
+  'no-stable': {
+    means: 'no generation is stable: Mayfly was never set up, or the stable pointer is missing',
+    look: 'whether generations exist: if so, make one of them stable; if not, create the first',
+    type: ['mayfly generations', 'mayfly rollback', 'mayfly init'],
+  },
+  'no-pool': {
+    means: 'the pool, or the image file that contains it, does not exist',
+    look: 'whether the file system of the pool is mounted',
+    type: ['mayfly doctor', 'mayfly recover'],
+  },
+  'no-generation': {
+    means: 'the stable or the requested generation is missing or was replaced by hand',
+    look: 'which generations are usable',
+    type: ['mayfly generations', 'mayfly rollback'],
+  },
+  held: {
+    means: 'logins are blocked because the machine is about to restart for an update',
+    look: 'nothing is broken: the block ends with the restart, or after ten minutes',
+    type: ['shutdown --show', 'mayfly doctor'],
+  },
+  locked: {
+    means: 'another mayfly process holds the lock and did not finish in time',
+    look: 'which process is running; for a login, a slow earlier login or logout of the same user',
+    type: ['mayfly status', 'mayfly sessions', WHY],
+  },
+  timeout: {
+    means: 'a command did not finish within the time limit of a login (timeout in [hook])',
+    look: 'a slow or failing disk, or a file server that does not respond',
+    type: [WHY, 'mayfly recover'],
+  },
+  'no-session': {
+    means: 'a desktop was started for a user without a session: the display manager did not run the hook',
+    look: 'whether the hooks are enabled and the display manager was restarted since; whether the session was ended',
+    type: ['mayfly doctor', 'mayfly sessions', WHY],
+  },
+  config: {
+    means: 'the configuration is invalid; logins are refused, logouts use the last valid configuration',
+    look: 'the file and line in the message',
+    type: ['mayfly config'],
+  },
+  'unknown-user': {
+    means: 'the user account does not exist on this machine',
+    look: 'the spelling of the name; with LDAP or SSSD, whether the server is reachable',
+    type: ['getent passwd NAME', 'systemctl status sssd'],
+  },
+  'bad-user': {
+    means: 'the display manager passed no user name, or an invalid one',
+    look: 'the spelling of the name, and your own scripts that call the hooks',
+    type: [WHY],
+  },
+  'missing-tool': {
+    means: 'a required program is not installed',
+    look: 'the package that contains the program',
+    type: ['mayfly doctor'],
+  },
+  command: {
+    means: 'a system command failed, so no session was created; nothing is left of it',
+    look: 'the output of the command in the journal, and the kernel messages',
+    type: [WHY, 'dmesg --level err,warn', 'mayfly doctor --trial'],
+  },
+  unsafe: {
+    means:
+      'refused to touch a path that is not what Mayfly expects, such as a symlink or a file owned by another user',
+    look: 'the path in the message, and who can write to it',
+    type: ['mayfly doctor', WHY],
+  },
+  stuck: {
+    means: 'part of a session cannot be removed because it is still in use; its record is kept',
+    look: 'which processes use it',
+    type: ['mayfly sessions', 'mayfly recover'],
+  },
+  corrupt: {
+    means: 'a state file is truncated or corrupt, for example after a full disk or a power loss',
+    look: 'the file in the message',
+    type: ['mayfly recover', 'mayfly doctor'],
+  },
+  exists: {
+    means: 'the object to be created already exists',
+    look: 'leftovers of an earlier attempt',
+    type: ['mayfly recover', 'mayfly status'],
+  },
+  refused: {
+    means: 'the request cannot be carried out in the current state; the message gives the reason',
+    look: 'the hint after the message',
+    type: ['mayfly doctor'],
+  },
+  update: {
+    means:
+      'an update failed, or the new generation failed its checks; logins still get the previous generation',
+    look: 'the recorded reason',
+    type: ['mayfly status', 'mayfly update'],
+  },
+  'unknown-session': {
+    means: 'the session does not exist',
+    look: 'the list of sessions',
+    type: ['mayfly sessions'],
+  },
+  usage: {
+    means: 'the command line of mayfly or of a hook is invalid',
+    look: 'your own scripts that call mayfly',
+    type: ['mayfly --help', 'mayfly doctor'],
+  },
+  'not-root': {
+    means: 'the command must be run as root',
+    look: 'whether something other than the display manager runs a hook',
+    type: ['sudo mayfly doctor'],
+  },
+  internal: {
+    means: 'unexpected error: a bug in Mayfly or an unsupported system',
+    look: 'the message in the journal; include it in a bug report',
+    type: [WHY, 'mayfly doctor', 'mayfly --version'],
+  },
+};
+
+const nameOf = (code: PublicCode): string => `MAYFLY-${code.toUpperCase()}`;
+
+/** All codes, the most likely first. */
+export function allCodes(): (Explanation & { readonly code: string })[] {
+  return (Object.keys(table) as PublicCode[]).map(code => ({ code: nameOf(code), ...table[code] }));
+}
+
+/** The explanation of a code in any spelling: upper or lower case, without "MAYFLY", with spaces. Throws `usage`. */
+export function explainCode(word: string): Explanation & { readonly code: string } {
+  const wanted = `MAYFLY-${word
+    .trim()
+    .toUpperCase()
+    .replace(/[\s_-]+/g, '-')
+    .replace(/^MAYFLY-/, '')}`;
+  const known = allCodes();
+  const found = known.find(e => e.code === wanted);
+  if (found) return found;
+  const codes = known.map(e => e.code);
+  throw new MayflyError('usage', `"${word}" is not one of Mayfly's codes: ${codes.join(', ')}`, {
+    codes,
+    hint: 'mayfly doctor --codes',
+  });
+}
