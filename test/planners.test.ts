@@ -16,7 +16,7 @@ import { isNumber, isSessionId } from '../src/names.ts';
 import { endedLogin } from '../src/session/hook-call.ts';
 import { sudoRule, withEntry, withGroups } from '../src/session/identity.ts';
 import { planMounts } from '../src/session/mount-plan.ts';
-import { screenOf, wordsFor } from '../src/session/refusal-dialog.ts';
+import { refusalText, screenOf } from '../src/session/refusal-dialog.ts';
 import { renderEntry } from '../src/session/schroot.ts';
 import { inScope, isMember } from '../src/session/scope.ts';
 import { redirectUserManager, resetUserManager } from '../src/session/user-manager.ts';
@@ -419,8 +419,8 @@ describe('the screen of a refused login', () => {
     expect(screenOf({ DISPLAY, XAUTHORITY }) !== undefined).toBe(known);
   });
   it('shows the reason and its code', () => {
-    const words = wordsFor(new MayflyError('full', 'the pool is 95 % used'));
-    expect(words).toMatch(/now: the pool is 95 % used\./);
+    const words = refusalText(new MayflyError('full', 'the pool is 95 % used'));
+    expect(words).toMatch(/failed: the pool is 95 % used\./);
     expect(words).toMatch(/: MAYFLY-FULL$/);
   });
 });

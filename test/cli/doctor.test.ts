@@ -446,13 +446,13 @@ describe('sessions', () => {
     ['not whole', { ...s, whole: false }, /^warning: .*\| mayfly recover$/],
     [
       'stuck',
-      { ...s, stuck: 'volume: busy', over: 'its end had begun' },
+      { ...s, stuck: 'volume: busy', over: 'its teardown had begun' },
       /^problem: u1-0 is stuck: volume: busy \| mayfly recover$/,
     ],
-    ['just ending', { ...s, over: 'its end had begun' }, /^ok$/],
+    ['just ending', { ...s, over: 'its teardown had begun' }, /^ok$/],
     [
       'over for long',
-      { ...s, over: 'its end had begun', age: 90_000 },
+      { ...s, over: 'its teardown had begun', age: 90_000 },
       /^warning: u1-0 is over and still there/,
     ],
   ])('%s', (_, k, words) => expect(line(judgeSessions([k]))).toMatch(words));

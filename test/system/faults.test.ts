@@ -204,9 +204,9 @@ describe('surroundings', () => {
   it('a generation that vanished, or was put back by hand, is refused', () => {
     const tree = `${lab.dir}/pool/generations/1`;
     fs.renameSync(tree, `${tree}0`);
-    expect(lab.hook('start', A).err).toMatch(/generation 1 can not be used: its volume has vanished/);
+    expect(lab.hook('start', A).err).toMatch(/generation 1 cannot be used: its volume is missing/);
     fs.mkdirSync(tree);
-    expect(lab.hook('start', A).err).toMatch(/generation 1 can not be used: its volume was replaced/);
+    expect(lab.hook('start', A).err).toMatch(/generation 1 cannot be used: its volume was replaced/);
     fs.rmdirSync(tree);
     fs.renameSync(`${tree}0`, tree);
     forgetReason();
@@ -291,7 +291,7 @@ describe('surroundings', () => {
   it('a generation that is not a whole system: refused, nothing is left', () => {
     const file = `${lab.dir}/pool/generations/1/etc/passwd`;
     fs.renameSync(file, `${file}.away`);
-    expect(lab.hook('start', A).err).toMatch(/has no plain file .*it is not a whole system/);
+    expect(lab.hook('start', A).err).toMatch(/has no regular file .*it is not a complete system/);
     fs.renameSync(`${file}.away`, file);
     forgetReason();
   });

@@ -46,7 +46,7 @@ const cases: Readonly<Record<string, Refusal>> = {
   'no file of users': {
     run: 'rm /etc/passwd',
     phase: 'check',
-    says: /^the trial login failed: the generation has no plain file ".*\/etc\/passwd"; it is not a whole system$/,
+    says: /^the trial login failed: the generation has no regular file ".*\/etc\/passwd"; it is not a complete system$/,
   },
   'no libc': {
     run: 'exec rm /lib/*/libc.so.6',
@@ -56,7 +56,7 @@ const cases: Readonly<Record<string, Refusal>> = {
   'an emptied tree': {
     run: 'rm -rf --one-file-system /usr /etc || true',
     phase: 'check',
-    says: /^the trial login failed: the generation has no plain file ".*\/etc\/passwd"/,
+    says: /^the trial login failed: the generation has no regular file ".*\/etc\/passwd"/,
   },
   '/home is a symlink': {
     run: 'rmdir /home; ln -s /srv /home',

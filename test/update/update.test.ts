@@ -268,7 +268,7 @@ describe('a generation nobody can log in to', () => {
     const w = await world();
     await updateOf(w, 'two');
     lose(w, 2);
-    await expect(bob(w)).rejects.toThrow(/vanished/);
+    await expect(bob(w)).rejects.toThrow(/its volume is missing/);
     const { host, paths } = w.machine();
     expect(stableNumber(host, paths)).toBe(2);
     expect((await bob(w))?.generation).toBe(1);
