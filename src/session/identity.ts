@@ -17,7 +17,10 @@ import { isMember } from './scope.ts';
 /** Exists inside every session; our hooks do nothing there. */
 export const MARKER = '/etc/mayfly-session';
 
-/** Groups whose members can become root. Membership is not carried into a session; `sudo` in the configuration grants it. */
+/**
+ * Groups whose members can become root. Membership is not carried into a session; `sudo` in the configuration grants
+ * it.
+ */
 const ROOT_GROUPS = new Set([
   'sudo',
   'admin',
@@ -90,7 +93,9 @@ function readInside(host: Host, path: string): string {
   return host.read(path) ?? '';
 }
 
-/** The user's own shadow line, for screen lockers in the session. A network account has none and gets a locked one. */
+/**
+ * The user's own shadow line, for screen lockers in the session. A network account has none and gets a locked one.
+ */
 function shadowLine(host: Host, name: string): string {
   const own = host
     .read('/etc/shadow')
@@ -99,7 +104,9 @@ function shadowLine(host: Host, name: string): string {
   return own ?? `${name}:*:::::::`;
 }
 
-/** Writes all identity files into the mounted tree of `s`. Throws `corrupt` if the tree lacks the files of a system. */
+/**
+ * Writes all identity files into the mounted tree of `s`. Throws `corrupt` if the tree lacks the files of a system.
+ */
 export function writeIdentity(host: Host, config: Config, s: Session, groups: readonly Group[]): void {
   const etc = `${s.root}/etc`;
   if (host.lstat(etc)?.kind !== 'dir') {

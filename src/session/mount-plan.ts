@@ -41,7 +41,10 @@ export function planMounts(
   return mounts;
 }
 
-/** Drops binds whose source does not exist on this host (/run/cups, for example), and marks those that are not directories. */
+/**
+ * Drops binds whose source does not exist on this host (/run/cups, for example), and marks those that are not
+ * directories.
+ */
 export function existingMounts(host: Host, mounts: readonly Mount[]): Mount[] {
   return mounts.flatMap(m => {
     if (m.type !== 'none') return [m];

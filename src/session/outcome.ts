@@ -9,8 +9,8 @@ import type { Host } from '../linux/host.ts';
 import { type Paths, userDirectory } from '../state/paths.ts';
 
 /**
- * Writes the outcome of a login into the user's directory: `what` is 'session', 'host' for a user out of scope, or the
- * error that refused the login. Each outcome removes the files of the others. The file `host` holds the time in
+ * Writes the outcome of a login into the user's directory: `what` is 'session', 'host' for a user out of scope, or
+ * the error that refused the login. Each outcome removes the files of the others. The file `host` holds the time in
  * seconds since the epoch, and hooks/session-wrapper accepts it for one minute: if a logout is lost nothing removes
  * it, and a later login must not get a host session because of it. Throws what `lookupUser` throws.
  */

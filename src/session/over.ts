@@ -9,7 +9,8 @@ export function overBecause(host: Host, s: Session): string | undefined {
   if (s.state === 'ending') return 'its teardown had begun';
   if (s.state === 'starting' && !isAlive(host, s.starter)) return 'its start was interrupted';
   // Between the hook's return and the first process inside, a healthy session has no processes, so their absence
-  // proves nothing. But a session cannot outlive its caller: gdm's session worker, or lightdm's daemon with its X servers.
+  // proves nothing. But a session cannot outlive its caller: gdm's session worker, or lightdm's daemon with its X
+  // servers.
   if (s.logins.every(l => !isAlive(host, l.caller))) return 'its display manager is gone';
   return undefined;
 }

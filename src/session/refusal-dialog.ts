@@ -1,6 +1,6 @@
 /**
- * Shows the reason of a refused login on the screen. lightdm returns to its greeter without a message, and its greeter
- * is gone while it waits for the hook; but the X server runs, and the hook gets its cookie.
+ * Shows the reason of a refused login on the screen. lightdm returns to its greeter without a message, and its
+ * greeter is gone while it waits for the hook; but the X server runs, and the hook gets its cookie.
  */
 import { publicCodeOf, reasonOf } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
@@ -14,7 +14,9 @@ export interface Screen {
   readonly authority: string;
 }
 
-/** The screen in the environment of a hook; undefined if there is none, or if the values are not as lightdm sets them. */
+/**
+ * The screen in the environment of a hook; undefined if there is none, or if the values are not as lightdm sets them.
+ */
 export function screenOf(env: NodeJS.ProcessEnv): Screen | undefined {
   const { DISPLAY: display = '', XAUTHORITY: authority = '' } = env;
   return /^:[\d.]{1,8}$/.test(display) && /^\/[\w./:-]+$/.test(authority)
@@ -22,7 +24,10 @@ export function screenOf(env: NodeJS.ProcessEnv): Screen | undefined {
     : undefined;
 }
 
-/** The screen of a live login, found by the cookie file of its X server (lightdm's or gdm's); undefined if neither exists. */
+/**
+ * The screen of a live login, found by the cookie file of its X server (lightdm's or gdm's); undefined if neither
+ * exists.
+ */
 export function screenAt(host: Host, display: string, uid: number): Screen | undefined {
   const cookies = [`/run/lightdm/root/${display}`, `/run/user/${uid}/gdm/Xauthority`];
   const authority = cookies.find(path => host.exists(path));
@@ -40,8 +45,8 @@ export async function showRefusal(host: Host, screen: Screen, error: unknown): P
 }
 
 /**
- * Shows a message with zenity(1) or xmessage(1) until it is closed, for at most {@link LIMIT} seconds. Returns at once
- * if neither is installed. With `background` it does not wait.
+ * Shows a message with zenity(1) or xmessage(1) until it is closed, for at most {@link LIMIT} seconds. Returns at
+ * once if neither is installed. With `background` it does not wait.
  */
 export async function showMessage(
   host: Host,

@@ -1,11 +1,13 @@
 /**
- * The schroot entry of a session. With `type=plain`, schroot runs no setup scripts and only enters; a `directory` entry
- * would run them for every command, which is 24 times slower.
+ * The schroot entry of a session. With `type=plain`, schroot runs no setup scripts and only enters; a `directory`
+ * entry would run them for every command, which is 24 times slower.
  */
 import type { Host } from '../linux/host.ts';
 import type { Session } from '../state/sessions.ts';
 
-/** Names in chroot.d must follow run-parts(8). Our entries have this prefix and a directory below our mount points. */
+/**
+ * Names in chroot.d must follow run-parts(8). Our entries have this prefix and a directory below our mount points.
+ */
 const PREFIX = 'mayfly-';
 
 /** Path of the entry of session `id`; `directory` is schroot's chroot.d. */

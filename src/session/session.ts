@@ -61,7 +61,8 @@ async function joinExisting(on: Machine, user: User, call: HookCall): Promise<Se
     const isUp = s.boot === bootId(on.host) && s.state === 'live';
     // gdm's worker calls twice: through PAM and through its script.
     if (isUp && hasOwnProcess(call.adapter) && s.logins.some(l => isSameLogin(l, call))) return s;
-    // A display shows one login at a time. A recorded login on this display, or with a dead caller, has lost its logout.
+    // A display shows one login at a time. A recorded login on this display, or with a dead caller, has lost its
+    // logout.
     const others = s.logins.filter(l => !isSameLogin(l, call) && isAlive(on.host, l.caller));
     if (isUp && others.length > 0 && !joined) {
       joined = writeSession(on.host, on.paths, { ...s, logins: [...others, loginOf(call, on.host.now())] });
@@ -76,8 +77,8 @@ async function joinExisting(on: Machine, user: User, call: HookCall): Promise<Se
 }
 
 /**
- * Runs the steps forwards and returns the session in state `live`. If a step fails, runs the steps backwards and throws
- * its error; an error of the way back is only logged. After `timeout` nothing is taken down: see below.
+ * Runs the steps forwards and returns the session in state `live`. If a step fails, runs the steps backwards and
+ * throws its error; an error of the way back is only logged. After `timeout` nothing is taken down: see below.
  */
 export async function runSteps(on: Machine, planned: Session, generation: Generation): Promise<Session> {
   let s = planned;

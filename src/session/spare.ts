@@ -5,9 +5,9 @@ import { withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
 
 /**
- * Makes a spare of the stable generation, or of `origin`, if the backend has spares. Never throws: a failure is logged
- * and must not fail the logout that asked for it. With 'start' it does not wait for the command, which keeps the lock;
- * that is safe because the spare exists completely or not at all.
+ * Makes a spare of the stable generation, or of `origin`, if the backend has spares. Never throws: a failure is
+ * logged and must not fail the logout that asked for it. With 'start' it does not wait for the command, which keeps
+ * the lock; that is safe because the spare exists completely or not at all.
  */
 export async function prepareSpare(
   on: Machine,

@@ -1,7 +1,7 @@
 /**
  * The root of the user's service manager. Everything that a desktop starts through D-Bus or as a user unit is a child
- * of `systemd --user`. PID 1 starts that, not the session, so by default its root is the host. A symlink names the root
- * it gets instead; desktop/systemd-drop-ins.ts makes systemd follow it.
+ * of `systemd --user`. PID 1 starts that, not the session, so by default its root is the host. A symlink names the
+ * root it gets instead; desktop/systemd-drop-ins.ts makes systemd follow it.
  */
 import type { Host } from '../linux/host.ts';
 import { type Paths, userDirectory } from '../state/paths.ts';
@@ -11,10 +11,10 @@ function linkOf(paths: Paths, uid: number): string {
 }
 
 /**
- * Makes the user's service manager start in `root` from now on. A manager left over from an earlier login (logind keeps
- * it for 10 s by default, UserStopDelaySec) would serve the new one, so it is restarted. Stopping it is not enough: the
- * runtime directory would be removed while the new login is being given it (observed; logind starts neither again for
- * a user it still knows). A manager that another login uses, such as one by ssh, or that lingers
+ * Makes the user's service manager start in `root` from now on. A manager left over from an earlier login (logind
+ * keeps it for 10 s by default, UserStopDelaySec) would serve the new one, so it is restarted. Stopping it is not
+ * enough: the runtime directory would be removed while the new login is being given it (observed; logind starts
+ * neither again for a user it still knows). A manager that another login uses, such as one by ssh, or that lingers
  * (`loginctl enable-linger`) is left alone.
  */
 export async function redirectUserManager(
@@ -32,8 +32,8 @@ export async function redirectUserManager(
 }
 
 /**
- * Makes the user's service manager start on the host again. With `root`, only if the symlink still names that root and
- * not a newer session's.
+ * Makes the user's service manager start on the host again. With `root`, only if the symlink still names that root
+ * and not a newer session's.
  */
 export function resetUserManager(host: Host, paths: Paths, uid: number, root?: string): void {
   const link = linkOf(paths, uid);

@@ -486,7 +486,7 @@ describe('mayfly-end@.service', () => {
     ['has nothing to do where it is gone', gone, on => on],
     ['waits for whoever is at work on it', still, locked(3)],
     ['has nothing to do where they have ended it', gone, locked(3)],
-    ['tells of a lock that never gets free', still, locked(99), /is held by another mayfly/],
+    ['tells of a lock that never gets free', still, locked(99), /is locked by another mayfly/],
     ['tells of a real failure', w => void w.failing.add('perl'), on => on, /"perl" failed/],
   ])('%s', async (_what, prepare, change, error) => {
     const w = worldWithLeaders();

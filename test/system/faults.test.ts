@@ -196,7 +196,7 @@ describe('surroundings', () => {
     fs.renameSync(`${lab.dir}/state/stable`, `${lab.dir}/state/stable.away`);
     const r = lab.hook('start', A);
     expect(r.code).toBe(4);
-    expect(r.err).toBe('mayfly: the pointer to the stable generation is lost\nhint: mayfly rollback\n');
+    expect(r.err).toBe('mayfly: the pointer to the stable generation is missing\nhint: mayfly rollback\n');
     fs.renameSync(`${lab.dir}/state/stable.away`, `${lab.dir}/state/stable`);
     forgetReason();
   });
@@ -238,7 +238,7 @@ describe('surroundings', () => {
       { env: { PATH: `${bin}:/usr/bin:/bin` } },
     );
     expect(r).toMatchObject({ code: 1, out: '' });
-    expect(r.err).toMatch(/the pointer to the stable generation is lost/);
+    expect(r.err).toMatch(/the pointer to the stable generation is missing/);
     fs.rmSync(bin, { recursive: true });
     expect(lab.hook('start', A).code).toBe(0); // a good login takes the reason away
     lab.hook('stop', A);

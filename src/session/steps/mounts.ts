@@ -36,13 +36,16 @@ export const mounts: Step = {
   },
   async down(s, on) {
     await releaseLoops(on.host, s.root);
-    // No recorded devices: `up` may have died between the two calls that make a bind a slave, while it is still a peer
-    // of the host's own mount.
+    // No recorded devices: `up` may have died between the two calls that make a bind a slave, while it is still a
+    // peer of the host's own mount.
     await detach(on.host, s.root, s.devices.length === 0, on.lockFds);
   },
 };
 
-/** Detaches loop devices on files of the session. Users can create one through udisks; it would keep the volume in use. */
+/**
+ * Detaches loop devices on files of the session. Users can create one through udisks; it would keep the volume in
+ * use.
+ */
 async function releaseLoops(host: Host, root: string): Promise<void> {
   for (const name of host.list('/sys/block')) {
     if (

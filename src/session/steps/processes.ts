@@ -30,9 +30,9 @@ export const processes: Step = {
 };
 
 /**
- * The recorded device numbers that certainly still belong to this session. The kernel gives the number of an unmounted
- * file system to the next one, which may be another session's. So a number counts only while that device is mounted
- * where it was, or while the kernel reports the volume in use although it is mounted nowhere any more.
+ * The recorded device numbers that certainly still belong to this session. The kernel gives the number of an
+ * unmounted file system to the next one, which may be another session's. So a number counts only while that device is
+ * mounted where it was, or while the kernel reports the volume in use although it is mounted nowhere any more.
  */
 async function presentDevices(s: Session, on: Machine): Promise<Set<number>> {
   if (isMounted(on.host, s.root)) {
