@@ -481,11 +481,11 @@ export class World {
     };
     const get = (v: Volume): FileSystem => {
       const fs = this.volumes.get(key(v));
-      if (!fs) throw new MayflyError('no-generation', `the ${v.role} volume "${key(v)}" is not there`);
+      if (!fs) throw new MayflyError('no-generation', `the ${v.role} volume "${key(v)}" does not exist`);
       return fs;
     };
     const absent = (v: Volume): void => {
-      if (this.volumes.has(key(v))) throw new MayflyError('exists', `the volume "${key(v)}" exists already`);
+      if (this.volumes.has(key(v))) throw new MayflyError('exists', `the volume "${key(v)}" already exists`);
     };
     const held = async (v: Volume): Promise<string | undefined> => {
       const fs = this.volumes.get(key(v));
@@ -501,7 +501,7 @@ export class World {
         this.volumes.set(key(v), this.newFs());
       },
       fork: async (from, to) => {
-        if (from.role === 'session') throw new MayflyError('unsafe', 'a session can not be forked');
+        if (from.role === 'session') throw new MayflyError('unsafe', 'a session cannot be forked');
         absent(to);
         const source = get(from);
         this.effect();
@@ -519,7 +519,8 @@ export class World {
       identity: async v => (this.volumes.has(key(v)) ? 'memory' : undefined),
       busyReason: held,
       remove: async v => {
-        if (this.foreign.has(key(v))) throw new MayflyError('unsafe', `"${key(v)}" is not ours`);
+        if (this.foreign.has(key(v)))
+          throw new MayflyError('unsafe', `"${key(v)}" was not created by Mayfly`);
         if (!this.volumes.has(key(v))) return;
         const busy = await held(v);
         if (busy) throw new MayflyError('stuck', `"${key(v)}" is in use: ${busy}`);

@@ -6,7 +6,7 @@ import type { Machine } from '../state/machine.ts';
 import { writePool } from '../state/pool.ts';
 import type { Pool, PoolSizes } from '../volume/backend.ts';
 import { fits, parsePoolPath } from '../volume/lvm/names.ts';
-import { sayGrowth } from '../volume/lvm/pool.ts';
+import { describeGrowth } from '../volume/lvm/pool.ts';
 import type { Progress } from './source.ts';
 
 /** What the command line says about it; the configuration says the rest. */
@@ -81,7 +81,7 @@ export async function openLvmPool(
   }
   await on.backend(kind).prepare(pool.path, sizes);
   writePool(host, paths, pool);
-  if (kind === 'lvm-thin') say(await sayGrowth(host));
+  if (kind === 'lvm-thin') say(await describeGrowth(host));
   return pool;
 }
 

@@ -93,7 +93,7 @@ describe('a login that is refused', () => {
       'a full pool',
       '[admission]\nmax_used_percent = 1\n',
       'MAYFLY-FULL',
-      / problem +room .*new logins stop at 1 %/,
+      / problem +room .*the limit for new logins is 1 %/,
     ],
     [
       'a wrong configuration',

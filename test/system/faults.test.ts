@@ -265,7 +265,7 @@ describe('surroundings', () => {
     lab.configure('[admission]\nmax_used_percent = 1\n');
     const r = lab.hook('start', A);
     expect(r).toMatchObject({ code: 4 });
-    expect(r.err).toMatch(/% full; new logins stop at 1 %\nhint: end sessions/);
+    expect(r.err).toMatch(/% full; the limit for new logins is 1 %\nhint: end sessions/);
     lab.configure('[admission]\nmin_free = "999T"\n');
     expect(lab.hook('start', A).err).toMatch(/a new login needs/);
     lab.configure('');

@@ -91,7 +91,7 @@ describe('init', () => {
     fs.mkdirSync(`${lab.dir}/pool`);
     fs.writeFileSync(`${lab.dir}/pool/thesis.tex`, 'precious');
     const r = lab.mayfly('init', '--from', tarball());
-    expect(r.err).toMatch(/holds files that are not ours \("thesis\.tex"\)/);
+    expect(r.err).toMatch(/is not empty \(it holds "thesis\.tex"\)/);
     expect(fs.readFileSync(`${lab.dir}/pool/thesis.tex`, 'utf8')).toBe('precious');
     fs.unlinkSync(`${lab.dir}/pool/thesis.tex`);
     expect(lab.mayfly('init', '--from', tarball())).toMatchObject({ code: 0 });
