@@ -419,7 +419,7 @@ describe('the command line', () => {
     [['init', '--from', 'nowhere'], 2, /takes "debootstrap", "host", or an absolute path/],
     [['init', '--suite', '../x'], 2, /is not a release/],
     [['init', '--packages=-rf'], 2, /is not the name of a package/],
-    [['init'], 4, /is in use already: generation 1 is stable\nhint: mayfly status\n/],
+    [['init'], 4, /is already in use: generation 1 is stable\nhint: mayfly status\n/],
     [['destroy'], 2, /say --yes/],
     [['hook', 'sddm', 'start'], 2, /is not known/],
   ])('%j exits with %i', (args, code, message) => {

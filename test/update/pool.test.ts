@@ -40,7 +40,7 @@ it('a machine that was never set up has no failed update, and is healthy as soon
   const change = async () => true;
   const say = () => undefined;
   await expect(update(on, { what: 'an update', origin: 'test', change, say })).rejects.toThrow(
-    /^there is no pool yet$/,
+    /^there is no pool$/,
   );
   expect(w.picture()).toBe(before);
   const tree = '/var/lib/mayfly/pool/work/work';

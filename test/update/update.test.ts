@@ -14,7 +14,7 @@ import {
 import { blockLogins } from '../../src/state/login-block.ts';
 import { readSessions } from '../../src/state/sessions.ts';
 import { readHistory } from '../../src/state/update-history.ts';
-import { firstWord, sessionPrograms } from '../../src/update/built-in-checks.ts';
+import { programOf, sessionPrograms } from '../../src/update/built-in-checks.ts';
 import { gatherHealth } from '../../src/update/health.ts';
 import { rebootIfRequired } from '../../src/update/host-update.ts';
 import { aptOptions, removals } from '../../src/update/refresh.ts';
@@ -26,8 +26,8 @@ import { masterOf, type Volume, workOf } from '../../src/volume/backend.ts';
 import { callOf, preparedWorld, World } from '../world.ts';
 
 describe('which generations stay', () => {
-  const g = (number: number, sessions = 0, demoted = false, broken = false) => ({
-    ...{ number, sessions, demoted, broken },
+  const g = (number: number, sessions = 0, demoted = false, corrupt = false) => ({
+    ...{ number, sessions, demoted, corrupt },
   });
   it.each([
     ['the newest, the stable one among them', [g(1), g(2), g(3), g(4)], 4, 2, '1 go, 2 go, 3 spare, 4 keep'],
@@ -79,7 +79,7 @@ describe('reading and asking apt', () => {
     ['env GDK_BACKEND=x11 -u FOO startlxde', 'FOO'],
     ['env A=b startlxqt', 'startlxqt'],
     ['', ''],
-  ])('the program of "Exec=%s" is "%s"', (line, program) => expect(firstWord(line)).toBe(program));
+  ])('the program of "Exec=%s" is "%s"', (line, program) => expect(programOf(line)).toBe(program));
   it("Xsession's own words are no programs, such as in lightdm's entry", () => {
     const w = new World();
     const at = '/v/usr/share/xsessions';
@@ -245,10 +245,10 @@ it('a generation whose record is not whole is passed over, and stays until it is
   w.put(at(1), '{"numb');
   expect(readableGeneration(host, paths, 1)).toBeUndefined();
   expect(corruptRecord(host, paths, 1)).toBe(at(1));
-  expect(() => rollback(on, undefined)).toThrow(/no good generation before 2/);
+  expect(() => rollback(on, undefined)).toThrow(/no usable generation before 2/);
   expect((await recover(on)).stuck).toEqual([]);
   expect(await prune(on, pool)).toEqual([]);
-  expect(said.join()).toContain(`generation 1 is no use and stays: "${at(1)}" is not whole`);
+  expect(said.join()).toContain(`generation 1 is unusable and is kept: "${at(1)}" is corrupt`);
   expect([...w.volumes.keys()]).toContain(`${pool.path}/generation/1`);
   w.put(at(1), text);
   w.put(at(2), '');
@@ -292,7 +292,7 @@ describe('a generation nobody can log in to', () => {
     await updateOf(w, 'two');
     const on = w.machine();
     expect(rollback(on, undefined)).toEqual({ from: 2, to: 1 });
-    expect(() => rollback(on, undefined)).toThrow(/no good generation before 1/);
+    expect(() => rollback(on, undefined)).toThrow(/no usable generation before 1/);
     expect(() => rollback(on, 7)).toThrow(/no generation 7/);
     // Alice pins the first, and the second is stable: neither goes, whoever asks.
     expect(await retire(on, 1, 'asked')).toBe(false);
@@ -351,7 +351,7 @@ describe('restarting after a kernel update', () => {
     const w = await wanted();
     expect(await rebootIfRequired(w.machine())).toMatch(/linux-image-amd64/);
     expect(restarts(w)).toHaveLength(1);
-    await expect(login(w.machine(), callOf(w, 'bob', ':1'))).rejects.toThrow(/restarted/);
+    await expect(login(w.machine(), callOf(w, 'bob', ':1'))).rejects.toThrow(/about to reboot/);
   });
   it.each([
     ['nothing asks for it', (w: World) => w.host.unlink('/run/reboot-required')],

@@ -254,7 +254,7 @@ describe('a session’s store', () => {
   it('that has room is nothing to tell', async () => expect((await room(2 * G))?.problem).toBeUndefined());
   it('without room is a problem, by the size that volumes really have', async () => {
     const usage = await room(2 * G - 1);
-    expect(usage?.problem?.what).toMatch(/a session's store takes 2.0 GiB, and ".*" has 2.0 GiB left/);
+    expect(usage?.problem?.what).toMatch(/a session's store needs 2.0 GiB, and ".*" has 2.0 GiB left/);
     const limits = { warn: 75, full: 90 };
     expect(usage && spaceAlert(0, usage, POOL, limits)).toMatchObject({ scarcity: 2, level: 'warning' });
   });
