@@ -39,16 +39,16 @@ export function refusalText(error: unknown): string {
   return `Login failed: ${reasonOf(error)}.\n\nPlease give your administrator this code: ${publicCodeOf(error)}`;
 }
 
-/** Shows the reason of a refused login with {@link showMessage}. */
+/** Shows the reason of a refused login with {@link showDialog}. */
 export async function showRefusal(host: Host, screen: Screen, error: unknown): Promise<void> {
-  await showMessage(host, screen, 'Login failed', refusalText(error));
+  await showDialog(host, screen, 'Login failed', refusalText(error));
 }
 
 /**
  * Shows a message with zenity(1) or xmessage(1) until it is closed, for at most {@link LIMIT} seconds. Returns at
  * once if neither is installed. With `background` it does not wait.
  */
-export async function showMessage(
+export async function showDialog(
   host: Host,
   screen: Screen,
   title: string,
