@@ -349,7 +349,7 @@ describe('a lab', () => {
     lab.configure('[admission]\nmax_used_percent = 1\n');
     expect(lab.hook('start', A).code).toBe(4);
     const reason = fs.readFileSync(at(`run/users/${uidOf(A)}/reason`), 'utf8');
-    const code = /% full; new logins stop at 1 % \((MAYFLY-[A-Z-]+)\)\n$/.exec(reason)?.[1] ?? '';
+    const code = /% full; the limit for new logins is 1 % \((MAYFLY-[A-Z-]+)\)\n$/.exec(reason)?.[1] ?? '';
     expect(examine(lab)).toMatchObject([{ check: 'room', level: 'problem', hint: 'mayfly gc' }]);
     lab.configure('');
     expect(lab.hook('start', A).code).toBe(0);
