@@ -182,7 +182,7 @@ describe('a generation whose volume was replaced', () => {
     expect(w.volumes.has(stable)).toBe(true);
     await expect(alice(w)).rejects.toMatchObject({
       code: 'no-generation',
-      message: 'generation 1 can not be used: its volume was replaced',
+      message: 'generation 1 cannot be used: its volume was replaced',
     });
     expect(sessionsOf(w)).toEqual([]);
     expect(w.volumes.size).toBe(before);

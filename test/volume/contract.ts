@@ -1,53 +1,54 @@
 /**
- * What every backend must do, in the words of `src/volume/backend.ts`. One suite, run over memory, overlay (on disk
- * and on tmpfs), btrfs and, in user-mode Linux, LVM's two. Cases named after a fault carry its source. Every case says
- * what is listed after each of its steps.
+ * The contract of `src/volume/backend.ts` as one test suite. It runs on the memory backend, on overlay (on disk and on
+ * tmpfs), on btrfs and, in user-mode Linux, on both LVM backends. Cases named after a fault carry its source.
+ * Every case checks what is listed after each of its steps.
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { isErrno, MayflyError } from '../../src/errors.ts';
-import { isSameVolume, type Volume, type VolumeBackend } from '../../src/volume/backend.ts';
+import type { Volume, VolumeBackend } from '../../src/volume/backend.ts';
+import { isSameVolume } from '../../src/volume/identity.ts';
 
-/** A backend with a fresh pool, and hands to look into its volumes with. */
+/** A backend with a new pool, and functions to access its volumes. */
 export interface Bench {
   readonly backend: VolumeBackend;
   readonly pool: string;
   readonly upper?: 'disk' | 'tmpfs';
-  /** Makes the tree of `v` visible and returns where; `leave` undoes it. */
+  /** Mounts the tree of `v` and returns its path; `leave` undoes it. */
   enter(v: Volume): Promise<string>;
   leave(v: Volume): Promise<void>;
   write(path: string, text: string): void;
   read(path: string): string | undefined;
-  /** How many forks at once are asked for; 20 where nothing is said. Of a classic snapshot each costs more than the last. */
+  /** Number of concurrent forks; default 20. Each classic snapshot of an origin costs more than the previous one. */
   readonly crowd?: number;
-  /** Plants a directory that is not a volume of ours under a volume's name. */
+  /** Creates a foreign directory under the name of a volume. */
   foreign(v: Volume): Promise<void>;
   unplant(v: Volume): Promise<void>;
-  /** The same backend in a process that dies at its effect number `at`; `revive` has another process go on. */
+  /** The same backend in a process that crashes at its effect number `at`; after `revive`, another one continues. */
   dying?(at: number): VolumeBackend;
   revive?(): void;
-  /** Takes all the room that the pool has, and gives it back. */
+  /** Fills the pool to the last block, and frees it again. */
   fill?(): void;
   empty?(): void;
   close(): Promise<void>;
 }
 
-/** Why a backend has nothing to try some cases with. */
+/** Why some cases do not apply to a backend. */
 export interface Lacks {
   readonly spares?: string;
   readonly deaths?: string;
   readonly room?: string;
 }
 
-/** A case that cannot be tried is skipped with the reason; scripts/summary.mjs counts it as not applicable. */
+/** Skips a case that does not apply to a backend; scripts/summary.mjs counts it as not applicable. */
 function caseUnless(reason: string | undefined, title: string, act: () => Promise<void>): void {
   it.skipIf(reason !== undefined)(reason === undefined ? title : `${title} [not applicable: ${reason}]`, act);
 }
 
-/** Something that is done to the usual volumes. */
+/** An operation on the usual volumes. */
 interface Operation {
   readonly prepare?: () => Promise<unknown>;
   readonly act: (backend: VolumeBackend) => Promise<unknown>;
-  /** What is there besides the usual, before and after it. */
+  /** The volumes besides the usual ones, before and after it. */
   readonly before: () => readonly Volume[];
   readonly after: () => readonly Volume[];
   readonly undo?: () => Promise<unknown>;
@@ -73,10 +74,10 @@ export function contract(name: string, open: () => Promise<Bench>, lacks: Lacks 
     const fork = (from: Volume, to: Volume) => forkBy(b.backend, from, to);
     const nameOf = (v: Volume): string => `${v.role} ${v.name}`;
     const names = async () => (await b.backend.list(b.pool)).volumes.map(nameOf).sort();
-    /** What is there besides the usual, as {@link names} has it. */
+    /** The names of the usual volumes and of `more`. */
     const withUsual = (...more: readonly Volume[]): string[] =>
       [generation(1), work(), ...more].map(nameOf).sort();
-    /** Exactly the usual and these are listed, and nothing that is half-made or to spare. */
+    /** Expects exactly the usual volumes and `more`, without leftovers or spares. */
     const holds = async (...more: readonly Volume[]): Promise<void> => {
       const { volumes, leftovers, spares } = await b.backend.list(b.pool);
       expect(volumes.map(nameOf).sort()).toEqual(withUsual(...more));
@@ -113,16 +114,16 @@ export function contract(name: string, open: () => Promise<Bench>, lacks: Lacks 
       await b.close();
     });
 
-    it('can be used on this machine', async () => expect(await b.backend.check()).toEqual([]));
+    it('works on this machine', async () => expect(await b.backend.check()).toEqual([]));
 
-    it('a fork sees its source', async () => {
+    it('shows the content of the source in a fork', async () => {
       await fork(generation(1), session(1));
       await holds(session(1));
       expect(await get(session(1), 'file')).toBe('one');
       await holds(session(1));
     });
 
-    it('what is written to a fork is seen neither in its source nor in a sibling', async () => {
+    it('shows changes of a fork neither in its source nor in a sibling', async () => {
       await fork(generation(1), session(1));
       await fork(generation(1), session(2));
       const root = await b.enter(session(1));
@@ -136,7 +137,7 @@ export function contract(name: string, open: () => Promise<Bench>, lacks: Lacks 
       await b.leave(session(1));
     });
 
-    it('a change of the working copy is in the next generation only', async () => {
+    it('shows a change of the working copy only in the next generation', async () => {
       await fork(generation(1), session(1));
       await put(work(), 'file', 'two');
       await fork(work(), generation(2));
@@ -154,7 +155,7 @@ export function contract(name: string, open: () => Promise<Bench>, lacks: Lacks 
       await put(work(), 'file', 'one');
     });
 
-    it('a fork onto an existing name fails and harms nothing', async () => {
+    it('refuses a fork to an existing name and changes nothing', async () => {
       await fork(generation(1), session(1));
       await expect(fork(generation(1), session(1))).rejects.toMatchObject({ code: 'exists' });
       await expect(fork(work(), generation(1))).rejects.toMatchObject({ code: 'exists' });
@@ -162,19 +163,19 @@ export function contract(name: string, open: () => Promise<Bench>, lacks: Lacks 
       expect(await get(session(1), 'file')).toBe('one');
     });
 
-    it('a fork of what is not there fails and leaves nothing', async () => {
+    it('refuses a fork of a missing source and leaves nothing', async () => {
       await expect(fork(generation(9), generation(8))).rejects.toMatchObject({ code: 'no-generation' });
       await expect(fork(generation(9), session(1, 9))).rejects.toMatchObject({ code: 'no-generation' });
       await holds();
     });
 
-    it('a session can not be forked', async () => {
+    it('refuses to fork a session', async () => {
       await fork(generation(1), session(1));
       await expect(fork(session(1), generation(7))).rejects.toMatchObject({ code: 'unsafe' });
       await holds(session(1));
     });
 
-    it('removing is repeatable, and absent is success', async () => {
+    it('removes a volume repeatedly, also one that does not exist', async () => {
       for (const s of [session(1), session(2)]) await fork(generation(1), s);
       await b.backend.remove(session(1));
       await holds(session(2));
@@ -182,7 +183,7 @@ export function contract(name: string, open: () => Promise<Bench>, lacks: Lacks 
       await holds(session(2));
     });
 
-    it('removing is refused while the volume is mounted and in use, and works afterwards', async () => {
+    it('refuses to remove a volume while it is mounted and in use, and removes it afterwards', async () => {
       await fork(generation(1), session(1));
       await b.enter(session(1));
       await expect(b.backend.remove(session(1))).rejects.toMatchObject({ code: 'stuck' });
@@ -194,7 +195,7 @@ export function contract(name: string, open: () => Promise<Bench>, lacks: Lacks 
       await holds();
     });
 
-    it('a foreign thing under our name is not listed and not removed', async () => {
+    it('neither lists nor removes a foreign object under the name of a volume', async () => {
       await b.foreign(session(5));
       try {
         await expect(b.backend.remove(session(5))).rejects.toMatchObject({ code: 'unsafe' });
@@ -204,7 +205,7 @@ export function contract(name: string, open: () => Promise<Bench>, lacks: Lacks 
       }
     });
 
-    it('a name that is not one of ours leads nowhere', async () => {
+    it('refuses an invalid name', async () => {
       for (const bad of ['../../etc', 'u1001-../../../x', '', 'a b', 'u1-0000000g']) {
         await expect(b.backend.remove(volume('session', bad, generation(1)))).rejects.toMatchObject({
           code: 'unsafe',
@@ -216,7 +217,7 @@ export function contract(name: string, open: () => Promise<Bench>, lacks: Lacks 
       await holds();
     });
 
-    it('an identity stays, and goes with the volume', async () => {
+    it('returns the same identity as long as the volume exists', async () => {
       const identity = await b.backend.identity(generation(1));
       expect(identity).toBeDefined();
       await fork(generation(1), session(1));
@@ -225,7 +226,7 @@ export function contract(name: string, open: () => Promise<Bench>, lacks: Lacks 
       await holds(session(1));
     });
 
-    it('a replaced volume has another identity, also where it is made of the same source', async () => {
+    it('gives a replaced volume another identity, also one from the same source', async () => {
       const identities = [await b.backend.identity(generation(1))];
       for (let n = 0; n < 4; n++) {
         await fork(work(), generation(2));
@@ -240,7 +241,7 @@ export function contract(name: string, open: () => Promise<Bench>, lacks: Lacks 
       await holds();
     });
 
-    it('renames a finished volume, never onto another', async () => {
+    it('renames a complete volume, but never to an existing name', async () => {
       await fork(generation(1), master());
       await holds(master());
       await expect(b.backend.rename(work(), master())).rejects.toThrow(/exists/);
@@ -252,34 +253,30 @@ export function contract(name: string, open: () => Promise<Bench>, lacks: Lacks 
       expect(await get(work(), 'file')).toBe('one');
     });
 
-    it('has all that it is not said to lack', () => {
+    it('lacks only what its entry in this suite says', () => {
       expect(b.backend.spare === undefined).toBe(lacks.spares !== undefined);
       expect(b.dying === undefined).toBe(lacks.deaths !== undefined);
       expect(b.fill === undefined).toBe(lacks.room !== undefined);
     });
 
-    caseUnless(
-      lacks.spares,
-      'a spare is a session like any other, taken once, and in nobody’s way',
-      async () => {
-        const spares = async () => [...(await b.backend.list(b.pool)).spares];
-        expect(await b.backend.spare?.(generation(1), [], false)).toBe(true);
-        expect(await b.backend.spare?.(generation(1), [], false)).toBe(false);
-        expect(await names()).toEqual(withUsual());
-        const [[number, spare] = []] = await spares();
-        expect(number).toBe(1);
-        const all = [session(1), session(2), session(3)];
-        await Promise.all(all.map(s => fork(generation(1), s)));
-        await holds(...all);
-        for (const s of all) expect(await get(s, 'file')).toBe('one');
-        await b.backend.spare?.(generation(1), [], false);
-        expect(await spares()).toEqual([[1, spare]]);
-        await b.backend.sweep(b.pool, spare ?? '');
-        await holds(...all);
-      },
-    );
+    caseUnless(lacks.spares, 'uses a spare for one session and lists it apart', async () => {
+      const spares = async () => [...(await b.backend.list(b.pool)).spares];
+      expect(await b.backend.spare?.(generation(1), [], false)).toBe(true);
+      expect(await b.backend.spare?.(generation(1), [], false)).toBe(false);
+      expect(await names()).toEqual(withUsual());
+      const [[number, spare] = []] = await spares();
+      expect(number).toBe(1);
+      const all = [session(1), session(2), session(3)];
+      await Promise.all(all.map(s => fork(generation(1), s)));
+      await holds(...all);
+      for (const s of all) expect(await get(s, 'file')).toBe('one');
+      await b.backend.spare?.(generation(1), [], false);
+      expect(await spares()).toEqual([[1, spare]]);
+      await b.backend.sweep(b.pool, spare ?? '');
+      await holds(...all);
+    });
 
-    it('as many forks at once are as many volumes', async () => {
+    it('creates one volume per concurrent fork', async () => {
       const all = Array.from({ length: b.crowd ?? 20 }, (_, i) => session(i + 100));
       await Promise.all(all.map(s => fork(generation(1), s)));
       await holds(...all);
@@ -322,15 +319,15 @@ export function contract(name: string, open: () => Promise<Bench>, lacks: Lacks 
       undo: () => b.backend.remove(generation(2)),
     };
     for (const [what, o] of [
-      ['a generation is forked', forkedGeneration],
-      ['a session is forked', forkedSession],
-      ['a generation is removed', removedGeneration],
-      ['a session is removed', removedSession],
-      ['a volume is renamed', renamed],
+      ['forking a generation', forkedGeneration],
+      ['forking a session', forkedSession],
+      ['removing a generation', removedGeneration],
+      ['removing a session', removedSession],
+      ['renaming a volume', renamed],
     ] as const)
       caseUnless(
         lacks.deaths,
-        `a death while ${what} leaves all or nothing of it, and leftovers that can be swept`,
+        `leaves all or nothing, and leftovers that can be removed, after a crash while ${what}`,
         async () => {
           for (let at = 1; ; at++) {
             expect(at).toBeLessThan(50);
@@ -360,37 +357,41 @@ export function contract(name: string, open: () => Promise<Bench>, lacks: Lacks 
         },
       );
 
-    caseUnless(lacks.room, 'in a full pool a fork is whole or fails, and removing works', async () => {
-      await fork(generation(1), session(9));
-      await fork(work(), generation(3));
-      b.fill?.();
-      try {
-        for (const [from, to] of [
-          [work(), generation(2)],
-          [generation(1), session(1)],
-        ] as const) {
-          const error: unknown = await fork(from, to).then(
-            () => undefined,
-            e => e,
-          );
-          if (error !== undefined)
-            expect(error).toSatisfy(e => e instanceof MayflyError || isErrno(e, 'ENOSPC'));
-          // Nobody mounts a session whose login has failed; a generation is found by who looks for one.
-          if (to.role === 'generation') {
-            expect((await names()).includes(nameOf(to))).toBe(error === undefined);
-            if (error === undefined) expect(await get(to, 'file')).toBe('one');
+    caseUnless(
+      lacks.room,
+      'forks completely or not at all in a full pool, and still removes volumes',
+      async () => {
+        await fork(generation(1), session(9));
+        await fork(work(), generation(3));
+        b.fill?.();
+        try {
+          for (const [from, to] of [
+            [work(), generation(2)],
+            [generation(1), session(1)],
+          ] as const) {
+            const error: unknown = await fork(from, to).then(
+              () => undefined,
+              e => e,
+            );
+            if (error !== undefined)
+              expect(error).toSatisfy(e => e instanceof MayflyError || isErrno(e, 'ENOSPC'));
+            // A failed login never mounts its volume, so an incomplete one of a session does no harm.
+            if (to.role === 'generation') {
+              expect((await names()).includes(nameOf(to))).toBe(error === undefined);
+              if (error === undefined) expect(await get(to, 'file')).toBe('one');
+            }
+            await b.backend.remove(to);
           }
-          await b.backend.remove(to);
+          await holds(session(9), generation(3));
+          await b.backend.remove(session(9));
+          await b.backend.remove(generation(3));
+          await holds();
+        } finally {
+          b.empty?.();
         }
-        await holds(session(9), generation(3));
-        await b.backend.remove(session(9));
-        await b.backend.remove(generation(3));
-        await holds();
-      } finally {
-        b.empty?.();
-      }
-      await fork(generation(1), session(1));
-      expect(await get(session(1), 'file')).toBe('one');
-    });
+        await fork(generation(1), session(1));
+        expect(await get(session(1), 'file')).toBe('one');
+      },
+    );
   });
 }
