@@ -119,7 +119,7 @@ const MUTANTS = [
     rule: 'nothing is mounted on a symlink of the generation',
     file: 'linux/mount-program.ts',
     from: '} elsif (-l $target) {',
-    to: '} elsif (0) {',
+    to: '} elsif (-l $target && 0) {',
     by: 'test/planners.test.ts',
   },
   {
@@ -163,7 +163,7 @@ const MUTANTS = [
     file: 'session/session.ts',
     from: 'const sealed = isSealed(on.host, on.paths, generation.number);',
     to: 'const sealed = true;',
-    by: 'test/session/guards.test.ts',
+    by: 'test/update/retention.test.ts',
   },
   {
     rule: 'nobody logs in while logins are blocked',
@@ -206,7 +206,7 @@ const MUTANTS = [
     file: 'session/steps.ts',
     from: STEPS,
     to: 'volume, mounts, home, processes, access, record',
-    by: 'test/session/crash.test.ts',
+    by: 'test/session/guards.test.ts',
   },
   {
     rule: 'access is opened last and closed first',
@@ -248,7 +248,7 @@ const MUTANTS = [
     file: 'session/over.ts',
     from: 's.logins.every(',
     to: 's.logins.some(',
-    by: 'test/session/guards.test.ts',
+    by: 'test/service/service.test.ts',
   },
   // Generations.
   {
@@ -256,28 +256,28 @@ const MUTANTS = [
     file: 'update/retention.ts',
     from: ' || pinned.has(number);',
     to: ';',
-    by: 'test/update/update.test.ts',
+    by: 'test/update/retention.test.ts',
   },
   {
     rule: 'nor is one while a record cannot be read',
     file: 'update/retention.ts',
     from: '    if (!s && host.lstat(`${paths.sessions}/${id}.json`)) return undefined;\n',
     to: '',
-    by: 'test/update/update.test.ts',
+    by: 'test/update/retention.test.ts',
   },
   {
     rule: 'nor is the stable one',
     file: 'update/retention.ts',
     from: 'const needed = stableNumber(host, paths) === number || ',
     to: 'const needed = ',
-    by: 'test/update/update.test.ts',
+    by: 'test/update/retention.test.ts',
   },
   {
     rule: 'pins are looked for after the file was taken away',
     file: 'update/retention.ts',
     from: "  if (proven) changeState(host, paths, number, 'proven', 'retired');\n",
     to: '',
-    by: 'test/update/update.test.ts',
+    by: 'test/update/retention.test.ts',
   },
   {
     rule: 'what a generation on probation falls back to is kept',
@@ -312,7 +312,7 @@ const MUTANTS = [
     file: 'update/update.ts',
     from: 'if (now !== before) {',
     to: 'if (now === -1) {',
-    by: 'test/update/update.test.ts',
+    by: 'test/update/retention.test.ts',
   },
   // Who gets what.
   {

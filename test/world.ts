@@ -55,7 +55,14 @@ interface Process {
   readonly ignoresTerm: boolean;
   cgroup: string;
   readonly parent?: number;
+  /** Default: root. */
+  readonly uid?: number;
+  /** The device of its working directory, if it is not that of its root. */
+  readonly cwd?: number;
 }
+
+/** Mounts of the host below directories that are bound into sessions. */
+const HOST_MOUNTS = ['/dev/pts', '/home/net'];
 
 const TIMES = { mtimeMs: 0, ctimeMs: 0, birthtimeMs: 0 } as const;
 
@@ -88,6 +95,8 @@ export class World {
   readonly installed = new Map<string, string>();
   /** Volume names that a foreign object occupies. */
   readonly foreign = new Set<string>();
+  /** What df(1) would report. */
+  space: Host['space'] = () => ({ total: 100, free: 2 ** 40, inodes: 0, freeInodes: 0 });
   private mounts: Mounted[] = [];
   private devices = 10;
   private inodes = 1;
@@ -108,7 +117,7 @@ export class World {
     ]) {
       this.makeDirs(path);
     }
-    this.mountEmpty('/dev/pts');
+    for (const path of HOST_MOUNTS) this.mountEmpty(path);
     this.put(
       '/etc/passwd',
       'root:x:0:0::/root:/bin/sh\nalice:x:1001:1001::/home/alice:/bin/sh\nbob:x:1002:1002::/home/bob:/bin/sh\n',
@@ -149,7 +158,7 @@ export class World {
   /** Power fails and returns: processes, mounts and /run are gone. */
   reboot(): void {
     this.boot = `boot-${Number(this.boot.slice(5)) + 1}`;
-    this.mounts = this.mounts.filter(m => ['/', '/dev/pts'].includes(m.target));
+    this.mounts = this.mounts.filter(m => ['/', ...HOST_MOUNTS].includes(m.target));
     for (const pid of [...this.processes.keys()]) if (pid > 60) this.processes.delete(pid);
     const root = this.mounts[0]?.fs;
     for (const path of [...(root?.nodes.keys() ?? [])]) {
@@ -169,6 +178,15 @@ export class World {
     const pid = 1000 + this.processes.size;
     const dev = this.resolve(root).fs.dev;
     this.processes.set(pid, { start: String(pid), dev, comm: 'xterm', ignoresTerm, cgroup: '' });
+    return pid;
+  }
+
+  /** Adds a process of the host whose working directory is in the file system mounted at `path`. */
+  visit(path: string, uid: number): number {
+    const pid = 2000 + this.processes.size;
+    const cwd = this.resolve(path).fs.dev;
+    const o = { start: String(pid), comm: 'find', ignoresTerm: false, cgroup: '' };
+    this.processes.set(pid, { ...o, dev: this.rootDev, uid, cwd });
     return pid;
   }
 
@@ -412,6 +430,7 @@ export class World {
         if (!p) return undefined;
         if (proc.what === 'stat')
           return `${proc.pid} (${p.comm}) S ${p.parent ?? 1} ${'0 '.repeat(17)}${p.start} 0`;
+        if (proc.what === 'status') return `Uid:\t${p.uid ?? 0}\n`;
         if (proc.what === 'comm') return `${p.comm}\n`;
         return proc.what === 'cgroup' ? `0::${p.cgroup}\n` : '';
       }
@@ -444,7 +463,8 @@ export class World {
     },
     stat: path => {
       const proc = this.proc(path);
-      const dev = proc && this.processes.get(proc.pid)?.dev;
+      const process = proc && this.processes.get(proc.pid);
+      const dev = proc?.what === 'cwd' ? (process?.cwd ?? process?.dev) : process?.dev;
       if (proc)
         return dev === undefined
           ? undefined
@@ -457,7 +477,7 @@ export class World {
       return there && (there.kind === 'dir' ? 'dir' : 'other');
     },
     readlink: path => (this.node(path)?.kind === 'link' ? this.node(path)?.text : undefined),
-    space: () => ({ total: 100, free: 2 ** 40, inodes: 0, freeInodes: 0 }),
+    space: path => this.space(path),
     write: (path, text, o) => {
       const temporary = `${parentOf(path)}/.${path.slice(path.lastIndexOf('/') + 1)}.${this.pid}.tmp`;
       this.effect();

@@ -51,3 +51,25 @@ it('the device of a session kills those who are in it, and nobody else', async (
   await killAll(w.host, { devices: new Set([devOf(w, '/session')]), group: undefined, uid: 1001 }, LIMITS);
   expect([...w.processes.keys()]).toEqual(others);
 });
+
+describe('a process outside the session', () => {
+  it('that works in its tree is killed if it is the user’s own, and spared if not', async () => {
+    const w = hostWithMounts();
+    w.mountEmpty('/session');
+    const own = w.visit('/session', 1001);
+    const others = [w.visit('/session', 0), w.visit('/session', 1002)];
+    await killAll(w.host, { devices: new Set([devOf(w, '/session')]), group: undefined, uid: 1001 }, LIMITS);
+    expect(w.processes.has(own)).toBe(false);
+    for (const pid of others) expect(w.processes.has(pid)).toBe(true);
+  });
+});
+
+it('spares this process, also if it is in the control group of the session', async () => {
+  const w = hostWithMounts();
+  w.makeDirs('/sys/fs/cgroup/mayfly.x');
+  const self = w.processes.get(w.pid);
+  if (self) self.cgroup = '/mayfly.x';
+  const target = { devices: new Set<number>(), group: '/sys/fs/cgroup/mayfly.x', uid: 1001 };
+  await killAll({ ...w.host, pid: w.pid }, target, LIMITS);
+  expect(w.processes.has(w.pid)).toBe(true);
+});

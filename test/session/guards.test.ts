@@ -5,6 +5,7 @@ import { recover } from '../../src/service/recover.ts';
 import { end } from '../../src/session/end.ts';
 import { login } from '../../src/session/session.ts';
 import type { Machine } from '../../src/state/machine.ts';
+import { writePool } from '../../src/state/pool.ts';
 import { readSessions, type Session, writeSession } from '../../src/state/sessions.ts';
 import type { VolumeBackend } from '../../src/volume/backend.ts';
 import { callOf, preparedWorld, type World } from '../world.ts';
@@ -90,6 +91,25 @@ describe('device numbers of a record', () => {
     await end(on, s.id);
     expect(asked).toBe(1);
     expect(w.processes.has(other)).toBe(false);
+  });
+
+  it('of another boot kill nobody, even if the volume is in use', async () => {
+    const { w, s, other } = await reused();
+    const on = withBackend(w, () => ({ busyReason: async () => 'it is in use' }));
+    writeSession(w.host, on.paths, { ...s, devices: [w.processes.get(other)?.dev ?? 0], boot: 'boot-0' });
+    await end(on, s.id);
+    expect(w.processes.has(other)).toBe(true);
+  });
+
+  it('that were never written down are those of the root alone', async () => {
+    const w = await usedWorld();
+    const s = await alice(w);
+    if (!s) throw new Error('out of scope');
+    writeSession(w.host, w.machine().paths, { ...s, devices: [], state: 'starting' });
+    w.mountEmpty(`${s.root}/run`); // the host's, where the session's own would have been mounted next
+    const [mine, other] = [w.enter(s.root), w.enter(`${s.root}/run`)];
+    await end(w.machine(), s.id);
+    expect([mine, other].map(pid => w.processes.has(pid))).toEqual([false, true]);
   });
 
   it('of what was mounted over the root later kill nobody', async () => {
@@ -194,4 +214,112 @@ describe('a generation whose volume was replaced', () => {
     w.put(file, (w.host.read(file) ?? '').replace(/"memory \d+"/, '"memory"'));
     expect((await alice(w))?.state).toBe('live');
   });
+});
+
+describe('the order of steps', () => {
+  /** Effects on a session, as they come. */
+  function watched(w: World): { on: Machine; seen: string[] } {
+    const seen: string[] = [];
+    const note = (what: string): void => void (seen.at(-1) === what || seen.push(what));
+    const base = withBackend(w, b => ({
+      fork: async (from, to, o) => {
+        note('fork');
+        await b.fork(from, to, o);
+      },
+      remove: async v => {
+        note('remove');
+        await b.remove(v);
+      },
+    }));
+    const { host, paths } = base;
+    const isEntry = (path: string): boolean => path.startsWith(`${paths.schroot}/mayfly-`);
+    const isRecord = (path: string): boolean => path.startsWith(`${paths.sessions}/`);
+    const watching: Machine['host'] = {
+      ...host,
+      run(c) {
+        if (c.file === 'perl') note(c.args.includes('detach') ? 'detach' : 'mount');
+        return host.run(c);
+      },
+      write(path, text, o) {
+        if (isRecord(path)) note('record');
+        if (isEntry(path)) note('open');
+        if (path.endsWith('/etc/passwd')) note('identity');
+        host.write(path, text, o);
+      },
+      unlink(path) {
+        if (isRecord(path)) note('forget');
+        if (isEntry(path)) note('close');
+        host.unlink(path);
+      },
+      kill(pid, signal) {
+        note('kill');
+        return host.kill(pid, signal);
+      },
+    };
+    return { on: { ...base, host: watching }, seen };
+  }
+
+  it('of a login: the record first, access last', async () => {
+    const w = await usedWorld();
+    const { on, seen } = watched(w);
+    await alice(w, on);
+    expect(seen).toEqual(['record', 'fork', 'mount', 'identity', 'record', 'open', 'record']);
+  });
+
+  it('of a logout: access first, processes before mounts, the volume after them, the record last', async () => {
+    const w = await usedWorld();
+    const s = await alice(w);
+    w.enter(s?.root ?? '');
+    const { on, seen } = watched(w);
+    await end(on, s?.id ?? '');
+    expect(seen).toEqual(['record', 'close', 'kill', 'detach', 'remove', 'forget']);
+  });
+});
+
+describe('admission', () => {
+  const MIN_FREE = 512 * 2 ** 20; // the default
+  const G = 2 ** 30;
+  it.each([
+    ['there is room', { total: 100 * G, free: 50 * G }, undefined],
+    ['it is fuller than the limit', { total: 100 * G, free: 4.9 * G }, /is 95 % full/],
+    ['it is as full as the limit', { total: 100 * G, free: 5 * G }, undefined],
+    ['less is free than a login needs', { total: 2 * G, free: MIN_FREE - 1 }, /a new login needs 512 MiB/],
+    ['just enough is free', { total: 2 * G, free: MIN_FREE }, undefined],
+  ])('by the pool: %s', async (_what, room, refusal) => {
+    const w = await usedWorld();
+    w.space = () => ({ ...room, inodes: 0, freeInodes: 0 });
+    const made = alice(w);
+    if (refusal === undefined) expect((await made)?.state).toBe('live');
+    else await expect(made).rejects.toMatchObject({ code: 'full', message: expect.stringMatching(refusal) });
+    expect(sessionsOf(w)).toHaveLength(refusal === undefined ? 1 : 0);
+  });
+
+  it.each([
+    ['has room', MIN_FREE, true],
+    ['has none', MIN_FREE - 1, false],
+  ])('by the file system around the pool’s image, which %s', async (_what, free, admitted) => {
+    const w = await usedWorld();
+    const { paths } = w.machine();
+    const image = '/var/lib/mayfly/pool.img';
+    writePool(w.host, paths, { backend: 'btrfs', path: '/var/lib/mayfly/pool', image });
+    const file = `${paths.generations}/1.json`;
+    w.put(file, (w.host.read(file) ?? '').replace('"overlay"', '"btrfs"'));
+    w.space = path => ({ total: 2 * G, free: path === image ? free : G, inodes: 0, freeInodes: 0 });
+    if (admitted) expect((await alice(w))?.state).toBe('live');
+    else await expect(alice(w)).rejects.toMatchObject({ code: 'full' });
+  });
+});
+
+it.each([
+  ['bob', 'alice', '#1001 ALL=(ALL:ALL) !ALL\n'],
+  ['alice', 'alice', '#1001 ALL=(ALL:ALL) NOPASSWD: ALL\n'],
+])('with sudo for %s, %s gets %j', async (allowed, user, rule) => {
+  const w = await usedWorld();
+  w.makeDirs('/etc/mayfly');
+  w.put('/etc/mayfly/mayfly.toml', `sudo = ["${allowed}"]\n`);
+  const generation = w.volumes.get('/var/lib/mayfly/pool/generation/1')?.nodes;
+  const etc = generation?.get('/etc');
+  if (etc) generation?.set('/etc/sudoers.d', etc);
+  const s = await login(w.machine(), callOf(w, user, ':0'));
+  expect(w.host.read(`${s?.root}/etc/sudoers.d/zz-mayfly`)).toBe(rule);
 });
