@@ -123,7 +123,7 @@ it('a rollback during an update stands: the new generation is proven and not pro
   expect(outcome).toMatchObject({
     result: 'kept',
     generation: 3,
-    reason: 'generation 1 was made stable meanwhile',
+    reason: 'generation 1 became stable meanwhile',
   });
   expect(stableNumber(w.host, on.paths)).toBe(1);
   expect(readGeneration(w.host, on.paths, 3)).toBeDefined();
