@@ -418,9 +418,9 @@ describe('the command line', () => {
     [['enter', '99'], 4, /there is no generation 99/],
     [['init', '--from', 'nowhere'], 2, /takes "debootstrap", "host", or an absolute path/],
     [['init', '--suite', '../x'], 2, /is not a release/],
-    [['init', '--packages=-rf'], 2, /is not the name of a package/],
+    [['init', '--packages=-rf'], 2, /invalid package name/],
     [['init'], 4, /is in use already: generation 1 is stable\nhint: mayfly status\n/],
-    [['destroy'], 2, /say --yes/],
+    [['destroy'], 2, /confirm with --yes/],
     [['hook', 'sddm', 'start'], 2, /is not known/],
   ])('%j exits with %i', (args, code, message) => {
     const r = lab.mayfly(args[0] ?? '', ...args.slice(1));

@@ -34,7 +34,7 @@ describe('the Debian package', () => {
       'dpkg --force-depends -i /root/mayfly.deb >/dev/null 2>&1; node --version; mayfly --version; mayfly status; mayfly config | head -1',
     );
     expect(out).toMatch(/^v\d+\.\d+/);
-    expect(out).toMatch(/pool +none; make one with "mayfly init"/);
+    expect(out).toMatch(/pool +none; create one with "mayfly init"/);
     expect(out).toMatch(/# from \/etc\/mayfly\/mayfly\.toml/);
     console.log(`the package runs under node ${out.split('\n')[0]}`);
   });
@@ -132,7 +132,7 @@ describe('the Debian package', () => {
       ...inside.on,
       'write /etc/mayfly/enabled: Xsession takes desktops inside',
       expect.stringContaining('systemctl restart lightdm'),
-      'lightdm is enabled already; nothing to do',
+      'lightdm is already enabled; nothing to do',
       'in, carol at :0, 1',
       '    "state": "live",',
       'nothing to recover',
@@ -201,7 +201,7 @@ describe('the Debian package', () => {
       mayfly enable pam --quiet; mayfly disable pam --quiet
       picture | diff /root/without -`);
     expect(out.split('\n')).toEqual([
-      'gdm is enabled already; nothing to do',
+      'gdm is already enabled; nothing to do',
       '1',
       'hooks/pam/session',
       'pre 43.0-3',
@@ -285,6 +285,6 @@ describe('the Debian package', () => {
       userdel -r carol 2>/dev/null; rm -r /etc/ssh
       find / -xdev ! -path "/proc/*" ! -path "/root/*" ! -path "/var/log/*" ! -path "/var/lib/dpkg/*" ! -path "/run/*" ! -path "/tmp/*" | sort >/root/after
       diff /root/before /root/after | grep -v -e '^[0-9,acd]*$' -e '/etc/.*-$' -e /var/lib/systemd -e /var/cache || true`);
-    expect(out).toBe('the pool and all generations are removed\n');
+    expect(out).toBe('removed the pool and all generations\n');
   });
 });
