@@ -70,7 +70,7 @@ export async function runCli(argv: readonly string[]): Promise<number> {
   const called = commands.find(c => own.includes(commandName(c)));
   let parser = yargs()
     .scriptName('mayfly')
-    .usage('$0 COMMAND [options]\n\nA fresh machine for every login.')
+    .usage('$0 COMMAND [options]\n\nGives every login a fresh root file system.')
     .option('json', {
       type: 'boolean',
       default: false,

@@ -65,15 +65,10 @@ export function judgeTools(t: Tools): CheckResult {
     .filter(tool => t.missing.has(tool))
     .map(tool => problem(`the program "${tool}" is missing`, `apt install ${packageOf(tool)}`));
   if (t.schroot && (t.schroot.uid !== 0 || (t.schroot.mode & 0o4000) === 0))
-    findings.push(
-      problem('schroot is not setuid root: nobody can enter a session', 'apt install --reinstall schroot'),
-    );
+    findings.push(problem('schroot is not setuid root: no logins work', 'apt install --reinstall schroot'));
   if (t.adapters.includes('lightdm') && DIALOGS.every(tool => t.missing.has(tool)))
     findings.push(
-      warning(
-        'neither zenity nor xmessage is installed: users do not see why a login is refused',
-        'apt install zenity',
-      ),
+      warning('zenity and xmessage are missing: a refused login shows no reason', 'apt install zenity'),
     );
   return found(findings, `all ${needed.length} are installed`);
 }
@@ -128,10 +123,7 @@ export function judgeOwner({ path, stat, secret }: Owned): Finding[] {
   return findings;
 }
 
-/**
- * A warning if a configuration file or directory is not readable by all users. The session wrapper runs "mayfly scope"
- * as the user to find out whether that user gets a session.
- */
+/** A warning if a user cannot read a configuration file: the session wrapper runs "mayfly scope" as the user. */
 export function judgeReadable({ path, stat }: { path: string; stat: Stat | undefined }): Finding[] {
   const need = stat?.kind === 'dir' ? 0o005 : 0o004;
   if (!stat || (stat.mode & need) === need) return [];
