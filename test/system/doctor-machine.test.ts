@@ -96,7 +96,7 @@ describe('a machine with display managers', () => {
       'a wrapper of lightdm’s past Xsession',
       'lightdm',
       `printf '[Seat:*]\nsession-wrapper=/opt/x\n' >${conf}/60.conf`,
-      /60\.conf:2 starts desktops past Xsession/,
+      /60\.conf:2 starts desktops without Xsession/,
     ],
     [
       'a script for one display',

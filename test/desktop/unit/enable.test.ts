@@ -138,7 +138,7 @@ describe('the settings of lightdm', () => {
       `${CONF}/60.conf`,
       `[Seat:*]\n${S}=${H}/session-setup\n`,
       /60\.conf:2/,
-      /^take out/,
+      /^remove these lines/,
     ],
     ['an open quote', `${CONF}/1.conf`, `[Seat:*]\n${S}=/x "a\n`, /1\.conf:2/, /quotes/],
     ['nothing but a comment', `${CONF}/1.conf`, `[Seat:*]\n${S}=# /x\n`, /1\.conf:2/, /quotes/],
@@ -156,7 +156,7 @@ it.each([
     'one after ours',
     '/etc/lightdm/lightdm.conf',
     '\n\nsessions-directory = /x\n',
-    [/lightdm\.conf:3 .*take out/],
+    [/lightdm\.conf:3 .*remove that line/],
   ],
 ])('the desktops that lightdm lists otherwise: %s', (_name, path, text, words) => {
   expect(lightdmWarnings([{ path, text }])).toEqual(words.map(w => expect.stringMatching(w)));
@@ -173,7 +173,7 @@ describe('gdm', () => {
     [
       'a diversion of others',
       (w: World) => w.diversions.set(gdmPath('PreSession'), { to: '/x', by: 'LOCAL' }),
-      /diverted already/,
+      /already diverted/,
     ],
     [
       'our hook by hand',
@@ -183,7 +183,7 @@ describe('gdm', () => {
     [
       'two that are not ours',
       (w: World) => w.put(`${gdmPath('PreSession')}.before-mayfly`, ''),
-      /neither is/,
+      /neither was/,
     ],
   ])('is refused: %s', async (_name, change, message) => {
     const w = world();
@@ -261,7 +261,7 @@ describe('PAM', () => {
     const w = world();
     w.put(PAM_STACK, `# by hand\n${SYSTEMD}\n`);
     const error = await refusal(on(w, 'pam'));
-    expect(error.message).toMatch(/changed by hand/);
+    expect(error.message).toMatch(/edited by hand/);
     expect(error.facts.hint).toMatch(/--force --enable mayfly/);
     expect(w.host.lstat(ENABLED)).toBeUndefined();
   });
@@ -275,7 +275,7 @@ describe('PAM', () => {
   it('without its profile is refused', async () => {
     const w = world();
     w.host.unlink('/usr/share/pam-configs/mayfly');
-    expect((await refusal(on(w, 'pam'))).message).toMatch(/PAM can not be told/);
+    expect((await refusal(on(w, 'pam'))).message).toMatch(/cannot configure PAM/);
   });
 });
 
