@@ -90,7 +90,7 @@ describe('a command line on a machine without a pool', () => {
     [
       ['run', '--dry-run', '--user', 'a:b', '--', 'true'],
       4,
-      /is not a user name.*\nhint: mayfly doctor bad-user\n/,
+      /invalid user name "a:b".*\nhint: mayfly doctor bad-user\n/,
     ],
     [['destroy'], 4, /^mayfly: there is no pool to remove\n/],
     [['init', '--dry-run', '--from', '/no/such'], 2, /^mayfly: "\/no\/such" does not exist\n/],

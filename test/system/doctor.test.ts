@@ -142,7 +142,7 @@ describe('a lab', () => {
     [
       'a record of the pool that is not whole',
       'tools',
-      /pool\.json" is not whole/,
+      /pool\.json" is corrupt/,
       1,
       () => fs.writeFileSync(at('state/pool.json'), '{"backe'),
     ],
@@ -177,7 +177,7 @@ describe('a lab', () => {
     [
       'a script that anybody can write',
       'scripts',
-      /refresh\.d\/x" can be changed by others/,
+      /refresh\.d\/x" is writable by users other/,
       1,
       () => write(at('refresh.d/x'), '#!/bin/sh\n', 0o777),
     ],

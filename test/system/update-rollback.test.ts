@@ -88,7 +88,7 @@ describe('rollback', () => {
 
 describe('a generation that people can not log in to', () => {
   const broken = 'rm -r /srv; ln -s /nowhere /srv';
-  const says = new RegExp(`"/srv" in the generation is a symlink, so "/srv/${S}" can not be mounted on it`);
+  const says = new RegExp(`"/srv" in the generation is a symlink; cannot mount "/srv/${S}" on it`);
 
   it('is demoted after as many failures as configured, and the last of them gets in', () => {
     update('good');

@@ -78,7 +78,7 @@ it('a record of the pool that is not whole is written anew from a generation’s
   const on = w.machine();
   const before = readPool(w.host, on.paths);
   w.put(on.paths.poolFile, '{"backe');
-  expect(() => readPool(w.host, on.paths)).toThrow(/pool\.json" is not whole/);
+  expect(() => readPool(w.host, on.paths)).toThrow(/pool\.json" is corrupt/);
   expect((await recover(on)).swept).toEqual([
     'what was left of "/var/lib/mayfly/pool.json", which is written anew',
   ]);
