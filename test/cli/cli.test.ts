@@ -23,11 +23,11 @@ afterEach(() => {
 describe('a command line', () => {
   it.each([
     [['config', '--config', ''], 2, /^mayfly: --config needs a file\n/],
-    [['status', '--config', 'typo.toml'], 3, /there is no configuration file "\/.*\/typo.toml"\n/],
+    [['status', '--config', 'typo.toml'], 3, /the configuration file "\/.*\/typo.toml" does not exist\n/],
     [
       ['config', '--config', 'package.json'],
       3,
-      new RegExp(`^mayfly: ${resolve('package.json')}:1: not valid TOML`),
+      new RegExp(`^mayfly: ${resolve('package.json')}:1: invalid TOML`),
     ],
     [['run', '--user'], 2, /^mayfly: --user needs a value\nhint: mayfly run --help\n$/],
     [['--config'], 2, /^mayfly: --config needs a value\nhint: mayfly --help\n$/],

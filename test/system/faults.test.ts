@@ -302,7 +302,7 @@ describe('surroundings', () => {
     fs.writeFileSync(lab.config, `nonsense = 1\n${good}`);
     const r = lab.hook('start', B, ':7');
     expect(r.code).toBe(3);
-    expect(r.err).toMatch(/mayfly\.toml:1: unknown option "nonsense"\nhint: known here/);
+    expect(r.err).toMatch(/mayfly\.toml:1: unknown option "nonsense"\nhint: valid options/);
     expect(lab.hook('stop', A)).toMatchObject({ code: 0 });
     fs.writeFileSync(lab.config, good);
     const reason = fs.readFileSync(`${lab.dir}/run/users/${uidOf(B)}/reason`, 'utf8');

@@ -353,7 +353,7 @@ describe('configuration', () => {
     service = await Service.start();
     fs.appendFileSync(lab.config, '[logout]\ngrace = "soon"\n');
     await service.says(
-      /the configuration stays as it was: .*mayfly\.toml:\d+: "logout\.grace" is not valid: .*\(the shipped/,
+      /the configuration stays as it was: .*mayfly\.toml:\d+: invalid "logout\.grace": .*\(man mayfly\.toml/,
     );
     expect(service.child.exitCode).toBeNull();
     lab.configure('[logout]\ngrace = 3\n');
