@@ -80,7 +80,7 @@ it('a record of the pool that is not whole is written anew from a generation’s
   w.put(on.paths.poolFile, '{"backe');
   expect(() => readPool(w.host, on.paths)).toThrow(/pool\.json" is corrupt/);
   expect((await recover(on)).swept).toEqual([
-    'what was left of "/var/lib/mayfly/pool.json", which is written anew',
+    'the corrupt file "/var/lib/mayfly/pool.json", which was written again',
   ]);
   expect(readPool(w.host, on.paths)).toEqual(before);
   w.put(on.paths.poolFile, '');
