@@ -1,9 +1,9 @@
 /** Parsing and formatting sizes. */
 import { DIGITS, isMadeOf } from './names.ts';
 
-/** Converts a size, or a percentage of `whole` such as "20%", to bytes. `whole` is in bytes. */
-export function bytesOf(size: string, whole: number): number {
-  return size.endsWith('%') ? Math.floor((whole * Number(size.slice(0, -1))) / 100) : parseSize(size);
+/** Converts a size, or a percentage of `total` such as "20%", to bytes. `total` is in bytes. */
+export function bytesOf(size: string, total: number): number {
+  return size.endsWith('%') ? Math.floor((total * Number(size.slice(0, -1))) / 100) : parseSize(size);
 }
 
 /**

@@ -75,12 +75,12 @@ export interface Host {
   rename(from: string, to: string): void;
   /** Absent is success. */
   unlink(path: string): void;
-  /** Absent is success; not empty is an error. Never recursive: what is left below may be somebody's mount. */
+  /** Absent is success; not empty is an error. Never recursive: below it may be a mount of another program. */
   rmdir(path: string): void;
-  /** fsync of a directory, so that what was renamed in it survives a power cut. */
+  /** fsync of a directory, so that a rename in it survives a power cut. */
   sync(path: string): void;
 
-  /** Opens (and makes) a lock file and returns its descriptor. */
+  /** Opens a lock file, creating it if necessary, and returns its descriptor. */
   openLock(path: string): number;
   close(fd: number): void;
 

@@ -16,25 +16,25 @@ import {
 import { judgeOffer, judgePam, judgeSnippet } from '../../src/cli/doctor/desktops.ts';
 import {
   BUNDLE,
+  describePendingChange,
   judgeDropIns,
+  judgeEnabled,
   judgePart,
   judgeRunning,
-  judgeTold,
-  wordsForChange,
 } from '../../src/cli/doctor/display-managers.ts';
 import {
-  instead,
-  judgeDoor,
+  judgeLogins,
   judgeRecords,
   judgeStable,
   judgeTopic,
+  replacementFor,
 } from '../../src/cli/doctor/generations.ts';
-import { judgeCommit, judgePlace, judgeStores } from '../../src/cli/doctor/pool.ts';
+import { judgeCommit, judgeLocation, judgeSnapshots } from '../../src/cli/doctor/pool.ts';
 import { judgeScript } from '../../src/cli/doctor/scripts.ts';
 import {
   judgeEntries as judgeDoors,
-  judgeLed,
-  judgeOwn,
+  judgeRedirects,
+  judgeSchrootSessions,
   judgeSessions,
 } from '../../src/cli/doctor/sessions.ts';
 import {
@@ -196,7 +196,7 @@ describe('display managers', () => {
     [['gdm'], true, /^ok$/],
     [['gdm'], false, /^problem: .*run on the host.* \| mayfly enable gdm$/],
   ] as const)('%j calling, marker %s', (calling, marker, words) => {
-    expect(line(judgeTold({ calling, marker, likely: 'lightdm' }))).toMatch(words);
+    expect(line(judgeEnabled({ calling, marker, likely: 'lightdm' }))).toMatch(words);
   });
 
   const stat = { kind: 'file', dev: 1, ino: 1, uid: 0, gid: 0, mode: 0o755, size: 1, mtimeMs: 0 } as const;
@@ -226,7 +226,9 @@ describe('display managers', () => {
     [{ act: 'write', path: '/f', text: '', mode: 0o644, why: 'w' }, false, '"/f" is missing: w'],
     [{ act: 'rename', path: '/f', to: '/g', why: 'w' }, true, '"/f" was created after "mayfly enable"'],
     [{ act: 'divert', path: '/f', to: '/g', why: 'w' }, true, '"/f" is not diverted: w'],
-  ] as const)('%j, there %s', (change, there, words) => expect(wordsForChange(change, there)).toBe(words));
+  ] as const)('%j, there %s', (change, there, words) =>
+    expect(describePendingChange(change, there)).toBe(words),
+  );
 
   const inside = { enabled: ['lightdm'], systemd: true, findings: [], left: ['/d'], overriding: [] } as const;
   it.each([
@@ -342,16 +344,16 @@ describe('pool and generations', () => {
       { ...place, pool: { ...pool, image: '/i' }, image: false },
       /"\/i" is missing.* \| rm -f \/a \/b && mayfly init --backend overlay$/,
     ],
-  ])('%s', (_, p, words) => expect(line(judgePlace(p))).toMatch(words));
+  ])('%s', (_, p, words) => expect(line(judgeLocation(p))).toMatch(words));
 
   it.each([
     [[79], /^ok$/],
     [[20, 92.5], /^warning: the snapshot of u1-00000001 is 92 % full \| mayfly end u1-00000001$/],
     [[100], /^warning: the snapshot of u1-00000000 is full.* \| mayfly end u1-00000000$/],
   ])('stores filled to %o percent', (percents, words) =>
-    expect(line(judgeStores(percents.map((percent, i) => ({ session: `u1-0000000${i}`, percent }))))).toMatch(
-      words,
-    ),
+    expect(
+      line(judgeSnapshots(percents.map((percent, i) => ({ session: `u1-0000000${i}`, percent })))),
+    ).toMatch(words),
   );
 
   it.each([
@@ -423,7 +425,9 @@ describe('pool and generations', () => {
     [[1, 2, 3], 2, 'mayfly rollback 3'],
     [[2], 2, 'mayfly update --force'],
     [[], 2, 'mayfly update --force'],
-  ])('of %j, instead of the stable %i: %s', (good, stable, fix) => expect(instead(good, stable)).toBe(fix));
+  ])('of %j, instead of the stable %i: %s', (good, stable, fix) =>
+    expect(replacementFor(good, stable)).toBe(fix),
+  );
 
   it.each([
     [[], /^ok$/],
@@ -440,14 +444,14 @@ describe('pool and generations', () => {
     [{ ...door, probation: { number: 2, failures: 0 } }, /^ok$/],
     [{ ...door, probation: { number: 2, failures: 1 } }, /^warning: 1 logins.* \| mayfly rollback$/],
     [{ ...door, probation: { number: 1, failures: 1 } }, /^ok$/],
-  ])('%j', (d, words) => expect(line(judgeDoor(d))).toMatch(words));
+  ])('%j', (d, words) => expect(line(judgeLogins(d))).toMatch(words));
 });
 
 describe('sessions', () => {
-  const s = { id: 'u1-0', whole: true, stuck: undefined, over: undefined, age: 0 };
+  const s = { id: 'u1-0', readable: true, stuck: undefined, over: undefined, age: 0 };
   it.each([
     ['in use', s, /^ok$/],
-    ['not whole', { ...s, whole: false }, /^warning: .*\| mayfly recover$/],
+    ['not whole', { ...s, readable: false }, /^warning: .*\| mayfly recover$/],
     [
       'stuck',
       { ...s, stuck: 'volume: busy', over: 'its end had begun' },
@@ -471,7 +475,7 @@ describe('sessions', () => {
     [{ ...led, session: undefined, known: false, there: false }, /^problem: .*\| mayfly recover$/],
     [{ ...led, root: undefined, there: false }, /^ok$/],
     [{ ...led, known: false }, /^warning: .*u7-0, which does not exist \| mayfly recover$/],
-  ])('%j', (l, words) => expect(line(judgeLed([l]))).toMatch(words));
+  ])('%j', (l, words) => expect(line(judgeRedirects([l]))).toMatch(words));
 
   it.each([
     [[], [], /^ok$/],
@@ -486,7 +490,7 @@ describe('sessions', () => {
     [true, ['x'], /^problem: .*mounts it again at boot \| schroot -e -c session:x$/],
     [false, ['x'], /on a root directory of Mayfly \| schroot/],
   ])('schroot recovers %s, its sessions %j', (recovers, sessions, words) => {
-    expect(line(judgeOwn({ recovers, sessions }))).toMatch(words);
+    expect(line(judgeSchrootSessions({ recovers, sessions }))).toMatch(words);
   });
 });
 
@@ -615,11 +619,11 @@ describe('an examination', () => {
 
   it('tells once what keeps several checks from being made', async () => {
     const fails = one(() => {
-      throw new MayflyError('corrupt', '"/p" is not whole', { hint: 'mayfly recover' });
+      throw new MayflyError('corrupt', '"/p" is corrupt', { hint: 'mayfly recover' });
     });
     const all = await runChecks(on, [fails, fails, fails]);
     expect(all.map(line)).toEqual([
-      'problem: "/p" is not whole | mayfly recover',
+      'problem: "/p" is corrupt | mayfly recover',
       'not applicable',
       'not applicable',
     ]);

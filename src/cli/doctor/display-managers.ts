@@ -35,7 +35,7 @@ export interface HookSettings {
   readonly likely: Adapter;
 }
 
-export function judgeTold({ calling, marker, likely }: HookSettings): CheckResult {
+export function judgeEnabled({ calling, marker, likely }: HookSettings): CheckResult {
   if (calling.length === 0) {
     if (!marker) return notApplicable(`none; "mayfly enable ${likely}" enables it`);
     const what = `"${ENABLED_MARKER}" exists, but no display manager is enabled: logins of users in scope are refused`;
@@ -46,7 +46,7 @@ export function judgeTold({ calling, marker, likely }: HookSettings): CheckResul
 }
 
 /** Describes a change that `enable` would still make; `there`: the path exists. */
-export function wordsForChange(c: Change, there: boolean): string {
+export function describePendingChange(c: Change, there: boolean): string {
   if (c.act === 'write') return there ? `"${c.path}" was changed` : `"${c.path}" is missing: ${c.why}`;
   if (c.act === 'rename') return `"${c.path}" was created after "mayfly enable"`;
   if (c.act === 'profile') return `"${c.path}" lacks the lines of the profile "mayfly": ${c.why}`;
@@ -59,7 +59,9 @@ async function planned(host: Host, adapter: Adapter, plan: () => Promise<Change[
   try {
     return (await plan())
       .filter(c => c.act !== 'mkdir')
-      .map(c => problem(wordsForChange(c, host.lstat(c.path) !== undefined), `mayfly enable ${adapter}`));
+      .map(c =>
+        problem(describePendingChange(c, host.lstat(c.path) !== undefined), `mayfly enable ${adapter}`),
+      );
   } catch (error) {
     return [fromError(error)];
   }
@@ -192,7 +194,7 @@ export const managerChecks = [
       likely:
         host.stat(adapterSpecs.lightdm.program) || !host.stat(adapterSpecs.gdm.program) ? 'lightdm' : 'gdm',
     }),
-    evaluate: judgeTold,
+    evaluate: judgeEnabled,
   }),
   check({
     group: GROUP,

@@ -51,11 +51,11 @@ export interface Stable {
 export function judgeStable({ all, stable, good, master }: Stable): CheckResult {
   // Without master the pool itself is missing; "mayfly recover" can mount it again.
   const otherwise = stable === undefined ? 'mayfly init' : master ? undefined : 'mayfly recover';
-  return judgeTopic(all, 'stable', `generation ${stable}`, instead(good, stable, otherwise));
+  return judgeTopic(all, 'stable', `generation ${stable}`, replacementFor(good, stable, otherwise));
 }
 
 /** The command that replaces the stable generation: a rollback to the newest other good one, or else `otherwise`. */
-export function instead(
+export function replacementFor(
   good: readonly number[],
   stable: number | undefined,
   otherwise = 'mayfly update --force',
@@ -111,14 +111,14 @@ async function issuesOf(on: Subject): Promise<HealthIssue[]> {
 }
 
 /** Whether users can log in now, as far as generations are concerned. */
-export interface Door {
+export interface LoginState {
   readonly held: string | undefined;
   readonly hold: string;
   readonly stable: number | undefined;
   readonly probation: { readonly number: number; readonly failures: number } | undefined;
 }
 
-export function judgeDoor({ held, hold, stable, probation: p }: Door): CheckResult {
+export function judgeLogins({ held, hold, stable, probation: p }: LoginState): CheckResult {
   const findings =
     held === undefined ? [] : [warning(`logins are blocked: ${held}`, `shutdown -c; rm ${hold}`)];
   if (p && p.number === stable && p.failures > 0)
@@ -154,13 +154,13 @@ export const generationChecks = [
   check({
     group: GROUP,
     title: 'logins',
-    gather: (on): Door => ({
+    gather: (on): LoginState => ({
       held: loginBlockReason(on),
       hold: on.paths.loginBlock,
       stable: stableNumber(on.host, on.paths),
       probation: probation(on.host, on.paths),
     }),
-    evaluate: judgeDoor,
+    evaluate: judgeLogins,
   }),
   check({
     group: GROUP,

@@ -44,7 +44,7 @@ export interface PoolLocation {
   readonly records: readonly string[];
 }
 
-export function judgePlace({
+export function judgeLocation({
   pool,
   image,
   mounted,
@@ -71,7 +71,7 @@ export function judgePlace({
   return found(master ? [] : [problem(lost, 'mayfly recover')], words);
 }
 
-async function gatherPlace(on: Subject): Promise<PoolLocation> {
+async function gatherLocation(on: Subject): Promise<PoolLocation> {
   const { host, paths, backend } = on;
   const pool = readPool(host, paths);
   const records = [paths.poolFile, paths.stable, `${paths.generations}/*`];
@@ -97,7 +97,7 @@ async function gatherPlace(on: Subject): Promise<PoolLocation> {
 }
 
 /** How full the pool is, by the limits that refuse logins and updates; undefined if it cannot be found out. */
-async function gatherRoom(on: Subject): Promise<{ words: string; findings: Finding[] } | undefined> {
+async function gatherSpace(on: Subject): Promise<{ words: string; findings: Finding[] } | undefined> {
   const { host, paths, config } = on;
   const pool = readPool(host, paths);
   if (!pool || (pool.image !== undefined && !host.exists(pool.image))) return undefined;
@@ -154,7 +154,7 @@ async function gatherCommit({ host, paths }: Subject): Promise<BtrfsMount | unde
  * Warns about sessions on classic LVM whose snapshot is full or nearly so. Other sessions are not affected, and the
  * session itself cannot be saved.
  */
-export function judgeStores(snapshots: readonly SnapshotUsage[]): CheckResult {
+export function judgeSnapshots(snapshots: readonly SnapshotUsage[]): CheckResult {
   const nearlyFull = snapshots.filter(s => s.percent > WARN_PERCENT);
   const findings = nearlyFull.map(({ session, percent }) =>
     percent >= 100
@@ -165,7 +165,7 @@ export function judgeStores(snapshots: readonly SnapshotUsage[]): CheckResult {
 }
 
 export const poolChecks = [
-  check({ group: POOL, title: 'location', gather: gatherPlace, evaluate: judgePlace }),
+  check({ group: POOL, title: 'location', gather: gatherLocation, evaluate: judgeLocation }),
   check({
     group: POOL,
     title: 'owner',
@@ -179,7 +179,7 @@ export const poolChecks = [
   check({
     group: POOL,
     title: 'free space',
-    gather: gatherRoom,
+    gather: gatherSpace,
     evaluate: space => (space ? found(space.findings, space.words) : NONE),
   }),
   check({
@@ -206,7 +206,7 @@ export const poolChecks = [
     evaluate: snapshots =>
       snapshots === undefined
         ? notApplicable('sessions have no snapshots of a fixed size')
-        : judgeStores(snapshots),
+        : judgeSnapshots(snapshots),
   }),
   check({
     group: POOL,

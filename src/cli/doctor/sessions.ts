@@ -19,10 +19,10 @@ const SCHROOT = 'schroot';
 const RECOVER = 'mayfly recover';
 
 /** A session record. */
-export interface Known {
+export interface SessionFacts {
   readonly id: string;
   /** It is not corrupt. */
-  readonly whole: boolean;
+  readonly readable: boolean;
   readonly stuck: string | undefined;
   readonly over: string | undefined;
   /** Milliseconds since the record was written. */
@@ -32,9 +32,9 @@ export interface Known {
 /** How long the end of a session may take, in milliseconds; mayfly-end@.service retries that long by itself. */
 const END_TIMEOUT = 60_000;
 
-export function judgeSessions(all: readonly Known[]): CheckResult {
+export function judgeSessions(all: readonly SessionFacts[]): CheckResult {
   const findings = all.flatMap((s): Finding[] => {
-    if (!s.whole) return [warning(`the record of ${s.id} is corrupt`, RECOVER)];
+    if (!s.readable) return [warning(`the record of ${s.id} is corrupt`, RECOVER)];
     if (s.stuck !== undefined) return [problem(`${s.id} is stuck: ${s.stuck}`, RECOVER, EXIT.stuck)];
     if (s.over === undefined || s.age < END_TIMEOUT) return [];
     return [warning(`${s.id} is over but was not ended: ${s.over}`, RECOVER)];
@@ -42,14 +42,14 @@ export function judgeSessions(all: readonly Known[]): CheckResult {
   return found(findings, all.length === 0 ? 'none' : `${all.length}, all live or ending`);
 }
 
-function known({ host, paths }: Subject): Known[] {
+function gatherSessions({ host, paths }: Subject): SessionFacts[] {
   return sessionIds(host, paths).flatMap(id => {
     const s = readSession(host, paths, id);
     const record = host.lstat(`${paths.sessions}/${id}.json`);
     if (!record) return []; // the session has just ended
     return {
       id,
-      whole: s !== undefined,
+      readable: s !== undefined,
       stuck: s?.stuck,
       over: s && overBecause(host, s),
       age: host.now() - record.mtimeMs,
@@ -58,12 +58,12 @@ function known({ host, paths }: Subject): Known[] {
 }
 
 /** Leftovers: the session IDs of objects that were there before and after the records were read. */
-export interface Left {
+export interface Leftovers {
   readonly what: string;
   readonly ids: readonly string[];
 }
 
-export function judgeLeft(all: readonly Left[]): CheckResult {
+export function judgeLeftovers(all: readonly Leftovers[]): CheckResult {
   const findings = all
     .filter(l => l.ids.length > 0)
     .map(l => warning(`${l.what} without a session: ${l.ids.join(', ')}`, RECOVER));
@@ -85,7 +85,7 @@ async function strays(
   return [...new Set(before)].filter(id => !records.has(id) && still.has(id));
 }
 
-async function gatherLeft({ host, paths, backend }: Subject): Promise<Left[]> {
+async function gatherLeftovers({ host, paths, backend }: Subject): Promise<Leftovers[]> {
   const pool = readPool(host, paths);
   const volumes = async (): Promise<string[]> => {
     const all = pool ? (await backend(pool.backend).list(pool.path)).volumes : [];
@@ -103,7 +103,7 @@ async function gatherLeft({ host, paths, backend }: Subject): Promise<Left[]> {
 }
 
 /** Where a user's session wrapper and service manager are directed to. */
-export interface Led {
+export interface Redirect {
   readonly uid: string;
   /** The session that the wrapper enters, and whether it has a record. */
   readonly session: string | undefined;
@@ -113,7 +113,7 @@ export interface Led {
   readonly there: boolean;
 }
 
-export function judgeLed(all: readonly Led[]): CheckResult {
+export function judgeRedirects(all: readonly Redirect[]): CheckResult {
   const findings = all.flatMap(l => {
     const fix = l.known ? `mayfly end ${l.session}` : RECOVER;
     return [
@@ -133,7 +133,7 @@ export function judgeLed(all: readonly Led[]): CheckResult {
   return found(findings, 'directed to existing sessions or the host');
 }
 
-function ledOf({ host, paths }: Subject, uid: string): Led {
+function redirectOf({ host, paths }: Subject, uid: string): Redirect {
   const mine = userDirectory(paths, Number(uid));
   const session = host.read(`${mine}/session`)?.trim();
   const root = host.readlink(`${mine}/root`);
@@ -145,12 +145,12 @@ function ledOf({ host, paths }: Subject, uid: string): Led {
 }
 
 /** Only what is the same twice, so that users who are logging in or out are left out. */
-function gatherLed(on: Subject): Led[] {
-  const list = (): string[] => on.host.list(on.paths.users).map(uid => JSON.stringify(ledOf(on, uid)));
+function gatherRedirects(on: Subject): Redirect[] {
+  const list = (): string[] => on.host.list(on.paths.users).map(uid => JSON.stringify(redirectOf(on, uid)));
   const before = new Set(list());
   return list()
-    .filter(led => before.has(led))
-    .map(led => JSON.parse(led) as Led);
+    .filter(text => before.has(text))
+    .map(text => JSON.parse(text) as Redirect);
 }
 
 /** Our entries in schroot's directory: those without a session, and sessions without one. */
@@ -182,12 +182,12 @@ async function gatherEntries({ host, paths }: Subject): Promise<Entries> {
 }
 
 /** schroot's own sessions on our roots. Our entries create none, but an entry written by hand can. */
-export interface Own {
+export interface SchrootSessions {
   readonly recovers: boolean;
   readonly sessions: readonly string[];
 }
 
-export function judgeOwn({ recovers, sessions }: Own): CheckResult {
+export function judgeSchrootSessions({ recovers, sessions }: SchrootSessions): CheckResult {
   const findings = sessions.map(id => {
     const atBoot = recovers ? ', and schroot.service mounts it again at boot' : '';
     return problem(
@@ -201,7 +201,7 @@ export function judgeOwn({ recovers, sessions }: Own): CheckResult {
   );
 }
 
-function gatherOwn({ host, paths }: Subject): Own {
+function gatherSchrootSessions({ host, paths }: Subject): SchrootSessions {
   const directory = '/var/lib/schroot/session';
   return {
     recovers: !/^\s*START_ACTION=["']?(end|none)/m.test(host.read('/etc/default/schroot') ?? ''),
@@ -212,9 +212,9 @@ function gatherOwn({ host, paths }: Subject): Own {
 }
 
 export const sessionChecks = [
-  check({ group: SESSIONS, title: 'records', gather: known, evaluate: judgeSessions }),
-  check({ group: SESSIONS, title: 'leftovers', gather: gatherLeft, evaluate: judgeLeft }),
-  check({ group: SESSIONS, title: 'users', gather: gatherLed, evaluate: judgeLed }),
+  check({ group: SESSIONS, title: 'records', gather: gatherSessions, evaluate: judgeSessions }),
+  check({ group: SESSIONS, title: 'leftovers', gather: gatherLeftovers, evaluate: judgeLeftovers }),
+  check({ group: SESSIONS, title: 'users', gather: gatherRedirects, evaluate: judgeRedirects }),
   check({
     group: SCHROOT,
     title: 'directory',
@@ -228,7 +228,7 @@ export const sessionChecks = [
   check({
     group: SCHROOT,
     title: 'schroot sessions',
-    gather: gatherOwn,
-    evaluate: judgeOwn,
+    gather: gatherSchrootSessions,
+    evaluate: judgeSchrootSessions,
   }),
 ];

@@ -5,7 +5,7 @@ import { type Generation, readStable } from '../../state/generations.ts';
 import type { Machine } from '../../state/machine.ts';
 import { checkGeneration } from '../../update/check.ts';
 import { type Examination, found, fromError, problem, warning } from './check.ts';
-import { goodGenerations, instead } from './generations.ts';
+import { goodGenerations, replacementFor } from './generations.ts';
 
 /** The only check that changes something, so `on` must have a host that can write. Leaves nothing behind. */
 export async function trialLogin(on: Machine): Promise<Examination> {
@@ -27,5 +27,7 @@ export async function trialLogin(on: Machine): Promise<Examination> {
 /** An error with a cause kept the session from starting, which the machine may be to blame for; others come from the generation. */
 async function fixFor(on: Machine, stable: Generation, error: unknown): Promise<string> {
   const { cause } = error instanceof Error ? error : {};
-  return cause === undefined ? instead(await goodGenerations(on), stable.number) : fromError(cause).fix;
+  return cause === undefined
+    ? replacementFor(await goodGenerations(on), stable.number)
+    : fromError(cause).fix;
 }
