@@ -57,9 +57,9 @@ declare const keepCode: () => void;
 async function main(): Promise<number> {
   const args = process.argv.slice(2);
   try {
-    const options = parseHookArgs(args);
-    if (options) {
-      const { code, whole } = await runHook(options, process.env);
+    const hot = parseHookArgs(args);
+    if (hot) {
+      const { code, whole } = await runHook(hot, process.env);
       if (whole) keepCode();
       return code;
     }
