@@ -41,7 +41,7 @@ export interface Offer {
 }
 
 export function judgeOffer({ looking, offered }: Offer): CheckResult {
-  if (looking.length === 0) return notApplicable('no display manager reads them');
+  if (looking.length === 0) return notApplicable('no display manager lists the desktops of the generation');
   const what = `"${GREETER_DIRECTORY}" has no desktops: users cannot choose one`;
   return found(offered > 0 ? [] : [problem(what, 'mayfly recover')], `${offered} to choose from`);
 }

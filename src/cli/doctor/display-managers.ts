@@ -37,7 +37,7 @@ export interface HookSettings {
 
 export function judgeEnabled({ calling, marker, likely }: HookSettings): CheckResult {
   if (calling.length === 0) {
-    if (!marker) return notApplicable(`none; "mayfly enable ${likely}" enables it`);
+    if (!marker) return notApplicable(`none; to enable one, run "mayfly enable ${likely}"`);
     const what = `"${ENABLED_MARKER}" exists, but no display manager is enabled: logins of users in scope are refused`;
     return found([problem(what, `mayfly enable ${likely}`)], '');
   }

@@ -92,7 +92,7 @@ export function judgeRecords(broken: readonly { number: number; path: string }[]
       const what = `generation ${number} is unusable and is kept: "${path}" is corrupt`;
       return warning(what, `rm ${path} && mayfly recover`);
     }),
-    'records are intact',
+    'intact',
   );
 }
 

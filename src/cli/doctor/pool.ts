@@ -133,7 +133,7 @@ const MAX_COMMIT = 5;
  * piled up, the longer all logins wait.
  */
 export function judgeCommit(m: BtrfsMount | undefined): CheckResult {
-  if (!m) return notApplicable('the pool is not on a btrfs file system of the administrator');
+  if (!m) return notApplicable('the pool is not in a directory on btrfs');
   const seconds = Number(/(?:^|,)commit=(\d+)/.exec(m.options)?.[1] ?? DEFAULT_COMMIT);
   const what = `"${m.place}" cleans up deleted sessions only every ${seconds} s, which delays logins; add commit=${MAX_COMMIT} to /etc/fstab as well`;
   const findings =

@@ -227,7 +227,7 @@ export const sessionChecks = [
   check({ group: SCHROOT, title: 'entries', gather: gatherEntries, evaluate: judgeEntries }),
   check({
     group: SCHROOT,
-    title: 'schroot sessions',
+    title: 'sessions',
     gather: gatherSchrootSessions,
     evaluate: judgeSchrootSessions,
   }),
