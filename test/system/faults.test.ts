@@ -421,7 +421,7 @@ describe('the command line', () => {
     [['init', '--packages=-rf'], 2, /invalid package name/],
     [['init'], 4, /is in use already: generation 1 is stable\nhint: mayfly status\n/],
     [['destroy'], 2, /confirm with --yes/],
-    [['hook', 'sddm', 'start'], 2, /is not known/],
+    [['hook', 'sddm', 'start'], 2, /invalid command/],
   ])('%j exits with %i', (args, code, message) => {
     const r = lab.mayfly(args[0] ?? '', ...args.slice(1));
     expect(r.err).toMatch(message);
