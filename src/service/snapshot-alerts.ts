@@ -3,7 +3,7 @@
  * the session can no longer be read, programs fail in odd ways, and only the kernel's log has the reason. So the user
  * is told.
  */
-import { screenAt, showWords } from '../session/refusal-dialog.ts';
+import { screenAt, showDialog } from '../session/refusal-dialog.ts';
 import type { Machine } from '../state/machine.ts';
 import { readSession, type Session } from '../state/sessions.ts';
 import type { Pool, SnapshotUsage } from '../volume/backend.ts';
@@ -53,6 +53,6 @@ const MESSAGE =
 async function showMessage({ host }: Machine, s: Session): Promise<void> {
   for (const { display } of s.logins) {
     const screen = display === undefined ? undefined : screenAt(host, display, s.user.uid);
-    if (screen) await showWords(host, screen, 'Session out of space', MESSAGE, true);
+    if (screen) await showDialog(host, screen, 'Session out of space', MESSAGE, true);
   }
 }

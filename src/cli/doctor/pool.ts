@@ -213,8 +213,8 @@ export const poolChecks = [
     title: 'automatic growth',
     async gather({ host, paths }) {
       if (readPool(host, paths)?.backend !== 'lvm-thin') return undefined;
-      const { sayGrowth } = await import('../../volume/lvm/pool.ts');
-      return sayGrowth(host);
+      const { describeGrowth } = await import('../../volume/lvm/pool.ts');
+      return describeGrowth(host);
     },
     // Never a finding: whether the pool grows is the administrator's decision.
     evaluate: words => (words === undefined ? notApplicable('the pool is not a thin pool') : fine(words)),
