@@ -33,15 +33,39 @@ interface Parts {
   readonly kernel: string;
   /** An ext4 with Debian and the kernel's modules; machines write to a file of their own over it. */
   readonly image: string;
+  /** A library for the kernel's process, where the processor needs one. */
+  readonly preload: string | undefined;
+}
+
+/** Made by xstate.c, which says what for. Undefined on processors that do without. */
+function registersLibrary(): string | undefined {
+  if (!/^flags\b.*\bamx_tile\b/m.test(fs.readFileSync('/proc/cpuinfo', 'utf8'))) return undefined;
+  const source = `${TOP}/test/lvm/xstate.c`;
+  const digest = createHash('sha256').update(fs.readFileSync(source)).digest('hex').slice(0, 8);
+  const library = `${CACHE}/uml-xstate-${digest}.so`;
+  if (fs.existsSync(library)) return library;
+  const dir = fs.mkdtempSync(`${CACHE}/part-`);
+  try {
+    must('sh', ['-c', 'cd "$1" && exec apt-get download -q tcc', 'sh', dir]);
+    const [deb] = fs.readdirSync(dir).filter(n => n.endsWith('.deb'));
+    must('dpkg', ['-x', `${dir}/${deb}`, `${dir}/tcc`]);
+    const own = `${dir}/tcc/usr/lib/x86_64-linux-gnu/tcc`;
+    must(`${dir}/tcc/usr/bin/tcc`, ['-B', own, '-shared', '-nostdlib', '-o', `${dir}/library`, source]);
+    fs.renameSync(`${dir}/library`, library);
+  } finally {
+    fs.rmSync(dir, { recursive: true });
+  }
+  return library;
 }
 
 /** Kernel and disk image, made once per machine. */
 export function umlParts(): Parts {
+  const preload = registersLibrary();
   const suite = hostSuite(realHost()) ?? 'stable';
   const digest = createHash('sha256').update(PACKAGES).update(STUB).digest('hex').slice(0, 8);
   const image = `${CACHE}/${suite}-uml-${digest}.img`;
   const kernel = `${CACHE}/${suite}-uml-${digest}.linux`;
-  if (fs.existsSync(image)) return { kernel, image };
+  if (fs.existsSync(image)) return { kernel, image, preload };
   const tree = tarball(`uml-${digest}`, PACKAGES);
   const dir = fs.mkdtempSync(`${CACHE}/part-`);
   try {
@@ -61,7 +85,7 @@ export function umlParts(): Parts {
   } finally {
     fs.rmSync(dir, { recursive: true });
   }
-  return { kernel, image };
+  return { kernel, image, preload };
 }
 
 export interface Ended {
@@ -104,12 +128,15 @@ export class Uml {
       ...['root=/dev/ubda', 'rootfstype=ext4', 'rw', 'init=/usr/sbin/mayfly-init', 'quiet'],
       ...[`ubd0=${this.dir}/system,${this.#parts.image}`, ...disks, 'con=null', 'con0=null,fd:1'],
       ...[`mayfly.clone=${TOP}`, `mayfly.exchange=${this.dir}/exchange`],
+      `mayfly.modules=${fs.realpathSync(`${TOP}/node_modules`)}`,
       `mayfly.runner=${dirname(process.execPath)}`,
     ];
+    const { preload } = this.#parts;
     const kernel = spawn(this.#parts.kernel, args, {
       stdio: ['ignore', 'pipe', 'pipe'],
       cwd: this.dir,
-      env: { PATH: '/usr/bin:/bin' }, // it takes variables for parameters
+      // Nothing else: it takes variables for parameters.
+      env: { PATH: '/usr/bin:/bin', ...(preload === undefined ? {} : { LD_PRELOAD: preload }) },
       detached: true, // a group of its own: each process in it is one of ours
     });
     this.#kernel = kernel;
