@@ -1,4 +1,7 @@
-/** The contract of all backends where there is a device mapper; overlay proves that the machine is one. */
+/**
+ * The contract of all backends where there is a device mapper: each with one file system, or with all that
+ * MAYFLY_FILE_SYSTEMS names.
+ */
 import { inside } from './suite.ts';
 
 await inside('the contract', { arguments: ['--project', 'inside', 'contract'] });

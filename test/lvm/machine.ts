@@ -3,7 +3,7 @@
  * udev and real block devices in files. It needs neither virtualisation nor modules of the kernel it runs on, boots
  * in three seconds, and switching it off at once is a signal.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { dirname, resolve } from 'node:path';
@@ -37,6 +37,20 @@ interface Parts {
   readonly preload: string | undefined;
 }
 
+/** Makes what is made once per machine; other workers wait for it. */
+function alone<T>(act: () => T): T {
+  fs.mkdirSync(CACHE, { recursive: true });
+  const lock = fs.openSync(`${CACHE}/uml.lock`, 'w');
+  try {
+    // The lock belongs to the open file, which is ours as well, and goes with it.
+    const { status } = spawnSync('flock', ['3'], { stdio: ['ignore', 'ignore', 'inherit', lock] });
+    if (status !== 0) throw new Error(`${CACHE}/uml.lock can not be locked`);
+    return act();
+  } finally {
+    fs.closeSync(lock);
+  }
+}
+
 /** Made by xstate.c, which says what for. Undefined on processors that do without. */
 function registersLibrary(): string | undefined {
   if (!/^flags\b.*\bamx_tile\b/m.test(fs.readFileSync('/proc/cpuinfo', 'utf8'))) return undefined;
@@ -58,8 +72,9 @@ function registersLibrary(): string | undefined {
   return library;
 }
 
-/** Kernel and disk image, made once per machine. */
-export function umlParts(): Parts {
+/** Kernel and disk image, and the tree that tests make pools from: apt works outside only. */
+function umlParts(): Parts {
+  tarball();
   const preload = registersLibrary();
   const suite = hostSuite(realHost()) ?? 'stable';
   const digest = createHash('sha256').update(PACKAGES).update(STUB).digest('hex').slice(0, 8);
@@ -88,6 +103,16 @@ export function umlParts(): Parts {
   return { kernel, image, preload };
 }
 
+/** The processor for the machines of this worker. */
+function ownProcessor(): number {
+  const text = /^Cpus_allowed_list:\s*(.*)$/m.exec(fs.readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0';
+  const all = text.split(',').flatMap(range => {
+    const [first = 0, last = first] = range.split('-').map(Number);
+    return Array.from({ length: last - first + 1 }, (_, i) => first + i);
+  });
+  return all[Number(process.env.VITEST_POOL_ID ?? 0) % all.length] ?? 0;
+}
+
 export interface Ended {
   /** The command's exit code; undefined where the machine was switched off before. */
   readonly code: number | undefined;
@@ -98,7 +123,7 @@ export interface Ended {
 
 export class Uml {
   readonly dir = fs.mkdtempSync('/var/tmp/mayfly-test-');
-  readonly #parts = umlParts();
+  readonly #parts = alone(umlParts);
   #kernel: ChildProcess | undefined;
 
   /** `disks`: sizes of /dev/ubdb and so on; sparse, and kept from one boot to the next. */
@@ -132,7 +157,8 @@ export class Uml {
       `mayfly.runner=${dirname(process.execPath)}`,
     ];
     const { preload } = this.#parts;
-    const kernel = spawn(this.#parts.kernel, args, {
+    // Kernel and processes take turns: on one processor each turn is a quarter cheaper than across two.
+    const kernel = spawn('taskset', ['-c', String(ownProcessor()), this.#parts.kernel, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
       cwd: this.dir,
       // Nothing else: it takes variables for parameters.
