@@ -29,8 +29,8 @@ export const BACKENDS = (process.env.MAYFLY_TEST_BACKENDS ?? 'lvm-thin,lvm').spl
 /** Passed on, so that the same things are done inside. */
 const PASSED_ON = ['MAYFLY_FILE_SYSTEMS', 'MAYFLY_ROUNDS', 'MAYFLY_TEST_NAME', 'CI'];
 
-/** One boot, while the tests are collected: only then is it known which tests there are. */
-export async function inside(name: string, run: Run): Promise<void> {
+/** One boot, while the tests are collected: only then is it known which tests there are. Returns what it printed. */
+export async function inside(name: string, run: Run): Promise<string> {
   const { seconds = 3600 } = run;
   const seed = run.seeded ? `MAYFLY_SEED=${SEED}: ${name}` : undefined;
   if (seed !== undefined) console.log(seed);
@@ -55,6 +55,7 @@ export async function inside(name: string, run: Run): Promise<void> {
       else tell();
     }
   });
+  return ended.output;
 }
 
 async function boot(name: string, run: Run, seconds: number): Promise<{ ended: Ended; results: Result[] }> {
