@@ -4,6 +4,7 @@
  *     MAYFLY_KILLS  kills per backend and kind
  *     MAYFLY_CUTS   power cuts per backend
  *     MAYFLY_SEED   repeats the moments of a campaign; printed when it begins and when it fails
+ *     MAYFLY_LONG   set: each backend with each file system, and all kinds of update
  */
 function count(name: string, usual: number): number {
   const text = process.env[name];
@@ -12,6 +13,7 @@ function count(name: string, usual: number): number {
   return Number(text);
 }
 
+export const LONG = (process.env.MAYFLY_LONG ?? '') !== '';
 export const KILLS = count('MAYFLY_KILLS', 5);
 export const CUTS = count('MAYFLY_CUTS', 2);
 export const SEED = count('MAYFLY_SEED', Math.floor(Math.random() * 2 ** 32));

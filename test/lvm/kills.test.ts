@@ -4,7 +4,8 @@ import { BACKENDS, inside } from './suite.ts';
 
 for (const backend of BACKENDS)
   await inside(`kills on ${backend}`, {
-    arguments: ['--project', 'system', 'storm', 'update-kill', '-t', 'SIGKILL'],
+    arguments: ['--project', 'system', 'storm', 'update-kill'],
+    only: 'SIGKILL',
     env: { MAYFLY_TEST_BACKENDS: backend, MAYFLY_TEST_KILLS: String(KILLS) },
     disks: ['12G'],
     seeded: true,

@@ -16,6 +16,8 @@ interface Result {
 interface Run {
   /** What vitest's command line is given. */
   readonly arguments: readonly string[];
+  /** A pattern of the names of tests; MAYFLY_TEST_NAME stands in its place. */
+  readonly only?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly disks?: readonly string[];
   /** It has random cases: tells their seed at the start, and where one fails. */
@@ -27,7 +29,7 @@ interface Run {
 export const BACKENDS = (process.env.MAYFLY_TEST_BACKENDS ?? 'lvm-thin,lvm').split(',');
 
 /** Passed on, so that the same things are done inside. */
-const PASSED_ON = ['MAYFLY_FILE_SYSTEMS', 'MAYFLY_ROUNDS', 'MAYFLY_TEST_NAME', 'CI'];
+const PASSED_ON = ['MAYFLY_LONG', 'MAYFLY_ROUNDS', 'CI'];
 
 /** One boot, while the tests are collected: only then is it known which tests there are. Returns what it printed. */
 export async function inside(name: string, run: Run): Promise<string> {
@@ -63,7 +65,7 @@ async function boot(name: string, run: Run, seconds: number): Promise<{ ended: E
   if (run.seeded) env.MAYFLY_SEED = String(SEED);
   for (const key of PASSED_ON) if (process.env[key] !== undefined) env[key] ??= process.env[key];
   const words = Object.entries(env).map(([k, v]) => `${k}='${v}'`);
-  const only = process.env.MAYFLY_TEST_NAME;
+  const only = process.env.MAYFLY_TEST_NAME ?? run.only;
   const vitest = [
     ...['/runner/node', 'node_modules/vitest/vitest.mjs', 'run', '--configLoader=runner'],
     ...[`--testTimeout=${seconds}000`, `--hookTimeout=${seconds}000`, ...run.arguments],

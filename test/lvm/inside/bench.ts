@@ -6,6 +6,7 @@ import { lvNameOf, placeOf } from '../../../src/volume/lvs.ts';
 import { must, sh } from '../../system/lab.ts';
 import { sitDown, standUp } from '../../system/sitters.ts';
 import type { Bench } from '../../volume.contract.ts';
+import { LONG } from '../campaign.ts';
 import { whenFree } from './devices.ts';
 
 export const GROUP = process.env.MAYFLY_TEST_VG ?? '';
@@ -48,7 +49,7 @@ export function lvmBench(kind: BackendKind & `lvm${string}`, fileSystem: FileSys
         fork: (from, to, o) => backend.fork(withFs(from), withFs(to), { ...o, cow: '16M' }),
       },
       pool,
-      ...(kind === 'lvm' ? { crowd: 6 } : {}),
+      crowd: kind === 'lvm' ? 6 : LONG ? 20 : 10,
       async enter(v) {
         const root = rootOf(v);
         fs.mkdirSync(root, { recursive: true });

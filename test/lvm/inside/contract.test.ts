@@ -1,15 +1,15 @@
-/** The contract over LVM's two backends. */
+/** The contract over LVM's two backends, each with one file system; in a campaign with both. */
 import { afterEach } from 'vitest';
-import type { FileSystem } from '../../../src/volume/backend.ts';
 import { contract } from '../../volume.contract.ts';
+import { LONG } from '../campaign.ts';
 import { leaveAll, lvmBench } from './bench.ts';
-
-const given = (process.env.MAYFLY_FILE_SYSTEMS ?? '').split(',').filter(Boolean) as FileSystem[];
-const usual = { 'lvm-thin': 'ext4', lvm: 'xfs' } as const;
 
 // What a case that failed has left mounted would keep its volumes from being removed.
 afterEach(leaveAll);
 
-for (const kind of ['lvm-thin', 'lvm'] as const)
-  for (const fileSystem of given.length > 0 ? given : [usual[kind]])
-    contract(`${kind} with ${fileSystem}`, lvmBench(kind, fileSystem));
+contract('lvm-thin with ext4', lvmBench('lvm-thin', 'ext4'));
+contract('lvm with xfs', lvmBench('lvm', 'xfs'));
+if (LONG) {
+  contract('lvm-thin with xfs', lvmBench('lvm-thin', 'xfs'));
+  contract('lvm with ext4', lvmBench('lvm', 'ext4'));
+}

@@ -238,6 +238,7 @@ describe('classic stores', () => {
     expect(r.err).toMatch(/has 0 MiB left; a new login needs 8 MiB|there is no room for it/);
     must('lvremove', ['-q', '-y', `${GROUP}/greedy`]);
     expect(lab.inPool()).toEqual(before);
+    expect(lab.hook('start', A)).toMatchObject({ code: 0, err: '' });
   });
 });
 

@@ -21,6 +21,12 @@ IO::Handle::sync($file) or die "sync: $!";
 /** Numbers of thin devices that LVM does not know of: those of the lab, and those of one case. */
 const FILL = { lab: 5000, case: 7000 };
 
+beforeAll(() => {
+  user(A);
+  user(B);
+});
+afterAll(forgetUsers);
+
 const on = ground(
   () => new Lab(),
   lab => {
@@ -66,12 +72,6 @@ function devices(lab: Lab, message: 'create_thin' | 'delete', first: number, cou
   must('sh', ['-c', loop, 'sh', target, message, String(first), String(count)]);
 }
 
-beforeAll(() => {
-  user(A);
-  user(B);
-});
-afterAll(forgetUsers);
-
 it('refuses new logins while it is nearly full, says of what, and is healed by the end of that session', () => {
   const { lab } = on;
   expect(lab.hook('start', A).err).toBe('');
@@ -109,5 +109,6 @@ it('full to the brim it needs a check: that is said with the commands to type, a
   expect(lab.hook('start', A)).toMatchObject({ code: 0, err: '' });
   expect(lab.inside(A, 'sh', '-c', 'echo works').out).toBe('works\n');
   expect(lab.hook('stop', A)).toMatchObject({ code: 0, err: '' });
+  expect(lab.hook('start', B, ':1')).toMatchObject({ code: 0, err: '' }); // who was refused
   must('lvremove', ['-q', '-y', `${GROUP}/${lab.lvmName}_meta0`]); // what a repair keeps of the old metadata
 });
