@@ -6,7 +6,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
-import { dirname, resolve } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import { realHost } from '../../src/host.ts';
 import { hostSuite } from '../../src/source.ts';
 import { must, tarball } from '../system/lab.ts';
@@ -33,6 +33,8 @@ interface Parts {
   readonly kernel: string;
   /** An ext4 with Debian and the kernel's modules; machines write to a file of their own over it. */
   readonly image: string;
+  /** What the machine sees as the cache of the tests. */
+  readonly trees: string;
   /** A library for the kernel's process, where the processor needs one. */
   readonly preload: string | undefined;
 }
@@ -72,15 +74,36 @@ function registersLibrary(): string | undefined {
   return library;
 }
 
-/** Kernel and disk image, and the tree that tests make pools from: apt works outside only. */
+/** What a tree is as whole without, and an emulator takes long to copy: three of four files. */
+const LEFT_OUT = [
+  ...['doc', 'man', 'locale', 'zoneinfo', 'i18n', 'perl'].map(name => `/usr/share/${name}/*`),
+  '/usr/lib/*/perl/*', // perl-base has its own place
+];
+
+/** A directory with the tree that tests make pools from, under the name that `tarball` knows. */
+function slimTree(): string {
+  const tree = tarball();
+  const digest = createHash('sha256').update(tree).update(LEFT_OUT.join()).digest('hex').slice(0, 8);
+  const cache = `${CACHE}/uml-tree-${digest}`;
+  if (fs.existsSync(cache)) return cache;
+  const dir = fs.mkdtempSync(`${CACHE}/part-`);
+  fs.chmodSync(dir, 0o755);
+  const script = 'from=$1 to=$2; shift 2; exec mmtarfilter "$@" <"$from" >"$to"';
+  const words = LEFT_OUT.map(pattern => `--path-exclude=${pattern}`);
+  must('sh', ['-c', script, 'sh', tree, `${dir}/${basename(tree)}`, ...words]);
+  fs.renameSync(dir, cache);
+  return cache;
+}
+
+/** All that is made once per machine; apt works outside only. */
 function umlParts(): Parts {
-  tarball();
+  const trees = slimTree();
   const preload = registersLibrary();
   const suite = hostSuite(realHost()) ?? 'stable';
   const digest = createHash('sha256').update(PACKAGES).update(STUB).digest('hex').slice(0, 8);
   const image = `${CACHE}/${suite}-uml-${digest}.img`;
   const kernel = `${CACHE}/${suite}-uml-${digest}.linux`;
-  if (fs.existsSync(image)) return { kernel, image, preload };
+  if (fs.existsSync(image)) return { kernel, image, preload, trees };
   const tree = tarball(`uml-${digest}`, PACKAGES);
   const dir = fs.mkdtempSync(`${CACHE}/part-`);
   try {
@@ -100,7 +123,7 @@ function umlParts(): Parts {
   } finally {
     fs.rmSync(dir, { recursive: true });
   }
-  return { kernel, image, preload };
+  return { kernel, image, preload, trees };
 }
 
 /** The processor for the machines of this worker. */
@@ -152,7 +175,7 @@ export class Uml {
       ...['mem=2048M', `umid=mayfly-${process.pid}`, `uml_dir=${this.dir}/uml/`],
       ...['root=/dev/ubda', 'rootfstype=ext4', 'rw', 'init=/usr/sbin/mayfly-init', 'quiet'],
       ...[`ubd0=${this.dir}/system,${this.#parts.image}`, ...disks, 'con=null', 'con0=null,fd:1'],
-      ...[`mayfly.clone=${TOP}`, `mayfly.exchange=${this.dir}/exchange`],
+      ...[`mayfly.clone=${TOP}`, `mayfly.exchange=${this.dir}/exchange`, `mayfly.trees=${this.#parts.trees}`],
       `mayfly.modules=${fs.realpathSync(`${TOP}/node_modules`)}`,
       `mayfly.runner=${dirname(process.execPath)}`,
     ];
