@@ -1,4 +1,4 @@
-// The loader, the hot verbs with nothing but Node's built-ins, and everything else, loaded on use.
+// The loader, the hooks with nothing but Node's built-ins, and everything else, loaded on use.
 import { createHash } from 'node:crypto';
 import { chmodSync, existsSync, readdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
 import { build } from 'esbuild';
@@ -22,25 +22,23 @@ const common = {
 
 const load = await build({
   ...common,
-  entryPoints: ['src/config-load.ts'],
-  outfile: 'dist/config-load.cjs',
+  entryPoints: ['src/config/parse.ts'],
+  outfile: 'dist/parse.cjs',
   metafile: true,
 });
-const buildId = createHash('sha256').update(readFileSync('dist/config-load.cjs')).digest('hex').slice(0, 16);
+const buildId = createHash('sha256').update(readFileSync('dist/parse.cjs')).digest('hex').slice(0, 16);
 
 /** The hot bundle names the cold ones as files beside it instead of swallowing them. */
 const cold = {
   name: 'cold',
   setup(b) {
-    b.onResolve({ filter: /\/(cli|config-load|lvm)\.ts$/ }, ({ path, kind }) =>
+    b.onResolve({ filter: /\/(cli|parse)\.ts$/ }, ({ path, kind }) =>
       kind === 'dynamic-import'
         ? { path: `./${path.split('/').pop().replace('.ts', '.cjs')}`, external: true }
         : undefined,
     );
   },
 };
-
-await build({ ...common, entryPoints: ['src/volume/lvm.ts'], outfile: 'dist/lvm.cjs' });
 
 const hot = await build({
   ...common,

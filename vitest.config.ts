@@ -3,7 +3,17 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: 'unit', include: ['test/*.test.ts'], testTimeout: 30_000 } },
+      {
+        test: {
+          name: 'unit',
+          include: [
+            'test/*.test.ts',
+            'test/{cli,config,linux,service,session,state,update,volume}/**/*.test.ts',
+            'test/desktop/unit/*.test.ts',
+          ],
+          testTimeout: 30_000,
+        },
+      },
       {
         test: {
           name: 'system',

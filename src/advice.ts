@@ -1,9 +1,9 @@
 /** What every error code means to the caller (exit code) and to the person (what to type). A missing one does not compile. */
-import type { ErrorCode, Facts } from './errors.ts';
+import type { ErrorCode, ErrorFacts } from './errors.ts';
 
 export interface Advice {
   readonly exit: number;
-  readonly hint?: (facts: Facts) => string | undefined;
+  readonly hint?: (facts: ErrorFacts) => string | undefined;
 }
 
 /** Exit codes: public, few, in `--help` and mayfly(8). */

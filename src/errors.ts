@@ -1,6 +1,6 @@
 /**
  * Every failure a person can meet, as a code with facts. The words of advice live in `advice.ts`, the long ones in
- * `codes.ts`, each in one table over these codes, so that a code without them does not compile. The codes are public:
+ * `cli/error-codes.ts`, each in one table over these codes, so that a code without them does not compile. The codes are public:
  * people read them aloud and look them up, so none is ever renamed or given another meaning.
  */
 export type ErrorCode =
@@ -28,17 +28,17 @@ export type ErrorCode =
   | 'internal';
 
 /** The facts an error carries for `--json` and the journal: plain values only. */
-export type Facts = Readonly<Record<string, string | number | boolean | readonly string[]>>;
+export type ErrorFacts = Readonly<Record<string, string | number | boolean | readonly string[]>>;
 
 /** An error with a code. `message` is one lower-case sentence with the facts in it. */
 export class MayflyError extends Error {
   readonly code: ErrorCode;
-  readonly facts: Facts;
+  readonly facts: ErrorFacts;
   /** By name: the lazily loaded bundles have a copy of this class each. */
   static override [Symbol.hasInstance](value: unknown): value is MayflyError {
     return Error[Symbol.hasInstance](value) && (value as Error).name === 'MayflyError';
   }
-  constructor(code: ErrorCode, message: string, facts: Facts = {}, options?: ErrorOptions) {
+  constructor(code: ErrorCode, message: string, facts: ErrorFacts = {}, options?: ErrorOptions) {
     super(message, options);
     this.name = 'MayflyError';
     this.code = code;
@@ -46,7 +46,7 @@ export class MayflyError extends Error {
   }
 }
 
-/** What a person reads aloud over the telephone; `mayfly doctor CODE` explains it, from the table in `codes.ts`. */
+/** What a person reads aloud over the telephone; `mayfly doctor CODE` explains it, from the table in `cli/error-codes.ts`. */
 export function publicCodeOf(error: unknown): string {
   return `MAYFLY-${(error instanceof MayflyError ? error.code : 'internal').toUpperCase()}`;
 }

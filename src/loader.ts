@@ -11,18 +11,26 @@ declare const MAYFLY_DIGEST: string;
  * which it takes longer than for the modules of its own. (Older than Node 20.16: it is all there is.)
  */
 const load = (id: string) => process.getBuiltinModule?.(id) ?? require(id);
+
 const { closeSync, constants, fsyncSync, openSync, readFileSync, readvSync, renameSync, writeFileSync } =
   load('node:fs') as typeof import('node:fs');
+
 const { Script } = load('node:vm') as typeof import('node:vm');
 
 const program = `${__dirname}/hot.js`;
+
 const action = process.argv[2] === 'hook' ? process.argv[4] : undefined;
+
 const known = action === 'start' || action === 'stop';
+
 // Start, stop and a dry run use different functions, and only what has run is in the cache: see keepCode.
 const kind = process.argv.includes('--dry-run') ? `${action}-dry-run` : action;
+
 const directory = __dirname.startsWith('/usr/') ? '/var/cache/mayfly' : __dirname;
+
 /** Bytes; half as much again as the program's code takes. A larger one is not used. */
 const LARGEST_CACHE = 160 * 1024;
+
 const path = `${directory}/${MAYFLY_DIGEST}-${process.version}-${kind}.code`;
 
 /** Only root can have written it: the directory is as much root's as the program beside it. */
@@ -59,11 +67,14 @@ function writeCache(data: Buffer): void {
 }
 
 const cachedData = readCache();
+
 const script = new Script(readFileSync(program, 'utf8'), {
   filename: program,
   ...(cachedData ? { cachedData } : {}),
 });
+
 const wanted = known && (cachedData === undefined || script.cachedDataRejected) && process.getuid?.() === 0;
+
 script.runInThisContext()(load, () => {
   if (wanted) process.on('exit', () => writeCache(script.createCachedData()));
 });

@@ -3,16 +3,16 @@
  * but Node's built-ins may be imported, however deep, on the way to a hook: a person waits for it.
  */
 import { adviceOn } from './advice.ts';
-import { say } from './command.ts';
 import { MayflyError, reasonOf } from './errors.ts';
-import { type HookOptions, runHook } from './hook.ts';
-import { logged } from './log.ts';
+import { print } from './linux/command.ts';
+import { logged } from './linux/log.ts';
+import { type HookOptions, runHook } from './session/hook.ts';
 
 /**
  * `hook ADAPTER start|stop [--config FILE] [--caller PID] [--dry-run] [--quiet|--verbose]`; undefined for any other
  * command line.
  */
-function hotVerb(args: readonly string[]): HookOptions | undefined {
+function parseHookArgs(args: readonly string[]): HookOptions | undefined {
   if (args[0] !== 'hook' || args.includes('--help')) return undefined;
   const words: string[] = [];
   let config: string | undefined;
@@ -56,31 +56,31 @@ declare const keepCode: () => void;
 async function main(): Promise<number> {
   const args = process.argv.slice(2);
   try {
-    const hot = hotVerb(args);
+    const hot = parseHookArgs(args);
     if (hot) {
       const { code, whole } = await runHook(hot, process.env);
       if (whole) keepCode();
       return code;
     }
   } catch (error) {
-    return complain(error);
+    return reportError(error);
   }
   const { runCli } = await import('./cli/cli.ts');
   return runCli(args);
 }
 
-function complain(error: unknown): number {
-  say(2, `mayfly: ${reasonOf(error)}\n`);
+function reportError(error: unknown): number {
+  print(2, `mayfly: ${reasonOf(error)}\n`);
   if (!(error instanceof MayflyError)) return 1;
   const { exit, hint } = adviceOn(error.code);
   const words = hint?.(error.facts);
-  if (words) say(2, `hint: ${words}\n`);
+  if (words) print(2, `hint: ${words}\n`);
   return exit;
 }
 
 // At once: everything is written, and node's own way out costs another half a millisecond.
 main()
-  .catch(complain)
+  .catch(reportError)
   .then(async code => {
     await logged();
     process.exit(code);

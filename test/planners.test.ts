@@ -4,24 +4,27 @@ import { lstatSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
-import { endedLogin } from '../src/adapters/call.ts';
-import { parseSize } from '../src/config.ts';
-import { readConfig } from '../src/config-load.ts';
-import { lead, leadBack } from '../src/containment.ts';
+import { readConfig } from '../src/config/parse.ts';
 import { MayflyError } from '../src/errors.ts';
-import type { Host } from '../src/host.ts';
-import { sudoRule, withEntry, withGroups } from '../src/identity.ts';
-import { isNumber, isSessionId } from '../src/ids.ts';
-import { isOfATry } from '../src/init.ts';
-import { journalEntry } from '../src/log.ts';
-import { parseSession } from '../src/logind.ts';
-import { mustHavePlaces, planCalls, planMounts } from '../src/mounts.ts';
-import { screenOf, wordsFor } from '../src/refusal.ts';
-import { renderEntry } from '../src/schroot.ts';
-import { parseAptSources } from '../src/source.ts';
-import { type Login, pathsOf, type Session, type User } from '../src/state.ts';
-import { commandFor, makeCallFor } from '../src/syscalls.ts';
-import { checkUserName, groupsAreLocal, inScope, isMember, parsePasswd } from '../src/users.ts';
+import { checkUserName, groupsAreLocal, parsePasswd, type User } from '../src/linux/accounts.ts';
+import type { Host } from '../src/linux/host.ts';
+import { journalEntry } from '../src/linux/log.ts';
+import { parseSession } from '../src/linux/logind.ts';
+import { makeMountOps, mountCommand } from '../src/linux/mount-program.ts';
+import { planMountOps, requireMountTargets } from '../src/linux/mounts.ts';
+import { isNumber, isSessionId } from '../src/names.ts';
+import { endedLogin } from '../src/session/hook-call.ts';
+import { sudoRule, withEntry, withGroups } from '../src/session/identity.ts';
+import { planMounts } from '../src/session/mount-plan.ts';
+import { screenOf, wordsFor } from '../src/session/refusal-dialog.ts';
+import { renderEntry } from '../src/session/schroot.ts';
+import { inScope, isMember } from '../src/session/scope.ts';
+import { redirectUserManager, resetUserManager } from '../src/session/user-manager.ts';
+import { parseSize } from '../src/size.ts';
+import { pathsOf } from '../src/state/paths.ts';
+import type { Login, Session } from '../src/state/sessions.ts';
+import { parseAptSources } from '../src/update/apt-sources.ts';
+import { isFromInterruptedInit } from '../src/update/init.ts';
 import { World } from './world.ts';
 
 const alice: User = { name: 'alice', uid: 1001, gid: 1001, gecos: '', home: '/home/alice', shell: '/bin/sh' };
@@ -199,7 +202,7 @@ describe('mounts', () => {
     ],
   ] as const)('%s on %s', (options, type, [flags, data], propagation) => {
     const mount = { op: 'mount', source: '/s', target: '/t', type, flags, data, propagation };
-    const callFor = makeCallFor();
+    const callFor = makeMountOps();
     for (let n = 0; n < 2; n++) expect(callFor({ source: '/s', target: '/t', type, options })).toEqual(mount);
   });
 
@@ -217,8 +220,8 @@ describe('mounts', () => {
       ...(file ? { file } : {}),
     });
     const run = { source: 'm', target: '/r/run', type: 'tmpfs', options: 'mode=0755' };
-    const places = (...mounts: Parameters<typeof planCalls>[1]) =>
-      planCalls(root, mounts)
+    const places = (...mounts: Parameters<typeof planMountOps>[1]) =>
+      planMountOps(root, mounts)
         .filter(c => c.op !== 'mount')
         .map(c => `${c.op} ${c.target}`);
     it('are looked at from the top, each once', () =>
@@ -231,15 +234,15 @@ describe('mounts', () => {
     it('below a bind are the host’s', () =>
       expect(places(bind('/proc'), bind('/proc/sys/x'))).toEqual(['dir /r/proc']));
     it('are right before their mount, sockets as files', () =>
-      expect(planCalls(root, [run, bind('/run/notify', true)]).map(c => `${c.op} ${c.target}`)).toEqual([
+      expect(planMountOps(root, [run, bind('/run/notify', true)]).map(c => `${c.op} ${c.target}`)).toEqual([
         'mount /r',
         'dir /r/run',
         'mount /r/run',
         'file /r/run/notify',
         'mount /r/run/notify',
       ]));
-    const refuse = (...mounts: Parameters<typeof planCalls>[1]) =>
-      mustHavePlaces(w.host, '/base', planCalls(root, mounts));
+    const refuse = (...mounts: Parameters<typeof planMountOps>[1]) =>
+      requireMountTargets(w.host, '/base', planMountOps(root, mounts));
     it.each([
       ['are there', [bind('/proc'), bind('/var/tmp'), bind('/file', true)]],
       ['are missing', [bind('/media/usb')]],
@@ -272,7 +275,7 @@ describe('mounts', () => {
         ['file', 'link', 32],
         ['file', 'directory', 32],
       ] as const)('a %s at %j: %i', (op, name, code) => {
-        const { file, args } = commandFor([{ op, target: `${base}/${name}` }]);
+        const { file, args } = mountCommand([{ op, target: `${base}/${name}` }]);
         expect(spawnSync(file, args, { stdio: 'ignore' }).status).toBe(code);
         if (code === 0) expect(lstatSync(`${base}/${name}`).isDirectory()).toBe(op === 'dir');
       });
@@ -445,13 +448,13 @@ describe('a service manager that is there at a login', () => {
         return { code: 0, stdout: '', stderr: '' };
       },
     };
-    await lead(host, pathsOf(config.directories), 1001, '/run/mayfly/roots/u1001-0a1b2c3d');
+    await redirectUserManager(host, pathsOf(config.directories), 1001, '/run/mayfly/roots/u1001-0a1b2c3d');
     expect(ran).toEqual(expected);
     expect(w.host.readlink('/run/mayfly/users/1001/root')).toBe('/run/mayfly/roots/u1001-0a1b2c3d');
-    leadBack(host, pathsOf(config.directories), 1001, '/run/mayfly/roots/u1001-99999999'); // an older session's end
+    resetUserManager(host, pathsOf(config.directories), 1001, '/run/mayfly/roots/u1001-99999999'); // an older session's end
     expect(w.host.readlink('/run/mayfly/users/1001/root')).toBe('/run/mayfly/roots/u1001-0a1b2c3d');
     w.makeDirs('/run/user/1001');
-    leadBack(host, pathsOf(config.directories), 1001);
+    resetUserManager(host, pathsOf(config.directories), 1001);
     expect(w.host.readlink('/run/mayfly/users/1001/root')).toBe('/');
   });
 });
@@ -469,5 +472,7 @@ describe('what a try of init left', () => {
     ['another installation’s generation', 'generation', '1', { unproven: [], last: undefined }, false],
     ['another installation’s master', 'master', 'master', { unproven: [], last: undefined }, false],
     ['a session', 'session', 'u1-00000001', first, false],
-  ] as const)('%s', (_, role, name, known, is) => expect(isOfATry({ role, name }, known)).toBe(is));
+  ] as const)('%s', (_, role, name, known, is) =>
+    expect(isFromInterruptedInit({ role, name }, known)).toBe(is),
+  );
 });

@@ -3,17 +3,20 @@
  * nothing any more, whatever the program still tries: like a process that was SIGKILLed, or a machine without power.
  */
 
-import type { Call } from '../src/adapters/call.ts';
-import type { Command, Output } from '../src/command.ts';
-import { readConfig } from '../src/config-load.ts';
+import { readConfig } from '../src/config/parse.ts';
 import { MayflyError } from '../src/errors.ts';
-import { type Generation, pointStableAt, writeGeneration } from '../src/generations.ts';
-import type { Host, Stat } from '../src/host.ts';
-import type { Mount } from '../src/mounts.ts';
-import { makeDirectories, markOf, pathsOf, writePool } from '../src/state.ts';
-import type { Machine } from '../src/steps.ts';
-import { type Role, usageOf, type Volume, type VolumeBackend } from '../src/volume/backend.ts';
-import { pathOf } from '../src/volume/layout.ts';
+import type { Command, Output } from '../src/linux/command.ts';
+import type { Host, Stat } from '../src/linux/host.ts';
+import type { Mount } from '../src/linux/mount-program.ts';
+import { identify } from '../src/linux/process-id.ts';
+import type { HookCall } from '../src/session/hook-call.ts';
+import { type Generation, pointStableAt, writeGeneration } from '../src/state/generations.ts';
+import type { Machine } from '../src/state/machine.ts';
+import { makeDirectories, pathsOf } from '../src/state/paths.ts';
+import { writePool } from '../src/state/pool.ts';
+import type { Role, Volume, VolumeBackend } from '../src/volume/backend.ts';
+import { volumePath } from '../src/volume/directory-layout.ts';
+import { usageOf } from '../src/volume/usage.ts';
 
 /** What a call throws when the process that makes it is dead. */
 export class Died extends Error {}
@@ -264,7 +267,7 @@ export class World {
     this.mounts = this.mounts.filter((m, i) => i !== last && !m.target.startsWith(`${target}/`));
   }
 
-  /** The program of `src/syscalls.ts`: six arguments a call; it can be killed between any two. */
+  /** The program of `src/linux/mount-program.ts`: six arguments a call; it can be killed between any two. */
   private runCalls(args: readonly string[]): void {
     for (let i = 2; i < args.length; i += 7) {
       const [op, source = '', target = '', type = ''] = args.slice(i, i + 7);
@@ -332,7 +335,7 @@ export class World {
 
   readonly host: Host = {
     run: async c => this.run(c),
-    interact: async () => 0,
+    runInteractive: async () => 0,
     read: path => {
       if (path === '/proc/sys/kernel/random/boot_id') return this.boot;
       const proc = this.proc(path);
@@ -381,7 +384,7 @@ export class World {
       return this.host.lstat(path);
     },
     exists: path => this.host.stat(path) !== undefined,
-    kindOf: path => {
+    pathType: path => {
       const there = this.host.stat(path);
       return there && (there.kind === 'dir' ? 'dir' : 'other');
     },
@@ -405,7 +408,7 @@ export class World {
       this.effect();
       this.set(path, { kind: 'dir', text: '', mode });
     },
-    poke: (path, text) => {
+    writeControlFile: (path, text) => {
       this.effect();
       const group = parentOf(path).slice('/sys/fs/cgroup'.length);
       if (!this.node(parentOf(path))) return false;
@@ -473,7 +476,7 @@ export class World {
   /** Volumes as maps. `pool` is only a name here. */
   backend(): VolumeBackend {
     const key = (v: Volume): string => {
-      pathOf(v); // refuses a bad name
+      volumePath(v); // refuses a bad name
       return `${v.pool}/${v.role}/${v.name}`;
     };
     const get = (v: Volume): FileSystem => {
@@ -514,7 +517,7 @@ export class World {
       path: key,
       mount: async (v, root) => ({ source: key(v), target: root, type: 'memory', options: 'rw' }),
       identity: async v => (this.volumes.has(key(v)) ? 'memory' : undefined),
-      held,
+      busyReason: held,
       remove: async v => {
         if (this.foreign.has(key(v))) throw new MayflyError('unsafe', `"${key(v)}" is not ours`);
         if (!this.volumes.has(key(v))) return;
@@ -533,7 +536,7 @@ export class World {
             const [role = '', name = ''] = k.slice(pool.length + 1).split('/');
             return { backend: 'overlay' as const, pool, role: role as Role, name };
           }),
-        litter: [],
+        leftovers: [],
         spares: new Map(),
       }),
       sweep: async () => undefined,
@@ -550,7 +553,7 @@ export class World {
       paths: pathsOf(config.directories),
       log: () => undefined,
       backend: () => this.backend(),
-      fds: [],
+      lockFds: [],
     };
   }
 }
@@ -587,8 +590,8 @@ export function preparedWorld(): World {
 }
 
 /** What lightdm (process 50 of every world) says when somebody logs in or out. */
-export function callOf(w: World, user: string, display: string): Call {
-  const caller = markOf(w.host, 50);
+export function callOf(w: World, user: string, display: string): HookCall {
+  const caller = identify(w.host, 50);
   if (!caller) throw new Error('no display manager');
   return { adapter: 'lightdm', user, display, caller };
 }

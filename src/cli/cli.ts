@@ -1,12 +1,13 @@
 /** The command line: flags, words and exit codes. The only place that words errors for an administrator. */
+
 import { resolve } from 'node:path';
-import yargs, { type Options, type PositionalOptions } from 'yargs';
+import yargs from 'yargs';
 import { adviceOn, EXIT } from '../advice.ts';
-import { say } from '../command.ts';
-import { VERSION } from '../config.ts';
+import { VERSION } from '../config/config.ts';
 import { MayflyError, reasonOf } from '../errors.ts';
-import { openMachine } from '../hook.ts';
-import type { Machine } from '../steps.ts';
+import { print } from '../linux/command.ts';
+import { openMachine } from '../state/machine.ts';
+import type { Command, Context, Flags } from './command.ts';
 import { destroyCommand } from './destroy.ts';
 import { doctorCommand } from './doctor.ts';
 import { disableCommand, enableCommand } from './enable.ts';
@@ -14,43 +15,11 @@ import { endCommand, recoverCommand } from './end.ts';
 import { initCommand } from './init.ts';
 import { enterCommand, runCommand } from './run.ts';
 import { serviceCommand } from './service.ts';
-import { configCommand, generationsCommand, scopeCommand, sessionsCommand, statusCommand } from './show.ts';
+import { configCommand, generationsCommand, scopeCommand, sessionsCommand, statusCommand } from './status.ts';
 import { gcCommand, rollbackCommand, updateCommand } from './update.ts';
-import { usageWords } from './usage.ts';
+import { usageWords } from './usage-errors.ts';
 
-/** Flags that every verb has. */
-export interface Flags {
-  readonly json: boolean;
-  /** An absolute path; undefined where none was named. */
-  readonly config: string | undefined;
-  readonly dryRun: boolean;
-  readonly quiet: boolean;
-  readonly verbose: boolean;
-}
-
-/** What a verb gets. `print` shows a value: as JSON with `--json`, else the text. */
-export interface Context {
-  readonly flags: Flags;
-  readonly machine: () => Promise<Machine>;
-  readonly print: (value: unknown, text: string) => void;
-  /** The same for what was done, which `--quiet` does not want to hear of; JSON says whether it was a dry run. */
-  readonly report: (value: object, text: string) => void;
-}
-
-/** A verb of the command line; returns the exit code, 0 where it returns nothing. */
-export interface Verb {
-  readonly command: string;
-  readonly describe: string;
-  readonly options?: Readonly<Record<string, Options>>;
-  readonly positionals?: Readonly<Record<string, PositionalOptions>>;
-  /** Whether an ordinary user may call it. */
-  readonly anyone?: boolean;
-  /** Whether a command of one's own may stand behind "--". */
-  readonly takesCommand?: boolean;
-  run(args: Readonly<Record<string, unknown>>, context: Context): Promise<number | undefined>;
-}
-
-const verbs: readonly Verb[] = [
+const verbs: readonly Command[] = [
   initCommand,
   statusCommand,
   sessionsCommand,
@@ -78,15 +47,15 @@ Exit codes: ${EXIT.ok} done, ${EXIT.failed} failed, ${EXIT.usage} wrong use, ${E
 
 function contextOf(flags: Flags): Context {
   const amount = flags.quiet ? 'quiet' : flags.verbose ? 'verbose' : 'normal';
-  const print = (value: unknown, text: string): void => {
+  const show = (value: unknown, text: string): void => {
     const out = flags.json ? JSON.stringify(value, null, 2) : text;
-    if (out !== '') say(1, out.endsWith('\n') ? out : `${out}\n`);
+    if (out !== '') print(1, out.endsWith('\n') ? out : `${out}\n`);
   };
   return {
     flags,
-    print,
+    show,
     report: (value, text) => {
-      if (!flags.quiet || flags.json) print(flags.dryRun ? { ...value, dry_run: true } : value, text);
+      if (!flags.quiet || flags.json) show(flags.dryRun ? { ...value, dry_run: true } : value, text);
     },
     machine: () => openMachine({ ...flags, amount }),
   };
@@ -98,7 +67,7 @@ export async function runCli(argv: readonly string[]): Promise<number> {
   const dashes = argv.indexOf('--');
   const own = dashes < 0 ? argv : argv.slice(0, dashes); // what is behind it is somebody else's
   const json = own.includes('--json');
-  const called = verbs.find(v => own.some(word => word === nameOf(v)));
+  const called = verbs.find(v => own.some(word => word === commandName(v)));
   let parser = yargs()
     .scriptName('mayfly')
     .usage('$0 VERB [options]\n\nA fresh machine for every login.')
@@ -159,7 +128,7 @@ export async function runCli(argv: readonly string[]): Promise<number> {
     await parser.parseAsync([...argv]);
     return code;
   } catch (error) {
-    return complain(error, json, called);
+    return reportError(error, json, called);
   }
 }
 
@@ -170,12 +139,12 @@ function configOf(named: unknown): string | undefined {
   return resolve(named);
 }
 
-const nameOf = (verb: Verb): string => verb.command.split(' ')[0] ?? '';
+const commandName = (verb: Command): string => verb.command.split(' ')[0] ?? '';
 
-function complain(error: unknown, json: boolean, called: Verb | undefined): number {
+function reportError(error: unknown, json: boolean, called: Command | undefined): number {
   const known = error instanceof MayflyError ? error : undefined;
   const { exit, hint } = adviceOn(known?.code ?? 'internal');
-  const help = known?.code === 'usage' && called ? { hint: `mayfly ${nameOf(called)} --help` } : {};
+  const help = known?.code === 'usage' && called ? { hint: `mayfly ${commandName(called)} --help` } : {};
   const words = hint?.({ ...help, ...known?.facts });
   if (json) {
     const value = {
@@ -184,10 +153,10 @@ function complain(error: unknown, json: boolean, called: Verb | undefined): numb
       ...(words ? { hint: words } : {}),
       facts: known?.facts ?? {},
     };
-    say(1, `${JSON.stringify(value, null, 2)}\n`);
+    print(1, `${JSON.stringify(value, null, 2)}\n`);
   } else {
-    say(2, `mayfly: ${reasonOf(error)}\n${words ? `hint: ${words}\n` : ''}`);
-    if (!known && error instanceof Error && process.argv.includes('--verbose')) say(2, `${error.stack}\n`);
+    print(2, `mayfly: ${reasonOf(error)}\n${words ? `hint: ${words}\n` : ''}`);
+    if (!known && error instanceof Error && process.argv.includes('--verbose')) print(2, `${error.stack}\n`);
   }
   return exit;
 }

@@ -1,9 +1,9 @@
-import { destroy } from '../destroy.ts';
 import { MayflyError } from '../errors.ts';
-import { readPool } from '../state.ts';
-import type { Verb } from './cli.ts';
+import { readPool } from '../state/pool.ts';
+import { destroy } from '../update/destroy.ts';
+import type { Command } from './command.ts';
 
-export const destroyCommand: Verb = {
+export const destroyCommand: Command = {
   command: 'destroy',
   describe: 'remove the pool with master and every generation; refused while there are sessions',
   options: { yes: { type: 'boolean', default: false, describe: 'really do it' } },

@@ -1,22 +1,24 @@
 /** What is wrong with a machine, or what a code means. */
-import { allCodes, explain } from '../codes.ts';
-import { type Config, DEFAULT_CONFIG_FILE, readCache } from '../config.ts';
-import { desktopChecks } from '../doctor/desktops.ts';
-import { type Examined, examine, exitCode, readOnly, type Subject } from '../doctor/examine.ts';
-import { generationChecks } from '../doctor/generations.ts';
-import { managerChecks } from '../doctor/managers.ts';
-import { poolChecks } from '../doctor/pool.ts';
-import { sessionChecks } from '../doctor/sessions.ts';
-import { setupChecks } from '../doctor/setup.ts';
-import { trialLogin } from '../doctor/trial.ts';
-import { unitChecks } from '../doctor/units.ts';
+
+import { type Config, DEFAULT_CONFIG_FILE } from '../config/config.ts';
+import { readCache } from '../config/load.ts';
 import { MayflyError } from '../errors.ts';
-import { realHost } from '../host.ts';
-import { pathsOf } from '../state.ts';
-import type { Machine } from '../steps.ts';
-import { backendOf } from '../volume/backend.ts';
-import type { Context, Flags, Verb } from './cli.ts';
-import { table } from './show.ts';
+import { realHost } from '../linux/real-host.ts';
+import type { Machine } from '../state/machine.ts';
+import { pathsOf } from '../state/paths.ts';
+import { openBackend } from '../volume/open.ts';
+import type { Command, Context, Flags } from './command.ts';
+import { type Examination, exitCode, readOnly, runChecks, type Subject } from './doctor/check.ts';
+import { desktopChecks } from './doctor/desktops.ts';
+import { managerChecks } from './doctor/display-managers.ts';
+import { generationChecks } from './doctor/generations.ts';
+import { poolChecks } from './doctor/pool.ts';
+import { sessionChecks } from './doctor/sessions.ts';
+import { setupChecks } from './doctor/setup.ts';
+import { trialLogin } from './doctor/trial.ts';
+import { unitChecks } from './doctor/units.ts';
+import { allCodes, explainCode } from './error-codes.ts';
+import { table } from './format.ts';
 
 const CHECKS = [
   ...setupChecks,
@@ -30,7 +32,7 @@ const CHECKS = [
 
 /** The configuration as its files have it now; where they are wrong, what was in force before, or the defaults. */
 async function configurationIn(file: string): Promise<{ config: Config; invalid: Error | undefined }> {
-  const { completed, readConfig } = await import('../config-load.ts');
+  const { withDefaults: completed, readConfig } = await import('../config/parse.ts');
   const host = realHost();
   try {
     return { config: readConfig(host, file), invalid: undefined };
@@ -45,15 +47,15 @@ async function subjectOf(flags: Flags): Promise<{ subject: Subject; machine: Mac
   const { config, invalid } = await configurationIn(file);
   const host = realHost();
   const machine: Machine = {
-    ...{ host, config, paths: pathsOf(config.directories), log: () => undefined, fds: [] },
-    backend: kind => backendOf(kind, host),
+    ...{ host, config, paths: pathsOf(config.directories), log: () => undefined, lockFds: [] },
+    backend: kind => openBackend(kind, host),
   };
   const safe = readOnly(host);
-  return { machine, subject: { ...machine, host: safe, backend: k => backendOf(k, safe), file, invalid } };
+  return { machine, subject: { ...machine, host: safe, backend: k => openBackend(k, safe), file, invalid } };
 }
 
 /** A line for each check, and for each of its findings, with what mends it below. */
-function render(all: readonly Examined[], quiet: boolean): string {
+function render(all: readonly Examination[], quiet: boolean): string {
   const width = Math.max(...all.map(e => e.title.length));
   const line = (level: string, title: string, words: string): string =>
     `  ${level.padEnd(14)}  ${title.padEnd(width)}  ${words}`.trimEnd();
@@ -71,33 +73,33 @@ function render(all: readonly Examined[], quiet: boolean): string {
   return quiet && problems + warnings === 0 ? '' : [...blocks, sum].join('\n\n');
 }
 
-function linesOf(e: Examined, line: (level: string, title: string, words: string) => string): string[] {
+function linesOf(e: Examination, line: (level: string, title: string, words: string) => string): string[] {
   if (e.findings.length === 0) return [line(e.applies ? 'ok' : 'not applicable', e.title, e.words)];
-  return e.findings.flatMap(f => [line(f.level, e.title, f.what), line('', '', `hint: ${f.mend}`)]);
+  return e.findings.flatMap(f => [line(f.level, e.title, f.what), line('', '', `hint: ${f.fix}`)]);
 }
 
 /** For programs: one level a check. */
-function answerOf(all: readonly Examined[], code: number) {
-  const levelOf = (e: Examined): string =>
+function answerOf(all: readonly Examination[], code: number) {
+  const levelOf = (e: Examination): string =>
     e.findings.find(f => f.level === 'problem')?.level ??
     e.findings[0]?.level ??
     (e.applies ? 'ok' : 'not applicable');
   const checks = all.map(e => ({
     ...{ group: e.group, check: e.title, level: levelOf(e) },
     ...(e.findings.length === 0 ? { words: e.words } : {}),
-    findings: e.findings.map(({ level, what, mend }) => ({ level, what, hint: mend })),
+    findings: e.findings.map(({ level, what, fix }) => ({ level, what, hint: fix })),
   }));
   return { well: code === 0, code, checks };
 }
 
-function explainTo({ print }: Context, word: string): number {
-  const e = explain(word);
+function explainTo({ show }: Context, word: string): number {
+  const e = explainCode(word);
   const rows = [['means', e.means], ['look at', e.look], ...e.type.map((t, i) => [i === 0 ? 'type' : '', t])];
-  print(e, `${e.code}\n${table(rows)}`);
+  show(e, `${e.code}\n${table(rows)}`);
   return 0;
 }
 
-export const doctorCommand: Verb = {
+export const doctorCommand: Command = {
   command: 'doctor [code]',
   describe: 'say what is wrong with this machine and what mends it, or what a code means; changes nothing',
   anyone: true, // may ask for a code
@@ -109,7 +111,7 @@ export const doctorCommand: Verb = {
   async run(args, context) {
     if (args.codes === true) {
       const all = allCodes();
-      context.print(all, table(all.map(e => [e.code, e.means])));
+      context.show(all, table(all.map(e => [e.code, e.means])));
       return 0;
     }
     if (args.code !== undefined) return explainTo(context, String(args.code));
@@ -117,10 +119,10 @@ export const doctorCommand: Verb = {
     if (args.trial === true && context.flags.dryRun)
       throw new MayflyError('usage', 'a trial login has no dry run; without --trial nothing is changed');
     const { subject, machine } = await subjectOf(context.flags);
-    const all = await examine(subject, CHECKS);
+    const all = await runChecks(subject, CHECKS);
     if (args.trial === true) all.push(await trialLogin(machine));
     const code = exitCode(all);
-    context.print(answerOf(all, code), render(all, context.flags.quiet));
+    context.show(answerOf(all, code), render(all, context.flags.quiet));
     return code;
   },
 };

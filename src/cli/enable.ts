@@ -1,10 +1,12 @@
 /** Telling a display manager of the hooks, and taking it back. */
-import { wordsOf } from '../changes.ts';
-import { DEFAULT_CONFIG_FILE } from '../config.ts';
-import { ADAPTERS, type Adapter, disable, type Enabled, enable } from '../enable.ts';
+
+import { DEFAULT_CONFIG_FILE } from '../config/config.ts';
+import { ADAPTERS, type Adapter } from '../desktop/adapters/specs.ts';
+import { describeChange } from '../desktop/changes.ts';
+import { disable, type Enabled, enable } from '../desktop/enable.ts';
 import { MayflyError } from '../errors.ts';
-import type { Machine } from '../steps.ts';
-import type { Context, Verb } from './cli.ts';
+import type { Machine } from '../state/machine.ts';
+import type { Command, Context } from './command.ts';
 
 const adapter = {
   choices: ADAPTERS,
@@ -13,8 +15,11 @@ const adapter = {
 } as const;
 
 const RESTART = 'systemctl restart lightdm';
+
 const ANY_LOGIN = 'gdm, sddm and greetd do so from the next login on; they need not be restarted';
+
 const RESTART_GDM = 'systemctl restart gdm3';
+
 const ENDS = 'a restart ends every desktop, so when nobody is logged in';
 
 /**
@@ -47,7 +52,7 @@ function tell(on: Machine, context: Context, name: Adapter, to: 'on' | 'off', do
   const { restart, [to]: words } = AFTERWARDS[name];
   const { changes, warnings } = done;
   for (const warning of warnings) on.log('warning', warning);
-  const lines = changes.map(wordsOf);
+  const lines = changes.map(describeChange);
   const value = {
     adapter: name,
     enabled: to === 'on',
@@ -57,12 +62,12 @@ function tell(on: Machine, context: Context, name: Adapter, to: 'on' | 'off', do
   };
   const state = to === 'on' ? 'enabled already' : 'not enabled';
   const text = changes.length > 0 ? [...lines, words].join('\n') : `${name} is ${state}; nothing to do`;
-  if (context.flags.dryRun) context.print(value, text);
+  if (context.flags.dryRun) context.show(value, text);
   else context.report(value, text);
   return 0;
 }
 
-export const enableCommand: Verb = {
+export const enableCommand: Command = {
   command: 'enable <adapter>',
   describe: 'have a display manager make a session for every login, and take desktops inside',
   positionals: { adapter },
@@ -73,7 +78,7 @@ export const enableCommand: Verb = {
   },
 };
 
-export const disableCommand: Verb = {
+export const disableCommand: Command = {
   command: 'disable <adapter>',
   describe: 'undo "enable", every file as it was; refused while there are sessions',
   positionals: { adapter },

@@ -1,13 +1,13 @@
 /** Ending: one session, or everything that is over. */
 import { EXIT } from '../advice.ts';
 import { MayflyError, reasonOf } from '../errors.ts';
-import { recover } from '../recover.ts';
-import { end } from '../session.ts';
-import type { Machine } from '../steps.ts';
-import type { Verb } from './cli.ts';
+import { recover } from '../service/recover.ts';
+import { end } from '../session/end.ts';
+import type { Machine } from '../state/machine.ts';
+import type { Command } from './command.ts';
 import { sessionNamed } from './run.ts';
 
-export const endCommand: Verb = {
+export const endCommand: Command = {
   command: 'end <session>',
   describe: 'end a session now: its processes are killed, its root is removed',
   positionals: { session: { type: 'string', describe: 'a session, or a user who has one' } },
@@ -47,7 +47,7 @@ export async function endIfThere(on: Machine, id: string): Promise<void> {
   }
 }
 
-export const recoverCommand: Verb = {
+export const recoverCommand: Command = {
   command: 'recover',
   describe: 'bring everything to a consistent state; safe at any time, run at boot',
   async run(_args, { flags, machine, report }) {

@@ -1,13 +1,14 @@
 import { MayflyError } from '../errors.ts';
-import { init } from '../init.ts';
-import { groupOf, type LvmChoice } from '../init-lvm.ts';
-import { LVM_NAME, PACKAGE_NAME, RELEASE, SIZE } from '../patterns.ts';
-import { describe, hostSuite, type Source } from '../source.ts';
-import type { Machine } from '../steps.ts';
+import { LVM_NAME, PACKAGE_NAME, RELEASE, SIZE } from '../names.ts';
+import type { Machine } from '../state/machine.ts';
+import { hostSuite } from '../update/apt-sources.ts';
+import { init } from '../update/init.ts';
+import { groupOf, type LvmChoice } from '../update/init-lvm.ts';
+import { describeSource, type Source } from '../update/source.ts';
 import type { BackendKind } from '../volume/backend.ts';
-import type { Verb } from './cli.ts';
+import type { Command } from './command.ts';
 import { clearLine, teller } from './update.ts';
-import { refuseOptions } from './usage.ts';
+import { refuseOptions } from './usage-errors.ts';
 
 function sourceOf(on: Machine, args: Readonly<Record<string, unknown>>): Source {
   const from = String(args.from);
@@ -31,7 +32,7 @@ function sourceOf(on: Machine, args: Readonly<Record<string, unknown>>): Source 
       `--from takes "debootstrap", "host", or an absolute path; "${from}" is neither`,
     );
   }
-  const kind = on.host.kindOf(from);
+  const kind = on.host.pathType(from);
   if (kind === undefined) throw new MayflyError('usage', `there is no "${from}"`, { path: from });
   return { kind: kind === 'dir' ? 'directory' : 'tarball', path: from };
 }
@@ -56,7 +57,7 @@ function choiceOf(args: Readonly<Record<string, unknown>>, backend: BackendKind)
   };
 }
 
-export const initCommand: Verb = {
+export const initCommand: Command = {
   command: 'init',
   describe: 'make the pool and master, and seal generation 1',
   options: {
@@ -98,7 +99,7 @@ export const initCommand: Verb = {
       requiresArg: true,
     },
   },
-  async run(args, { flags, machine, print, report }) {
+  async run(args, { flags, machine, show, report }) {
     const on = await machine();
     const backend = BACKENDS.find(b => b === args.backend) ?? on.config.pool.backend;
     const lvm = choiceOf(args, backend);
@@ -106,9 +107,9 @@ export const initCommand: Verb = {
     if (flags.dryRun) {
       const { pool, lvm: has } = on.config;
       const place = backend.startsWith('lvm') ? `/dev/${groupOf(on, lvm)}/${has.name}` : pool.path;
-      print(
+      show(
         { backend, source, pool: place },
-        `would make a pool (${backend}) at ${place} and fill it from ${describe(source)}`,
+        `would make a pool (${backend}) at ${place} and fill it from ${describeSource(source)}`,
       );
       return 0;
     }

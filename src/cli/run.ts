@@ -1,12 +1,16 @@
 /** Going inside: `run` in a throw-away session, `enter` into a living one or a generation. */
-import * as cgroup from '../cgroup.ts';
+
 import { MayflyError } from '../errors.ts';
-import { end, throwaway } from '../session.ts';
-import { type Login, markOf, readSessions, type Session, type User } from '../state.ts';
-import type { Machine } from '../steps.ts';
-import type { Verb } from './cli.ts';
+import type { User } from '../linux/accounts.ts';
+import * as cgroup from '../linux/cgroup.ts';
+import { identify } from '../linux/process-id.ts';
+import { end } from '../session/end.ts';
+import { startRunSession } from '../session/run-session.ts';
+import type { Machine } from '../state/machine.ts';
+import { type Login, readSessions, type Session } from '../state/sessions.ts';
+import type { Command } from './command.ts';
 import { enterMaster } from './update.ts';
-import { generationOf, refuseOptions } from './usage.ts';
+import { generationOf, refuseOptions } from './usage-errors.ts';
 
 /** `schroot` for a session; without a command it starts the person's shell. */
 function schroot(s: Session, user: string, command: readonly string[], directory: string | undefined) {
@@ -22,12 +26,12 @@ async function inThrowaway(
   command: readonly string[],
   { own, dryRun }: { own: boolean; dryRun: boolean },
 ): Promise<number> {
-  const caller = markOf(on.host, on.host.pid);
+  const caller = identify(on.host, on.host.pid);
   if (!caller) throw new MayflyError('internal', 'this process does not find itself in /proc');
   const login: Login = { adapter: 'run', caller, since: on.host.now() };
-  const s = await throwaway(on, user, login, number);
+  const s = await startRunSession(on, user, login, number);
   try {
-    return await insideGroup(on, s, () => on.host.interact(schroot(s, user, command, '/'), own));
+    return await insideGroup(on, s, () => on.host.runInteractive(schroot(s, user, command, '/'), own));
   } finally {
     if (!dryRun) await end(on, s.id); // which has no record in a dry run
   }
@@ -38,7 +42,7 @@ async function insideGroup(on: Machine, s: Session, start: () => Promise<number>
   const root = cgroup.hierarchy(on.host);
   const before = cgroup.groupOf(on.host, on.host.pid);
   if (root === undefined || before === undefined) return start();
-  cgroup.move(on.host, cgroup.pathOf(root, on.paths.cgroup, s.id), on.host.pid);
+  cgroup.move(on.host, cgroup.groupPath(root, on.paths.cgroup, s.id), on.host.pid);
   const running = start(); // has started its child when it returns
   cgroup.move(on.host, `${root}${before}`, on.host.pid);
   return running;
@@ -48,7 +52,7 @@ function commandOf(args: Readonly<Record<string, unknown>>): string[] {
   return Array.isArray(args['--']) ? args['--'].map(String) : [];
 }
 
-export const runCommand: Verb = {
+export const runCommand: Command = {
   command: 'run',
   takesCommand: true,
   describe: 'run a command in a throw-away session: mayfly run [--user U] -- CMD',
@@ -98,7 +102,7 @@ export function sessionNamed(on: Machine, word: string): Session {
   throw new MayflyError('unknown-session', `"${word}" is not clear: ${ids}`, facts);
 }
 
-export const enterCommand: Verb = {
+export const enterCommand: Command = {
   command: 'enter <what>',
   takesCommand: true,
   describe:
@@ -135,6 +139,6 @@ export const enterCommand: Verb = {
       });
     }
     const s = sessionNamed(on, what);
-    return on.host.interact(schroot(s, 'root', commandOf(args), '/'), false);
+    return on.host.runInteractive(schroot(s, 'root', commandOf(args), '/'), false);
   },
 };

@@ -1,12 +1,13 @@
 /** The resident service; `mayfly.service` runs it. */
-import { resolve } from 'node:path';
-import { DEFAULT_CONFIG_FILE } from '../config.ts';
-import { MayflyError } from '../errors.ts';
-import { openMachine } from '../hook.ts';
-import { LOGIND_SESSIONS } from '../logind.ts';
-import type { Verb } from './cli.ts';
 
-export const serviceCommand: Verb = {
+import { resolve } from 'node:path';
+import { DEFAULT_CONFIG_FILE } from '../config/config.ts';
+import { MayflyError } from '../errors.ts';
+import { LOGIND_SESSIONS } from '../linux/logind.ts';
+import { openMachine } from '../state/machine.ts';
+import type { Command } from './command.ts';
+
+export const serviceCommand: Command = {
   command: 'service',
   describe: 'watch over sessions, space and configuration until told to stop; run by mayfly.service',
   options: {
@@ -21,7 +22,7 @@ export const serviceCommand: Verb = {
     }
     const file = flags.config ?? DEFAULT_CONFIG_FILE;
     const amount = flags.quiet ? 'quiet' : flags.verbose ? 'verbose' : 'normal';
-    const { serve } = await import('../service.ts'); // takes chokidar along, which no other verb needs
+    const { serve } = await import('../service/service.ts'); // takes chokidar along, which no other verb needs
     // With a configuration that has become invalid it serves by the last good one, as logouts do.
     await serve(await openMachine({ config: file, dryRun: false, amount }, undefined, true), {
       file,

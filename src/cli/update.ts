@@ -1,22 +1,24 @@
 /** Changing master and what is stable: update, enter master, rollback, gc. */
-import { say as print } from '../command.ts';
-import { tryToOffer } from '../entries.ts';
+
 import { MayflyError, reasonOf } from '../errors.ts';
-import { stableNumber } from '../generations.ts';
-import { writeHealth } from '../health.ts';
-import { restartIfWanted, updateHost } from '../host-care.ts';
-import { interactInside } from '../inside.ts';
-import { mountPool } from '../pool.ts';
-import { rollback } from '../probation.ts';
-import { readHistory } from '../progress.ts';
-import { refresh } from '../refresh.ts';
-import { collect, fates } from '../retire.ts';
-import { isDue, machineOffset, whySkip } from '../schedule.ts';
-import { readPool } from '../state.ts';
-import type { Machine } from '../steps.ts';
-import { type Outcome, update, withUpdateLock } from '../update.ts';
-import type { Context, Flags, Verb } from './cli.ts';
-import { generationOf } from './usage.ts';
+import { print } from '../linux/command.ts';
+import { stableNumber } from '../state/generations.ts';
+import type { Machine } from '../state/machine.ts';
+import { readPool } from '../state/pool.ts';
+import { readHistory } from '../state/update-history.ts';
+import { runInteractiveInChroot } from '../update/chroot.ts';
+import { tryPublishSessions } from '../update/greeter.ts';
+import { writeHealth } from '../update/health.ts';
+import { rebootIfRequired, updateHost } from '../update/host-update.ts';
+import { mountPool } from '../update/pool.ts';
+import { refresh } from '../update/refresh.ts';
+import { prune, retentionPlan } from '../update/retention.ts';
+import { rollback } from '../update/rollback.ts';
+import { isDue, machineOffset, skipReason } from '../update/schedule.ts';
+import { type UpdateOutcome, update } from '../update/update.ts';
+import { withUpdateLock } from '../update/update-lock.ts';
+import type { Command, Context, Flags } from './command.ts';
+import { generationOf } from './usage-errors.ts';
 
 /** A line per phase; on a terminal also the last line of what is going on, overwritten by the next. */
 export function teller(on: Machine, flags: Flags): (line: string, detail?: boolean) => void {
@@ -34,11 +36,11 @@ export function clearLine(flags: Flags): void {
 }
 
 /** The log has said how it ended, to people and to the journal. */
-function tell(outcome: Outcome, { flags, print: show }: Context): void {
+function tell(outcome: UpdateOutcome, { flags, show }: Context): void {
   if (flags.json) show(outcome, '');
 }
 
-export const updateCommand: Verb = {
+export const updateCommand: Command = {
   command: 'update',
   describe: 'refresh a copy of master, prove it, and promote it to stable',
   options: {
@@ -68,7 +70,7 @@ export const updateCommand: Verb = {
     if (context.flags.dryRun) {
       const { command } = on.config.update;
       const words = command.length > 0 ? command.join(' ') : 'apt';
-      context.print(
+      context.show(
         { refresh: words },
         `would fork master, refresh it with ${words}, seal, check and promote it`,
       );
@@ -97,7 +99,7 @@ async function updateOnce(on: Machine, context: Context, force: boolean): Promis
 
 /** The whole night: master, then the host, then a restart if one is wanted. The host does not wait for a good master. */
 async function scheduled(on: Machine, context: Context, force: boolean): Promise<number> {
-  const why = await whySkip(on);
+  const why = await skipReason(on);
   if (why !== undefined) {
     on.log('notice', `the update is skipped: ${why}`);
     return 0;
@@ -112,7 +114,7 @@ async function scheduled(on: Machine, context: Context, force: boolean): Promise
   await withUpdateLock(on, 'an update of the host', async () => {
     await updateHost(on, line => say(line, true)).catch(error => failures.push(error));
     clearLine(context.flags);
-    await restartIfWanted(on);
+    await rebootIfRequired(on);
   }).catch(error => failures.push(error));
   for (const error of failures.slice(1)) on.log('err', reasonOf(error));
   if (failures.length > 0) throw failures[0];
@@ -133,7 +135,7 @@ export async function enterMaster(
       discard: 'throw it away',
     };
     const words = `would fork master, open a shell in the copy, and ${then[decision]}`;
-    context.print({ edit: 'master', decision }, words);
+    context.show({ edit: 'master', decision }, words);
     return 0;
   }
   if (decision === 'ask' && !process.stdin.isTTY) {
@@ -147,7 +149,7 @@ export async function enterMaster(
     say,
     async change(inside) {
       on.log('info', 'this is a copy of master; leave it with "exit"');
-      code = await interactInside(on, inside, command);
+      code = await runInteractiveInChroot(on, inside, command);
       if (decision !== 'ask') return decision === 'promote';
       return (await ask('seal, check and promote it for new logins? [y/N] ')).startsWith('y');
     },
@@ -167,15 +169,15 @@ async function ask(question: string): Promise<string> {
   }
 }
 
-export const rollbackCommand: Verb = {
+export const rollbackCommand: Command = {
   command: 'rollback [generation]',
   describe: 'make an earlier generation stable at once; sessions keep theirs',
   positionals: { generation: { type: 'string', describe: 'default: the last good one before the stable' } },
-  async run(args, { machine, flags, print: show, report }) {
+  async run(args, { machine, flags, show, report }) {
     const wanted = args.generation === undefined ? undefined : generationOf(args.generation);
     const on = await machine();
     const { from, to } = rollback(flags.dryRun ? { ...on, log: () => undefined } : on, wanted);
-    await tryToOffer(on);
+    await tryPublishSessions(on);
     if (!flags.dryRun) await writeHealth(on);
     if (flags.dryRun) show({ from, to }, `generation ${to} would be stable`);
     else if (flags.json) show({ from, to }, '');
@@ -184,21 +186,21 @@ export const rollbackCommand: Verb = {
   },
 };
 
-export const gcCommand: Verb = {
+export const gcCommand: Command = {
   command: 'gc',
   describe: 'remove the generations that need not be kept',
-  async run(_args, { machine, flags, print: show, report }) {
+  async run(_args, { machine, flags, show, report }) {
     const on = await machine();
     const pool = readPool(on.host, on.paths);
     if (!pool) throw new MayflyError('no-pool', 'there is no pool yet');
     await mountPool(on, pool);
     if (flags.dryRun) {
       const words = { keep: 'is kept', spare: 'is kept while there is room', go: 'would go' };
-      const plan = fates(on);
-      show(plan, plan.map(f => `generation ${f.number} ${words[f.fate]}: ${f.why}`).join('\n'));
+      const plan = retentionPlan(on);
+      show(plan, plan.map(f => `generation ${f.number} ${words[f.action]}: ${f.why}`).join('\n'));
       return 0;
     }
-    const gone = await withUpdateLock(on, 'a collection', () => collect(on, pool));
+    const gone = await withUpdateLock(on, 'a collection', () => prune(on, pool));
     const stable = stableNumber(on.host, on.paths);
     report(
       { removed: gone, stable },

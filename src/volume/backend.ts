@@ -11,20 +11,17 @@
  * Nobody below this line asks the configuration: a {@link Volume} names its pool and its source itself, so that it
  * can be taken down after both have changed.
  *
- * `test/volume.contract.ts` is the executable copy of this text and runs over every backend.
+ * `test/volume/contract.ts` is the executable copy of this text and runs over every backend.
  */
-import { MayflyError } from '../errors.ts';
-import type { Host } from '../host.ts';
-import type { Mount } from '../mounts.ts';
-import type { Pool } from '../state.ts';
-import { btrfs } from './btrfs.ts';
-import { lazyLvm } from './lvm-lazy.ts';
-import { overlay } from './overlay.ts';
+import type { Mount } from '../linux/mount-program.ts';
 
 /** `lvm` is the classic kind of snapshots, with a store of their own each; `lvm-thin` shares a thin pool. */
+
 export type BackendKind = 'overlay' | 'btrfs' | 'lvm-thin' | 'lvm';
+
 /** What is in a logical volume. btrfs is not among them: it takes a snapshot of the device for the same file system. */
 export type FileSystem = 'ext4' | 'xfs';
+
 export type Role = 'master' | 'work' | 'generation' | 'session';
 
 export interface Volume {
@@ -43,18 +40,12 @@ export interface Volume {
 /** What the machine has in the way of a working backend, worded for an administrator. */
 export interface Problem {
   readonly what: string;
-  readonly mend: string;
+  readonly fix: string;
 }
 
 /** For where one line is all there is. */
 export function inOneLine(p: Problem): string {
-  return `${p.what}; mend it with "${p.mend}"`;
-}
-
-/** Somebody who keeps a volume from being removed. */
-export interface Holder {
-  readonly pid: number;
-  readonly what: string;
+  return `${p.what}; fix it with "${p.fix}"`;
 }
 
 export interface Usage {
@@ -76,14 +67,14 @@ export interface ForkOptions {
   /** Session on classic LVM: how much it may change, a size or a part of the generation's volume such as "20%". */
   readonly cow: string;
   /** A lock's descriptor, kept open by storage commands so that the lock outlives us if we must leave them. */
-  readonly fds: readonly number[];
+  readonly lockFds: readonly number[];
 }
 
 /** What is in a pool. */
 export interface Listing {
   readonly volumes: readonly Volume[];
   /** Half-made or half-removed. */
-  readonly litter: readonly string[];
+  readonly leftovers: readonly string[];
   /** Made ready for sessions, by the number of their generation. */
   readonly spares: ReadonlyMap<number, string>;
 }
@@ -97,7 +88,7 @@ export interface PoolSizes {
 }
 
 /** A session whose own store fills up. */
-export interface Strain {
+export interface SnapshotUsage {
   readonly session: string;
   /** Of its store; 100 where it has overflowed, and nothing that was changed can be read any more. */
   readonly percent: number;
@@ -116,7 +107,7 @@ export interface VolumeBackend {
   /** Room in the pool. */
   usage(path: string): Promise<Usage>;
   /** What sessions need to be told of: those whose own store is nearly full, or was. */
-  strained?(path: string): Promise<readonly Strain[]>;
+  snapshotUsage?(path: string): Promise<readonly SnapshotUsage[]>;
   /** An empty tree to be filled by `init`. It becomes `master` by {@link rename}. */
   create(to: Volume, sizes?: PoolSizes): Promise<void>;
   /** Makes `to` from `from`. An existing `to` is refused (`exists`). */
@@ -136,33 +127,19 @@ export interface VolumeBackend {
   /** What to mount at `root` to have a session's tree there, told by its name alone. */
   mount(v: Volume, root: string): Promise<Mount>;
   /** Where `path` is undefined: makes a master, work or generation volume mountable, and says how. */
-  attach?(v: Volume, root: string): Promise<Mount>;
+  attachTree?(v: Volume, root: string): Promise<Mount>;
   /** The reverse, once it is unmounted. Refused (`stuck`) while somebody uses it. */
-  release?(v: Volume): Promise<void>;
+  detachTree?(v: Volume): Promise<void>;
   /** Something that stays the same for as long as the volume is the same one. Undefined where it is absent. */
   identity(v: Volume): Promise<string | undefined>;
   /** A holder the kernel knows of although no process shows it; undefined where there is none. */
-  held(v: Volume): Promise<string | undefined>;
+  busyReason(v: Volume): Promise<string | undefined>;
   /** Absent is success; foreign or in use is refused. */
   remove(v: Volume): Promise<void>;
   /** All volumes of ours in the pool, finished ones and half-made ones, as the system shows them. */
   list(pool: string): Promise<Listing>;
   /** Removes one entry of {@link list}'s litter or spares. */
   sweep(pool: string, name: string): Promise<void>;
-}
-
-export function backendOf(kind: BackendKind, host: Host): VolumeBackend {
-  switch (kind) {
-    case 'overlay':
-      return overlay(host);
-    case 'btrfs':
-      return btrfs(host);
-    case 'lvm-thin':
-    case 'lvm':
-      return lazyLvm(kind, host);
-    default:
-      throw new MayflyError('corrupt', `there is no backend "${String(kind satisfies never)}"`);
-  }
 }
 
 function volumesOf(pool: Pick<Pool, 'backend' | 'path' | 'fs'>): Pick<Volume, 'backend' | 'pool' | 'fs'> {
@@ -172,12 +149,15 @@ function volumesOf(pool: Pick<Pool, 'backend' | 'path' | 'fs'>): Pick<Volume, 'b
 export function masterOf(pool: Pool): Volume {
   return { ...volumesOf(pool), role: 'master', name: 'master' };
 }
+
 export function workOf(pool: Pool): Volume {
   return { ...volumesOf(pool), role: 'work', name: 'work' };
 }
+
 export function generationOf(pool: Pool, number: number): Volume {
   return { ...volumesOf(pool), role: 'generation', name: String(number) };
 }
+
 export function sessionOf(origin: Volume, id: string): Volume {
   return {
     ...volumesOf({ ...origin, path: origin.pool }),
@@ -187,43 +167,12 @@ export function sessionOf(origin: Volume, id: string): Volume {
   };
 }
 
-/** Space and inodes of the file system at `path`. btrfs has no inode count: 0 means "not limited". */
-export function usageOf(host: Host, path: string): Usage {
-  const s = host.space(path);
-  const space = s.total === 0 ? 100 : (100 * (s.total - s.free)) / s.total;
-  const inodes = s.inodes === 0 ? 0 : (100 * (s.inodes - s.freeInodes)) / s.inodes;
-  return { total: s.total, free: s.free, percent: Math.max(space, inodes) };
-}
-
-/** How full it is, as in `the pool "/p" is 96 % full`; `name` is the pool's, where there may be others. */
-export function fullness({ of, percent }: Pick<Usage, 'of' | 'percent'>, name?: string): string {
-  const pool = name === undefined ? 'the pool' : `the pool "${name}"`;
-  return `${of === undefined ? pool : `the ${of} of ${pool}`} is ${Math.floor(percent)} % full`;
-}
-
-/** Refuses a new session (`full`) where the pool has too little room left, so that the sessions in it keep theirs. */
-export function admit(
-  usage: Usage,
-  pool: string,
-  limits: { max_used_percent: number; min_free: number },
-): void {
-  if (usage.problem) {
-    const { what, mend } = usage.problem;
-    throw new MayflyError('refused', what, { pool, hint: mend });
-  }
-  const facts = { pool, percent: Math.floor(usage.percent), free: usage.free };
-  if (usage.percent > limits.max_used_percent) {
-    throw new MayflyError(
-      'full',
-      `${fullness(usage, pool)}; new logins stop at ${limits.max_used_percent} %`,
-      facts,
-    );
-  }
-  if (usage.free < limits.min_free) {
-    throw new MayflyError(
-      'full',
-      `the pool "${pool}" has ${Math.floor(usage.free / 2 ** 20)} MiB left; a new login needs ${Math.floor(limits.min_free / 2 ** 20)} MiB`,
-      facts,
-    );
-  }
+/** Where the volumes are; written by `init`, believed over the configuration afterwards. */
+export interface Pool {
+  readonly backend: BackendKind;
+  readonly path: string;
+  /** LVM: what its volumes are formatted with. */
+  readonly fs?: FileSystem;
+  /** A file with a file system in it that is mounted at `path`; the embedded pool of `init --backend btrfs`. */
+  readonly image?: string;
 }

@@ -10,19 +10,20 @@
  * is that directory which is renamed: logins that find one made ready wait for none of it.
  */
 import { isErrno, MayflyError } from '../errors.ts';
-import type { Host } from '../host.ts';
-import type { Mount } from '../mounts.ts';
-import { describeHolders, findHolders } from '../processes.ts';
-import { type ForkOptions, type Problem, usageOf, type Volume, type VolumeBackend } from './backend.ts';
+import type { Host } from '../linux/host.ts';
+import type { Mount } from '../linux/mount-program.ts';
+import { describeHolders, findHolders } from '../linux/processes.ts';
+import type { ForkOptions, Problem, Volume, VolumeBackend } from './backend.ts';
 import {
   asidePath,
   dissolveLayout,
   listLayout,
   mustBeAbsent,
-  pathOf,
   prepareLayout,
   sparePath,
-} from './layout.ts';
+  volumePath,
+} from './directory-layout.ts';
+import { usageOf } from './usage.ts';
 
 /** Inode number of every subvolume's root directory (BTRFS_FIRST_FREE_OBJECTID). */
 const SUBVOLUME_ROOT = 256;
@@ -30,9 +31,9 @@ const SUBVOLUME_ROOT = 256;
 /** The subvolume in a session's directory. */
 const within = (directory: string): string => `${directory}/volume`;
 
-const rootOf = (v: Volume): string => (v.role === 'session' ? within(pathOf(v)) : pathOf(v));
+const rootOf = (v: Volume): string => (v.role === 'session' ? within(volumePath(v)) : volumePath(v));
 
-export function btrfs(host: Host): VolumeBackend {
+export function btrfsBackend(host: Host): VolumeBackend {
   const isSubvolume = (path: string): boolean => {
     const s = host.lstat(path);
     return s?.kind === 'dir' && s.ino === SUBVOLUME_ROOT;
@@ -52,14 +53,19 @@ export function btrfs(host: Host): VolumeBackend {
       const unlock = ['-execdir', 'chattr', '-f', '-i', '-a', '{}', ';'];
       const writable = ['-execdir', 'btrfs', 'property', 'set', '-f', '-ts', '{}', 'ro', 'false', ';'];
       const expect = [0, 1]; // 1: one of the commands failed; the deletion below tells whether that matters
-      await host.run({ file: 'find', args: [path, ...nested, ...unlock], effect: 'write', expect });
-      await host.run({ file: 'find', args: [path, ...nested, ...writable], effect: 'write', expect });
+      await host.run({ file: 'find', args: [path, ...nested, ...unlock], effect: 'write', okCodes: expect });
+      await host.run({
+        file: 'find',
+        args: [path, ...nested, ...writable],
+        effect: 'write',
+        okCodes: expect,
+      });
       const drop = ['-execdir', 'btrfs', 'subvolume', 'delete', '{}', ';'];
       await host.run({
         file: 'find',
         args: [path, '-mindepth', '1', '-depth', ...nested, ...drop],
         effect: 'write',
-        expect,
+        okCodes: expect,
       });
       await destroy(path);
     }
@@ -81,7 +87,7 @@ export function btrfs(host: Host): VolumeBackend {
     const spare = sparePath(from);
     if (from.role !== 'generation' || !isSubvolume(within(spare))) return false;
     try {
-      host.rename(spare, pathOf(to));
+      host.rename(spare, volumePath(to));
     } catch (error) {
       if (isErrno(error, 'ENOENT')) return false;
       throw error;
@@ -105,14 +111,14 @@ export function btrfs(host: Host): VolumeBackend {
       try {
         await host.run({ file: 'btrfs', args: ['--version'], effect: 'read' });
       } catch {
-        problems.push({ what: 'the program "btrfs" is not installed', mend: 'apt install btrfs-progs' });
+        problems.push({ what: 'the program "btrfs" is not installed', fix: 'apt install btrfs-progs' });
       }
       if (!/\bbtrfs$/m.test(host.read('/proc/filesystems') ?? '')) {
         try {
           // Whether it could be: the kernel loads it by itself at the first mount.
           await host.run({ file: 'modprobe', args: ['--dry-run', 'btrfs'], effect: 'read' });
         } catch {
-          problems.push({ what: 'this kernel has no btrfs', mend: 'modprobe btrfs' });
+          problems.push({ what: 'this kernel has no btrfs', fix: 'modprobe btrfs' });
         }
       }
       return problems;
@@ -132,27 +138,27 @@ export function btrfs(host: Host): VolumeBackend {
 
     async create(to) {
       mustBeAbsent(host, to);
-      await host.run({ file: 'btrfs', args: ['subvolume', 'create', '--', pathOf(to)], effect: 'write' });
+      await host.run({ file: 'btrfs', args: ['subvolume', 'create', '--', volumePath(to)], effect: 'write' });
     },
 
     async fork(from: Volume, to: Volume, options: Partial<ForkOptions> = {}) {
       mustBeAbsent(host, to);
       if (from.role === 'session')
         throw new MayflyError('unsafe', `the session "${from.name}" can not be forked`);
-      if (!isSubvolume(pathOf(from))) {
-        throw new MayflyError('no-generation', `the ${from.role} volume "${pathOf(from)}" is not there`, {
-          path: pathOf(from),
+      if (!isSubvolume(volumePath(from))) {
+        throw new MayflyError('no-generation', `the ${from.role} volume "${volumePath(from)}" is not there`, {
+          path: volumePath(from),
         });
       }
       if (to.role === 'session' && claimSpare(from, to)) return;
       // Atomic in the kernel: killed at any moment, the whole snapshot is there or none of it.
       const snapshot = (place: string, flags: readonly string[] = []) => {
-        const args = ['subvolume', 'snapshot', ...flags, '--', pathOf(from), place];
+        const args = ['subvolume', 'snapshot', ...flags, '--', volumePath(from), place];
         return host.run({
           file: 'btrfs',
           args,
           effect: 'write',
-          ...(options.fds ? { fds: options.fds } : {}),
+          ...(options.lockFds ? { inheritFds: options.lockFds } : {}),
         });
       };
       if (to.role === 'session') {
@@ -160,29 +166,29 @@ export function btrfs(host: Host): VolumeBackend {
         host.mkdir(aside, 0o700);
         await snapshot(within(aside));
         try {
-          host.rename(aside, pathOf(to)); // also onto an empty one, see claimSpare
+          host.rename(aside, volumePath(to)); // also onto an empty one, see claimSpare
         } catch (error) {
           if (!isErrno(error, 'ENOTEMPTY', 'EEXIST') || !isSubvolume(rootOf(to))) throw error;
           await eraseDirectory(aside); // the spare came into being there meanwhile, and is as good
         }
         return;
       }
-      await snapshot(pathOf(to), to.role === 'generation' ? ['-r'] : []);
+      await snapshot(volumePath(to), to.role === 'generation' ? ['-r'] : []);
       // Only a generation must outlive a power cut as it is; writing it out makes every login on the pool wait.
       if (to.role === 'generation')
-        await host.run({ file: 'sync', args: ['-f', '--', pathOf(to)], effect: 'write' });
+        await host.run({ file: 'sync', args: ['-f', '--', volumePath(to)], effect: 'write' });
     },
 
     /** A snapshot waits for what others are writing, 4 ms to half a second (measured); a rename does not. */
     async spare(origin, fds, background) {
       const spare = sparePath(origin);
-      if (!isSubvolume(pathOf(origin)) || host.lstat(within(spare))) return false;
+      if (!isSubvolume(volumePath(origin)) || host.lstat(within(spare))) return false;
       host.mkdir(spare, 0o700);
       await host.run({
         file: 'btrfs',
-        args: ['subvolume', 'snapshot', '--', pathOf(origin), within(spare)],
+        args: ['subvolume', 'snapshot', '--', volumePath(origin), within(spare)],
         effect: 'write',
-        fds,
+        inheritFds: fds,
         background,
       });
       return true;
@@ -192,11 +198,11 @@ export function btrfs(host: Host): VolumeBackend {
 
     async rename(from, to) {
       mustBeAbsent(host, to);
-      host.rename(pathOf(from), pathOf(to));
+      host.rename(volumePath(from), volumePath(to));
       host.sync(to.pool);
     },
 
-    path: pathOf,
+    path: volumePath,
 
     mount: async (v, root): Promise<Mount> => ({
       source: rootOf(v),
@@ -211,10 +217,10 @@ export function btrfs(host: Host): VolumeBackend {
       return isSubvolume(rootOf(v)) ? 'subvolume' : undefined;
     },
 
-    held,
+    busyReason: held,
 
     async remove(v) {
-      const path = pathOf(v);
+      const path = volumePath(v);
       if (v.role === 'session')
         for (const as of ['new', 'old'] as const) {
           const aside = asidePath(v, as); // of one that died half-way

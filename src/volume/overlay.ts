@@ -7,10 +7,19 @@
  * Documentation/filesystems/overlayfs.rst, "Changes to underlying filesystems"), hence sealed generations.
  */
 import { isErrno, MayflyError, reasonOf } from '../errors.ts';
-import type { Host } from '../host.ts';
-import { isMounted, type Mount } from '../mounts.ts';
-import { type ForkOptions, type Problem, usageOf, type Volume, type VolumeBackend } from './backend.ts';
-import { asidePath, dissolveLayout, listLayout, mustBeAbsent, pathOf, prepareLayout } from './layout.ts';
+import type { Host } from '../linux/host.ts';
+import type { Mount } from '../linux/mount-program.ts';
+import { isMounted } from '../linux/mounts.ts';
+import type { ForkOptions, Problem, Volume, VolumeBackend } from './backend.ts';
+import {
+  asidePath,
+  dissolveLayout,
+  listLayout,
+  mustBeAbsent,
+  prepareLayout,
+  volumePath,
+} from './directory-layout.ts';
+import { usageOf } from './usage.ts';
 
 /**
  * `index=on` makes the kernel refuse a second mount of a live upper layer. `volatile` spares the sync at unmount and
@@ -22,11 +31,11 @@ const OPTIONS = 'index=on,volatile,redirect_dir=on,xino=auto';
 function layers(v: Volume): string {
   if (!v.origin)
     throw new MayflyError('corrupt', `the session volume "${v.name}" does not name its generation`);
-  const path = pathOf(v);
-  return `lowerdir=${pathOf(v.origin)},upperdir=${path}/upper,workdir=${path}/work`;
+  const path = volumePath(v);
+  return `lowerdir=${volumePath(v.origin)},upperdir=${path}/upper,workdir=${path}/work`;
 }
 
-export function overlay(host: Host): VolumeBackend {
+export function overlayBackend(host: Host): VolumeBackend {
   /** Deletes a tree that nobody can reach any more. rm(1) walks by descriptors, follows no symlink, crosses no mount. */
   async function erase(path: string): Promise<void> {
     const rm = { file: 'rm', args: ['-rf', '--one-file-system', '--', path], effect: 'write' } as const;
@@ -39,7 +48,7 @@ export function overlay(host: Host): VolumeBackend {
         file: 'chattr',
         args: ['-R', '-f', '-i', '-a', '--', path],
         effect: 'write',
-        expect: [0, 1],
+        okCodes: [0, 1],
       });
       await host.run(rm);
     }
@@ -52,7 +61,7 @@ export function overlay(host: Host): VolumeBackend {
    * source, or "already mounted or mount point busy"; hence a source of its own.)
    */
   async function held(v: Volume): Promise<string | undefined> {
-    const path = pathOf(v);
+    const path = volumePath(v);
     if (
       host.lstat(`${path}/work/work/incompat`) === undefined &&
       host.lstat(`${path}/work/incompat`) === undefined
@@ -66,7 +75,7 @@ export function overlay(host: Host): VolumeBackend {
       file: 'mount',
       args: ['-t', 'overlay', '-o', options, `probe-${v.name}`, probe],
       effect: 'write',
-      expect: [0, 32],
+      okCodes: [0, 32],
     });
     if (out.code === 0) await host.run({ file: 'umount', args: ['--', probe], effect: 'write' });
     return out.code !== 0 && /already mounted|busy/i.test(out.stderr)
@@ -75,7 +84,7 @@ export function overlay(host: Host): VolumeBackend {
   }
 
   async function removeSession(v: Volume): Promise<void> {
-    const path = pathOf(v);
+    const path = volumePath(v);
     let busy = await held(v);
     // On a busy machine the kernel was seen to say so for a moment after the last process was gone from /proc; why, is
     // not known. One that is really held stays so.
@@ -101,7 +110,7 @@ export function overlay(host: Host): VolumeBackend {
         await host.run({ file: 'modprobe', args: ['--dry-run', 'overlay'], effect: 'read' });
         return [];
       } catch (error) {
-        return [{ what: `this kernel has no overlayfs (${reasonOf(error)})`, mend: 'modprobe overlay' }];
+        return [{ what: `this kernel has no overlayfs (${reasonOf(error)})`, fix: 'modprobe overlay' }];
       }
     },
 
@@ -115,19 +124,19 @@ export function overlay(host: Host): VolumeBackend {
 
     async create(to) {
       mustBeAbsent(host, to);
-      host.mkdir(pathOf(to), 0o755);
+      host.mkdir(volumePath(to), 0o755);
     },
 
     async fork(from: Volume, to: Volume, options: Partial<ForkOptions> = {}) {
       mustBeAbsent(host, to);
       if (from.role === 'session')
         throw new MayflyError('unsafe', `the session "${from.name}" can not be forked`);
-      if (host.lstat(pathOf(from))?.kind !== 'dir') {
-        throw new MayflyError('no-generation', `the ${from.role} volume "${pathOf(from)}" is not there`, {
-          path: pathOf(from),
+      if (host.lstat(volumePath(from))?.kind !== 'dir') {
+        throw new MayflyError('no-generation', `the ${from.role} volume "${volumePath(from)}" is not there`, {
+          path: volumePath(from),
         });
       }
-      const path = pathOf(to);
+      const path = volumePath(to);
       if (to.role === 'session') {
         host.mkdir(path, 0o700);
         if (options.upper === 'tmpfs') {
@@ -144,8 +153,13 @@ export function overlay(host: Host): VolumeBackend {
       }
       const aside = asidePath(to, 'new');
       if (host.lstat(aside)) await erase(aside);
-      const args = ['-a', '--reflink=auto', '--one-file-system', '-T', '--', pathOf(from), aside];
-      await host.run({ file: 'cp', args, effect: 'write', ...(options.fds ? { fds: options.fds } : {}) });
+      const args = ['-a', '--reflink=auto', '--one-file-system', '-T', '--', volumePath(from), aside];
+      await host.run({
+        file: 'cp',
+        args,
+        effect: 'write',
+        ...(options.lockFds ? { inheritFds: options.lockFds } : {}),
+      });
       // Only a generation must outlive a power cut as it is. It takes what was written to its source along.
       if (to.role === 'generation')
         await host.run({ file: 'sync', args: ['-f', '--', aside], effect: 'write' });
@@ -154,35 +168,35 @@ export function overlay(host: Host): VolumeBackend {
     },
 
     async forkCost(from) {
-      const args = ['-s', '--one-file-system', '--block-size=1', '--', pathOf(from)];
+      const args = ['-s', '--one-file-system', '--block-size=1', '--', volumePath(from)];
       const { stdout } = await host.run({ file: 'du', args, effect: 'read' });
       return Number(stdout.split('\t')[0]) || 0;
     },
 
     async rename(from, to) {
       mustBeAbsent(host, to);
-      host.rename(pathOf(from), pathOf(to));
+      host.rename(volumePath(from), volumePath(to));
       host.sync(to.pool);
     },
 
-    path: pathOf,
+    path: volumePath,
 
     async mount(v, root): Promise<Mount> {
       if (v.role === 'session') {
         return { source: 'overlay', target: root, type: 'overlay', options: `${layers(v)},${OPTIONS}` };
       }
-      return { source: pathOf(v), target: root, type: 'none', options: 'bind' };
+      return { source: volumePath(v), target: root, type: 'none', options: 'bind' };
     },
 
     async identity(v) {
-      const s = host.lstat(pathOf(v));
+      const s = host.lstat(volumePath(v));
       return s?.kind === 'dir' ? `inode ${s.ino}` : undefined;
     },
 
-    held,
+    busyReason: held,
 
     async remove(v) {
-      const path = pathOf(v);
+      const path = volumePath(v);
       const there = host.lstat(path);
       const old = asidePath(v, 'old');
       if (host.lstat(old)) await erase(old); // an earlier removal died half-way

@@ -7,8 +7,8 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
-import { realHost } from '../../src/host.ts';
-import { hostSuite } from '../../src/source.ts';
+import { realHost } from '../../src/linux/real-host.ts';
+import { hostSuite } from '../../src/update/apt-sources.ts';
 import { must, tarball } from '../system/lab.ts';
 
 const TOP = resolve(import.meta.dirname, '../..');
@@ -46,7 +46,7 @@ function alone<T>(act: () => T): T {
   try {
     // The lock belongs to the open file, which is ours as well, and goes with it.
     const { status } = spawnSync('flock', ['3'], { stdio: ['ignore', 'ignore', 'inherit', lock] });
-    if (status !== 0) throw new Error(`${CACHE}/uml.lock can not be locked`);
+    if (status !== 0) throw new Error(`${CACHE}/uml.lock cannot be locked`);
     return act();
   } finally {
     fs.closeSync(lock);

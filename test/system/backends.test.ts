@@ -1,16 +1,17 @@
 /** The contract over the real backends. */
 import * as fs from 'node:fs';
-import { realHost } from '../../src/host.ts';
-import { type BackendKind, backendOf } from '../../src/volume/backend.ts';
-import { pathOf } from '../../src/volume/layout.ts';
-import { contract } from '../volume.contract.ts';
+import { realHost } from '../../src/linux/real-host.ts';
+import type { BackendKind } from '../../src/volume/backend.ts';
+import { volumePath } from '../../src/volume/directory-layout.ts';
+import { openBackend } from '../../src/volume/open.ts';
+import { contract } from '../volume/contract.ts';
 import { must } from './lab.ts';
 import { sitDown, standUp } from './sitters.ts';
 
 function bench(kind: BackendKind, upper: 'disk' | 'tmpfs') {
   return async () => {
     const host = realHost();
-    const backend = backendOf(kind, host);
+    const backend = openBackend(kind, host);
     const dir = fs.mkdtempSync('/var/lib/mayfly-test-');
     const pool = `${dir}/pool`;
     const at = `${dir}/at`;
@@ -46,11 +47,11 @@ function bench(kind: BackendKind, upper: 'disk' | 'tmpfs') {
       write: (path: string, text: string) => fs.writeFileSync(path, text),
       read: (path: string) => (fs.existsSync(path) ? fs.readFileSync(path, 'utf8') : undefined),
       async foreign(v: Parameters<typeof backend.mount>[0]) {
-        if (kind === 'btrfs') fs.mkdirSync(pathOf(v));
-        fs.writeFileSync(kind === 'btrfs' ? `${pathOf(v)}/letter` : pathOf(v), 'not a volume');
+        if (kind === 'btrfs') fs.mkdirSync(volumePath(v));
+        fs.writeFileSync(kind === 'btrfs' ? `${volumePath(v)}/letter` : volumePath(v), 'not a volume');
       },
       async unplant(v: Parameters<typeof backend.mount>[0]) {
-        fs.rmSync(pathOf(v), { recursive: true });
+        fs.rmSync(volumePath(v), { recursive: true });
       },
       async close() {
         if (kind === 'btrfs') must('umount', [pool]);

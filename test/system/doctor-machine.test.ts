@@ -1,4 +1,4 @@
-/** The doctor on a machine with the package, lightdm and gdm3: what people can break there, and the hints that mend it. */
+/** The doctor on a machine with the package, lightdm and gdm3: what people can break there, and the hints that fix it. */
 import * as fs from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { BareMachine } from './bare-machine.ts';

@@ -1,4 +1,4 @@
-/** What the doctor says of a machine that is well, and of one that was broken for real; and that its hints mend it. */
+/** What the doctor says of a machine that is well, and of one that was broken for real; and that its hints fix it. */
 import * as fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { findings, type Seen } from './findings.ts';

@@ -2,8 +2,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import * as fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { hierarchy } from '../../src/cgroup.ts';
-import { realHost } from '../../src/host.ts';
+import { hierarchy } from '../../src/linux/cgroup.ts';
+import { realHost } from '../../src/linux/real-host.ts';
 import { forgetUsers, Lab, sh, sleep, uidOf, until, user } from './lab.ts';
 
 const A = 'mayfly-a';

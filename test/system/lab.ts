@@ -7,9 +7,9 @@ import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { resolve } from 'node:path';
-import { realHost } from '../../src/host.ts';
-import { aptSources, hostSuite } from '../../src/source.ts';
-import type { Session } from '../../src/state.ts';
+import { realHost } from '../../src/linux/real-host.ts';
+import type { Session } from '../../src/state/sessions.ts';
+import { aptSources, hostSuite } from '../../src/update/apt-sources.ts';
 import type { BackendKind } from '../../src/volume/backend.ts';
 
 const TOP = resolve(import.meta.dirname, '../..');

@@ -1,11 +1,12 @@
 /** A pool on LVM for the contract suite, in the volume group of the machine. */
 import * as fs from 'node:fs';
-import { realHost } from '../../../src/host.ts';
-import { type BackendKind, backendOf, type FileSystem, type Volume } from '../../../src/volume/backend.ts';
-import { lvNameOf, placeOf } from '../../../src/volume/lvs.ts';
+import { realHost } from '../../../src/linux/real-host.ts';
+import type { BackendKind, FileSystem, Volume } from '../../../src/volume/backend.ts';
+import { lvNameOf, parsePoolPath } from '../../../src/volume/lvm/names.ts';
+import { openBackend } from '../../../src/volume/open.ts';
 import { must, sh } from '../../system/lab.ts';
 import { sitDown, standUp } from '../../system/sitters.ts';
-import type { Bench } from '../../volume.contract.ts';
+import type { Bench } from '../../volume/contract.ts';
 import { LONG } from '../campaign.ts';
 import { whenFree } from './devices.ts';
 
@@ -28,7 +29,7 @@ export function lvmBench(kind: BackendKind & `lvm${string}`, fileSystem: FileSys
   return async () => {
     if (GROUP === '') throw new Error('this is run by the project "lvm", in user-mode Linux');
     const host = realHost();
-    const backend = backendOf(kind, host);
+    const backend = openBackend(kind, host);
     const dir = fs.mkdtempSync('/var/lib/mayfly-test-');
     const volumes = (): string[] =>
       must('lvs', ['--noheadings', '-a', '-o', 'lv_name', GROUP]).trim().split(/\s+/).filter(Boolean);
@@ -56,7 +57,7 @@ export function lvmBench(kind: BackendKind & `lvm${string}`, fileSystem: FileSys
         const m =
           v.role === 'session'
             ? await backend.mount(withFs(v), root)
-            : await backend.attach?.(withFs(v), root);
+            : await backend.attachTree?.(withFs(v), root);
         if (!m) throw new Error('no mount');
         must('mount', ['-t', m.type, '-o', m.options, m.source, m.target]);
         entered.set(root, false);
@@ -73,12 +74,12 @@ export function lvmBench(kind: BackendKind & `lvm${string}`, fileSystem: FileSys
         await whenFree('umount', [root]);
         fs.rmdirSync(root);
         entered.delete(root);
-        if (v.role !== 'session') await backend.release?.(v);
+        if (v.role !== 'session') await backend.detachTree?.(v);
       },
       write: (path, text) => fs.writeFileSync(path, text),
       read: path => (fs.existsSync(path) ? fs.readFileSync(path, 'utf8') : undefined),
       async foreign(v) {
-        must('lvcreate', ['-q', '-L', '4M', '-n', lvNameOf(v, () => ''), placeOf(pool).group]);
+        must('lvcreate', ['-q', '-L', '4M', '-n', lvNameOf(v, () => ''), parsePoolPath(pool).group]);
       },
       async unplant(v) {
         must('lvremove', ['-q', '-y', `${GROUP}/${lvNameOf(v, () => '')}`]);

@@ -1,6 +1,6 @@
 /** The contract over LVM's two backends, each with one file system; in a campaign with both. */
 import { afterEach } from 'vitest';
-import { contract } from '../../volume.contract.ts';
+import { contract } from '../../volume/contract.ts';
 import { LONG } from '../campaign.ts';
 import { leaveAll, lvmBench } from './bench.ts';
 

@@ -37,7 +37,7 @@ export async function removeDevice(name: string): Promise<void> {
   if (mapped(name)) await whenFree('dmsetup', ['remove', name]);
 }
 
-/** Removes all volumes of a group, whoever's they are and however broken; where LVM can not, makes the group again. */
+/** Removes all volumes of a group, whoever's they are and however broken; where LVM cannot, makes the group again. */
 export async function clearGroup(group: string, device: string): Promise<void> {
   const devices = must('dmsetup', ['info', '-c', '--noheadings', '--separator', ' ', '-o', 'name,suspended']);
   const own = devices.split('\n').filter(line => line.startsWith(`${mapperName(group)}-`));

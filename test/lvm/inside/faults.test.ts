@@ -1,8 +1,8 @@
 /** What only LVM can do to people: full pools and stores, dying disks, suspended devices, other people's volumes. */
 import * as fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { realHost } from '../../../src/host.ts';
-import { backendOf } from '../../../src/volume/backend.ts';
+import { realHost } from '../../../src/linux/real-host.ts';
+import { openBackend } from '../../../src/volume/open.ts';
 import { forgetUsers, Lab, must, sh, user } from '../../system/lab.ts';
 import { makeMiniTree } from '../../system/mini.ts';
 import { GROUP } from './bench.ts';
@@ -212,9 +212,9 @@ describe('classic stores', () => {
     const { lab } = on;
     lab.hook('start', A);
     lab.hook('start', B, ':1');
-    const backend = backendOf('lvm', realHost());
+    const backend = openBackend('lvm', realHost());
     const strainOf = async (): Promise<number> => {
-      const all = await backend.strained?.(`/dev/${pathOf(lab)}`);
+      const all = await backend.snapshotUsage?.(`/dev/${pathOf(lab)}`);
       return all?.find(s => s.session === lab.session(A)?.id)?.percent ?? -1;
     };
     expect(await strainOf()).toBeLessThan(50);
@@ -270,7 +270,7 @@ describe('a disk that fails', () => {
     error: () => become('error'),
     /** Works for a second, and fails for three. */
     flakey: () => become('flakey 1 3'),
-    /** The sectors at its beginning, by which LVM knows it, can not be read. Blocks count from the device beneath. */
+    /** The sectors at its beginning, by which LVM knows it, cannot be read. Blocks count from the device beneath. */
     dust() {
       become('dust 4096');
       for (const block of [0, 1].map(n => String(n + FIRST / 8)))
@@ -316,7 +316,7 @@ describe('a disk that fails', () => {
         become('linear');
         if (r.code === 0) lab.hook('stop', A);
         lab.mayfly('recover');
-        // The kernel stays with its verdict on a thin pool whose disk failed, until it is activated anew.
+        // The kernel stays with its verdict on a thin pool whose disk failed, until it is activated again.
         sh('vgchange', ['-an', FRAIL_GROUP]);
         const again = lab.mayfly('recover');
         expect([how, again.code, again.err]).toEqual([how, 0, '']);

@@ -87,7 +87,7 @@ it('refuses new logins while it is nearly full, says of what, and is healed by t
   expect(lab.hook('stop', B, ':1')).toMatchObject({ code: 0, err: '' });
 });
 
-it('full to the brim it needs a check: that is said with the commands to type, and they mend it', () => {
+it('full to the brim it needs a check: that is said with the commands to type, and they fix it', () => {
   const { lab } = on;
   expect(lab.hook('start', A).err).toBe('');
   must('fallocate', ['-l', '3G', `${lab.session(A)?.root}/var/big`]);
@@ -100,7 +100,7 @@ it('full to the brim it needs a check: that is said with the commands to type, a
   const hint = /^hint: (.*)$/m.exec(refused.err)?.[1] ?? '';
   expect(hint).toMatch(/^end all sessions, then "lvchange -an .*" and "lvconvert --repair .*"$/);
   expect(lab.mayfly('status').out).toMatch(/needs a check|has failed/);
-  // A failed pool lets nothing be removed; recovery does it once it is mended.
+  // A failed pool lets nothing be removed; recovery does it once it is repaired.
   expect(lab.hook('stop', A).code).not.toBe(0);
   const typed = [...hint.matchAll(/"([^"]*)"/g)].map(m => m[1]?.split(' ') ?? []);
   for (const [file = '', ...args] of typed) expect(sh(file, args).code).toBe(0);

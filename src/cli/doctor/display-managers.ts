@@ -1,0 +1,234 @@
+/** Whether the display managers run our hooks, all of them, as `enable` wrote them. */
+
+import { gdmWarnings } from '../../desktop/adapters/gdm.ts';
+import { LIGHTDM_FILE, lightdmBypasses, lightdmFiles } from '../../desktop/adapters/lightdm.ts';
+import { type Adapter, adapterSpecs } from '../../desktop/adapters/specs.ts';
+import type { Change } from '../../desktop/changes.ts';
+import { REINSTALL } from '../../desktop/reinstall.ts';
+import { DROP_INS, GDM_DROP_IN, planDropIns } from '../../desktop/systemd-drop-ins.ts';
+import type { Host, Stat } from '../../linux/host.ts';
+import { identify } from '../../linux/process-id.ts';
+import { ENABLED_MARKER, WRAPPER } from '../../update/greeter.ts';
+import type { Problem } from '../../volume/backend.ts';
+import {
+  type CheckResult,
+  check,
+  type Finding,
+  found,
+  fromError,
+  notApplicable,
+  problem,
+  type Subject,
+  warning,
+} from './check.ts';
+import { adaptersIn, judgeOwner, type Owned, owned, processesNamed } from './setup.ts';
+
+const GROUP = 'display managers';
+
+const NONE = notApplicable('no display manager is enabled');
+
+/** Who makes sessions, and whether Xsession asks for them. */
+export interface HookSettings {
+  readonly calling: readonly Adapter[];
+  readonly marker: boolean;
+  /** The one to enable, where none is. */
+  readonly likely: Adapter;
+}
+
+export function judgeTold({ calling, marker, likely }: HookSettings): CheckResult {
+  if (calling.length === 0) {
+    if (!marker) return notApplicable(`none is; "mayfly enable ${likely}" does it`);
+    const what = `"${ENABLED_MARKER}" has Xsession ask for sessions, but no display manager makes any: people in scope are refused`;
+    return found([problem(what, `mayfly enable ${likely}`)], '');
+  }
+  const what = `"${ENABLED_MARKER}" is missing, so that desktops run on the host although there are sessions for them`;
+  return found(marker ? [] : [problem(what, `mayfly enable ${calling[0]}`)], calling.join(', '));
+}
+
+/** What `enable` would still do, in words; `there`: whether something stands at the path. */
+export function wordsForChange(c: Change, there: boolean): string {
+  if (c.act === 'write')
+    return there ? `"${c.path}" is not as it was written` : `"${c.path}" is missing: ${c.why}`;
+  if (c.act === 'rename') return `"${c.path}" was put there after it was enabled`;
+  if (c.act === 'profile') return `"${c.path}" has lost the lines of the profile "mayfly": ${c.why}`;
+  if (c.act === 'divert') return `"${c.path}" is not diverted: ${c.why}`;
+  return `"${c.path}": ${c.why}`;
+}
+
+/** Findings for what `enable` would change now, or its refusal. */
+async function planned(host: Host, adapter: Adapter, plan: () => Promise<Change[]>): Promise<Finding[]> {
+  try {
+    return (await plan())
+      .filter(c => c.act !== 'mkdir')
+      .map(c => problem(wordsForChange(c, host.lstat(c.path) !== undefined), `mayfly enable ${adapter}`));
+  } catch (error) {
+    return [fromError(error)];
+  }
+}
+
+/** A program or file of the package that hooks need. */
+export interface Part extends Owned {
+  readonly stat: Stat | undefined;
+  readonly program: boolean;
+}
+
+export function judgePart(p: Part): Finding[] {
+  if (p.stat?.kind !== 'file')
+    return [problem(`"${p.path}" is ${p.stat ? 'not a file' : 'missing'}`, REINSTALL)];
+  const runs = !p.program || (p.stat.mode & 0o111) !== 0;
+  const silent = `"${p.path}" is not executable: it is passed over or refuses everybody`;
+  return [...(runs ? [] : [problem(silent, `chmod 0755 ${p.path}`)]), ...judgeOwner(p)];
+}
+
+/** What the package has in the directory of the program. */
+export const BUNDLE = ['mayfly.cjs', 'hot.js', 'parse.cjs', 'cli.cjs'];
+
+function partsOf(host: Host, adapters: readonly Adapter[]): Part[] {
+  const programs = [...adapters.flatMap(a => adapterSpecs[a].hooks), WRAPPER];
+  const bundle = BUNDLE.map(name => `/usr/lib/mayfly/dist/${name}`);
+  const part = (path: string, program: boolean): Part => ({ path, stat: host.stat(path), program });
+  return [...programs.map(p => part(p, true)), ...bundle.map(p => part(p, false))];
+}
+
+/** What is set for systemd's units of people, by us and by others. */
+export interface DropIns {
+  readonly enabled: readonly Adapter[];
+  readonly systemd: boolean;
+  /** Of ours, in words. */
+  readonly findings: readonly Finding[];
+  /** Ours that are there. */
+  readonly left: readonly string[];
+  /** Others' that are read after ours and set another root. */
+  readonly overriding: readonly string[];
+}
+
+export function judgeDropIns(d: DropIns): CheckResult {
+  if (!d.systemd) return notApplicable('there is no systemd');
+  if (d.enabled.length === 0) {
+    if (d.left.length === 0) return NONE;
+    const what = `no display manager is enabled, but ${d.left.join(' and ')} are there`;
+    return found([warning(what, 'mayfly disable lightdm')], '');
+  }
+  const others = d.overriding.map(path =>
+    problem(`"${path}" sets another root after ours: people's services run on the host`, `rm ${path}`),
+  );
+  return found([...d.findings, ...others], 'people’s own services run inside');
+}
+
+async function gatherDropIns({ host }: Subject): Promise<DropIns> {
+  const enabled = adaptersIn(host);
+  const [first] = enabled;
+  const directories = ['/usr/lib', '/run', '/etc'].map(at => `${at}/systemd/system/user@.service.d`);
+  const later = directories.flatMap(directory =>
+    host
+      .list(directory)
+      .filter(name => name.endsWith('.conf') && name > '50-mayfly.conf')
+      .map(name => `${directory}/${name}`),
+  );
+  return {
+    enabled,
+    systemd: host.pathType('/etc/systemd/system') === 'dir',
+    findings: first ? await planned(host, first, async () => planDropIns(host, DROP_INS)) : [],
+    left: Object.keys(DROP_INS).filter(path => host.lstat(path)),
+    overriding: later.filter(path => /^\s*(RootDirectory|MountAPIVFS)\s*=/m.test(host.read(path) ?? '')),
+  };
+}
+
+/** A display manager as it runs. Times are milliseconds since the epoch. */
+export interface RunningManager {
+  readonly enabled: boolean;
+  readonly findings: readonly Finding[];
+  /** What it reads when it starts. */
+  readonly file: string;
+  readonly written: number | undefined;
+  readonly started: number | undefined;
+  readonly restart: string;
+}
+
+/** Start times are told in hundredths of a second, and files may be written just before a start. */
+const CLOSE = 2000;
+
+export function judgeRunning(f: RunningManager): CheckResult {
+  if (!f.enabled) return notApplicable('it is not enabled');
+  const late = f.started !== undefined && f.written !== undefined && f.written > f.started + CLOSE;
+  const what = `it has run since before "${f.file}" was written and knows nothing of it; a restart ends every desktop`;
+  return found(
+    [...f.findings, ...(late ? [problem(what, f.restart)] : [])],
+    f.started === undefined ? 'it does not run' : 'it runs with these settings',
+  );
+}
+
+/** When the first process of that name was started; the kernel counts hundredths of a second for us (USER_HZ). */
+function startOf(host: Host, name: string): number | undefined {
+  const booted = Number(/^btime (\d+)$/m.exec(host.read('/proc/stat') ?? '')?.[1]) * 1000;
+  const starts = processesNamed(host, name).map(pid => Number(identify(host, pid)?.start) * 10);
+  const first = booted + Math.min(...starts);
+  return Number.isFinite(first) ? first : undefined;
+}
+
+function running(
+  host: Host,
+  adapter: 'lightdm' | 'gdm',
+  file: string,
+  problems: readonly Problem[],
+): RunningManager {
+  const name = adapter === 'gdm' ? 'gdm3' : adapter;
+  return {
+    enabled: adaptersIn(host).includes(adapter),
+    findings: problems.map(p => problem(p.what, p.fix)),
+    file,
+    written: host.stat(file)?.mtimeMs,
+    started: startOf(host, name),
+    restart: `systemctl restart ${name}`,
+  };
+}
+
+export const managerChecks = [
+  check({
+    group: GROUP,
+    title: 'enabled',
+    gather: ({ host }): HookSettings => ({
+      calling: adaptersIn(host),
+      marker: host.lstat(ENABLED_MARKER) !== undefined,
+      likely:
+        host.stat(adapterSpecs.lightdm.program) || !host.stat(adapterSpecs.gdm.program) ? 'lightdm' : 'gdm',
+    }),
+    evaluate: judgeTold,
+  }),
+  check({
+    group: GROUP,
+    title: 'hooks',
+    gather: ({ host }) => {
+      const adapters = adaptersIn(host);
+      return adapters.length === 0 ? [] : partsOf(host, adapters);
+    },
+    evaluate: parts => (parts.length === 0 ? NONE : found(parts.flatMap(judgePart), 'whole, and root’s')),
+  }),
+  check({
+    group: GROUP,
+    title: 'settings',
+    async gather({ host }) {
+      const adapters = adaptersIn(host);
+      const findings: Finding[] = [];
+      for (const a of adapters)
+        findings.push(...(await planned(host, a, () => adapterSpecs[a].planOn(host))));
+      const files = adapters.flatMap(a => adapterSpecs[a].files).map(path => owned(host, path));
+      return { adapters, findings: [...findings, ...files.flatMap(judgeOwner)] };
+    },
+    evaluate: ({ adapters, findings }) =>
+      adapters.length === 0 ? NONE : found(findings, 'as they were written'),
+  }),
+  check({ group: GROUP, title: 'services', gather: gatherDropIns, evaluate: judgeDropIns }),
+  check({
+    group: GROUP,
+    title: 'lightdm',
+    gather: ({ host }) => running(host, 'lightdm', LIGHTDM_FILE, lightdmBypasses(lightdmFiles(host))),
+    evaluate: judgeRunning,
+  }),
+  check({
+    group: GROUP,
+    title: 'gdm',
+    gather: ({ host }) => running(host, 'gdm', Object.keys(GDM_DROP_IN)[0] ?? '', gdmWarnings(host)),
+    evaluate: judgeRunning,
+  }),
+];

@@ -1,0 +1,165 @@
+/** What runs by itself: the service, the nightly update, recovery at boot. */
+
+import { BRING_BACK } from '../../desktop/reinstall.ts';
+import type { Host } from '../../linux/host.ts';
+import { ENABLED_MARKER } from '../../update/greeter.ts';
+import {
+  type CheckResult,
+  check,
+  type Finding,
+  found,
+  notApplicable,
+  problem,
+  type Subject,
+  warning,
+} from './check.ts';
+import { isDefault, processesNamed } from './setup.ts';
+
+const GROUP = 'what runs by itself';
+
+const SERVICE = 'mayfly.service';
+
+const TIMER = 'mayfly-update.timer';
+
+const RECOVER = 'mayfly-recover.service';
+
+/** An alias: systemd shows it by the display manager's own name. */
+const DISPLAY = 'display-manager.service';
+
+const CRON = '/etc/cron.d/mayfly';
+
+const FOREIGN = notApplicable('these serve /etc/mayfly/mayfly.toml only');
+
+const NO_SYSTEMD = notApplicable('there is no systemd');
+
+/** Of `systemctl show`, by name of the unit: its properties. */
+export type Units = Readonly<Record<string, Readonly<Record<string, string>>>>;
+
+export function parseUnits(text: string): Units {
+  const blocks = text.split(/\n\s*\n/).map(block =>
+    Object.fromEntries(
+      block
+        .split('\n')
+        .filter(line => line.includes('='))
+        .map(line => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
+    ),
+  );
+  return Object.fromEntries(blocks.map(b => [b.Id ?? '', b]));
+}
+
+/** Where things are run by themselves; `units` undefined without systemd, `foreign` with a file of one's own. */
+export interface Surroundings {
+  readonly foreign: boolean;
+  readonly units: Units | undefined;
+}
+
+async function surroundings(on: Subject): Promise<Surroundings> {
+  const { host } = on;
+  if (!isDefault(on)) return { foreign: true, units: undefined };
+  if (!host.exists('/run/systemd/system')) return { foreign: false, units: undefined };
+  const properties = '--property=Id,Names,ActiveState,UnitFileState,Before';
+  const args = ['show', properties, SERVICE, TIMER, RECOVER, DISPLAY];
+  const { stdout } = await host.run({ file: 'systemctl', args, effect: 'read' });
+  return { foreign: false, units: parseUnits(stdout) };
+}
+
+export function judgeService({ foreign, units }: Surroundings): CheckResult {
+  if (foreign) return FOREIGN;
+  if (!units) return NO_SYSTEMD;
+  const { UnitFileState, ActiveState = 'missing' } = units[SERVICE] ?? {};
+  if (UnitFileState === 'masked') return notApplicable('it is masked');
+  const what = `it is ${ActiveState}: sessions of logins that died without a word stay until the next boot`;
+  return found(
+    ActiveState === 'active' ? [] : [warning(what, `systemctl enable --now ${SERVICE}`)],
+    'it runs',
+  );
+}
+
+/** What runs nightly updates. */
+export interface Schedule extends Surroundings {
+  /** The cron job of the package; undefined where it is not there. */
+  readonly cron: string | undefined;
+  /** cron(8) runs. */
+  readonly crond: boolean;
+  /** Other files of cron's that run updates. */
+  readonly others: readonly string[];
+}
+
+export function judgeSchedule({ foreign, units, cron, crond, others }: Schedule): CheckResult {
+  if (foreign) return FOREIGN;
+  const twice = others.map(path =>
+    warning(
+      `"${path}" runs updates besides the schedule of the package`,
+      `sed -i '/mayfly update/s/^/#/' ${path}`,
+    ),
+  );
+  if (!units) {
+    const missing: Finding[] = [
+      ...(cron === undefined ? [warning(`"${CRON}" is missing: nothing updates by itself`, BRING_BACK)] : []),
+      ...(crond ? [] : [warning('cron does not run: nothing updates by itself', 'apt install cron')]),
+    ];
+    return found([...missing, ...twice], 'every night, by cron');
+  }
+  // The package's own cron job does nothing where systemd runs.
+  const both = cron !== undefined && !cron.includes('[ -d /run/systemd/system ] ||');
+  const fix = `rm ${CRON} && ${BRING_BACK}`;
+  if (both) twice.push(warning(`"${CRON}" runs updates besides the timer`, fix));
+  const { UnitFileState, ActiveState } = units[TIMER] ?? {};
+  if (UnitFileState === 'masked')
+    return { ...found(twice, ''), applies: twice.length > 0, words: 'the timer is masked' };
+  const on = UnitFileState === 'enabled' && ActiveState === 'active';
+  const what = `the timer is ${UnitFileState || 'missing'} and ${ActiveState ?? 'inactive'}: nothing updates by itself; mask it if that is wanted`;
+  return found(
+    [...(on ? [] : [warning(what, `systemctl enable --now ${TIMER}`)]), ...twice],
+    'every night, by the timer',
+  );
+}
+
+async function gatherSchedule(on: Subject): Promise<Schedule> {
+  const { host } = on;
+  const others = ['/etc/crontab', ...host.list('/etc/cron.d').map(name => `/etc/cron.d/${name}`)];
+  return {
+    ...(await surroundings(on)),
+    cron: host.read(CRON),
+    crond: processesNamed(host, 'cron').length > 0,
+    others: others.filter(path => path !== CRON && runsUpdates(host, path)),
+  };
+}
+
+function runsUpdates(host: Host, path: string): boolean {
+  return host.stat(path)?.kind === 'file' && /^[^#\n]*\bmayfly update\b/m.test(host.read(path) ?? '');
+}
+
+/** Recovery at boot, before anybody can log in. `wanted`: a display manager makes sessions. */
+export function judgeRecovery({ foreign, units, wanted }: Surroundings & { wanted: boolean }): CheckResult {
+  if (foreign) return FOREIGN;
+  if (!units) return NO_SYSTEMD;
+  const { UnitFileState, ActiveState, Before = '' } = units[RECOVER] ?? {};
+  const level = wanted ? problem : warning;
+  if (UnitFileState !== 'enabled') {
+    const what = `it is ${UnitFileState || 'missing'}: what a power cut leaves stays, and an image is not mounted at boot`;
+    return found([level(what, `systemctl enable ${RECOVER}`)], '');
+  }
+  const aliases = Object.values(units).find(u => u.Names?.split(' ').includes(DISPLAY))?.Names ?? '';
+  const isBefore = (names: readonly string[]): boolean => Before.split(' ').some(b => names.includes(b));
+  const late = [[DISPLAY, ...aliases.split(' ')], ['systemd-user-sessions.service']].filter(
+    n => !isBefore(n),
+  );
+  const failed =
+    ActiveState === 'failed' ? [problem('it failed at boot', `systemctl restart ${RECOVER}`)] : [];
+  const early = late.map(([unit]) =>
+    level(`it is not ordered before ${unit}`, `systemctl revert ${RECOVER}`),
+  );
+  return found([...failed, ...early], 'at boot, before the display manager');
+}
+
+export const unitChecks = [
+  check({ group: GROUP, title: 'service', gather: surroundings, evaluate: judgeService }),
+  check({ group: GROUP, title: 'nightly update', gather: gatherSchedule, evaluate: judgeSchedule }),
+  check({
+    group: GROUP,
+    title: 'recovery',
+    gather: async on => ({ ...(await surroundings(on)), wanted: on.host.exists(ENABLED_MARKER) }),
+    evaluate: judgeRecovery,
+  }),
+];

@@ -1,0 +1,202 @@
+/** The commands that only look: status, sessions, generations, config, scope. */
+
+import { userInfo } from 'node:os';
+import { DEFAULT_CONFIG_FILE } from '../config/config.ts';
+import { loadConfig } from '../config/load.ts';
+import { groupsOf, lookupUser } from '../linux/accounts.ts';
+import { realHost } from '../linux/real-host.ts';
+import { overBecause } from '../session/over.ts';
+import { inScope } from '../session/scope.ts';
+import {
+  corruptRecord,
+  generationNumbers,
+  readableGeneration,
+  stableNumber,
+  whyDemoted,
+} from '../state/generations.ts';
+import type { Machine } from '../state/machine.ts';
+import { readPool } from '../state/pool.ts';
+import { readSessions, type Session } from '../state/sessions.ts';
+import { type History, type RunningUpdate, readHistory, readRunning } from '../state/update-history.ts';
+import { isUsable } from '../update/pool.ts';
+import { describeUsage, poolUsage } from '../update/pool-usage.ts';
+import { inOneLine } from '../volume/backend.ts';
+import type { Command } from './command.ts';
+import { ago, table } from './format.ts';
+
+function stateOf(on: Machine, s: Session): string {
+  if (s.stuck !== undefined) return `stuck: ${s.stuck}`;
+  const over = overBecause(on.host, s);
+  return over === undefined || s.state === 'ending' ? s.state : `over: ${over}`;
+}
+
+function sessionRow(on: Machine, s: Session) {
+  const logins = s.logins.map(l => `${l.adapter}${l.display === undefined ? '' : ` ${l.display}`}`);
+  return {
+    id: s.id,
+    user: s.user.name,
+    generation: s.generation,
+    since: new Date(s.created).toISOString(),
+    logins,
+    state: stateOf(on, s),
+    kind: s.kind,
+  };
+}
+
+function sessionsText(on: Machine): string {
+  const rows = readSessions(on.host, on.paths).map(s => sessionRow(on, s));
+  if (rows.length === 0) return 'no sessions';
+  const cells = rows.map(r => [
+    r.id,
+    r.user,
+    String(r.generation),
+    ago(Date.parse(r.since), on.host.now()),
+    r.logins.join(', '),
+    r.state,
+  ]);
+  return table([['SESSION', 'USER', 'GENERATION', 'SINCE', 'LOGINS', 'STATE'], ...cells]);
+}
+
+export const sessionsCommand: Command = {
+  command: 'sessions',
+  describe: 'list the sessions there are, the stuck ones with the reason',
+  async run(_args, { machine, show }) {
+    const on = await machine();
+    show(
+      readSessions(on.host, on.paths).map(s => sessionRow(on, s)),
+      sessionsText(on),
+    );
+    return 0;
+  },
+};
+
+async function generationRows(on: Machine) {
+  const stable = stableNumber(on.host, on.paths);
+  const sessions = readSessions(on.host, on.paths);
+  const rows = [];
+  for (const number of generationNumbers(on.host, on.paths)) {
+    const g = readableGeneration(on.host, on.paths, number);
+    const whole = corruptRecord(on.host, on.paths, number) === undefined;
+    if (!g && whole) continue;
+    const usable = await isUsable(on, g);
+    const pins = sessions.filter(s => s.generation === number).length;
+    const demoted = whyDemoted(on.host, on.paths, number) ?? null;
+    const { created = null, origin = null } = g ?? {};
+    rows.push({ number, stable: number === stable, created, origin, sessions: pins, usable, demoted, whole });
+  }
+  return rows;
+}
+
+export const generationsCommand: Command = {
+  command: 'generations',
+  describe: 'list the generations, and which one is stable',
+  async run(_args, { machine, show }) {
+    const on = await machine();
+    const rows = await generationRows(on);
+    const cells = rows.map(g => [
+      `${g.number}${g.stable ? ' (stable)' : ''}`,
+      g.created?.slice(0, 16).replace('T', ' ') ?? '-',
+      String(g.sessions),
+      `${g.usable ? g.origin : `NOT USABLE: its ${g.whole ? 'volume is missing or was replaced' : 'record is not whole'}`}${g.demoted === null ? '' : `; demoted: ${g.demoted}`}`,
+    ]);
+    show(
+      rows,
+      rows.length === 0
+        ? 'no generations; make the first with "mayfly init"'
+        : table([['GENERATION', 'SEALED', 'SESSIONS', 'FROM'], ...cells]),
+    );
+    return 0;
+  },
+};
+
+function runningWords(r: RunningUpdate, now: number): string {
+  return `${r.what} is at work for ${ago(r.since, now)}, in "${r.phase}" (process ${r.holder.pid})`;
+}
+
+function historyWords(h: History | undefined, now: number): string {
+  if (!h) return 'none so far';
+  const last = `last attempt ${ago(h.lastAttempt, now)} ago: ${h.result}`;
+  const where = h.phase && h.reason ? ` in "${h.phase}": ${h.reason}` : h.reason ? `: ${h.reason}` : '';
+  const good = h.lastSuccess === undefined ? '' : `; last success ${ago(h.lastSuccess, now)} ago`;
+  return last + where + good;
+}
+
+export const statusCommand: Command = {
+  command: 'status',
+  describe: 'show the pool, the stable generation and the sessions',
+  async run(_args, { machine, show }) {
+    const on = await machine();
+    const pool = readPool(on.host, on.paths);
+    const stable = stableNumber(on.host, on.paths);
+    const usage = pool && (await poolUsage(on, pool));
+    const generations = await generationRows(on);
+    const sessions = readSessions(on.host, on.paths).map(s => sessionRow(on, s));
+    const stuck = sessions.filter(s => s.state.startsWith('stuck') || s.state.startsWith('over'));
+    const running = readRunning(on.host, on.paths);
+    const history = readHistory(on.host, on.paths);
+    const healthy = stable !== undefined && stuck.length === 0 && generations.some(g => g.stable && g.usable);
+    const value = {
+      healthy,
+      pool: pool ?? null,
+      usage: usage ?? null,
+      stable: stable ?? null,
+      update: { running: running ?? null, history: history ?? null },
+      generations,
+      sessions,
+    };
+    const lines = [
+      pool
+        ? `pool        ${pool.backend} at ${pool.path}${usage ? `, ${usage.problem ? inOneLine(usage.problem) : describeUsage(usage)}` : ''}`
+        : 'pool        none; make one with "mayfly init"',
+      `stable      ${stable === undefined ? 'none' : `generation ${stable}`}`,
+      `update      ${running ? runningWords(running, on.host.now()) : historyWords(history, on.host.now())}`,
+      `sessions    ${sessions.length}${stuck.length > 0 ? `, ${stuck.length} of them stuck or over (mayfly recover)` : ''}`,
+    ];
+    show(value, `${lines.join('\n')}\n${sessions.length > 0 ? `\n${sessionsText(on)}\n` : ''}`);
+    return 0;
+  },
+};
+
+export const configCommand: Command = {
+  command: 'config',
+  describe: 'check the configuration and show what is in force',
+  anyone: true,
+  async run(_args, { flags, show }) {
+    // Past the cache: this verb is how an administrator finds out what is wrong.
+    const { readConfig } = await import('../config/parse.ts');
+    const config = readConfig(realHost(), flags.config ?? DEFAULT_CONFIG_FILE);
+    const { files, directory, ...values } = config;
+    const from =
+      files.length === 0 ? '# no file: every option has its default' : `# from ${files.join(', ')}`;
+    show(config, `${from}\n${render(values)}`);
+    return 0;
+  },
+};
+
+/** Values as TOML, tables last. */
+function render(values: object): string {
+  const entries = Object.entries(values);
+  const isTable = (v: unknown): v is object => typeof v === 'object' && v !== null && !Array.isArray(v);
+  const plain = entries.filter(([, v]) => !isTable(v)).map(([k, v]) => `${k} = ${JSON.stringify(v)}\n`);
+  const tables = entries.flatMap(([k, v]) => (isTable(v) ? [`\n[${k}]\n${render(v)}`] : []));
+  return plain.join('') + tables.join('');
+}
+
+export const scopeCommand: Command = {
+  command: 'scope [user]',
+  describe: 'say whether logins of a user get a session (exit code 0) or the host (1)',
+  anyone: true,
+  positionals: { user: { type: 'string', describe: 'default: yourself' } },
+  async run(args, { flags, show }) {
+    const host = realHost();
+    const config = await loadConfig(host, flags.config);
+    const user = await lookupUser(host, typeof args.user === 'string' ? args.user : userInfo().username);
+    const inside = inScope(config, user, await groupsOf(host, user));
+    const value = { user: user.name, session: inside, on_failure: config.on_failure };
+    show(
+      value,
+      `${user.name} gets ${inside ? 'a session' : 'the host'}${inside ? `; on failure: ${config.on_failure}` : ''}`,
+    );
+    return inside ? 0 : 1;
+  },
+};

@@ -1,0 +1,195 @@
+/** What the configuration may say, option by option. */
+
+import * as z from 'zod';
+import { LVM_NAME, PACKAGE_NAME, RELEASE, SIZE } from '../names.ts';
+
+const size = z.string().regex(SIZE, 'a size such as "512M" or "10G"');
+
+/** Read by the kernel, for a tmpfs: it takes whole numbers, and zero for "without limit". */
+const memory = z
+  .string()
+  .regex(
+    /^[1-9]\d*[KMGT]?$|^[1-9]\d{0,2}%$/,
+    'a size without a fraction, such as "1536M", or a part of the memory, such as "50%"; not zero',
+  );
+
+const sizeOrFree = z
+  .string()
+  .regex(/^(\d+(\.\d+)?[KMGT]?|[1-9]\d?%|100%)$/, 'a size such as "20G", or a part such as "20%"');
+
+const NAMED = 'a name of letters, digits and "_ . + -"';
+
+const lvmName = z.string().regex(LVM_NAME, NAMED);
+
+/** Kept plain so that no option string of mount(8), fstab line or schroot file ever needs quoting. */
+const path = z
+  .string()
+  .regex(
+    /^(\/[A-Za-z0-9_@+][A-Za-z0-9_.@+-]*)+$/,
+    'an absolute path of letters, digits and "_ . @ + -", without ".."',
+  );
+
+const member = z.string().regex(/^(\*|@?[^@\s:,/-][^\s:,/]*)$/, 'a user name, "@group" or "*"');
+
+/** A member of a list in which nobody is everybody. */
+const named = member.regex(/^[^*]/, 'a user name or "@group"; "*" has no meaning in this list');
+
+const seconds = z.number().min(0).max(3600);
+
+/** One argument of a command; no shell reads it. */
+const word = z.string().regex(/^[^\0\n]+$/, 'a word of a command');
+
+const packageName = z.string().regex(PACKAGE_NAME, 'a Debian package name');
+
+/** A recursive bind copies every mount below it, in every session; only where mounts come and go is that wanted. */
+const DEFAULT_RBIND = ['/home', '/media', '/run/user'];
+
+const DEFAULT_BIND = [
+  '/proc',
+  '/sys',
+  '/sys/fs/cgroup',
+  '/dev',
+  '/dev/pts',
+  '/dev/shm',
+  '/dev/mqueue',
+  '/tmp',
+  '/var/tmp',
+  '/run/dbus',
+  '/run/systemd/journal',
+  '/run/systemd/users',
+  '/run/systemd/sessions',
+  '/run/systemd/seats',
+  '/run/systemd/notify',
+  '/run/systemd/userdb',
+  '/run/systemd/resolve',
+  '/run/udev',
+  '/run/cups',
+  '/run/pcscd',
+  '/run/avahi-daemon',
+  '/run/nscd',
+  '/run/nslcd',
+  '/var/lib/sss/pipes',
+];
+
+/** The schema is the list of all options with their defaults; `config/mayfly.toml` says the same to people. */
+export const schema = z.strictObject({
+  include: z.array(member).default(['*']),
+  exclude: z.array(member).default(['root']),
+  min_uid: z.int().min(0).max(4294967294).default(1000),
+  on_failure: z.enum(['refuse', 'host']).default('refuse'),
+  root_users: z.array(named).default([]),
+  sudo: z.array(member).default([]),
+  ephemeral_home: z.array(member).default([]),
+  pool: z
+    .strictObject({
+      backend: z.enum(['overlay', 'btrfs', 'lvm-thin', 'lvm']).default('overlay'),
+      path: path.default('/var/lib/mayfly/pool'),
+      image_size: size.default('16G'),
+    })
+    .prefault({}),
+  overlay: z
+    .strictObject({ upper: z.enum(['disk', 'tmpfs']).default('disk'), size: memory.default('50%') })
+    .prefault({}),
+  lvm: z
+    .strictObject({
+      group: z.union([lvmName, z.literal('')], { error: NAMED }).default(''),
+      name: lvmName.default('mayfly'),
+      fs: z
+        .enum(['ext4', 'xfs'], {
+          error: 'one of "ext4" and "xfs"; btrfs takes a snapshot of its device for the device itself',
+        })
+        .default('ext4'),
+      pool_size: sizeOrFree.default('90%'),
+      volume_size: size.default('16G'),
+      cow_size: sizeOrFree.default('20%'),
+      max_used_percent: z.number().min(1).max(100).default(90),
+      warn_percent: z.number().min(1).max(100).default(75),
+    })
+    .prefault({}),
+  home: z.strictObject({ size: memory.default('25%') }).prefault({}),
+  admission: z
+    .strictObject({
+      max_used_percent: z.number().min(1).max(100).default(95),
+      min_free: size.default('512M'),
+    })
+    .prefault({}),
+  hook: z.strictObject({ timeout: z.number().min(1).max(3600).default(30) }).prefault({}),
+  logout: z
+    .strictObject({
+      grace: seconds.default(0.3),
+      kill_timeout: seconds.default(10),
+      on_stuck: z.enum(['keep', 'reboot']).default('keep'),
+    })
+    .prefault({}),
+  mounts: z
+    .strictObject({
+      run_size: memory.default('20%'),
+      rbind: z.array(path).default(DEFAULT_RBIND),
+      bind: z.array(path).default(DEFAULT_BIND),
+    })
+    .prefault({}),
+  identity: z
+    .strictObject({ copy: z.array(path).default(['/etc/hosts', '/etc/hostname', '/etc/resolv.conf']) })
+    .prefault({}),
+  init: z
+    .strictObject({
+      suite: z
+        .string()
+        .refine(
+          s => s === '' || RELEASE.test(s),
+          'the name of a Debian release, or "" for the one this machine runs',
+        )
+        .default(''),
+      packages: z.array(packageName).default([]),
+    })
+    .prefault({}),
+  update: z
+    .strictObject({
+      command: z.array(word).default([]),
+      upgrade: z.enum(['full', 'safe']).default('full'),
+      packages: z.array(packageName).default([]),
+      protect: z.array(packageName).default(['apt', 'bash', 'dpkg', 'libpam-modules', 'login', 'passwd']),
+      conffiles: z.enum(['keep', 'replace']).default('keep'),
+      proxy: z
+        .string()
+        .regex(/^(https?:\/\/[^\s"';]+)?$/, 'the address of a proxy, such as "http://proxy:3128", or ""')
+        .default(''),
+      sources: z
+        .array(
+          z.string().regex(/^deb(-src)? [^\n]+$/, 'a line of sources.list(5), such as "deb URI SUITE main"'),
+        )
+        .default([]),
+      timeout: z.number().min(1).max(86400).default(7200),
+      keep: z.int().min(1).max(1000).default(3),
+      max_used_percent: z.number().min(1).max(100).default(85),
+      on_battery: z.enum(['skip', 'run']).default('skip'),
+      on_metered: z.enum(['skip', 'run']).default('skip'),
+    })
+    .prefault({}),
+  greeter: z.strictObject({ host_sessions: z.enum(['staff', 'hide']).default('staff') }).prefault({}),
+  check: z
+    .strictObject({
+      user: z
+        .string()
+        .regex(/^[^@\s:,/-][^\s:,/]*$/, 'a user name')
+        .default('nobody'),
+      command: z.array(word).min(1, 'a command').default(['/bin/true']),
+      timeout: z.number().min(1).max(86400).default(300),
+      demote_after: z.int().min(0).max(1000).default(3),
+    })
+    .prefault({}),
+  host: z
+    .strictObject({
+      update: z.enum(['off', 'unattended-upgrades', 'command']).default('off'),
+      command: z.array(word).default([]),
+      reboot: z.enum(['never', 'idle']).default('never'),
+    })
+    .prefault({}),
+  directories: z
+    .strictObject({
+      state: path.default('/var/lib/mayfly'),
+      run: path.default('/run/mayfly'),
+      schroot: path.default('/etc/schroot/chroot.d'),
+    })
+    .prefault({}),
+});

@@ -1,0 +1,112 @@
+/** The adapters in one table: what belongs to each, and how it is enabled and disabled. */
+
+import { MayflyError } from '../../errors.ts';
+import type { Host } from '../../linux/host.ts';
+import { inOneLine } from '../../volume/backend.ts';
+import type { Change } from '../changes.ts';
+import { GDM_DROP_IN, planDropIns } from '../systemd-drop-ins.ts';
+import {
+  findGdm,
+  GDM_HOOKS,
+  GDM_SCRIPTS,
+  gdmCalls,
+  gdmPath,
+  gdmWarnings,
+  hasGdmScripts,
+  planGdmOff,
+  planGdmOn,
+} from './gdm.ts';
+import {
+  hasLightdmDirectory,
+  LIGHTDM_FILE,
+  LIGHTDM_HOOKS,
+  lightdmCalls,
+  lightdmFiles,
+  lightdmWarnings,
+  planLightdmOff,
+  planLightdmOn,
+} from './lightdm.ts';
+import { checkPam, PAM_HOOK, pamCalls, pamWarnings, planPamOff, planPamOn } from './pam.ts';
+
+/** What can be told: display managers, and PAM for those that have no scripts of their own. */
+export const ADAPTERS = ['lightdm', 'gdm', 'pam'] as const;
+
+export type Adapter = (typeof ADAPTERS)[number];
+
+/** One display manager: what belongs to it, how it is told, and how it forgets. */
+export interface AdapterSpec {
+  readonly package: string;
+  readonly program: string;
+  /** Others that it is told through, and that are taken back with it. */
+  readonly through: readonly Adapter[];
+  /** Ours that it is going to run. */
+  readonly hooks: readonly string[];
+  /** Of its configuration, what we write. */
+  readonly files: readonly string[];
+  /** Whether its configuration names our hooks. */
+  calls(host: Host): boolean;
+  /** Throws where this version of it can not be told. */
+  check(host: Host): Promise<void>;
+  planOn(host: Host): Promise<Change[]>;
+  planOff(host: Host): Promise<Change[]>;
+  warnings(host: Host): readonly string[];
+}
+
+export const adapterSpecs: Record<Adapter, AdapterSpec> = {
+  lightdm: {
+    package: 'lightdm',
+    program: '/usr/sbin/lightdm',
+    through: [],
+    hooks: ['session-setup', 'session-cleanup', 'session-setup-then', 'session-cleanup-after'].map(
+      name => `${LIGHTDM_HOOKS}/${name}`,
+    ),
+    files: [LIGHTDM_FILE],
+    calls: host => lightdmCalls(lightdmFiles(host)),
+    check: async () => undefined,
+    planOn: async host => planLightdmOn(lightdmFiles(host), hasLightdmDirectory(host)),
+    planOff: async host => planLightdmOff(lightdmFiles(host)),
+    warnings: host => lightdmWarnings(lightdmFiles(host)),
+  },
+  gdm: {
+    package: 'gdm3',
+    program: '/usr/sbin/gdm3',
+    through: ['pam'],
+    hooks: [PAM_HOOK, ...GDM_SCRIPTS.map(name => `${GDM_HOOKS}/${name}`)],
+    files: GDM_SCRIPTS.map(gdmPath),
+    calls: isGdmTold,
+    check: async host => checkPam(host),
+    // The scripts are the second net: they make and end what PAM's line, where somebody took it out, does not.
+    async planOn(host) {
+      const scripts = (await hasGdmScripts(host)) ? planGdmOn(await findGdm(host)) : [];
+      return [...scripts, ...planPamOn(host), ...planDropIns(host, GDM_DROP_IN)];
+    },
+    planOff: async host => [
+      ...planDropIns(host, GDM_DROP_IN, true),
+      ...planPamOff(host),
+      ...planGdmOff(await findGdm(host)),
+    ],
+    warnings: host => [...pamWarnings(host), ...gdmWarnings(host).map(inOneLine)],
+  },
+  pam: {
+    package: 'libpam-runtime',
+    program: '/usr/sbin/pam-auth-update',
+    through: [],
+    hooks: [PAM_HOOK],
+    files: [],
+    calls: pamCalls,
+    check: async host => checkPam(host),
+    planOn: async host => planPamOn(host),
+    async planOff(host) {
+      if (!isGdmTold(host)) return planPamOff(host);
+      throw new MayflyError('refused', 'gdm is enabled, and its sessions are made by PAM', {
+        hint: 'mayfly disable gdm, which takes both back',
+      });
+    },
+    warnings: pamWarnings,
+  },
+};
+
+/** gdm 50 and later have no scripts, and PAM's line may be there for others. */
+function isGdmTold(host: Host): boolean {
+  return gdmCalls(host) || Object.keys(GDM_DROP_IN).some(path => host.lstat(path) !== undefined);
+}

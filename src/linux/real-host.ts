@@ -1,0 +1,179 @@
+/** The real machine behind the gate. */
+
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  existsSync,
+  fchmodSync,
+  fchownSync,
+  fsyncSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmdirSync,
+  type Stats,
+  statfsSync,
+  statSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { MayflyError } from '../errors.ts';
+import { runCommand, runInteractive } from './command.ts';
+import { type Host, type Stat, temporaryName } from './host.ts';
+
+function absentIs<T>(value: T, names: readonly string[], act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && names.includes(String(error.code))) return value;
+    throw error;
+  }
+}
+
+function toStat(s: Stats): Stat {
+  // By the bits: a login asks a hundred times, and the methods cost more than the question.
+  const type = s.mode & constants.S_IFMT;
+  const kind =
+    type === constants.S_IFREG
+      ? 'file'
+      : type === constants.S_IFDIR
+        ? 'dir'
+        : type === constants.S_IFLNK
+          ? 'link'
+          : 'other';
+  const { dev, ino, uid, gid, size, mtimeMs } = s;
+  return { kind, dev, ino, uid, gid, mode: s.mode & 0o7777, size, mtimeMs };
+}
+
+function sync(path: string): void {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Asked first where absence is the rule: an error that is thrown costs many times what the question does. */
+function absent(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false }) === undefined;
+}
+
+function parent(path: string): string {
+  return path.slice(0, path.lastIndexOf('/')) || '/';
+}
+
+/** The real machine. `deadline` (milliseconds since the epoch) bounds how long commands are waited for. */
+export function realHost(deadline = Number.POSITIVE_INFINITY): Host {
+  return {
+    run: c => runCommand(c, deadline),
+    runInteractive: runInteractive,
+    read: path =>
+      absentIs<string | undefined>(undefined, ['ENOENT', 'ENOTDIR', 'ESRCH', 'EINVAL'], () =>
+        readFileSync(path, 'utf8'),
+      ),
+    list: path =>
+      absent(path)
+        ? []
+        : absentIs<string[]>([], ['ENOENT', 'ENOTDIR', 'ESRCH', 'EACCES'], () => readdirSync(path).sort()),
+    lstat: path =>
+      absentIs<Stat | undefined>(undefined, ['ESRCH'], () => {
+        const s = lstatSync(path, { throwIfNoEntry: false });
+        return s && toStat(s);
+      }),
+    stat(path) {
+      try {
+        const s = statSync(path, { throwIfNoEntry: false });
+        return s && toStat(s);
+      } catch {
+        return undefined; // gone, not ours to see, or on a file system whose server is dead: it cannot be had
+      }
+    },
+    exists: existsSync,
+    // access(2) of a path with a slash behind it succeeds for directories only.
+    pathType: path => (existsSync(`${path}/`) ? 'dir' : existsSync(path) ? 'other' : undefined),
+    readlink: path =>
+      absentIs<string | undefined>(
+        undefined,
+        ['ENOENT', 'ENOTDIR', 'EINVAL', 'ESRCH', 'EACCES', 'EPERM'],
+        () => readlinkSync(path),
+      ),
+    space(path) {
+      const s = statfsSync(path);
+      return { total: s.blocks * s.bsize, free: s.bavail * s.bsize, inodes: s.files, freeInodes: s.ffree };
+    },
+    write(path, text, o) {
+      const temporary = temporaryName(path, process.pid);
+      const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+      if (!absent(temporary)) unlinkSync(temporary);
+      const fd = openSync(temporary, flags, 0o600);
+      try {
+        writeFileSync(fd, typeof text === 'string' ? text : text()); // goes on after a short write, which a nearly full disk gives
+        if (o.uid !== undefined || o.gid !== undefined) fchownSync(fd, o.uid ?? 0, o.gid ?? 0);
+        fchmodSync(fd, o.mode);
+        if (o.durable) fsyncSync(fd);
+        renameSync(temporary, path);
+      } catch (error) {
+        unlinkSync(temporary);
+        throw error;
+      } finally {
+        closeSync(fd);
+      }
+      if (o.durable) sync(parent(path));
+    },
+    symlink(target, path, durable) {
+      const temporary = temporaryName(path, process.pid);
+      if (!absent(temporary)) unlinkSync(temporary);
+      symlinkSync(target, temporary);
+      renameSync(temporary, path);
+      if (durable) sync(parent(path));
+    },
+    mkdir(path, mode) {
+      const there = lstatSync(path, { throwIfNoEntry: false });
+      const made =
+        there === undefined && absentIs(false, ['EEXIST'], () => mkdirSync(path, { mode }) === undefined);
+      if (made)
+        chmodSync(path, mode); // the umask of a hook is its caller's
+      else if (!(there ?? lstatSync(path)).isDirectory()) {
+        throw new MayflyError('unsafe', `"${path}" is not a directory`, { path });
+      }
+    },
+    writeControlFile(path, text) {
+      return absentIs(false, ['ENOENT', 'ESRCH', 'ENODEV', 'EINVAL', 'EOPNOTSUPP', 'EBUSY'], () => {
+        const fd = openSync(path, constants.O_WRONLY | constants.O_NOFOLLOW);
+        try {
+          writeSync(fd, text);
+        } finally {
+          closeSync(fd);
+        }
+        return true;
+      });
+    },
+    rename: (from, to) => renameSync(from, to),
+    unlink: path => {
+      if (!absent(path)) absentIs(undefined, ['ENOENT'], () => unlinkSync(path));
+    },
+    rmdir: path => {
+      if (!absent(path)) absentIs(undefined, ['ENOENT'], () => rmdirSync(path));
+    },
+    sync,
+    openLock: path => openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600),
+    close: fd => closeSync(fd),
+    kill: (pid, signal) => absentIs(false, ['ESRCH'], () => process.kill(pid, signal)),
+    pid: process.pid,
+    ppid: process.ppid,
+    sleep: ms => new Promise(resolve => setTimeout(resolve, ms)),
+    now: () => Date.now(),
+    random: () =>
+      Math.floor(Math.random() * 2 ** 32)
+        .toString(16)
+        .padStart(8, '0'),
+  };
+}

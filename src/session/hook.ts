@@ -1,0 +1,114 @@
+/** `mayfly hook ADAPTER start|stop`: what display managers run. Everything on this path loads nothing but Node's own. */
+import { MayflyError, publicCodeOf, reasonOf } from '../errors.ts';
+import { print } from '../linux/command.ts';
+import type { Host } from '../linux/host.ts';
+import { toJournal } from '../linux/log.ts';
+import { type Machine, type MachineOptions, openMachine, thisHost } from '../state/machine.ts';
+import type { Session } from '../state/sessions.ts';
+import { callOf, type HookCall } from './hook-call.ts';
+import { MARKER } from './identity.ts';
+import { onStuck } from './on-stuck.ts';
+import { writeLoginOutcome } from './outcome.ts';
+import { screenOf, showRefusal, wordsFor } from './refusal-dialog.ts';
+import { login, logout, stop } from './session.ts';
+import { prepareSpare } from './spare.ts';
+
+export interface HookOptions extends Omit<MachineOptions, 'json'> {
+  readonly adapter: 'gdm' | 'lightdm' | 'pam';
+  readonly action: 'start' | 'stop';
+  /** The display manager's process, where it is not our parent. */
+  readonly caller: number | undefined;
+}
+
+interface HookOutcome {
+  /** The exit code for the display manager: non-zero from `start` is a refused login. */
+  readonly code: number;
+  /** A session was made or ended, or a dry run told all of it. */
+  readonly whole: boolean;
+}
+
+const nothingToDo: HookOutcome = { code: 0, whole: false };
+
+export async function runHook(o: HookOptions, env: NodeJS.ProcessEnv): Promise<HookOutcome> {
+  if (thisHost.exists(MARKER)) return nothingToDo; // inside a session there is nothing to make or end
+  if (process.getuid?.() !== 0) throw new MayflyError('not-root', 'a hook must run as root');
+  return o.action === 'start' ? handleStart(o, env) : handleStop(o, env);
+}
+
+async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<HookOutcome> {
+  let on: Machine | undefined;
+  let call: HookCall | undefined;
+  try {
+    on = await openMachine(o, c => c.hook.timeout);
+    call = callOf(on.host, o.adapter, env, o.caller);
+    if (!call) throw new MayflyError('bad-user', `${o.adapter} named no user (USER is not set)`);
+    const s = await login(on, call);
+    const fields = { session: s?.id, user: call.user };
+    if (!s) on.log('debug', `${call.user} is out of scope and gets the host`, fields);
+    else if (!o.dryRun) on.log('info', `${s.id}: ${call.user} is in generation ${s.generation}`, fields);
+    if (!o.dryRun) await writeLoginOutcome(thisHost, on.paths, call.user, s ? 'session' : 'host');
+    return { code: 0, whole: s !== undefined };
+  } catch (error) {
+    if (o.dryRun) throw error;
+    const user = call?.user ?? env.USER ?? '';
+    // With a configuration that is wrong, where the last good one had it.
+    const at = on ?? (await openMachine(o, undefined, true).catch(() => undefined));
+    // What can not be told must not hide the reason, which is thrown on.
+    if (at) await writeLoginOutcome(thisHost, at.paths, user, error).catch(() => undefined);
+    const fields = { user, code: publicCodeOf(error) };
+    if (call && on?.config.on_failure === 'host') {
+      on.log('err', `${user} gets the host, as configured: ${reasonOf(error)}`, fields);
+      return nothingToDo;
+    }
+    toJournal('err', `the login of ${user} is refused: ${reasonOf(error)} (${fields.code})`, fields);
+    // What PAM's hook prints is shown to the person, by whoever opened the session.
+    if (o.adapter === 'pam') print(1, `${wordsFor(error).replaceAll(/\s+/g, ' ')}\n`);
+    const screen = screenOf(env);
+    if (screen) await showRefusal(thisHost, screen, error).catch(() => undefined);
+    throw error;
+  }
+}
+
+async function handleStop(o: HookOptions, env: NodeJS.ProcessEnv): Promise<HookOutcome> {
+  const on = await openMachine(o, c => c.hook.timeout * 2, true);
+  const call = callOf(on.host, o.adapter, env, o.caller);
+  if (!call) return nothingToDo;
+  try {
+    const result = await logout(on, call, endNow);
+    if (result === 'ended' && !hasEndUnit(on.host)) await prepareSpare(on, 'start');
+    on.log(result === 'ended' ? 'info' : 'debug', `logout of ${call.user}: ${result}`, { user: call.user });
+    return { code: 0, whole: result === 'ended' };
+  } catch (error) {
+    // A name that was only typed, not logged in.
+    if (error instanceof MayflyError && (error.code === 'unknown-user' || error.code === 'bad-user')) {
+      on.log('debug', reasonOf(error));
+      return nothingToDo;
+    }
+    if (o.adapter === 'pam')
+      toJournal('err', `logout of ${call.user}: ${reasonOf(error)}`, { user: call.user });
+    await onStuck(on, error);
+    throw error;
+  }
+}
+
+/**
+ * Under systemd a unit of its own does the teardown: the greeter is back at once, and nothing that is killed with
+ * the session (gdm's hooks run inside it) takes the teardown along. Elsewhere it is done here.
+ */
+async function endNow(s: Session, on: Machine): Promise<void> {
+  if (!hasEndUnit(on.host)) {
+    await stop(on, s);
+    return;
+  }
+  await on.host.run({
+    file: 'systemctl',
+    args: ['--no-block', 'start', `mayfly-end@${s.id}.service`],
+    effect: 'write',
+  });
+}
+
+function hasEndUnit(host: Host): boolean {
+  const unit = 'systemd/system/mayfly-end@.service';
+  const installed = ['/etc', '/usr/lib', '/lib'].some(path => host.exists(`${path}/${unit}`));
+  return installed && host.exists('/run/systemd/system');
+}

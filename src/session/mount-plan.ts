@@ -1,0 +1,52 @@
+/** Which mounts a session gets besides its own tree. Pure but for the look at what this host has. */
+import type { Config } from '../config/config.ts';
+import type { Host } from '../linux/host.ts';
+import type { Mount } from '../linux/mount-program.ts';
+
+/** An empty file costs kernel memory that `size` does not count. */
+const TMPFS_INODES = 'nr_inodes=200k';
+
+/**
+ * What a session has besides its own tree. Everything of the host is bound with `rslave`: unmounting a shared copy
+ * would unmount the host's own (measured), while what is mounted on the host later (a USB stick, /run/user/UID)
+ * still arrives.
+ */
+export function planMounts(
+  config: Config,
+  root: string,
+  home: { path: string; ephemeral: boolean; uid: number; gid: number },
+): Mount[] {
+  const { rbind, bind, run_size } = config.mounts;
+  // Our own mount points below a recursive bind would show every session inside every other.
+  const recursive = (source: string): boolean => !bind.includes(source) && !root.startsWith(`${source}/`);
+  const share = (source: string): Mount => {
+    const options = recursive(source) ? 'rbind,rslave' : 'bind,slave';
+    return { source, target: root + source, type: 'none', options };
+  };
+  const shows = (path: string): boolean => home.path === path || home.path.startsWith(`${path}/`);
+  const isHomes = (path: string): boolean => path === '/home' || shows(path);
+  // A guest sees nobody's home directory: the binds that hold homes make room for an empty one.
+  const keep = (path: string): boolean => !(home.ephemeral && isHomes(path));
+  const shared = [...bind, ...rbind].filter(keep).map(share);
+  const inRun = (m: Mount): boolean => m.source.startsWith('/run/');
+  const options = `mode=0755,nosuid,nodev,${TMPFS_INODES},size=${run_size}`;
+  const run: Mount = { source: 'mayfly', target: `${root}/run`, type: 'tmpfs', options };
+  const mounts = [...shared.filter(m => !inRun(m)), run, ...shared.filter(inRun)];
+  if (home.ephemeral) {
+    const options = `mode=0700,uid=${home.uid},gid=${home.gid},nosuid,nodev,${TMPFS_INODES},size=${config.home.size}`;
+    mounts.push({ source: 'mayfly', target: root + home.path, type: 'tmpfs', options });
+  } else if (home.path.length > 1 && ![...rbind, ...bind].some(shows) && home.path !== '/root') {
+    mounts.push(share(home.path));
+  }
+  return mounts;
+}
+
+/** Drops the binds whose source this host does not have (/run/cups is there or not), and marks those of a socket. */
+export function existingMounts(host: Host, mounts: readonly Mount[]): Mount[] {
+  return mounts.flatMap(m => {
+    if (m.type !== 'none') return [m];
+    const kind = host.pathType(m.source);
+    if (kind === undefined) return [];
+    return kind === 'dir' ? [m] : [{ ...m, file: true }];
+  });
+}

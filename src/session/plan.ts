@@ -1,0 +1,40 @@
+/** A session on paper: everything that can be known before the first effect. */
+import { MayflyError } from '../errors.ts';
+import { bootId, identify } from '../linux/process-id.ts';
+import { newSessionId } from '../names.ts';
+import type { Generation } from '../state/generations.ts';
+import type { Machine } from '../state/machine.ts';
+import type { Session } from '../state/sessions.ts';
+import { sessionOf } from '../volume/backend.ts';
+import { existingMounts, planMounts } from './mount-plan.ts';
+import { isMember } from './scope.ts';
+
+/** Everything about a new session that can be known before the first effect. */
+export function planSession(
+  on: Machine,
+  generation: Generation,
+  who: Pick<Session, 'kind' | 'user' | 'groups' | 'logins'>,
+): Session {
+  const { host, config, paths } = on;
+  const id = newSessionId(who.user.uid, host.random());
+  const root = `${paths.roots}/${id}`;
+  const ephemeral = isMember(config.ephemeral_home, who.user, who.groups);
+  const starter = identify(host, host.pid);
+  if (!starter) throw new MayflyError('internal', 'this process does not find itself in /proc');
+  return {
+    ...who,
+    id,
+    generation: generation.number,
+    volume: sessionOf(generation.volume, id),
+    root,
+    mounts: existingMounts(
+      host,
+      planMounts(config, root, { path: who.user.home, ephemeral, uid: who.user.uid, gid: who.user.gid }),
+    ),
+    boot: bootId(host),
+    starter,
+    created: host.now(),
+    state: 'starting',
+    devices: [],
+  };
+}

@@ -1,0 +1,32 @@
+/** Sessions for one command: `mayfly run`, and the trial login of a candidate. */
+import { MayflyError } from '../errors.ts';
+import { groupsOf, lookupUser } from '../linux/accounts.ts';
+import { type Generation, readGeneration, readStable } from '../state/generations.ts';
+import { lockNameOf, withLock } from '../state/locks.ts';
+import type { Machine } from '../state/machine.ts';
+import { makeDirectories } from '../state/paths.ts';
+import type { Login, Session } from '../state/sessions.ts';
+import { planSession } from './plan.ts';
+import { LOGIN_LOCK_WAIT, runSteps } from './session.ts';
+
+/** A throw-away session for a command, from the stable or another generation, or for the trial of a candidate. */
+export async function startRunSession(
+  on: Machine,
+  userName: string,
+  caller: Login,
+  which?: number | Generation,
+): Promise<Session> {
+  const user = await lookupUser(on.host, userName);
+  const groups = await groupsOf(on.host, user);
+  makeDirectories(on.host, on.paths);
+  const generation =
+    typeof which === 'number'
+      ? readGeneration(on.host, on.paths, which)
+      : (which ?? readStable(on.host, on.paths));
+  if (!generation)
+    throw new MayflyError('no-generation', `there is no generation ${which}`, { generation: Number(which) });
+  const s = planSession(on, generation, { kind: 'run', user, groups, logins: [caller] });
+  return withLock(on.host, on.paths, lockNameOf(s), LOGIN_LOCK_WAIT, lock =>
+    runSteps({ ...on, lockFds: [lock.fd] }, s, generation),
+  );
+}

@@ -1,0 +1,13 @@
+/**
+ * The steps of a login, in login order. Logout, rollback of a failed login and recovery after a crash are all the
+ * same array backwards. `down` means "make absent": it never assumes that its `up` ran, and absent is success.
+ */
+import { access } from './steps/access.ts';
+import { home } from './steps/home.ts';
+import { mounts } from './steps/mounts.ts';
+import { processes } from './steps/processes.ts';
+import { record } from './steps/record.ts';
+import type { Step } from './steps/step.ts';
+import { volume } from './steps/volume.ts';
+
+export const steps: readonly Step[] = [record, volume, mounts, home, processes, access];

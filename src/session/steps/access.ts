@@ -1,0 +1,35 @@
+/** What lets the person in: the schroot entry, and the root of their service manager. Opened last, closed first. */
+import { MayflyError } from '../../errors.ts';
+import { removeIfEmpty } from '../../linux/files.ts';
+import { userDirectory } from '../../state/paths.ts';
+import { entryPath, renderEntry } from '../schroot.ts';
+import { redirectUserManager, resetUserManager } from '../user-manager.ts';
+import type { Step } from './step.ts';
+
+export const access: Step = {
+  name: 'access',
+  async up(s, on) {
+    const { host, paths } = on;
+    if (host.pathType(paths.schroot) !== 'dir') {
+      throw new MayflyError(
+        'missing-tool',
+        `there is no directory "${paths.schroot}": schroot is not installed`,
+        { tool: 'schroot' },
+      );
+    }
+    host.write(entryPath(paths.schroot, s.id), renderEntry(s, on.config.root_users), { mode: 0o644 });
+    if (s.kind === 'login') {
+      host.mkdir(userDirectory(paths, s.user.uid), 0o755);
+      host.write(`${userDirectory(paths, s.user.uid)}/session`, `${s.id}\n`, { mode: 0o644 });
+      await redirectUserManager(host, paths, s.user.uid, s.root);
+    }
+    return s;
+  },
+  async down(s, { host, paths }) {
+    const file = `${userDirectory(paths, s.user.uid)}/session`;
+    if (host.read(file)?.trim() === s.id) host.unlink(file);
+    resetUserManager(host, paths, s.user.uid, s.root);
+    host.unlink(entryPath(paths.schroot, s.id));
+    removeIfEmpty(host, userDirectory(paths, s.user.uid));
+  },
+};

@@ -1,0 +1,68 @@
+/** The mounts of a session: its volume at the root, then what a desktop needs of the host. */
+import { MayflyError } from '../../errors.ts';
+import type { Host } from '../../linux/host.ts';
+import { mountCommand } from '../../linux/mount-program.ts';
+import { detach, isMounted, planMountOps, requireMountTargets } from '../../linux/mounts.ts';
+import { ensureMountRoot } from '../../state/mount-root.ts';
+import { type Session, writeSession } from '../../state/sessions.ts';
+import { writeIdentity } from '../identity.ts';
+import type { Step } from './step.ts';
+
+/** Mounts: the volume at the root, then what a desktop needs of the host. And the person, in their own tree. */
+export const mounts: Step = {
+  name: 'mounts',
+  async up(s, on) {
+    const { host, paths, lockFds: fds } = on;
+    await ensureMountRoot(on);
+    host.mkdir(s.root, 0o755);
+    const backend = on.backend(s.volume.backend);
+    if (!s.volume.origin) throw new MayflyError('corrupt', `session "${s.id}" names no generation`);
+    const base = backend.path(s.volume.origin);
+    const calls = planMountOps(await backend.mount(s.volume, s.root), s.mounts);
+    try {
+      await host.run(mountCommand(calls, fds));
+    } catch (error) {
+      if (error instanceof MayflyError && error.code === 'command')
+        requireMountTargets(host, base ?? s.root, calls);
+      throw error;
+    }
+    if (base === undefined && host.pretend) return s; // a device shows its tree only where it is mounted
+    if (base !== undefined) host.pretend?.(s.root, base);
+    refuseHostDevice(host, s.root);
+    writeIdentity(host, on.config, s, s.groups);
+    const run = `${s.root}/run`;
+    for (const path of [`${run}/lock`, `${run}/systemd`, `${run}/systemd/system`]) host.mkdir(path, 0o755);
+    host.mkdir(`${run}/shm`, 0o1777);
+    return writeSession(host, paths, { ...s, devices: devicesOf(host, s) });
+  },
+  async down(s, on) {
+    await releaseLoops(on.host, s.root);
+    // Between the two calls that make a bind a slave, it is a peer of the host's own mount.
+    await detach(on.host, s.root, s.devices.length === 0, on.lockFds);
+  },
+};
+
+/** A loop device on a file of the session (udisks lets people make one) would keep the volume in use for ever. */
+async function releaseLoops(host: Host, root: string): Promise<void> {
+  for (const name of host.list('/sys/block')) {
+    if (
+      !name.startsWith('loop') ||
+      !host.read(`/sys/block/${name}/loop/backing_file`)?.startsWith(`${root}/`)
+    )
+      continue;
+    await host.run({ file: 'losetup', args: ['-d', `/dev/${name}`], effect: 'write' });
+  }
+}
+
+/** A root on the host's own file system means that its mount did not happen; nothing may act on it. */
+function refuseHostDevice(host: Host, root: string): void {
+  if (host.pretend === undefined && !isMounted(host, root)) {
+    throw new MayflyError('unsafe', `nothing is mounted at "${root}"`, { path: root });
+  }
+}
+
+/** Device numbers that are this session's alone: its root and the memory file systems in it. */
+export function devicesOf(host: Host, s: Session): number[] {
+  const own = [s.root, ...s.mounts.filter(m => m.type === 'tmpfs').map(m => m.target)];
+  return [...new Set(own.map(path => host.lstat(path)?.dev).filter(dev => dev !== undefined))];
+}

@@ -1,0 +1,14 @@
+/** The record of the pool: where the volumes are. Written by `init`, believed over the configuration afterwards. */
+import { parseJson } from '../linux/files.ts';
+import type { Host } from '../linux/host.ts';
+import type { Pool } from '../volume/backend.ts';
+import type { Paths } from './paths.ts';
+
+export function readPool(host: Host, paths: Paths): Pool | undefined {
+  const text = host.read(paths.poolFile);
+  return text === undefined ? undefined : parseJson<Pool>(paths.poolFile, text, 'mayfly recover');
+}
+
+export function writePool(host: Host, paths: Paths, pool: Pool): void {
+  host.write(paths.poolFile, `${JSON.stringify(pool, null, 2)}\n`, { mode: 0o600, durable: true });
+}

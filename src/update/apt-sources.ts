@@ -1,0 +1,59 @@
+/** Where apt takes packages from on this machine. */
+import type { Host } from '../linux/host.ts';
+
+/** The release this machine runs. */
+export function hostSuite(host: Host): string | undefined {
+  return /^VERSION_CODENAME="?([a-z0-9.-]+)"?$/m.exec(host.read('/etc/os-release') ?? '')?.[1];
+}
+
+/**
+ * Where packages come from: apt's own sources. For this machine's release all of its Debian lines, security
+ * included; for another release the first mirror they name.
+ */
+export function aptSources(host: Host, suite: string): string[] {
+  const files = [
+    '/etc/apt/sources.list',
+    ...host
+      .list('/etc/apt/sources.list.d')
+      .filter(n => /\.(list|sources)$/.test(n))
+      .map(n => `/etc/apt/sources.list.d/${n}`),
+  ];
+  const entries = files
+    .flatMap(file => parseAptSources(host.read(file) ?? ''))
+    .filter(e => e.components.includes('main'));
+  const same = entries.filter(e =>
+    e.suites.some(s => s === suite || s.startsWith(`${suite}-`) || s.startsWith(`${suite}/`)),
+  );
+  if (same.some(e => e.suites.includes(suite))) {
+    return same.flatMap(e =>
+      e.suites.filter(s => s.startsWith(suite)).map(s => `deb ${e.uri} ${s} ${e.components.join(' ')}`),
+    );
+  }
+  const mirror = entries.find(e => !e.suites.some(s => s.includes('-security')))?.uri;
+  return mirror === undefined ? [] : [mirror];
+}
+
+interface AptSource {
+  readonly uri: string;
+  readonly suites: readonly string[];
+  readonly components: readonly string[];
+}
+
+/** Both forms of sources.list(5): one line each, and paragraphs of fields. */
+export function parseAptSources(text: string): AptSource[] {
+  const words = (s: string | undefined): string[] => (s ?? '').split(/\s+/).filter(Boolean);
+  const lines = text.split('\n').flatMap(line => {
+    const m = /^\s*deb\s+(?:\[[^\]]*\]\s*)?(\S+)\s+(\S+)\s+(.*)$/.exec(line);
+    return m ? [{ uri: m[1] ?? '', suites: [m[2] ?? ''], components: words(m[3]?.replace(/#.*/, '')) }] : [];
+  });
+  const paragraphs = text.split(/\n\s*\n/).flatMap(paragraph => {
+    const field = (name: string) => new RegExp(`^${name}:\\s*(.*)$`, 'mi').exec(paragraph)?.[1];
+    if (!words(field('Types')).includes('deb') || /^no$/i.test(field('Enabled') ?? '')) return [];
+    return words(field('URIs')).map(uri => ({
+      uri,
+      suites: words(field('Suites')),
+      components: words(field('Components')),
+    }));
+  });
+  return [...lines, ...paragraphs];
+}

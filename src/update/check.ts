@@ -1,0 +1,138 @@
+/**
+ * The proof that a generation works, before anybody gets it: a trial login of a real session, made, entered and
+ * taken down by the same steps as everybody's, with the built-in checks and the administrator's `checks.d` run in it.
+ * Nothing here writes to the generation itself: what a check does happens in the trial session.
+ */
+import { MayflyError, reasonOf } from '../errors.ts';
+import * as cgroup from '../linux/cgroup.ts';
+import { identify } from '../linux/process-id.ts';
+import { scriptsIn } from '../linux/run-parts.ts';
+import { end } from '../session/end.ts';
+import { startRunSession } from '../session/run-session.ts';
+import { entryPath } from '../session/schroot.ts';
+import type { Generation } from '../state/generations.ts';
+import type { Machine } from '../state/machine.ts';
+import type { Login, Session } from '../state/sessions.ts';
+import { builtIn, firstLines, type GenerationCheck, type RunInTrial, trial } from './built-in-checks.ts';
+import { isolated, OWN_MOUNTS, withTimeout } from './chroot.ts';
+
+export interface Proof {
+  /** Optional checks that failed. */
+  readonly warnings: readonly string[];
+}
+
+type Progress = (line: string, detail?: boolean) => void;
+
+/** One of the administrator's scripts: gets the root of the trial session, its id and the generation's number. */
+function scriptCheck(
+  path: string,
+  ran: (argv: readonly string[]) => ReturnType<RunInTrial>,
+): GenerationCheck {
+  return {
+    name: path.slice(path.lastIndexOf('/') + 1),
+    async problem(_ask, s) {
+      const { code, said, stdout } = await ran([path, s.root, s.id, String(s.generation)]);
+      const words = firstLines(said) || firstLines(stdout);
+      return code === 0 ? undefined : `"${path}" failed with exit code ${code}${words ? `: ${words}` : ''}`;
+    },
+  };
+}
+
+/**
+ * Proves a sealed generation. Rejects with `update` and the reason where a required check fails, or where the trial
+ * session leaves anything behind.
+ */
+export async function checkGeneration(on: Machine, g: Generation, say: Progress): Promise<Proof> {
+  const { host, config } = on;
+  const caller = identify(host, host.pid);
+  if (!caller) throw new MayflyError('internal', 'this process does not find itself in /proc');
+  const login: Login = { adapter: 'run', caller, since: host.now() };
+  let s: Session;
+  try {
+    s = await startRunSession(on, config.check.user, login, g);
+  } catch (error) {
+    throw new MayflyError(
+      'update',
+      `the trial login failed: ${reasonOf(error)}`,
+      { generation: g.number },
+      { cause: error },
+    );
+  }
+  const until = host.now() + config.check.timeout * 1000;
+  const warnings: string[] = [];
+  try {
+    const { required, optional } = checksFor(on, until);
+    for (const check of required) {
+      say(`checking ${check.name}`, true);
+      const problem = await check.problem(asker(on, s, until), s, on);
+      if (problem !== undefined)
+        throw new MayflyError('update', `${check.name}: ${problem}`, { generation: g.number });
+    }
+    for (const check of optional) {
+      const problem = await check.problem(asker(on, s, until), s, on);
+      if (problem === undefined) continue;
+      warnings.push(`${problem} (optional)`);
+    }
+  } finally {
+    await end(on, s.id);
+  }
+  const left = await findRemains(on, s);
+  if (left.length > 0) {
+    throw new MayflyError('update', `the trial login left behind: ${left.join(', ')}`, {
+      generation: g.number,
+    });
+  }
+  return { warnings };
+}
+
+function checksFor(on: Machine, until: number): { required: GenerationCheck[]; optional: GenerationCheck[] } {
+  const directory = `${on.config.directory}/checks.d`;
+  const onHost = (argv: readonly string[]) => runCheck(on, argv, until, [...OWN_MOUNTS, '--mount-proc']);
+  return {
+    required: [...builtIn, ...scriptsIn(on.host, directory).map(p => scriptCheck(p, onHost)), trial],
+    optional: scriptsIn(on.host, `${directory}/optional`).map(p => scriptCheck(p, onHost)),
+  };
+}
+
+function asker(on: Machine, s: Session, until: number): RunInTrial {
+  return (argv, user = 'root') =>
+    runCheck(on, ['schroot', '-c', s.id, '-u', user, '-d', '/', '--', ...argv], until);
+}
+
+/** All checks share one time. What a check leaves running goes with it: it would keep us waiting for its last words. */
+async function runCheck(
+  on: Machine,
+  argv: readonly string[],
+  until: number,
+  options: readonly string[] = [],
+) {
+  const left = (until - on.host.now()) / 1000;
+  const late = new MayflyError(
+    'update',
+    `the checks were not done within ${on.config.check.timeout} s: "${argv.join(' ')}"`,
+  );
+  if (left <= 0) throw late;
+  const out = await on.host.run({
+    file: 'setpriv',
+    args: withTimeout(left, isolated(argv, options)),
+    effect: 'read',
+    okCodes: [...Array(256).keys()],
+  });
+  if (out.code === 124 || out.code === 137) throw late;
+  return { code: out.code, stdout: out.stdout, said: out.stderr };
+}
+
+/** What is still there of a session that has ended, in words. */
+async function findRemains(on: Machine, s: Session): Promise<string[]> {
+  const { host, paths } = on;
+  const root = cgroup.hierarchy(host);
+  const volumes = await on.backend(s.volume.backend).list(s.volume.pool);
+  return [
+    host.lstat(`${paths.sessions}/${s.id}.json`) && 'its record',
+    host.lstat(s.root) && 'its mount point',
+    host.lstat(entryPath(paths.schroot, s.id)) && 'its schroot entry',
+    root !== undefined && host.lstat(cgroup.groupPath(root, paths.cgroup, s.id)) && 'its control group',
+    volumes.volumes.some(v => v.role === 'session' && v.name === s.id) && 'its volume',
+    volumes.leftovers.some(name => name.endsWith(s.id)) && 'a part of its volume',
+  ].filter(word => typeof word === 'string');
+}

@@ -1,0 +1,90 @@
+/** The reverse of `init`: takes away pool, generations and state. Only where no session is left. */
+import { MayflyError } from '../errors.ts';
+import { removeIfEmpty } from '../linux/files.ts';
+import { isMounted } from '../linux/mounts.ts';
+import {
+  changeState,
+  forgetAll,
+  generationNumbers,
+  pointStableAt,
+  stableNumber,
+} from '../state/generations.ts';
+import { takeLock, withLock } from '../state/locks.ts';
+import type { Machine } from '../state/machine.ts';
+import { makeDirectories } from '../state/paths.ts';
+import { readPool } from '../state/pool.ts';
+import { sessionIds } from '../state/sessions.ts';
+import { ENABLED_MARKER } from './greeter.ts';
+import { mountPool } from './pool.ts';
+
+/** Removes what `init` made, the pointer first. Refuses while there are sessions. Safe to repeat. */
+export async function destroy(on: Machine): Promise<void> {
+  const { host, paths } = on;
+  makeDirectories(host, paths);
+  await withLock(host, paths, 'update', 0, async () => {
+    const sessions = sessionIds(host, paths);
+    if (sessions.length > 0) {
+      throw new MayflyError('refused', `there are sessions: ${sessions.join(', ')}; end them first`, {
+        sessions,
+        hint: 'mayfly sessions',
+      });
+    }
+    if (paths.run === '/run/mayfly' && host.exists(ENABLED_MARKER)) {
+      throw new MayflyError('refused', 'a display manager makes sessions of what would be destroyed', {
+        hint: 'mayfly disable lightdm (or gdm, or pam)',
+      });
+    }
+    const pool = readPool(host, paths);
+    closeTheDoor(on);
+    if (pool) {
+      await mountPool(on, pool);
+      const backend = on.backend(pool.backend);
+      // The last logout may still be making one.
+      const spare = await takeLock(host, paths, 'spare', 30);
+      const { volumes, leftovers: litter, spares } = await backend.list(pool.path);
+      for (const name of [...litter, ...spares.values()]) await backend.sweep(pool.path, name);
+      spare.release(); // no stable, no more spares
+      // A session first: a classic LVM volume is not removed before its snapshots.
+      const order = [...volumes].sort((a, b) => Number(b.role === 'session') - Number(a.role === 'session'));
+      for (const v of order) await backend.remove(v);
+      await backend.dissolve(pool.path);
+      if (pool.image !== undefined && isMounted(host, pool.path)) {
+        await host.run({ file: 'umount', args: ['--', pool.path], effect: 'write' });
+      }
+      forgetAll(host, paths);
+      for (const file of [
+        `${paths.state}/update.json`,
+        `${paths.run}/health`,
+        `${paths.run}/sightings.json`,
+        paths.loginBlock,
+      ])
+        host.unlink(file);
+      host.unlink(paths.poolFile); // before the image: an image on record must be there
+      if (pool.image !== undefined) host.unlink(pool.image);
+      removeIfEmpty(host, pool.path);
+    }
+    if (isMounted(host, paths.roots))
+      await host.run({ file: 'umount', args: ['--', paths.roots], effect: 'write' });
+  });
+  for (const path of [paths.roots, paths.users, paths.generations, paths.sessions, paths.state])
+    removeIfEmpty(host, path);
+}
+
+/**
+ * Takes the pointer and the generations' files away and looks again: a login writes its record before it looks for
+ * its generation (state/generations.ts), so one that slipped in shows now, and then all is put back.
+ */
+function closeTheDoor({ host, paths }: Machine): void {
+  const stable = stableNumber(host, paths);
+  const generations = generationNumbers(host, paths);
+  host.unlink(paths.stable);
+  for (const n of generations) changeState(host, paths, n, 'proven', 'retired');
+  const sessions = sessionIds(host, paths);
+  if (sessions.length === 0) return;
+  for (const n of generations) changeState(host, paths, n, 'retired', 'proven');
+  if (stable !== undefined) pointStableAt(host, paths, stable);
+  throw new MayflyError('refused', `somebody has just logged in: ${sessions.join(', ')}`, {
+    sessions,
+    hint: 'mayfly sessions',
+  });
+}

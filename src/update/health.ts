@@ -1,0 +1,135 @@
+/**
+ * How this machine is, in one line for monitoring: a Nagios plugin's output, with what changes by itself written as
+ * moments, so that the line does not grow wrong while it lies there.
+ */
+import { limitsOf } from '../config/config.ts';
+import { generationNumbers, readableGeneration, stableNumber, whyDemoted } from '../state/generations.ts';
+import type { Machine } from '../state/machine.ts';
+import { readPool } from '../state/pool.ts';
+import { readSessions, type Session } from '../state/sessions.ts';
+import { type History, readHistory } from '../state/update-history.ts';
+import type { Usage } from '../volume/backend.ts';
+import { fullness } from '../volume/usage.ts';
+import { isUsable } from './pool.ts';
+import { poolUsage } from './pool-usage.ts';
+
+export type HealthLevel = 'OK' | 'WARNING' | 'CRITICAL';
+
+export interface HealthFacts {
+  readonly stable: number | undefined;
+  /** Its volume is there and is the one that was sealed. */
+  readonly usable: boolean;
+  readonly history: History | undefined;
+  /** When the stable generation was sealed, milliseconds since the epoch. */
+  readonly sealed: number | undefined;
+  readonly sessions: number;
+  readonly stuck: number;
+  readonly pool: Pick<Usage, 'percent' | 'of' | 'problem'> | undefined;
+  readonly demoted: readonly number[];
+  readonly limits: { readonly warn: number; readonly full: number };
+}
+
+const DAY = 86_400_000;
+
+/** Days without a successful update after which somebody should look. */
+const OLD = { warn: 3, critical: 14 } as const;
+
+const moment = (ms: number): string => new Date(ms).toISOString().slice(0, 16).concat('Z');
+
+/** Something that speaks against the machine. */
+export interface HealthIssue {
+  readonly topic: 'stable' | 'pool' | 'stuck' | 'update' | 'demoted' | 'age';
+  readonly level: 'WARNING' | 'CRITICAL';
+  readonly words: string;
+}
+
+/** Milliseconds since the stable generation was last found or made current. */
+export function ageOf(f: HealthFacts, now: number): number {
+  const fresh = f.history?.lastSuccess ?? f.sealed;
+  return fresh === undefined ? 0 : now - fresh;
+}
+
+/** All that speaks against the machine. Pure. */
+export function healthIssues(f: HealthFacts, now: number): HealthIssue[] {
+  const found: HealthIssue[] = [];
+  const say = (topic: HealthIssue['topic'], level: HealthIssue['level'], words: string): number =>
+    found.push({ topic, level, words });
+  if (f.stable === undefined) say('stable', 'CRITICAL', 'no generation is stable');
+  else if (!f.usable) say('stable', 'CRITICAL', `the stable generation ${f.stable} is not usable`);
+  // Of a pool with a problem it is not always known.
+  if (f.pool?.problem) say('pool', 'CRITICAL', f.pool.problem.what);
+  else if (f.pool && f.pool.percent > f.limits.full) say('pool', 'CRITICAL', fullness(f.pool));
+  else if (f.pool && f.pool.percent > f.limits.warn) say('pool', 'WARNING', fullness(f.pool));
+  if (f.stuck > 0) say('stuck', 'WARNING', `${f.stuck} stuck`);
+  const h = f.history;
+  if (h && (h.result === 'failed' || h.result === 'interrupted'))
+    say('update', 'WARNING', `the last update ${h.result}${h.phase ? ` in ${h.phase}` : ''}`);
+  if (f.demoted.length > 0) say('demoted', 'WARNING', `demoted: ${f.demoted.join(', ')}`);
+  const age = ageOf(f, now);
+  if (age > OLD.critical * DAY) say('age', 'CRITICAL', `no update for ${Math.floor(age / DAY)} days`);
+  else if (age > OLD.warn * DAY) say('age', 'WARNING', `no update for ${Math.floor(age / DAY)} days`);
+  return found;
+}
+
+/** The level, and all that speaks for it. Pure. */
+export function healthLine(
+  f: HealthFacts,
+  now: number,
+): { readonly level: HealthLevel; readonly line: string } {
+  const problems = healthIssues(f, now);
+  const h = f.history;
+  const age = ageOf(f, now);
+  const worst =
+    (['CRITICAL', 'WARNING'] as const).find(level => problems.some(p => p.level === level)) ?? 'OK';
+  const parts = [
+    ...problems.map(p => p.words),
+    ...(f.stable === undefined ? [] : [`generation ${f.stable}`]),
+    ...(h ? [`last attempt ${moment(h.lastAttempt)} ${h.result}`] : []),
+    ...(h?.lastSuccess === undefined ? [] : [`last success ${moment(h.lastSuccess)}`]),
+  ];
+  const data = [
+    `age=${Math.floor(age / 1000)}s;${(OLD.warn * DAY) / 1000};${(OLD.critical * DAY) / 1000}`,
+    `generation=${f.stable ?? 0}`,
+    `sessions=${f.sessions}`,
+    ...(f.pool === undefined
+      ? []
+      : [`pool=${Math.floor(f.pool.percent)}%;${f.limits.warn};${f.limits.full}`]),
+  ];
+  const line = `${worst} - ${parts.join(', ')} | ${data.join(' ')}`.replace(/[\r\n]+/g, ' ');
+  return { level: worst, line };
+}
+
+export function healthPath({ paths }: Machine): string {
+  return `${paths.run}/health`;
+}
+
+/** Writes the line where everybody can read it. Never fails: it is told to people who look, not to the caller. */
+export async function writeHealth(on: Machine): Promise<void> {
+  try {
+    const { line } = healthLine(await gatherHealth(on), on.host.now());
+    on.host.write(healthPath(on), `${line}\n`, { mode: 0o644 });
+  } catch (error) {
+    on.log('debug', `the health line could not be written: ${String(error)}`);
+  }
+}
+
+export async function gatherHealth(on: Machine): Promise<HealthFacts> {
+  const { host, paths, config } = on;
+  const stable = stableNumber(host, paths);
+  const g = stable === undefined ? undefined : readableGeneration(host, paths, stable);
+  const pool = readPool(host, paths);
+  const sessions: Session[] = readSessions(host, paths);
+  return {
+    stable,
+    usable: await isUsable(on, g),
+    history: readHistory(host, paths),
+    sealed: g && Date.parse(g.created),
+    sessions: sessions.length,
+    stuck: sessions.filter(s => s.stuck !== undefined).length,
+    pool: pool && (await poolUsage(on, pool)),
+    demoted: generationNumbers(host, paths).filter(
+      n => n > (stable ?? 0) && whyDemoted(host, paths, n) !== undefined,
+    ),
+    limits: limitsOf(config, pool?.backend ?? 'overlay'),
+  };
+}

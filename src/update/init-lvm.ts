@@ -1,0 +1,127 @@
+/** The pool on LVM: which volume group, and how much of it. Loaded by `init` alone. */
+import { MayflyError } from '../errors.ts';
+import type { Host } from '../linux/host.ts';
+import { bytesOf, formatBytes, parseSize } from '../size.ts';
+import type { Machine } from '../state/machine.ts';
+import { writePool } from '../state/pool.ts';
+import type { Pool, PoolSizes } from '../volume/backend.ts';
+import { fits, parsePoolPath } from '../volume/lvm/names.ts';
+import { sayGrowth } from '../volume/lvm/pool.ts';
+import type { Progress } from './source.ts';
+
+/** What the command line says about it; the configuration says the rest. */
+export interface LvmChoice {
+  /** Name of the volume group. */
+  readonly group?: string;
+  /** An empty device to make the group on. */
+  readonly device?: string;
+  /** Of each volume's file system. */
+  readonly size?: string;
+}
+
+type LvmKind = 'lvm-thin' | 'lvm';
+
+/** A smaller thin pool holds no system. */
+const SMALLEST_POOL = 512 * 2 ** 20;
+
+export function sizesOf(on: Machine, choice: LvmChoice = {}): PoolSizes & { readonly cow: string } {
+  const { pool_size, volume_size, cow_size } = on.config.lvm;
+  return { pool: pool_size, volume: choice.size ?? volume_size, cow: cow_size };
+}
+
+/** Why it does not fit; undefined where it does. Pure. */
+export function whyTooLarge(
+  kind: LvmKind,
+  sizes: PoolSizes & { cow: string },
+  free: number,
+): string | undefined {
+  const volume = parseSize(sizes.volume);
+  if (kind === 'lvm-thin') {
+    const pool = bytesOf(sizes.pool, free);
+    if (pool > free) return `a thin pool of ${formatBytes(pool)}`;
+    return pool < SMALLEST_POOL ? `a thin pool of at least ${formatBytes(SMALLEST_POOL)}` : undefined;
+  }
+  // Classic volumes are whole copies: master, what an update works on, a new generation beside the old one.
+  const need = 4 * volume + bytesOf(sizes.cow, volume);
+  return need > free
+    ? `${formatBytes(need)} (four volumes of ${formatBytes(volume)}, and one session)`
+    : undefined;
+}
+
+/** The volume group that was chosen or configured; throws `usage` where there is none. */
+export function groupOf({ config }: Machine, choice: LvmChoice): string {
+  const group = choice.group ?? config.lvm.group;
+  if (group === '') throw new MayflyError('usage', 'name the volume group with --vg, or as "lvm.group"');
+  return group;
+}
+
+/** Opens or makes the pool in the group and writes it down. */
+export async function openLvmPool(
+  on: Machine,
+  kind: LvmKind,
+  choice: LvmChoice,
+  say: Progress,
+): Promise<Pool> {
+  const { host, paths, config } = on;
+  const group = groupOf(on, choice);
+  const pool: Pool = { backend: kind, path: `/dev/${group}/${config.lvm.name}`, fs: config.lvm.fs };
+  if (!fits(parsePoolPath(pool.path)))
+    throw new MayflyError(
+      'usage',
+      `"${group}" and "${config.lvm.name}" are too long together for names of devices`,
+    );
+  await host.run({ file: `mkfs.${config.lvm.fs}`, args: ['-V'], effect: 'read', okCodes: [0, 1] });
+  if (choice.device !== undefined) await makeGroup(host, group, choice.device, say);
+  const free = await freeIn(host, group);
+  const sizes = sizesOf(on, choice);
+  const large = whyTooLarge(kind, sizes, free);
+  if (large !== undefined && !(await isMade(host, pool.path))) {
+    const what = `the volume group "${group}" has ${formatBytes(free)} free, and not room for ${large}`;
+    throw new MayflyError('full', what, { pool: pool.path, free });
+  }
+  await on.backend(kind).prepare(pool.path, sizes);
+  writePool(host, paths, pool);
+  if (kind === 'lvm-thin') say(await sayGrowth(host));
+  return pool;
+}
+
+/** Whether an earlier try made the thin pool; then the room is taken already. */
+async function isMade(host: Host, path: string): Promise<boolean> {
+  const { group, name } = parsePoolPath(path);
+  const args = [
+    '--noheadings',
+    '-o',
+    'lv_name',
+    '-S',
+    `lv_name="${name}" && segtype="thin-pool"`,
+    '--',
+    group,
+  ];
+  return (await host.run({ file: 'lvs', args, effect: 'read' })).stdout.trim() !== '';
+}
+
+async function freeIn(host: Host, group: string): Promise<number> {
+  const args = ['--noheadings', '--units', 'b', '--nosuffix', '-o', 'vg_free', '--', group];
+  const out = await host.run({ file: 'vgs', args, effect: 'read', okCodes: [0, 5] });
+  if (out.code === 0) return Number(out.stdout.trim());
+  throw new MayflyError(
+    'usage',
+    `there is no volume group "${group}"; --device makes one on an empty device`,
+  );
+}
+
+/** A group on a device that holds nothing. LVM would ask before it wipes a signature; we refuse. */
+async function makeGroup(host: Host, group: string, device: string, say: Progress): Promise<void> {
+  const args = ['--noheadings', '-o', 'vg_name', '-S', `pv_name="${device}"`];
+  const there = (await host.run({ file: 'pvs', args, effect: 'read' })).stdout.trim();
+  if (there === group) return;
+  const found = await host.run({
+    file: 'wipefs',
+    args: ['--noheadings', '--output', 'TYPE', '--', device],
+    effect: 'read',
+  });
+  const type = found.stdout.trim().split('\n')[0];
+  if (type) throw new MayflyError('unsafe', `"${device}" is not empty: it holds ${type}`, { path: device });
+  say(`making the volume group ${group} on ${device}`);
+  await host.run({ file: 'vgcreate', args: ['-q', '--', group, device], effect: 'write' });
+}

@@ -1,0 +1,243 @@
+/**
+ * The pool, the first master and generation 1.
+ *
+ * The tree is filled as the pool's `work` volume, sealed as a generation, and only then named master, proven and
+ * stable. A death before that leaves a work copy, a master or a generation that is not proven; running it again
+ * removes them, and nothing else.
+ */
+import type { Config } from '../config/config.ts';
+import { MayflyError } from '../errors.ts';
+import { sweepTemporary } from '../linux/files.ts';
+import type { Host } from '../linux/host.ts';
+import { prepareSpare } from '../session/spare.ts';
+import { parseSize } from '../size.ts';
+import {
+  forgetAll,
+  type Generation,
+  generationNumbers,
+  lastNumber,
+  pointStableAt,
+  stableNumber,
+  takeNumber,
+} from '../state/generations.ts';
+import { withLock } from '../state/locks.ts';
+import type { Machine } from '../state/machine.ts';
+import { makeDirectories } from '../state/paths.ts';
+import { readPool, writePool } from '../state/pool.ts';
+import { sessionIds } from '../state/sessions.ts';
+import { type BackendKind, inOneLine, masterOf, type Pool, type Volume, workOf } from '../volume/backend.ts';
+import { tryPublishSessions } from './greeter.ts';
+import { writeHealth } from './health.ts';
+import { type LvmChoice, openLvmPool, sizesOf } from './init-lvm.ts';
+import { acceptCandidate, imagePath, mountPool, seal } from './pool.ts';
+import { checkSource, describeSource, fillTree, type Progress, type Source } from './source.ts';
+import { unmountLeftovers, withMountedVolume } from './volume-tree.ts';
+
+export interface InitOptions {
+  readonly backend: BackendKind;
+  readonly source: Source;
+  readonly lvm?: LvmChoice;
+  readonly say: Progress;
+}
+
+/** Makes all; throws `exists` where there is a stable generation already. Returns generation 1 (or the next number). */
+export async function init(on: Machine, o: InitOptions): Promise<Generation> {
+  const { host, paths } = on;
+  makeDirectories(host, paths);
+  const made = await withLock(host, paths, 'update', 0, async lock => {
+    const stable = stableNumber(host, paths);
+    if (stable !== undefined) {
+      throw new MayflyError('exists', `"${paths.state}" is in use already: generation ${stable} is stable`, {
+        generation: stable,
+        hint: 'mayfly status',
+      });
+    }
+    refuseToForget(on);
+    const problem = (await on.backend(o.backend).check())[0];
+    if (problem) throw new MayflyError('missing-tool', inOneLine(problem));
+    await checkSource(host, o.source);
+    const pool = await openOrMakePool(on, o);
+    const backend = on.backend(pool.backend);
+
+    await unmountLeftovers(on, pool);
+    const left = await backend.list(pool.path);
+    const unproven = (['candidate', 'retired'] as const).flatMap(s => generationNumbers(host, paths, s));
+    const known = { unproven, last: lastNumber(host, paths) };
+    const others = left.volumes.filter(v => !isFromInterruptedInit(v, known)).map(inWords);
+    if (others.length > 0) {
+      const what = `the pool "${pool.path}" holds ${others.join(', ')}, of which nothing is on record`;
+      throw new MayflyError('refused', what, { pool: pool.path, hint: 'mayfly destroy --yes, to lose them' });
+    }
+    for (const name of [...left.leftovers, ...left.spares.values()]) await backend.sweep(pool.path, name);
+    for (const v of left.volumes) {
+      o.say(`removing what an earlier try left: ${inWords(v)}`);
+      await backend.remove(v);
+    }
+    forgetAll(host, paths); // last: by these records the rest is known for what it is
+
+    const work = workOf(pool);
+    await backend.create(work, sizesOf(on, o.lvm));
+    await withMountedVolume(on, work, async tree => {
+      host.rmdir(`${tree}/lost+found`); // of a fresh file system; some sources want an empty directory
+      o.say(`filling ${tree} from ${describeSource(o.source)}`);
+      await fillTree(host, tree, o, [pool.path, paths.state, paths.run]);
+      finishTree(host, tree, o.source.kind === 'host' ? on.config.min_uid : undefined);
+    });
+
+    const number = takeNumber(host, paths, []);
+    o.say(`sealing generation ${number}`);
+    const generation = await seal(on, pool, { number, origin: describeSource(o.source) }, 'candidate', [
+      lock.fd,
+    ]);
+    await backend.rename(work, masterOf(pool));
+    acceptCandidate(on, number);
+    pointStableAt(host, paths, number);
+    await prepareSpare(on);
+    o.say(`generation ${number} is stable`);
+    return generation;
+  });
+  await writeHealth(on);
+  await tryPublishSessions(on); // a display manager may have been told before
+  return made;
+}
+
+const inWords = ({ role, name }: Volume): string => (role === name ? role : `${role} ${name}`);
+
+/** A lost pointer to stable is no reason to begin again: what is proven, or in use, is not ours to remove. */
+function refuseToForget({ host, paths }: Machine): void {
+  const proven = generationNumbers(host, paths);
+  if (proven.length > 0)
+    throw new MayflyError(
+      'refused',
+      `no generation is stable, but there are proven ones: ${proven.join(', ')}`,
+      {
+        hint: 'mayfly rollback',
+      },
+    );
+  const sessions = sessionIds(host, paths);
+  if (sessions.length > 0)
+    throw new MayflyError('refused', `there are sessions: ${sessions.join(', ')}`, {
+      hint: 'mayfly recover',
+    });
+}
+
+/**
+ * Whether a volume can only be what a try of `init`, or a `destroy`, left when it died: a first generation that is
+ * not proven, or one that was told to go. `last` is the number that was given last: a try gives only one.
+ */
+export function isFromInterruptedInit(
+  { role, name }: Pick<Volume, 'role' | 'name'>,
+  { unproven, last }: { readonly unproven: readonly number[]; readonly last: number | undefined },
+): boolean {
+  if (role === 'work') return true;
+  if (role === 'master') return last === 1 || unproven.length > 0;
+  return role === 'generation' && (unproven.includes(Number(name)) || (name === '1' && last === 1));
+}
+
+/** The pool on record, or the embedded default: a directory, or for btrfs an image file in one. */
+async function openOrMakePool(on: Machine, o: InitOptions): Promise<Pool> {
+  const { host, paths, config } = on;
+  const known = readPool(host, paths);
+  if (known && known.backend !== o.backend) {
+    throw new MayflyError(
+      'exists',
+      `the pool "${known.path}" is a ${known.backend} one; "mayfly destroy" removes it`,
+      { path: known.path, hint: 'mayfly destroy --yes' },
+    );
+  }
+  if (known) {
+    await mountPool(on, known);
+    await on.backend(known.backend).prepare(known.path, sizesOf(on, o.lvm));
+    return known;
+  }
+  if (o.backend === 'lvm-thin' || o.backend === 'lvm') return openLvmPool(on, o.backend, o.lvm ?? {}, o.say);
+  const { path } = config.pool;
+  makeParents(host, path);
+  host.mkdir(path, 0o700);
+  let pool: Pool = { backend: o.backend, path };
+  if (o.backend === 'btrfs' && !(await isBtrfs(host, path))) {
+    const image = imagePath(paths);
+    await makeImage(host, config, image, o.say);
+    pool = { ...pool, image };
+    writePool(host, paths, pool);
+    await mountPool(on, pool);
+  }
+  await on.backend(o.backend).prepare(path);
+  writePool(host, paths, pool);
+  return pool;
+}
+
+function makeParents(host: Host, path: string): void {
+  const parts = path.split('/').slice(1, -1);
+  parts.reduce((above, part) => {
+    if (host.stat(`${above}/${part}`) === undefined) host.mkdir(`${above}/${part}`, 0o755);
+    return `${above}/${part}`;
+  }, '');
+}
+
+async function isBtrfs(host: Host, path: string): Promise<boolean> {
+  return (
+    (await host.run({ file: 'stat', args: ['-f', '-c', '%T', '--', path], effect: 'read' })).stdout.trim() ===
+    'btrfs'
+  );
+}
+
+/** A sparse file with a btrfs in it, for machines whose disk is all one ext4. Under its name only when finished. */
+async function makeImage(host: Host, config: Config, image: string, say: Progress): Promise<void> {
+  if (host.lstat(image)) return;
+  const room = host.space(image.slice(0, image.lastIndexOf('/'))).free;
+  const size = Math.min(parseSize(config.pool.image_size), Math.floor(room * 0.9));
+  if (size < 512 * 2 ** 20) {
+    throw new MayflyError('full', `there is not enough room for the pool's image "${image}"`, {
+      path: image,
+      free: room,
+    });
+  }
+  say(`making a btrfs of ${Math.floor(size / 2 ** 20)} MiB in ${image}`);
+  const aside = `${image}.new`;
+  host.unlink(aside);
+  await host.run({ file: 'truncate', args: ['-s', String(size), '--', aside], effect: 'write' });
+  await host.run({ file: 'mkfs.btrfs', args: ['-q', '-L', 'mayfly', '--', aside], effect: 'write' });
+  host.rename(aside, image);
+}
+
+/** Refuses a tree that is not a system, and takes out what is only one machine's. */
+function finishTree(host: Host, tree: string, minUid: number | undefined): void {
+  for (const name of ['etc', 'usr', 'var']) {
+    if (host.lstat(`${tree}/${name}`)?.kind !== 'dir') {
+      throw new MayflyError('refused', `the tree is not a whole system: it has no directory "/${name}"`);
+    }
+  }
+  for (const path of ['/etc/passwd', '/etc/group']) {
+    if (host.lstat(tree + path)?.kind !== 'file') {
+      throw new MayflyError('refused', `the tree is not a whole system: it has no "${path}"`, { path });
+    }
+  }
+  if (host.lstat(`${tree}/bin/sh`) === undefined && host.lstat(`${tree}/usr/bin/sh`) === undefined) {
+    throw new MayflyError('refused', 'the tree is not a whole system: it has no "/bin/sh"');
+  }
+  // Filled in by whoever boots or enters it; a copied one would make two machines one.
+  host.write(`${tree}/etc/machine-id`, '', { mode: 0o444 });
+  if (minUid !== undefined) forgetPeople(host, tree, minUid);
+  sweepTemporary(host, `${tree}/etc`);
+}
+
+/** The host's own people, and every password: who logs in is written into their own session. */
+function forgetPeople(host: Host, tree: string, minUid: number): void {
+  const passwd = (host.read(`${tree}/etc/passwd`) ?? '').split('\n').filter(Boolean);
+  const isPerson = (line: string): boolean => {
+    const uid = Number(line.split(':')[2]);
+    return uid >= minUid && uid !== 65534;
+  };
+  const people = new Set(passwd.filter(isPerson).map(line => line.split(':')[0]));
+  host.write(`${tree}/etc/passwd`, `${passwd.filter(line => !isPerson(line)).join('\n')}\n`, { mode: 0o644 });
+  for (const file of ['shadow', 'gshadow']) {
+    const there = host.lstat(`${tree}/etc/${file}`);
+    if (there?.kind !== 'file') continue;
+    const lines = (host.read(`${tree}/etc/${file}`) ?? '')
+      .split('\n')
+      .filter(line => line !== '' && !people.has(line.split(':')[0]));
+    const locked = lines.map(line => line.replace(/^([^:]*):[^:]*/, file === 'shadow' ? '$1:*' : '$1:!'));
+    host.write(`${tree}/etc/${file}`, `${locked.join('\n')}\n`, { mode: 0o640, uid: 0, gid: there.gid });
+  }
+}

@@ -1,0 +1,204 @@
+/** Where the first tree comes from: a fresh Debian, the running system, a directory or a tarball. */
+import { MayflyError } from '../errors.ts';
+import type { Command } from '../linux/command.ts';
+import type { Host } from '../linux/host.ts';
+import { aptSources } from './apt-sources.ts';
+
+/** Gets a line for each thing that happens; `detail` for what a long command says. */
+export type Progress = (line: string, detail?: boolean) => void;
+
+export type Source =
+  | {
+      readonly kind: 'debootstrap';
+      readonly suite: string;
+      readonly variant: string;
+      readonly packages: readonly string[];
+    }
+  | { readonly kind: 'directory' | 'tarball'; readonly path: string }
+  | { readonly kind: 'host' };
+
+/** What of a running system is its own and not for a session: state, homes, mounts, secrets. Patterns of tar(1). */
+export const NOT_FROM_HOST = [
+  './proc/*',
+  './sys/*',
+  './dev/*',
+  './run/*',
+  './tmp/*',
+  './var/tmp/*',
+  './home/*',
+  './root/*',
+  './root/.[!.]*',
+  './mnt/*',
+  './media/*',
+  './srv/*',
+  './boot/*',
+  './lost+found',
+  './swapfile',
+  './swap.img',
+  './var/run/*',
+  './var/lock/*',
+  './var/log/*',
+  './var/spool/*',
+  './var/mail/*',
+  './var/backups/*',
+  './var/crash/*',
+  './var/cache/*',
+  './var/lib/apt/lists/*',
+  './var/lib/mayfly',
+  './var/lib/schroot/*',
+  './var/lib/docker',
+  './var/lib/containerd',
+  './var/lib/containers',
+  './var/lib/machines',
+  './var/lib/lxc',
+  './var/lib/lxd',
+  './var/lib/libvirt',
+  './var/lib/postgresql',
+  './var/lib/mysql',
+  './var/lib/systemd/random-seed',
+  './var/lib/systemd/credential.secret',
+  './var/lib/systemd/coredump/*',
+  './var/lib/private/*',
+  './var/lib/NetworkManager/*',
+  './var/lib/bluetooth/*',
+  './var/lib/sss/*',
+  './var/lib/AccountsService/users/*',
+  './etc/machine-id',
+  './var/lib/dbus/machine-id',
+  './etc/hostid',
+  './etc/ssh/ssh_host_*',
+  './etc/ssl/private/*',
+  './etc/letsencrypt',
+  './etc/krb5.keytab',
+  './etc/NetworkManager/system-connections/*',
+  './etc/wpa_supplicant/*.conf',
+  './etc/ppp/*-secrets',
+  './etc/wireguard/*',
+  './etc/openvpn/*',
+  './etc/mayfly',
+  './etc/schroot/chroot.d/*',
+  './etc/fstab',
+  './etc/crypttab',
+  './etc/shadow-',
+  './etc/gshadow-',
+  './etc/passwd-',
+  './etc/group-',
+  './etc/sudoers.d/*',
+];
+
+/** What a generation came from, for people. */
+export function describeSource(s: Source): string {
+  switch (s.kind) {
+    case 'debootstrap':
+      return `debootstrap ${s.suite} (${s.variant}${s.packages.length > 0 ? `, with ${s.packages.join(', ')}` : ''})`;
+    case 'host':
+      return 'the running system';
+    default:
+      return `${s.kind} ${s.path}`;
+  }
+}
+
+export async function checkSource(host: Host, s: Source): Promise<void> {
+  if (s.kind === 'directory' || s.kind === 'tarball') {
+    const wanted = s.kind === 'directory' ? 'dir' : 'file';
+    const there = host.stat(s.path);
+    if (there?.kind !== wanted)
+      throw new MayflyError('usage', `"${s.path}" is not a ${s.kind}`, { path: s.path });
+    return;
+  }
+  const tool = s.kind === 'debootstrap' ? 'mmdebstrap' : 'tar';
+  await host.run({ file: tool, args: ['--version'], effect: 'read' });
+}
+
+/** `own`: our directories, which are no part of the system that is copied. */
+export async function fillTree(
+  host: Host,
+  tree: string,
+  { source, say }: { readonly source: Source; readonly say: Progress },
+  own: readonly string[],
+): Promise<void> {
+  const onLine = (line: string): void => say(line, true);
+  switch (source.kind) {
+    case 'directory':
+      await host.run({
+        file: 'cp',
+        args: ['-a', '--reflink=auto', '--one-file-system', '-T', '--', source.path, tree],
+        effect: 'write',
+        onLine,
+      });
+      return;
+    case 'tarball':
+      await host.run({ ...untar(tree, source.path), onLine });
+      return;
+    case 'host':
+      await host.run({ ...untar(tree, '-'), onLine, pipeFrom: tarOfHost(host, own) });
+      return;
+    case 'debootstrap':
+      await host.run({ ...mmdebstrap(source, tree, aptSources(host, source.suite)), onLine });
+      return;
+  }
+}
+
+function untar(tree: string, file: string): Command {
+  const args = [
+    '--extract',
+    '--numeric-owner',
+    '--preserve-permissions',
+    '--acls',
+    '--xattrs',
+    '--xattrs-include=*',
+    '--exclude=./dev/*',
+    '-C',
+    tree,
+    '-f',
+    file,
+  ];
+  return { file: 'tar', args, effect: 'write' };
+}
+
+/** /usr or /var can be file systems of their own; then each is named, as tar is kept from crossing into others. */
+function tarOfHost(host: Host, own: readonly string[]): Pick<Command, 'file' | 'args' | 'okCodes'> {
+  const separate = ['/usr', '/var', '/opt', '/usr/local', '/var/lib', '/etc'].filter(path => {
+    const above = host.stat(path.slice(0, path.lastIndexOf('/')) || '/');
+    const here = host.lstat(path);
+    return here?.kind === 'dir' && here.dev !== above?.dev;
+  });
+  const exclude = [...NOT_FROM_HOST, ...own.map(path => `.${path}`)].map(pattern => `--exclude=${pattern}`);
+  const options = [
+    '--create',
+    '--one-file-system',
+    '--numeric-owner',
+    '--acls',
+    '--xattrs',
+    '--xattrs-include=*',
+    '--anchored',
+    '--warning=no-file-changed',
+    '--warning=no-file-removed',
+  ];
+  return {
+    file: 'tar',
+    args: [...options, ...exclude, '-C', '/', '-f', '-', '.', ...separate.map(path => `.${path}`)],
+    okCodes: [0, 1],
+  }; // 1: a file changed while it was read
+}
+
+function mmdebstrap(
+  s: Extract<Source, { kind: 'debootstrap' }>,
+  tree: string,
+  sources: readonly string[],
+): Command {
+  const include = s.packages.length > 0 ? [`--include=${s.packages.join(',')}`] : [];
+  return {
+    file: 'mmdebstrap',
+    args: [
+      '--mode=root',
+      '--format=directory',
+      `--variant=${s.variant}`,
+      ...include,
+      s.suite,
+      tree,
+      ...sources,
+    ],
+    effect: 'write',
+  };
+}

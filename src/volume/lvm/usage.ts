@@ -1,0 +1,77 @@
+/** How full a pool on LVM is, and what is wrong with it. */
+import type { BackendKind, Problem, Usage } from '../backend.ts';
+import { parsePoolPath, poolTag } from './names.ts';
+import type { Row } from './report.ts';
+
+/** Room in a pool: of the thin pool, its data or metadata, whichever is scarcer; else of the volume group. */
+export function usageIn(pool: string, kind: BackendKind, rows: readonly Row[]): Usage {
+  const { group, name } = parsePoolPath(pool);
+  const tag = poolTag(pool);
+  const { groupSize = 0, groupFree = 0, groupMissing = 0 } = rows[0] ?? {};
+  if (groupMissing > 0) {
+    const what = `${groupMissing} of the disks of the volume group "${group}" ${groupMissing > 1 ? 'are' : 'is'} missing`;
+    return { total: groupSize, free: 0, percent: 100, problem: { what, fix: bringBack(group) } };
+  }
+  if (kind === 'lvm') return { total: groupSize, free: groupFree, percent: 0 }; // others may fill it as they like
+  const row = rows.find(r => r.tags.includes(tag));
+  if (!row) {
+    const what = `there is no thin pool of ours "${name}" in the volume group "${group}"`;
+    return { total: 0, free: 0, percent: 100, problem: { what, fix: `lvs -a ${group}` } };
+  }
+  if (!row.active) {
+    const what = `the thin pool "${group}/${row.name}" is not active`;
+    return { total: row.size, free: 0, percent: 100, problem: { what, fix: 'mayfly recover' } };
+  }
+  const free = Math.floor((row.size * (100 - row.data)) / 100);
+  const usage: Usage = {
+    ...{ total: row.size, free, percent: Math.max(row.data, row.metadata) },
+    ...(row.metadata > row.data ? { of: 'metadata' } : {}),
+  };
+  const problem = problemOf(`${group}/${row.name}`, row);
+  return problem ? { ...usage, problem } : usage;
+}
+
+/** What is wrong with a thin pool, and what an administrator types; we repair nothing in it. */
+function problemOf(pool: string, row: Row): Problem | undefined {
+  const offline = offlineRepair(pool);
+  if (row.needsCheck || row.health === 'metadata_read_only')
+    return { what: `the metadata of the thin pool "${pool}" needs a check`, fix: offline };
+  if (row.health === 'failed') return { what: `the thin pool "${pool}" has failed`, fix: offline };
+  if (row.health === 'out_of_data')
+    return {
+      what: `the thin pool "${pool}" is full`,
+      fix: `end sessions ("mayfly sessions"), or "lvextend -L +10G ${pool}"`,
+    };
+  if (Number.isNaN(row.data) || Number.isNaN(row.metadata))
+    return { what: `the thin pool "${pool}" does not say how full it is`, fix: `lvs -a ${pool}` };
+  return undefined;
+}
+
+const offlineRepair = (pool: string): string =>
+  `end all sessions, then "lvchange -an ${pool}" and "lvconvert --repair ${pool}"`;
+
+const bringBack = (group: string): string =>
+  `pvs, then bring it back, and vgextend --restoremissing ${group} DEVICE`;
+
+/** What LVM complains of, where an administrator needs other words for it; undefined elsewhere. */
+export function diagnose(pool: string, stderr: string): Problem | undefined {
+  const { group, name } = parsePoolPath(pool);
+  const thin = `${group}/${name}`;
+  if (/transaction[_ ]id/i.test(stderr)) {
+    const what = `LVM and the kernel disagree about the thin pool "${thin}" (transaction id), as after a power cut`;
+    return { what, fix: `vgcfgbackup ${group}, then see "Metadata check and repair" in lvmthin(7)` };
+  }
+  // Not each line that names thin_check: without that program LVM warns of it and goes on.
+  if (/needs? (check|repair)|Check of pool .* failed/i.test(stderr))
+    return { what: `the metadata of the thin pool "${thin}" needs a check`, fix: offlineRepair(thin) };
+  if (/PVs are missing|missing PVs|Couldn't find device with uuid/i.test(stderr))
+    return { what: `a disk of the volume group "${group}" is missing`, fix: bringBack(group) };
+  if (/Volume group "[^"]*" not found/i.test(stderr))
+    return { what: `Volume group "${group}" not found`, fix: 'pvs' };
+  return undefined;
+}
+
+/** Whether LVM refused for want of room. */
+export function isFull(stderr: string): boolean {
+  return /insufficient free space|reached threshold|out of (data|metadata) space/i.test(stderr);
+}

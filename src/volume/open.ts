@@ -1,0 +1,21 @@
+/** From the kind of a backend to the backend. */
+import { MayflyError } from '../errors.ts';
+import type { Host } from '../linux/host.ts';
+import type { BackendKind, VolumeBackend } from './backend.ts';
+import { btrfsBackend } from './btrfs.ts';
+import { lvmBackend } from './lvm/lvm.ts';
+import { overlayBackend } from './overlay.ts';
+
+export function openBackend(kind: BackendKind, host: Host): VolumeBackend {
+  switch (kind) {
+    case 'overlay':
+      return overlayBackend(host);
+    case 'btrfs':
+      return btrfsBackend(host);
+    case 'lvm-thin':
+    case 'lvm':
+      return lvmBackend(kind, host);
+    default:
+      throw new MayflyError('corrupt', `there is no backend "${String(kind satisfies never)}"`);
+  }
+}

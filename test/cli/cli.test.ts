@@ -1,0 +1,143 @@
+/** The command line: whom a word means, what is refused as wrong use, and in which words. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { resolve } from 'node:path';
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
+import { runCli } from '../../src/cli/cli.ts';
+import { sessionNamed, sessionsNamed } from '../../src/cli/run.ts';
+import { preparedWorld } from '../world.ts';
+
+const said = { 1: '', 2: '' };
+vi.mock('../../src/linux/command.ts', async original => ({
+  ...(await original<typeof import('../../src/linux/command.ts')>()),
+  print: (fd: 1 | 2, text: string) => {
+    said[fd] += text;
+  },
+}));
+vi.spyOn(process, 'getuid').mockReturnValue(0);
+afterEach(() => {
+  said[1] = '';
+  said[2] = '';
+});
+
+describe('a command line', () => {
+  it.each([
+    [['config', '--config', ''], 2, /^mayfly: --config needs a file\n/],
+    [['status', '--config', 'typo.toml'], 3, /there is no configuration file "\/.*\/typo.toml"\n/],
+    [
+      ['config', '--config', 'package.json'],
+      3,
+      new RegExp(`^mayfly: ${resolve('package.json')}:1: not valid TOML`),
+    ],
+    [['run', '--user'], 2, /^mayfly: --user needs a value\nhint: mayfly run --help\n$/],
+    [['--config'], 2, /^mayfly: --config needs a value\nhint: mayfly --help\n$/],
+    [['run', '--generation', 'x', '--', 'true'], 2, /^mayfly: "x" is not the number of a generation\n/],
+    [['run', '--generation', '0', '--', 'true'], 2, /^mayfly: "0" is not the number of a generation\n/],
+    [['rollback', 'x'], 2, /^mayfly: "x" is not the number of a generation\nhint: mayfly rollback --help\n/],
+    [['rollback', '--', '2'], 2, /^mayfly: "rollback" takes nothing behind "--"\n/],
+    [['scope', '--', 'root'], 2, /^mayfly: "scope" takes nothing behind "--"\n/],
+    [['enter', '1', '--promote'], 2, /^mayfly: --promote belongs to "enter master"\n/],
+    [['enter', 'alice', '--discard'], 2, /^mayfly: --discard belongs to "enter master"\n/],
+    [['end'], 2, /^mayfly: <session> is missing: mayfly end <session>\n/],
+    [['enable', 'xdm'], 2, /^mayfly: "xdm" is not a choice of "adapter": "lightdm", "gdm", "pam"\n/],
+    [['init', '--backend'], 2, /^mayfly: --backend needs a value\n/],
+    [
+      ['init', '--backend', 'zfs'],
+      2,
+      /^mayfly: "zfs" is not a choice of "backend": "overlay", "btrfs", .*\n/,
+    ],
+    [['doctor', '--trial', '--dry-run'], 2, /^mayfly: a trial login has no dry run/],
+    [['no-such-verb'], 2, /^mayfly: unknown argument: no-such-verb\nhint: mayfly --help\n$/],
+    [['status', '--bogus'], 2, /^mayfly: unknown argument: bogus\nhint: mayfly status --help\n$/],
+    [[], 2, /^mayfly: a verb is missing\n/],
+  ])('%j exits with %i', async (argv, code, words) => {
+    expect(await runCli(argv)).toBe(code);
+    expect(said).toEqual({ 1: '', 2: expect.stringMatching(words) });
+  });
+});
+
+describe('somebody who is not root', () => {
+  const directory = mkdtempSync(`${tmpdir()}/mayfly-`);
+  const empty = `${directory}/mayfly.toml`;
+  writeFileSync(empty, '');
+  afterAll(() => rmSync(directory, { recursive: true }));
+  it.each([
+    [['config', '--config', empty], 0],
+    [['doctor', '--codes'], 0],
+    [['status'], 2],
+    [['doctor'], 2],
+  ])('%j exits with %i', async (argv, code) => {
+    vi.mocked(process.getuid)?.mockReturnValue(1000);
+    expect(await runCli(argv)).toBe(code);
+    expect(said[2]).toMatch(code === 0 ? /^$/ : /must run as root\nhint: run it as root\n/);
+    vi.mocked(process.getuid)?.mockReturnValue(0);
+  });
+});
+
+describe('a command line on a machine without a pool', () => {
+  const dir = mkdtempSync(`${tmpdir()}/mayfly-cli-`);
+  const [state, run] = [`${dir}/state`, `${dir}/run`];
+  writeFileSync(`${dir}/mayfly.toml`, `[directories]\nstate = "${state}"\nrun = "${run}"\n`);
+  afterAll(() => rmSync(dir, { recursive: true }));
+
+  it.each([
+    [['init', '--dry-run', '--from', 'host', '--suite', 'sid'], 2, /^mayfly: --suite belongs to "--from deb/],
+    [
+      ['init', '--dry-run', '--from', 'host', '--backend', 'lvm'],
+      2,
+      /^mayfly: name the volume group with --vg/,
+    ],
+    [
+      ['run', '--dry-run', '--user', 'a:b', '--', 'true'],
+      4,
+      /is not a user name.*\nhint: mayfly doctor bad-user\n/,
+    ],
+    [['destroy'], 4, /^mayfly: there is no pool to remove\n/],
+    [['init', '--dry-run', '--from', '/no/such'], 2, /^mayfly: there is no "\/no\/such"\n/],
+    [['run', '--user', 'no-such-account', '--dry-run', '--', 'jq', '--json'], 4, /no-such-account/],
+  ])('%j exits with %i', async ([verb = '', ...rest], code, words) => {
+    expect(await runCli([verb, '--config', `${dir}/mayfly.toml`, ...rest])).toBe(code);
+    expect(said).toEqual({ 1: '', 2: expect.stringMatching(words) });
+  });
+
+  it('init tells in plain words what it would do', async () => {
+    const args = ['init', '--dry-run', '--from', 'host', '--config', `${dir}/mayfly.toml`];
+    expect(await runCli(args)).toBe(0);
+    expect(said).toEqual({
+      1: 'would make a pool (overlay) at /var/lib/mayfly/pool and fill it from the running system\n',
+      2: '',
+    });
+  });
+});
+
+describe('a session named in a word', () => {
+  const session = (id: string, name: string) => ({ id, user: { name } });
+  const all = [
+    session('u1001-8954eb22', 'r2xa'),
+    session('u1002-00000001', 'u1003'),
+    session('u1002-00000002', 'u1003'),
+    session('u1003-00000003', 'bob'),
+  ];
+
+  it.each([
+    ['u1001-8954eb22', ['u1001-8954eb22']],
+    ['r2xa', ['u1001-8954eb22']],
+    ['u1001-', ['u1001-8954eb22']],
+    ['u1002-0', ['u1002-00000001', 'u1002-00000002']],
+    ['u1003', ['u1002-00000001', 'u1002-00000002']], // a name, not the beginning of bob's
+    ['u1001', []], // may be an account that is not logged in
+    ['u', []],
+    ['', []],
+    ['-', []],
+  ])('%j is %j', (word, ids) => expect(sessionsNamed(all, word).map(s => s.id)).toEqual(ids));
+
+  it.each([
+    ['', 'usage', /is empty/],
+    ['nobody', 'unknown-session', /there is no session "nobody"/],
+  ])('%j is %s', (word, code, words) => {
+    const on = preparedWorld().machine();
+    expect(() => sessionNamed(on, word)).toThrow(
+      expect.objectContaining({ code, message: expect.stringMatching(words) }),
+    );
+  });
+});

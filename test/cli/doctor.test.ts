@@ -1,0 +1,670 @@
+/** The doctor's judgements, a line each; and that its codes are one list wherever they are told. */
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { EXIT } from '../../src/advice.ts';
+import {
+  type CheckResult,
+  check,
+  exitCode,
+  found,
+  problem,
+  readOnly,
+  runChecks,
+  type Subject,
+  warning,
+} from '../../src/cli/doctor/check.ts';
+import { judgeOffer, judgePam, judgeSnippet } from '../../src/cli/doctor/desktops.ts';
+import {
+  BUNDLE,
+  judgeDropIns,
+  judgePart,
+  judgeRunning,
+  judgeTold,
+  wordsForChange,
+} from '../../src/cli/doctor/display-managers.ts';
+import {
+  instead,
+  judgeDoor,
+  judgeRecords,
+  judgeStable,
+  judgeTopic,
+} from '../../src/cli/doctor/generations.ts';
+import { judgeCommit, judgePlace, judgeStores } from '../../src/cli/doctor/pool.ts';
+import { judgeScript } from '../../src/cli/doctor/scripts.ts';
+import {
+  judgeEntries as judgeDoors,
+  judgeLed,
+  judgeOwn,
+  judgeSessions,
+} from '../../src/cli/doctor/sessions.ts';
+import {
+  judgeCache,
+  judgeConfig,
+  judgeNode,
+  judgeOwner,
+  judgeReadable,
+  judgeTools,
+  type Tools,
+} from '../../src/cli/doctor/setup.ts';
+import {
+  judgeRecovery,
+  judgeSchedule,
+  judgeService,
+  parseUnits,
+  type Units,
+} from '../../src/cli/doctor/units.ts';
+import { allCodes, explainCode } from '../../src/cli/error-codes.ts';
+import { lightdmBypasses } from '../../src/desktop/adapters/lightdm.ts';
+import { MayflyError, publicCodeOf } from '../../src/errors.ts';
+import { journalEntry } from '../../src/linux/log.ts';
+import { type HealthFacts, healthIssues } from '../../src/update/health.ts';
+import { programsFor } from '../../src/update/host-update.ts';
+import { World } from '../world.ts';
+
+/** A verdict in one line: "ok", "not applicable", or each finding's level, words and hint. */
+function line({ applies, findings }: CheckResult): string {
+  if (findings.length === 0) return applies ? 'ok' : 'not applicable';
+  return findings.map(f => `${f.level}: ${f.what} | ${f.fix}`).join('; ');
+}
+
+describe('programs', () => {
+  it.each([
+    [undefined, /^problem: "node" is not installed \| apt install nodejs$/],
+    ['v18.18.2', /^problem: .*18\.19 is needed/],
+    ['v16.20.0', /^problem/],
+    ['v18.19.0', /^ok$/],
+    ['v20.1.0', /^ok$/],
+    ['what', /^problem/],
+  ])('Node.js %s', (version, words) => expect(line(judgeNode(version))).toMatch(words));
+
+  const tools: Tools = {
+    ...{ backend: 'overlay', systemd: false, adapters: [], host: [] },
+    ...{ missing: new Set(), schroot: { uid: 0, mode: 0o4755 } },
+  };
+  it.each<[string, Partial<Tools>, RegExp]>([
+    ['all there', {}, /^ok$/],
+    ['no perl', { missing: new Set(['perl']) }, /"perl" is missing \| apt install perl-base$/],
+    ['no btrfs, and no need of it', { missing: new Set(['btrfs']) }, /^ok$/],
+    ['no btrfs', { backend: 'btrfs', missing: new Set(['btrfs']) }, /apt install btrfs-progs$/],
+    ['no systemctl', { systemd: true, missing: new Set(['systemctl']) }, /apt install systemd$/],
+    ['no care of the host', { missing: new Set(['unattended-upgrade', 'shutdown']) }, /^ok$/],
+    [
+      'no upgrade of the host',
+      {
+        host: programsFor({ update: 'unattended-upgrades', command: [], reboot: 'never' }),
+        missing: new Set(['unattended-upgrade', 'shutdown']),
+      },
+      /^problem: the program "unattended-upgrade" is missing \| apt install unattended-upgrades$/,
+    ],
+    [
+      'no restart of the host',
+      {
+        host: programsFor({ update: 'command', command: ['x'], reboot: 'idle' }),
+        missing: new Set(['unattended-upgrade', 'shutdown']),
+      },
+      /^problem: the program "shutdown" is missing \| apt install systemd-sysv$/,
+    ],
+    [
+      'no dialog',
+      { adapters: ['lightdm'], missing: new Set(['zenity', 'xmessage']) },
+      /^warning: .*apt install zenity$/,
+    ],
+    ['one dialog', { adapters: ['lightdm'], missing: new Set(['zenity']) }, /^ok$/],
+    ['no setuid bit', { schroot: { uid: 0, mode: 0o755 } }, /not setuid root.*--reinstall schroot$/],
+    ['another owner', { schroot: { uid: 7, mode: 0o4755 } }, /not setuid root/],
+  ])('tools: %s', (_, t, words) => expect(line(judgeTools({ ...tools, ...t }))).toMatch(words));
+});
+
+describe('the configuration', () => {
+  it.each([
+    [0, 0o644, false, /^ok$/],
+    [0, 0o664, false, /^problem: "\/x" can be changed by others than root \| chmod go-w \/x$/],
+    [0, 0o646, false, /chmod go-w/],
+    [0, 0o644, true, /looked into by others than root \| chmod go= \/x$/],
+    [0, 0o700, true, /^ok$/],
+    [1001, 0o600, false, /belongs to uid 1001, not to root \| chown root: \/x$/],
+    [1001, 0o666, false, /chown root: \/x; problem: .*chmod go-w/],
+  ])('a file of uid %d with mode %o, secret %s', (uid, mode, secret, words) => {
+    expect(line(found(judgeOwner({ path: '/x', stat: { uid, mode }, secret }), ''))).toMatch(words);
+  });
+  it('a file that is not there is nobody’s', () =>
+    expect(judgeOwner({ path: '/x', stat: undefined })).toEqual([]));
+
+  it.each([
+    ['10-foo', true, /^ok$/],
+    [
+      '10-foo',
+      false,
+      /^warning: "\/d\/10-foo" is passed over: it is not executable \| chmod \+x \/d\/10-foo$/,
+    ],
+    ['x.sh', true, /its name has more than .* \| mv -n -- \/d\/x\.sh \/d\/x$/],
+    ['x.sh', false, /, and it is not executable \| mv -n -- \/d\/x\.sh \/d\/x && chmod \+x \/d\/x$/],
+    ["a b's.py", true, /\| mv -n -- '\/d\/a b'\\''s\.py' \/d\/a-b-s$/],
+    ['x~', true, /^ok$/],
+    ['x.dpkg-new', true, /^ok$/],
+    ['.placeholder', false, /^ok$/],
+    ['README', false, /^ok$/],
+  ])('a script %j, executable %s', (name, executable, words) =>
+    expect(line(found(judgeScript({ directory: '/d', name, executable }), ''))).toMatch(words),
+  );
+
+  const stat = { dev: 1, ino: 1, uid: 0, gid: 0, size: 1, mtimeMs: 0 };
+  it.each([
+    ['file', 0o644, /^ok$/],
+    ['file', 0o640, /^warning: "\/x" can not be read by everybody.* \| chmod o\+r \/x$/],
+    ['dir', 0o755, /^ok$/],
+    ['dir', 0o754, /\| chmod o\+rx \/x$/],
+    ['dir', 0o711, /\| chmod o\+rx \/x$/],
+  ] as const)('a %s of mode %o that everybody is to read', (kind, mode, words) => {
+    expect(line(found(judgeReadable({ path: '/x', stat: { ...stat, kind, mode } }), ''))).toMatch(words);
+    expect(judgeReadable({ path: '/x', stat: undefined })).toEqual([]);
+  });
+
+  it('that is no file is mended without an editor', () => {
+    const invalid = new MayflyError('config', '"/c" is a directory', { file: '/c', hint: 'mv /c /c.off' });
+    expect(line(judgeConfig({ invalid, files: [] }))).toMatch(/\| mv \/c \/c\.off$/);
+  });
+
+  it('is named with file, line, hint and an exit code of its own', () => {
+    const invalid = new MayflyError('config', '/c:3: unknown option "x"', {
+      file: '/c',
+      line: 3,
+      hint: 'did you mean "y"?',
+    });
+    const verdict = judgeConfig({ invalid, files: [] });
+    expect(line(verdict)).toMatch(/\(did you mean "y"\?\); logins are refused \| sensible-editor \+3 \/c$/);
+    expect(exitCode([verdict])).toBe(EXIT.config);
+    expect(line(judgeConfig({ invalid: undefined, files: [] }))).toBe('ok');
+  });
+
+  const config = new World().machine().config;
+  const cached = { path: '/c', there: true, cache: { key: 'k', config }, key: 'k', config };
+  it.each([
+    ['up to date', cached, /^ok$/],
+    ['none', { ...cached, there: false, cache: undefined }, /^ok$/],
+    ['of others', { ...cached, cache: undefined }, /^warning: .*can not be believed.* \| rm \/c$/],
+    ['of other files', { ...cached, key: 'l' }, /^ok$/],
+    [
+      'with something else in it',
+      { ...cached, config: { ...config, min_uid: 7 } },
+      /^problem: .*not what the files say.* \| rm \/c$/,
+    ],
+    ['of a file that is not valid', { ...cached, config: undefined }, /^ok$/],
+  ])('a cache %s', (_, c, words) => expect(line(judgeCache(c))).toMatch(words));
+});
+
+describe('display managers', () => {
+  it.each([
+    [[], false, /^not applicable$/],
+    [[], true, /^problem: .*no display manager makes any.* \| mayfly enable lightdm$/],
+    [['gdm'], true, /^ok$/],
+    [['gdm'], false, /^problem: .*run on the host.* \| mayfly enable gdm$/],
+  ] as const)('%j calling, marker %s', (calling, marker, words) => {
+    expect(line(judgeTold({ calling, marker, likely: 'lightdm' }))).toMatch(words);
+  });
+
+  const stat = { kind: 'file', dev: 1, ino: 1, uid: 0, gid: 0, mode: 0o755, size: 1, mtimeMs: 0 } as const;
+  it.each([
+    ['a program', stat, true, /^ok$/],
+    ['a text', { ...stat, mode: 0o644 }, false, /^ok$/],
+    ['not executable', { ...stat, mode: 0o644 }, true, /not executable.*\| chmod 0755 \/h$/],
+    ['missing', undefined, true, /"\/h" is missing \| apt install --reinstall mayfly # or .*FILE\.deb/],
+    ['a directory', { ...stat, kind: 'dir' as const }, true, /"\/h" is not a file/],
+    ['of others', { ...stat, mode: 0o775 }, true, /chmod go-w \/h$/],
+  ])('a part that is %s', (_, s, program, words) => {
+    expect(line(found(judgePart({ path: '/h', stat: s, program }), ''))).toMatch(words);
+  });
+
+  it('the parts are all that the package installs', () => {
+    const at = ' usr/lib/mayfly/dist';
+    const installed = ['mayfly.install', 'rules']
+      .flatMap(name => readFileSync(`debian/${name}`, 'utf8').split('\n'))
+      .filter(row => row.includes('dist/') && row.includes(at.trim()));
+    const shipped = installed.map(row => /dist\/(\S+\.c?js)\b/.exec(row)?.[1]).filter(Boolean);
+    expect(shipped.length).toBeGreaterThan(3);
+    expect(BUNDLE).toEqual(expect.arrayContaining(shipped));
+  });
+
+  it.each([
+    [{ act: 'write', path: '/f', text: '', mode: 0o644, why: 'w' }, true, '"/f" is not as it was written'],
+    [{ act: 'write', path: '/f', text: '', mode: 0o644, why: 'w' }, false, '"/f" is missing: w'],
+    [{ act: 'rename', path: '/f', to: '/g', why: 'w' }, true, '"/f" was put there after it was enabled'],
+    [{ act: 'divert', path: '/f', to: '/g', why: 'w' }, true, '"/f" is not diverted: w'],
+  ] as const)('%j, there %s', (change, there, words) => expect(wordsForChange(change, there)).toBe(words));
+
+  const inside = { enabled: ['lightdm'], systemd: true, findings: [], left: ['/d'], overriding: [] } as const;
+  it.each([
+    ['in place', inside, /^ok$/],
+    ['without systemd', { ...inside, systemd: false }, /^not applicable$/],
+    ['never made', { ...inside, enabled: [], left: [] }, /^not applicable$/],
+    ['left over', { ...inside, enabled: [] }, /^warning: .*\/d are there \| mayfly disable lightdm$/],
+    ['overridden', { ...inside, overriding: ['/e'] }, /^problem: "\/e" sets another root.*\| rm \/e$/],
+  ] as const)('drop-ins %s', (_, d, words) => expect(line(judgeDropIns(d))).toMatch(words));
+
+  const times = { written: 10_000, started: 20_000 };
+  const lightdm = { enabled: true, findings: [], file: '/f', restart: 'systemctl restart lightdm', ...times };
+  it.each([
+    ['running with our file', lightdm, /^ok$/],
+    ['not enabled', { ...lightdm, enabled: false }, /^not applicable$/],
+    ['not running', { ...lightdm, started: undefined }, /^ok$/],
+    ['running since before', { ...lightdm, written: 30_000 }, /^problem: .*\| systemctl restart lightdm$/],
+    ['started as it was written', { ...lightdm, written: 21_000 }, /^ok$/],
+  ])('lightdm, %s', (_, f, words) => expect(line(judgeRunning(f))).toMatch(words));
+
+  const W = 'session-wrapper';
+  it.each([
+    ['Debian’s own', `[Seat:*]\n${W}=/etc/X11/Xsession\n`, []],
+    ['ours', `[Seat:*]\n${W}=/usr/lib/mayfly/hooks/session-wrapper\n`, []],
+    ['another', `[Seat:*]\n${W}=/opt/x\n`, ["sed -i '2s/^/#/' /c"]],
+    ['another, taken back', `[Seat:*]\n${W}=/opt/x\n${W}=/etc/X11/Xsession\n`, []],
+    ['another for one seat', `[Seat:*]\n${W}=/etc/X11/Xsession\n[Seat:1]\n${W}=\n`, ["sed -i '4s/^/#/' /c"]],
+    ['none', '[Seat:*]\n', []],
+  ])('a wrapper of lightdm’s: %s', (_, text, mends) => {
+    expect(lightdmBypasses([{ path: '/c', text }]).map(b => b.fix)).toEqual(mends);
+  });
+});
+
+describe('desktops', () => {
+  const text = 'STARTUP="$mayfly_wrapper $STARTUP"';
+  it.each([
+    [false, true, undefined, /^not applicable$/],
+    [true, true, text, /^ok$/],
+    [
+      true,
+      true,
+      undefined,
+      /is missing: desktops run on the host \| apt install --reinstall .*force-confmiss mayfly # or .*FILE\.deb/,
+    ],
+    [true, true, '# nothing', /takes nobody inside: it was changed \| rm .*97mayfly && apt/],
+    [true, false, text, /Xsession" is missing \| apt install x11-common$/],
+  ])('snippet wanted %s, Xsession %s: %s', (wanted, xsession, t, words) => {
+    expect(line(judgeSnippet({ wanted, xsession, text: t }))).toMatch(words);
+  });
+
+  it.each([
+    [[], 0, /^not applicable$/],
+    [['gdm'], 2, /^ok$/],
+    [['lightdm'], 0, /^problem: .* lists no desktop.* \| mayfly recover$/],
+  ])('looked for by %j, %i offered', (looking, offered, words) => {
+    expect(line(judgeOffer({ looking, offered }))).toMatch(words);
+  });
+
+  const ours = 'session optional pam_exec.so quiet /usr/lib/mayfly/hooks/pam/session';
+  const systemd = 'session\toptional\tpam_systemd.so ';
+  it.each([
+    ['no file', undefined, /^not applicable$/],
+    ['no line of ours', `${systemd}\n`, /^not applicable$/],
+    ['a comment', `${systemd}\n# mayfly\n`, /^not applicable$/],
+    ['before', `${ours}\n${systemd}\n`, /^ok$/],
+    [
+      'after',
+      `# x\n${systemd}\n${ours}\n`,
+      /^problem: line 3 of .* comes after pam_systemd\.so.* \| move line 2 of .* below line 3$/,
+    ],
+    ['one of two after', `${ours}\n${systemd}\n${ours}\n`, /^problem: line 3 [^;]*$/],
+    ['without pam_systemd', `${ours}\nsession optional pam_systemd_home.so\n`, /^ok$/],
+  ])('PAM: %s', (_, t, words) => expect(line(judgePam(t))).toMatch(words));
+});
+
+describe('pool and generations', () => {
+  const pool = { backend: 'overlay', path: '/p' } as const;
+  const place = {
+    pool,
+    image: true,
+    mounted: false,
+    marked: true,
+    trouble: undefined,
+    master: true,
+    records: ['/a', '/b'],
+  };
+  it.each([
+    ['there', place, /^ok$/],
+    ['none', { ...place, pool: undefined }, /^problem: .*\| mayfly init$/],
+    ['its file system is away', { ...place, marked: false }, /not mounted\? \| mount \/p && mayfly recover$/],
+    [
+      'a full thin pool',
+      { ...place, trouble: { what: 'it is full', fix: 'lvextend' } },
+      /^problem: it is full \| lvextend$/,
+    ],
+    ['no master', { ...place, master: false }, /nothing can be updated \| mayfly recover$/],
+    ['an image', { ...place, pool: { ...pool, image: '/i' }, mounted: true }, /^ok$/],
+    [
+      'an image, not mounted',
+      { ...place, pool: { ...pool, image: '/i' } },
+      /not mounted at "\/p" \| mayfly recover$/,
+    ],
+    [
+      'an image that is gone',
+      { ...place, pool: { ...pool, image: '/i' }, image: false },
+      /"\/i" is not there.* \| rm -f \/a \/b && mayfly init --backend overlay$/,
+    ],
+  ])('%s', (_, p, words) => expect(line(judgePlace(p))).toMatch(words));
+
+  it.each([
+    [[79], /^ok$/],
+    [[20, 92.5], /^warning: u1-00000001 has filled 92 % of its store \| mayfly end u1-00000001$/],
+    [[100], /^warning: u1-00000000 has changed more than .* \| mayfly end u1-00000000$/],
+  ])('stores filled to %o percent', (percents, words) =>
+    expect(line(judgeStores(percents.map((percent, i) => ({ session: `u1-0000000${i}`, percent }))))).toMatch(
+      words,
+    ),
+  );
+
+  it.each([
+    [undefined, /^not applicable$/],
+    ['rw,space_cache=v2', /^warning: .*every 30 s.* \| mount -o remount,commit=5 \/p$/],
+    ['rw,commit=120', /every 120 s/],
+    ['rw,commit=5,subvol=/', /^ok$/],
+    ['rw,commit=1', /^ok$/],
+  ])('btrfs mounted with %s', (options, words) => {
+    expect(line(judgeCommit(options === undefined ? undefined : { place: '/p', options }))).toMatch(words);
+  });
+
+  const day = 86_400_000;
+  const facts: HealthFacts = {
+    ...{
+      stable: 2,
+      usable: true,
+      history: undefined,
+      sealed: 0,
+      sessions: 0,
+      stuck: 0,
+      pool: { percent: 1 },
+    },
+    ...{ demoted: [], limits: { warn: 85, full: 95 } },
+  };
+  it.each([
+    ['age', {}, day, /^ok$/],
+    ['age', {}, 4 * day, /^warning: no update for 4 days \| mayfly update$/],
+    ['age', {}, 20 * day, /^problem: no update for 20 days/],
+    ['age', { history: { lastAttempt: 0, lastSuccess: 20 * day, result: 'promoted' } }, 20 * day, /^ok$/],
+    ['pool', { pool: { percent: 96 } }, 0, /^problem: the pool is 96 % full \| [^;]*$/],
+    [
+      'pool',
+      { pool: { percent: 96, of: 'metadata' as const } },
+      0,
+      /^problem: the metadata of the pool is 96 % full \| [^;]*$/,
+    ],
+    [
+      'pool',
+      { pool: { percent: 100, problem: { what: 'it can not be asked', fix: 'x' } } },
+      0,
+      /^problem: it can not be asked \| [^;]*$/,
+    ],
+    ['demoted', { demoted: [3] }, 0, /^warning: demoted: 3 \| mayfly update --force$/],
+    [
+      'update',
+      { history: { lastAttempt: 0, result: 'failed', phase: 'check' } },
+      0,
+      /^warning: the last update failed in check/,
+    ],
+  ] as const)('%s with %j', (topic, f, now, words) => {
+    expect(line(judgeTopic(healthIssues({ ...facts, ...f }, now), topic, ''))).toMatch(words);
+  });
+
+  it.each([
+    ['usable', facts, [2], true, /^ok$/],
+    ['lost', { ...facts, stable: undefined }, [1, 2], true, /no generation is stable \| mayfly rollback 2$/],
+    ['not usable', { ...facts, usable: false }, [1], true, /2 is not usable \| mayfly rollback 1$/],
+    ['not usable, alone', { ...facts, usable: false }, [], true, /\| mayfly update --force$/],
+    ['not usable, nor is master', { ...facts, usable: false }, [], false, /\| mayfly recover$/],
+    ['never made', { ...facts, stable: undefined }, [], false, /\| mayfly init$/],
+  ])('stable, %s', (_, f, good, master, words) => {
+    const { stable } = f;
+    expect(line(judgeStable({ all: healthIssues(f, 0), stable, good, master }))).toMatch(words);
+  });
+
+  it.each([
+    [[1, 2], 2, 'mayfly rollback 1'],
+    [[1, 2, 3], 2, 'mayfly rollback 3'],
+    [[2], 2, 'mayfly update --force'],
+    [[], 2, 'mayfly update --force'],
+  ])('of %j, instead of the stable %i: %s', (good, stable, fix) => expect(instead(good, stable)).toBe(fix));
+
+  it.each([
+    [[], /^ok$/],
+    [
+      [{ number: 1, path: '/g/1.json' }],
+      /^warning: .*generation 1, which stays: "\/g\/1.json" is not whole \| rm \/g\/1.json && mayfly recover$/,
+    ],
+  ])('records %j', (broken, words) => expect(line(judgeRecords(broken))).toMatch(words));
+
+  const door = { held: undefined, hold: '/h', stable: 2, probation: undefined };
+  it.each([
+    [door, /^ok$/],
+    [{ ...door, held: 'a restart' }, /^warning: logins are held off: a restart \| shutdown -c; rm \/h$/],
+    [{ ...door, probation: { number: 2, failures: 0 } }, /^ok$/],
+    [{ ...door, probation: { number: 2, failures: 1 } }, /^warning: 1 logins.* \| mayfly rollback$/],
+    [{ ...door, probation: { number: 1, failures: 1 } }, /^ok$/],
+  ])('%j', (d, words) => expect(line(judgeDoor(d))).toMatch(words));
+});
+
+describe('sessions', () => {
+  const s = { id: 'u1-0', whole: true, stuck: undefined, over: undefined, age: 0 };
+  it.each([
+    ['in use', s, /^ok$/],
+    ['not whole', { ...s, whole: false }, /^warning: .*\| mayfly recover$/],
+    [
+      'stuck',
+      { ...s, stuck: 'volume: busy', over: 'its end had begun' },
+      /^problem: u1-0 is stuck: volume: busy \| mayfly recover$/,
+    ],
+    ['just ending', { ...s, over: 'its end had begun' }, /^ok$/],
+    [
+      'over for long',
+      { ...s, over: 'its end had begun', age: 90_000 },
+      /^warning: u1-0 is over and still there/,
+    ],
+  ])('%s', (_, k, words) => expect(line(judgeSessions([k]))).toMatch(words));
+
+  const led = { uid: '7', session: 'u7-0', known: true, root: '/r', there: true };
+  it.each([
+    [led, /^ok$/],
+    [{ ...led, there: false }, /^problem: .*led to "\/r", which is not there \| mayfly end u7-0$/],
+    [{ ...led, session: undefined, known: false, there: false }, /^problem: .*\| mayfly recover$/],
+    [{ ...led, root: undefined, there: false }, /^ok$/],
+    [{ ...led, known: false }, /^warning: .*u7-0, which is no more \| mayfly recover$/],
+  ])('%j', (l, words) => expect(line(judgeLed([l]))).toMatch(words));
+
+  it.each([
+    [[], [], /^ok$/],
+    [['u1-0'], [], /^problem: .*u1-0, which is no session \| mayfly recover$/],
+    [[], ['u1-0'], /^problem: u1-0 has no entry.* \| mayfly end u1-0$/],
+  ])('entries: %j stray, %j missing', (stray, missing, words) => {
+    expect(line(judgeDoors({ stray, missing }))).toMatch(words);
+  });
+
+  it.each([
+    [true, [], /^ok$/],
+    [true, ['x'], /^problem: .*mounts it again at boot \| schroot -e -c session:x$/],
+    [false, ['x'], /on a root of ours \| schroot/],
+  ])('schroot recovers %s, its sessions %j', (recovers, sessions, words) => {
+    expect(line(judgeOwn({ recovers, sessions }))).toMatch(words);
+  });
+});
+
+describe('what runs by itself', () => {
+  const unit = (ActiveState: string, UnitFileState: string, more = {}) => ({
+    ActiveState,
+    UnitFileState,
+    ...more,
+  });
+  const Before = 'systemd-user-sessions.service lightdm.service shutdown.target';
+  const good: Units = {
+    'mayfly.service': unit('active', 'enabled'),
+    'mayfly-update.timer': unit('active', 'enabled'),
+    'mayfly-recover.service': unit('active', 'enabled', { Before }),
+    'lightdm.service': { Names: 'lightdm.service display-manager.service' },
+  };
+  const but = (name: string, u: Units[string]): Units => ({ ...good, [name]: u });
+
+  it.each([
+    [good, /^ok$/],
+    [undefined, /^not applicable$/],
+    [
+      but('mayfly.service', unit('inactive', 'enabled')),
+      /^warning: it is inactive.*\| systemctl enable --now mayfly\.service$/,
+    ],
+    [but('mayfly.service', unit('inactive', 'masked')), /^not applicable$/],
+    [{}, /^warning: it is missing/],
+  ])('the service: %j', (units, words) =>
+    expect(line(judgeService({ foreign: false, units }))).toMatch(words),
+  );
+
+  const cron = '*/10 * * * * root [ -d /run/systemd/system ] || mayfly update';
+  const night = { foreign: false, units: good, cron, crond: false, others: [] };
+  it.each([
+    ['by the timer', night, /^ok$/],
+    ['with another file', { ...night, foreign: true }, /^not applicable$/],
+    [
+      'the timer is off',
+      { ...night, units: but('mayfly-update.timer', unit('inactive', 'disabled')) },
+      /^warning: the timer is disabled and inactive.*enable --now mayfly-update\.timer$/,
+    ],
+    [
+      'the timer is masked',
+      { ...night, units: but('mayfly-update.timer', unit('inactive', 'masked')) },
+      /^not applicable$/,
+    ],
+    ['both', { ...night, cron: '* * * * * root mayfly update' }, /^warning: .*besides the timer \| rm/],
+    [
+      'one of one’s own',
+      { ...night, others: ['/etc/crontab'] },
+      /^warning: "\/etc\/crontab" runs updates besides/,
+    ],
+    ['by cron', { ...night, units: undefined, crond: true }, /^ok$/],
+    ['no cron', { ...night, units: undefined }, /^warning: cron does not run.* \| apt install cron$/],
+    [
+      'no job',
+      { ...night, units: undefined, crond: true, cron: undefined },
+      /^warning: .*is missing.*force-confmiss mayfly # or/,
+    ],
+  ])('updates: %s', (_, s, words) => expect(line(judgeSchedule(s))).toMatch(words));
+
+  const R = 'mayfly-recover.service';
+  it.each([
+    ['in time', good, true, /^ok$/],
+    ['without systemd', undefined, true, /^not applicable$/],
+    [
+      'by the name that an alias has',
+      but(R, unit('active', 'enabled', { Before: 'display-manager.service systemd-user-sessions.service' })),
+      true,
+      /^ok$/,
+    ],
+    [
+      'not enabled',
+      but(R, unit('inactive', 'disabled')),
+      true,
+      /^problem: it is disabled.* \| systemctl enable mayfly-recover\.service$/,
+    ],
+    ['not enabled, and not needed', but(R, unit('inactive', 'disabled')), false, /^warning/],
+    [
+      'too late',
+      but(R, unit('active', 'enabled', { Before: 'systemd-user-sessions.service' })),
+      true,
+      /not ordered before display-manager\.service \| systemctl revert/,
+    ],
+    ['failed', but(R, unit('failed', 'enabled', { Before })), true, /^problem: it failed at boot/],
+  ])('recovery: %s', (_, units, wanted, words) => {
+    expect(line(judgeRecovery({ foreign: false, units, wanted }))).toMatch(words);
+  });
+
+  it('units are told apart by their names', () => {
+    expect(parseUnits('Id=a.service\nBefore=x y\n\nId=b.timer\nActiveState=active\n')).toEqual({
+      'a.service': { Id: 'a.service', Before: 'x y' },
+      'b.timer': { Id: 'b.timer', ActiveState: 'active' },
+    });
+  });
+});
+
+describe('an examination', () => {
+  const p = problem('p', 'm');
+  it.each([
+    [[], 0],
+    [[warning('w', 'm')], 7],
+    [[p, warning('w', 'm')], 1],
+    [[problem('s', 'm', 6)], 6],
+    [[problem('c', 'm', 3), warning('w', 'm')], 3],
+    [[problem('s', 'm', 6), p], 1],
+    [[problem('s', 'm', 6), problem('c', 'm', 3)], 1],
+  ])('%j: exit code %d', (findings, code) => expect(exitCode([{ findings }])).toBe(code));
+
+  const w = new World();
+  const on: Subject = { ...w.machine(), host: readOnly(w.host), file: '/c', invalid: undefined };
+  const one = (gather: (s: Subject) => unknown) =>
+    check({ group: 'g', title: 't', gather, evaluate: () => found([], '') });
+
+  it('goes on after a check that can not be made, with the advice of what it threw', async () => {
+    const fails = one(() => {
+      throw new MayflyError('no-pool', 'gone');
+    });
+    const all = await runChecks(on, [fails, one(() => 1)]);
+    expect(all.map(line)).toEqual(['problem: gone | mayfly init', 'ok']);
+  });
+
+  it('tells once what keeps several checks from being made', async () => {
+    const fails = one(() => {
+      throw new MayflyError('corrupt', '"/p" is not whole', { hint: 'mayfly recover' });
+    });
+    const all = await runChecks(on, [fails, fails, fails]);
+    expect(all.map(line)).toEqual([
+      'problem: "/p" is not whole | mayfly recover',
+      'not applicable',
+      'not applicable',
+    ]);
+    expect(all[1]?.words).toBe('it can not be told, as with "t"');
+  });
+
+  it('can not change anything', async () => {
+    const acts = [
+      one(({ host }) => host.write('/etc/x', '', { mode: 0o600 })),
+      one(({ host }) => host.mkdir('/etc/x', 0o700)),
+      one(({ host }) => host.unlink('/etc/passwd')),
+      one(({ host }) => host.kill(50, 'SIGKILL')),
+      one(({ host }) => host.run({ file: 'true', args: [], effect: 'write' })),
+    ];
+    const before = w.picture();
+    for (const e of await runChecks(on, acts)) expect(line(e)).toMatch(/tried to change something/);
+    expect(w.picture()).toBe(before);
+  });
+});
+
+describe('codes', () => {
+  it.each(['MAYFLY-FULL', 'mayfly-full', 'full', ' Full ', 'mayfly full', 'MAYFLY_FULL', 'MAYFLY FULL'])(
+    '%j is understood',
+    word => expect(explainCode(word).code).toBe('MAYFLY-FULL'),
+  );
+  it.each(['', 'MAYFLY-', 'fool', 'MAYFLY-MAYFLY-FULL'])('%j is not, and all are named', word => {
+    expect(() => explainCode(word)).toThrow(/is not one of Mayfly's codes: MAYFLY-FULL, .*MAYFLY-INTERNAL/);
+  });
+  it('what people are shown is what is looked up', () => {
+    for (const error of [new MayflyError('no-stable', 'x'), new Error('x'), 'x'])
+      expect(explainCode(publicCodeOf(error)).means).toMatch(/^[a-z]/);
+    expect(journalEntry('err', 'x', { code: publicCodeOf(1) })).toMatch(/\nMAYFLY_CODE=MAYFLY-INTERNAL\n$/);
+  });
+  it('each can be read aloud, and says what to type', () => {
+    for (const e of allCodes()) {
+      expect(e.code).toMatch(/^MAYFLY(-[A-Z]+)+$/);
+      expect(e.type.length, e.code).toBeGreaterThan(0);
+      expect(`${e.means} ${e.look}`).not.toMatch(/\.$/);
+    }
+  });
+  it('the manual page has them all, in the same words', () => {
+    const page = readFileSync('man/mayfly.8', 'utf8');
+    const list = page.slice(page.indexOf('.SH CODES'), page.indexOf('.SH FILES'));
+    const told = [...list.matchAll(/^\.B (MAYFLY\\-\S+)\n((?:[^.].*\n)+)/gm)].map(([, code, text]) => [
+      code,
+      text,
+    ]);
+    const plain = (text = ''): string => text.replaceAll('\\-', '-').replaceAll('\n', ' ').trim();
+    expect(told.map(([code, text]) => [plain(code), plain(text)])).toEqual(
+      allCodes().map(e => [e.code, e.means]),
+    );
+  });
+  it('the session wrapper says one that is known', () => {
+    const wrapper = readFileSync('hooks/session-wrapper', 'utf8');
+    const said = wrapper.match(/MAYFLY-[A-Z-]+/g) ?? [];
+    expect(said.length).toBe(1);
+    for (const code of said) expect(explainCode(code).code).toBe(code);
+  });
+});

@@ -1,0 +1,403 @@
+/** `enable` and `disable`: whose scripts run, what is refused, and that nothing is left, wherever it was cut short. */
+import { describe, expect, it } from 'vitest';
+import { gdmPath, gdmWarnings, renderGdm } from '../../../src/desktop/adapters/gdm.ts';
+import {
+  type ConfigFile,
+  LIGHTDM_FILE,
+  lightdmWarnings,
+  renderLightdm,
+} from '../../../src/desktop/adapters/lightdm.ts';
+import { PAM_HOOK, PAM_STACK, pamWarnings } from '../../../src/desktop/adapters/pam.ts';
+import type { Adapter } from '../../../src/desktop/adapters/specs.ts';
+import { describeChange } from '../../../src/desktop/changes.ts';
+import { disable, enable } from '../../../src/desktop/enable.ts';
+import { MayflyError } from '../../../src/errors.ts';
+import { login } from '../../../src/session/session.ts';
+import { readSessions } from '../../../src/state/sessions.ts';
+import { destroy } from '../../../src/update/destroy.ts';
+import { callOf, preparedWorld, type World } from '../../world.ts';
+
+const CONF = '/etc/lightdm/lightdm.conf.d';
+const H = '/usr/lib/mayfly/hooks/lightdm';
+const ENABLED = '/etc/mayfly/enabled';
+const SYSTEMD = 'session optional pam_systemd.so';
+const options = { dryRun: false, force: false };
+
+/** Both display managers, our hooks, and files of the administrator's with modes of their own. */
+function world(): World {
+  const w = preparedWorld();
+  for (const directory of [
+    CONF,
+    '/etc/mayfly',
+    '/etc/gdm3/PreSession',
+    '/etc/gdm3/PostSession',
+    '/usr/sbin',
+    '/etc/systemd/system',
+    '/run/systemd/system',
+    '/run/mayfly/locks',
+    `${H}`,
+    '/usr/lib/mayfly/hooks/gdm',
+    '/usr/lib/mayfly/hooks/pam',
+    '/usr/share/pam-configs',
+    '/etc/pam.d',
+  ])
+    w.makeDirs(directory);
+  for (const program of [
+    '/usr/sbin/lightdm',
+    '/usr/sbin/gdm3',
+    '/usr/sbin/pam-auth-update',
+    '/usr/lib/mayfly/hooks/session-wrapper',
+    PAM_HOOK,
+  ])
+    w.put(program, '', 0o755);
+  w.put('/usr/share/pam-configs/mayfly', '', 0o644);
+  w.put(PAM_STACK, `session required pam_unix.so\n${SYSTEMD}\n`, 0o644);
+  for (const name of ['session-setup', 'session-cleanup', 'session-setup-then', 'session-cleanup-after'])
+    w.put(`${H}/${name}`, '', 0o755);
+  for (const name of ['PreSession', 'PostSession']) w.put(`/usr/lib/mayfly/hooks/gdm/${name}`, '', 0o755);
+  w.put(`${CONF}/10-lab.conf`, '[Seat:*]\nsession-setup-script=/usr/local/bin/greet "all of you"\n', 0o640);
+  w.put(gdmPath('PreSession'), '#!/bin/sh\nexit 0\n', 0o755);
+  w.put(gdmPath('PostSession'), '#!/bin/sh\necho bye\n', 0o750);
+  w.installed.set('gdm3', '43.0-3');
+  return w;
+}
+
+const on = (w: World, a: Adapter, o = options) => enable(w.machine(), a, o);
+const off = (w: World, a: Adapter, o = options) => disable(w.machine(), a, o);
+
+async function refusal(act: Promise<unknown>): Promise<MayflyError> {
+  const error = await act.then(
+    () => undefined,
+    (e: unknown) => e,
+  );
+  if (!(error instanceof MayflyError)) throw new Error(`not refused: ${String(error)}`);
+  return error;
+}
+
+describe('the settings of lightdm', () => {
+  const file = (path: string, text: string): ConfigFile => ({ path, text });
+  const S = 'session-setup-script';
+  const C = 'session-cleanup-script';
+  const plain = [`[Seat:*]`, `${S}=${H}/session-setup`, `${C}=${H}/session-cleanup`];
+
+  it.each([
+    ['no file', [], plain],
+    ['one without scripts', [file('/etc/lightdm/lightdm.conf', '[Seat:*]\nautologin-user=a\n')], plain],
+    ['a comment', [file('/etc/lightdm/lightdm.conf', `[Seat:*]\n#${S}=/x\n # ${S}=/x\n`)], plain],
+    ['another section', [file('/etc/lightdm/lightdm.conf', `[LightDM]\n${S}=/x\n`)], plain],
+    ['our own file', [file(LIGHTDM_FILE, `[Seat:*]\n${S}=/x\n`)], plain],
+    ['an empty setting', [file(`${CONF}/1.conf`, `[Seat:*]\n${S}=\n`)], plain],
+    ['our hook by hand', [file(`${CONF}/1.conf`, `[Seat:*]\n${S}=${H}/session-setup\n`)], plain],
+    [
+      'a setup script',
+      [file(`${CONF}/1.conf`, `[Seat:*]\n${S} = /x 'a b'\r\n`)],
+      ['[Seat:*]', `${S}=${H}/session-setup-then /x 'a b'`, plain[2]],
+    ],
+    [
+      'a cleanup script',
+      [file('/usr/share/lightdm/lightdm.conf.d/1.conf', `[SeatDefaults]\n${C}=/x\n`)],
+      ['[Seat:*]', plain[1], `${C}=${H}/session-cleanup-after /x`],
+    ],
+    [
+      'the later of two',
+      [file(`${CONF}/1.conf`, `[Seat:*]\n${S}=/x\n`), file(`${CONF}/2.conf`, `[Seat:*]\n${S}=/y\n${S}=/z\n`)],
+      ['[Seat:*]', `${S}=${H}/session-setup-then /z`, plain[2]],
+    ],
+    [
+      'one for a seat, which would win over all',
+      [file(`${CONF}/1.conf`, `[Seat:seat0]\n${S}=/x\n[Seat:*]\n${C}=/y\n`)],
+      [
+        '[Seat:*]',
+        plain[1],
+        `${C}=${H}/session-cleanup-after /y`,
+        '[Seat:seat0]',
+        `${S}=${H}/session-setup-then /x`,
+      ],
+    ],
+    [
+      'an empty one for a seat',
+      [file(`${CONF}/1.conf`, `[Seat:seat0]\n${S}=\n`)],
+      [...plain, '[Seat:seat0]', plain[1]],
+    ],
+  ])('%s', (_name, files, lines) => {
+    const desktops = 'sessions-directory=/run/mayfly/greeter/xsessions:/run/mayfly/greeter/wayland-sessions';
+    expect(renderLightdm(files).split('\n').slice(1, -1)).toEqual(['[LightDM]', desktops, ...lines]);
+  });
+
+  it.each([
+    [
+      'lightdm.conf',
+      '/etc/lightdm/lightdm.conf',
+      `[Seat:*]\n\n${S}=/x\n`,
+      /lightdm\.conf:3 \(session-setup/,
+      /^move/,
+    ],
+    ['a later file', `${CONF}/60.conf`, `[Seat:seat1]\n${C}=/x\n`, /60\.conf:2 \(session-cleanup/, /^move/],
+    [
+      'our hook by hand, late',
+      `${CONF}/60.conf`,
+      `[Seat:*]\n${S}=${H}/session-setup\n`,
+      /60\.conf:2/,
+      /^take out/,
+    ],
+    ['an open quote', `${CONF}/1.conf`, `[Seat:*]\n${S}=/x "a\n`, /1\.conf:2/, /quotes/],
+    ['nothing but a comment', `${CONF}/1.conf`, `[Seat:*]\n${S}=# /x\n`, /1\.conf:2/, /quotes/],
+  ])('%s is refused with its line and what to do', async (_name, path, text, message, hint) => {
+    const error = await refusal((async () => renderLightdm([file(path, text)]))());
+    expect(error.message).toMatch(message);
+    expect(error.facts.hint).toMatch(hint);
+  });
+});
+
+it.each([
+  ['none', `${CONF}/10.conf`, '[LightDM]\n', []],
+  ['one before ours', `${CONF}/10.conf`, '[LightDM]\nsessions-directory=/x\n', [/10\.conf:2: .* no longer/]],
+  [
+    'one after ours',
+    '/etc/lightdm/lightdm.conf',
+    '\n\nsessions-directory = /x\n',
+    [/lightdm\.conf:3 .*take out/],
+  ],
+])('the desktops that lightdm lists otherwise: %s', (_name, path, text, words) => {
+  expect(lightdmWarnings([{ path, text }])).toEqual(words.map(w => expect.stringMatching(w)));
+});
+
+describe('gdm', () => {
+  it('warns of a script for one display, which gdm prefers to Default', () => {
+    const w = world();
+    w.put('/etc/gdm3/PreSession/:0', '');
+    expect(gdmWarnings(w.host)).toMatchObject([{ what: expect.stringContaining('/etc/gdm3/PreSession/:0') }]);
+  });
+
+  it.each([
+    [
+      'a diversion of others',
+      (w: World) => w.diversions.set(gdmPath('PreSession'), { to: '/x', by: 'LOCAL' }),
+      /diverted already/,
+    ],
+    [
+      'our hook by hand',
+      (w: World) => w.put(gdmPath('PreSession'), 'exec /usr/lib/mayfly/hooks/gdm/PreSession\n'),
+      /line 1$/,
+    ],
+    [
+      'two that are not ours',
+      (w: World) => w.put(`${gdmPath('PreSession')}.before-mayfly`, ''),
+      /neither is/,
+    ],
+  ])('is refused: %s', async (_name, change, message) => {
+    const w = world();
+    change(w);
+    const before = w.picture();
+    expect((await refusal(on(w, 'gdm'))).message).toMatch(message);
+    expect(w.picture()).toBe(before);
+  });
+
+  it.each([
+    ['version 50', (w: World) => w.installed.set('gdm3', '50.1-1')],
+    ['an epoch', (w: World) => w.installed.set('gdm3', '1:51-1')],
+    ['no directory', (w: World) => w.host.rename('/etc/gdm3/PreSession', '/etc/gdm3/x')],
+  ])('that runs no scripts has PAM alone: %s', async (_name, change) => {
+    const w = world();
+    change(w);
+    const before = w.picture();
+    const { changes } = await on(w, 'gdm');
+    expect(changes.filter(c => /gdm3/.test(c.path))).toEqual([]);
+    expect(w.host.read(PAM_STACK)).toContain(PAM_HOOK);
+    await off(w, 'gdm');
+    expect(w.picture()).toBe(before);
+  });
+
+  it('an upgrade of gdm3 in between is what comes back', async () => {
+    const w = world();
+    await on(w, 'gdm');
+    w.put(`${gdmPath('PreSession')}.before-mayfly`, 'newer', 0o755); // where dpkg puts it
+    expect((await on(w, 'gdm')).changes).toEqual([]);
+    await off(w, 'gdm');
+    expect(w.host.read(gdmPath('PreSession'))).toBe('newer');
+  });
+
+  it('a script that was not there is not there afterwards', async () => {
+    const w = world();
+    w.host.unlink(gdmPath('PreSession'));
+    const before = w.picture();
+    await on(w, 'gdm');
+    expect(w.host.read(gdmPath('PreSession'))).toBe(renderGdm('PreSession'));
+    await off(w, 'gdm');
+    expect(w.picture()).toBe(before);
+  });
+});
+
+it('a script of gdm’s that is a symlink comes back as one', async () => {
+  const w = world();
+  w.host.symlink('/usr/local/bin/x', gdmPath('PreSession'));
+  const before = w.picture();
+  await on(w, 'gdm');
+  expect(w.host.lstat(gdmPath('PreSession'))?.kind).toBe('file');
+  await off(w, 'gdm');
+  expect(w.picture()).toBe(before);
+});
+
+it('a symlink in the place of our file is not replaced', async () => {
+  const w = world();
+  w.host.symlink('/root/x', LIGHTDM_FILE);
+  expect((await refusal(on(w, 'lightdm'))).code).toBe('unsafe');
+});
+
+describe('PAM', () => {
+  it.each([
+    ['not there', [SYSTEMD], 0],
+    ['before systemd', [`session requisite pam_exec.so ${PAM_HOOK}`, SYSTEMD], 0],
+    ['after systemd', [SYSTEMD, `session requisite pam_exec.so ${PAM_HOOK}`], 1],
+    ['commented out before it', [`# ${PAM_HOOK}`, SYSTEMD, `session requisite pam_exec.so ${PAM_HOOK}`], 1],
+    ['no systemd', [`session requisite pam_exec.so ${PAM_HOOK}`], 0],
+  ])('our line %s', (_name, lines, warnings) => {
+    const w = world();
+    w.put(PAM_STACK, lines.join('\n'));
+    expect(pamWarnings(w.host)).toHaveLength(warnings);
+  });
+
+  it('a stack changed by hand is left alone, and that is said', async () => {
+    const w = world();
+    w.put(PAM_STACK, `# by hand\n${SYSTEMD}\n`);
+    const error = await refusal(on(w, 'pam'));
+    expect(error.message).toMatch(/changed by hand/);
+    expect(error.facts.hint).toMatch(/--force --enable mayfly/);
+    expect(w.host.lstat(ENABLED)).toBeUndefined();
+  });
+
+  it('is not taken from under gdm', async () => {
+    const w = world();
+    await on(w, 'gdm');
+    expect((await refusal(off(w, 'pam'))).facts.hint).toMatch(/mayfly disable gdm/);
+  });
+
+  it('without its profile is refused', async () => {
+    const w = world();
+    w.host.unlink('/usr/share/pam-configs/mayfly');
+    expect((await refusal(on(w, 'pam'))).message).toMatch(/PAM can not be told/);
+  });
+});
+
+describe.each(['lightdm', 'gdm', 'pam'] as const)('%s', adapter => {
+  it('is enabled once, and disabled byte for byte, modes too', async () => {
+    const w = world();
+    const before = w.picture();
+    const dry = await on(w, adapter, { dryRun: true, force: false });
+    expect(w.picture()).toBe(before);
+    const done = await on(w, adapter);
+    expect(done.changes.map(describeChange)).toEqual(dry.changes.map(describeChange));
+    expect(done.changes.length).toBeGreaterThan(1);
+    expect(w.host.read(ENABLED)).toBe('');
+    const after = w.picture();
+    expect((await on(w, adapter)).changes).toEqual([]);
+    expect(w.picture()).toBe(after);
+    const undone = await off(w, adapter, { dryRun: true, force: false });
+    expect(w.picture()).toBe(after);
+    expect((await off(w, adapter)).changes.map(describeChange)).toEqual(undone.changes.map(describeChange));
+    expect(w.picture()).toBe(before);
+    expect((await off(w, adapter)).changes).toEqual([]);
+  });
+
+  it('can die at every call: the same again completes it, and disable restores it', async () => {
+    const pristine = world().picture();
+    const good = world();
+    await on(good, adapter);
+    const enabled = good.picture();
+    good.newProcess();
+    await off(good, adapter);
+    const steps = good.calls;
+    const first = world();
+    first.newProcess();
+    await on(first, adapter);
+    for (const [act, total] of [
+      [on, first.calls],
+      [off, steps],
+    ] as const) {
+      for (let n = 1; n <= total; n++) {
+        for (const next of [on, off]) {
+          const w = world();
+          if (act === off) await on(w, adapter);
+          w.newProcess();
+          w.dieAt = n;
+          await act(w, adapter).catch(() => undefined);
+          w.newProcess();
+          await next(w, adapter);
+          const litter = [CONF, '/etc/mayfly', '/etc/gdm3/PreSession', '/etc/gdm3/PostSession'].flatMap(d =>
+            w.host.list(d).filter(name => name.endsWith('.tmp')),
+          );
+          expect(litter, `died at ${n}`).toEqual([]);
+          expect(w.picture(), `died at ${n}`).toBe(next === on ? enabled : pristine);
+        }
+      }
+    }
+  });
+
+  it('leaves what Xsession asks for to the other', async () => {
+    const other = adapter === 'lightdm' ? 'gdm' : 'lightdm';
+    const w = world();
+    const before = w.picture();
+    await on(w, adapter);
+    await on(w, other);
+    await off(w, adapter);
+    expect(w.host.lstat(ENABLED)).toBeDefined();
+    await off(w, other);
+    expect(w.picture()).toBe(before);
+  });
+
+  it.each([
+    [
+      'is not installed',
+      (w: World) =>
+        w.host.unlink(`/usr/sbin/${{ gdm: 'gdm3', lightdm: 'lightdm', pam: 'pam-auth-update' }[adapter]}`),
+      'missing-tool',
+    ],
+    ['has no stable generation', (w: World) => w.host.unlink('/var/lib/mayfly/stable'), 'no-stable'],
+    [
+      'has a hook that can not run',
+      (w: World) => w.put('/usr/lib/mayfly/hooks/session-wrapper', ''),
+      'refused',
+    ],
+    [
+      'has a directory elsewhere',
+      (w: World) => {
+        const path = { gdm: '/etc/gdm3', lightdm: '/etc/lightdm', pam: '/etc/pam.d' }[adapter];
+        const real = w.host.lstat.bind(w.host);
+        Object.assign(w.host, {
+          lstat: (p: string) => (p === path ? { ...real(p), kind: 'link' } : real(p)),
+        });
+      },
+      'unsafe',
+    ],
+  ])('is refused where it %s', async (_name, change, code) => {
+    const w = world();
+    change(w);
+    const before = w.picture();
+    expect((await refusal(on(w, adapter))).code).toBe(code);
+    expect(w.picture()).toBe(before);
+  });
+
+  it('stands in the way of destroying what it makes sessions of', async () => {
+    const w = world();
+    await on(w, adapter);
+    const before = w.picture();
+    expect((await refusal(destroy(w.machine()))).facts.hint).toMatch(/mayfly disable/);
+    expect(w.picture()).toBe(before);
+    await off(w, adapter);
+    await destroy(w.machine());
+  });
+
+  it('is not disabled under people, unless forced', async () => {
+    const w = world();
+    await on(w, adapter);
+    await login(w.machine(), { ...callOf(w, 'alice', ':0'), adapter });
+    const id = readSessions(w.host, w.machine().paths)[0]?.id;
+    const before = w.picture();
+    const error = await refusal(off(w, adapter));
+    expect(error.facts.sessions).toEqual([id]);
+    expect(w.picture()).toBe(before);
+    await off(w, adapter === 'lightdm' ? 'gdm' : 'lightdm'); // whose sessions these are not
+    await off(w, adapter, { dryRun: false, force: true });
+    expect(w.host.lstat(ENABLED)).toBeUndefined();
+  });
+});

@@ -1,0 +1,47 @@
+/** What a command that is left running takes along. */
+import { spawnSync } from 'node:child_process';
+import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { afterAll, expect, it } from 'vitest';
+import { runCommand } from '../../src/linux/command.ts';
+
+const directory = mkdtempSync(`${tmpdir()}/mayfly-`);
+afterAll(() => rmSync(directory, { recursive: true }));
+
+const lock = (fd: number): boolean =>
+  spawnSync('flock', ['-n', '-x', '3'], { stdio: ['ignore', 'ignore', 'ignore', fd] }).status === 0;
+
+async function leave(path: string, seconds: number, closes: boolean): Promise<number> {
+  const mine = openSync(path, 'w');
+  expect(lock(mine)).toBe(true);
+  const args = ['-c', `exec 3>&-; sleep ${seconds}`];
+  const command = {
+    file: 'sh',
+    args,
+    effect: 'write',
+    inheritFds: [mine],
+    closesInheritedFds: closes,
+  } as const;
+  await expect(runCommand(command, Date.now() + 300)).rejects.toMatchObject({ code: 'timeout' });
+  closeSync(mine);
+  return openSync(path, 'w');
+}
+
+const free = async (fd: number): Promise<void> => {
+  while (!lock(fd)) await new Promise(yes => setTimeout(yes, 50));
+};
+
+it('keeps our lock after we have let go of it, also where it closes what it inherits', async () => {
+  const fd = await leave(`${directory}/a`, 1, true);
+  expect(lock(fd)).toBe(false);
+  await free(fd); // when it has ended
+  closeSync(fd);
+});
+
+it('does not where nobody waits for it', async () => {
+  const fd = await leave(`${directory}/b`, 5, false);
+  const begun = Date.now();
+  await free(fd);
+  expect(Date.now() - begun).toBeLessThan(4000);
+  closeSync(fd);
+});

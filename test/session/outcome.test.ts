@@ -1,0 +1,81 @@
+/** What the hook leaves for the session's wrapper, and what the wrapper makes of it. */
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { afterAll, describe, expect, it } from 'vitest';
+import { MayflyError } from '../../src/errors.ts';
+import { recover } from '../../src/service/recover.ts';
+import { clearHostPass, writeLoginOutcome } from '../../src/session/outcome.ts';
+import { logout } from '../../src/session/session.ts';
+import { callOf, preparedWorld, type World } from '../world.ts';
+
+const MINE = '/run/mayfly/users/1001';
+const left = (w: World): string[] => w.host.list(MINE);
+const refusal = new MayflyError('full', 'the pool is full');
+
+describe('the word for the wrapper', () => {
+  it.each<[string, unknown[], string[]]>([
+    ['a session', ['session'], []],
+    ['the host', ['host'], ['host']],
+    ['a refusal', [refusal], ['reason']],
+    ['a refusal after the host', ['host', refusal], ['reason']],
+    ['a session after the host', ['host', 'session'], []],
+    ['the host after a refusal', [refusal, 'host'], ['host']],
+    ['a session after a refusal', [refusal, 'session'], []],
+  ])('%s', async (_what, told, files) => {
+    const w = preparedWorld();
+    for (const what of told) await writeLoginOutcome(w.host, w.machine().paths, 'alice', what);
+    expect(left(w)).toEqual(files);
+    for (const name of files) expect(w.host.lstat(`${MINE}/${name}`)).toMatchObject({ uid: 0, mode: 0o644 });
+  });
+
+  it.each<[string, (w: World) => Promise<unknown>]>([
+    ['a logout', w => logout(w.machine(), callOf(w, 'alice', ':0'), async () => undefined)],
+    ['recovery', w => recover(w.machine())],
+  ])('for the host goes with %s, and its directory', async (_what, act) => {
+    const w = preparedWorld();
+    await writeLoginOutcome(w.host, w.machine().paths, 'alice', 'host');
+    await act(w);
+    expect(w.host.exists(MINE)).toBe(false);
+  });
+
+  it('of a refusal stays', async () => {
+    const w = preparedWorld();
+    await writeLoginOutcome(w.host, w.machine().paths, 'alice', refusal);
+    clearHostPass(w.host, w.machine().paths, 1001);
+    expect(w.host.read(`${MINE}/reason`)).toBe('the pool is full (MAYFLY-FULL)\n');
+  });
+});
+
+describe('the wrapper', () => {
+  const dir = mkdtempSync(`${tmpdir()}/mayfly-word-`);
+  const mine = `${dir}/users/${process.getuid?.()}`;
+  mkdirSync(`${dir}/bin`);
+  afterAll(() => rmSync(dir, { recursive: true }));
+  const program = (name: string, text: string): void =>
+    writeFileSync(`${dir}/bin/${name}`, `#!/bin/sh\n${text}\n`, { mode: 0o755 });
+  program('schroot', 'echo inside');
+  program('mayfly', 'echo asked >&2; echo "alice gets a session; on failure: refuse"; exit 0');
+  const desktop = (files: Readonly<Record<string, string>>) => {
+    rmSync(mine, { recursive: true, force: true });
+    mkdirSync(mine, { recursive: true });
+    for (const [name, text] of Object.entries(files)) writeFileSync(`${mine}/${name}`, text);
+    const args = ['hooks/session-wrapper', '--run', dir, 'echo', 'on the host'];
+    const { stdout, stderr } = spawnSync('sh', args, {
+      env: { PATH: `${dir}/bin:/usr/bin:/bin` },
+      encoding: 'utf8',
+    });
+    return `${stdout}${stderr}`;
+  };
+  const ago = (seconds: number): string => `${Math.floor(Date.now() / 1000) - seconds}\n`;
+  it.each<[string, Record<string, string>, RegExp]>([
+    ['said just now', { host: ago(0) }, /^on the host\n$/],
+    ['said a while ago', { host: ago(50) }, /^on the host\n$/],
+    ['said at an earlier login', { host: ago(70) }, /^asked\nmayfly: there is no session/],
+    ['said tomorrow', { host: ago(-86_400) }, /^asked\nmayfly: there is no session/],
+    ['cut short', { host: '' }, /^asked\nmayfly: there is no session/],
+    ['never said', {}, /^asked\nmayfly: there is no session/],
+    ['refused', { reason: 'the pool is full (MAYFLY-FULL)\n' }, /^asked\nmayfly: the pool is full/],
+    ['said, and there is a session', { host: ago(0), session: 'u1-0\n' }, /^inside\n$/],
+  ])('the host, %s', (_what, files, words) => expect(desktop(files)).toMatch(words));
+});

@@ -1,0 +1,382 @@
+/** The updater: its plans by tables, and death at every call of an update and of the recovery after it. */
+import { describe, expect, it } from 'vitest';
+import { recover } from '../../src/service/recover.ts';
+import { end } from '../../src/session/end.ts';
+import { login } from '../../src/session/session.ts';
+import {
+  corruptRecord,
+  generationNumbers,
+  probation,
+  readableGeneration,
+  stableNumber,
+  whyDemoted,
+} from '../../src/state/generations.ts';
+import { blockLogins } from '../../src/state/login-block.ts';
+import { readSessions } from '../../src/state/sessions.ts';
+import { readHistory } from '../../src/state/update-history.ts';
+import { firstWord, sessionPrograms } from '../../src/update/built-in-checks.ts';
+import { gatherHealth } from '../../src/update/health.ts';
+import { rebootIfRequired } from '../../src/update/host-update.ts';
+import { aptOptions, removals } from '../../src/update/refresh.ts';
+import { planRetention, prune, retire } from '../../src/update/retention.ts';
+import { rollback } from '../../src/update/rollback.ts';
+import { isDue, offsetOf } from '../../src/update/schedule.ts';
+import { update } from '../../src/update/update.ts';
+import { masterOf, type Volume, workOf } from '../../src/volume/backend.ts';
+import { callOf, preparedWorld, World } from '../world.ts';
+
+describe('which generations stay', () => {
+  const g = (number: number, sessions = 0, demoted = false, broken = false) => ({
+    ...{ number, sessions, demoted, broken },
+  });
+  it.each([
+    ['the newest, the stable one among them', [g(1), g(2), g(3), g(4)], 4, 2, '1 go, 2 go, 3 spare, 4 keep'],
+    ['the stable one, however old', [g(1), g(2), g(3)], 1, 2, '1 keep, 2 go, 3 spare'],
+    ['one that sessions use', [g(1, 2), g(2), g(3), g(4)], 4, 1, '1 keep, 2 go, 3 go, 4 keep'],
+    ['no demoted one', [g(1), g(2), g(3, 0, true)], 2, 3, '1 spare, 2 keep, 3 go'],
+    ['a demoted one that sessions use', [g(1), g(2, 1, true)], 1, 3, '1 keep, 2 keep'],
+    ['only the stable one with keep = 1', [g(1), g(2)], 2, 1, '1 go, 2 keep'],
+    ['all where none is stable', [g(1), g(2), g(3)], undefined, 1, '1 keep, 2 keep, 3 keep'],
+    [
+      'a broken one, which is no good to go back to',
+      [g(1), g(2, 0, false, true), g(3)],
+      3,
+      2,
+      '1 spare, 2 keep, 3 keep',
+    ],
+    ['none that does not exist', [], undefined, 3, ''],
+  ] as const)('%s', (_what, generations, stable, keep, expected) => {
+    const plan = planRetention(generations, { stable, fallback: undefined, keep });
+    expect(plan.map(f => `${f.number} ${f.action}`).join(', ')).toBe(expected);
+  });
+  it('what a new generation may have to fall back to', () => {
+    const plan = planRetention([g(1), g(2), g(3)], { stable: 3, fallback: 1, keep: 1 });
+    expect(plan.map(f => f.action)).toEqual(['keep', 'go', 'keep']);
+  });
+});
+
+describe('reading and asking apt', () => {
+  it('finds what a simulation would remove', () => {
+    const text =
+      'NOTE: This is only a simulation!\nInst foo [1] (2)\nRemv bar [1]\nRemv libz:i386 [2] [a ]\nConf foo\n';
+    expect(removals(text)).toEqual(['bar', 'libz']);
+  });
+  const { update: defaults } = new World().machine().config;
+  it.each([
+    [{}, ['Dpkg::Options::=--force-confold'], ['Acquire::http::Proxy', 'Dir::Etc::SourceParts']],
+    [{ conffiles: 'replace' as const }, ['Dpkg::Options::=--force-confnew'], ['--force-confold']],
+    [{ proxy: 'http://p:1' }, ['Acquire::http::Proxy=http://p:1', 'Acquire::https::Proxy=http://p:1'], []],
+    [{ sources: ['deb file:/r ./'] }, ['Dir::Etc::SourceParts=/dev/null'], []],
+  ])('%j', (change, there, absent) => {
+    const options = aptOptions({ ...defaults, ...change });
+    for (const option of there) expect(options).toContain(option);
+    for (const word of absent) expect(options.join(' ')).not.toContain(word);
+  });
+  it.each([
+    ['startxfce4', 'startxfce4'],
+    ['/usr/bin/gnome-session --session=gnome', '/usr/bin/gnome-session'],
+    ['"/opt/my desktop/start" --x', '/opt/my desktop/start'],
+    ['env GDK_BACKEND=x11 -u FOO startlxde', 'FOO'],
+    ['env A=b startlxqt', 'startlxqt'],
+    ['', ''],
+  ])('the program of "Exec=%s" is "%s"', (line, program) => expect(firstWord(line)).toBe(program));
+  it("Xsession's own words are no programs, such as in lightdm's entry", () => {
+    const w = new World();
+    const at = '/v/usr/share/xsessions';
+    w.makeDirs(at);
+    w.put(`${at}/lightdm-xsession.desktop`, '[Desktop Entry]\nName=Default Xsession\nExec=default\n');
+    w.put(`${at}/x.desktop`, '[Desktop Entry]\nName=X\nExec=x\n');
+    expect([...sessionPrograms(w.host, '/v').values()]).toEqual(['x']);
+  });
+});
+
+const pool = { backend: 'overlay' as const, path: '/var/lib/mayfly/pool' };
+
+/** Alice is logged in and master is as generation 1 is. */
+async function world(): Promise<World> {
+  const w = preparedWorld();
+  w.makeDirs('/etc/mayfly');
+  w.put('/etc/mayfly/mayfly.toml', '[check]\nuser = "bob"\ndemote_after = 2\n[update]\nkeep = 1\n');
+  const on = w.machine();
+  await on.backend('overlay').fork({ ...masterOf(pool), role: 'generation', name: '1' }, masterOf(pool));
+  await login(on, callOf(w, 'alice', ':0'));
+  w.newProcess();
+  return w;
+}
+
+const contents = (w: World, v: Volume): string =>
+  JSON.stringify([...(w.volumes.get(w.backend().path(v) ?? '')?.nodes ?? [])].map(([p, n]) => [p, n.text]));
+
+/** An update that writes `what` into the tree. */
+function updateOf(w: World, what: string) {
+  const on = w.machine();
+  return update(on, {
+    what: 'an update',
+    origin: 'test',
+    force: true,
+    say: () => undefined,
+    change: async () => {
+      on.host.sync('/'); // an effect: one more place to die at
+      const work = w.volumes.get(w.backend().path(workOf(pool)) ?? '');
+      const file = work?.nodes.get('/etc/passwd');
+      if (work && file) work.nodes.set('/etc/version', { ...file, text: what });
+      return true;
+    },
+  });
+}
+
+/** All that must hold whenever no update is at work. */
+function mustBeSound(w: World, when: string): void {
+  const { host, paths } = w.machine();
+  const stable = stableNumber(host, paths);
+  expect(stable, when).toBeDefined();
+  const volumes = [...w.volumes.keys()];
+  for (const n of generationNumbers(host, paths))
+    expect(volumes, when).toContain(`${pool.path}/generation/${n}`);
+  expect(generationNumbers(host, paths), when).toContain(stable);
+  for (const standing of ['candidate', 'retired'] as const)
+    expect(generationNumbers(host, paths, standing), when).toEqual([]);
+  expect(
+    volumes.filter(v => /\/work\//.test(v)),
+    when,
+  ).toEqual([]);
+  expect(volumes.filter(v => /\/generation\//.test(v)).length, when).toBe(
+    generationNumbers(host, paths).length,
+  );
+  const generation = { ...masterOf(pool), role: 'generation' as const, name: String(stable) };
+  expect(contents(w, masterOf(pool)), when).toBe(contents(w, generation));
+  const sessions = readSessions(host, paths);
+  expect(
+    sessions.map(s => s.user.name),
+    when,
+  ).toEqual(['alice']);
+  expect(volumes, when).toContain(`${pool.path}/generation/1`); // pinned by alice
+}
+
+describe('death at every call of an update', () => {
+  it('leaves a stable generation, master with it, and no litter after one recover; the next update works', async () => {
+    const probe = await world();
+    await updateOf(probe, 'two');
+    mustBeSound(probe, 'undisturbed');
+    expect(stableNumber(probe.host, probe.machine().paths)).toBe(2);
+    const total = probe.calls;
+    expect(total).toBeGreaterThan(60);
+    const seen = new Set<number | undefined>();
+    for (let n = 1; n <= total; n++) {
+      const w = await world();
+      w.newProcess();
+      w.dieAt = n;
+      await updateOf(w, 'two').catch(() => undefined);
+      w.newProcess();
+      const result = await recover(w.machine());
+      expect(result.stuck, `died at ${n}`).toEqual([]);
+      mustBeSound(w, `died at ${n}`);
+      const { host, paths } = w.machine();
+      seen.add(stableNumber(host, paths));
+      const told = readHistory(host, paths)?.result;
+      expect([undefined, 'interrupted', 'promoted', 'failed'], `died at ${n}`).toContain(told);
+      w.newProcess();
+      const outcome = await updateOf(w, 'three');
+      expect(outcome.result, `died at ${n}`).toBe('promoted');
+      expect(outcome.generation, `died at ${n}`).toBeGreaterThan(stableNumber(host, paths) === 2 ? 1 : 0);
+      mustBeSound(w, `died at ${n}, then updated`);
+    }
+    expect([...seen].sort()).toEqual([1, 2]);
+  });
+
+  it('and at every call of the recovery after it', async () => {
+    const probe = await world();
+    await updateOf(probe, 'two');
+    const total = probe.calls;
+    for (let n = 1; n <= total; n += 3) {
+      const broken = async (): Promise<World> => {
+        const w = await world();
+        w.newProcess();
+        w.dieAt = n;
+        await updateOf(w, 'two').catch(() => undefined);
+        w.newProcess();
+        return w;
+      };
+      const once = await broken();
+      await recover(once.machine());
+      for (let m = 1; m <= once.calls; m++) {
+        const w = await broken();
+        w.dieAt = m;
+        await recover(w.machine()).catch(() => undefined);
+        w.newProcess();
+        await recover(w.machine());
+        mustBeSound(w, `update died at ${n}, recover at ${m}`);
+      }
+    }
+  });
+
+  it('gives no number twice', async () => {
+    const w = await world();
+    w.newProcess();
+    w.failing.add('setpriv'); // the checks
+    await expect(updateOf(w, 'two')).rejects.toThrow();
+    w.failing.clear();
+    w.newProcess();
+    expect((await updateOf(w, 'three')).generation).toBe(3);
+  });
+});
+
+it.each(['', '{"lastAttem', 'null', '\0\0'])(
+  'a history of %j is none, and no update minds it',
+  async text => {
+    const w = await world();
+    const { host, paths } = w.machine();
+    for (const at of [paths.state, paths.run]) w.put(`${at}/update.json`, text);
+    expect(readHistory(host, paths)).toBeUndefined();
+    expect((await updateOf(w, 'two')).result).toBe('promoted');
+    expect(readHistory(host, paths)?.result).toBe('promoted');
+  },
+);
+
+it('a generation whose record is not whole is passed over, and stays until it is given up by hand', async () => {
+  const w = await world();
+  await updateOf(w, 'two');
+  const said: string[] = [];
+  const on = { ...w.machine(), log: (_: string, words: string) => void said.push(words) };
+  const { host, paths } = on;
+  const at = (n: number) => `${paths.generations}/${n}.json`;
+  const text = host.read(at(1)) ?? '';
+  expect(generationNumbers(host, paths)).toEqual([1, 2]); // alice is in the first
+  w.put(at(1), '{"numb');
+  expect(readableGeneration(host, paths, 1)).toBeUndefined();
+  expect(corruptRecord(host, paths, 1)).toBe(at(1));
+  expect(() => rollback(on, undefined)).toThrow(/no good generation before 2/);
+  expect((await recover(on)).stuck).toEqual([]);
+  expect(await prune(on, pool)).toEqual([]);
+  expect(said.join()).toContain(`generation 1 is no use and stays: "${at(1)}" is not whole`);
+  expect([...w.volumes.keys()]).toContain(`${pool.path}/generation/1`);
+  w.put(at(1), text);
+  w.put(at(2), '');
+  expect(await gatherHealth(on)).toMatchObject({ stable: 2, usable: false });
+  expect(rollback(on, undefined).to).toBe(1);
+  for (const s of readSessions(host, paths)) await end(on, s.id);
+  host.unlink(at(2));
+  await recover(on);
+  expect([...w.volumes.keys()]).not.toContain(`${pool.path}/generation/2`);
+});
+
+describe('a generation nobody can log in to', () => {
+  const bob = (w: World) => login(w.machine(), callOf(w, 'bob', ':1'));
+  const lose = (w: World, n: number) => w.volumes.delete(`${pool.path}/generation/${n}`);
+
+  it('is taken back after the configured number of failures, and that login goes on with the good one', async () => {
+    const w = await world();
+    await updateOf(w, 'two');
+    lose(w, 2);
+    await expect(bob(w)).rejects.toThrow(/vanished/);
+    const { host, paths } = w.machine();
+    expect(stableNumber(host, paths)).toBe(2);
+    expect((await bob(w))?.generation).toBe(1);
+    expect(stableNumber(host, paths)).toBe(1);
+    expect(whyDemoted(host, paths, 2)).toMatch(/first 2 logins failed/);
+  });
+
+  it('is not taken back once somebody got in', async () => {
+    const w = await world();
+    await updateOf(w, 'two');
+    await bob(w);
+    const { host, paths } = w.machine();
+    expect(probation(host, paths)).toBeUndefined();
+    lose(w, 2);
+    for (let i = 0; i < 3; i++) await login(w.machine(), callOf(w, 'bob', `:${i}`)).catch(() => undefined);
+    expect(stableNumber(host, paths)).toBe(2);
+  });
+
+  it('and a rolled-back one are not kept', async () => {
+    const w = await world();
+    await updateOf(w, 'two');
+    const on = w.machine();
+    expect(rollback(on, undefined)).toEqual({ from: 2, to: 1 });
+    expect(() => rollback(on, undefined)).toThrow(/no good generation before 1/);
+    expect(() => rollback(on, 7)).toThrow(/no generation 7/);
+    // Alice pins the first, and the second is stable: neither goes, whoever asks.
+    expect(await retire(on, 1, 'asked')).toBe(false);
+    expect(await prune(on, pool)).toEqual([2]);
+    expect(stableNumber(on.host, on.paths)).toBe(1);
+  });
+});
+
+it('nobody logs in while logins are held off, and the reason is told', async () => {
+  const w = await world();
+  const on = w.machine();
+  blockLogins(on, 'this machine is about to be restarted');
+  await expect(login(w.machine(), callOf(w, 'bob', ':1'))).rejects.toThrow(
+    'this machine is about to be restarted',
+  );
+  expect(readSessions(w.host, on.paths).map(s => s.user.name)).toEqual(['alice']);
+  const later = { ...on, host: { ...on.host, now: () => on.host.now() + 3_600_000 } };
+  expect((await login(later, callOf(w, 'bob', ':1')))?.state).toBe('live'); // a restart that never came
+});
+
+describe('when the nightly update is due', () => {
+  const at = (text: string): number => new Date(`2026-11-${text}`).getTime();
+  it.each([
+    ['before its time', '21T01:00', '20T03:00', 0, false],
+    ['at its time', '21T02:00', '20T03:00', 0, true],
+    ['done today', '21T09:00', '21T02:10', 0, false],
+    ['tried today, whatever came of it', '21T09:00', '21T02:00', 0, false],
+    ['a night was missed', '21T14:00', '19T03:00', 0, true],
+    ['later on another machine', '21T02:30', '20T04:00', 90, false],
+    ['later on another machine, then', '21T03:30', '20T04:00', 90, true],
+    ['never yet', '21T14:00', undefined, 0, true],
+    ['never yet, in the night before', '21T01:00', undefined, 0, true],
+  ] as const)('%s', (_what, now, last, offset, due) => {
+    expect(isDue(at(now), last === undefined ? undefined : at(last), offset)).toBe(due);
+  });
+  it('is spread over three hours, the same each night for one machine', () => {
+    const ids = ['a', 'b', 'c', 'd', 'e', 'f'].map(c => c.repeat(32));
+    const offsets = ids.map(offsetOf);
+    expect(offsets).toEqual(ids.map(offsetOf));
+    expect(new Set(offsets).size).toBeGreaterThan(3);
+    for (const o of offsets) expect(o >= 0 && o < 180).toBe(true);
+  });
+});
+
+describe('restarting after a kernel update', () => {
+  const wanted = async (): Promise<World> => {
+    const w = preparedWorld();
+    w.makeDirs('/etc/mayfly');
+    w.put('/etc/mayfly/mayfly.toml', '[host]\nreboot = "idle"\n');
+    w.put('/run/reboot-required', '');
+    w.put('/run/reboot-required.pkgs', 'linux-image-amd64\n');
+    return w;
+  };
+  const restarts = (w: World) => w.ran.filter(c => c.startsWith('shutdown'));
+  it('happens when nobody is there, and holds logins off', async () => {
+    const w = await wanted();
+    expect(await rebootIfRequired(w.machine())).toMatch(/linux-image-amd64/);
+    expect(restarts(w)).toHaveLength(1);
+    await expect(login(w.machine(), callOf(w, 'bob', ':1'))).rejects.toThrow(/restarted/);
+  });
+  it.each([
+    ['nothing asks for it', (w: World) => w.host.unlink('/run/reboot-required')],
+    ['it is not configured', (w: World) => w.put('/etc/mayfly/mayfly.toml', '')],
+    ['somebody has a session', (w: World) => login(w.machine(), callOf(w, 'alice', ':0'))],
+    [
+      'somebody is logged in to the host',
+      (w: World) => {
+        w.makeDirs('/run/systemd/sessions');
+        w.put('/run/systemd/sessions/3', 'UID=1002\nSTATE=active\nCLASS=user\nSERVICE=sshd\n');
+      },
+    ],
+  ])('does not happen when %s', async (_what, prepare) => {
+    const w = await wanted();
+    await prepare(w);
+    w.newProcess();
+    expect(await rebootIfRequired(w.machine())).toBeUndefined();
+    expect(restarts(w)).toEqual([]);
+    expect((await login(w.machine(), callOf(w, 'bob', ':1')))?.state).toBe('live');
+  });
+  it('holds nobody off when it could not be begun', async () => {
+    const w = await wanted();
+    w.failing.add('shutdown');
+    await expect(rebootIfRequired(w.machine())).rejects.toThrow();
+    w.newProcess();
+    expect((await login(w.machine(), callOf(w, 'bob', ':1')))?.state).toBe('live');
+  });
+});

@@ -1,0 +1,265 @@
+/** LVM's pure parts: what its answers mean, names and tags, sizes, and what is said of stores that fill up. */
+import { describe, expect, it } from 'vitest';
+import { readConfig } from '../../src/config/parse.ts';
+import { type AlertsSent, newAlerts } from '../../src/service/snapshot-alerts.ts';
+import { spaceAlert } from '../../src/service/space-alerts.ts';
+import { whyTooLarge } from '../../src/update/init-lvm.ts';
+import { poolUsage } from '../../src/update/pool-usage.ts';
+import type { Role, Volume, VolumeBackend } from '../../src/volume/backend.ts';
+import { deviceOf, fits, lvNameOf, parsePoolPath, roleIn, tagOf } from '../../src/volume/lvm/names.ts';
+import { optionsFor, sizeArguments } from '../../src/volume/lvm/options.ts';
+import { parseReport, type Row, reportArguments } from '../../src/volume/lvm/report.ts';
+import { diagnose, isFull, usageIn } from '../../src/volume/lvm/usage.ts';
+import { admit } from '../../src/volume/usage.ts';
+import { preparedWorld, World } from '../world.ts';
+
+const POOL = '/dev/vg-0/may.fly';
+const volume = (role: Role, name: string): Volume => ({ backend: 'lvm-thin', pool: POOL, role, name });
+
+/** What lvs(8) prints, with only what a test is about said. */
+const answer = (...rows: Record<string, string>[]): string => JSON.stringify({ report: [{ lv: rows }] });
+const row = (fields: Record<string, string>): Row => parseReport(answer(fields))[0] as Row;
+
+describe('names, tags and devices', () => {
+  it.each([
+    ['session', 'u1001-0a0b0c0d', 'may.fly-session-u1001-0a0b0c0d', 'mayfly:may.fly:session:u1001-0a0b0c0d'],
+    ['generation', '12', 'may.fly-generation-12', 'mayfly:may.fly:generation:12'],
+    ['master', 'master', 'may.fly-tree-x', 'mayfly:may.fly:master:master'],
+    ['work', 'work', 'may.fly-tree-x', 'mayfly:may.fly:work:work'],
+  ] as const)('of %s %s', (role, name, called, tag) => {
+    expect(lvNameOf(volume(role, name), () => 'x')).toBe(called);
+    expect(tagOf(volume(role, name))).toBe(tag);
+    expect(roleIn(POOL, 'lvm-thin', row({ lv_tags: `else,${tag}` }))).toEqual({
+      volume: volume(role, name),
+      unfinished: false,
+    });
+    const unfinished = tagOf(volume(role, name), true);
+    expect(roleIn(POOL, 'lvm-thin', row({ lv_tags: unfinished }))?.unfinished).toBe(true);
+  });
+
+  it.each([
+    ['session', '../x'],
+    ['session', 'u1-xyz'],
+    ['generation', '0'],
+    ['generation', '01'],
+    ['master', 'other'],
+  ] as const)('%s "%s" has none', (role, name) => {
+    expect(() => tagOf(volume(role, name))).toThrow(/is not the name of a/);
+    expect(() => lvNameOf(volume(role, name), () => '')).toThrow(/is not the name of a/);
+  });
+
+  it.each([
+    ['', 'no tag'],
+    ['mayfly:may.fly:pool', 'the pool itself'],
+    ['mayfly:other:master:master', 'another pool’s'],
+    ['mayfly:may.fly:session:u1-xyz', 'a name that is none'],
+    ['mayfly:may.fly:owner:x', 'a role that is none'],
+    ['mayfly:may.fly:master:master,mayfly:may.fly:work:work', 'two of them'],
+  ])('"%s" is not a volume of ours: %s', tags => {
+    expect(roleIn(POOL, 'lvm-thin', row({ lv_name: 'may.fly-generation-1', lv_tags: tags }))).toBeUndefined();
+  });
+
+  it.each([
+    ['/dev/vg0/mayfly', { group: 'vg0', name: 'mayfly' }],
+    ['/dev/vg-0/may.fly', { group: 'vg-0', name: 'may.fly' }],
+  ])('%s is a place', (path, place) => expect(parsePoolPath(path)).toEqual(place));
+  it.each(['/dev/vg', '/dev/vg/a/b', 'vg/a', '/dev/-vg/a', '/dev/vg/..', '/dev/vg/a b', '/run/vg/a'])(
+    '%s is none',
+    path => expect(() => parsePoolPath(path)).toThrow(/is not/),
+  );
+
+  it('hyphens are doubled where the kernel shows a device', () =>
+    expect(deviceOf('vg-0', 'a-b')).toBe('/dev/mapper/vg--0-a--b'));
+});
+
+describe('answers of lvs', () => {
+  it('are read field by field', () => {
+    const fields = {
+      ...{ lv_name: '[x_tdata]', lv_uuid: 'U', lv_tags: 'a,b', lv_attr: 'Vwi-aotz-k', origin: '[o]' },
+      ...{ lv_size: '1024', data_percent: '12.50', metadata_percent: '', lv_active: 'active' },
+      ...{ lv_device_open: 'open', lv_suspended: 'suspended', lv_check_needed: 'check needed' },
+      ...{ lv_kernel_major: '254', lv_kernel_minor: '3' },
+    };
+    const read = row(fields);
+    expect(read).toMatchObject({ name: 'x_tdata', tags: ['a', 'b'], origin: 'o', size: 1024, data: 12.5 });
+    expect(read).toMatchObject({ active: true, open: true, suspended: true, needsCheck: true, minor: 3 });
+    expect(read.metadata).toBeNaN();
+  });
+  it('name every field that is read', () => {
+    const asked = reportArguments('vg').join(' ');
+    for (const field of ['lv_uuid', 'lv_tags', 'lv_suspended', 'metadata_percent', 'lv_check_needed'])
+      expect(asked).toContain(field);
+    expect(asked).toMatch(/ -- vg$/);
+  });
+  it.each(['', '{}', 'Volume group "x" not found'])('"%s" is none', text =>
+    expect(() => parseReport(text)).toThrow(/not what was asked for/),
+  );
+  it.each([
+    ['swi-I-s---', true],
+    ['swi-a-s---', false],
+    ['Vwi-aotz-k', false],
+  ])('%s has overflowed: %s', (lv_attr, is) => expect(row({ lv_attr }).overflowed).toBe(is));
+});
+
+describe('room', () => {
+  const thin = (fields: Record<string, string>): Row =>
+    row({
+      ...{ lv_name: 'may.fly', lv_tags: 'mayfly:may.fly:pool', lv_size: '1000', lv_active: 'active' },
+      ...{ data_percent: '50.00', metadata_percent: '20.00', ...fields },
+    });
+  it.each([
+    [{}, { percent: 50, free: 500 }],
+    [{ metadata_percent: '91.00' }, { percent: 91, free: 500, of: 'metadata' }],
+    [{ data_percent: '100.00' }, { percent: 100, free: 0 }],
+  ])('of a thin pool is that of the scarcer of data and metadata: %o', (fields, usage) =>
+    expect(usageIn(POOL, 'lvm-thin', [thin(fields)])).toEqual({ total: 1000, ...usage }),
+  );
+  it('of one that is not active is not known', () =>
+    expect(usageIn(POOL, 'lvm-thin', [thin({ lv_active: '' })]).problem).toMatchObject({
+      what: expect.stringMatching(/is not active/),
+      fix: 'mayfly recover',
+    }));
+  it.each([
+    [{ lv_check_needed: 'check needed' }, /needs a check/, /lvconvert --repair vg-0\/may.fly/],
+    [{ lv_health_status: 'metadata_read_only' }, /needs a check/, /lvconvert --repair/],
+    [{ lv_health_status: 'failed' }, /has failed/, /lvchange -an vg-0\/may.fly/],
+    [{ data_percent: '' }, /does not say how full it is/, /lvs -a vg-0/],
+    [
+      { vg_missing_pv_count: '1' },
+      /1 of the disks .* is missing/,
+      /^pvs, then .*vgextend --restoremissing vg-0/,
+    ],
+    [{ lv_health_status: 'out_of_data' }, /is full/, /lvextend -L \+10G vg-0\/may.fly/],
+  ])('a thin pool with %o lets nobody in, and says what to type', (fields, what, fix) => {
+    const usage = usageIn(POOL, 'lvm-thin', [thin(fields)]);
+    expect(usage.problem?.what).toMatch(what);
+    expect(usage.problem?.fix).toMatch(fix);
+    expect(() => admit(usage, POOL, { max_used_percent: 90, min_free: 0 })).toThrow(what);
+  });
+  it('a thin pool that is not there is a problem', () =>
+    expect(usageIn(POOL, 'lvm-thin', [row({ lv_name: 'may.fly' })]).problem?.what).toMatch(
+      /no thin pool of/,
+    ));
+  it('of classic volumes is what is free in the group', () =>
+    expect(usageIn(POOL, 'lvm', [row({ vg_size: '100', vg_free: '30' })])).toEqual({
+      total: 100,
+      free: 30,
+      percent: 0,
+    }));
+
+  const G = 2 ** 30;
+  it.each([
+    ['lvm-thin', '90%', '16G', 10 * G, undefined],
+    ['lvm-thin', '20G', '16G', 10 * G, /a thin pool of 20.0 GiB/],
+    ['lvm-thin', '90%', '16G', 0.1 * G, /at least 512 MiB/],
+    ['lvm', '90%', '2G', 10 * G, undefined],
+    ['lvm', '90%', '4G', 10 * G, /16.8 GiB \(four volumes of 4.0 GiB, and one session\)/],
+  ] as const)('%s with a pool of %s and volumes of %s in %d bytes', (kind, pool, size, free, why) => {
+    const words = whyTooLarge(kind, { pool, volume: size, cow: '20%' }, free);
+    if (why === undefined) expect(words).toBeUndefined();
+    else expect(words).toMatch(why);
+  });
+  it.each([
+    ['20%', 'ORIGIN', ['-l', '20%ORIGIN']],
+    ['90%', 'FREE', ['-l', '90%FREE']],
+    ['2G', 'ORIGIN', ['-L', '2048m']],
+    ['1.3G', 'ORIGIN', ['-L', '1331m']],
+  ] as const)('%s of %s', (size, whole, words) => expect(sizeArguments(size, whole)).toEqual(words));
+});
+
+it.each([
+  ['vg0', 'mayfly', true],
+  ['v'.repeat(60), 'mayfly', true],
+  ['v'.repeat(60), 'm'.repeat(40), false],
+  ['a-'.repeat(25), 'mayfly', true],
+  ['a-'.repeat(30), 'mayfly', false],
+])('a pool %s/%s leaves room for names of devices: %s', (group, name, is) =>
+  expect(fits({ group, name })).toBe(is),
+);
+
+describe('refusals of LVM', () => {
+  it.each([
+    ['  Thin pool vg--0-may.fly-tpool (254:2) transaction_id is 5, while expected 6.', /disagree about/],
+    ['  Thin pool vg-0/may.fly has unexpected transaction id 4, expecting 5.', /disagree about/],
+    [
+      '  Cannot use thin pool vg-0/may.fly with transaction id 4 for thin volumes. Expected transaction id 5.',
+      /disagree/,
+    ],
+    ['  Check of pool vg-0/may.fly failed (status:1). Manual repair required!', /needs a check/],
+    ['  Cannot change VG vg-0 while PVs are missing.', /a disk of the volume group "vg-0" is missing/],
+    ['  Volume group "vg-0" not found', /Volume group "vg-0" not found/],
+  ])('"%s" is put in other words', (stderr, what) => {
+    const problem = diagnose(POOL, stderr);
+    expect(problem?.what).toMatch(what);
+    expect(problem?.fix).toMatch(/^(vgcfgbackup|end all sessions, then "lvchange|pvs)/);
+  });
+  it('a check that LVM left out is no reason to repair anything', () =>
+    expect(
+      diagnose(
+        POOL,
+        '  WARNING: Check is skipped, please install recommended missing binary /usr/sbin/thin_check!',
+      ),
+    ).toBeUndefined());
+  it.each([
+    ['  Volume group "vg" has insufficient free space (0 extents): 4 required.', true],
+    ['  Cannot create new thin volume, free space in thin pool vg/pool reached threshold.', true],
+    ['  /etc/lvm/archive/.lvm_x: write error failed: No space left on device', false],
+  ])('"%s" is want of room: %s', (stderr, is) => {
+    expect(isFull(stderr)).toBe(is);
+    expect(diagnose(POOL, stderr)).toBeUndefined();
+  });
+});
+
+it.each([
+  ['lvm-thin', 'ext4', false, 'rw,noinit_itable,discard'],
+  ['lvm-thin', 'xfs', false, 'rw,nouuid,discard'],
+  ['lvm', 'xfs', false, 'rw,nouuid'],
+  ['lvm-thin', 'ext4', true, 'ro,noinit_itable'],
+] as const)('%s with %s, only to be read: %s', (kind, fs, read, options) =>
+  expect(optionsFor(kind, fs, read)).toBe(options),
+);
+
+it('a store is told of once when it is nearly full, and once when it is over', () => {
+  const told: AlertsSent = new Map();
+  const at = (percent: number) => newAlerts(told, [{ session: 'u1-00000001', percent }]).map(n => n.percent);
+  expect([at(10), at(79), at(81), at(90), at(100), at(100)]).toEqual([[], [], [81], [], [100], []]);
+  expect(newAlerts(told, [])).toEqual([]);
+  expect(at(85)).toEqual([85]); // another session under the same name
+});
+
+it('btrfs on LVM is refused by the configuration, with the reason', () => {
+  const w = new World();
+  w.host.mkdir('/etc', 0o755);
+  w.host.mkdir('/etc/mayfly', 0o755);
+  w.put('/etc/mayfly/mayfly.toml', '[lvm]\nfs = "btrfs"\n');
+  expect(() => readConfig(w.host, '/etc/mayfly/mayfly.toml')).toThrow(
+    /mayfly.toml:2: "lvm.fs" is not valid: .*btrfs takes a snapshot of its device for the device itself/,
+  );
+});
+
+describe('a session’s store', () => {
+  const G = 2 ** 30;
+  /** A volume of 10 GiB on a group with that much left; the configuration has 20 % for a store. */
+  async function room(free: number) {
+    const on = preparedWorld().machine();
+    const generation = {
+      volume: { backend: 'lvm', pool: POOL, role: 'generation', name: '1' },
+      identity: 'x',
+    };
+    on.host.write(`${on.paths.generations}/1.json`, JSON.stringify(generation), { mode: 0o600 });
+    on.host.symlink('generations/1.json', on.paths.stable, true);
+    const backend = {
+      usage: async () => ({ total: 40 * G, free, percent: 0 }),
+      forkCost: async () => 10 * G,
+    };
+    const fake = { open: async () => {}, ...backend } as unknown as VolumeBackend;
+    return poolUsage({ ...on, backend: () => fake }, { backend: 'lvm', path: POOL });
+  }
+  it('that has room is nothing to tell', async () => expect((await room(2 * G))?.problem).toBeUndefined());
+  it('without room is a problem, by the size that volumes really have', async () => {
+    const usage = await room(2 * G - 1);
+    expect(usage?.problem?.what).toMatch(/a session's store takes 2.0 GiB, and ".*" has 2.0 GiB left/);
+    const limits = { warn: 75, full: 90 };
+    expect(usage && spaceAlert(0, usage, POOL, limits)).toMatchObject({ scarcity: 2, level: 'warning' });
+  });
+});
