@@ -61,7 +61,7 @@ export async function inside(name: string, run: Run): Promise<string> {
 }
 
 async function boot(name: string, run: Run, seconds: number): Promise<{ ended: Ended; results: Result[] }> {
-  const env: Record<string, string> = { MAYFLY_TEST_VG: 'vg-test', MAYFLY_TEST_SLOW: '10', ...run.env };
+  const env: Record<string, string> = { MAYFLY_TEST_VG: 'vg-test', MAYFLY_TEST_SLOW: '60', ...run.env };
   if (run.seeded) env.MAYFLY_SEED = String(SEED);
   for (const key of PASSED_ON) if (process.env[key] !== undefined) env[key] ??= process.env[key];
   const words = Object.entries(env).map(([k, v]) => `${k}='${v}'`);

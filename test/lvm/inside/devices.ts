@@ -6,7 +6,7 @@ import * as fs from 'node:fs';
 import { type Lab, must, type Ran, sh, until } from '../../system/lab.ts';
 
 /** In milliseconds, for an idle machine that is no emulator: `until` multiplies it. Only proves "not for ever". */
-const LONG = 60_000;
+const LONG = 10_000;
 const BUSY = /busy|in use|exclusively|open count/i;
 
 const mapped = (name: string): boolean => sh('dmsetup', ['info', name]).code === 0;
@@ -37,17 +37,25 @@ export async function removeDevice(name: string): Promise<void> {
   if (mapped(name)) await whenFree('dmsetup', ['remove', name]);
 }
 
+/** Whoever looks at a suspended device waits until it is resumed: this comes before all else. */
+function resumeAll(): void {
+  const rows = must('dmsetup', ['info', '-c', '--noheadings', '--separator', ' ', '-o', 'name,suspended']);
+  for (const row of rows.split('\n')) {
+    const [name = '', state] = row.split(' ');
+    if (state === 'Suspended') sh('dmsetup', ['resume', name]);
+  }
+}
+
 /** Removes all volumes of a group, whoever's they are and however broken; where LVM cannot, makes the group again. */
 export async function clearGroup(group: string, device: string): Promise<void> {
-  const devices = must('dmsetup', ['info', '-c', '--noheadings', '--separator', ' ', '-o', 'name,suspended']);
-  const own = devices.split('\n').filter(line => line.startsWith(`${mapperName(group)}-`));
-  // First of all: whoever looks at a suspended device waits until it is resumed.
-  for (const line of own) if (line.endsWith('Suspended')) sh('dmsetup', ['resume', line.split(' ')[0] ?? '']);
+  resumeAll();
+  const devices = must('dmsetup', ['info', '-c', '--noheadings', '-o', 'name']).split('\n');
+  const own = devices.filter(name => name.startsWith(`${mapperName(group)}-`));
   sh('udevadm', ['settle', '--timeout=300']);
   await until(() => sh('lvremove', ['-q', '-ff', '-y', group]).code === 0, 2_000).catch(() => undefined);
   const left = sh('lvs', ['--noheadings', '-a', '-o', 'lv_name', group]);
   if (left.code === 0 && left.out.trim() === '') return;
-  for (const line of own.reverse()) sh('dmsetup', ['remove', '--force', '--retry', line.split(' ')[0] ?? '']);
+  for (const name of own.reverse()) sh('dmsetup', ['remove', '--force', '--retry', name]);
   sh('vgremove', ['-q', '-ff', '-y', group]);
   sh('wipefs', ['-q', '-a', device]);
   must('vgcreate', ['-q', '-ff', '-y', group, device]);
@@ -55,6 +63,7 @@ export async function clearGroup(group: string, device: string): Promise<void> {
 
 /** Takes away by force what a case that failed has left of its lab. Volumes are left to `clearGroup`. */
 export async function abandon(lab: Lab): Promise<void> {
+  resumeAll();
   const { schroot } = lab.picture();
   for (const file of schroot as string[]) fs.rmSync(`/etc/schroot/chroot.d/${file}`, { force: true });
   for (const pid of lab.processesInside()) sh('kill', ['-KILL', String(pid)]);
