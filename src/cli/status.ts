@@ -18,7 +18,7 @@ import type { Machine } from '../state/machine.ts';
 import { readPool } from '../state/pool.ts';
 import { readSessions, type Session } from '../state/sessions.ts';
 import { type History, type RunningUpdate, readHistory, readRunning } from '../state/update-history.ts';
-import { isUsable } from '../update/pool.ts';
+import { isUsable } from '../update/health.ts';
 import { describeUsage, poolUsage } from '../update/pool-usage.ts';
 import { inOneLine } from '../volume/backend.ts';
 import type { Command } from './command.ts';

@@ -16,6 +16,10 @@ export interface Stat {
   readonly mode: number;
   readonly size: number;
   readonly mtimeMs: number;
+  /** When what it says of itself, or what is in it, was last changed. Nobody can set it. */
+  readonly ctimeMs: number;
+  /** When it was made; 0 where the file system does not say. */
+  readonly birthtimeMs: number;
 }
 
 /** Space of a file system, in bytes and inodes. */

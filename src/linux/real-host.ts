@@ -48,8 +48,8 @@ function toStat(s: Stats): Stat {
         : type === constants.S_IFLNK
           ? 'link'
           : 'other';
-  const { dev, ino, uid, gid, size, mtimeMs } = s;
-  return { kind, dev, ino, uid, gid, mode: s.mode & 0o7777, size, mtimeMs };
+  const { dev, ino, uid, gid, size, mtimeMs, ctimeMs, birthtimeMs } = s;
+  return { kind, dev, ino, uid, gid, mode: s.mode & 0o7777, size, mtimeMs, ctimeMs, birthtimeMs };
 }
 
 function sync(path: string): void {

@@ -20,8 +20,8 @@ import { readPool, writePool } from '../state/pool.ts';
 import { readSession, type Session, sessionIds } from '../state/sessions.ts';
 import { clearRunning } from '../state/update-history.ts';
 import { publishSessions } from '../update/greeter.ts';
-import { writeHealth } from '../update/health.ts';
-import { finishInterruptedUpdate, isUsable, mountPool, poolOf } from '../update/pool.ts';
+import { isUsable, writeHealth } from '../update/health.ts';
+import { finishInterruptedUpdate, mountPool, poolOf } from '../update/pool.ts';
 import { generationOf, type Pool, sessionOf, type Volume } from '../volume/backend.ts';
 
 export interface Recovered {

@@ -148,7 +148,7 @@ describe('the check of the configuration', () => {
     expect(line(found(judgeScript({ directory: '/d', name, executable }), ''))).toMatch(words),
   );
 
-  const stat = { dev: 1, ino: 1, uid: 0, gid: 0, size: 1, mtimeMs: 0 };
+  const stat = { dev: 1, ino: 1, uid: 0, gid: 0, size: 1, mtimeMs: 0, ctimeMs: 0, birthtimeMs: 0 };
   it.each([
     ['file', 0o644, /^ok$/],
     ['file', 0o640, /^warning: "\/x" is not readable by all users.* \| chmod o\+r \/x$/],
@@ -203,7 +203,18 @@ describe('the check of display managers', () => {
     expect(line(judgeEnabled({ calling, marker, likely: 'lightdm' }))).toMatch(words);
   });
 
-  const stat = { kind: 'file', dev: 1, ino: 1, uid: 0, gid: 0, mode: 0o755, size: 1, mtimeMs: 0 } as const;
+  const stat = {
+    kind: 'file',
+    dev: 1,
+    ino: 1,
+    uid: 0,
+    gid: 0,
+    mode: 0o755,
+    size: 1,
+    mtimeMs: 0,
+    ctimeMs: 0,
+    birthtimeMs: 0,
+  } as const;
   it.each([
     ['a program', stat, true, /^ok$/],
     ['a text file', { ...stat, mode: 0o644 }, false, /^ok$/],

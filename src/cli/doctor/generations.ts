@@ -11,8 +11,7 @@ import {
 import { loginBlockReason } from '../../state/login-block.ts';
 import type { Machine } from '../../state/machine.ts';
 import { readPool } from '../../state/pool.ts';
-import { gatherHealth, type HealthIssue, healthIssues } from '../../update/health.ts';
-import { isUsable } from '../../update/pool.ts';
+import { gatherHealth, type HealthIssue, healthIssues, isUsable } from '../../update/health.ts';
 import { masterOf } from '../../volume/backend.ts';
 import { type CheckResult, check, fine, found, problem, type Subject, warning } from './check.ts';
 
