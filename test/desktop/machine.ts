@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import * as fs from 'node:fs';
-import { buildPackage } from '../system/build-package.ts';
+import { sharedPackage } from '../system/build-package.ts';
 import { must, type Ran, sh, sleep, tarball, until } from '../system/lab.ts';
 import { ARTEFACTS, type Person, Workstation } from './workstation.ts';
 
@@ -65,7 +65,7 @@ export class Machine extends Workstation {
     const machine = new Machine(dir);
     fs.mkdirSync(machine.root);
     must('tar', ['-xf', tarball('desktop', packages, suite), '--exclude=./dev/*', '-C', machine.root]);
-    fs.copyFileSync(buildPackage(dir), machine.at('/root/mayfly.deb'));
+    fs.copyFileSync(sharedPackage(), machine.at('/root/mayfly.deb'));
     fs.writeFileSync(machine.at('/usr/local/bin/xvfb-server'), X_SERVER, { mode: 0o755 });
     fs.mkdirSync(machine.at('/etc/lightdm/lightdm.conf.d'), { recursive: true });
     fs.writeFileSync(machine.at('/etc/lightdm/lightdm.conf.d/10-bench.conf'), LIGHTDM);

@@ -2,7 +2,7 @@
 import * as fs from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { BareMachine } from './bare-machine.ts';
-import { buildPackage } from './build-package.ts';
+import { sharedPackage } from './build-package.ts';
 import { findings, type Seen } from './findings.ts';
 import { makeMiniTree } from './mini.ts';
 
@@ -26,7 +26,7 @@ describe('a machine with display managers', () => {
 
   beforeAll(() => {
     m = new BareMachine();
-    fs.copyFileSync(buildPackage(m.dir), `${m.root}/root/mayfly.deb`);
+    fs.copyFileSync(sharedPackage(), `${m.root}/root/mayfly.deb`);
     makeMiniTree(`${m.root}/root/tree`);
     m.must(`
       dpkg --force-depends -i /root/mayfly.deb >/dev/null 2>&1
