@@ -12,7 +12,6 @@ import {
   endsBy,
   freshGreeter,
   isIn,
-  LIMIT,
   logsOut,
   mustBeGone,
   runs,
@@ -73,7 +72,8 @@ describe('the doctor', () => {
     ['recovery at boot', 'systemctl disable mayfly-recover.service', 1],
     ['lightdm, which was not restarted', 'touch /etc/lightdm/lightdm.conf.d/50-mayfly.conf', 1],
   ])('%s is missed, and the hint mends it', async (_, act, code) => {
-    await sleep(2500); // after lightdm's start
+    // What is written within two seconds of lightdm's start may have been read by it.
+    await until(() => Number(lab.script('ps -o etimes= -p $(pgrep -o -x lightdm)')) > 3);
     lab.script(`${act} 2>&1`);
     const r = lab.run('mayfly', 'doctor', '--quiet');
     expect(r.code, r.out).toBe(code);
@@ -143,8 +143,8 @@ describe('a login that ends without a word', () => {
     lab.script(
       `setsid -f schroot -c ${id} -d / -u alice -- sh -c 'trap "" TERM HUP INT; while :; do sleep 1; done' >/dev/null 2>&1 </dev/null`,
     );
-    await sleep(500);
-    expect(endsBy(lab, alice, 'pkill -x openbox')).toBeLessThan(LIMIT);
+    await until(() => lab.run('pgrep', '-u', 'alice', '-f', 'TERM HUP INT; while').code === 0);
+    endsBy(lab, alice, 'pkill -x openbox');
     mustBeGone(lab, alice);
   });
 
@@ -160,7 +160,12 @@ describe('a login that ends without a word', () => {
   it('is not one that takes long in PAM', async () => {
     const pam = lab.at('/etc/pam.d/lightdm');
     const text = fs.readFileSync(pam, 'utf8');
-    fs.writeFileSync(pam, text.replace('session ', 'session optional pam_exec.so /bin/sleep 5\nsession '));
+    const wait = lab.at('/usr/local/bin/wait-for-go');
+    fs.writeFileSync(wait, '#!/bin/sh\nuntil [ -e /run/go ]; do sleep 0.1; done\n', { mode: 0o755 });
+    fs.writeFileSync(
+      pam,
+      text.replace('session ', 'session optional pam_exec.so /usr/local/bin/wait-for-go\nsession '),
+    );
     try {
       await lab.greeter();
       await lab.logIn(bob); // of whom nothing is left that could be inside
@@ -169,9 +174,11 @@ describe('a login that ends without a word', () => {
       age(id);
       await sleep(2500);
       expect(lab.run('pgrep', '-u', 'bob').code).toBe(1);
+      lab.must('touch', '/run/go');
       await runs(lab, bob, 'openbox');
       expect(lab.sessions('bob')).toEqual([id]);
     } finally {
+      lab.must('touch', '/run/go');
       fs.writeFileSync(pam, text);
     }
     logsOut(lab, bob);

@@ -18,7 +18,7 @@ export const BASE = [
 const PACKAGES = [
   BASE,
   'xfce4-session,xfce4-panel,xfwm4,xfdesktop4,xfconf',
-  'libnotify-bin,xfce4-notifyd,weston,greetd,btrfs-progs,mmdebstrap',
+  'libnotify-bin,xfce4-notifyd,weston,greetd,btrfs-progs,mmdebstrap,cron,openssh-server,openssh-client',
 ].join(',');
 
 /** lightdm's words in its log when it has the greeter ask for a name or a password. */
@@ -149,7 +149,7 @@ export class Machine extends Workstation {
   override run(...command: string[]): Ran {
     const enter = ['-t', String(this.#leader), '-m', '-u', '-i', '-n', '-p', '-C'];
     const env = ['env', '-i', 'PATH=/usr/sbin:/usr/bin:/sbin:/bin', 'HOME=/root', 'LC_ALL=C.UTF-8'];
-    return sh('timeout', ['-k', '5', '120', 'nsenter', ...enter, ...env, ...command]);
+    return sh('timeout', ['-k', '5', '900', 'nsenter', ...enter, ...env, ...command]);
   }
 
   /**
@@ -174,6 +174,16 @@ export class Machine extends Workstation {
     this.keys(text);
     await until(() => asked() > before, 30_000);
     await sleep(300); // its next field has the keyboard
+  }
+
+  /** Types a wrong password, and waits until the greeter asks again; pam_unix takes its time. */
+  async mistype(name: string): Promise<void> {
+    await this.name(name);
+    const asked = () => this.#log().split(PROMPT).length;
+    const before = asked();
+    this.keys('no');
+    await until(() => asked() > before, 30_000);
+    await sleep(300); // its field has the keyboard
   }
 
   /** Types a line. */
