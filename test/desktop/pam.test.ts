@@ -132,13 +132,14 @@ describe('a login through PAM', () => {
 describe('a login that no display manager makes', () => {
   const hook = '/usr/lib/mayfly/hooks/pam/session';
   /** Leaves in her home, in a file of this name, which root directory a login has. */
-  const tell = (name: string): string =>
-    `stat -c '%d %i' / >/home/alice/${name}.part; cd; mv ${name}.part ${name}`;
+  const where = '/usr/local/bin/where';
   const told = (name: string): string => lab.run('cat', `/home/alice/${name}`).out;
   /** The services that have reached the hook. */
   const reached = (): string => lab.run('cat', '/run/hook-calls').out;
 
   beforeAll(() => {
+    const tell = "stat -c '%d %i' / >~/$1.part && mv ~/$1.part ~/$1";
+    fs.writeFileSync(lab.at(where), `#!/bin/sh\n${tell}\n`, { mode: 0o755 });
     lab.script(`mv ${hook} ${hook}.real`);
     const text = `#!/bin/sh\necho "$PAM_SERVICE $PAM_TYPE" >>/run/hook-calls\nexec ${hook}.real "$@"\n`;
     fs.writeFileSync(lab.at(hook), text, { mode: 0o755 });
@@ -158,7 +159,7 @@ describe('a login that no display manager makes', () => {
     ['cron', 'echo "@reboot $1" | crontab -u alice -; rm -f /run/crond.reboot; systemctl restart cron'],
     ['ssh', 'ssh -i /root/key -o BatchMode=yes -o StrictHostKeyChecking=no alice@127.0.0.1 "$1"'],
   ])('%s is on the host: its service does not reach the hook', async (name, login) => {
-    lab.must('sh', '-euc', login, 'sh', tell(name));
+    lab.must('sh', '-euc', login, 'sh', `${where} ${name}`);
     await until(() => told(name) !== '', 30_000);
     expect(told(name)).toBe(lab.must('stat', '-c', '%d %i', '/'));
     // Not by luck: the real PAM stack has opened a session for it.

@@ -9,7 +9,7 @@ import { BACKENDS, sh, sleep, until } from './lab.ts';
 import { makeMiniTree } from './mini.ts';
 import { Room } from './room.ts';
 
-const PEOPLE = count('CROWD', 16);
+const PEOPLE = count('CROWD', Number(process.env.MAYFLY_TEST_CLIENTS ?? 16));
 const PROMOTIONS = count('PROMOTIONS', 8);
 /** A rollback after every so many promotions, and the collector. */
 const EACH = { rollback: 4, collection: 3 };

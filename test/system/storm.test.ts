@@ -6,7 +6,7 @@ import { BACKENDS, forgetUsers, killTree, Lab, sleep, user } from './lab.ts';
 const A = 'mayfly-a';
 const B = 'mayfly-b';
 /** Per backend and direction. */
-const KILLS = count('KILLS', 12);
+const KILLS = count('KILLS', 25);
 const CROWD = count('CROWD', 20);
 const ROUNDS = count('ROUNDS', 5);
 /** A whole crowd at a door takes its time on a busy machine. */

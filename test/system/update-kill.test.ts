@@ -9,7 +9,7 @@ import { makeMiniTree } from './mini.ts';
 const A = 'mayfly-k';
 const B = 'mayfly-l';
 /** Per backend. */
-const KILLS = count('KILLS', 20);
+const KILLS = count('KILLS', 25);
 
 describe.each(BACKENDS)('SIGKILL of an update at random moments on %s', backend => {
   let lab: Lab;
