@@ -17,10 +17,12 @@ describe('a machine with display managers', () => {
 
   /** In a room of its own each time, as after a boot: with a process that passes for cron. */
   const inMachine = (script: string): string =>
-    m.must(`mayfly recover --quiet; /usr/local/cron 30 >/dev/null 2>&1 & pid=$!\n(\n${script}\n)\nkill $pid`);
+    m.must(
+      `mayfly recover --quiet; /usr/local/cron 300 >/dev/null 2>&1 & pid=$!\n(\n${script}\n)\nkill $pid`,
+    );
   const seen = (script: string): Seen[] => {
     const act = `{\n:\n${script}\n} >/root/said 2>&1`;
-    const cron = 'mayfly recover --quiet; /usr/local/cron 30 >/dev/null 2>&1 & pid=$!';
+    const cron = 'mayfly recover --quiet; /usr/local/cron 300 >/dev/null 2>&1 & pid=$!';
     return findings(m.run(`${cron}\n${act}\nmayfly doctor --json && c=0 || c=$?; kill $pid; exit $c`));
   };
 
