@@ -56,7 +56,15 @@ afterAll(() => lab.close());
 
 /** Types a login; the greeter comes by itself. */
 function logIn(command: string, { name, password } = alice): void {
-  lab.must('timeout', '300', 'sh', '-c', 'echo "$1" >/run/greet/keys', 'sh', `${name} ${password} ${command}`);
+  lab.must(
+    'timeout',
+    '300',
+    'sh',
+    '-c',
+    'echo "$1" >/run/greet/keys',
+    'sh',
+    `${name} ${password} ${command}`,
+  );
 }
 
 /** Nothing of a session is left anywhere on the machine. */
