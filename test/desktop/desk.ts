@@ -1,6 +1,6 @@
 /** What a person does at the machine's screen, how a login ends, and what may not be left of it. */
 import { expect, type RunnerTestCase } from 'vitest';
-import { sleep, until } from '../system/lab.ts';
+import { until } from '../system/lab.ts';
 import type { Machine } from './machine.ts';
 import type { Person, Workstation } from './workstation.ts';
 
@@ -55,7 +55,7 @@ export async function choose(lab: Machine, entry: string): Promise<void> {
   lab.shot(`menu-${entry.replace(/\W+/g, '-')}`);
   lab.x('xdotool', 'key', 'Return');
   await until(() => windows() === closed, 10_000);
-  await sleep(300); // the field has the keyboard again
+  await lab.settle(); // the field has the keyboard again
 }
 
 /** A login with its desktop up, of the entry that is chosen at the greeter; returns the session's id. */

@@ -3,7 +3,7 @@
  * systemd telling of it.
  */
 import * as fs from 'node:fs';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { sleep, until } from '../system/lab.ts';
 import { disable, endsWithoutAWord, noLogin, typedLogin } from './basics.ts';
 import {
@@ -35,7 +35,9 @@ describe('a typed login', () => typedLogin(() => lab));
 
 describe('somebody out of scope', () => {
   it('gets the host, services too, by what the hook has said', async () => {
-    fs.writeFileSync(lab.at('/etc/mayfly/conf.d/staff.toml'), 'exclude = ["root", "bob"]\n');
+    const staff = lab.at('/etc/mayfly/conf.d/staff.toml');
+    onTestFinished(() => fs.rmSync(staff, { force: true }));
+    fs.writeFileSync(staff, 'exclude = ["root", "bob"]\n');
     const asked = lab.at('/usr/local/bin/mayfly'); // first in the path of a desktop
     fs.writeFileSync(asked, '#!/bin/sh\nexit 1\n', { mode: 0o755 });
     const word = `/run/mayfly/users/${lab.must('id', '-u', 'bob').trim()}/host`;
@@ -47,7 +49,6 @@ describe('somebody out of scope', () => {
     expect(all.filter(p => p.root !== '/')).toEqual([]);
     lab.must('pkill', '-x', 'openbox');
     await until(() => lab.run('test', '-e', word).code === 1, 10_000);
-    fs.rmSync(lab.at('/etc/mayfly/conf.d/staff.toml'));
     await lab.greeter();
   });
 });
@@ -103,12 +104,13 @@ describe('a login that is refused', () => {
     ],
   ])('says why on the screen, and then the greeter is back: %s', async (_, text, code, seen) => {
     const file = lab.at('/etc/mayfly/conf.d/refused.toml');
+    onTestFinished(() => fs.rmSync(file, { force: true }));
     fs.writeFileSync(file, text);
     await lab.greeter();
     await lab.logIn(alice);
     const dialog = ['xdotool', 'search', '--onlyvisible', '--class', 'zenity'];
     await until(() => lab.x(...dialog).out !== '', 10_000);
-    await sleep(1000);
+    await lab.settle();
     lab.shot(`6-refused-${code.toLowerCase()}`);
     const journal = ['-t', 'mayfly', '-o', 'cat', `MAYFLY_CODE=${code}`, 'MAYFLY_USER=alice'];
     expect(lab.run('journalctl', ...journal).out).toMatch(
