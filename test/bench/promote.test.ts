@@ -2,10 +2,10 @@
 import { afterAll, describe, expect, it } from 'vitest';
 import { sleep } from '../system/lab.ts';
 import { Room } from '../system/room.ts';
-import { quantile, tell } from './rows.ts';
+import { quantile, rounds, tell } from './rows.ts';
 
 const PEOPLE = 50;
-const PROMOTIONS = 20;
+const PROMOTIONS = rounds;
 /** A rollback after every so many promotions. */
 const EACH = 4;
 /** People who stay over many promotions. */

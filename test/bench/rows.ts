@@ -1,6 +1,9 @@
 /** Rows of the benchmarks' table, from those that run in vitest: run.mjs reads them from $MAYFLY_ROWS. */
 import * as fs from 'node:fs';
 
+/** What --rounds says, which is 20 where nothing is said. */
+export const rounds = Number(process.env.MAYFLY_BENCH_ROUNDS ?? 20);
+
 interface Row {
   readonly name: string;
   readonly metric: string;
