@@ -1,4 +1,4 @@
-/** Scripts run as root only if nobody else could have written them. */
+/** Scripts run as root only if no other user could have written them. */
 import { describe, expect, it } from 'vitest';
 import type { Host, Stat } from '../../src/linux/host.ts';
 import { scriptsIn } from '../../src/linux/run-parts.ts';
@@ -19,7 +19,7 @@ function hostWith(files: Readonly<Record<string, Partial<Stat>>>, directory: Par
 }
 
 describe('scripts of a directory', () => {
-  it('are its executable files with plain names, in order', () =>
+  it('are its executable files with plain names, sorted', () =>
     expect(
       scriptsIn(
         hostWith({
@@ -30,7 +30,7 @@ describe('scripts of a directory', () => {
       ),
     ).toEqual(['/d/10-a', '/d/20_b']));
 
-  it('are none where there is no directory', () =>
+  it('are none without the directory', () =>
     expect(scriptsIn({ list: () => [], stat: () => undefined } as unknown as Host, '/d')).toEqual([]));
 
   it.each<[string, Partial<Stat>]>([
@@ -51,6 +51,6 @@ describe('scripts of a directory', () => {
     expect(() => scriptsIn(hostWith({ ok: {} }, stat), '/d')).toThrow(/"\/d" can be changed/),
   );
 
-  it('that nobody runs may be writable by others', () =>
+  it('that are not executable may be writable by others', () =>
     expect(scriptsIn(hostWith({ 'a.txt': { mode: 0o777 }, b: { mode: 0o666 } }), '/d')).toEqual([]));
 });

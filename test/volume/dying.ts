@@ -1,13 +1,12 @@
-/** A process that dies at a chosen effect, for the contract of the backends: the real machine, and what is left of it. */
+/** A process that crashes at a chosen effect, on the real machine, for the contract of the backends. */
 import type { Host } from '../../src/linux/host.ts';
 
 /** What every effect throws once the process is dead. */
 export class Dead extends Error {}
 
 /**
- * The machine as a process sees it that dies at its effect number `at`. An effect is what changes something; of a
- * command there are three: not begun; cut off on the way, which a copy leaves in part; and done, with nobody left to
- * hear of it.
+ * The host of a process that crashes at its effect number `at`. An effect is everything that changes something. A
+ * command counts as three: not begun; interrupted, which leaves a copy incomplete; and completed, but unnoticed.
  */
 export function dyingHost(host: Host, at: number): Host {
   let effects = 0;
