@@ -1,12 +1,12 @@
-/** A process that crashes at a chosen effect, on the real machine, for the contract of the backends. */
+/** A process on the real machine that crashes at a chosen effect, for the contract of the backends. */
 import type { Host } from '../../src/linux/host.ts';
 
-/** What every effect throws once the process is dead. */
+/** Every effect after the crash throws it. */
 export class Dead extends Error {}
 
 /**
- * The host of a process that crashes at its effect number `at`. An effect is everything that changes something. A
- * command counts as three: not begun; interrupted, which leaves a copy incomplete; and completed, but unnoticed.
+ * The machine for a process that crashes at its effect number `at`. An effect is what changes something. A command is
+ * two: the process crashes before it, or after it. A copy is three: it also stops on the way.
  */
 export function dyingHost(host: Host, at: number): Host {
   let effects = 0;
@@ -25,7 +25,7 @@ export function dyingHost(host: Host, at: number): Host {
     async run(c) {
       if (c.effect === 'read') return host.run(c);
       effect();
-      effects += 1;
+      if (c.file === 'cp') effects += 1;
       if (c.file === 'cp' && effects >= at) {
         // The kernel kills it (SIGXFSZ) at the second byte of a file.
         await host
