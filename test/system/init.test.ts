@@ -74,7 +74,7 @@ describe('init', () => {
       },
       /"tar .* failed/,
     ],
-    ['nothing', (dir: string) => `${dir}-nowhere`, /there is no "/],
+    ['nothing', (dir: string) => `${dir}-nowhere`, /" does not exist/],
   ] as const)('from %s: refused, and again with a good one works', (_what, source, message) => {
     lab = new Lab();
     const dir = `${lab.dir}/empty`;
