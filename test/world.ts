@@ -454,6 +454,7 @@ export class World {
       this.clock += ms;
     },
     now: () => this.clock,
+    monotonic: () => this.clock,
     random: () => {
       this.chance += 1;
       return this.chance.toString(16).padStart(8, '0');

@@ -1,10 +1,14 @@
 /**
  * Starting programs. Only `host.ts` does: it is the gate, this is how it works. Commands are asynchronous, because
  * one that hangs must not keep a hook from answering in time.
+ *
+ * Two runners follow the same contract (test/linux/runner.contract.ts): the lean one below, which loads nothing but
+ * Node's own and runs the commands of hooks, and `execa-runner.ts` for the command line and the service.
  */
 
 import type { ChildProcess } from 'node:child_process';
 import { closeSync, constants, openSync, readSync, writeFileSync, writevSync } from 'node:fs';
+import type { Readable } from 'node:stream';
 import { isErrno, MayflyError } from '../errors.ts';
 
 /** A command as data. Arguments are an array: no shell ever reads them. */
@@ -34,6 +38,18 @@ export interface Output {
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
+}
+
+/** How programs are started. */
+export interface Runner {
+  /**
+   * Runs a command and waits until `deadline` (milliseconds since the epoch); past it the command is left to finish
+   * on its own, never killed: it may be in the middle of a storage change. Rejects with `command`, `missing-tool` or
+   * `timeout`.
+   */
+  run(c: Command, deadline: number): Promise<Output>;
+  /** See {@link Host.runInteractive}. A hook has no terminal, so the lean runner lacks it. */
+  readonly runInteractive?: (c: Pick<Command, 'file' | 'args'>, own: boolean) => Promise<number>;
 }
 
 /** Where programs are looked for. The caller's PATH is never used: gdm's lacks sbin, a user's can be anything. */
@@ -73,7 +89,7 @@ function readBack(fd: number): string {
   return buffer.toString('utf8', 0, readSync(fd, buffer, 0, buffer.length, 0));
 }
 
-function failure(c: Command, exit: number, signal: NodeJS.Signals | null, stderr: string): MayflyError {
+function failure(c: Command, exit: number, signal: string | null, stderr: string): MayflyError {
   const how = signal ? `was killed by ${signal}` : `failed with exit code ${exit}`;
   const said = stderr.trim().split('\n').slice(0, 4).join('; ');
   // A program given as text would hide the reason behind pages of itself.
@@ -83,122 +99,145 @@ function failure(c: Command, exit: number, signal: NodeJS.Signals | null, stderr
 }
 
 /**
- * Waits for a child; past the deadline it is left to finish on its own, never killed (it may be in the middle of a
- * storage change). `errors` is a descriptor with what it says on stderr, where that is not a pipe.
+ * The end of a command as its answer, or thrown as `command`. `errors` is a descriptor with what it said on stderr,
+ * where that was not a pipe.
  */
+export function outputOf(
+  c: Command,
+  { code, signal }: { readonly code: number | null; readonly signal: string | null },
+  said: { readonly stdout: string; readonly stderr: string; readonly errors: number | undefined },
+): Output {
+  const exit = code ?? 255;
+  const stderr = said.errors !== undefined && exit !== 0 ? readBack(said.errors) : said.stderr;
+  if (!(c.okCodes ?? [0]).includes(exit)) throw failure(c, exit, signal, stderr);
+  return { code: exit, stdout: said.stdout, stderr };
+}
+
+/** Why a command could not be started, as `missing-tool` where that is it. */
+export function startFailure(c: Pick<Command, 'file'>, error: unknown): unknown {
+  if (!isErrno(error, 'ENOENT')) return error;
+  return new MayflyError('missing-tool', `the program "${c.file}" is not installed`, { tool: c.file });
+}
+
+export function notInTime(c: Pick<Command, 'file' | 'args'>): MayflyError {
+  const what = `"${c.file} ${c.args.join(' ')}" did not finish in time; it was left running`;
+  return new MayflyError('timeout', what);
+}
+
+export function refuseWithoutTime(c: Command, deadline: number): void {
+  if (Date.now() > deadline) throw new MayflyError('timeout', `no time left to run "${c.file}"`);
+}
+
+/** Reads lines as they come; the function it returns ends the last one and gives the last words, which say why. */
+export function followLines(stream: Readable | null, onLine: Command['onLine']): () => string {
+  let last = '';
+  let begun = ''; // a line that is still to be finished
+  stream?.setEncoding('utf8').on('data', (chunk: string) => {
+    last = (last + chunk).slice(-65536); // a long command talks a lot
+    if (!onLine) return;
+    const lines = (begun + chunk).split(/[\r\n]+/);
+    begun = lines.pop() ?? '';
+    for (const line of lines) if (line) onLine(line);
+  });
+  return () => {
+    if (begun) onLine?.(begun);
+    begun = '';
+    return last;
+  };
+}
+
+/**
+ * What is started for a command: itself, or a keeper that waits for it and keeps the descriptors meanwhile
+ * (timeout(1) with 0: for as long as it takes).
+ */
+export function argvOf(c: Command): readonly [string, ...string[]] {
+  if (!(c.closesInheritedFds && c.inheritFds?.length)) return [c.file, ...c.args];
+  return ['timeout', '--foreground', '0', c.file, ...c.args];
+}
+
+/**
+ * Where the stderr of a command goes: into a file without a name, or undefined for a pipe. What a storage command
+ * says matters only if it fails, and a pipe without a reader would kill one that outlives us.
+ */
+export function openErrors(c: Command): number | undefined {
+  return c.effect === 'write' && !c.onLine ? openUnnamed() : undefined;
+}
+
+/**
+ * What the reader of a pipe answers. Where both ends fail, one only suffers from the other (a broken pipe, a sudden
+ * end), so both are told.
+ */
+export async function bothEnds(reader: Promise<Output>, writer: Promise<Output>): Promise<Output> {
+  const [read, written] = await Promise.allSettled([reader, writer]);
+  if (read.status === 'fulfilled') {
+    if (written.status === 'rejected') throw written.reason;
+    return read.value;
+  }
+  const [first, second] = [read.reason, written.status === 'rejected' ? written.reason : undefined];
+  const bothFailed = [first, second].every(e => e instanceof MayflyError && e.code === 'command');
+  throw bothFailed ? new MayflyError('command', `${first.message}; ${second.message}`, first.facts) : first;
+}
+
+/** Waits for a child; past the deadline it is left to finish on its own. */
 function waitFor(child: ChildProcess, c: Command, deadline: number, errors?: number): Promise<Output> {
   return new Promise((resolve, reject) => {
     let stdout = '';
-    let stderr = '';
-    let begun = ''; // a line that is still to be finished
     const left = deadline - Date.now();
     const giveUp = (): void => {
       child.unref();
       for (const stream of child.stdio) stream?.destroy();
-      const what = `"${c.file} ${c.args.join(' ')}" did not finish in time; it was left running`;
-      reject(new MayflyError('timeout', what));
+      reject(notInTime(c));
     };
     const timer = Number.isFinite(left) ? setTimeout(giveUp, Math.max(0, left)) : undefined;
     child.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
       stdout += chunk;
     });
-    child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
-      stderr = (stderr + chunk).slice(-65536); // a long command talks a lot; its last words say why it failed
-      if (!c.onLine) return;
-      const lines = (begun + chunk).split(/[\r\n]+/);
-      begun = lines.pop() ?? '';
-      for (const line of lines) if (line) c.onLine(line);
-    });
+    const lastWords = followLines(child.stderr, c.onLine);
     child.on('error', error => {
       clearTimeout(timer);
-      const missing = 'code' in error && error.code === 'ENOENT';
-      reject(
-        missing
-          ? new MayflyError('missing-tool', `the program "${c.file}" is not installed`, { tool: c.file })
-          : error,
-      );
+      reject(startFailure(c, error));
     });
     child.on('close', (code, signal) => {
       clearTimeout(timer);
-      if (begun) c.onLine?.(begun);
-      const exit = code ?? 255;
-      const said = errors !== undefined && exit !== 0 ? readBack(errors) : stderr;
-      if ((c.okCodes ?? [0]).includes(exit)) resolve({ code: exit, stdout, stderr: said });
-      else reject(failure(c, exit, signal, said));
+      try {
+        resolve(outputOf(c, { code, signal }, { stdout, stderr: lastWords(), errors }));
+      } catch (error) {
+        reject(error);
+      }
     });
   });
 }
 
-/** 128 + signal number, as shells report it. */
-function exitCode(
-  code: number | null,
-  signal: NodeJS.Signals | null,
-  signals: Record<string, number>,
-): number {
-  return code ?? 128 + (signal ? (signals[signal] ?? 0) : 0);
-}
-
-export async function runInteractive(c: Pick<Command, 'file' | 'args'>, own: boolean): Promise<number> {
-  const { spawn } = await import('node:child_process');
-  const { constants } = await import('node:os');
-  return new Promise((resolve, reject) => {
-    const env = { ...process.env, PATH: TOOL_PATH };
-    const child = spawn(c.file, c.args, { env, stdio: 'inherit', detached: own });
-    const pass = (signal: NodeJS.Signals): void => {
-      child.kill(signal);
-    };
-    const signals: NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'];
-    for (const signal of signals) process.on(signal, pass);
-    const done = (): void => {
-      for (const signal of signals) process.off(signal, pass);
-    };
-    child.on('error', error => {
-      done();
-      reject(
-        new MayflyError('missing-tool', `"${c.file}" could not be started: ${error.message}`, {
-          tool: c.file,
-        }),
-      );
-    });
-    child.on('exit', (code, signal) => {
-      done();
-      resolve(exitCode(code, signal, constants.signals));
-    });
-  });
-}
-
-/**
- * Runs a command and waits until `deadline` (milliseconds since the epoch); past it the command is left to finish on
- * its own. Rejects with `command`, `missing-tool` or `timeout`.
- */
-export async function runCommand(c: Command, deadline: number): Promise<Output> {
-  if (Date.now() > deadline) throw new MayflyError('timeout', `no time left to run "${c.file}"`);
+async function run(c: Command, deadline: number): Promise<Output> {
+  refuseWithoutTime(c, deadline);
   const { spawn } = await import('node:child_process'); // takes milliseconds: only when something is run
   const options = { env: TOOL_ENV, cwd: '/' };
   const source =
     c.pipeFrom && spawn(c.pipeFrom.file, c.pipeFrom.args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] });
-  // A pipe costs a stream to set up and watch; what a quick command says matters only if it fails.
-  const errors = c.effect === 'write' && !c.onLine ? openUnnamed() : undefined;
+  const errors = openErrors(c);
   try {
     const input = source?.stdout ?? 'ignore';
     const output = c.effect === 'read' ? 'pipe' : 'ignore';
-    const keeper = c.closesInheritedFds && c.inheritFds?.length ? ['timeout', '--foreground', '0'] : []; // 0: for as long as it takes
-    const [file = c.file, ...args] = [...keeper, c.file, ...c.args];
+    const [file, ...args] = argvOf(c);
     const child = spawn(file, args, {
       ...options,
       stdio: [input, output, errors ?? 'pipe', ...(c.inheritFds ?? [])],
     });
     if (c.background) {
       child.unref();
-      await new Promise((started, failed) => child.once('spawn', started).once('error', failed));
+      await new Promise((started, failed) =>
+        child.once('spawn', started).once('error', error => failed(startFailure(c, error))),
+      );
       return { code: 0, stdout: '', stderr: '' };
     }
     source?.stdout?.destroy(); // the child has its own copy of the pipe; ours would keep it open
     const end = waitFor(child, c, deadline, errors);
     if (!source || !c.pipeFrom) return await end;
-    const [out] = await Promise.all([end, waitFor(source, { ...c.pipeFrom, effect: 'write' }, deadline)]);
-    return out;
+    return await bothEnds(end, waitFor(source, { ...c.pipeFrom, effect: 'write' }, deadline));
   } finally {
     if (errors !== undefined) closeSync(errors);
   }
 }
+
+/** The runner of hooks. */
+export const leanRunner: Runner = { run };

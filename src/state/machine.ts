@@ -44,7 +44,7 @@ export async function openMachine(
   lastGood = false,
 ): Promise<Machine> {
   const config = await loadConfig(thisHost, o.config, lastGood);
-  const real = seconds ? realHost(Date.now() + seconds(config) * 1000) : thisHost;
+  const real = seconds ? realHost({ deadline: Date.now() + seconds(config) * 1000 }) : thisHost;
   const told: string[] = [];
   const host = o.dryRun ? dryRun(real, line => told.push(line)) : real;
   const backends: Partial<Record<BackendKind, VolumeBackend>> = {};
