@@ -48,7 +48,11 @@ const hot = await build({
   define: { ...common.define, MAYFLY_BUILD: JSON.stringify(buildId) },
   write: false,
   outfile: 'dist/hot.js',
+  metafile: true,
 });
+const packageOf = input => /^node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(input)?.[1];
+const foreign = Object.keys(hot.metafile.inputs).filter(packageOf);
+if (foreign.length > 0) throw new Error(`a hook would load more than Node's own modules: ${foreign.join(', ')}`);
 // A function of what the loader gives it, to compile with a cache; and plain ASCII, one byte a character.
 const source = `(function(require,keepCode){${hot.outputFiles[0].text}\n})`;
 writeFileSync('dist/hot.js', source);
@@ -73,7 +77,7 @@ chmodSync('dist/mayfly.cjs', 0o755);
 // The licences of what was bundled travel with it.
 const packages = new Set();
 for (const input of [...Object.keys(cli.metafile.inputs), ...Object.keys(load.metafile.inputs)]) {
-  const name = /^node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(input)?.[1];
+  const name = packageOf(input);
   if (name) packages.add(name);
 }
 const notices = [...packages].sort().map(name => {

@@ -6,6 +6,7 @@ import { MayflyError } from '../errors.ts';
 import { LOGIND_SESSIONS } from '../linux/logind.ts';
 import { openMachine } from '../state/machine.ts';
 import type { Command } from './command.ts';
+import { ports } from './ports.ts';
 
 export const serviceCommand: Command = {
   command: 'service',
@@ -24,7 +25,7 @@ export const serviceCommand: Command = {
     const amount = flags.quiet ? 'quiet' : flags.verbose ? 'verbose' : 'normal';
     const { serve } = await import('../service/service.ts'); // takes chokidar along, which no other verb needs
     // With a configuration that has become invalid it serves by the last good one, as logouts do.
-    await serve(await openMachine({ config: file, dryRun: false, amount }, undefined, true), {
+    await serve(await openMachine({ config: file, dryRun: false, amount }, { ...ports, lastGood: true }), {
       file,
       logind: resolve(String(args.logind)),
       env: process.env,

@@ -2,6 +2,7 @@
 
 import { MayflyError, reasonOf } from '../errors.ts';
 import { print } from '../linux/command.ts';
+import { noLog } from '../linux/log.ts';
 import { stableNumber } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import { readPool } from '../state/pool.ts';
@@ -176,7 +177,7 @@ export const rollbackCommand: Command = {
   async run(args, { machine, flags, show, report }) {
     const wanted = args.generation === undefined ? undefined : generationOf(args.generation);
     const on = await machine();
-    const { from, to } = rollback(flags.dryRun ? { ...on, log: () => undefined } : on, wanted);
+    const { from, to } = rollback(flags.dryRun ? { ...on, log: noLog } : on, wanted);
     await tryPublishSessions(on);
     if (!flags.dryRun) await writeHealth(on);
     if (flags.dryRun) show({ from, to }, `generation ${to} would be stable`);

@@ -1,41 +1,81 @@
 /**
  * One line per event, to the journal with fields where there is one, and to stderr. The journal's own protocol wants
  * datagram sockets, which Node lacks, so logger(1) carries the fields; it is started and not waited for.
+ *
+ * Two loggers follow the same contract (test/linux/log.contract.ts): the lean one below, which loads nothing but
+ * Node's own and writes for hooks, and `winston-log.ts` for the command line and the service.
  */
 
 import { closeSync, existsSync, writeSync } from 'node:fs';
 import { openUnnamed, print, TOOL_ENV } from './command.ts';
 
+/** Levels of syslog(3), by its keywords. */
 export type LogLevel = 'err' | 'warning' | 'notice' | 'info' | 'debug';
 
-const PRIORITY: Record<LogLevel, number> = { err: 3, warning: 4, notice: 5, info: 6, debug: 7 };
+export const PRIORITY: Record<LogLevel, number> = { err: 3, warning: 4, notice: 5, info: 6, debug: 7 };
 
 export interface Fields {
   readonly session?: string | undefined;
   readonly user?: string | undefined;
   /** Why a login was refused, as {@link publicCodeOf} says it. */
   readonly code?: string | undefined;
+  /** What was being done: a step of a login, a phase of an update. */
+  readonly step?: string | undefined;
 }
 
-export type Log = (level: LogLevel, message: string, fields?: Fields) => void;
+export interface Log {
+  (level: LogLevel, message: string, fields?: Fields): void;
+  /** A log whose entries all have these fields, and those given with each. */
+  child(fields: Fields): Log;
+}
+
+/** How much stderr is told: warnings and errors only, what is of interest, or everything. */
+export type Amount = 'quiet' | 'normal' | 'verbose';
+
+/** The last level that stderr is told. */
+export const SHOWN: Record<Amount, LogLevel> = { quiet: 'warning', normal: 'info', verbose: 'debug' };
+
+/** Makes the log of a process; the journal never gets `debug`. */
+export type LogMaker = (amount: Amount, journal: boolean) => Log;
+
+const FIELD_NAMES = {
+  session: 'MAYFLY_SESSION',
+  user: 'MAYFLY_USER',
+  code: 'MAYFLY_CODE',
+  step: 'MAYFLY_STEP',
+} as const satisfies Record<keyof Fields, string>;
 
 /** The text logger(1) reads with `--journald`; a newline in a value would begin another field. */
 export function journalEntry(level: LogLevel, message: string, fields: Fields): string {
-  const flat = (v: string): string => v.replaceAll('\n', ' ');
-  const rows = [`MESSAGE=${flat(message)}`, `PRIORITY=${PRIORITY[level]}`, 'SYSLOG_IDENTIFIER=mayfly'];
-  if (fields.session) rows.push(`MAYFLY_SESSION=${flat(fields.session)}`);
-  if (fields.user) rows.push(`MAYFLY_USER=${flat(fields.user)}`);
-  if (fields.code) rows.push(`MAYFLY_CODE=${fields.code}`);
-  return `${rows.join('\n')}\n`;
+  const rows = [`MESSAGE=${message}`, `PRIORITY=${PRIORITY[level]}`, 'SYSLOG_IDENTIFIER=mayfly'];
+  for (const [name, field] of Object.entries(FIELD_NAMES)) {
+    const value = fields[name as keyof Fields];
+    if (value) rows.push(`${field}=${value}`);
+  }
+  return rows.map(row => `${row.replaceAll('\n', ' ')}\n`).join('');
 }
 
-/** `quiet` shows warnings and errors only, `verbose` everything. */
-export function makeLog(amount: 'quiet' | 'normal' | 'verbose', journal: boolean): Log {
-  const limit = amount === 'quiet' ? 4 : amount === 'normal' ? 6 : 7;
-  return (level, message, fields = {}) => {
-    if (PRIORITY[level] <= limit) print(2, `mayfly: ${message}\n`);
+/** A log that hands each entry to `write`, with all its fields. */
+export function logTo(
+  write: (level: LogLevel, message: string, fields: Fields) => void,
+  fixed: Fields = {},
+): Log {
+  const log = (level: LogLevel, message: string, fields: Fields = {}): void =>
+    write(level, message, { ...fixed, ...fields });
+  return Object.assign(log, { child: (fields: Fields) => logTo(write, { ...fixed, ...fields }) });
+}
+
+/** For what is done without a word. */
+export const noLog: Log = logTo(() => undefined);
+
+export const makeLog: LogMaker = (amount, journal) =>
+  logTo((level, message, fields) => {
+    if (PRIORITY[level] <= PRIORITY[SHOWN[amount]]) toStderr(message);
     if (journal && level !== 'debug') toJournal(level, message, fields);
-  };
+  });
+
+export function toStderr(message: string): void {
+  print(2, `mayfly: ${message}\n`);
 }
 
 /** The journal only, where there is one: for what stderr is told in other words. */

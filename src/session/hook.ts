@@ -39,7 +39,7 @@ async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Hook
   let on: Machine | undefined;
   let call: HookCall | undefined;
   try {
-    on = await openMachine(o, c => c.hook.timeout);
+    on = await openMachine(o, { seconds: c => c.hook.timeout });
     call = callOf(on.host, o.adapter, env, o.caller);
     if (!call) throw new MayflyError('bad-user', `${o.adapter} named no user (USER is not set)`);
     const s = await login(on, call);
@@ -52,7 +52,7 @@ async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Hook
     if (o.dryRun) throw error;
     const user = call?.user ?? env.USER ?? '';
     // With a configuration that is wrong, where the last good one had it.
-    const at = on ?? (await openMachine(o, undefined, true).catch(() => undefined));
+    const at = on ?? (await openMachine(o, { lastGood: true }).catch(() => undefined));
     // What can not be told must not hide the reason, which is thrown on.
     if (at) await writeLoginOutcome(thisHost, at.paths, user, error).catch(() => undefined);
     const fields = { user, code: publicCodeOf(error) };
@@ -70,7 +70,7 @@ async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Hook
 }
 
 async function handleStop(o: HookOptions, env: NodeJS.ProcessEnv): Promise<HookOutcome> {
-  const on = await openMachine(o, c => c.hook.timeout * 2, true);
+  const on = await openMachine(o, { seconds: c => c.hook.timeout * 2, lastGood: true });
   const call = callOf(on.host, o.adapter, env, o.caller);
   if (!call) return nothingToDo;
   try {

@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { endIfThere } from '../../src/cli/end.ts';
 import { type Config, limitsOf } from '../../src/config/config.ts';
+import { logTo, noLog } from '../../src/linux/log.ts';
 import { type LogindSession, shownSessions } from '../../src/linux/logind.ts';
 import { identify } from '../../src/linux/process-id.ts';
 import {
@@ -368,7 +369,10 @@ describe('what is remembered', () => {
 function logging(w: World): { on: Machine; said: string[] } {
   const said: string[] = [];
   return {
-    on: { ...w.machine(), log: (level, words) => level !== 'debug' && said.push(`${level}: ${words}`) },
+    on: {
+      ...w.machine(),
+      log: logTo((level, words) => level !== 'debug' && said.push(`${level}: ${words}`)),
+    },
     said,
   };
 }
@@ -620,7 +624,7 @@ describe('systemd', () => {
     [{ NOTIFY_SOCKET: '/s', WATCHDOG_USEC: '120000000', WATCHDOG_PID: '7' }, undefined],
     [{ WATCHDOG_USEC: '120000000' }, undefined],
   ])('%j: a ping every %s ms', (env, every) => {
-    expect(serviceManager(preparedWorld().host, env, () => undefined).pingEvery).toBe(every);
+    expect(serviceManager(preparedWorld().host, env, noLog).pingEvery).toBe(every);
   });
 
   it('is told by systemd-notify, with arguments', async () => {
@@ -632,8 +636,8 @@ describe('systemd', () => {
         return { code: 0, stdout: '', stderr: '' };
       },
     };
-    await serviceManager(host, {}, () => undefined).tell('READY=1');
-    await serviceManager(host, { NOTIFY_SOCKET: '@x y' }, () => undefined).tell('READY=1', 'STATUS=a b; c');
+    await serviceManager(host, {}, noLog).tell('READY=1');
+    await serviceManager(host, { NOTIFY_SOCKET: '@x y' }, noLog).tell('READY=1', 'STATUS=a b; c');
     expect(ran).toEqual([['env', 'NOTIFY_SOCKET=@x y', 'systemd-notify', 'READY=1', 'STATUS=a b; c']]);
   });
 });
