@@ -4,9 +4,8 @@ import { resolve } from 'node:path';
 import { DEFAULT_CONFIG_FILE } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
 import { LOGIND_SESSIONS } from '../linux/logind.ts';
-import { openMachine } from '../state/machine.ts';
 import type { Command } from './command.ts';
-import { ports } from './ports.ts';
+import { openCliMachine } from './ports.ts';
 
 export const serviceCommand: Command = {
   command: 'service',
@@ -25,7 +24,7 @@ export const serviceCommand: Command = {
     const amount = flags.quiet ? 'quiet' : flags.verbose ? 'verbose' : 'normal';
     const { serve } = await import('../service/service.ts'); // takes chokidar along, which no other verb needs
     // With a configuration that has become invalid it serves by the last good one, as logouts do.
-    await serve(await openMachine({ config: file, dryRun: false, amount }, { ...ports, lastGood: true }), {
+    await serve(await openCliMachine({ config: file, dryRun: false, amount }, { lastGood: true }), {
       file,
       logind: resolve(String(args.logind)),
       env: process.env,
