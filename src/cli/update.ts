@@ -2,7 +2,7 @@
 
 import { MayflyError, reasonOf } from '../errors.ts';
 import { print } from '../linux/command.ts';
-import { noLog } from '../linux/log.ts';
+import { type Fields, noLog } from '../linux/log.ts';
 import { stableNumber } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import { readPool } from '../state/pool.ts';
@@ -22,12 +22,14 @@ import type { Command, Context, Flags } from './command.ts';
 import { generationOf } from './usage-errors.ts';
 
 /** A line per phase; on a terminal also the last line of what is going on, overwritten by the next. */
-export function teller(on: Machine, flags: Flags): (line: string, detail?: boolean) => void {
+export function teller(on: Machine, flags: Flags): (line: string, detail?: boolean, fields?: Fields) => void {
   const terminal = process.stderr.isTTY === true && !flags.quiet;
-  return (line, detail = false) => {
+  return (line, detail = false, fields = {}) => {
     if (terminal && detail) print(2, `\r\u001b[K  ${line.slice(0, (process.stderr.columns ?? 80) - 4)}`);
-    else if (!detail) on.log('info', terminal ? `${line}\u001b[K` : line);
-    else on.log('debug', line);
+    else if (!detail) {
+      clearLine(flags);
+      on.log('info', line, fields);
+    } else on.log('debug', line);
   };
 }
 

@@ -43,9 +43,7 @@ async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Hook
     call = callOf(on.host, o.adapter, env, o.caller);
     if (!call) throw new MayflyError('bad-user', `${o.adapter} named no user (USER is not set)`);
     const s = await login(on, call);
-    const fields = { session: s?.id, user: call.user };
-    if (!s) on.log('debug', `${call.user} is out of scope and gets the host`, fields);
-    else if (!o.dryRun) on.log('info', `${s.id}: ${call.user} is in generation ${s.generation}`, fields);
+    if (!s) on.log('debug', `${call.user} is out of scope and gets the host`, { user: call.user });
     if (!o.dryRun) await writeLoginOutcome(thisHost, on.paths, call.user, s ? 'session' : 'host');
     return { code: 0, whole: s !== undefined };
   } catch (error) {

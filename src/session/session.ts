@@ -4,6 +4,7 @@ import { groupsOf, lookupUser, type User } from '../linux/accounts.ts';
 import type { Fields } from '../linux/log.ts';
 import { liveSessions } from '../linux/logind.ts';
 import { bootId, isAlive } from '../linux/process-id.ts';
+import { type Stopwatch, stopwatch } from '../linux/stopwatch.ts';
 import { type Generation, isSealed, readStable } from '../state/generations.ts';
 import { withLock } from '../state/locks.ts';
 import { loginBlockReason } from '../state/login-block.ts';
@@ -15,6 +16,7 @@ import { clearHostPass } from './outcome.ts';
 import { planSession } from './plan.ts';
 import { LOGIN_TRIES, loginSucceeded, mayTryAgain } from './probation.ts';
 import { inScope } from './scope.ts';
+import type { Step } from './steps/step.ts';
 import { steps } from './steps.ts';
 
 /** How long anything waits for another login or logout of the same person, in seconds. */
@@ -22,27 +24,52 @@ export const LOGIN_LOCK_WAIT = 25;
 
 const fieldsOf = (s: Session): Fields => ({ session: s.id, user: s.user.name });
 
+/** The machine as a step sees it: whatever it logs names session and step. */
+function machineFor(step: Step, s: Session, on: Machine): Machine {
+  return { ...on, log: on.log.child({ ...fieldsOf(s), step: step.name }) };
+}
+
+/**
+ * One line for an administrator who asks where the time went, with the field MAYFLY_STEP. Throw-away sessions are part
+ * of something else, and a dry run takes no time.
+ */
+function logTimes(on: Machine, s: Session, step: string, message: string, watch: Stopwatch): void {
+  watch.enter();
+  if (on.host.pretend) return;
+  on.log(s.kind === 'login' ? 'info' : 'debug', `${s.id}: ${message} ${watch.words()}`, {
+    ...fieldsOf(s),
+    step,
+  });
+}
+
 /**
  * A login: attaches to the person's living session, or makes a fresh one. Undefined where the person is out of
  * scope and belongs on the host. Rejects when no whole session could be made; then nothing of it is left, or a
  * record says what is.
  */
 export async function login(on: Machine, call: HookCall): Promise<Session | undefined> {
+  const watch = stopwatch(on.host);
+  watch.enter('user');
   const user = await lookupUser(on.host, call.user);
   const groups = await groupsOf(on.host, user);
+  watch.enter('lock');
   if (!inScope(on.config, user, groups)) return undefined;
   makeDirectories(on.host, on.paths);
   return withLock(on.host, on.paths, `user-${user.uid}`, LOGIN_LOCK_WAIT, async lock => {
     const locked = { ...on, lockFds: [lock.fd] };
+    watch.enter('join');
     const joined = await joinExisting(locked, user, call);
-    if (joined) return joined;
+    if (joined) {
+      logTimes(on, joined, 'login', `${user.name} joined generation ${joined.generation} in`, watch);
+      return joined;
+    }
     const mine = loginOf(call, on.host.now());
     const who = { kind: 'login', user, groups, logins: [mine] } as const;
     for (let tries = 0; ; tries++) {
       let stable: Generation | undefined;
       try {
         stable = readStable(on.host, on.paths);
-        const s = await runSteps(locked, planSession(locked, stable, who), stable);
+        const s = await runSteps(locked, planSession(locked, stable, who), stable, watch);
         loginSucceeded(locked, stable.number);
         return s;
       } catch (error) {
@@ -76,16 +103,27 @@ async function joinExisting(on: Machine, user: User, call: HookCall): Promise<Se
 }
 
 /** Runs the steps forwards. A failure runs them backwards and says both reasons if that fails too. */
-export async function runSteps(on: Machine, planned: Session, generation: Generation): Promise<Session> {
+export async function runSteps(
+  on: Machine,
+  planned: Session,
+  generation: Generation,
+  watch = stopwatch(on.host),
+): Promise<Session> {
   let s = planned;
   try {
     for (const step of steps) {
-      on.log('debug', `${s.id}: ${step.name}`, fieldsOf(s));
-      s = await step.up(s, on);
-      if (step === steps[0]) await verifyGeneration(on, s, generation);
+      watch.enter(step.name);
+      const here = machineFor(step, s, on);
+      here.log('debug', `${s.id}: ${step.name}`);
+      s = await step.up(s, here);
+      if (step === steps[0]) await verifyGeneration(here, s, generation);
     }
-    return writeSession(on.host, on.paths, { ...s, state: 'live' });
+    s = writeSession(on.host, on.paths, { ...s, state: 'live' });
+    logTimes(on, s, 'login', `${s.user.name} logged in to generation ${s.generation} in`, watch);
+    return s;
   } catch (error) {
+    const step = watch.step ?? 'login';
+    logTimes(on, s, step, `the login of ${s.user.name} failed in "${step}" after`, watch);
     if (error instanceof MayflyError && error.code === 'timeout') {
       // A storage command may still be at work: what it leaves is for `recover`, which waits for its lock.
       tryWriteRecord(on, { ...s, state: 'ending', stuck: reasonOf(error) });
@@ -149,16 +187,29 @@ export async function logout(
 /** Runs the steps backwards and halts at the first that fails: going on would delete beneath a live mount. */
 export async function stop(on: Machine, session: Session): Promise<void> {
   const s = tryWriteRecord(on, { ...session, state: 'ending' });
+  const watch = stopwatch(on.host);
   for (const step of [...steps].reverse()) {
-    on.log('debug', `${s.id}: ${step.name} down`, fieldsOf(s));
+    watch.enter(step.name);
+    const here = machineFor(step, s, on);
+    here.log('debug', `${s.id}: ${step.name} down`);
     try {
-      await step.down(s, on);
+      await step.down(s, here);
     } catch (error) {
+      // Once: what is stuck is tried again and again.
+      if (s.stuck === undefined)
+        logTimes(
+          on,
+          s,
+          step.name,
+          `the end of ${s.user.name}'s session failed in "${step.name}" after`,
+          watch,
+        );
       if (readSession(on.host, on.paths, s.id))
         tryWriteRecord(on, { ...s, stuck: `${step.name}: ${reasonOf(error)}` });
       throw error;
     }
   }
+  logTimes(on, s, 'logout', `the session of ${s.user.name} ended in`, watch);
 }
 
 /** Writes a record where there is room: on a full disk the teardown, which makes room, must not wait for it. */

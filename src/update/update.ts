@@ -3,6 +3,8 @@
  * needed. Until the proof nobody sees any of it; a failure or death on the way leaves stable and master as they were.
  */
 import { MayflyError, reasonOf } from '../errors.ts';
+import type { Fields } from '../linux/log.ts';
+import { stopwatch } from '../linux/stopwatch.ts';
 import { prepareSpare } from '../session/spare.ts';
 import {
   generationNumbers,
@@ -46,8 +48,8 @@ export interface UpdateOptions {
   readonly origin: string;
   /** Changes the working copy; false gives it up. */
   change(inside: ChrootOptions): Promise<boolean>;
-  /** One line per phase, and `detail` of what commands say. */
-  readonly say: (line: string, detail?: boolean) => void;
+  /** One line per phase when it has ended, and `detail` of what is going on. */
+  readonly say: (line: string, detail?: boolean, fields?: Fields) => void;
   /** Makes a generation even where nothing was changed. */
   readonly force?: boolean;
 }
@@ -70,20 +72,28 @@ export async function update(on: Machine, o: UpdateOptions): Promise<UpdateOutco
     let phase: Phase = 'prepare';
     const write = (h: Partial<History> & Pick<History, 'result'>): void =>
       writeHistory(host, paths, { lastAttempt: begun, ...lasting, ...h });
+    const watch = stopwatch(host);
+    const leave = (how: string, next?: Phase): void => {
+      const lap = watch.enter(next);
+      if (lap) o.say(`${lap.step} ${how} ${lap.took} ms`, false, { step: lap.step });
+    };
     const enter = (next: Phase): void => {
+      leave('took', next);
       phase = next;
-      o.say(next);
+      o.say(next, true);
       writeRunning(host, paths, { what: o.what, since: begun, phase });
       write({ result: 'running', phase });
     };
     try {
       const outcome = await runPhases(on, o, enter, fd);
+      leave('took');
       const success = outcome.result === 'promoted' || outcome.result === 'unchanged';
       write({ ...outcome, ...(success ? { lastSuccess: host.now() } : {}) });
       on.log('notice', describeOutcome(outcome));
       for (const warning of outcome.warnings ?? []) on.log('warning', warning);
       return outcome;
     } catch (error) {
+      leave('failed after');
       write({ result: 'failed', phase, reason: reasonOf(error) });
       const code = error instanceof MayflyError ? error.code : 'internal';
       const facts = error instanceof MayflyError ? error.facts : {};
