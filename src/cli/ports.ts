@@ -1,6 +1,6 @@
 /**
- * How the command line and the service run programs and log: by execa and winston. Hooks have lean ones instead. Each
- * is loaded when something is run, or a machine is opened: `mayfly scope`, which every login asks, needs neither.
+ * The command line and the service run programs with execa and log with winston; hooks use the lean implementations.
+ * Both packages are loaded when a machine is opened, because `mayfly scope`, which runs at every login, needs neither.
  */
 import type { Runner } from '../linux/command.ts';
 import { realHost } from '../linux/real-host.ts';
@@ -8,11 +8,12 @@ import { type Machine, type MachineOptions, type OpenOptions, openMachine } from
 
 const loadRunner = async (): Promise<Runner> => (await import('../linux/execa-runner.ts')).execaRunner;
 
-/** For what needs no machine. Without a deadline for commands. */
+/** The host for commands that need no machine. It loads execa when it runs a program, and has no deadline. */
 export const cliHost = realHost({
   runner: { run: async (c, deadline) => (await loadRunner()).run(c, deadline) },
 });
 
+/** See {@link openMachine}. */
 export async function openCliMachine(o: MachineOptions, by: OpenOptions = {}): Promise<Machine> {
   const { makeWinstonLog } = await import('../linux/winston-log.ts');
   return openMachine(o, { runner: await loadRunner(), makeLog: makeWinstonLog, ...by });

@@ -2,8 +2,8 @@
  * Starting programs. Only `host.ts` does: it is the gate, this is how it works. Commands are asynchronous, because
  * one that hangs must not keep a hook from answering in time.
  *
- * Two runners follow the same contract (test/linux/runner.contract.ts): the lean one below, which loads nothing but
- * Node's own and runs the commands of hooks, and `execa-runner.ts` for the command line and the service.
+ * There are two runners with the same contract (test/linux/runner.contract.ts): the one below for hooks, which loads
+ * only Node's built-in modules, and `execa-runner.ts` for the command line and the service.
  */
 
 import type { ChildProcess } from 'node:child_process';
@@ -40,15 +40,14 @@ export interface Output {
   readonly stderr: string;
 }
 
-/** How programs are started. */
+/** Starts programs. */
 export interface Runner {
   /**
-   * Runs a command and waits until `deadline` (milliseconds since the epoch); past it the command is left to finish
-   * on its own, never killed: it may be in the middle of a storage change. Rejects with `command`, `missing-tool` or
-   * `timeout`.
+   * Runs a command and waits for it until `deadline` (milliseconds since the epoch). After the deadline the command is
+   * left running and never killed, because it may be changing storage. Throws `command`, `missing-tool` or `timeout`.
    */
   run(c: Command, deadline: number): Promise<Output>;
-  /** See {@link Host.runInteractive}. A hook has no terminal, so the lean runner lacks it. */
+  /** See {@link Host.runInteractive}. The runner of hooks lacks it: they have no terminal. */
   readonly runInteractive?: (c: Pick<Command, 'file' | 'args'>, own: boolean) => Promise<number>;
 }
 
@@ -99,8 +98,8 @@ function failure(c: Command, exit: number, signal: string | null, stderr: string
 }
 
 /**
- * The end of a command as its answer, or thrown as `command`. `errors` is a descriptor with what it said on stderr,
- * where that was not a pipe.
+ * Returns the output of a command that has ended; throws `command` if its exit code is not expected. `errors` is the
+ * file that its stderr went to, if that was not a pipe.
  */
 export function outputOf(
   c: Command,
@@ -113,7 +112,7 @@ export function outputOf(
   return { code: exit, stdout: said.stdout, stderr };
 }
 
-/** Why a command could not be started, as `missing-tool` where that is it. */
+/** The error for a command that could not be started: `missing-tool`, or the system error as it is. */
 export function startFailure(c: Pick<Command, 'file'>, error: unknown): unknown {
   if (!isErrno(error, 'ENOENT')) return error;
   return new MayflyError('missing-tool', `the program "${c.file}" is not installed`, { tool: c.file });
@@ -128,12 +127,12 @@ export function refuseWithoutTime(c: Command, deadline: number): void {
   if (Date.now() > deadline) throw new MayflyError('timeout', `no time left to run "${c.file}"`);
 }
 
-/** Reads lines as they come; the function it returns ends the last one and gives the last words, which say why. */
+/** Passes each line to `onLine` as it comes. The function it returns passes an unfinished last line and returns the last 64 KiB. */
 export function followLines(stream: Readable | null, onLine: Command['onLine']): () => string {
   let last = '';
-  let begun = ''; // a line that is still to be finished
+  let begun = ''; // an unfinished line
   stream?.setEncoding('utf8').on('data', (chunk: string) => {
-    last = (last + chunk).slice(-65536); // a long command talks a lot
+    last = (last + chunk).slice(-65536); // the end says why a command failed
     if (!onLine) return;
     const lines = (begun + chunk).split(/[\r\n]+/);
     begun = lines.pop() ?? '';
@@ -147,8 +146,8 @@ export function followLines(stream: Readable | null, onLine: Command['onLine']):
 }
 
 /**
- * What is started for a command: itself, or a keeper that waits for it and keeps the descriptors meanwhile
- * (timeout(1) with 0: for as long as it takes).
+ * The program to start for a command, and its arguments. If the command closes inherited descriptors, timeout(1) runs
+ * it, without a limit, and keeps them open until it ends.
  */
 export function argvOf(c: Command): readonly [string, ...string[]] {
   if (!(c.closesInheritedFds && c.inheritFds?.length)) return [c.file, ...c.args];
@@ -156,16 +155,16 @@ export function argvOf(c: Command): readonly [string, ...string[]] {
 }
 
 /**
- * Where the stderr of a command goes: into a file without a name, or undefined for a pipe. What a storage command
- * says matters only if it fails, and a pipe without a reader would kill one that outlives us.
+ * Opens an unnamed file for the stderr of a command; undefined if it needs a pipe. The file is cheaper than a pipe, and
+ * a command that outlives us is not killed by SIGPIPE when it writes to it.
  */
 export function openErrors(c: Command): number | undefined {
   return c.effect === 'write' && !c.onLine ? openUnnamed() : undefined;
 }
 
 /**
- * What the reader of a pipe answers. Where both ends fail, one only suffers from the other (a broken pipe, a sudden
- * end), so both are told.
+ * The output of the command that reads from a pipe. If both commands fail, one failure is a consequence of the other (a
+ * broken pipe, or input that ends early), so the message has both.
  */
 export async function bothEnds(reader: Promise<Output>, writer: Promise<Output>): Promise<Output> {
   const [read, written] = await Promise.allSettled([reader, writer]);
@@ -178,7 +177,7 @@ export async function bothEnds(reader: Promise<Output>, writer: Promise<Output>)
   throw bothFailed ? new MayflyError('command', `${first.message}; ${second.message}`, first.facts) : first;
 }
 
-/** Waits for a child; past the deadline it is left to finish on its own. */
+/** Waits for a child; after the deadline it is left running. */
 function waitFor(child: ChildProcess, c: Command, deadline: number, errors?: number): Promise<Output> {
   return new Promise((resolve, reject) => {
     let stdout = '';
@@ -239,5 +238,5 @@ async function run(c: Command, deadline: number): Promise<Output> {
   }
 }
 
-/** The runner of hooks. */
+/** The runner for hooks. */
 export const leanRunner: Runner = { run };

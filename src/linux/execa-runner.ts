@@ -1,6 +1,6 @@
 /**
- * The runner of the command line and the service, by execa. What it starts works on storage and outlives us, so what
- * execa does by default to keep order among children is set aside, each with its reason.
+ * The runner of the command line and the service. It uses execa, and changes those of its defaults that would harm
+ * commands which change storage and may outlive us.
  */
 import { constants as bufferLimits } from 'node:buffer';
 import { closeSync } from 'node:fs';
@@ -24,22 +24,22 @@ import {
   TOOL_PATH,
 } from './command.ts';
 
-/** For everything that is started. There is no `timeout` either: execa's kills. */
+/** For every program. The option `timeout` is not used either, because it kills. */
 const OURS = {
-  cleanup: false, // else a storage command would be killed when we end
-  forceKillAfterDelay: false, // else whoever is passed a SIGTERM would be killed five seconds later
-  extendEnv: false, // else the caller's variables would reach programs of root
-  preferLocal: false,
-  reject: false, // errors are worded by the functions that both runners share
-  stripFinalNewline: false, // what a program prints is given as it is
-  verbose: 'none', // else NODE_DEBUG=execa in the caller's environment would print every command
+  cleanup: false, // true kills the command when this process ends, in the middle of a storage change
+  forceKillAfterDelay: false, // the default sends SIGKILL five seconds after a SIGTERM that we pass on
+  extendEnv: false, // true passes the caller's variables to programs that run as root
+  preferLocal: false, // true would look for programs in node_modules/.bin first
+  reject: false, // the functions that both runners share create the errors
+  stripFinalNewline: false, // true changes the output
+  verbose: 'none', // the default prints every command if the caller's environment has NODE_DEBUG=execa
 } as const satisfies Options;
 
 const PLAIN = {
   ...OURS,
   env: TOOL_ENV,
   cwd: '/',
-  maxBuffer: bufferLimits.MAX_STRING_LENGTH, // else 100 MB of output would be an error
+  maxBuffer: bufferLimits.MAX_STRING_LENGTH, // the default fails after 100 MB of output
 } as const satisfies Options;
 
 type Child = ReturnType<typeof start>;
@@ -49,8 +49,8 @@ type Stdio = readonly ('ignore' | 'pipe' | Readable | number)[];
 function start([file, ...args]: readonly [string, ...string[]], stdio: Stdio, keepStdout = true) {
   return execa(file, args, {
     ...PLAIN,
-    stdio: stdio as Options['stdio'], // whose type lacks the descriptors that it does take
-    buffer: { stdout: keepStdout, stderr: false }, // stderr is read line by line, and its last words are kept
+    stdio: stdio as Options['stdio'], // the type lacks descriptors, which execa accepts
+    buffer: { stdout: keepStdout, stderr: false }, // followLines reads stderr
   });
 }
 
@@ -71,7 +71,7 @@ async function waitFor(child: Child, c: Command, deadline: number, errors?: numb
   );
 }
 
-/** Undefined where the time is over first. */
+/** Undefined if the deadline passes first. */
 async function withDeadline(child: Child, deadline: number): Promise<Awaited<Child> | undefined> {
   const left = deadline - Date.now();
   if (!Number.isFinite(left)) return child;
@@ -82,7 +82,7 @@ async function withDeadline(child: Child, deadline: number): Promise<Awaited<Chi
   return Promise.race([child, over]).finally(() => clearTimeout(timer));
 }
 
-/** execa names a cause where it was not the command's own end: it did not start, or its output could not be read. */
+/** execa sets `cause` if the command was not started or its output could not be read. */
 function refuseUnlessRun(c: Pick<Command, 'file'>, end: Awaited<Child>): void {
   if (end.cause !== undefined) throw startFailure(c, end.cause);
 }
@@ -93,7 +93,7 @@ async function run(c: Command, deadline: number): Promise<Output> {
     c.pipeFrom && start([c.pipeFrom.file, ...c.pipeFrom.args], ['ignore', 'pipe', 'pipe'], false);
   const errors = openErrors(c);
   try {
-    // The kernel's own pipe, not execa's: what flows does not pass through us, and goes on when we have ended.
+    // A pipe of the kernel instead of execa's `pipe`: the data does not pass through this process.
     const input = source?.stdout ?? 'ignore';
     const output = c.effect === 'read' ? 'pipe' : 'ignore';
     const child = start(argvOf(c), [input, output, errors ?? 'pipe', ...(c.inheritFds ?? [])]);
@@ -113,10 +113,10 @@ async function run(c: Command, deadline: number): Promise<Output> {
   }
 }
 
-/** Signals that ask us to stop; the program at the terminal decides what to do about them. */
+/** Signals that ask this process to stop; they are passed to the program, which decides what to do. */
 const STOP_SIGNALS: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'];
 
-/** Has started its child when it returns: callers put themselves into a control group for that moment. */
+/** The program is started when this returns: `insideGroup` in cli/run.ts relies on it. */
 async function runInteractive(c: Pick<Command, 'file' | 'args'>, own: boolean): Promise<number> {
   const env = { ...process.env, PATH: TOOL_PATH };
   const child = execa(c.file, c.args, { ...OURS, env, stdio: 'inherit', detached: own });

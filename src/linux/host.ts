@@ -91,7 +91,7 @@ export interface Host {
   sleep(ms: number): Promise<void>;
   /** Milliseconds since the epoch. */
   now(): number;
-  /** Milliseconds since some moment, unmoved by whoever sets the clock: for how long something took. */
+  /** Milliseconds on a clock that is never set, to measure durations. */
   monotonic(): number;
   /** 32 random bits in hex, for names: V8 is seeded by the kernel, but this is no secret. */
   random(): string;

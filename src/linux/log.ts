@@ -2,8 +2,8 @@
  * One line per event, to the journal with fields where there is one, and to stderr. The journal's own protocol wants
  * datagram sockets, which Node lacks, so logger(1) carries the fields; it is started and not waited for.
  *
- * Two loggers follow the same contract (test/linux/log.contract.ts): the lean one below, which loads nothing but
- * Node's own and writes for hooks, and `winston-log.ts` for the command line and the service.
+ * There are two logs with the same contract (test/linux/log.contract.ts): the one below for hooks, which loads only
+ * Node's built-in modules, and `winston-log.ts` for the command line and the service.
  */
 
 import { closeSync, existsSync, writeSync } from 'node:fs';
@@ -19,23 +19,23 @@ export interface Fields {
   readonly user?: string | undefined;
   /** Why a login was refused, as {@link publicCodeOf} says it. */
   readonly code?: string | undefined;
-  /** What was being done: a step of a login, a phase of an update. */
+  /** The step of a login or logout, or the phase of an update. */
   readonly step?: string | undefined;
 }
 
 export interface Log {
   (level: LogLevel, message: string, fields?: Fields): void;
-  /** A log whose entries all have these fields, and those given with each. */
+  /** Returns a log that adds these fields to each entry. */
   child(fields: Fields): Log;
 }
 
-/** How much stderr is told: warnings and errors only, what is of interest, or everything. */
+/** How much is printed on stderr. */
 export type Amount = 'quiet' | 'normal' | 'verbose';
 
-/** The last level that stderr is told. */
+/** The least severe level that is printed on stderr. */
 export const SHOWN: Record<Amount, LogLevel> = { quiet: 'warning', normal: 'info', verbose: 'debug' };
 
-/** Makes the log of a process; the journal never gets `debug`. */
+/** Creates the log of a process. Entries of level `debug` never go to the journal. */
 export type LogMaker = (amount: Amount, journal: boolean) => Log;
 
 const FIELD_NAMES = {
@@ -55,7 +55,7 @@ export function journalEntry(level: LogLevel, message: string, fields: Fields): 
   return rows.map(row => `${row.replaceAll('\n', ' ')}\n`).join('');
 }
 
-/** A log that hands each entry to `write`, with all its fields. */
+/** A log that passes each entry to `write`, with all its fields. */
 export function logTo(
   write: (level: LogLevel, message: string, fields: Fields) => void,
   fixed: Fields = {},
@@ -65,7 +65,7 @@ export function logTo(
   return Object.assign(log, { child: (fields: Fields) => logTo(write, { ...fixed, ...fields }) });
 }
 
-/** For what is done without a word. */
+/** A log that discards everything. */
 export const noLog: Log = logTo(() => undefined);
 
 export const makeLog: LogMaker = (amount, journal) =>

@@ -71,7 +71,7 @@ function parent(path: string): string {
 }
 
 const noTerminal = (): Promise<never> =>
-  Promise.reject(new MayflyError('internal', 'nothing can be run at a terminal from here'));
+  Promise.reject(new MayflyError('internal', 'this process cannot run interactive programs'));
 
 /** The real machine. `deadline` (milliseconds since the epoch) bounds how long commands are waited for. */
 export function realHost({ deadline = Number.POSITIVE_INFINITY, runner = leanRunner } = {}): Host {
@@ -175,7 +175,7 @@ export function realHost({ deadline = Number.POSITIVE_INFINITY, runner = leanRun
     sleep: ms => new Promise(resolve => setTimeout(resolve, ms)),
     now: () => Date.now(),
     monotonic() {
-      const [seconds, nanoseconds] = process.hrtime(); // `performance` is loaded on first use
+      const [seconds, nanoseconds] = process.hrtime(); // not `performance`, which Node loads on first use
       return seconds * 1000 + nanoseconds / 1e6;
     },
     random: () =>

@@ -1,4 +1,4 @@
-/** Where time goes: what is done one after another, and how long each took. */
+/** Measures how long each of several successive steps takes. */
 import type { Host } from './host.ts';
 
 export interface Lap {
@@ -8,11 +8,11 @@ export interface Lap {
 }
 
 export interface Stopwatch {
-  /** What is being done; undefined before the first and after the last. */
+  /** The current step; undefined before the first and after the last. */
   readonly step: string | undefined;
-  /** Ends what was being done, begins `next`, and returns the former. */
+  /** Ends the current step, starts `next`, and returns the step that ended. */
   enter(next?: string): Lap | undefined;
-  /** All that has ended, with the time since the watch was made: "31 ms (record 1, volume 3)". */
+  /** The time since the stopwatch was created and the duration of each ended step: "31 ms (record 1, volume 3)". */
   words(): string;
 }
 

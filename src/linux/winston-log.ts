@@ -1,4 +1,4 @@
-/** The log of the command line and the service, by winston: one logger, two transports, and children with fields. */
+/** The log of the command line and the service: a winston logger with one transport for stderr and one for the journal. */
 import { Writable } from 'node:stream';
 import winston from 'winston';
 import {
@@ -12,15 +12,15 @@ import {
   toStderr,
 } from './log.ts';
 
-/** What winston hands to a transport: level, message, and the fields of the entry and of its logger. */
+/** What winston passes to a transport. The fields are those of the entry and of its child logger. */
 interface Entry extends Fields {
   readonly level: LogLevel;
   readonly message: string;
 }
 
 /**
- * A transport by a function, up to a level. Not winston's own for the console: that writes to process.stderr, whose
- * reader, once gone, would end a teardown.
+ * A transport that calls `write` for entries up to `level`. winston's console transport is not used: it writes to
+ * process.stderr, which ends the process with EPIPE if the reader has gone, in the middle of a teardown.
  */
 function transport(level: LogLevel, write: (entry: Entry) => void) {
   const stream = new Writable({
@@ -34,22 +34,22 @@ function transport(level: LogLevel, write: (entry: Entry) => void) {
 }
 
 function logBy(logger: winston.Logger): Log {
-  // As one object: given apart, a "%s" in the message would make winston drop the fields.
+  // As one object: with separate arguments, winston drops the fields if the message contains "%s".
   const log = (level: LogLevel, message: string, fields?: Fields): void => {
     logger.log({ level, message, ...fields });
   };
   return Object.assign(log, { child: (fields: Fields) => logBy(logger.child(fields)) });
 }
 
-/** Entries are written before the call returns, in order with what else is printed. */
+/** Entries are written before the call returns, so they stay in order with other output. */
 export const makeWinstonLog: LogMaker = (amount, journal) => {
   const stderr = transport(SHOWN[amount], entry => toStderr(entry.message));
   const journald = transport('info', entry => toJournal(entry.level, entry.message, entry));
   return logBy(
     winston.createLogger({
       levels: PRIORITY,
-      level: 'debug', // each transport has its own
-      format: winston.format(entry => entry)(), // else each entry would be made into JSON, which nobody reads
+      level: 'debug', // the transports have their own levels
+      format: winston.format(entry => entry)(), // the default formats each entry as JSON
       transports: journal ? [stderr, journald] : [stderr],
     }),
   );

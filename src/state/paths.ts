@@ -1,8 +1,8 @@
-/** All places of one Mayfly, and making its directories. */
+/** The paths of one Mayfly instance, and creating its directories. */
 import type { Config } from '../config/config.ts';
 import type { Host } from '../linux/host.ts';
 
-/** All places of one Mayfly; two with different directories do not meet. */
+/** All paths of one instance; two instances with different directories do not interfere. */
 export interface Paths {
   readonly state: string;
   readonly run: string;
@@ -14,9 +14,9 @@ export interface Paths {
   readonly roots: string;
   readonly users: string;
   readonly locks: string;
-  /** While it is there nobody logs in; it holds the reason. */
+  /** Exists while logins are blocked; holds the reason. */
   readonly loginBlock: string;
-  /** What the names of our sessions' cgroups begin with. */
+  /** Prefix of the names of our sessions' control groups. */
   readonly cgroup: string;
 }
 
@@ -38,16 +38,19 @@ export function pathsOf(directories: Config['directories']): Paths {
   };
 }
 
-/** Makes the directories of the state and of /run. Safe to repeat; called by everything that writes. */
+/** Creates the directories below the state and run directories. Safe to repeat; everything that writes calls it. */
 export function makeDirectories(host: Host, paths: Paths): void {
-  // The ones made last, and the one `destroy` takes away first: where they are, all are, as nearly always.
+  // Usually all exist. These are the ones created last and the one that `destroy` removes first.
   if ([paths.sessions, paths.locks, paths.roots].every(path => host.pathType(path) === 'dir')) return;
   for (const path of [paths.state, paths.generations, paths.sessions]) host.mkdir(path, 0o700);
   for (const path of [paths.run, paths.users]) host.mkdir(path, 0o755);
   for (const path of [paths.roots, paths.locks]) host.mkdir(path, 0o700);
 }
 
-/** What the person's own wrapper may read: the session's id, or why there is none; and where their services run. */
+/**
+ * The directory that a user's session wrapper may read: the session's ID or why there is none, and the services'
+ * root.
+ */
 export function userDirectory(paths: Paths, uid: number): string {
   return `${paths.users}/${uid}`;
 }

@@ -1,14 +1,14 @@
-/** Where apt takes packages from on this machine. */
+/** Reads the package sources of apt on this machine. */
 import type { Host } from '../linux/host.ts';
 
-/** The release this machine runs. */
+/** Codename of the release that this machine runs; undefined if os-release(5) has none. */
 export function hostSuite(host: Host): string | undefined {
   return /^VERSION_CODENAME="?([a-z0-9.-]+)"?$/m.exec(host.read('/etc/os-release') ?? '')?.[1];
 }
 
 /**
- * Where packages come from: apt's own sources. For this machine's release all of its Debian lines, security
- * included; for another release the first mirror they name.
+ * Package sources for `suite`, as arguments for mmdebstrap(1). If apt's own sources name the suite, returns all lines
+ * for it, security updates included; otherwise the first mirror they name. Empty if there is none.
  */
 export function aptSources(host: Host, suite: string): string[] {
   const files = [
@@ -39,20 +39,20 @@ interface AptSource {
   readonly components: readonly string[];
 }
 
-/** Both forms of sources.list(5): one line each, and paragraphs of fields. */
+/** Parses both formats of sources.list(5): one-line entries, and paragraphs of fields (deb822). Pure. */
 export function parseAptSources(text: string): AptSource[] {
-  const words = (s: string | undefined): string[] => (s ?? '').split(/\s+/).filter(Boolean);
+  const split = (s: string | undefined): string[] => (s ?? '').split(/\s+/).filter(Boolean);
   const lines = text.split('\n').flatMap(line => {
     const m = /^\s*deb\s+(?:\[[^\]]*\]\s*)?(\S+)\s+(\S+)\s+(.*)$/.exec(line);
-    return m ? [{ uri: m[1] ?? '', suites: [m[2] ?? ''], components: words(m[3]?.replace(/#.*/, '')) }] : [];
+    return m ? [{ uri: m[1] ?? '', suites: [m[2] ?? ''], components: split(m[3]?.replace(/#.*/, '')) }] : [];
   });
   const paragraphs = text.split(/\n\s*\n/).flatMap(paragraph => {
     const field = (name: string) => new RegExp(`^${name}:\\s*(.*)$`, 'mi').exec(paragraph)?.[1];
-    if (!words(field('Types')).includes('deb') || /^no$/i.test(field('Enabled') ?? '')) return [];
-    return words(field('URIs')).map(uri => ({
+    if (!split(field('Types')).includes('deb') || /^no$/i.test(field('Enabled') ?? '')) return [];
+    return split(field('URIs')).map(uri => ({
       uri,
-      suites: words(field('Suites')),
-      components: words(field('Components')),
+      suites: split(field('Suites')),
+      components: split(field('Components')),
     }));
   });
   return [...lines, ...paragraphs];

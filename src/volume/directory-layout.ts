@@ -1,11 +1,11 @@
-/** The directory layout that the two file-system backends share. */
+/** The directory layout of a pool, shared by the overlay and btrfs backends. */
 import { MayflyError } from '../errors.ts';
 import { sweepTemporary } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
 import { isNumber, isSessionId } from '../names.ts';
 import type { BackendKind, Listing, Role, Volume } from './backend.ts';
 
-/** Prefix of what is not finished or no longer whole: one rename makes it a volume, or stops it being one. */
+/** Prefixes of volumes that are being created or removed. One rename makes a directory a volume or a leftover. */
 const NEW = '.new-';
 
 const OLD = '.old-';
@@ -22,7 +22,7 @@ function directoryOf(v: Volume): string {
   }
 }
 
-/** Name rules per role: a record that was tampered with must not lead anywhere else. */
+/** Valid names per role: a record that was tampered with must not lead to any other path. */
 function isNameOf(role: Role, name: string): boolean {
   switch (role) {
     case 'master':
@@ -35,15 +35,16 @@ function isNameOf(role: Role, name: string): boolean {
   }
 }
 
-/** The directory of a session volume that is, or is being, made ready for whoever comes next. */
+/** Directory of the spare, ready or in the making, for the next session from `origin`. Throws `unsafe`. */
 export function sparePath(origin: Volume): string {
   volumePath(origin);
   return `${origin.pool}/sessions/.spare-${origin.name}`;
 }
 
+/** Path of a volume. Throws `unsafe` if the name is not valid for its role. */
 export function volumePath(v: Volume): string {
   if (!isNameOf(v.role, v.name)) {
-    throw new MayflyError('unsafe', `"${v.name}" is not the name of a ${v.role}`, {
+    throw new MayflyError('unsafe', `"${v.name}" is not a valid ${v.role} name`, {
       role: v.role,
       name: v.name,
     });
@@ -51,13 +52,13 @@ export function volumePath(v: Volume): string {
   return `${directoryOf(v)}/${v.name}`;
 }
 
-/** Where a volume stands while it is made (`new`) or taken apart (`old`). */
+/** Path of a volume while it is being created (`new`) or removed (`old`). Throws `unsafe`. */
 export function asidePath(v: Volume, as: 'new' | 'old'): string {
   volumePath(v);
   return `${directoryOf(v)}/${as === 'new' ? NEW : OLD}${v.name}`;
 }
 
-/** Makes the pool's directories; refuses one that holds anything that is not ours. */
+/** Creates a pool's directories and marker. Throws `unsafe` if the directory holds other files. Safe to repeat. */
 export function prepareLayout(host: Host, pool: string): void {
   const marker = `${pool}/.mayfly-pool`;
   host.mkdir(pool, 0o700);
@@ -67,13 +68,13 @@ export function prepareLayout(host: Host, pool: string): void {
     if (foreign.length > 0) {
       throw new MayflyError(
         'unsafe',
-        `"${pool}" holds files that are not ours ("${foreign[0]}"); a pool needs an empty directory`,
+        `"${pool}" is not empty (it holds "${foreign[0]}"); a pool needs an empty directory`,
         {
           path: pool,
         },
       );
     }
-    host.write(marker, 'A pool of mayfly(8). Its volumes are managed by that program alone.\n', {
+    host.write(marker, 'This is a pool of mayfly(8). Do not change its volumes by hand.\n', {
       mode: 0o600,
       durable: true,
     });
@@ -82,13 +83,13 @@ export function prepareLayout(host: Host, pool: string): void {
   host.mkdir(`${pool}/sessions`, 0o700);
 }
 
-/** The reverse of {@link prepareLayout}, of an empty pool. */
+/** The reverse of {@link prepareLayout}; the pool must have no volumes. */
 export function dissolveLayout(host: Host, pool: string): void {
   for (const name of ['generations', 'sessions']) host.rmdir(`${pool}/${name}`);
   host.unlink(`${pool}/.mayfly-pool`);
 }
 
-/** Every volume under one of our names, and the directories of unfinished ones beside them. */
+/** Lists every volume under a valid name, and leftovers and spares. `isVolume` decides whether a path is a volume. */
 export function listLayout(
   host: Host,
   kind: BackendKind,
@@ -96,29 +97,29 @@ export function listLayout(
   isVolume: (path: string, role: Role) => boolean,
 ): Listing {
   const volumes: Volume[] = [];
-  const litter: string[] = [];
+  const leftovers: string[] = [];
   const spares = new Map<number, string>();
-  const look = (directory: string, roles: readonly Role[]): void => {
+  const scan = (directory: string, roles: readonly Role[]): void => {
     for (const name of host.list(directory)) {
       const path = `${directory}/${name}`;
-      const place = path.slice(pool.length + 1);
+      const relative = path.slice(pool.length + 1);
       const spare = /^\.spare-([1-9]\d{0,8})$/.exec(name)?.[1];
-      if (spare !== undefined && host.lstat(path)?.kind === 'dir') spares.set(Number(spare), place);
+      if (spare !== undefined && host.lstat(path)?.kind === 'dir') spares.set(Number(spare), relative);
       const bare = name.startsWith(NEW) || name.startsWith(OLD) ? name.slice(NEW.length) : name;
       const role = roles.find(r => isNameOf(r, bare));
       if (role === undefined) continue;
       if (bare === name && isVolume(path, role)) volumes.push({ backend: kind, pool, role, name });
-      if (bare !== name && host.lstat(path)?.kind === 'dir') litter.push(place);
+      if (bare !== name && host.lstat(path)?.kind === 'dir') leftovers.push(relative);
     }
   };
-  look(pool, ['master', 'work']);
-  look(`${pool}/generations`, ['generation']);
-  look(`${pool}/sessions`, ['session']);
-  return { volumes, leftovers: litter, spares };
+  scan(pool, ['master', 'work']);
+  scan(`${pool}/generations`, ['generation']);
+  scan(`${pool}/sessions`, ['session']);
+  return { volumes, leftovers, spares };
 }
 
-/** Throws unless nothing stands at the place of `v`. */
+/** Throws `exists` if there is anything at the path of `v`. */
 export function mustBeAbsent(host: Host, v: Volume): void {
   const path = volumePath(v);
-  if (host.lstat(path)) throw new MayflyError('exists', `the volume "${path}" exists already`, { path });
+  if (host.lstat(path)) throw new MayflyError('exists', `the volume "${path}" already exists`, { path });
 }

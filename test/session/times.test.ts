@@ -1,4 +1,4 @@
-/** Where the time of logins, logouts and updates goes, as the journal tells it. */
+/** The durations of the steps of logins, logouts and updates in the log. */
 import { describe, expect, it } from 'vitest';
 import { type Fields, logTo } from '../../src/linux/log.ts';
 import { stopwatch } from '../../src/linux/stopwatch.ts';
@@ -12,7 +12,7 @@ import { update } from '../../src/update/update.ts';
 import { masterOf } from '../../src/volume/backend.ts';
 import { callOf, preparedWorld, type World } from '../world.ts';
 
-/** A machine that notes what is logged, and where each command takes a second. */
+/** A machine that records what is logged, and on which each command takes a second. */
 function slow(w: World): {
   on: Machine;
   said: [string, string, Fields][];
@@ -39,8 +39,8 @@ const total = (words: string): number => Number(/(?:in|after) (\d+) ms/.exec(wor
 const sum = (all: Record<string, number>): number => Object.values(all).reduce((a, b) => a + b, 0);
 const names = steps.map(s => s.name);
 
-describe('the time', () => {
-  it('of a login is told in one line, by step, with what went before them', async () => {
+describe('the log', () => {
+  it('has one line per login with the duration of each step and of what precedes them', async () => {
     const { on, said, call } = slow(preparedWorld());
     const s = await login(on, call(':0'));
     expect(said).toEqual([['info', expect.any(String), { session: s?.id, user: 'alice', step: 'login' }]]);
@@ -51,14 +51,14 @@ describe('the time', () => {
     expect(sum(laps(words))).toBe(total(words));
   });
 
-  it('of one that joins is told, too', async () => {
+  it('has the duration of a login that joins a session', async () => {
     const { on, said, call } = slow(preparedWorld());
     await login(on, call(':0'));
     await login(on, call(':1'));
     expect(said[1]?.[1]).toMatch(/: alice joined generation 1 in \d+ ms \(user \d+, lock \d+, join \d+\)$/);
   });
 
-  it('of one that fails names the step, and then what it took to undo it', async () => {
+  it('names the step in which a login failed, and its duration', async () => {
     const w = preparedWorld();
     w.failing.add('perl');
     const { on, said, call } = slow(w);
@@ -66,38 +66,38 @@ describe('the time', () => {
     expect(said[0]).toMatchObject([
       'info',
       expect.stringMatching(
-        /: the login of alice failed in "mounts" after \d+ ms \(.*volume \d+, mounts 3000\)$/,
+        /: login of alice failed in "mounts" after \d+ ms \(.*volume \d+, mounts 3000\)$/,
       ),
       { user: 'alice', step: 'mounts' },
     ]);
   });
 
-  it('of a logout is told by step, in the order of the teardown', async () => {
+  it('has one line per logout with the duration of each step, in the order of the teardown', async () => {
     const { on, said, call } = slow(preparedWorld());
     const s = await login(on, call(':0'));
     await end(on, s?.id ?? '');
     expect(said[1]).toEqual([
       'info',
-      expect.stringMatching(/: the session of alice ended in \d+ ms \(/),
+      expect.stringMatching(/: session of alice ended in \d+ ms \(/),
       { session: s?.id, user: 'alice', step: 'logout' },
     ]);
     expect(Object.keys(laps(said[1]?.[1] ?? ''))).toEqual([...names].reverse());
   });
 
-  it('of a throw-away session is nobody’s concern', async () => {
+  it('has no durations of a run session at level info', async () => {
     const { on, said, call } = slow(preparedWorld());
     const caller = { adapter: 'run' as const, caller: call(':0').caller, since: 0 };
     await end(on, (await startRunSession(on, 'alice', caller)).id);
     expect(said).toEqual([]);
   });
 
-  it('is never told of a dry run', async () => {
+  it('has no durations of a dry run', async () => {
     const { on, said, call } = slow(preparedWorld());
     await login({ ...on, host: { ...on.host, pretend: () => undefined } }, call(':0'));
     expect(said).toEqual([]);
   });
 
-  it('of an update is told by phase, also of the one that fails', async () => {
+  it('has one line per phase of an update with its duration, also for the phase that fails', async () => {
     const w = preparedWorld();
     const pool = { backend: 'overlay' as const, path: '/var/lib/mayfly/pool' };
     await w.backend().fork({ ...masterOf(pool), role: 'generation', name: '1' }, masterOf(pool));
@@ -118,7 +118,7 @@ describe('the time', () => {
     ]);
   });
 
-  it('is that of a clock that nobody sets', () => {
+  it('has durations in whole milliseconds by a monotonic clock', () => {
     let now = 5;
     const watch = stopwatch({ monotonic: () => now });
     expect(watch.enter('a')).toBeUndefined();
@@ -131,7 +131,7 @@ describe('the time', () => {
   });
 });
 
-it('whatever a step logs names the session and the step', async () => {
+it('everything that a step logs has the session, the user and the step as fields', async () => {
   const w = preparedWorld();
   const said: [string, Fields][] = [];
   const on = { ...w.machine(), log: logTo((_, message, fields) => said.push([message, fields])) };
