@@ -1,9 +1,9 @@
-/** A process that logs, and ends as the program does. Bundled by log.contract.ts. */
+/** A process that logs and then ends as the program does. Bundled by log.contract.ts. */
 import { print } from '../../src/linux/command.ts';
 import { logged, makeLog } from '../../src/linux/log.ts';
 import { makeWinstonLog } from '../../src/linux/winston-log.ts';
 
-/** Entries as [level, message, fields, fields of the children that it is logged by, ...]; text is printed to stderr. */
+/** Entries are [level, message, fields, fields of a child log, ...]; a string is printed on stderr. */
 const [, , name, amount = 'normal', journal, entries = '[]'] = process.argv;
 const log = (name === 'winston' ? makeWinstonLog : makeLog)(amount as 'normal', journal === 'journal');
 

@@ -1,4 +1,4 @@
-/** What every log must do. The journal is a datagram socket in a mount namespace of its own. */
+/** The contract of every log. The journal is a datagram socket in a private mount namespace. */
 import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -8,7 +8,7 @@ import type { Amount, Fields, LogLevel } from '../../src/linux/log.ts';
 
 type Entry = string | readonly [LogLevel, string, Fields?, ...Fields[]];
 
-/** Takes so many entries at the journal's socket, and prints each as one line of JSON-like text. */
+/** Receives a number of entries on the socket of the journal and prints them, separated by NUL. */
 const JOURNAL = `
 use strict; use Socket;
 socket(my $s, AF_UNIX, SOCK_DGRAM, 0) or die $!;
@@ -18,7 +18,7 @@ alarm 20;
 for (1 .. shift) { recv($s, my $entry, 65536, 0); syswrite STDOUT, $entry . "\\0"; }
 `;
 
-/** Its /run is its own, with a journal that waits for as many entries as are due, or without one. */
+/** Runs a command with a private /run, with a journal that waits for a number of entries, or without a journal. */
 const INSIDE = `
 mount -t tmpfs none /run || exit 99
 out=$1 count=$2 err=$3; shift 3
@@ -45,7 +45,7 @@ export function logContract(name: string): void {
   afterAll(() => fs.rmSync(directory, { recursive: true }));
 
   let runs = 0;
-  /** What is told to whom. `due`: how many entries the journal waits for; undefined where there is none. */
+  /** Logs entries in another process. `due`: the number of entries that the journal waits for; undefined for none. */
   function say(
     entries: readonly Entry[],
     {
@@ -103,19 +103,22 @@ export function logContract(name: string): void {
       ['quiet', ['err', 'warning']],
       ['normal', ['err', 'warning', 'notice', 'info']],
       ['verbose', ['err', 'warning', 'notice', 'info', 'debug']],
-    ] as const)('tells stderr what %s wants to hear, a line each', (amount, levels) => {
+    ] as const)('prints the levels of "%s" on stderr, one line per entry', (amount, levels) => {
       const { stderr } = say(all, { amount, journal: false });
       expect(stderr).toBe(levels.map(level => `mayfly: a ${level}\n`).join(''));
     });
 
-    it.each(['quiet', 'verbose'] as const)('tells the journal all but debug, however %s', amount => {
-      const { journal } = say([...all].reverse(), { due: 4, amount });
-      const priorities = { err: 3, warning: 4, notice: 5, info: 6 };
-      const expected = Object.entries(priorities).map(([level, p]) => fields(`a ${level}`, p));
-      expect(journal.sort()).toEqual(expected.sort());
-    });
+    it.each(['quiet', 'verbose'] as const)(
+      'sends all levels but debug to the journal, also with "%s"',
+      amount => {
+        const { journal } = say([...all].reverse(), { due: 4, amount });
+        const priorities = { err: 3, warning: 4, notice: 5, info: 6 };
+        const expected = Object.entries(priorities).map(([level, p]) => fields(`a ${level}`, p));
+        expect(journal.sort()).toEqual(expected.sort());
+      },
+    );
 
-    it('names session, user, code and step in fields of their own', () => {
+    it('has the session, the user, the code and the step as fields', () => {
       const { journal } = say(
         [['err', 'x', { session: 'u1-a', user: 'alice', code: 'MAYFLY-FULL', step: 'volume' }]],
         { due: 1 },
@@ -129,7 +132,7 @@ export function logContract(name: string): void {
       expect(journal).toEqual([fields('x', 3, ...more)]);
     });
 
-    it('has children whose entries have fields of theirs, down to the last', () => {
+    it('has child logs that add their fields to each entry', () => {
       const entry: Entry = ['info', 'x', { step: 'b' }, { session: 'u1-a', user: 'alice' }, { step: 'a' }];
       const plain: Entry = ['info', 'y'];
       const { journal, stderr } = say([entry, plain], { due: 2 });
@@ -138,7 +141,7 @@ export function logContract(name: string): void {
       expect(stderr).toBe('mayfly: x\nmayfly: y\n');
     });
 
-    it('keeps a newline in a value from beginning another field', () => {
+    it('lets no newline in a value start another field', () => {
       const evil = 'a\nPRIORITY=0\nMAYFLY_USER=root';
       const { journal } = say([['err', evil, { session: evil, user: evil, code: evil, step: evil }]], {
         due: 1,
@@ -148,7 +151,7 @@ export function logContract(name: string): void {
       expect(journal).toEqual([fields(flat, 3, ...names.map(n => `MAYFLY_${n}=${flat}`))]);
     });
 
-    it('takes a message as it is: it is no format', () => {
+    it('does not take a message for a format', () => {
       const { journal, stderr } = say([['info', 'full %s %d %j %%', { user: 'alice' }, { step: 'a' }]], {
         due: 1,
       });
@@ -156,25 +159,25 @@ export function logContract(name: string): void {
       expect(stderr).toBe('mayfly: full %s %d %j %%\n');
     });
 
-    it('keeps its place among what else is printed', () => {
+    it('stays in order with other output on stderr', () => {
       const { stderr } = say(['1\n', ['info', '2'], '3\n', ['err', '4', {}, { user: 'a' }], '5\n'], {
         journal: false,
       });
       expect(stderr).toBe('1\nmayfly: 2\n3\nmayfly: 4\n5\n');
     });
 
-    it('is content without a journal', () => {
+    it('prints on stderr only if there is no journal', () => {
       expect(say([['info', 'x']])).toEqual({ stderr: 'mayfly: x\n', journal: [] });
     });
 
-    it('loses nothing where the process ends at once', () => {
+    it('loses nothing when the process ends at once', () => {
       const many = [...Array(30).keys()].map(n => ['info', `entry ${n}`] as const);
       const { journal, stderr } = say(many, { due: 30 });
       expect(journal.map(e => e[0]).sort()).toEqual(many.map(([, m]) => `MESSAGE=${m}`).sort());
       expect(stderr).toBe(many.map(([, m]) => `mayfly: ${m}\n`).join(''));
     });
 
-    it('outlives whoever read its stderr', () => {
+    it('goes on after the reader of its stderr has gone', () => {
       const many = [...Array(20).keys()].map(n => ['info', `entry ${n} ${'x'.repeat(5000)}`] as const);
       expect(say(many, { due: 20, gone: true }).journal).toHaveLength(20);
     });

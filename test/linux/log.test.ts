@@ -1,4 +1,4 @@
-/** The contract of logs, over both of them. */
+/** The contract of both logs. */
 import { logContract } from './log.contract.ts';
 
 logContract('lean');

@@ -1,4 +1,4 @@
-/** A process that runs one command by a runner, to be stopped or to end in the middle. Bundled by runner.contract.ts. */
+/** A process that runs one command with a runner and may end before it. Bundled by runner.contract.ts. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { leanRunner } from '../../src/linux/command.ts';
 import { execaRunner } from '../../src/linux/execa-runner.ts';
@@ -7,13 +7,13 @@ const [, , name, mode = '', json = '{}'] = process.argv;
 const runner = name === 'execa' ? execaRunner : leanRunner;
 const command = JSON.parse(json);
 
-/** With a deadline that is far, so that what it sets up is there as well. */
+/** Far, but finite, so that the runner sets up its timer. */
 const far = Date.now() + 600_000;
 
 async function main(): Promise<number> {
   if (mode === 'interactive' || mode === 'own') {
     const ended = runner.runInteractive?.(command, mode === 'own');
-    // At once, before anything else can run: see the contract.
+    // Before anything else can run: the program must be started by now.
     if (command.children)
       writeFileSync(command.children, readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8'));
     return (await ended) ?? 99;

@@ -1,4 +1,4 @@
-/** What every runner of commands must do. Real programs, as little of them as possible. */
+/** The contract of every runner of commands, with real programs. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -9,16 +9,16 @@ import { dryRun } from '../../src/linux/dry-run.ts';
 import { realHost } from '../../src/linux/real-host.ts';
 
 const NEVER = Number.POSITIVE_INFINITY;
-/** Soon enough not to be waited for, late enough for a program to have started on a busy machine. */
+/** A deadline that leaves a program time to start. */
 const soon = (): number => Date.now() + 300;
 
 export interface Lab {
-  /** A path that nothing else uses. */
+  /** A new path. */
   path(): string;
-  /** A pipe that holds up whoever reads it, until `release`. */
+  /** A named pipe that blocks its reader until `release`. */
   gate(): string;
   release(gate: string): void;
-  /** Another process that uses the runner. */
+  /** Another process that runs a command with the runner. */
   process(mode: string, command: object, env?: NodeJS.ProcessEnv): ChildProcess;
 }
 
@@ -47,7 +47,7 @@ export function runnerLab(name: string): Lab {
       spawnSync('mkfifo', [gate]);
       return gate;
     },
-    // By another process: opening a pipe waits for its reader.
+    // In another process, because opening a named pipe blocks until it has a reader.
     release: gate => void spawn('sh', ['-c', 'echo go >"$1"', 'sh', gate], { stdio: 'ignore' }),
     process: (mode, command, env = process.env) =>
       spawn(process.execPath, [program, name, mode, JSON.stringify(command)], {
@@ -73,8 +73,8 @@ export function runnerContract(name: string, runner: Runner): void {
   const lab = runnerLab(name);
   const run = (c: Command, deadline = NEVER) => runner.run(c, deadline);
 
-  describe(`the ${name} runner starts a program`, () => {
-    it('with its arguments as they are: no shell reads them', async () => {
+  describe(`the ${name} runner runs a command`, () => {
+    it('with literal arguments, which no shell reads', async () => {
       const args = ['%s|', '$HOME', '`id`', '; exit 3', '* && #', '', 'a b', '\'"\\', 'ä\n'];
       const { stdout } = await run({ file: 'printf', args, effect: 'read' });
       expect(stdout).toBe(
@@ -85,7 +85,7 @@ export function runnerContract(name: string, runner: Runner): void {
       );
     });
 
-    it('with an environment of its own, of which the caller has no part', async () => {
+    it('with a fixed environment and no variable of the caller', async () => {
       const env = { ...process.env, LEAK: 'x', LC_ALL: 'de_DE.UTF-8', NODE_DEBUG: 'execa', LD_PRELOAD: '' };
       const child = lab.process('run', { file: 'env', args: ['-0'], effect: 'read' }, env);
       let out = '';
@@ -102,23 +102,23 @@ export function runnerContract(name: string, runner: Runner): void {
       expect(seen).toContain('LC_ALL=C.UTF-8');
     });
 
-    it('in the root directory, with nothing to read', async () => {
+    it('in the root directory, with an empty stdin', async () => {
       expect(await run(sh('pwd; cat'))).toEqual({ code: 0, stdout: '/\n', stderr: '' });
     });
 
-    it('and gives what it prints as it is', async () => {
+    it('and returns its output unchanged', async () => {
       const said = await run(sh("printf 'a\\n\\n'; printf 'b\\n' >&2"));
       expect(said).toEqual({ code: 0, stdout: 'a\n\n', stderr: 'b\n' });
     });
 
-    it('and hears it out: what it left running may still print', async () => {
+    it('and waits for the output of the processes that it leaves behind', async () => {
       const gate = lab.gate();
       const running = run(sh(`{ read go <${gate}; echo late; } &`));
       lab.release(gate);
       expect((await running).stdout).toBe('late\n');
     });
 
-    it('and does not read the stdout of one that changes something', async () => {
+    it('and discards the output if it has the effect "write"', async () => {
       expect(await run(sh('echo a; echo b >&2', { effect: 'write' }))).toEqual({
         code: 0,
         stdout: '',
@@ -126,7 +126,7 @@ export function runnerContract(name: string, runner: Runner): void {
       });
     });
 
-    it('and takes any amount of output, on both streams at once', async () => {
+    it('and accepts 101 MB of stdout beside 50 MB of stderr', async () => {
       const much = (n: number): string => `head -c ${n} /dev/zero | tr '\\0' x`;
       const said = await run(sh(`{ ${much(50_000_000)}; } >&2 & ${much(101_000_000)}; wait; echo end >&2`));
       expect(said.stdout.length).toBe(101_000_000);
@@ -135,27 +135,30 @@ export function runnerContract(name: string, runner: Runner): void {
     });
   });
 
-  describe(`the ${name} runner tells of an end`, () => {
-    it('by exit code, where it is an answer', async () => {
+  describe(`the ${name} runner reports`, () => {
+    it('an expected exit code as an answer', async () => {
       expect((await run(sh('exit 3', { okCodes: [0, 3] }))).code).toBe(3);
       expect((await run(sh('exit 0', { okCodes: [0, 3] }))).code).toBe(0);
     });
 
-    it.each(['read', 'write'] as const)('by an error with the facts, for a command to %s', async effect => {
-      const script = 'echo one >&2; echo two >&2; exit 3';
-      await expect(run(sh(script, { effect, okCodes: [0, 4] }))).rejects.toMatchObject({
-        code: 'command',
-        message: `"sh -c ${script}" failed with exit code 3: one; two`,
-        facts: { file: 'sh', args: ['-c', script], exitCode: 3, stderr: 'one\ntwo\n' },
-      });
-    });
+    it.each(['read', 'write'] as const)(
+      'any other exit code as an error with facts, for a command with the effect "%s"',
+      async effect => {
+        const script = 'echo one >&2; echo two >&2; exit 3';
+        await expect(run(sh(script, { effect, okCodes: [0, 4] }))).rejects.toMatchObject({
+          code: 'command',
+          message: `"sh -c ${script}" failed with exit code 3: one; two`,
+          facts: { file: 'sh', args: ['-c', script], exitCode: 3, stderr: 'one\ntwo\n' },
+        });
+      },
+    );
 
-    it('without the text of a program that has words for people', async () => {
+    it('an error without the arguments of a command that has a description', async () => {
       const c = sh('exit 1', { effect: 'write', describe: () => ['do it'] });
       await expect(run(c)).rejects.toThrow(/^"sh" failed with exit code 1$/);
     });
 
-    it('also where a signal was it', async () => {
+    it('a signal that killed the command', async () => {
       await expect(run(sh('kill -KILL $$'))).rejects.toMatchObject({
         code: 'command',
         message: '"sh -c kill -KILL $$" was killed by SIGKILL',
@@ -164,7 +167,7 @@ export function runnerContract(name: string, runner: Runner): void {
     });
 
     it.each([{}, { background: true }, { effect: 'write' as const }])(
-      'also where the program is not installed: %j',
+      'a program that is not installed, with %j',
       async more => {
         const c: Command = { file: 'mayfly-no-such-tool', args: ['x'], effect: 'read', ...more };
         await expect(run(c)).rejects.toMatchObject({
@@ -175,7 +178,7 @@ export function runnerContract(name: string, runner: Runner): void {
       },
     );
 
-    it('also where it can not be started', async () => {
+    it('a program that cannot be started', async () => {
       const file = lab.path();
       fs.writeFileSync(file, '', { mode: 0o644 });
       await expect(run({ file, args: [], effect: 'read' })).rejects.toMatchObject({ code: 'EACCES' });
@@ -184,8 +187,8 @@ export function runnerContract(name: string, runner: Runner): void {
     });
   });
 
-  describe(`the ${name} runner hands on lines of stderr`, () => {
-    it('as they come, and the last one without its end', async () => {
+  describe(`the ${name} runner passes on each line of stderr`, () => {
+    it('as it comes, and an unfinished last line', async () => {
       const [gate, lines]: [string, string[]] = [lab.gate(), []];
       const script = `printf 'one\\n\\ntwo\\rth' >&2; read go <${gate}; printf 'ree\\n\\303' >&2; printf '\\244' >&2`;
       const running = run(sh(script, { effect: 'write', onLine: line => lines.push(line) }));
@@ -196,7 +199,7 @@ export function runnerContract(name: string, runner: Runner): void {
       expect(lines).toEqual(['one', 'two', 'three', 'ä']);
     });
 
-    it('also of one that fails, whose error has them too', async () => {
+    it('of a command that fails, whose error has them too', async () => {
       const lines: string[] = [];
       const c = sh('echo no >&2; printf never >&2; exit 2', { effect: 'write', onLine: l => lines.push(l) });
       await expect(run(c)).rejects.toThrow(/exit code 2: no; never$/);
@@ -204,22 +207,22 @@ export function runnerContract(name: string, runner: Runner): void {
     });
   });
 
-  describe(`the ${name} runner joins two programs by a pipe`, () => {
+  describe(`the ${name} runner connects two commands by a pipe`, () => {
     const pipe = (source: string, script: string): Promise<{ stdout: string }> =>
       run(sh(script, { pipeFrom: { file: 'sh', args: ['-c', source] } }));
 
-    it('through which everything flows', async () => {
+    it('and passes all data through it', async () => {
       expect((await pipe("head -c 20000000 /dev/zero; echo 'said' >&2", 'wc -c')).stdout).toBe('20000000\n');
     });
 
-    it('and fails with the first, though the second was content', async () => {
+    it('and fails if only the writer fails', async () => {
       await expect(pipe('echo broken >&2; exit 5', 'cat')).rejects.toMatchObject({
         code: 'command',
         message: '"sh -c echo broken >&2; exit 5" failed with exit code 5: broken',
       });
     });
 
-    it('and fails with the second, though the first would go on for ever', async () => {
+    it('and fails if the reader fails, though the writer would never end', async () => {
       const message = expect.stringMatching(
         /^"sh -c read line; exit 6" failed with exit code 6; "sh -c exec yes" /,
       );
@@ -230,13 +233,13 @@ export function runnerContract(name: string, runner: Runner): void {
       });
     });
 
-    it('and tells of both where both fail: only their words say which was the cause', async () => {
+    it('and reports both failures if both fail', async () => {
       await expect(pipe('echo cause >&2; exit 5', 'cat; echo so >&2; exit 6')).rejects.toThrow(
         /exit code 6: so; "sh -c .*" failed with exit code 5: cause$/,
       );
     });
 
-    it('of which either may be missing', async () => {
+    it('and reports which of them is not installed', async () => {
       const none = { file: 'mayfly-no-such-tool', args: [] };
       const missing = { code: 'missing-tool', facts: { tool: none.file } };
       await expect(run(sh('cat', { pipeFrom: none }))).rejects.toMatchObject(missing);
@@ -245,8 +248,8 @@ export function runnerContract(name: string, runner: Runner): void {
     });
   });
 
-  describe(`the ${name} runner has only so much time`, () => {
-    it('and starts nothing when that is over', async () => {
+  describe(`at the deadline the ${name} runner`, () => {
+    it('starts nothing if it has passed', async () => {
       const mark = lab.path();
       const c = sh(`: >${mark}`, { effect: 'write' });
       const refused = { code: 'timeout', message: 'no time left to run "sh"' };
@@ -254,7 +257,7 @@ export function runnerContract(name: string, runner: Runner): void {
       expect(isThere(mark)).toBe(false);
     });
 
-    it('and waits no longer, but kills nothing: a storage command goes on, and may complain', async () => {
+    it('stops waiting and does not kill: the command goes on and may write to stderr', async () => {
       const [gate, mark] = [lab.gate(), lab.path()];
       const script = `read go <${gate}; echo noise >&2; echo noise; echo done >${mark}`;
       await expect(run(sh(script, { effect: 'write' }), soon())).rejects.toMatchObject({
@@ -266,43 +269,46 @@ export function runnerContract(name: string, runner: Runner): void {
       await until(() => isThere(mark));
     });
 
-    it('also for both ends of a pipe', async () => {
+    it('stops waiting for both ends of a pipe', async () => {
       const gate = lab.gate();
       const c = sh('cat', { pipeFrom: { file: 'sh', args: ['-c', `read go <${gate}`] } });
       await expect(run(c, soon())).rejects.toMatchObject({ code: 'timeout' });
       lab.release(gate);
     });
 
-    it('and keeps nobody waiting who is done before', async () => {
+    it('has not waited if the command ended earlier', async () => {
       expect((await run(sh('echo x'), Date.now() + 600_000)).stdout).toBe('x\n');
     });
   });
 
-  describe(`the ${name} runner leaves a command alone`, () => {
+  describe(`a command of the ${name} runner goes on`, () => {
     const workIn = () => {
       const [gate, started, mark] = [lab.gate(), lab.path(), lab.path()];
       const c = sh(`: >${started}; read go <${gate}; echo x >&2; echo done >${mark}`, { effect: 'write' });
       return { gate, mark, command: { ...c, started } };
     };
 
-    it('that outlives us', async () => {
+    it('after this process has ended', async () => {
       const { gate, mark, command } = workIn();
       expect(await ended(lab.process('leave', command))).toBe(0);
       lab.release(gate);
       await until(() => isThere(mark));
     });
 
-    it.each(['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGKILL'] as const)('when %s ends us', async signal => {
-      const { gate, mark, command } = workIn();
-      const us = lab.process('run', command);
-      await until(() => isThere(command.started));
-      us.kill(signal);
-      expect(await ended(us)).toBe(-1);
-      lab.release(gate);
-      await until(() => isThere(mark));
-    });
+    it.each(['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGKILL'] as const)(
+      'after %s has ended this process',
+      async signal => {
+        const { gate, mark, command } = workIn();
+        const us = lab.process('run', command);
+        await until(() => isThere(command.started));
+        us.kill(signal);
+        expect(await ended(us)).toBe(-1);
+        lab.release(gate);
+        await until(() => isThere(mark));
+      },
+    );
 
-    it('in the background, from its start on', async () => {
+    it('in the background after it has started', async () => {
       const [gate, mark] = [lab.gate(), lab.path()];
       const c = sh(`read go <${gate}; echo done >${mark}; exit 1`, { effect: 'write', background: true });
       expect(await run(c)).toEqual({ code: 0, stdout: '', stderr: '' });
@@ -312,12 +318,12 @@ export function runnerContract(name: string, runner: Runner): void {
     });
   });
 
-  describe(`the ${name} runner hands on a lock`, () => {
-    /** A command that is left running, and whether our lock is free then. */
+  describe(`a command of the ${name} runner inherits a lock`, () => {
+    /** Leaves a command running that has inherited a lock, and closes our descriptor of it. */
     async function leave(script: (gate: string) => string, more: Partial<Command>) {
       const [path, gate] = [lab.path(), lab.gate()];
       const mine = fs.openSync(path, 'w');
-      expect(isFree(mine)).toBe(true); // and now ours
+      expect(isFree(mine)).toBe(true); // and now it is ours
       const c = sh(script(gate), { effect: 'write', inheritFds: [mine], ...more });
       if (more.background) await run(c);
       else await expect(run(c, soon())).rejects.toMatchObject({ code: 'timeout' });
@@ -325,15 +331,15 @@ export function runnerContract(name: string, runner: Runner): void {
       return { gate, fd: fs.openSync(path, 'w') };
     }
 
-    it.each([{}, { background: true }])('which it keeps after we have let go of it: %j', async more => {
+    it.each([{}, { background: true }])('and keeps it after we have closed it, with %j', async more => {
       const { gate, fd } = await leave(g => `read go <${g}`, more);
       expect(isFree(fd)).toBe(false);
       lab.release(gate);
-      await until(() => isFree(fd)); // when it has ended
+      await until(() => isFree(fd)); // after the command has ended
       fs.closeSync(fd);
     });
 
-    it('also where it closes what it inherits', async () => {
+    it('and keeps it although it closes inherited descriptors, if that was announced', async () => {
       const { gate, fd } = await leave(g => `exec 3>&-; read go <${g}`, { closesInheritedFds: true });
       expect(isFree(fd)).toBe(false);
       lab.release(gate);
@@ -341,14 +347,14 @@ export function runnerContract(name: string, runner: Runner): void {
       fs.closeSync(fd);
     });
 
-    it('but not where nobody waits for one that closes it', async () => {
+    it('and loses it if it closes inherited descriptors and that was not announced', async () => {
       const { gate, fd } = await leave(g => `exec 3>&-; read go <${g}`, {});
-      await until(() => isFree(fd)); // though it still runs
+      await until(() => isFree(fd)); // although the command still runs
       lab.release(gate);
       fs.closeSync(fd);
     });
 
-    it('as 3 and 4, in the order given, and nothing else of ours', async () => {
+    it('as descriptor 3, a second one as 4, and no other file of ours', async () => {
       const files = [lab.path(), lab.path(), lab.path()];
       const [a = 0, b = 0, other = 0] = files.map(f => fs.openSync(f, 'w'));
       const script = 'for fd in /proc/$$/fd/*; do echo $(basename $fd) $(readlink $fd); done';
@@ -359,7 +365,7 @@ export function runnerContract(name: string, runner: Runner): void {
     });
   });
 
-  it(`the ${name} runner does nothing in a dry run but read`, async () => {
+  it(`in a dry run the ${name} runner runs only commands with the effect "read"`, async () => {
     const [mark, told]: [string, string[]] = [lab.path(), []];
     const host = dryRun(realHost({ runner }), line => told.push(line));
     expect((await host.run(sh('echo x'))).stdout).toBe('x\n');

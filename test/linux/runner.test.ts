@@ -1,4 +1,4 @@
-/** The contract of runners, over both of them, and what only the command line's does. */
+/** The contract of both runners, and interactive programs, which only the runner of the command line has. */
 import * as fs from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { leanRunner } from '../../src/linux/command.ts';
@@ -9,11 +9,11 @@ import { ended, runnerContract, runnerLab, until } from './runner.contract.ts';
 runnerContract('lean', leanRunner);
 runnerContract('execa', execaRunner);
 
-describe('a program for the person at the terminal', () => {
+describe('an interactive program', () => {
   const lab = runnerLab('execa');
   const sh = (script: string) => ({ file: 'sh', args: ['-c', script] });
 
-  it('has the caller’s environment but for PATH, and says how it ended', async () => {
+  it('has the environment of the caller with our PATH, and returns its exit code', async () => {
     const out = lab.path();
     const child = lab.process('interactive', sh(`echo "$WORD $PATH" >${out}; exit 7`), {
       ...process.env,
@@ -24,13 +24,13 @@ describe('a program for the person at the terminal', () => {
     expect(fs.readFileSync(out, 'utf8')).toBe('mine /usr/sbin:/usr/bin:/sbin:/bin\n');
   });
 
-  it('has started when the call returns: it is born in the control group that we are in then', async () => {
+  it('is started when the call returns, so that it is born in the control group of this process', async () => {
     const children = lab.path();
     expect(await ended(lab.process('interactive', { ...sh('exit 0'), children }))).toBe(0);
     expect(fs.readFileSync(children, 'utf8')).toMatch(/^\d+ $/);
   });
 
-  it('has the terminal', async () => {
+  it('has the terminal as stdin and stdout', async () => {
     const out = lab.path();
     const child = lab.process('interactive', {
       file: 'script',
@@ -43,31 +43,34 @@ describe('a program for the person at the terminal', () => {
   it.each([
     ['interactive', false],
     ['own', true],
-  ] as const)('is in a process session of its own only where it is to be: %s', async (mode, own) => {
+  ] as const)('has a process session of its own if asked for: %s', async (mode, own) => {
     const out = lab.path();
     expect(await ended(lab.process(mode, sh(`ps -o sid= -p $$ >${out}; echo $$ >>${out}`)))).toBe(0);
     const [sid, pid] = fs.readFileSync(out, 'utf8').split(/\s+/).filter(Boolean);
     expect(sid === pid).toBe(own);
   });
 
-  it.each(['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT'] as const)('is sent %s when we are', async signal => {
-    const [gate, started] = [lab.gate(), lab.path()];
-    const trap = `trap 'exit 9' ${signal.slice(3)}; : >${started}; while :; do read x <${gate}; done 2>&-`;
-    const us = lab.process('own', sh(trap));
-    await until(() => fs.existsSync(started));
-    us.kill(signal);
-    // A shell acts on it between two commands.
-    const code = ended(us);
-    await until(() => {
-      const fd = fs.openSync(gate, fs.constants.O_RDWR | fs.constants.O_NONBLOCK);
-      fs.writeSync(fd, 'x\n');
-      fs.closeSync(fd);
-      return us.exitCode !== null;
-    });
-    expect(await code).toBe(9);
-  });
+  it.each(['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT'] as const)(
+    'gets %s when this process gets it',
+    async signal => {
+      const [gate, started] = [lab.gate(), lab.path()];
+      const trap = `trap 'exit 9' ${signal.slice(3)}; : >${started}; while :; do read x <${gate}; done 2>&-`;
+      const us = lab.process('own', sh(trap));
+      await until(() => fs.existsSync(started));
+      us.kill(signal);
+      // A shell runs its trap between two commands.
+      const code = ended(us);
+      await until(() => {
+        const fd = fs.openSync(gate, fs.constants.O_RDWR | fs.constants.O_NONBLOCK);
+        fs.writeSync(fd, 'x\n');
+        fs.closeSync(fd);
+        return us.exitCode !== null;
+      });
+      expect(await code).toBe(9);
+    },
+  );
 
-  it('may take its time when it is told to end', async () => {
+  it('is not killed when it takes longer than five seconds to end after SIGTERM', async () => {
     const started = lab.path();
     const us = lab.process(
       'own',
@@ -78,7 +81,7 @@ describe('a program for the person at the terminal', () => {
     expect(await ended(us)).toBe(8);
   });
 
-  it('is told of as shells do where a signal ended it, and named where it is missing', async () => {
+  it('returns 128 plus the signal that killed it, and is named if it is not installed', async () => {
     expect(await ended(lab.process('own', sh('kill -KILL $$')))).toBe(137);
     const missing = { file: 'mayfly-no-such-tool', args: [] };
     await expect(execaRunner.runInteractive?.(missing, false)).rejects.toMatchObject({
@@ -87,7 +90,7 @@ describe('a program for the person at the terminal', () => {
     });
   });
 
-  it('is nothing that a hook can run', async () => {
+  it('cannot be run by a hook', async () => {
     await expect(realHost().runInteractive({ file: 'true', args: [] }, false)).rejects.toMatchObject({
       code: 'internal',
     });
