@@ -119,12 +119,15 @@ const STOP_SIGNALS: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP', 
 /** The program is started when this returns: `insideGroup` in cli/run.ts relies on it. */
 async function runInteractive(c: Pick<Command, 'file' | 'args'>, own: boolean): Promise<number> {
   const env = { ...process.env, PATH: TOOL_PATH };
-  const child = execa(c.file, c.args, { ...OURS, env, stdio: 'inherit', detached: own });
+  let child: { kill(signal: NodeJS.Signals): boolean } | undefined;
   const pass = (signal: NodeJS.Signals): void => {
-    child.kill(signal);
+    child?.kill(signal);
   };
+  // Before the start: a signal right after it must not end this process and leave the program behind.
   for (const signal of STOP_SIGNALS) process.on(signal, pass);
-  const end = await child;
+  const running = execa(c.file, c.args, { ...OURS, env, stdio: 'inherit', detached: own });
+  child = running;
+  const end = await running;
   for (const signal of STOP_SIGNALS) process.off(signal, pass);
   if (end.cause !== undefined) {
     const reason = end.cause instanceof Error ? end.cause.message : String(end.cause);

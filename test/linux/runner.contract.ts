@@ -52,7 +52,7 @@ export function runnerLab(name: string): Lab {
     process: (mode, command, env = process.env) =>
       spawn(process.execPath, [program, name, mode, JSON.stringify(command)], {
         env,
-        stdio: ['ignore', 'pipe', 'inherit'],
+        stdio: ['ignore', 'pipe', 'pipe'],
       }),
   };
 }
@@ -88,9 +88,12 @@ export function runnerContract(name: string, runner: Runner): void {
     it('with a fixed environment and no variable of the caller', async () => {
       const env = { ...process.env, LEAK: 'x', LC_ALL: 'de_DE.UTF-8', NODE_DEBUG: 'execa', LD_PRELOAD: '' };
       const child = lab.process('run', { file: 'env', args: ['-0'], effect: 'read' }, env);
-      let out = '';
+      let [out, printed] = ['', ''];
       child.stdout?.on('data', data => {
         out += data;
+      });
+      child.stderr?.on('data', data => {
+        printed += data;
       });
       expect(await ended(child)).toBe(0);
       const seen = JSON.parse(out).stdout.split('\0').filter(Boolean).sort();
@@ -100,6 +103,7 @@ export function runnerContract(name: string, runner: Runner): void {
           .sort(),
       );
       expect(seen).toContain('LC_ALL=C.UTF-8');
+      expect(printed).not.toMatch(/execa|env -0/); // whatever NODE_DEBUG says
     });
 
     it('in the root directory, with an empty stdin', async () => {
