@@ -1,7 +1,7 @@
-/** A host that reads the real machine and only tells what it would write. */
+/** A host for dry runs: it reads the real machine and only prints what it would change. */
 import type { Host } from './host.ts';
 
-/** `tell` gets one line per effect, in order. */
+/** Wraps `real`; `tell` is called with one line for each change, in order. */
 export function dryRun(real: Host, tell: (line: string) => void): Host {
   const aliases: [string, string][] = [];
   const written = new Map<string, Parameters<Host['write']>[1]>();
@@ -17,8 +17,8 @@ export function dryRun(real: Host, tell: (line: string) => void): Host {
     ...real,
     async run(c) {
       if (c.effect === 'read') return real.run(c);
-      const words = c.describe?.() ?? (c.file === 'flock' ? [] : [`run ${c.file} ${c.args.join(' ')}`]);
-      words.forEach(tell);
+      const lines = c.describe?.() ?? (c.file === 'flock' ? [] : [`run ${c.file} ${c.args.join(' ')}`]);
+      lines.forEach(tell);
       return { code: 0, stdout: '', stderr: '' };
     },
     async runInteractive(c) {
@@ -40,9 +40,9 @@ export function dryRun(real: Host, tell: (line: string) => void): Host {
       written.set(path, text);
       tell(`write ${path}`);
     },
-    symlink: (target, path) => tell(`point ${path} at ${target}`),
+    symlink: (target, path) => tell(`link ${path} to ${target}`),
     mkdir: path => {
-      if (!real.exists(at(path))) tell(`make the directory ${path}`);
+      if (!real.exists(at(path))) tell(`create the directory ${path}`);
     },
     writeControlFile(path, text) {
       tell(`write "${text}" into ${path}`);

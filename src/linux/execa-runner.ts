@@ -131,7 +131,7 @@ async function runInteractive(c: Pick<Command, 'file' | 'args'>, own: boolean): 
   for (const signal of STOP_SIGNALS) process.off(signal, pass);
   if (end.cause !== undefined) {
     const reason = end.cause instanceof Error ? end.cause.message : String(end.cause);
-    throw new MayflyError('missing-tool', `"${c.file}" could not be started: ${reason}`, { tool: c.file });
+    throw new MayflyError('missing-tool', `cannot start "${c.file}": ${reason}`, { tool: c.file });
   }
   return end.exitCode ?? 128 + (end.signal ? constants.signals[end.signal] : 0); // as shells report it
 }

@@ -1,4 +1,4 @@
-/** The real machine behind the gate. */
+/** The host that acts on the real machine. */
 
 import {
   chmodSync,
@@ -38,7 +38,7 @@ function absentIs<T>(value: T, names: readonly string[], act: () => T): T {
 }
 
 function toStat(s: Stats): Stat {
-  // By the bits: a login asks a hundred times, and the methods cost more than the question.
+  // From the mode bits: a login calls this a hundred times, and the methods cost more than the system call.
   const type = s.mode & constants.S_IFMT;
   const kind =
     type === constants.S_IFREG
@@ -48,8 +48,8 @@ function toStat(s: Stats): Stat {
         : type === constants.S_IFLNK
           ? 'link'
           : 'other';
-  const { dev, ino, uid, gid, size, mtimeMs } = s;
-  return { kind, dev, ino, uid, gid, mode: s.mode & 0o7777, size, mtimeMs };
+  const { dev, ino, uid, gid, size, mtimeMs, ctimeMs, birthtimeMs } = s;
+  return { kind, dev, ino, uid, gid, mode: s.mode & 0o7777, size, mtimeMs, ctimeMs, birthtimeMs };
 }
 
 function sync(path: string): void {
@@ -61,7 +61,7 @@ function sync(path: string): void {
   }
 }
 
-/** Asked first where absence is the rule: an error that is thrown costs many times what the question does. */
+/** Checked first where a path usually does not exist: throwing an error costs many times as much. */
 function absent(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false }) === undefined;
 }
@@ -73,7 +73,7 @@ function parent(path: string): string {
 const noTerminal = (): Promise<never> =>
   Promise.reject(new MayflyError('internal', 'this process cannot run interactive programs'));
 
-/** The real machine. `deadline` (milliseconds since the epoch) bounds how long commands are waited for. */
+/** The real machine. Commands are waited for until `deadline` (milliseconds since the epoch). */
 export function realHost({ deadline = Number.POSITIVE_INFINITY, runner = leanRunner } = {}): Host {
   return {
     run: c => runner.run(c, deadline),
@@ -96,11 +96,11 @@ export function realHost({ deadline = Number.POSITIVE_INFINITY, runner = leanRun
         const s = statSync(path, { throwIfNoEntry: false });
         return s && toStat(s);
       } catch {
-        return undefined; // gone, not ours to see, or on a file system whose server is dead: it cannot be had
+        return undefined; // it does not exist, we may not see it, or the server of its file system is dead
       }
     },
     exists: existsSync,
-    // access(2) of a path with a slash behind it succeeds for directories only.
+    // access(2) of a path with a trailing slash only succeeds for directories.
     pathType: path => (existsSync(`${path}/`) ? 'dir' : existsSync(path) ? 'other' : undefined),
     readlink: path =>
       absentIs<string | undefined>(
@@ -118,7 +118,7 @@ export function realHost({ deadline = Number.POSITIVE_INFINITY, runner = leanRun
       if (!absent(temporary)) unlinkSync(temporary);
       const fd = openSync(temporary, flags, 0o600);
       try {
-        writeFileSync(fd, typeof text === 'string' ? text : text()); // goes on after a short write, which a nearly full disk gives
+        writeFileSync(fd, typeof text === 'string' ? text : text()); // continues after a short write, which happens on a nearly full disk
         if (o.uid !== undefined || o.gid !== undefined) fchownSync(fd, o.uid ?? 0, o.gid ?? 0);
         fchmodSync(fd, o.mode);
         if (o.durable) fsyncSync(fd);
@@ -143,7 +143,7 @@ export function realHost({ deadline = Number.POSITIVE_INFINITY, runner = leanRun
       const made =
         there === undefined && absentIs(false, ['EEXIST'], () => mkdirSync(path, { mode }) === undefined);
       if (made)
-        chmodSync(path, mode); // the umask of a hook is its caller's
+        chmodSync(path, mode); // a hook has the umask of its caller
       else if (!(there ?? lstatSync(path)).isDirectory()) {
         throw new MayflyError('unsafe', `"${path}" is not a directory`, { path });
       }
