@@ -119,7 +119,7 @@ export async function runSteps(
       const here = machineFor(step, s, on);
       here.log('debug', `${s.id}: ${step.name}`);
       s = await step.up(s, here);
-      if (step === steps[0]) await verifyGeneration(here, s, generation);
+      if (step === steps[0]) await verifyGeneration(on, s, generation);
     }
     s = writeSession(on.host, on.paths, { ...s, state: 'live' });
     logTimes(on, s, 'login', `${s.user.name} logged in to generation ${s.generation} in`, watch);
