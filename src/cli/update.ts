@@ -217,9 +217,14 @@ export const gcCommand: Command = {
     if (!pool) throw new MayflyError('no-pool', 'there is no pool yet');
     await mountPool(on, pool);
     if (flags.dryRun) {
-      const actions = { keep: 'is kept', spare: 'is kept while there is space', go: 'would be removed' };
-      const plan = retentionPlan(on);
-      show(plan, plan.map(f => `generation ${f.number} ${actions[f.action]}: ${f.why}`).join('\n'));
+      const actions = {
+        keep: { fate: 'keep', text: 'is kept' },
+        'keep-if-space': { fate: 'spare', text: 'is kept while there is space' },
+        remove: { fate: 'go', text: 'would be removed' },
+      } as const; // "fate" and its values are the JSON that programs know
+      const plan = retentionPlan(on).map(({ action, ...rest }) => ({ ...rest, ...actions[action] }));
+      const value = plan.map(({ number, fate, why }) => ({ number, fate, why }));
+      show(value, plan.map(p => `generation ${p.number} ${p.text}: ${p.why}`).join('\n'));
       return 0;
     }
     const removed = await withUpdateLock(on, 'a removal of generations', () => prune(on, pool));

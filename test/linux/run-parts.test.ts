@@ -1,4 +1,4 @@
-/** Scripts run as root only if nobody else could have written them. */
+/** Scripts run as root only if no other user could have written them. */
 import { describe, expect, it } from 'vitest';
 import type { Host, Stat } from '../../src/linux/host.ts';
 import { scriptsIn } from '../../src/linux/run-parts.ts';
@@ -19,7 +19,7 @@ function hostWith(files: Readonly<Record<string, Partial<Stat>>>, directory: Par
 }
 
 describe('scripts of a directory', () => {
-  it('are its executable files with plain names, in order', () =>
+  it('are its executable files with plain names, sorted', () =>
     expect(
       scriptsIn(
         hostWith({
@@ -30,7 +30,7 @@ describe('scripts of a directory', () => {
       ),
     ).toEqual(['/d/10-a', '/d/20_b']));
 
-  it('are none where there is no directory', () =>
+  it('are none without the directory', () =>
     expect(scriptsIn({ list: () => [], stat: () => undefined } as unknown as Host, '/d')).toEqual([]));
 
   it.each<[string, Partial<Stat>]>([
@@ -39,7 +39,7 @@ describe('scripts of a directory', () => {
     ['of another owner', { uid: 1001 }],
   ])('are refused if one is %s', (_what, stat) =>
     expect(() => scriptsIn(hostWith({ ok: {}, 'not-ok': stat }), '/d')).toThrow(
-      /"\/d\/not-ok" can be changed/,
+      /"\/d\/not-ok" is writable by users other than root/,
     ),
   );
 
@@ -48,9 +48,11 @@ describe('scripts of a directory', () => {
     ['writable by its group', { mode: 0o775 }],
     ['of another owner', { uid: 1001 }],
   ])('are refused if the directory is %s', (_what, stat) =>
-    expect(() => scriptsIn(hostWith({ ok: {} }, stat), '/d')).toThrow(/"\/d" can be changed/),
+    expect(() => scriptsIn(hostWith({ ok: {} }, stat), '/d')).toThrow(
+      /"\/d" is writable by users other than root/,
+    ),
   );
 
-  it('that nobody runs may be writable by others', () =>
+  it('that are not executable may be writable by others', () =>
     expect(scriptsIn(hostWith({ 'a.txt': { mode: 0o777 }, b: { mode: 0o666 } }), '/d')).toEqual([]));
 });

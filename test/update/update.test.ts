@@ -58,7 +58,7 @@ describe('retention', () => {
   });
   it('keeps the generation to which one on probation falls back', () => {
     const plan = planRetention([g(1), g(2), g(3)], { stable: 3, fallback: 1, keep: 1 });
-    expect(plan.map(f => f.action)).toEqual(['keep', 'go', 'keep']);
+    expect(plan.map(f => f.action)).toEqual(['keep', 'remove', 'keep']);
   });
 });
 
