@@ -2,6 +2,7 @@
 
 import { MayflyError, reasonOf } from '../errors.ts';
 import { print } from '../linux/command.ts';
+import { type Fields, noLog } from '../linux/log.ts';
 import { stableNumber } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import { readPool } from '../state/pool.ts';
@@ -24,12 +25,17 @@ import { generationOf } from './usage-errors.ts';
  * Returns a function that logs one line per phase. On a terminal it also prints details, each of which overwrites the
  * one before.
  */
-export function progressPrinter(on: Machine, flags: Flags): (line: string, detail?: boolean) => void {
+export function progressPrinter(
+  on: Machine,
+  flags: Flags,
+): (line: string, detail?: boolean, fields?: Fields) => void {
   const terminal = process.stderr.isTTY === true && !flags.quiet;
-  return (line, detail = false) => {
+  return (line, detail = false, fields = {}) => {
     if (terminal && detail) print(2, `\r\u001b[K  ${line.slice(0, (process.stderr.columns ?? 80) - 4)}`);
-    else if (!detail) on.log('info', terminal ? `${line}\u001b[K` : line);
-    else on.log('debug', line);
+    else if (!detail) {
+      clearLine(flags);
+      on.log('info', line, fields);
+    } else on.log('debug', line);
   };
 }
 
@@ -192,7 +198,7 @@ export const rollbackCommand: Command = {
   async run(args, { machine, flags, show, report }) {
     const wanted = args.generation === undefined ? undefined : generationOf(args.generation);
     const on = await machine();
-    const { from, to } = rollback(flags.dryRun ? { ...on, log: () => undefined } : on, wanted);
+    const { from, to } = rollback(flags.dryRun ? { ...on, log: noLog } : on, wanted);
     await tryPublishSessions(on);
     if (!flags.dryRun) await writeHealth(on);
     if (flags.dryRun) show({ from, to }, `generation ${to} would be stable`);

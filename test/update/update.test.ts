@@ -1,5 +1,6 @@
 /** The updater: tables for its decisions, and a crash at every call of an update and of the recovery after it. */
 import { describe, expect, it } from 'vitest';
+import { logTo } from '../../src/linux/log.ts';
 import { recover } from '../../src/service/recover.ts';
 import { end } from '../../src/session/end.ts';
 import { login } from '../../src/session/session.ts';
@@ -243,7 +244,7 @@ it('a generation with a corrupt record is skipped, and kept until the administra
   const w = await world();
   await updateOf(w, 'two');
   const said: string[] = [];
-  const on = { ...w.machine(), log: (_: string, words: string) => void said.push(words) };
+  const on = { ...w.machine(), log: logTo((_, words) => said.push(words)) };
   const { host, paths } = on;
   const at = (n: number) => `${paths.generations}/${n}.json`;
   const text = host.read(at(1)) ?? '';
