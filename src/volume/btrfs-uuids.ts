@@ -1,24 +1,24 @@
 /**
- * The UUIDs of subvolumes. Nothing else tells a subvolume from one that was put in its place: the inode, the times and
- * the device number of a snapshot are those of the snapshot of the same source that stood there before (measured).
+ * UUIDs of subvolumes. Only the UUID distinguishes a subvolume from its replacement: inode number, timestamps and device
+ * number of a snapshot equal those of an earlier snapshot of the same source (measured).
  *
- * It takes a process to ask for one, and a login must not start one more; so what generations answered is kept, for as
- * long as their directory is as it was. Whatever comes, goes or is renamed in a directory changes its ctime, and nobody
- * can set that back.
+ * Reading it takes a process (`btrfs subvolume show`, 3 ms), and a login must not start another one. The UUIDs of
+ * generations are therefore cached for as long as the ctime of their directory is unchanged (40 µs): every creation,
+ * removal and rename in a directory updates it, and no program can set it.
  */
 import { isErrno, MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
 import type { Volume } from './backend.ts';
 
-/** What is in the file. */
+/** The content of the cache. */
 interface Known {
-  /** The state that the directory was in. */
+  /** Device, inode and ctime of the directory of generations. */
   readonly directory: string;
   /** By the number of the generation. */
   readonly uuids: Readonly<Record<string, string>>;
 }
 
-/** `memory` is the file for the answers; without one, each question is asked. */
+/** `memory` is the file of the cache; without one, btrfs is asked each time. */
 export function subvolumeUuids(
   host: Host,
   memory: string | undefined,
@@ -43,7 +43,7 @@ async function ask(host: Host, path: string): Promise<string> {
   });
   const uuid = /^\s*UUID:\s+([0-9a-f-]{36})$/m.exec(stdout)?.[1];
   if (uuid === undefined)
-    throw new MayflyError('internal', `"btrfs" does not say what UUID "${path}" has`, { path });
+    throw new MayflyError('internal', `"btrfs" did not print the UUID of "${path}"`, { path });
   return uuid;
 }
 
@@ -52,11 +52,11 @@ function read(host: Host, file: string, directory: string): Known['uuids'] {
     const known = JSON.parse(host.read(file) ?? '{}') as Partial<Known>;
     return known.directory === directory ? (known.uuids ?? {}) : {};
   } catch {
-    return {}; // cut by a full disk
+    return {}; // truncated, for example by a full disk
   }
 }
 
-/** One that cannot be written is asked again. */
+/** If the cache cannot be written, btrfs is asked again. */
 function write(host: Host, file: string, known: Known): void {
   try {
     host.write(file, JSON.stringify(known), { mode: 0o600 });

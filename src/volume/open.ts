@@ -6,7 +6,7 @@ import { btrfsBackend } from './btrfs.ts';
 import { lvmBackend } from './lvm/lvm.ts';
 import { overlayBackend } from './overlay.ts';
 
-/** `memory` is a file that may be lost, in which a backend keeps answers that are dear to get. */
+/** `memory` is a file, which may be lost, for values that a backend caches. */
 export function openBackend(kind: BackendKind, host: Host, memory?: string): VolumeBackend {
   switch (kind) {
     case 'overlay':

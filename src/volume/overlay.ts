@@ -196,7 +196,7 @@ export function overlayBackend(host: Host): VolumeBackend {
 
     async identity(v) {
       const s = host.lstat(volumePath(v));
-      // The number of an inode is given out again, and soon; when it was made is not.
+      // Inode numbers are reused soon; a creation time is not.
       return s?.kind === 'dir' ? `inode ${s.ino} of ${s.birthtimeMs}` : undefined;
     },
 
