@@ -16,9 +16,9 @@ export interface Stat {
   readonly mode: number;
   readonly size: number;
   readonly mtimeMs: number;
-  /** When what it says of itself, or what is in it, was last changed. Nobody can set it. */
+  /** Time of the last change of the content or the inode; no program can set it. */
   readonly ctimeMs: number;
-  /** When it was made; 0 where the file system does not say. */
+  /** Creation time; 0 if the file system does not record it. */
   readonly birthtimeMs: number;
 }
 
