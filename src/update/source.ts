@@ -2,7 +2,7 @@
 import { MayflyError } from '../errors.ts';
 import type { Command } from '../linux/command.ts';
 import type { Host } from '../linux/host.ts';
-import { aptSources } from './apt-sources.ts';
+import { type AptSources, aptSources } from './apt-sources.ts';
 
 /** Gets a line for each thing that happens; `detail` for what a long command says. */
 export type Progress = (line: string, detail?: boolean) => void;
@@ -134,7 +134,7 @@ export async function fillTree(
       await host.run({ ...untar(tree, '-'), onLine, pipeFrom: tarOfHost(host, own) });
       return;
     case 'debootstrap':
-      await host.run({ ...mmdebstrap(source, tree, aptSources(host, source.suite)), onLine });
+      await host.run({ ...mmdebstrap(source, tree, await aptSources(host, source.suite)), onLine });
       return;
   }
 }
@@ -185,9 +185,11 @@ function tarOfHost(host: Host, own: readonly string[]): Pick<Command, 'file' | '
 function mmdebstrap(
   s: Extract<Source, { kind: 'debootstrap' }>,
   tree: string,
-  sources: readonly string[],
+  { mirrors, keys }: AptSources,
 ): Command {
   const include = s.packages.length > 0 ? [`--include=${s.packages.join(',')}`] : [];
+  // Keys that no package brings: without them nothing could be updated inside.
+  const copy = `for key in ${keys.join(' ')}; do [ -e "$1$key" ] || install -D -m 0644 "$key" "$1$key"; done`;
   return {
     file: 'mmdebstrap',
     args: [
@@ -195,9 +197,10 @@ function mmdebstrap(
       '--format=directory',
       `--variant=${s.variant}`,
       ...include,
+      ...(keys.length > 0 ? [`--customize-hook=${copy}`] : []),
       s.suite,
       tree,
-      ...sources,
+      ...mirrors,
     ],
     effect: 'write',
   };

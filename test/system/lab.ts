@@ -9,7 +9,7 @@ import * as fs from 'node:fs';
 import { resolve } from 'node:path';
 import { realHost } from '../../src/linux/real-host.ts';
 import type { Session } from '../../src/state/sessions.ts';
-import { aptSources, hostSuite } from '../../src/update/apt-sources.ts';
+import { chooseMirrors, hostSuite, parseUris, printUris, sourceFiles } from '../../src/update/apt-sources.ts';
 import type { BackendKind } from '../../src/volume/backend.ts';
 
 const TOP = resolve(import.meta.dirname, '../..');
@@ -56,7 +56,11 @@ export function tarball(name = 'tree', packages = 'sudo', suite = hostSuite(real
   if (!fs.existsSync(path)) {
     fs.mkdirSync(CACHE, { recursive: true });
     const part = `${CACHE}/part-${process.pid}.tar`;
-    const sources = aptSources(realHost(), suite);
+    const files = sourceFiles(realHost()).map(file => ({
+      file,
+      targets: parseUris(must('apt-get', printUris(file))),
+    }));
+    const sources = chooseMirrors(files, suite, hostSuite(realHost()));
     must('mmdebstrap', [
       '--mode=root',
       '--variant=minbase',
