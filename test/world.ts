@@ -389,7 +389,7 @@ export class World {
       return there && (there.kind === 'dir' ? 'dir' : 'other');
     },
     readlink: path => (this.node(path)?.kind === 'link' ? this.node(path)?.text : undefined),
-    space: () => ({ total: 100, free: 2 ** 40, inodes: 0, freeInodes: 0 }),
+    space: () => ({ total: 2 ** 40, used: 0, free: 2 ** 40, inodes: 0, freeInodes: 0 }),
     write: (path, text, o) => {
       const temporary = `${parentOf(path)}/.${path.slice(path.lastIndexOf('/') + 1)}.${this.pid}.tmp`;
       this.effect();

@@ -18,9 +18,11 @@ export interface Stat {
   readonly mtimeMs: number;
 }
 
-/** Space of a file system, in bytes and inodes. */
+/** Space of a file system, in bytes and inodes. Blocks that are reserved for root are neither used nor free. */
 export interface Space {
   readonly total: number;
+  readonly used: number;
+  /** What anybody can still write. */
   readonly free: number;
   readonly inodes: number;
   readonly freeInodes: number;

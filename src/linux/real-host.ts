@@ -107,7 +107,11 @@ export function realHost(deadline = Number.POSITIVE_INFINITY): Host {
       ),
     space(path) {
       const s = statfsSync(path);
-      return { total: s.blocks * s.bsize, free: s.bavail * s.bsize, inodes: s.files, freeInodes: s.ffree };
+      const bytes = (blocks: number): number => blocks * s.bsize;
+      return {
+        ...{ total: bytes(s.blocks), used: bytes(s.blocks - s.bfree), free: bytes(s.bavail) },
+        ...{ inodes: s.files, freeInodes: s.ffree },
+      };
     },
     write(path, text, o) {
       const temporary = temporaryName(path, process.pid);

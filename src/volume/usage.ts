@@ -3,10 +3,13 @@ import { MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
 import type { Usage } from './backend.ts';
 
-/** Space and inodes of the file system at `path`. btrfs has no inode count: 0 means "not limited". */
-export function usageOf(host: Host, path: string): Usage {
+/**
+ * Space and inodes of the file system at `path`, in percent as df(1) tells it: of what is used and what can still be.
+ * btrfs has no inode count: 0 means "not limited".
+ */
+export function usageOf(host: Pick<Host, 'space'>, path: string): Usage {
   const s = host.space(path);
-  const space = s.total === 0 ? 100 : (100 * (s.total - s.free)) / s.total;
+  const space = s.used + s.free === 0 ? 100 : (100 * s.used) / (s.used + s.free);
   const inodes = s.inodes === 0 ? 0 : (100 * (s.inodes - s.freeInodes)) / s.inodes;
   return { total: s.total, free: s.free, percent: Math.max(space, inodes) };
 }
