@@ -17,7 +17,7 @@ import { enterCommand, runCommand } from './run.ts';
 import { serviceCommand } from './service.ts';
 import { configCommand, generationsCommand, scopeCommand, sessionsCommand, statusCommand } from './status.ts';
 import { gcCommand, rollbackCommand, updateCommand } from './update.ts';
-import { usageWords } from './usage-errors.ts';
+import { usageStrings } from './usage-errors.ts';
 
 const verbs: readonly Command[] = [
   initCommand,
@@ -91,6 +91,8 @@ export async function runCli(argv: readonly string[]): Promise<number> {
     .epilogue(EPILOGUE)
     .parserConfiguration({ 'populate--': true, 'duplicate-arguments-array': false })
     .locale('en')
+    .updateStrings(usageStrings(called?.command))
+    .recommendCommands()
     .wrap(null)
     .strict()
     .demandCommand(1, 'a verb is missing')
@@ -98,7 +100,7 @@ export async function runCli(argv: readonly string[]): Promise<number> {
     .showHelpOnFail(false)
     .fail((message, error) => {
       // Without a message it is what a verb threw.
-      throw message ? new MayflyError('usage', usageWords(message, called?.command)) : error;
+      throw message ? new MayflyError('usage', message.replaceAll(/\s+/g, ' ')) : error;
     });
   for (const verb of verbs) {
     parser = parser.command({

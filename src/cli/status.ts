@@ -163,24 +163,16 @@ export const configCommand: Command = {
   anyone: true,
   async run(_args, { flags, show }) {
     // Past the cache: this verb is how an administrator finds out what is wrong.
-    const { readConfig } = await import('../config/parse.ts');
+    const { readConfig, toToml } = await import('../config/parse.ts');
     const config = readConfig(realHost(), flags.config ?? DEFAULT_CONFIG_FILE);
-    const { files, directory, ...values } = config;
     const from =
-      files.length === 0 ? '# no file: every option has its default' : `# from ${files.join(', ')}`;
-    show(config, `${from}\n${render(values)}`);
+      config.files.length === 0
+        ? '# no file: every option has its default'
+        : `# from ${config.files.join(', ')}`;
+    show(config, `${from}\n${toToml(config)}`);
     return 0;
   },
 };
-
-/** Values as TOML, tables last. */
-function render(values: object): string {
-  const entries = Object.entries(values);
-  const isTable = (v: unknown): v is object => typeof v === 'object' && v !== null && !Array.isArray(v);
-  const plain = entries.filter(([, v]) => !isTable(v)).map(([k, v]) => `${k} = ${JSON.stringify(v)}\n`);
-  const tables = entries.flatMap(([k, v]) => (isTable(v) ? [`\n[${k}]\n${render(v)}`] : []));
-  return plain.join('') + tables.join('');
-}
 
 export const scopeCommand: Command = {
   command: 'scope [user]',

@@ -1,16 +1,24 @@
-/** Wrong use in our own words: what the parser finds, and what it lets pass. */
+/** Wrong use in our own words: what yargs finds, and what it lets pass. */
 import { MayflyError } from '../errors.ts';
 import { isNumber } from '../names.ts';
 
-/** What yargs says of a command line, as one sentence; `command` is the verb's, as in "end <session>". */
-export function usageWords(message: string, command: string | undefined): string {
-  const bare = /^Not enough arguments following: (\S+)/.exec(message)?.[1];
-  if (bare !== undefined) return `--${bare} needs a value`;
-  if (command && message.startsWith('Not enough non-option arguments'))
-    return `${/<\w+>/.exec(command)?.[0] ?? 'an argument'} is missing: mayfly ${command}`;
-  const [, name, given, choices] = /Argument: (\S+), Given: (.*), Choices: (.*)/.exec(message) ?? [];
-  if (name !== undefined) return `${given} is not a choice of "${name}": ${choices}`;
-  return message.charAt(0).toLowerCase() + message.slice(1);
+/**
+ * yargs' own messages, for its `updateStrings`; `command` is the one called, as in "end <session>". Each gets as many
+ * values as yargs has for it: "%c" passes over one (util.format in Node).
+ */
+export function usageStrings(command: string | undefined): Record<string, string> {
+  const missing = command === undefined ? 'an argument' : (/<\w+>/.exec(command)?.[0] ?? 'an argument');
+  const either = (words: string): string => ({ one: words, other: words }) as unknown as string; // as y18n has plurals
+  return {
+    'Not enough arguments following: %s': '--%s needs a value',
+    'Not enough non-option arguments: got %s, need at least %s': either(
+      `%c%c${missing} is missing${command === undefined ? '' : `: mayfly ${command}`}`,
+    ),
+    'Unknown argument: %s': either('unknown argument: %s'),
+    'Invalid values:': 'invalid value:',
+    'Argument: %s, Given: %s, Choices: %s': '"%s" is %s, not one of %s',
+    'Did you mean %s?': 'there is no such command; did you mean "%s"?',
+  };
 }
 
 /** The number of a generation as somebody typed it; throws `usage`. */

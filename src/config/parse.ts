@@ -1,6 +1,6 @@
 /** Reads and checks the TOML sources. Loaded only when a source changed: zod and the parser are slow to start. */
 
-import { parse, TomlError } from 'smol-toml';
+import { parse, stringify, TomlError } from 'smol-toml';
 import type * as z from 'zod';
 import { isErrno, MayflyError, reasonOf } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
@@ -173,6 +173,11 @@ export function readConfig(host: Host, file: string): Config {
     fail(file, 1, '"host.update" is "command", but "host.command" is empty', 'name the command');
   }
   return Object.freeze({ ...config, files, directory: file.slice(0, file.lastIndexOf('/')) });
+}
+
+/** A configuration as a source would have it. */
+export function toToml({ files, directory, ...options }: Config): string {
+  return stringify(options);
 }
 
 /** Checks one source on its own, so that an error names the file it is in. */

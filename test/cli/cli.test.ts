@@ -39,15 +39,21 @@ describe('a command line', () => {
     [['enter', '1', '--promote'], 2, /^mayfly: --promote belongs to "enter master"\n/],
     [['enter', 'alice', '--discard'], 2, /^mayfly: --discard belongs to "enter master"\n/],
     [['end'], 2, /^mayfly: <session> is missing: mayfly end <session>\n/],
-    [['enable', 'xdm'], 2, /^mayfly: "xdm" is not a choice of "adapter": "lightdm", "gdm", "pam"\n/],
+    [
+      ['enable', 'xdm'],
+      2,
+      /^mayfly: invalid value: "adapter" is "xdm", not one of "lightdm", "gdm", "pam"\n/,
+    ],
     [['init', '--backend'], 2, /^mayfly: --backend needs a value\n/],
     [
       ['init', '--backend', 'zfs'],
       2,
-      /^mayfly: "zfs" is not a choice of "backend": "overlay", "btrfs", .*\n/,
+      /^mayfly: invalid value: "backend" is "zfs", not one of "overlay", "btrfs", .*\n/,
     ],
     [['doctor', '--trial', '--dry-run'], 2, /^mayfly: a trial login has no dry run/],
     [['no-such-verb'], 2, /^mayfly: unknown argument: no-such-verb\nhint: mayfly --help\n$/],
+    [['statsu'], 2, /^mayfly: there is no such command; did you mean "status"\?\nhint: mayfly --help\n$/],
+    [['status', '--bogus', '--other'], 2, /^mayfly: unknown argument: bogus, other\n/],
     [['status', '--bogus'], 2, /^mayfly: unknown argument: bogus\nhint: mayfly status --help\n$/],
     [[], 2, /^mayfly: a verb is missing\n/],
   ])('%j exits with %i', async (argv, code, words) => {
