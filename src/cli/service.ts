@@ -3,7 +3,7 @@
 import { resolve } from 'node:path';
 import { DEFAULT_CONFIG_FILE } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
-import { LOGIND_SESSIONS } from '../linux/logind.ts';
+import { logindBus, logindFiles } from '../linux/logind.ts';
 import { openMachine } from '../state/machine.ts';
 import type { Command } from './command.ts';
 
@@ -11,7 +11,8 @@ export const serviceCommand: Command = {
   command: 'service',
   describe: 'watch over sessions, space and configuration until told to stop; run by mayfly.service',
   options: {
-    logind: { type: 'string', default: LOGIND_SESSIONS, hidden: true, requiresArg: true },
+    // A directory of session files in place of logind, for tests.
+    logind: { type: 'string', hidden: true, requiresArg: true },
   },
   async run(args, { flags }) {
     if (flags.dryRun) {
@@ -26,7 +27,7 @@ export const serviceCommand: Command = {
     // With a configuration that has become invalid it serves by the last good one, as logouts do.
     await serve(await openMachine({ config: file, dryRun: false, amount }, undefined, true), {
       file,
-      logind: resolve(String(args.logind)),
+      logind: args.logind === undefined ? logindBus : logindFiles(resolve(String(args.logind))),
       env: process.env,
       onSignal: tell => {
         for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => tell('stop'));

@@ -1,7 +1,8 @@
 /**
- * What systemd-logind says about sessions, read from its own files (/run/systemd/sessions, the way libsystemd's
- * sd-login does it): no bus, no child.
+ * What systemd-logind says about sessions: on D-Bus, its public interface (org.freedesktop.login1(5)), and for hooks
+ * in its own files, which libsystemd's sd-login reads too: they cost no child and no bus, and a person waits.
  */
+import { MayflyError } from '../errors.ts';
 import type { Host } from './host.ts';
 
 export interface LogindSession {
@@ -19,7 +20,7 @@ export interface LogindSession {
   readonly began: number;
 }
 
-export const LOGIND_SESSIONS = '/run/systemd/sessions';
+const SESSION_FILES = '/run/systemd/sessions';
 
 /** A session file as a table; values are bare or quoted. */
 export function parseSession(id: string, text: string): LogindSession {
@@ -43,7 +44,7 @@ export function parseSession(id: string, text: string): LogindSession {
 }
 
 /** All sessions of everybody, closing ones too; undefined where there is no logind. */
-export function shownSessions(host: Host, directory = LOGIND_SESSIONS): LogindSession[] | undefined {
+export function shownSessions(host: Host, directory = SESSION_FILES): LogindSession[] | undefined {
   if (host.pathType(directory) !== 'dir') return undefined;
   return host
     .list(directory)
@@ -55,4 +56,92 @@ export function shownSessions(host: Host, directory = LOGIND_SESSIONS): LogindSe
 export function liveSessions(host: Host, uid: number): LogindSession[] {
   const shown = shownSessions(host) ?? [];
   return shown.filter(s => s.uid === uid && s.class === 'user' && s.state !== 'closing');
+}
+
+/** Who says which sessions there are, and a directory in which something changes when they do. */
+export interface LogindSource {
+  readonly directory: string;
+  /**
+   * The sessions of these users, closing ones too; undefined where there is no logind. Rejects where it does not
+   * answer, which says nothing of any session.
+   */
+  sessions(host: Host, uids: ReadonlySet<number>): Promise<readonly LogindSession[] | undefined>;
+}
+
+/** Its own files, or a directory of such files. */
+export function logindFiles(directory: string): LogindSource {
+  return { directory, sessions: async host => shownSessions(host, directory) };
+}
+
+/** On D-Bus. */
+export const logindBus: LogindSource = {
+  directory: SESSION_FILES,
+  async sessions(host, uids) {
+    if (host.pathType(SESSION_FILES) !== 'dir') return undefined;
+    if (uids.size === 0) return [];
+    const mine = (await busSessions(host)).filter(s => uids.has(s.uid));
+    const all = await Promise.all(mine.map(s => busSession(host, s.path)));
+    if (all.every(s => s !== undefined)) return all;
+    // One ended between the two questions, or there is no answer.
+    const still = new Set((await busSessions(host)).map(s => s.path));
+    const silent = mine.find((s, i) => all[i] === undefined && still.has(s.path));
+    if (silent) throw new MayflyError('command', `logind does not answer about "${silent.path}"`);
+    return all.filter(s => s !== undefined);
+  },
+};
+
+/** Whether anybody is logged in on this machine, in whatever way; rejects where logind does not answer. */
+export async function isAnyoneLoggedIn(host: Host): Promise<boolean> {
+  if (host.pathType(SESSION_FILES) !== 'dir') return false;
+  const uids = new Set((await busSessions(host)).map(s => s.uid));
+  const all = (await logindBus.sessions(host, uids)) ?? [];
+  return all.some(s => s.class === 'user' && s.state !== 'closing');
+}
+
+/** Seconds that logind has for an answer, a few milliseconds being usual. */
+const BUS_TIMEOUT = 3;
+
+/** busctl(1) does not bound how long it takes to reach the bus, so timeout(1) does. */
+async function askBus(host: Host, path: string, call: readonly string[], okCodes: number[]): Promise<string> {
+  const words = ['busctl', '--json=short', 'call', 'org.freedesktop.login1', path, ...call];
+  const { stdout } = await host.run({
+    ...{ file: 'timeout', args: ['-k', '1', String(BUS_TIMEOUT), ...words], effect: 'read', okCodes },
+  });
+  return stdout;
+}
+
+/** Where each session's properties are. */
+async function busSessions(host: Host): Promise<{ readonly uid: number; readonly path: string }[]> {
+  const call = ['org.freedesktop.login1.Manager', 'ListSessions'];
+  const text = await askBus(host, '/org/freedesktop/login1', call, [0]);
+  return parseBusList(text);
+}
+
+/** Undefined where logind knows it no more, or says nothing. */
+async function busSession(host: Host, path: string): Promise<LogindSession | undefined> {
+  const call = ['org.freedesktop.DBus.Properties', 'GetAll', 's', 'org.freedesktop.login1.Session'];
+  const text = await askBus(host, path, call, [0, 1]);
+  return text === '' ? undefined : parseBusSession(text);
+}
+
+/** `a(susso)`: id, uid, user, seat, path. */
+export function parseBusList(text: string): { readonly uid: number; readonly path: string }[] {
+  const { data } = JSON.parse(text) as { data: [[string, number, string, string, string][]] };
+  return data[0].map(([, uid, , , path]) => ({ uid, path }));
+}
+
+/** `a{sv}`. Times are in microseconds since the epoch. */
+export function parseBusSession(text: string): LogindSession {
+  const [properties] = (JSON.parse(text) as { data: [Record<string, { data: unknown }>] }).data;
+  const get = (name: string): unknown => properties[name]?.data;
+  return {
+    id: String(get('Id')),
+    uid: Number((get('User') as [number, string])[0]),
+    state: String(get('State')),
+    class: String(get('Class')),
+    service: String(get('Service')),
+    display: String(get('Display')),
+    leader: Number(get('Leader')),
+    began: Math.floor(Number(get('Timestamp')) / 1000),
+  };
 }

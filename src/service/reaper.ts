@@ -11,7 +11,7 @@ import type { Machine } from '../state/machine.ts';
 import { readSession, type Session, writeSession } from '../state/sessions.ts';
 import type { EndedLogins } from './liveness.ts';
 
-export type FindEnded = (s: Session) => EndedLogins | undefined;
+export type FindEnded = (s: Session) => EndedLogins | undefined | Promise<EndedLogins | undefined>;
 
 /** How many are taken down at the same time: each kills, unmounts and deletes. */
 const AT_ONCE = 4;
@@ -28,7 +28,7 @@ export function pauseAfter(failures: number): number {
 export async function reap(on: Machine, s: Session, judge: FindEnded): Promise<boolean> {
   const done = await withLock(on.host, on.paths, lockNameOf(s), REAP_LOCK_WAIT, async lock => {
     const now = readSession(on.host, on.paths, s.id);
-    const verdict = now && judge(now);
+    const verdict = now && (await judge(now));
     if (!verdict) return 'nothing';
     const fields = { session: s.id, user: s.user.name };
     if (verdict.left.length > 0) {

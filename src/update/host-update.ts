@@ -1,6 +1,7 @@
 /** The host itself: kept up to date after the nightly update, and restarted when it asks for it and nobody is there. */
 import type { Config } from '../config/config.ts';
-import { shownSessions } from '../linux/logind.ts';
+import { reasonOf } from '../errors.ts';
+import { isAnyoneLoggedIn } from '../linux/logind.ts';
 import { blockLogins, unblockLogins } from '../state/login-block.ts';
 import type { Machine } from '../state/machine.ts';
 import { sessionIds } from '../state/sessions.ts';
@@ -29,12 +30,13 @@ export async function updateHost({ host, config }: Machine, onLine: (line: strin
  */
 export async function rebootIfRequired(on: Machine): Promise<string | undefined> {
   const { host, config } = on;
-  if (config.host.reboot !== 'idle' || !host.exists(REBOOT_REQUIRED) || isSomebodyThere(on)) return undefined;
+  if (config.host.reboot !== 'idle' || !host.exists(REBOOT_REQUIRED)) return undefined;
+  if (await isSomebodyThere(on)) return undefined;
   const packages = (host.read(`${REBOOT_REQUIRED}.pkgs`) ?? '').split('\n').filter(Boolean);
   const reason = `an update asks for a restart${packages.length > 0 ? ` (${[...new Set(packages)].join(', ')})` : ''}`;
   blockLogins(on, 'this machine is about to be restarted for an update; try again in a few minutes');
   try {
-    if (isSomebodyThere(on)) {
+    if (await isSomebodyThere(on)) {
       unblockLogins(on);
       return undefined;
     }
@@ -47,8 +49,13 @@ export async function rebootIfRequired(on: Machine): Promise<string | undefined>
   }
 }
 
-/** In a session of ours, or on the host itself: on a console, over ssh. */
-function isSomebodyThere({ host, paths }: Machine): boolean {
-  const others = (shownSessions(host) ?? []).filter(s => s.class === 'user' && s.state !== 'closing');
-  return sessionIds(host, paths).length > 0 || others.length > 0;
+/** In a session of ours, or on the host itself: on a console, over ssh. Who cannot be asked for may be there. */
+async function isSomebodyThere({ host, paths, log }: Machine): Promise<boolean> {
+  if (sessionIds(host, paths).length > 0) return true;
+  try {
+    return await isAnyoneLoggedIn(host);
+  } catch (error) {
+    log('warning', `no restart, as logind does not say who is logged in: ${reasonOf(error)}`);
+    return true;
+  }
 }

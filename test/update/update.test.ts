@@ -1,5 +1,6 @@
 /** The updater: its plans by tables, and death at every call of an update and of the recovery after it. */
 import { describe, expect, it } from 'vitest';
+import type { Host } from '../../src/linux/host.ts';
 import { recover } from '../../src/service/recover.ts';
 import { end } from '../../src/session/end.ts';
 import { login } from '../../src/session/session.ts';
@@ -357,13 +358,6 @@ describe('restarting after a kernel update', () => {
     ['nothing asks for it', (w: World) => w.host.unlink('/run/reboot-required')],
     ['it is not configured', (w: World) => w.put('/etc/mayfly/mayfly.toml', '')],
     ['somebody has a session', (w: World) => login(w.machine(), callOf(w, 'alice', ':0'))],
-    [
-      'somebody is logged in to the host',
-      (w: World) => {
-        w.makeDirs('/run/systemd/sessions');
-        w.put('/run/systemd/sessions/3', 'UID=1002\nSTATE=active\nCLASS=user\nSERVICE=sshd\n');
-      },
-    ],
   ])('does not happen when %s', async (_what, prepare) => {
     const w = await wanted();
     await prepare(w);
@@ -371,6 +365,22 @@ describe('restarting after a kernel update', () => {
     expect(await rebootIfRequired(w.machine())).toBeUndefined();
     expect(restarts(w)).toEqual([]);
     expect((await login(w.machine(), callOf(w, 'bob', ':1')))?.state).toBe('live');
+  });
+  it.each([
+    ['somebody is logged in to the host', '{"type":"a(susso)","data":[[["3",1002,"bob","","/s/_33"]]]}'],
+    ['logind does not say who is logged in', ''],
+  ])('does not happen when %s', async (_what, list) => {
+    const w = await wanted();
+    w.makeDirs('/run/systemd/sessions');
+    const session =
+      '{"data":[{"User":{"data":[1002,"/u"]},"Class":{"data":"user"},"State":{"data":"active"}}]}';
+    const on = w.machine();
+    const run: Host['run'] = async c =>
+      c.args.includes('busctl')
+        ? { code: 0, stdout: c.args.includes('GetAll') ? session : list, stderr: '' }
+        : on.host.run(c);
+    expect(await rebootIfRequired({ ...on, host: { ...on.host, run } })).toBeUndefined();
+    expect(restarts(w)).toEqual([]);
   });
   it('holds nobody off when it could not be begun', async () => {
     const w = await wanted();
