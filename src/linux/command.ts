@@ -4,7 +4,7 @@
  */
 
 import type { ChildProcess } from 'node:child_process';
-import { closeSync, constants, openSync, readSync, writeFileSync, writevSync } from 'node:fs';
+import { closeSync, constants, openSync, readSync, writeFileSync, writeSync } from 'node:fs';
 import { isErrno, MayflyError } from '../errors.ts';
 
 /** A command as data. Arguments are an array: no shell ever reads them. */
@@ -52,8 +52,7 @@ export const TOOL_ENV: NodeJS.ProcessEnv = { PATH: TOOL_PATH, LC_ALL: 'C.UTF-8',
 export function print(fd: 1 | 2, text: string): void {
   try {
     const bytes = Buffer.from(text);
-    // Half the price of writeSync, whose many ways of calling it node first has to compile.
-    const written = writevSync(fd, [bytes]);
+    const written = writeSync(fd, bytes);
     if (written < bytes.length) writeFileSync(fd, bytes.subarray(written)); // a pipe that was full
   } catch (error) {
     if (!isErrno(error, 'EPIPE', 'EAGAIN', 'EBADF', 'EIO')) throw error;

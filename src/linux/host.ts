@@ -53,11 +53,10 @@ export interface Host {
   lstat(path: string): Stat | undefined;
   /** Follows symlinks; the only way to ask about `/proc/PID/root`. Undefined where it cannot be had. */
   stat(path: string): Stat | undefined;
-  /** Whether there is something; symlinks followed. Half the price of `kindOf` where nothing is the rule. */
+  /** Whether there is something; symlinks followed. */
   exists(path: string): boolean;
   /**
    * Whether there is something, and whether it is a directory; symlinks followed, undefined where it cannot be had.
-   * A quarter of the price of `stat`, and a login asks dozens of times.
    */
   pathType(path: string): 'dir' | 'other' | undefined;
   /** Target of a symlink; undefined where there is none, or none may be read. */

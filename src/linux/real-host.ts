@@ -38,18 +38,18 @@ function absentIs<T>(value: T, names: readonly string[], act: () => T): T {
 }
 
 function toStat(s: Stats): Stat {
-  // By the bits: a login asks a hundred times, and the methods cost more than the question.
-  const type = s.mode & constants.S_IFMT;
-  const kind =
-    type === constants.S_IFREG
-      ? 'file'
-      : type === constants.S_IFDIR
-        ? 'dir'
-        : type === constants.S_IFLNK
-          ? 'link'
-          : 'other';
+  const kind = s.isFile() ? 'file' : s.isDirectory() ? 'dir' : s.isSymbolicLink() ? 'link' : 'other';
   const { dev, ino, uid, gid, size, mtimeMs } = s;
   return { kind, dev, ino, uid, gid, mode: s.mode & 0o7777, size, mtimeMs };
+}
+
+function stat(path: string): Stat | undefined {
+  try {
+    const s = statSync(path, { throwIfNoEntry: false });
+    return s && toStat(s);
+  } catch {
+    return undefined; // gone, not ours to see, or on a file system whose server is dead: it cannot be had
+  }
 }
 
 function sync(path: string): void {
@@ -59,11 +59,6 @@ function sync(path: string): void {
   } finally {
     closeSync(fd);
   }
-}
-
-/** Asked first where absence is the rule: an error that is thrown costs many times what the question does. */
-function absent(path: string): boolean {
-  return lstatSync(path, { throwIfNoEntry: false }) === undefined;
 }
 
 function parent(path: string): string {
@@ -80,25 +75,19 @@ export function realHost(deadline = Number.POSITIVE_INFINITY): Host {
         readFileSync(path, 'utf8'),
       ),
     list: path =>
-      absent(path)
-        ? []
-        : absentIs<string[]>([], ['ENOENT', 'ENOTDIR', 'ESRCH', 'EACCES'], () => readdirSync(path).sort()),
+      absentIs<string[]>([], ['ENOENT', 'ENOTDIR', 'ESRCH', 'EACCES'], () => readdirSync(path).sort()),
     lstat: path =>
       absentIs<Stat | undefined>(undefined, ['ESRCH'], () => {
         const s = lstatSync(path, { throwIfNoEntry: false });
         return s && toStat(s);
       }),
-    stat(path) {
-      try {
-        const s = statSync(path, { throwIfNoEntry: false });
-        return s && toStat(s);
-      } catch {
-        return undefined; // gone, not ours to see, or on a file system whose server is dead: it cannot be had
-      }
-    },
+    stat,
     exists: existsSync,
     // access(2) of a path with a slash behind it succeeds for directories only.
-    pathType: path => (existsSync(`${path}/`) ? 'dir' : existsSync(path) ? 'other' : undefined),
+    pathType(path) {
+      const kind = stat(path)?.kind;
+      return kind && (kind === 'dir' ? 'dir' : 'other');
+    },
     readlink: path =>
       absentIs<string | undefined>(
         undefined,
@@ -116,7 +105,7 @@ export function realHost(deadline = Number.POSITIVE_INFINITY): Host {
     write(path, text, o) {
       const temporary = temporaryName(path, process.pid);
       const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
-      if (!absent(temporary)) unlinkSync(temporary);
+      absentIs(undefined, ['ENOENT'], () => unlinkSync(temporary));
       const fd = openSync(temporary, flags, 0o600);
       try {
         writeFileSync(fd, typeof text === 'string' ? text : text()); // goes on after a short write, which a nearly full disk gives
@@ -134,7 +123,7 @@ export function realHost(deadline = Number.POSITIVE_INFINITY): Host {
     },
     symlink(target, path, durable) {
       const temporary = temporaryName(path, process.pid);
-      if (!absent(temporary)) unlinkSync(temporary);
+      absentIs(undefined, ['ENOENT'], () => unlinkSync(temporary));
       symlinkSync(target, temporary);
       renameSync(temporary, path);
       if (durable) sync(parent(path));
@@ -162,10 +151,10 @@ export function realHost(deadline = Number.POSITIVE_INFINITY): Host {
     },
     rename: (from, to) => renameSync(from, to),
     unlink: path => {
-      if (!absent(path)) absentIs(undefined, ['ENOENT'], () => unlinkSync(path));
+      absentIs(undefined, ['ENOENT'], () => unlinkSync(path));
     },
     rmdir: path => {
-      if (!absent(path)) absentIs(undefined, ['ENOENT'], () => rmdirSync(path));
+      absentIs(undefined, ['ENOENT'], () => rmdirSync(path));
     },
     sync,
     openLock: path => openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600),
