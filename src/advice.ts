@@ -39,7 +39,7 @@ export function adviceOn(code: ErrorCode): Advice {
     stuck: { exit: EXIT.stuck, hint: () => 'mayfly recover' },
     'missing-tool': {
       exit: EXIT.failed,
-      hint: f => (f.tool === undefined ? undefined : `apt install ${packageOf(String(f.tool))}`),
+      hint: f => (f.tool === undefined ? undefined : installHint(String(f.tool))),
     },
     command: { exit: EXIT.failed },
     corrupt: { exit: EXIT.failed, hint: f => String(f.hint ?? 'mayfly recover') },
@@ -50,8 +50,13 @@ export function adviceOn(code: ErrorCode): Advice {
   return advice[code];
 }
 
+/** How to have a program of ours that is missing. */
+export function installHint(tool: string): string {
+  return `apt install ${packageOf(tool)}`;
+}
+
 /** The Debian package that has a program of ours. */
-export function packageOf(tool: string): string {
+function packageOf(tool: string): string {
   const packages: Record<string, string> = {
     btrfs: 'btrfs-progs',
     'mkfs.btrfs': 'btrfs-progs',
@@ -73,6 +78,7 @@ export function packageOf(tool: string): string {
     lvs: 'lvm2',
     vgs: 'lvm2',
     lvcreate: 'lvm2',
+    thin_check: 'thin-provisioning-tools',
     'mkfs.xfs': 'xfsprogs',
     'mkfs.ext4': 'e2fsprogs',
   };

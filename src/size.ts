@@ -19,5 +19,3 @@ export function parseSize(text: string): number {
 export function formatBytes(bytes: number): string {
   return bytes < 2 ** 30 ? `${Math.floor(bytes / 2 ** 20)} MiB` : `${(bytes / 2 ** 30).toFixed(1)} GiB`;
 }
-
-export const mib = (bytes: number): string => `${Math.floor(bytes / 2 ** 20)} MiB`;

@@ -5,6 +5,9 @@ declare const MAYFLY_VERSION: string;
 
 export const VERSION = typeof MAYFLY_VERSION === 'undefined' ? '0.0.0-dev' : MAYFLY_VERSION;
 
+/** Where the system's own instance keeps what a boot empties; another one has a directory of its own. */
+export const SYSTEM_RUN = '/run/mayfly';
+
 export const DEFAULT_CONFIG_FILE = '/etc/mayfly/mayfly.toml';
 
 /** Field names are those of the file: one name per thing. */
@@ -79,6 +82,14 @@ export interface Config {
     readonly reboot: 'never' | 'idle';
   };
   readonly directories: { readonly state: string; readonly run: string; readonly schroot: string };
+}
+
+/** The user "nobody", which some systems number above all people. */
+const NOBODY = 65534;
+
+/** Whether an account is a person's, by its number. */
+export function isPerson({ min_uid }: Pick<Config, 'min_uid'>, uid: number): boolean {
+  return uid >= min_uid && uid !== NOBODY;
 }
 
 /**

@@ -8,6 +8,7 @@ import type { Host } from '../linux/host.ts';
 import { readGeneration, stableNumber } from '../state/generations.ts';
 import { withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
+import { isSystemInstance } from '../state/paths.ts';
 import { readSessions } from '../state/sessions.ts';
 import { ENABLED_MARKER, removePublishedSessions, tryPublishSessions, WRAPPER } from '../update/greeter.ts';
 import { ADAPTERS, type Adapter, type AdapterSpec, adapterSpecs } from './adapters/specs.ts';
@@ -47,7 +48,7 @@ function checkReady(on: Machine, m: AdapterSpec): void {
     });
   }
   // Xsession's wrapper and systemd's drop-ins look there, whatever the configuration says.
-  if (paths.run !== '/run/mayfly') {
+  if (!isSystemInstance(paths)) {
     throw new MayflyError('refused', `"${paths.run}" is not where desktops look for their session`, {
       path: paths.run,
       hint: 'leave [directories] run at its default on a machine with a display manager',

@@ -3,8 +3,9 @@
  * session/user-manager.ts names. The same for everybody, so that no login makes systemd read its units again (0.1 s).
  */
 
+import { SYSTEM_RUN } from '../config/config.ts';
 import type { Host } from '../linux/host.ts';
-import { GREETER_DIRECTORY } from '../update/greeter.ts';
+import { GREETER_DIRECTORY, userFiles } from '../state/paths.ts';
 import { type Change, readTarget } from './changes.ts';
 
 /** What starts as the first process of a person; a volume without it leaves people with the host's. */
@@ -16,7 +17,10 @@ const OWN = '50-mayfly.conf';
 
 const OURS = '# Written by "mayfly enable" and removed by "mayfly disable".\n';
 
-const LINK = '/run/mayfly/users/%i/root';
+/** Of the instance %i, which is a uid. */
+const USER = userFiles({ users: `${SYSTEM_RUN}/users` }, '%i');
+
+const LINK = USER.root;
 
 /**
  * user-runtime-dir@ is required by user@ and comes before it. It makes the link where there is none, or one that
@@ -27,8 +31,8 @@ const LINK = '/run/mayfly/users/%i/root';
  */
 export const DROP_INS: Readonly<Record<string, string>> = {
   [`${UNITS}/user-runtime-dir@.service.d/${OWN}`]: `${OURS}[Service]
-ExecStartPre=-/bin/sh -c 'mkdir -p /run/mayfly/users/%i; [ -e ${LINK}/${MANAGER} ] || ln -sfn / ${LINK}'
-ExecStopPost=-/bin/sh -c '[ "$$(readlink ${LINK})" != / ] || rm ${LINK}; rmdir --ignore-fail-on-non-empty /run/mayfly/users/%i'
+ExecStartPre=-/bin/sh -c 'mkdir -p ${USER.directory}; [ -e ${LINK}/${MANAGER} ] || ln -sfn / ${LINK}'
+ExecStopPost=-/bin/sh -c '[ "$$(readlink ${LINK})" != / ] || rm ${LINK}; rmdir --ignore-fail-on-non-empty ${USER.directory}'
 `,
   [`${UNITS}/user@.service.d/${OWN}`]: `${OURS}[Service]
 RootDirectory=${LINK}

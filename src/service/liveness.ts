@@ -172,12 +172,10 @@ interface SavedBindings {
   readonly sightings: LoginBindings;
 }
 
-const bindingsPath = (paths: Paths): string => `${paths.run}/sightings.json`;
-
 /** What an earlier run of the service has seen: a login that ends while it restarts is found out all the same. */
 export function readBindings(host: Host, paths: Paths): LoginBindings {
   try {
-    const kept = JSON.parse(host.read(bindingsPath(paths)) ?? '{}') as Partial<SavedBindings>;
+    const kept = JSON.parse(host.read(paths.bindings) ?? '{}') as Partial<SavedBindings>;
     return kept.boot === bootId(host) ? (kept.sightings ?? {}) : {};
   } catch {
     return {}; // cut by a full disk: what is still shown will be seen again
@@ -189,6 +187,6 @@ export function writeBindings(host: Host, paths: Paths, before: LoginBindings, a
   const text = (sightings: LoginBindings): string =>
     JSON.stringify({ boot: bootId(host), sightings } satisfies SavedBindings);
   if (text(before) === text(after)) return;
-  if (Object.keys(after).length === 0) host.unlink(bindingsPath(paths));
-  else host.write(bindingsPath(paths), text(after), { mode: 0o600 });
+  if (Object.keys(after).length === 0) host.unlink(paths.bindings);
+  else host.write(paths.bindings, text(after), { mode: 0o600 });
 }

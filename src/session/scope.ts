@@ -1,5 +1,5 @@
 /** Who gets a session of their own, and whom a list of the configuration names. */
-import type { Config } from '../config/config.ts';
+import { type Config, isPerson } from '../config/config.ts';
 import type { Group, User } from '../linux/accounts.ts';
 
 /** Whether a list of the configuration ("alice", "@staff", "*") names this user. */
@@ -14,6 +14,6 @@ export function isMember(list: readonly string[], user: User, groups: readonly G
 
 /** Whether this person's logins get a session of their own, or the host. */
 export function inScope(config: Config, user: User, groups: readonly Group[]): boolean {
-  if (user.uid < config.min_uid || user.uid === 65534) return false;
+  if (!isPerson(config, user.uid)) return false;
   return isMember(config.include, user, groups) && !isMember(config.exclude, user, groups);
 }

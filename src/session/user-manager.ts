@@ -4,11 +4,7 @@
  * root it gets; desktop/systemd-drop-ins.ts has systemd follow it.
  */
 import type { Host } from '../linux/host.ts';
-import { type Paths, userDirectory } from '../state/paths.ts';
-
-function linkOf(paths: Paths, uid: number): string {
-  return `${userDirectory(paths, uid)}/root`;
-}
+import { type Paths, userFiles } from '../state/paths.ts';
 
 /**
  * From here on a manager of the person starts in `root`. One that is left of a login that is over, 10 s by default
@@ -23,7 +19,7 @@ export async function redirectUserManager(
   uid: number,
   root: string,
 ): Promise<void> {
-  host.symlink(root, linkOf(paths, uid));
+  host.symlink(root, userFiles(paths, uid).root);
   const known = `/run/systemd/users/${uid}`;
   // Asked first: at nearly every login logind does not know the person yet, and a failed read is an error thrown.
   if (!host.exists(known) || !host.read(known)?.includes('\nSTATE=closing\n')) return;
@@ -33,7 +29,7 @@ export async function redirectUserManager(
 
 /** From here on it starts on the host again. With `root`, only where the link leads there and not to a newer session. */
 export function resetUserManager(host: Host, paths: Paths, uid: number, root?: string): void {
-  const link = linkOf(paths, uid);
+  const link = userFiles(paths, uid).root;
   const now = host.readlink(link);
   if (now === undefined || (root !== undefined && now !== root)) return;
   // While the runtime directory is there user@ may start without the unit that would make the link.

@@ -1,5 +1,5 @@
 /** All places of one Mayfly, and making its directories. */
-import type { Config } from '../config/config.ts';
+import { type Config, SYSTEM_RUN } from '../config/config.ts';
 import type { Host } from '../linux/host.ts';
 
 /** All places of one Mayfly; two with different directories do not meet. */
@@ -16,6 +16,13 @@ export interface Paths {
   readonly locks: string;
   /** While it is there nobody logs in; it holds the reason. */
   readonly loginBlock: string;
+  /** What this machine's service has seen of logins, for its next run. */
+  readonly bindings: string;
+  /** One line for monitoring. */
+  readonly health: string;
+  readonly history: string;
+  /** The update at work. */
+  readonly runningUpdate: string;
   /** What the names of our sessions' cgroups begin with. */
   readonly cgroup: string;
 }
@@ -34,8 +41,20 @@ export function pathsOf(directories: Config['directories']): Paths {
     users: `${run}/users`,
     locks: `${run}/locks`,
     loginBlock: `${run}/hold`,
-    cgroup: run === '/run/mayfly' ? 'mayfly' : `mayfly${run.replaceAll('/', '.')}`,
+    bindings: `${run}/sightings.json`,
+    health: `${run}/health`,
+    history: `${state}/update.json`,
+    runningUpdate: `${run}/update.json`,
+    cgroup: run === SYSTEM_RUN ? 'mayfly' : `mayfly${run.replaceAll('/', '.')}`,
   };
+}
+
+/** Where display managers look for our desktops; a data directory. */
+export const GREETER_DIRECTORY = `${SYSTEM_RUN}/greeter`;
+
+/** Whether this is the instance that the system's own hooks and units are of. */
+export function isSystemInstance({ run }: Pick<Paths, 'run'>): boolean {
+  return run === SYSTEM_RUN;
 }
 
 /** Makes the directories of the state and of /run. Safe to repeat; called by everything that writes. */
@@ -47,7 +66,21 @@ export function makeDirectories(host: Host, paths: Paths): void {
   for (const path of [paths.roots, paths.locks]) host.mkdir(path, 0o700);
 }
 
-/** What the person's own wrapper may read: the session's id, or why there is none; and where their services run. */
-export function userDirectory(paths: Paths, uid: number): string {
-  return `${paths.users}/${uid}`;
+/** What the person's own wrapper may read, and where their services run. */
+export interface UserFiles {
+  readonly directory: string;
+  /** The id of their session. */
+  readonly session: string;
+  /** Why there is none. */
+  readonly reason: string;
+  /** That the host is theirs, for a moment. */
+  readonly host: string;
+  /** A symlink to the root of their service manager. */
+  readonly root: string;
+}
+
+export function userFiles({ users }: Pick<Paths, 'users'>, uid: number | string): UserFiles {
+  const directory = `${users}/${uid}`;
+  const at = (name: string): string => `${directory}/${name}`;
+  return { directory, session: at('session'), reason: at('reason'), host: at('host'), root: at('root') };
 }

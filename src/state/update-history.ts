@@ -37,14 +37,6 @@ export interface RunningUpdate {
   readonly phase: Phase;
 }
 
-function historyPath(paths: Paths): string {
-  return `${paths.state}/update.json`;
-}
-
-function runningPath(paths: Paths): string {
-  return `${paths.run}/update.json`;
-}
-
 /** Undefined where there is none or it is not whole: no update waits for somebody to fix a mere note. */
 function readNote<T>(host: Host, path: string): T | undefined {
   try {
@@ -57,7 +49,7 @@ function readNote<T>(host: Host, path: string): T | undefined {
 
 /** A history whose update died is told as interrupted; one that is not whole is none. */
 export function readHistory(host: Host, paths: Paths): History | undefined {
-  const history = readNote<History>(host, historyPath(paths));
+  const history = readNote<History>(host, paths.history);
   if (history === undefined) return undefined;
   if (history.result !== 'running' || readRunning(host, paths)) return history;
   const reason = `it was interrupted${history.phase ? ` in "${history.phase}"` : ''}`;
@@ -65,21 +57,21 @@ export function readHistory(host: Host, paths: Paths): History | undefined {
 }
 
 export function writeHistory(host: Host, paths: Paths, history: History): void {
-  host.write(historyPath(paths), `${JSON.stringify(history, null, 2)}\n`, { mode: 0o600, durable: true });
+  host.write(paths.history, `${JSON.stringify(history, null, 2)}\n`, { mode: 0o600, durable: true });
 }
 
 /** The update at work, if one is. */
 export function readRunning(host: Host, paths: Paths): RunningUpdate | undefined {
-  const running = readNote<RunningUpdate>(host, runningPath(paths));
+  const running = readNote<RunningUpdate>(host, paths.runningUpdate);
   return running && isAlive(host, running.holder) ? running : undefined;
 }
 
 export function writeRunning(host: Host, paths: Paths, running: Omit<RunningUpdate, 'holder'>): void {
   const holder = identify(host, host.pid);
   if (!holder) return;
-  host.write(runningPath(paths), `${JSON.stringify({ ...running, holder })}\n`, { mode: 0o600 });
+  host.write(paths.runningUpdate, `${JSON.stringify({ ...running, holder })}\n`, { mode: 0o600 });
 }
 
 export function clearRunning(host: Host, paths: Paths): void {
-  host.unlink(runningPath(paths));
+  host.unlink(paths.runningUpdate);
 }

@@ -1,4 +1,5 @@
 /** The checks that every generation has to pass in its trial session. */
+import { isPerson } from '../config/config.ts';
 import { allEntries, parseDesktopEntry } from '../linux/desktop-entry.ts';
 import type { Host } from '../linux/host.ts';
 import type { Machine } from '../state/machine.ts';
@@ -109,7 +110,7 @@ const shellsWork: GenerationCheck = {
   async problem(ask, _s, on) {
     const { host, config } = on;
     const lines = (host.read('/etc/passwd') ?? '').split('\n').map(line => line.split(':'));
-    const people = lines.filter(f => f[2] === '0' || (Number(f[2]) >= config.min_uid && f[2] !== '65534'));
+    const people = lines.filter(f => f[2] === '0' || isPerson(config, Number(f[2])));
     const known = (host.read('/etc/shells') ?? '').split('\n');
     const all = [...new Set(people.map(f => f[6] ?? ''))].filter(shell => known.includes(shell));
     // One that never was there is no reason to stay without updates for ever.

@@ -11,7 +11,7 @@ import {
 } from '../state/generations.ts';
 import { takeLock, withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
-import { makeDirectories } from '../state/paths.ts';
+import { isSystemInstance, makeDirectories } from '../state/paths.ts';
 import { readPool } from '../state/pool.ts';
 import { sessionIds } from '../state/sessions.ts';
 import { ENABLED_MARKER } from './greeter.ts';
@@ -29,7 +29,7 @@ export async function destroy(on: Machine): Promise<void> {
         hint: 'mayfly sessions',
       });
     }
-    if (paths.run === '/run/mayfly' && host.exists(ENABLED_MARKER)) {
+    if (isSystemInstance(paths) && host.exists(ENABLED_MARKER)) {
       throw new MayflyError('refused', 'a display manager makes sessions of what would be destroyed', {
         hint: 'mayfly disable lightdm (or gdm, or pam)',
       });

@@ -99,15 +99,11 @@ export function healthLine(
   return { level: worst, line };
 }
 
-export function healthPath({ paths }: Machine): string {
-  return `${paths.run}/health`;
-}
-
 /** Writes the line where everybody can read it. Never fails: it is told to people who look, not to the caller. */
 export async function writeHealth(on: Machine): Promise<void> {
   try {
     const { line } = healthLine(await gatherHealth(on), on.host.now());
-    on.host.write(healthPath(on), `${line}\n`, { mode: 0o644 });
+    on.host.write(on.paths.health, `${line}\n`, { mode: 0o644 });
   } catch (error) {
     on.log('debug', `the health line could not be written: ${String(error)}`);
   }

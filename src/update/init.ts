@@ -5,12 +5,12 @@
  * stable. A death before that leaves a work copy, a master or a generation that is not proven; running it again
  * removes them, and nothing else.
  */
-import type { Config } from '../config/config.ts';
+import { type Config, isPerson } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
 import { sweepTemporary } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
 import { prepareSpare } from '../session/spare.ts';
-import { parseSize } from '../size.ts';
+import { formatBytes, parseSize } from '../size.ts';
 import {
   forgetAll,
   type Generation,
@@ -81,7 +81,7 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
       host.rmdir(`${tree}/lost+found`); // of a fresh file system; some sources want an empty directory
       o.say(`filling ${tree} from ${describeSource(o.source)}`);
       await fillTree(host, tree, o, [pool.path, paths.state, paths.run]);
-      finishTree(host, tree, o.source.kind === 'host' ? on.config.min_uid : undefined);
+      finishTree(host, tree, o.source.kind === 'host' ? on.config : undefined);
     });
 
     const number = takeNumber(host, paths, []);
@@ -193,7 +193,7 @@ async function makeImage(host: Host, config: Config, image: string, say: Progres
       free: room,
     });
   }
-  say(`making a btrfs of ${Math.floor(size / 2 ** 20)} MiB in ${image}`);
+  say(`making a btrfs of ${formatBytes(size)} in ${image}`);
   const aside = `${image}.new`;
   host.unlink(aside);
   await host.run({ file: 'truncate', args: ['-s', String(size), '--', aside], effect: 'write' });
@@ -202,7 +202,7 @@ async function makeImage(host: Host, config: Config, image: string, say: Progres
 }
 
 /** Refuses a tree that is not a system, and takes out what is only one machine's. */
-function finishTree(host: Host, tree: string, minUid: number | undefined): void {
+function finishTree(host: Host, tree: string, withPeople: Config | undefined): void {
   for (const name of ['etc', 'usr', 'var']) {
     if (host.lstat(`${tree}/${name}`)?.kind !== 'dir') {
       throw new MayflyError('refused', `the tree is not a whole system: it has no directory "/${name}"`);
@@ -218,19 +218,16 @@ function finishTree(host: Host, tree: string, minUid: number | undefined): void 
   }
   // Filled in by whoever boots or enters it; a copied one would make two machines one.
   host.write(`${tree}/etc/machine-id`, '', { mode: 0o444 });
-  if (minUid !== undefined) forgetPeople(host, tree, minUid);
+  if (withPeople) forgetPeople(host, tree, withPeople);
   sweepTemporary(host, `${tree}/etc`);
 }
 
 /** The host's own people, and every password: who logs in is written into their own session. */
-function forgetPeople(host: Host, tree: string, minUid: number): void {
+function forgetPeople(host: Host, tree: string, config: Config): void {
   const passwd = (host.read(`${tree}/etc/passwd`) ?? '').split('\n').filter(Boolean);
-  const isPerson = (line: string): boolean => {
-    const uid = Number(line.split(':')[2]);
-    return uid >= minUid && uid !== 65534;
-  };
-  const people = new Set(passwd.filter(isPerson).map(line => line.split(':')[0]));
-  host.write(`${tree}/etc/passwd`, `${passwd.filter(line => !isPerson(line)).join('\n')}\n`, { mode: 0o644 });
+  const isTheirs = (line: string): boolean => isPerson(config, Number(line.split(':')[2]));
+  const people = new Set(passwd.filter(isTheirs).map(line => line.split(':')[0]));
+  host.write(`${tree}/etc/passwd`, `${passwd.filter(line => !isTheirs(line)).join('\n')}\n`, { mode: 0o644 });
   for (const file of ['shadow', 'gshadow']) {
     const there = host.lstat(`${tree}/etc/${file}`);
     if (there?.kind !== 'file') continue;

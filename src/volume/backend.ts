@@ -13,7 +13,9 @@
  *
  * `test/volume/contract.ts` is the executable copy of this text and runs over every backend.
  */
+import { MayflyError } from '../errors.ts';
 import type { Mount } from '../linux/mount-program.ts';
+import { isNumber, isSessionId } from '../names.ts';
 
 /** `lvm` is the classic kind of snapshots, with a store of their own each; `lvm-thin` shares a thin pool. */
 
@@ -35,6 +37,27 @@ export interface Volume {
   readonly name: string;
   /** The volume a session was forked from. */
   readonly origin?: Volume;
+}
+
+/** Name rules per role; false for what is no role. */
+export function isVolumeName(role: Role, name: string): boolean {
+  switch (role) {
+    case 'master':
+    case 'work':
+      return name === role;
+    case 'generation':
+      return name !== '0' && isNumber(name, 9);
+    case 'session':
+      return isSessionId(name);
+    default:
+      return false;
+  }
+}
+
+/** Refuses (`unsafe`) a name against the rules: a record that was tampered with must not lead anywhere else. */
+export function requireVolumeName({ role, name }: Volume): void {
+  if (isVolumeName(role, name)) return;
+  throw new MayflyError('unsafe', `"${name}" is not the name of a ${role}`, { role, name });
 }
 
 /** What the machine has in the way of a working backend, worded for an administrator. */

@@ -9,6 +9,7 @@
  * subvolumes renamed (the kernel's `subvol_sem`). So a session's subvolume stands in a directory of its own, and it
  * is that directory which is renamed: logins that find one made ready wait for none of it.
  */
+import { installHint } from '../advice.ts';
 import { isErrno, MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
 import type { Mount } from '../linux/mount-program.ts';
@@ -111,7 +112,7 @@ export function btrfsBackend(host: Host): VolumeBackend {
       try {
         await host.run({ file: 'btrfs', args: ['--version'], effect: 'read' });
       } catch {
-        problems.push({ what: 'the program "btrfs" is not installed', fix: 'apt install btrfs-progs' });
+        problems.push({ what: 'the program "btrfs" is not installed', fix: installHint('btrfs') });
       }
       if (!/\bbtrfs$/m.test(host.read('/proc/filesystems') ?? '')) {
         try {

@@ -2,8 +2,14 @@
 import { MayflyError } from '../errors.ts';
 import { sweepTemporary } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
-import { isNumber, isSessionId } from '../names.ts';
-import type { BackendKind, Listing, Role, Volume } from './backend.ts';
+import {
+  type BackendKind,
+  isVolumeName,
+  type Listing,
+  type Role,
+  requireVolumeName,
+  type Volume,
+} from './backend.ts';
 
 /** Prefix of what is not finished or no longer whole: one rename makes it a volume, or stops it being one. */
 const NEW = '.new-';
@@ -22,19 +28,6 @@ function directoryOf(v: Volume): string {
   }
 }
 
-/** Name rules per role: a record that was tampered with must not lead anywhere else. */
-function isNameOf(role: Role, name: string): boolean {
-  switch (role) {
-    case 'master':
-    case 'work':
-      return name === role;
-    case 'generation':
-      return name !== '0' && isNumber(name, 9);
-    case 'session':
-      return isSessionId(name);
-  }
-}
-
 /** The directory of a session volume that is, or is being, made ready for whoever comes next. */
 export function sparePath(origin: Volume): string {
   volumePath(origin);
@@ -42,12 +35,7 @@ export function sparePath(origin: Volume): string {
 }
 
 export function volumePath(v: Volume): string {
-  if (!isNameOf(v.role, v.name)) {
-    throw new MayflyError('unsafe', `"${v.name}" is not the name of a ${v.role}`, {
-      role: v.role,
-      name: v.name,
-    });
-  }
+  requireVolumeName(v);
   return `${directoryOf(v)}/${v.name}`;
 }
 
@@ -105,7 +93,7 @@ export function listLayout(
       const spare = /^\.spare-([1-9]\d{0,8})$/.exec(name)?.[1];
       if (spare !== undefined && host.lstat(path)?.kind === 'dir') spares.set(Number(spare), place);
       const bare = name.startsWith(NEW) || name.startsWith(OLD) ? name.slice(NEW.length) : name;
-      const role = roles.find(r => isNameOf(r, bare));
+      const role = roles.find(r => isVolumeName(r, bare));
       if (role === undefined) continue;
       if (bare === name && isVolume(path, role)) volumes.push({ backend: kind, pool, role, name });
       if (bare !== name && host.lstat(path)?.kind === 'dir') litter.push(place);

@@ -1,6 +1,7 @@
 /** How full a file system or a pool is, and whether a new session is admitted. */
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
+import { formatBytes } from '../size.ts';
 import type { Usage } from './backend.ts';
 
 /**
@@ -41,7 +42,7 @@ export function admit(
   if (usage.free < limits.min_free) {
     throw new MayflyError(
       'full',
-      `the pool "${pool}" has ${Math.floor(usage.free / 2 ** 20)} MiB left; a new login needs ${Math.floor(limits.min_free / 2 ** 20)} MiB`,
+      `the pool "${pool}" has ${formatBytes(usage.free)} left; a new login needs ${formatBytes(limits.min_free)}`,
       facts,
     );
   }

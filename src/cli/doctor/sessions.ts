@@ -1,12 +1,12 @@
 /** Sessions, and what may be left of earlier ones. Nothing here is a finding unless it is still there at a second look. */
-import { EXIT } from '../../advice.ts';
+import { EXIT, installHint } from '../../advice.ts';
 import type { Host } from '../../linux/host.ts';
 import { bootId } from '../../linux/process-id.ts';
 import { mountLines } from '../../linux/processes.ts';
 import { isSessionId } from '../../names.ts';
 import { overBecause } from '../../session/over.ts';
 import { entryPath, listEntries } from '../../session/schroot.ts';
-import { type Paths, userDirectory } from '../../state/paths.ts';
+import { type Paths, userFiles } from '../../state/paths.ts';
 import { readPool } from '../../state/pool.ts';
 import { readSession, sessionIds } from '../../state/sessions.ts';
 import { type CheckResult, check, type Finding, found, problem, type Subject, warning } from './check.ts';
@@ -126,9 +126,9 @@ export function judgeLed(all: readonly Led[]): CheckResult {
 }
 
 function ledOf({ host, paths }: Subject, uid: string): Led {
-  const mine = userDirectory(paths, Number(uid));
-  const session = host.read(`${mine}/session`)?.trim();
-  const root = host.readlink(`${mine}/root`);
+  const theirs = userFiles(paths, uid);
+  const session = host.read(theirs.session)?.trim();
+  const root = host.readlink(theirs.root);
   return {
     ...{ uid, session, root },
     known: session !== undefined && readSession(host, paths, session) !== undefined,
@@ -211,7 +211,7 @@ export const sessionChecks = [
     evaluate: d =>
       d.stat
         ? found(judgeOwner(d), `only root can change ${d.path}`)
-        : found([problem(`"${d.path}" is not there`, 'apt install schroot')], ''),
+        : found([problem(`"${d.path}" is not there`, installHint('schroot'))], ''),
   }),
   check({ group: SCHROOT, title: 'entries', gather: gatherEntries, evaluate: judgeEntries }),
   check({

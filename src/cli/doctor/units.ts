@@ -1,5 +1,6 @@
 /** What runs by itself: the service, the nightly update, recovery at boot. */
 
+import { installHint } from '../../advice.ts';
 import { BRING_BACK } from '../../desktop/reinstall.ts';
 import type { Host } from '../../linux/host.ts';
 import { ENABLED_MARKER } from '../../update/greeter.ts';
@@ -96,7 +97,7 @@ export function judgeSchedule({ foreign, units, cron, crond, others }: Schedule)
   if (!units) {
     const missing: Finding[] = [
       ...(cron === undefined ? [warning(`"${CRON}" is missing: nothing updates by itself`, BRING_BACK)] : []),
-      ...(crond ? [] : [warning('cron does not run: nothing updates by itself', 'apt install cron')]),
+      ...(crond ? [] : [warning('cron does not run: nothing updates by itself', installHint('cron'))]),
     ];
     return found([...missing, ...twice], 'every night, by cron');
   }

@@ -3,8 +3,8 @@
  * as the volume itself: names can be taken by others and changed by anybody. Names only say to people what it is.
  */
 import { MayflyError } from '../../errors.ts';
-import { isMadeOf, isNumber, isSessionId, WORD } from '../../names.ts';
-import type { BackendKind, Role, Volume } from '../backend.ts';
+import { isMadeOf, WORD } from '../../names.ts';
+import { type BackendKind, isVolumeName, type Role, requireVolumeName, type Volume } from '../backend.ts';
 import type { Row } from './report.ts';
 
 /** A pool's path, `/dev/GROUP/NAME`, in its parts. NAME is the thin pool, and what names and tags begin with. */
@@ -23,17 +23,9 @@ export function parsePoolPath(pool: string): LvmPoolPath {
   return { group, name };
 }
 
-function isNameOf(role: Role, name: string): boolean {
-  if (role === 'session') return isSessionId(name);
-  return role === 'generation' ? name !== '0' && isNumber(name, 9) : name === role;
-}
-
 /** The tag by which a volume is ours: `mayfly:NAME:ROLE:NAME`; with `unfinished` what it has while it is made. */
 export function tagOf(v: Volume, unfinished = false): string {
-  if (!isNameOf(v.role, v.name)) {
-    const facts = { role: v.role, name: v.name };
-    throw new MayflyError('unsafe', `"${v.name}" is not the name of a ${v.role}`, facts);
-  }
+  requireVolumeName(v);
   return `${prefixOf(v.pool)}${unfinished ? 'unfinished-' : ''}${v.role}:${v.name}`;
 }
 
@@ -55,7 +47,7 @@ export function roleIn(
   if (tag === undefined || more.length > 0) return undefined; // two of them: somebody else's doing
   const [word = '', name = ''] = tag.slice(prefix.length).split(':');
   const role = word.replace(/^unfinished-/, '') as Role;
-  if (!['master', 'work', 'generation', 'session'].includes(role) || !isNameOf(role, name)) return undefined;
+  if (!isVolumeName(role, name)) return undefined;
   return { volume: { backend: kind, pool, role, name }, unfinished: word !== role };
 }
 
