@@ -18,6 +18,18 @@ export const EXIT = {
   warned: 7,
 } as const;
 
+/** What to type, for hints of the parts below the command line, which know what is wrong but not what it is called. */
+export const REMEDY = {
+  recover: 'mayfly recover',
+  examine: 'mayfly doctor',
+  status: 'mayfly status',
+  sessions: 'mayfly sessions',
+  rollback: 'mayfly rollback',
+  destroy: 'mayfly destroy --yes',
+  disable: 'mayfly disable lightdm (or gdm, or pam)',
+  endSessions: 'end sessions ("mayfly sessions")',
+} as const;
+
 /** Exit code and hint of a code. A table that is only made when something went wrong. */
 export function adviceOn(code: ErrorCode): Advice {
   const advice: Record<ErrorCode, Advice> = {
@@ -29,22 +41,22 @@ export function adviceOn(code: ErrorCode): Advice {
     'no-generation': { exit: EXIT.refused, hint: () => 'mayfly generations' },
     'bad-user': { exit: EXIT.refused, hint: () => 'mayfly doctor bad-user' },
     'unknown-user': { exit: EXIT.refused, hint: f => `getent passwd ${f.user ?? ''}` },
-    'unknown-session': { exit: EXIT.usage, hint: () => 'mayfly sessions' },
+    'unknown-session': { exit: EXIT.usage, hint: () => REMEDY.sessions },
     refused: { exit: EXIT.refused, hint: f => String(f.hint ?? '') || undefined },
-    full: { exit: EXIT.refused, hint: () => 'end sessions ("mayfly sessions"), or make room in the pool' },
+    full: { exit: EXIT.refused, hint: () => `${REMEDY.endSessions}, or make room in the pool` },
     exists: { exit: EXIT.refused, hint: f => String(f.hint ?? '') || undefined },
     locked: { exit: EXIT.locked, hint: () => 'try again when it is done' },
-    timeout: { exit: EXIT.failed, hint: () => 'mayfly recover' },
+    timeout: { exit: EXIT.failed, hint: () => REMEDY.recover },
     unsafe: { exit: EXIT.failed },
-    stuck: { exit: EXIT.stuck, hint: () => 'mayfly recover' },
+    stuck: { exit: EXIT.stuck, hint: () => REMEDY.recover },
     'missing-tool': {
       exit: EXIT.failed,
       hint: f => (f.tool === undefined ? undefined : installHint(String(f.tool))),
     },
     command: { exit: EXIT.failed },
-    corrupt: { exit: EXIT.failed, hint: f => String(f.hint ?? 'mayfly recover') },
+    corrupt: { exit: EXIT.failed, hint: f => String(f.hint ?? REMEDY.recover) },
     held: { exit: EXIT.refused },
-    update: { exit: EXIT.failed, hint: () => 'mayfly status' },
+    update: { exit: EXIT.failed, hint: () => REMEDY.status },
     internal: { exit: EXIT.failed },
   };
   return advice[code];

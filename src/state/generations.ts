@@ -8,6 +8,7 @@
  * for records and the pointer that name it. Each writes before it reads, so at least one of the two sees the other:
  * a login either keeps its generation or starts over with the new stable, and neither ever waits.
  */
+import { REMEDY } from '../advice.ts';
 import { MayflyError } from '../errors.ts';
 import { parseJson } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
@@ -59,7 +60,7 @@ export function readGeneration(
 ): Generation | undefined {
   const path = generationPath(paths, number, standing);
   const text = host.read(path);
-  return text === undefined ? undefined : parseJson<Generation>(path, text, 'mayfly doctor');
+  return text === undefined ? undefined : parseJson<Generation>(path, text, REMEDY.examine);
 }
 
 /** For those who look at all: undefined also where the record is not whole, since then nobody can use it. */
@@ -163,7 +164,7 @@ export function readStable(host: Host, paths: Paths): Generation {
     if (generationNumbers(host, paths).length === 0)
       throw new MayflyError('no-stable', 'there is no stable generation yet');
     throw new MayflyError('no-stable', 'the pointer to the stable generation is lost', {
-      hint: 'mayfly rollback',
+      hint: REMEDY.rollback,
     });
   }
   const generation = readGeneration(host, paths, number);

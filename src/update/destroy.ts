@@ -1,4 +1,5 @@
 /** The reverse of `init`: takes away pool, generations and state. Only where no session is left. */
+import { REMEDY } from '../advice.ts';
 import { MayflyError } from '../errors.ts';
 import { removeIfEmpty } from '../linux/files.ts';
 import { isMounted } from '../linux/mounts.ts';
@@ -26,12 +27,12 @@ export async function destroy(on: Machine): Promise<void> {
     if (sessions.length > 0) {
       throw new MayflyError('refused', `there are sessions: ${sessions.join(', ')}; end them first`, {
         sessions,
-        hint: 'mayfly sessions',
+        hint: REMEDY.sessions,
       });
     }
     if (isSystemInstance(paths) && host.exists(ENABLED_MARKER)) {
       throw new MayflyError('refused', 'a display manager makes sessions of what would be destroyed', {
-        hint: 'mayfly disable lightdm (or gdm, or pam)',
+        hint: REMEDY.disable,
       });
     }
     const pool = readPool(host, paths);
@@ -85,6 +86,6 @@ function closeTheDoor({ host, paths }: Machine): void {
   if (stable !== undefined) pointStableAt(host, paths, stable);
   throw new MayflyError('refused', `somebody has just logged in: ${sessions.join(', ')}`, {
     sessions,
-    hint: 'mayfly sessions',
+    hint: REMEDY.sessions,
   });
 }

@@ -5,6 +5,7 @@
  * stable. A death before that leaves a work copy, a master or a generation that is not proven; running it again
  * removes them, and nothing else.
  */
+import { REMEDY } from '../advice.ts';
 import { type Config, isPerson } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
 import { sweepTemporary } from '../linux/files.ts';
@@ -49,7 +50,7 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
     if (stable !== undefined) {
       throw new MayflyError('exists', `"${paths.state}" is in use already: generation ${stable} is stable`, {
         generation: stable,
-        hint: 'mayfly status',
+        hint: REMEDY.status,
       });
     }
     refuseToForget(on);
@@ -66,7 +67,7 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
     const others = left.volumes.filter(v => !isFromInterruptedInit(v, known)).map(inWords);
     if (others.length > 0) {
       const what = `the pool "${pool.path}" holds ${others.join(', ')}, of which nothing is on record`;
-      throw new MayflyError('refused', what, { pool: pool.path, hint: 'mayfly destroy --yes, to lose them' });
+      throw new MayflyError('refused', what, { pool: pool.path, hint: `${REMEDY.destroy}, to lose them` });
     }
     for (const name of [...left.leftovers, ...left.spares.values()]) await backend.sweep(pool.path, name);
     for (const v of left.volumes) {
@@ -111,13 +112,13 @@ function refuseToForget({ host, paths }: Machine): void {
       'refused',
       `no generation is stable, but there are proven ones: ${proven.join(', ')}`,
       {
-        hint: 'mayfly rollback',
+        hint: REMEDY.rollback,
       },
     );
   const sessions = sessionIds(host, paths);
   if (sessions.length > 0)
     throw new MayflyError('refused', `there are sessions: ${sessions.join(', ')}`, {
-      hint: 'mayfly recover',
+      hint: REMEDY.recover,
     });
 }
 
@@ -139,11 +140,10 @@ async function openOrMakePool(on: Machine, o: InitOptions): Promise<Pool> {
   const { host, paths, config } = on;
   const known = readPool(host, paths);
   if (known && known.backend !== o.backend) {
-    throw new MayflyError(
-      'exists',
-      `the pool "${known.path}" is a ${known.backend} one; "mayfly destroy" removes it`,
-      { path: known.path, hint: 'mayfly destroy --yes' },
-    );
+    throw new MayflyError('exists', `the pool "${known.path}" is a ${known.backend} one`, {
+      path: known.path,
+      hint: REMEDY.destroy,
+    });
   }
   if (known) {
     await mountPool(on, known);
