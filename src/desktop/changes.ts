@@ -121,8 +121,12 @@ async function changeProfile(
 ): Promise<void> {
   const verb = on ? '--enable' : '--disable';
   const args = ['DEBIAN_FRONTEND=noninteractive', 'pam-auth-update', verb, 'mayfly'];
-  await host.run({ file: 'env', args, effect: 'write' });
-  if (host.pretend !== undefined || linesWith(host.read(path) ?? '', line).length > 0 === on) return;
+  const text = host.read(path) ?? '';
+  const own = new Set(linesWith(text, line));
+  const rest = text.split('\n').filter((_, i) => !own.has(i));
+  const after = (on ? [line, ...rest] : rest).join('\n');
+  await host.run({ file: 'env', args, effect: 'write', simulate: view => view.write(path, after) });
+  if (linesWith(host.read(path) ?? '', line).length > 0 === on) return;
   throw new MayflyError('refused', `"${path}" was changed by hand, and pam-auth-update leaves it as it is`, {
     path,
     hint: `pam-auth-update --force ${verb} mayfly, which keeps what is there as ${path}.pam-old; then type it again`,

@@ -26,8 +26,18 @@ export interface Command {
   readonly background?: boolean;
   /** What a dry run tells instead of the arguments, a line each, where those say nothing to people. */
   readonly describe?: () => readonly string[];
+  /** What a dry run is to see from then on, as if it had been run. */
+  readonly simulate?: (view: SimulatedView) => void;
   /** Exit codes that are an answer, not a failure. Default: 0 only. */
   readonly okCodes?: readonly number[];
+}
+
+/** The machine as a dry run sees it. */
+export interface SimulatedView {
+  /** What is at `instead` shows at `path`, as a file system of its own. */
+  mount(path: string, instead: string): void;
+  unmount(path: string): void;
+  write(path: string, text: string): void;
 }
 
 export interface Output {

@@ -94,9 +94,6 @@ export interface Host {
   now(): number;
   /** 32 random bits in hex, for names: V8 is seeded by the kernel, but this is no secret. */
   random(): string;
-
-  /** Only in a dry run: from here on, reading below `path` reads below `instead`. */
-  readonly pretend?: (path: string, instead: string) => void;
 }
 
 /** Hidden and dotted, so that neither schroot nor we take a half-written file for a whole one. */

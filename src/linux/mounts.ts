@@ -87,7 +87,7 @@ export async function detach(
   if (unfinished) calls.unshift({ op: 'slave', target: root });
   // Stacked mounts come off one by one; more than a few is a mistake somewhere.
   for (let n = 0; isMounted(host, root) && n < 8; n++) {
-    await host.run(mountCommand(calls, fds));
+    await host.run({ ...mountCommand(calls, fds), simulate: view => view.unmount(root) });
   }
   try {
     host.rmdir(root);

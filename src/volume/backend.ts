@@ -127,8 +127,8 @@ export interface VolumeBackend {
   open?(path: string): Promise<void>;
   /** Takes an empty pool away. */
   dissolve(path: string): Promise<void>;
-  /** Room in the pool. */
-  usage(path: string): Promise<Usage>;
+  /** Room in the pool. One that does not tell because it is at rest is a problem, unless `wake` has it opened. */
+  usage(path: string, wake?: boolean): Promise<Usage>;
   /** What sessions need to be told of: those whose own store is nearly full, or was. */
   snapshotUsage?(path: string): Promise<readonly SnapshotUsage[]>;
   /** An empty tree to be filled by `init`. It becomes `master` by {@link rename}. */

@@ -133,10 +133,10 @@ export function lvmBackend(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
       await lv.act(pool, 'lvremove', ['-y', ...only(row), '--', group]); // else it asks where it discards blocks
     },
 
-    async usage(pool) {
+    async usage(pool, wake = false) {
       const rows = await lv.lately(pool);
       const thin = kind === 'lvm-thin' && rows.find(r => r.tags.includes(poolTag(pool)));
-      if (!thin || thin.active || host.pretend) return usageIn(pool, kind, rows);
+      if (!thin || thin.active || !wake) return usageIn(pool, kind, rows);
       await this.open(pool); // only an active pool tells how full it is
       return usageIn(pool, kind, await lv.report(pool));
     },
