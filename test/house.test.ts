@@ -71,6 +71,22 @@ describe('the house', () => {
     expect(long).toEqual([]);
   });
 
+  it('has one meaning for every exported name', () => {
+    const places = new Map<string, string[]>();
+    for (const file of files)
+      for (const [, name = ''] of text(file).matchAll(
+        /^export (?:declare )?(?:async )?(?:function|const|class|interface|type) (\w+)/gm,
+      ))
+        places.set(name, [...(places.get(name) ?? []), file]);
+    expect([...places].filter(([, in_]) => in_.length > 1)).toEqual([]);
+  });
+
+  it('reaches the system from linux/ only, but for the loader’s code and the watching of directories', () => {
+    const reach = /from '(node:fs|node:child_process|execa|chokidar)'/;
+    const found = files.filter(file => roomOf(file) !== 'linux' && reach.test(text(file)));
+    expect(found.sort()).toEqual(['loader.ts', 'service/watch.ts']);
+  });
+
   it('says of every room what it is for and what it may import', () => {
     const rooms = [...new Set(files.filter(file => file.includes('/')).map(roomOf))];
     const described = [...readFileSync('src/README.md', 'utf8').matchAll(/^\| `([a-z]+)\/` +\|/gm)].map(

@@ -7,19 +7,19 @@ import { VERSION } from '../config/config.ts';
 import { MayflyError, reasonOf } from '../errors.ts';
 import { print } from '../linux/command.ts';
 import { openMachine } from '../state/machine.ts';
-import type { Command, Context, Flags } from './command.ts';
+import type { CliCommand, Context, Flags } from './command.ts';
 import { destroyCommand } from './destroy.ts';
 import { doctorCommand } from './doctor.ts';
 import { disableCommand, enableCommand } from './enable.ts';
 import { endCommand, recoverCommand } from './end.ts';
 import { initCommand } from './init.ts';
-import { enterCommand, runCommand } from './run.ts';
+import { enterCommand, runSessionCommand } from './run.ts';
 import { serviceCommand } from './service.ts';
 import { configCommand, generationsCommand, scopeCommand, sessionsCommand, statusCommand } from './status.ts';
 import { gcCommand, rollbackCommand, updateCommand } from './update.ts';
 import { usageStrings } from './usage-errors.ts';
 
-const verbs: readonly Command[] = [
+const verbs: readonly CliCommand[] = [
   initCommand,
   statusCommand,
   sessionsCommand,
@@ -27,7 +27,7 @@ const verbs: readonly Command[] = [
   updateCommand,
   rollbackCommand,
   gcCommand,
-  runCommand,
+  runSessionCommand,
   enterCommand,
   endCommand,
   recoverCommand,
@@ -141,9 +141,9 @@ function configOf(named: unknown): string | undefined {
   return resolve(named);
 }
 
-const commandName = (verb: Command): string => verb.command.split(' ')[0] ?? '';
+const commandName = (verb: CliCommand): string => verb.command.split(' ')[0] ?? '';
 
-function reportError(error: unknown, json: boolean, called: Command | undefined): number {
+function reportError(error: unknown, json: boolean, called: CliCommand | undefined): number {
   const known = error instanceof MayflyError ? error : undefined;
   const { exit, hint } = adviceOn(known?.code ?? 'internal');
   const help = known?.code === 'usage' && called ? { hint: `mayfly ${commandName(called)} --help` } : {};

@@ -23,7 +23,7 @@ export interface Context {
 }
 
 /** A verb of the command line; returns the exit code, 0 where it returns nothing. */
-export interface Command {
+export interface CliCommand {
   readonly command: string;
   readonly describe: string;
   readonly options?: Readonly<Record<string, Options>>;

@@ -3,11 +3,10 @@
 import { type Config, DEFAULT_CONFIG_FILE } from '../config/config.ts';
 import { readCache } from '../config/load.ts';
 import { MayflyError } from '../errors.ts';
-import { realHost } from '../linux/real-host.ts';
-import type { Machine } from '../state/machine.ts';
+import { type Machine, thisHost } from '../state/machine.ts';
 import { pathsOf } from '../state/paths.ts';
 import { openBackend } from '../volume/open.ts';
-import type { Command, Context, Flags } from './command.ts';
+import type { CliCommand, Context, Flags } from './command.ts';
 import { type Examination, exitCode, readOnly, runChecks, type Subject } from './doctor/check.ts';
 import { desktopChecks } from './doctor/desktops.ts';
 import { managerChecks } from './doctor/display-managers.ts';
@@ -33,7 +32,7 @@ const CHECKS = [
 /** The configuration as its files have it now; where they are wrong, what was in force before, or the defaults. */
 async function configurationIn(file: string): Promise<{ config: Config; invalid: Error | undefined }> {
   const { withDefaults: completed, readConfig } = await import('../config/parse.ts');
-  const host = realHost();
+  const host = thisHost;
   try {
     return { config: readConfig(host, file), invalid: undefined };
   } catch (error) {
@@ -45,7 +44,7 @@ async function configurationIn(file: string): Promise<{ config: Config; invalid:
 async function subjectOf(flags: Flags): Promise<{ subject: Subject; machine: Machine }> {
   const file = flags.config ?? DEFAULT_CONFIG_FILE;
   const { config, invalid } = await configurationIn(file);
-  const host = realHost();
+  const host = thisHost;
   const machine: Machine = {
     ...{ host, config, paths: pathsOf(config.directories), log: () => undefined, lockFds: [] },
     backend: kind => openBackend(kind, host),
@@ -99,7 +98,7 @@ function explainTo({ show }: Context, word: string): number {
   return 0;
 }
 
-export const doctorCommand: Command = {
+export const doctorCommand: CliCommand = {
   command: 'doctor [code]',
   describe: 'say what is wrong with this machine and what mends it, or what a code means; changes nothing',
   anyone: true, // may ask for a code

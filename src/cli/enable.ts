@@ -6,7 +6,7 @@ import { describeChange } from '../desktop/changes.ts';
 import { disable, type Enabled, enable } from '../desktop/enable.ts';
 import { MayflyError } from '../errors.ts';
 import type { Machine } from '../state/machine.ts';
-import type { Command, Context } from './command.ts';
+import type { CliCommand, Context } from './command.ts';
 
 const adapter = {
   choices: ADAPTERS,
@@ -67,7 +67,7 @@ function tell(on: Machine, context: Context, name: Adapter, to: 'on' | 'off', do
   return 0;
 }
 
-export const enableCommand: Command = {
+export const enableCommand: CliCommand = {
   command: 'enable <adapter>',
   describe: 'have a display manager make a session for every login, and take desktops inside',
   positionals: { adapter },
@@ -78,7 +78,7 @@ export const enableCommand: Command = {
   },
 };
 
-export const disableCommand: Command = {
+export const disableCommand: CliCommand = {
   command: 'disable <adapter>',
   describe: 'undo "enable", every file as it was; refused while there are sessions',
   positionals: { adapter },

@@ -5,9 +5,9 @@ import { DEFAULT_CONFIG_FILE } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
 import { logindBus, logindFiles } from '../linux/logind.ts';
 import { openMachine } from '../state/machine.ts';
-import type { Command } from './command.ts';
+import type { CliCommand } from './command.ts';
 
-export const serviceCommand: Command = {
+export const serviceCommand: CliCommand = {
   command: 'service',
   describe: 'watch over sessions, space and configuration until told to stop; run by mayfly.service',
   options: {

@@ -4,7 +4,6 @@ import { userInfo } from 'node:os';
 import { DEFAULT_CONFIG_FILE } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { groupsOf, lookupUser } from '../linux/accounts.ts';
-import { realHost } from '../linux/real-host.ts';
 import { overBecause } from '../session/over.ts';
 import { inScope } from '../session/scope.ts';
 import {
@@ -14,14 +13,14 @@ import {
   stableNumber,
   whyDemoted,
 } from '../state/generations.ts';
-import type { Machine } from '../state/machine.ts';
+import { type Machine, thisHost } from '../state/machine.ts';
 import { readPool } from '../state/pool.ts';
 import { readSessions, type Session } from '../state/sessions.ts';
 import { type History, type RunningUpdate, readHistory, readRunning } from '../state/update-history.ts';
 import { isUsable } from '../update/pool.ts';
 import { describeUsage, poolUsage } from '../update/pool-usage.ts';
 import { inOneLine } from '../volume/backend.ts';
-import type { Command } from './command.ts';
+import type { CliCommand } from './command.ts';
 import { ago, table } from './format.ts';
 
 function stateOf(on: Machine, s: Session): string {
@@ -57,7 +56,7 @@ function sessionsText(on: Machine): string {
   return table([['SESSION', 'USER', 'GENERATION', 'SINCE', 'LOGINS', 'STATE'], ...cells]);
 }
 
-export const sessionsCommand: Command = {
+export const sessionsCommand: CliCommand = {
   command: 'sessions',
   describe: 'list the sessions there are, the stuck ones with the reason',
   async run(_args, { machine, show }) {
@@ -87,7 +86,7 @@ async function generationRows(on: Machine) {
   return rows;
 }
 
-export const generationsCommand: Command = {
+export const generationsCommand: CliCommand = {
   command: 'generations',
   describe: 'list the generations, and which one is stable',
   async run(_args, { machine, show }) {
@@ -121,7 +120,7 @@ function historyWords(h: History | undefined, now: number): string {
   return last + where + good;
 }
 
-export const statusCommand: Command = {
+export const statusCommand: CliCommand = {
   command: 'status',
   describe: 'show the pool, the stable generation and the sessions',
   async run(_args, { machine, show }) {
@@ -157,14 +156,14 @@ export const statusCommand: Command = {
   },
 };
 
-export const configCommand: Command = {
+export const configCommand: CliCommand = {
   command: 'config',
   describe: 'check the configuration and show what is in force',
   anyone: true,
   async run(_args, { flags, show }) {
     // Past the cache: this verb is how an administrator finds out what is wrong.
     const { readConfig, toToml } = await import('../config/parse.ts');
-    const config = readConfig(realHost(), flags.config ?? DEFAULT_CONFIG_FILE);
+    const config = readConfig(thisHost, flags.config ?? DEFAULT_CONFIG_FILE);
     const from =
       config.files.length === 0
         ? '# no file: every option has its default'
@@ -174,13 +173,13 @@ export const configCommand: Command = {
   },
 };
 
-export const scopeCommand: Command = {
+export const scopeCommand: CliCommand = {
   command: 'scope [user]',
   describe: 'say whether logins of a user get a session (exit code 0) or the host (1)',
   anyone: true,
   positionals: { user: { type: 'string', describe: 'default: yourself' } },
   async run(args, { flags, show }) {
-    const host = realHost();
+    const host = thisHost;
     const config = await loadConfig(host, flags.config);
     const user = await lookupUser(host, typeof args.user === 'string' ? args.user : userInfo().username);
     const inside = inScope(config, user, await groupsOf(host, user));

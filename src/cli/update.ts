@@ -17,8 +17,8 @@ import { rollback } from '../update/rollback.ts';
 import { isDue, machineOffset, skipReason } from '../update/schedule.ts';
 import { type UpdateOutcome, update } from '../update/update.ts';
 import { withUpdateLock } from '../update/update-lock.ts';
-import type { Command, Context, Flags } from './command.ts';
-import { generationOf } from './usage-errors.ts';
+import type { CliCommand, Context, Flags } from './command.ts';
+import { parseGenerationNumber } from './usage-errors.ts';
 
 /** A line per phase; on a terminal also the last line of what is going on, overwritten by the next. */
 export function teller(on: Machine, flags: Flags): (line: string, detail?: boolean) => void {
@@ -40,7 +40,7 @@ function tell(outcome: UpdateOutcome, { flags, show }: Context): void {
   if (flags.json) show(outcome, '');
 }
 
-export const updateCommand: Command = {
+export const updateCommand: CliCommand = {
   command: 'update',
   describe: 'refresh a copy of master, prove it, and promote it to stable',
   options: {
@@ -169,12 +169,12 @@ async function ask(question: string): Promise<string> {
   }
 }
 
-export const rollbackCommand: Command = {
+export const rollbackCommand: CliCommand = {
   command: 'rollback [generation]',
   describe: 'make an earlier generation stable at once; sessions keep theirs',
   positionals: { generation: { type: 'string', describe: 'default: the last good one before the stable' } },
   async run(args, { machine, flags, show, report }) {
-    const wanted = args.generation === undefined ? undefined : generationOf(args.generation);
+    const wanted = args.generation === undefined ? undefined : parseGenerationNumber(args.generation);
     const on = await machine();
     const { from, to } = rollback(flags.dryRun ? { ...on, log: () => undefined } : on, wanted);
     await tryPublishSessions(on);
@@ -186,7 +186,7 @@ export const rollbackCommand: Command = {
   },
 };
 
-export const gcCommand: Command = {
+export const gcCommand: CliCommand = {
   command: 'gc',
   describe: 'remove the generations that need not be kept',
   async run(_args, { machine, flags, show, report }) {

@@ -22,7 +22,7 @@ export function usageStrings(command: string | undefined): Record<string, string
 }
 
 /** The number of a generation as somebody typed it; throws `usage`. */
-export function generationOf(word: unknown): number {
+export function parseGenerationNumber(word: unknown): number {
   const text = String(word);
   if (!isNumber(text, 9) || text === '0')
     throw new MayflyError('usage', `"${text}" is not the number of a generation`);

@@ -1,6 +1,8 @@
 /**
- * The one gate to commands, files, processes and time. Nothing else in `src/` touches the system, so a dry run
- * (`dry-run.ts`) and a machine in memory that dies at call N (`test/world.ts`) are just other hosts.
+ * The one gate to commands, files, processes and time for whatever is done to the machine, so a dry run (`dry-run.ts`)
+ * and a machine in memory that dies at call N (`test/world.ts`) are just other hosts. Past it go only what the program
+ * says (`print`, `log.ts`), its own compiled code (`loader.ts`), what it asks of its own process (arguments,
+ * environment, uid, signals, its terminal), and what wakes the service (`service/watch.ts`, which only says "look").
  *
  * File operations are synchronous: a hook does a few dozen of them and each takes microseconds.
  */
