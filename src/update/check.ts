@@ -33,7 +33,7 @@ function scriptCheck(
     async problem(_ask, s) {
       const { code, said, stdout } = await ran([path, s.root, s.id, String(s.generation)]);
       const words = firstLines(said) || firstLines(stdout);
-      return code === 0 ? undefined : `"${path}" failed with exit code ${code}${words ? `: ${words}` : ''}`;
+      return code === 0 ? undefined : `failed with exit code ${code}${words ? `: ${words}` : ''}`;
     },
   };
 }
@@ -71,7 +71,7 @@ export async function checkGeneration(on: Machine, g: Generation, say: Progress)
     for (const check of optional) {
       const problem = await check.problem(asker(on, s, until), s, on);
       if (problem === undefined) continue;
-      warnings.push(`${problem} (optional)`);
+      warnings.push(`${check.name}: ${problem} (optional)`);
     }
   } finally {
     await end(on, s.id);
