@@ -1,4 +1,4 @@
-# The nightly update where there is no systemd; where there is, mayfly-update.timer does it.
+# The nightly update on machines without systemd. With systemd, mayfly-update.timer runs it.
 SHELL=/bin/sh
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 

@@ -1,4 +1,4 @@
-/** What every error code means to the caller (exit code) and to the person (what to type). A missing one does not compile. */
+/** The exit code and the hint (the command to run) of every error code. A code without an entry does not compile. */
 import type { ErrorCode, ErrorFacts } from './errors.ts';
 
 export interface Advice {
@@ -6,7 +6,7 @@ export interface Advice {
   readonly hint?: (facts: ErrorFacts) => string | undefined;
 }
 
-/** Exit codes: public, few, in `--help` and mayfly(8). */
+/** Exit codes. They are public: `--help` and mayfly(8) list them. */
 export const EXIT = {
   ok: 0,
   failed: 1,
@@ -18,24 +18,12 @@ export const EXIT = {
   warned: 7,
 } as const;
 
-/** What to type, for hints of the parts below the command line, which know what is wrong but not what it is called. */
-export const REMEDY = {
-  recover: 'mayfly recover',
-  examine: 'mayfly doctor',
-  status: 'mayfly status',
-  sessions: 'mayfly sessions',
-  rollback: 'mayfly rollback',
-  destroy: 'mayfly destroy --yes',
-  disable: 'mayfly disable lightdm (or gdm, or pam)',
-  endSessions: 'end sessions ("mayfly sessions")',
-} as const;
-
-/** Exit code and hint of a code. A table that is only made when something went wrong. */
+/** The exit code and hint of an error code. The table is built only after an error. */
 export function adviceOn(code: ErrorCode): Advice {
   const advice: Record<ErrorCode, Advice> = {
     usage: { exit: EXIT.usage, hint: f => String(f.hint ?? 'mayfly --help') },
     config: { exit: EXIT.config, hint: f => String(f.hint ?? '') || undefined },
-    'not-root': { exit: EXIT.usage, hint: () => 'run it as root' },
+    'not-root': { exit: EXIT.usage, hint: () => 'run the command as root' },
     'no-stable': { exit: EXIT.refused, hint: f => String(f.hint ?? 'mayfly init') },
     'no-pool': { exit: EXIT.refused, hint: () => 'mayfly init' },
     'no-generation': { exit: EXIT.refused, hint: () => 'mayfly generations' },
@@ -43,10 +31,10 @@ export function adviceOn(code: ErrorCode): Advice {
     'unknown-user': { exit: EXIT.refused, hint: f => `getent passwd ${f.user ?? ''}` },
     'unknown-session': { exit: EXIT.usage, hint: () => REMEDY.sessions },
     refused: { exit: EXIT.refused, hint: f => String(f.hint ?? '') || undefined },
-    full: { exit: EXIT.refused, hint: () => `${REMEDY.endSessions}, or make room in the pool` },
+    full: { exit: EXIT.refused, hint: () => 'end sessions ("mayfly sessions") or free space in the pool' },
     exists: { exit: EXIT.refused, hint: f => String(f.hint ?? '') || undefined },
-    locked: { exit: EXIT.locked, hint: () => 'try again when it is done' },
-    timeout: { exit: EXIT.failed, hint: () => REMEDY.recover },
+    locked: { exit: EXIT.locked, hint: () => 'try again when it has finished' },
+    timeout: { exit: EXIT.failed, hint: () => 'mayfly recover' },
     unsafe: { exit: EXIT.failed },
     stuck: { exit: EXIT.stuck, hint: () => REMEDY.recover },
     'missing-tool': {
@@ -62,13 +50,8 @@ export function adviceOn(code: ErrorCode): Advice {
   return advice[code];
 }
 
-/** How to have a program of ours that is missing. */
-export function installHint(tool: string): string {
-  return `apt install ${packageOf(tool)}`;
-}
-
-/** The Debian package that has a program of ours. */
-function packageOf(tool: string): string {
+/** The Debian package that contains a program that Mayfly runs. */
+export function packageOf(tool: string): string {
   const packages: Record<string, string> = {
     btrfs: 'btrfs-progs',
     'mkfs.btrfs': 'btrfs-progs',

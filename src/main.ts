@@ -60,8 +60,8 @@ async function main(): Promise<number> {
   try {
     const hot = parseHookArgs(args);
     if (hot) {
-      const { code, whole } = await runHook(hot, process.env);
-      if (whole) keepCode();
+      const { code, complete } = await runHook(hot, process.env);
+      if (complete) keepCode();
       return code;
     }
   } catch (error) {

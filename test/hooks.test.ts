@@ -1,4 +1,4 @@
-/** The hooks' executables, as display managers run them, with a program that refuses everybody in Mayfly's place. */
+/** The hook scripts as display managers run them, with a program that refuses every login in place of Mayfly. */
 import { spawn, spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -21,30 +21,30 @@ const login = { PAM_TYPE: 'open_session', PAM_USER: 'alice', PAM_SERVICE: 'gdm-p
 const called = (adapter: string, action: string, rest = ''): string =>
   `hook ${adapter} ${action}${rest} --caller ${process.pid}\n`;
 
-describe('refused', () => {
+describe('a hook whose login is refused', () => {
   it.each([
     [
-      'lets an automatic login begin, without a word',
+      'lets an automatic login begin and prints nothing',
       'pam/session',
       { ...login, PAM_SERVICE: 'x-autologin' },
       0,
       '',
     ],
     [
-      'says so of a logout',
+      'fails at a logout',
       'pam/session',
       { ...login, PAM_TYPE: 'close_session' },
       4,
       called('pam', 'stop', ' --quiet'),
     ],
-    ['leaves what is no session alone', 'pam/session', { ...login, PAM_TYPE: 'auth' }, 0, ''],
-    ['fails no script of gdm’s', 'gdm/PreSession', { USER: 'alice' }, 0, called('gdm', 'start')],
+    ['ignores PAM calls that open no session', 'pam/session', { ...login, PAM_TYPE: 'auth' }, 0, ''],
+    ['does not fail the script of gdm', 'gdm/PreSession', { USER: 'alice' }, 0, called('gdm', 'start')],
   ])('%s', (_, hook, env, code, said) => {
     const r = spawnSync(`${dir}/hooks/${hook}`, [], { env, encoding: 'utf8' });
     expect([r.status, r.stdout, r.stderr]).toEqual([code, said, '']);
   });
 
-  it('leaves time to read why: gdm’s greeter shows it for as long as the login has not failed', async () => {
+  it('waits before it fails, because the greeter of gdm shows the reason only until then', async () => {
     const child = spawn(`${dir}/hooks/pam/session`, [], { env: login, detached: true });
     const said = await new Promise(yes => child.stdout.once('data', data => yes(String(data))));
     expect(said).toBe(called('pam', 'start', ' --quiet'));
@@ -53,7 +53,7 @@ describe('refused', () => {
     process.kill(-(child.pid ?? 0));
   });
 
-  it('by the wrapper, gdm is told that the session has begun: else it logs in again and again', () => {
+  it('registers the session with gdm through the wrapper, so that gdm does not log in again and again', () => {
     const bin = `${dir}/bin`;
     fs.mkdirSync(bin);
     fs.writeFileSync(`${bin}/mayfly`, '#!/bin/sh\necho alice gets a session\n', { mode: 0o755 });

@@ -1,4 +1,4 @@
-/** Tables over the pure parts: what goes in, what comes out, a line each. */
+/** Tables for pure functions: one line of input and expected output per case. */
 import { spawnSync } from 'node:child_process';
 import { lstatSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -16,7 +16,7 @@ import { isNumber, isSessionId } from '../src/names.ts';
 import { endedLogin } from '../src/session/hook-call.ts';
 import { sudoRule, withEntry, withGroups } from '../src/session/identity.ts';
 import { planMounts } from '../src/session/mount-plan.ts';
-import { screenOf, wordsFor } from '../src/session/refusal-dialog.ts';
+import { refusalText, screenOf } from '../src/session/refusal-dialog.ts';
 import { renderEntry } from '../src/session/schroot.ts';
 import { inScope, isMember } from '../src/session/scope.ts';
 import { redirectUserManager, resetUserManager } from '../src/session/user-manager.ts';
@@ -32,7 +32,7 @@ const config = readConfig(world.host, '/etc/mayfly/mayfly.toml');
 
 describe('user names', () => {
   it.each(['alice', 'a.b-c_d', 'DOM\\alice', 'alice@example.org', 'ålice', 'a'.repeat(256)])(
-    'takes %j',
+    'accept %j',
     name => {
       expect(() => checkUserName(name)).not.toThrow();
     },
@@ -51,10 +51,10 @@ describe('user names', () => {
     'a\0b',
     'x'.repeat(300),
     '[a]',
-  ])('refuses %j', name => {
+  ])('reject %j', name => {
     expect(() => checkUserName(name)).toThrow(/is not a user name/);
   });
-  it('lets no name through that could leave a path component or a line', () => {
+  it('never contain a character that ends a path component or a line', () => {
     fc.assert(
       fc.property(fc.string(), name => {
         try {
@@ -81,8 +81,8 @@ describe('ids and numbers', () => {
     ['u1001_0a1b2c3d', false],
     ['../u1-0a1b2c3d', false],
     ['', false],
-  ])('%j is the id of a session: %s', (text, expected) => expect(isSessionId(text)).toBe(expected));
-  it('take nothing that their regular expressions would not', () => {
+  ])('%j is a session ID: %s', (text, expected) => expect(isSessionId(text)).toBe(expected));
+  it('accept only what the equivalent regular expressions accept', () => {
     fc.assert(
       fc.property(fc.oneof(fc.string(), fc.stringMatching(/^[u0-9a-f-]{0,24}$/)), text => {
         expect(isSessionId(text)).toBe(/^u(0|[1-9]\d{0,9})-[0-9a-f]{8}$/.test(text));
@@ -99,7 +99,7 @@ describe('passwd lines', () => {
     ['alice:x:-1:1001::/home/alice:/bin/bash', undefined],
     ['alice', undefined],
     ['', undefined],
-  ])('%j is uid %s', (line, uid) => expect(parsePasswd(line)?.uid).toBe(uid));
+  ])('%j has the uid %s', (line, uid) => expect(parsePasswd(line)?.uid).toBe(uid));
 });
 
 describe('scope', () => {
@@ -115,7 +115,8 @@ describe('scope', () => {
   ])('%j, uid %s, groups %j: %s', (lists, uid, groups, expected) => {
     expect(inScope({ ...config, ...lists }, { ...alice, uid }, groups)).toBe(expected);
   });
-  it('a group is not a user of the same name', () => expect(isMember(['staff'], alice, staff)).toBe(false));
+  it('does not take a group for a user of the same name', () =>
+    expect(isMember(['staff'], alice, staff)).toBe(false));
   it.each([
     ['group: files', true],
     ['group: files systemd', true],
@@ -143,19 +144,19 @@ describe('identity', () => {
     { name: 'lab', gid: 2000, members: ['alice'] },
     { name: 'render', gid: 104, members: ['alice'] },
   ];
-  it('adds the user to the groups they have, by name, and never to those that make root', () => {
+  it('adds the user to their groups by name, but never to groups that grant root', () => {
     const text = 'root:x:0:\naudio:x:29:pulse\nsudo:x:27:\nother:x:104:\n';
     expect(withGroups(text, alice, groups)).toBe(
       'root:x:0:\naudio:x:29:pulse,alice\nsudo:x:27:\nother:x:104:\nalice:x:1001:\nlab:x:2000:alice\n',
     );
   });
-  it('takes the user out of a group the generation put them in', () => {
+  it('removes the user from groups that only the generation has them in', () => {
     expect(withGroups('sudo:x:27:alice,bob\n', alice, [])).toBe('sudo:x:27:bob\n');
   });
   it.each([
     [true, '#1001 ALL=(ALL:ALL) NOPASSWD: ALL\n'],
     [false, '#1001 ALL=(ALL:ALL) !ALL\n'],
-  ])('sudo %s', (allowed, rule) => expect(sudoRule(alice, allowed)).toBe(rule));
+  ])('allows sudo: %s', (allowed, rule) => expect(sudoRule(alice, allowed)).toBe(rule));
 });
 
 describe('mounts', () => {
@@ -164,14 +165,14 @@ describe('mounts', () => {
       m => `${m.target.slice(root.length)} ${m.type} ${m.options}`,
     );
 
-  it('binds the host with rslave, always', () => {
+  it('bind directories of the host with rslave only', () => {
     const binds = planMounts(config, '/r', { path: '/home/a', ephemeral: false, uid: 1, gid: 1 }).filter(
       m => m.type === 'none',
     );
     expect(binds.length).toBeGreaterThan(10);
     for (const m of binds) expect(m.options).toMatch(/^(rbind,rslave|bind,slave)$/);
   });
-  it('never binds /run whole, nor the private socket of PID 1', () => {
+  it('never include all of /run or the private socket of PID 1', () => {
     const sources = planMounts(config, '/r', { path: '/h', ephemeral: false, uid: 1, gid: 1 }).map(
       m => m.source,
     );
@@ -179,14 +180,14 @@ describe('mounts', () => {
     expect(sources).not.toContain('/run/systemd');
     expect(sources).not.toContain('/run/systemd/private');
   });
-  it('binds a home that lies elsewhere', () =>
+  it('include a home directory outside /home', () =>
     expect(plan('/srv/h/alice', false)).toContain('/srv/h/alice none rbind,rslave'));
-  it('gives a guest an empty home and shows nobody else’s', () => {
+  it('give an ephemeral home directory and hide all others', () => {
     const guest = plan('/home/guest', true);
     expect(guest.some(m => m.startsWith('/home/guest tmpfs mode=0700,uid=1001,gid=1001'))).toBe(true);
     expect(guest.some(m => m.startsWith('/home none'))).toBe(false);
   });
-  it('does not bind its own mount points into themselves', () => {
+  it('do not bind the mount points of sessions into themselves', () => {
     expect(plan('/home/a', false, '/home/sandbox/roots/x')).toContain('/home none bind,slave');
   });
   it.each([
@@ -205,7 +206,7 @@ describe('mounts', () => {
     for (let n = 0; n < 2; n++) expect(callFor({ source: '/s', target: '/t', type, options })).toEqual(mount);
   });
 
-  describe('places', () => {
+  describe('mount targets', () => {
     const w = new World();
     for (const path of ['/base/proc', '/base/run', '/base/var/tmp', '/base/etc']) w.makeDirs(path);
     w.put('/base/file', '');
@@ -223,16 +224,16 @@ describe('mounts', () => {
       planMountOps(root, mounts)
         .filter(c => c.op !== 'mount')
         .map(c => `${c.op} ${c.target}`);
-    it('are looked at from the top, each once', () =>
+    it('are checked from the top, each once', () =>
       expect(places(bind('/proc'), bind('/var/tmp'), bind('/var/lib'))).toEqual([
         'dir /r/proc',
         'dir /r/var',
         'dir /r/var/tmp',
         'dir /r/var/lib',
       ]));
-    it('below a bind are the host’s', () =>
+    it('below a bind belong to the host and are not checked', () =>
       expect(places(bind('/proc'), bind('/proc/sys/x'))).toEqual(['dir /r/proc']));
-    it('are right before their mount, sockets as files', () =>
+    it('are created right before their mount, as files for sockets', () =>
       expect(planMountOps(root, [run, bind('/run/notify', true)]).map(c => `${c.op} ${c.target}`)).toEqual([
         'mount /r',
         'dir /r/run',
@@ -243,11 +244,11 @@ describe('mounts', () => {
     const refuse = (...mounts: Parameters<typeof planMountOps>[1]) =>
       requireMountTargets(w.host, '/base', planMountOps(root, mounts));
     it.each([
-      ['are there', [bind('/proc'), bind('/var/tmp'), bind('/file', true)]],
+      ['exist', [bind('/proc'), bind('/var/tmp'), bind('/file', true)]],
       ['are missing', [bind('/media/usb')]],
-      ['are below our own /run', [run, bind('/run/link')]],
+      ['are below the session’s own /run', [run, bind('/run/link')]],
       ['are below a bind', [bind('/etc'), bind('/etc/link')]],
-    ])('that %s are not refused', (_, mounts) => expect(() => refuse(...mounts)).not.toThrow());
+    ])('that %s are accepted', (_, mounts) => expect(() => refuse(...mounts)).not.toThrow());
     it.each([
       [bind('/home'), /"\/home" in the generation is a symlink/],
       [bind('/home/x'), /"\/home" in the generation is a symlink/],
@@ -255,7 +256,7 @@ describe('mounts', () => {
       [bind('/etc', true), /"\/etc" in the generation is a dir, so "\/etc" can not be mounted on it/],
     ])('%j is refused', (m, message) => expect(() => refuse(m)).toThrow(message));
 
-    describe('for the child that mounts', () => {
+    describe('seen by the child process that mounts', () => {
       const base = mkdtempSync(`${tmpdir()}/mayfly-places-`);
       mkdirSync(`${base}/directory`);
       writeFileSync(`${base}/file`, '');
@@ -273,7 +274,7 @@ describe('mounts', () => {
         ['file', 'fresh', 0],
         ['file', 'link', 32],
         ['file', 'directory', 32],
-      ] as const)('a %s at %j: %i', (op, name, code) => {
+      ] as const)('a %s at %j gives the exit code %i', (op, name, code) => {
         const { file, args } = mountCommand([{ op, target: `${base}/${name}` }]);
         expect(spawnSync(file, args, { stdio: 'ignore' }).status).toBe(code);
         if (code === 0) expect(lstatSync(`${base}/${name}`).isDirectory()).toBe(op === 'dir');
@@ -282,7 +283,7 @@ describe('mounts', () => {
   });
 });
 
-describe('logout or not', () => {
+describe('a call of a logout hook', () => {
   const login = (o: Partial<Login>): Login => ({
     adapter: 'lightdm',
     display: ':0',
@@ -299,23 +300,35 @@ describe('logout or not', () => {
     },
   ];
   it.each([
-    ['the display of the login', [login({})], call, [], 0],
-    ['another display (a greeter for switching)', [login({})], { ...call, display: ':1' }, [], undefined],
-    ['nobody logged in', [], call, [], undefined],
-    ['the second of two', [login({ display: ':1' }), login({})], call, [], 1],
-    ['logind shows it alive (an unlock)', [login({})], call, alive({}), undefined],
-    ['logind shows another display alive', [login({})], call, alive({ display: ':7' }), 0],
-    ['only an ssh login is alive', [login({})], call, alive({ service: 'sshd' }), 0],
-    ['gdm, its own worker', [login({ adapter: 'gdm' })], { ...call, adapter: 'gdm' as const }, [], 0],
+    ['ends the login on its display', [login({})], call, [], 0],
     [
-      'gdm, another worker',
+      'for another display (a greeter for switching) ends none',
+      [login({})],
+      { ...call, display: ':1' },
+      [],
+      undefined,
+    ],
+    ['without a login ends none', [], call, [], undefined],
+    ['ends the second of two logins', [login({ display: ':1' }), login({})], call, [], 1],
+    ['ends none while logind shows it alive (an unlock)', [login({})], call, alive({}), undefined],
+    ['ends the login while logind shows another display', [login({})], call, alive({ display: ':7' }), 0],
+    ['ends the login while only an ssh login is alive', [login({})], call, alive({ service: 'sshd' }), 0],
+    [
+      'by gdm ends the login of the same worker',
+      [login({ adapter: 'gdm' })],
+      { ...call, adapter: 'gdm' as const },
+      [],
+      0,
+    ],
+    [
+      'by gdm ends none of another worker',
       [login({ adapter: 'gdm' })],
       { ...call, adapter: 'gdm' as const, caller: { pid: 51, start: '1' } },
       [],
       undefined,
     ],
     [
-      'gdm, a reused pid',
+      'by gdm ends none if the PID was reused',
       [login({ adapter: 'gdm' })],
       { ...call, adapter: 'gdm' as const, caller: { pid: 50, start: '9' } },
       [],
@@ -329,18 +342,18 @@ describe('logout or not', () => {
       0,
     ],
     [
-      'gdm’s script in the worker that PAM opened',
+      'by gdm’s script ends the login that PAM opened in the same worker',
       [login({ adapter: 'pam' })],
       { ...call, adapter: 'gdm' as const },
       [],
       0,
     ],
     ['PAM’s call for lightdm’s login', [login({})], { ...call, adapter: 'pam' as const }, [], undefined],
-    ['lightdm’s call for a gdm login', [login({ adapter: 'gdm' })], call, [], undefined],
+    ['by lightdm ends no login of gdm', [login({ adapter: 'gdm' })], call, [], undefined],
   ])('%s', (_what, logins, c, sessions, expected) => {
     expect(endedLogin(logins, c, sessions)).toBe(expected);
   });
-  it('reads what logind writes', () => {
+  it('reads the session files of logind', () => {
     const text =
       '# This is private data. Do not parse.\nUID=1001\nUSER=alice\nACTIVE=1\nSTATE=active\nSERVICE=lightdm\nCLASS=user\nDISPLAY=":0"\nLEADER=70\nREALTIME=1600000000123456\n';
     expect(parseSession('c2', text)).toEqual({
@@ -356,7 +369,7 @@ describe('logout or not', () => {
   });
 });
 
-describe('what others read', () => {
+describe('text for other programs', () => {
   const s = {
     id: 'u1001-0a1b2c3d',
     kind: 'login',
@@ -364,16 +377,36 @@ describe('what others read', () => {
     generation: 3,
     root: '/run/mayfly/roots/u1001-0a1b2c3d',
   } as Session;
-  it('a schroot entry lets in exactly the user', () => {
+  it('lets only the user enter through the schroot entry', () => {
     expect(renderEntry(s, ['admin', '@staff'])).toBe(
       '[u1001-0a1b2c3d]\ntype=plain\ndescription=mayfly session of alice, generation 3\ndirectory=/run/mayfly/roots/u1001-0a1b2c3d\nusers=alice\nroot-users=admin\nroot-groups=staff\n',
     );
   });
-  it('a newline in a message does not make another journal field', () => {
+  it('keeps a newline in a message from starting another journal field', () => {
     expect(journalEntry('err', 'a\nPRIORITY=0', { user: 'x\ny' })).toBe(
       'MESSAGE=a PRIORITY=0\nPRIORITY=3\nSYSLOG_IDENTIFIER=mayfly\nMAYFLY_USER=x y\n',
     );
   });
+});
+
+describe('apt sources', () => {
+  it.each([
+    [
+      'deb http://m/debian bookworm main contrib # c',
+      [{ uri: 'http://m/debian', suites: ['bookworm'], components: ['main', 'contrib'] }],
+    ],
+    [
+      'deb [signed-by=/k] http://m/d bookworm main',
+      [{ uri: 'http://m/d', suites: ['bookworm'], components: ['main'] }],
+    ],
+    ['deb-src http://m/debian bookworm main', []],
+    ['# deb http://m/debian bookworm main', []],
+    [
+      'Types: deb deb-src\nURIs: http://m/d\nSuites: trixie trixie-updates\nComponents: main',
+      [{ uri: 'http://m/d', suites: ['trixie', 'trixie-updates'], components: ['main'] }],
+    ],
+    ['Types: deb\nEnabled: no\nURIs: http://m/d\nSuites: trixie\nComponents: main', []],
+  ])('are parsed from %j', (text, expected) => expect(parseAptSources(text)).toEqual(expected));
 });
 
 describe('sizes', () => {
@@ -389,31 +422,31 @@ describe('the screen of a refused login', () => {
   it.each([
     [':0', '/var/run/lightdm/root/:0', true],
     [':0.1', '/run/lightdm/root/:0', true],
-    ['', '/run/lightdm/root/:0', false], // gdm has none yet
+    ['', '/run/lightdm/root/:0', false], // gdm has no display yet
     [':0', '', false],
-    ['host:0', '/run/lightdm/root/:0', false], // somebody else's
+    ['host:0', '/run/lightdm/root/:0', false], // another machine's
     [':0', 'relative', false],
     [':0', '/a b', false],
-  ])('%j with %j: %s', (DISPLAY, XAUTHORITY, known) => {
+  ])('is known from DISPLAY=%j and XAUTHORITY=%j: %s', (DISPLAY, XAUTHORITY, known) => {
     expect(screenOf({ DISPLAY, XAUTHORITY }) !== undefined).toBe(known);
   });
   it('shows the reason and its code', () => {
-    const words = wordsFor(new MayflyError('full', 'the pool is 95 % used'));
-    expect(words).toMatch(/now: the pool is 95 % used\./);
+    const words = refusalText(new MayflyError('full', 'the pool is 95 % used'));
+    expect(words).toMatch(/failed: the pool is 95 % used\./);
     expect(words).toMatch(/: MAYFLY-FULL$/);
   });
 });
 
-describe('a service manager that is there at a login', () => {
+describe('at a login, the service manager', () => {
   it.each([
     [
-      'of a login that is over: begun anew',
+      'of a closing login is restarted',
       '# logind\nNAME=alice\nSTATE=closing\n',
       ['restart user@1001.service'],
     ],
-    ['of another login', '# logind\nNAME=alice\nSTATE=active\n', []],
-    ['that is to stay for good', '# logind\nNAME=alice\nSTATE=lingering\n', []],
-    ['of nobody', undefined, []],
+    ['of another login is left alone', '# logind\nNAME=alice\nSTATE=active\n', []],
+    ['that lingers is left alone', '# logind\nNAME=alice\nSTATE=lingering\n', []],
+    ['does not exist if the user is unknown to logind', undefined, []],
   ])('%s', async (_, text, expected) => {
     const w = new World();
     w.makeDirs('/run/mayfly/users/1001');
@@ -430,7 +463,7 @@ describe('a service manager that is there at a login', () => {
     await redirectUserManager(host, pathsOf(config.directories), 1001, '/run/mayfly/roots/u1001-0a1b2c3d');
     expect(ran).toEqual(expected);
     expect(w.host.readlink('/run/mayfly/users/1001/root')).toBe('/run/mayfly/roots/u1001-0a1b2c3d');
-    resetUserManager(host, pathsOf(config.directories), 1001, '/run/mayfly/roots/u1001-99999999'); // an older session's end
+    resetUserManager(host, pathsOf(config.directories), 1001, '/run/mayfly/roots/u1001-99999999'); // the end of an older session
     expect(w.host.readlink('/run/mayfly/users/1001/root')).toBe('/run/mayfly/roots/u1001-0a1b2c3d');
     w.makeDirs('/run/user/1001');
     resetUserManager(host, pathsOf(config.directories), 1001);
@@ -438,19 +471,31 @@ describe('a service manager that is there at a login', () => {
   });
 });
 
-describe('what a try of init left', () => {
+describe('a leftover of an interrupted init', () => {
   const first = { unproven: [], last: 1 };
   it.each([
-    ['a working copy', 'work', 'work', { unproven: [], last: undefined }, true],
-    ['the first generation, half-made', 'generation', '1', first, true],
-    ['the first master', 'master', 'master', first, true],
-    ['a candidate', 'generation', '7', { unproven: [7], last: 9 }, true],
-    ['master, of what is being destroyed', 'master', 'master', { unproven: [3], last: 9 }, true],
-    ['a generation of which nothing is on record', 'generation', '3', { unproven: [], last: 3 }, false],
-    ['the first, after others', 'generation', '1', { unproven: [], last: 2 }, false],
-    ['another installation’s generation', 'generation', '1', { unproven: [], last: undefined }, false],
-    ['another installation’s master', 'master', 'master', { unproven: [], last: undefined }, false],
-    ['a session', 'session', 'u1-00000001', first, false],
+    ['can be a working copy', 'work', 'work', { unproven: [], last: undefined }, true],
+    ['can be an incomplete first generation', 'generation', '1', first, true],
+    ['can be the first master', 'master', 'master', first, true],
+    ['can be a candidate', 'generation', '7', { unproven: [7], last: 9 }, true],
+    ['can be the master of an interrupted destroy', 'master', 'master', { unproven: [3], last: 9 }, true],
+    ['cannot be a generation that is not on record', 'generation', '3', { unproven: [], last: 3 }, false],
+    ['cannot be generation 1 after others', 'generation', '1', { unproven: [], last: 2 }, false],
+    [
+      'cannot be the generation of another installation',
+      'generation',
+      '1',
+      { unproven: [], last: undefined },
+      false,
+    ],
+    [
+      'cannot be the master of another installation',
+      'master',
+      'master',
+      { unproven: [], last: undefined },
+      false,
+    ],
+    ['cannot be a session', 'session', 'u1-00000001', first, false],
   ] as const)('%s', (_, role, name, known, is) =>
     expect(isFromInterruptedInit({ role, name }, known)).toBe(is),
   );

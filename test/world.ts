@@ -1,6 +1,6 @@
 /**
- * A machine in memory, with mounts, processes, cgroups and a memory backend, that dies at call N. Dead, it does
- * nothing any more, whatever the program still tries: like a process that was SIGKILLed, or a machine without power.
+ * A machine in memory, with mounts, processes, cgroups and a memory backend, that can crash at call N. After the
+ * crash it ignores everything that the program still tries, like a process after SIGKILL or a machine without power.
  */
 
 import { readConfig } from '../src/config/parse.ts';
@@ -18,7 +18,7 @@ import type { Role, Volume, VolumeBackend } from '../src/volume/backend.ts';
 import { volumePath } from '../src/volume/directory-layout.ts';
 import { usageOf } from '../src/volume/usage.ts';
 
-/** What a call throws when the process that makes it is dead. */
+/** Thrown by every call of a dead process. */
 export class Died extends Error {}
 
 export interface Node {
@@ -38,7 +38,7 @@ interface FileSystem {
 interface Mounted {
   readonly target: string;
   readonly fs: FileSystem;
-  /** The directory of `fs` that shows at the target. */
+  /** The directory of `fs` that is visible at the target. */
   readonly at: string;
 }
 
@@ -58,17 +58,17 @@ export class World {
   dieAt = Number.POSITIVE_INFINITY;
   boot = 'boot-1';
   pid = 100;
-  /** Commands that were run and do not only read, with their arguments. */
+  /** Commands that were run and that change something, with their arguments. */
   readonly ran: string[] = [];
-  /** Commands that fail when they are asked for, by program name. */
+  /** Names of programs that fail when they are run. */
   readonly failing = new Set<string>();
   readonly processes = new Map<number, Process>();
   readonly volumes = new Map<string, FileSystem>();
-  /** dpkg's diversions: by path, to where and by which package. */
+  /** Diversions of dpkg, by path: the target and the package. */
   readonly diversions = new Map<string, { readonly to: string; readonly by: string }>();
   /** Versions of installed packages. */
   readonly installed = new Map<string, string>();
-  /** Names under which something stands that is not a volume. */
+  /** Volume names that a foreign object occupies. */
   readonly foreign = new Set<string>();
   private mounts: Mounted[] = [];
   private devices = 10;
@@ -112,7 +112,7 @@ export class World {
     return this.mounts[0]?.fs.dev ?? 0;
   }
 
-  /** From here on the program is another process of the same machine; the one before is gone. */
+  /** Starts another process on the same machine; the previous one is gone. */
   newProcess(): void {
     this.processes.delete(this.pid);
     this.pid += 1;
@@ -127,7 +127,7 @@ export class World {
     this.dieAt = Number.POSITIVE_INFINITY;
   }
 
-  /** Power goes and comes back: processes, mounts and /run are gone. */
+  /** Power fails and returns: processes, mounts and /run are gone. */
   reboot(): void {
     this.boot = `boot-${Number(this.boot.slice(5)) + 1}`;
     this.mounts = this.mounts.slice(0, 1);
@@ -139,7 +139,7 @@ export class World {
     this.newProcess();
   }
 
-  /** Somebody is in the file system mounted at `root`. */
+  /** Adds a process in the file system mounted at `root`. */
   enter(root: string, ignoresTerm = false): number {
     const pid = 1000 + this.processes.size;
     const dev = this.resolve(root).fs.dev;
@@ -151,7 +151,7 @@ export class World {
     this.set(path, { kind: 'file', text, mode });
   }
 
-  /** Everything there is, for comparison; our own process, lock files and the private roots' mount are not counted. */
+  /** The complete state, for comparison, without our own process, lock files and the mount of the private roots. */
   picture(): string {
     const files = this.mounts
       .filter((m, i) => this.mounts.findIndex(o => o.fs === m.fs) === i)
@@ -222,7 +222,7 @@ export class World {
     return Object.assign(new Error(`${code}: ${path}`), { code });
   }
 
-  /** Every effect passes here: a dead process has none. */
+  /** Called by every effect; a dead process has none. */
   private effect(): void {
     this.calls += 1;
     if (this.calls >= this.dieAt) throw new Died(`died at call ${this.dieAt}`);
@@ -252,10 +252,10 @@ export class World {
     }
   }
 
-  /** mount(8) with one mount. */
+  /** Makes one mount, like mount(8). */
   private runMount(args: readonly string[]): void {
     const options = args[args.indexOf('-o') + 1] ?? '';
-    // An image has a file system of its own in it, as a tmpfs has.
+    // An image contains its own file system, and a tmpfs is one.
     const type = args[0] === '-t' ? (args[1] ?? '') : options.startsWith('loop') ? 'tmpfs' : 'none';
     const [source = '', target = ''] = args.slice(-2);
     this.mount({ source, target, type, options });
@@ -267,7 +267,7 @@ export class World {
     this.mounts = this.mounts.filter((m, i) => i !== last && !m.target.startsWith(`${target}/`));
   }
 
-  /** The program of `src/linux/mount-program.ts`: six arguments a call; it can be killed between any two. */
+  /** The program of `src/linux/mount-program.ts`: six arguments per call; it can be killed between any two calls. */
   private runCalls(args: readonly string[]): void {
     for (let i = 2; i < args.length; i += 7) {
       const [op, source = '', target = '', type = ''] = args.slice(i, i + 7);
@@ -288,7 +288,7 @@ export class World {
     }
   }
 
-  /** dpkg-divert(1), without renames. Like the real one it does not mind what is done already. */
+  /** dpkg-divert(1), without renames. Like the real one it succeeds if the diversion already exists. */
   private divert(args: readonly string[]): string {
     const path = args.at(-1) ?? '';
     const there = this.diversions.get(path);
@@ -301,7 +301,7 @@ export class World {
     return '';
   }
 
-  /** pam-auth-update(8): our profile before pam_systemd, in a stack that nobody changed by hand. */
+  /** pam-auth-update(8): our profile before pam_systemd, in a stack that was not edited by hand. */
   private updatePam(on: boolean): void {
     const path = '/etc/pam.d/common-session';
     const lines = (this.host.read(path) ?? '').split('\n').filter(l => !l.includes('mayfly/hooks/pam'));
@@ -316,7 +316,7 @@ export class World {
   }
 
   private run(c: Command): Output {
-    if (c.file === 'flock') return { code: 0, stdout: '', stderr: '' }; // dies with its holder: no effect that stays
+    if (c.file === 'flock') return { code: 0, stdout: '', stderr: '' }; // the lock dies with its holder: no lasting effect
     this.effect();
     this.ran.push(`${c.file} ${c.args.join(' ')}`);
     if (this.failing.has(c.file)) throw new MayflyError('command', `"${c.file}" failed as told`);
@@ -473,19 +473,19 @@ export class World {
     }
   }
 
-  /** Volumes as maps. `pool` is only a name here. */
+  /** A backend that keeps volumes as maps. `pool` is only a name here. */
   backend(): VolumeBackend {
     const key = (v: Volume): string => {
-      volumePath(v); // refuses a bad name
+      volumePath(v); // throws for an invalid name
       return `${v.pool}/${v.role}/${v.name}`;
     };
     const get = (v: Volume): FileSystem => {
       const fs = this.volumes.get(key(v));
-      if (!fs) throw new MayflyError('no-generation', `the ${v.role} volume "${key(v)}" is not there`);
+      if (!fs) throw new MayflyError('no-generation', `the ${v.role} volume "${key(v)}" does not exist`);
       return fs;
     };
     const absent = (v: Volume): void => {
-      if (this.volumes.has(key(v))) throw new MayflyError('exists', `the volume "${key(v)}" exists already`);
+      if (this.volumes.has(key(v))) throw new MayflyError('exists', `the volume "${key(v)}" already exists`);
     };
     const held = async (v: Volume): Promise<string | undefined> => {
       const fs = this.volumes.get(key(v));
@@ -501,7 +501,7 @@ export class World {
         this.volumes.set(key(v), this.newFs());
       },
       fork: async (from, to) => {
-        if (from.role === 'session') throw new MayflyError('unsafe', 'a session can not be forked');
+        if (from.role === 'session') throw new MayflyError('unsafe', 'a session cannot be forked');
         absent(to);
         const source = get(from);
         this.effect();
@@ -519,7 +519,8 @@ export class World {
       identity: async v => (this.volumes.has(key(v)) ? 'memory' : undefined),
       busyReason: held,
       remove: async v => {
-        if (this.foreign.has(key(v))) throw new MayflyError('unsafe', `"${key(v)}" is not ours`);
+        if (this.foreign.has(key(v)))
+          throw new MayflyError('unsafe', `"${key(v)}" was not created by Mayfly`);
         if (!this.volumes.has(key(v))) return;
         const busy = await held(v);
         if (busy) throw new MayflyError('stuck', `"${key(v)}" is in use: ${busy}`);
@@ -543,7 +544,7 @@ export class World {
     };
   }
 
-  /** A machine of the program on this world; the pid is the current process's. */
+  /** A `Machine` on this world; its PID is that of the current process. */
   machine(): Machine {
     const config = readConfig(this.host, '/etc/mayfly/mayfly.toml');
     const host = { ...this.host, pid: this.pid };
@@ -558,7 +559,7 @@ export class World {
   }
 }
 
-/** A world with generation 1, stable. */
+/** A world whose generation 1 is stable. */
 export function preparedWorld(): World {
   const world = new World();
   const on = world.machine();
@@ -589,7 +590,7 @@ export function preparedWorld(): World {
   return world;
 }
 
-/** What lightdm (process 50 of every world) says when somebody logs in or out. */
+/** The hook call of lightdm (process 50 of every world) at a login or logout. */
 export function callOf(w: World, user: string, display: string): HookCall {
   const caller = identify(w.host, 50);
   if (!caller) throw new Error('no display manager');

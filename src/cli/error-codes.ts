@@ -1,19 +1,19 @@
 /**
- * The codes people read aloud, and what the staff makes of them: the one source for `mayfly doctor CODE`, the list of
- * `--codes` and the manual page (test/cli/doctor.test.ts compares them). A code without an entry does not compile. Never
- * loaded at a login, which needs only the names.
+ * The public error codes and their explanations: the single source for `mayfly doctor CODE`, `mayfly doctor --codes`
+ * and the manual page (test/cli/doctor.test.ts compares them). A code without an entry does not compile. A login never
+ * loads this file: it needs only the names.
  */
 import { type ErrorCode, MayflyError } from '../errors.ts';
 
-/** `no-session` is said by the session wrapper, which finds nothing where a hook should have left something. */
+/** The session wrapper reports `no-session` if no hook has left a session or a reason for the user. */
 export type PublicCode = ErrorCode | 'no-session';
 
 export interface Explanation {
-  /** What it means, one sentence in lower case. */
+  /** The meaning: one sentence in lower case. */
   readonly means: string;
-  /** Where the cause is to be looked for. */
+  /** Where to look for the cause. */
   readonly look: string;
-  /** What to type, in this order. */
+  /** The commands to run, in this order. */
   readonly type: readonly string[];
 }
 
@@ -21,133 +21,133 @@ const WHY = 'journalctl -t mayfly -p warning --since -1h';
 
 const table: Readonly<Record<PublicCode, Explanation>> = {
   full: {
-    means: 'the pool has too little room for another session, so new logins are refused and the others go on',
-    look: 'old generations, sessions that fill up, and [admission] in mayfly.toml, where the limits are',
+    means:
+      'the pool has too little space for another session; new logins are refused, running sessions continue',
+    look: 'old generations, sessions that use much space, and the limits in [admission] of mayfly.toml',
     type: ['mayfly status', 'mayfly gc', 'mayfly sessions'],
   },
   'no-stable': {
-    means: 'no generation is stable: the machine was never set up, or the pointer to it is lost',
-    look: 'whether there are generations; if so one of them can be made stable, if not the first is to be made',
+    means: 'no generation is stable: Mayfly was never set up, or the stable pointer is missing',
+    look: 'whether generations exist: if so, make one of them stable; if not, create the first',
     type: ['mayfly generations', 'mayfly rollback', 'mayfly init'],
   },
   'no-pool': {
-    means: 'the pool, or the image it is in, is not there',
-    look: 'the file system that holds the pool: it may not be mounted',
+    means: 'the pool, or the image file that contains it, does not exist',
+    look: 'whether the file system of the pool is mounted',
     type: ['mayfly doctor', 'mayfly recover'],
   },
   'no-generation': {
-    means: 'the generation that logins get, or the one that was named, is not there or was replaced by hand',
-    look: 'which generations can be used',
+    means: 'the stable or the requested generation is missing or was replaced by hand',
+    look: 'which generations are usable',
     type: ['mayfly generations', 'mayfly rollback'],
   },
   held: {
-    means: 'logins are held off, because the machine is about to be restarted for an update',
-    look: 'nothing is broken: it ends with the restart, and after ten minutes in any case',
+    means: 'logins are blocked because the machine is about to restart for an update',
+    look: 'nothing is broken: the block ends with the restart, or after ten minutes',
     type: ['shutdown --show', 'mayfly doctor'],
   },
   locked: {
-    means: 'another mayfly is at work on the same thing and did not finish in time',
-    look: 'what is at work; with a login, an earlier login or logout of the same person that takes long',
+    means: 'another mayfly process holds the lock and did not finish in time',
+    look: 'which process is running; for a login, a slow earlier login or logout of the same user',
     type: ['mayfly status', 'mayfly sessions', WHY],
   },
   timeout: {
-    means: 'a command did not finish in the time a login may take ([hook] timeout)',
-    look: 'a disk that is slow or failing, or a file server that does not answer',
+    means: 'a command did not finish within the time limit of a login (timeout in [hook])',
+    look: 'a slow or failing disk, or a file server that does not respond',
     type: [WHY, 'mayfly recover'],
   },
   'no-session': {
-    means:
-      'a desktop was started for somebody who has no session: the hook of the display manager did not run',
-    look: 'whether the display manager is told of the hooks, and was restarted since; whether the session was ended',
+    means: 'a desktop was started for a user without a session: the display manager did not run the hook',
+    look: 'whether the hooks are enabled and the display manager was restarted since; whether the session was ended',
     type: ['mayfly doctor', 'mayfly sessions', WHY],
   },
   config: {
-    means: 'the configuration is not valid; logouts go by the last good one, logins are refused',
-    look: 'the file and line that are named',
+    means: 'the configuration is invalid; logins are refused, logouts use the last valid configuration',
+    look: 'the file and line in the message',
     type: ['mayfly config'],
   },
   'unknown-user': {
-    means: 'there is no such account on this machine',
-    look: 'the name as it was typed; with LDAP or SSSD, whether the server can be reached',
+    means: 'the user account does not exist on this machine',
+    look: 'the spelling of the name; with LDAP or SSSD, whether the server is reachable',
     type: ['getent passwd NAME', 'systemctl status sssd'],
   },
   'bad-user': {
-    means: 'the display manager named no account, or a name no account can have',
-    look: 'the name as it was typed, and scripts of one’s own around the hooks',
+    means: 'the display manager passed no user name, or an invalid one',
+    look: 'the spelling of the name, and your own scripts that call the hooks',
     type: [WHY],
   },
   'missing-tool': {
-    means: 'a program that is needed is not installed',
-    look: 'its package',
+    means: 'a required program is not installed',
+    look: 'the package that contains the program',
     type: ['mayfly doctor'],
   },
   command: {
-    means: 'a command of the system failed, and the session was not made; nothing of it is left',
-    look: 'the words of the command in the journal, and the kernel’s',
+    means: 'a system command failed, so no session was created; nothing is left of it',
+    look: 'the output of the command in the journal, and the kernel messages',
     type: [WHY, 'dmesg --level err,warn', 'mayfly doctor --trial'],
   },
   unsafe: {
     means:
-      'something is not what it must be, such as a symlink or a file of somebody else, and was not touched',
-    look: 'the path that is named, and who can write there',
+      'refused to touch a path that is not what Mayfly expects, such as a symlink or a file owned by another user',
+    look: 'the path in the message, and who can write to it',
     type: ['mayfly doctor', WHY],
   },
   stuck: {
-    means:
-      'something of a session can not be taken down, because somebody still uses it; it is kept on record',
-    look: 'who holds it',
+    means: 'part of a session cannot be removed because it is still in use; its record is kept',
+    look: 'which processes use it',
     type: ['mayfly sessions', 'mayfly recover'],
   },
   corrupt: {
-    means: 'a record is not whole, as after a full disk or a power cut',
-    look: 'the file that is named',
+    means: 'a state file is truncated or corrupt, for example after a full disk or a power loss',
+    look: 'the file in the message',
     type: ['mayfly recover', 'mayfly doctor'],
   },
   exists: {
-    means: 'something is there already that was to be made',
-    look: 'what is left of an earlier attempt',
+    means: 'the object to be created already exists',
+    look: 'leftovers of an earlier attempt',
     type: ['mayfly recover', 'mayfly status'],
   },
   refused: {
-    means: 'what was asked for is not done as things stand; the message says why',
-    look: 'the hint below the message',
+    means: 'the request cannot be carried out in the current state; the message gives the reason',
+    look: 'the hint after the message',
     type: ['mayfly doctor'],
   },
   update: {
-    means: 'an update failed or did not prove itself; logins get the generation they got before',
-    look: 'the reason, which is kept',
+    means:
+      'an update failed, or the new generation failed its checks; logins still get the previous generation',
+    look: 'the recorded reason',
     type: ['mayfly status', 'mayfly update'],
   },
   'unknown-session': {
-    means: 'there is no such session',
-    look: 'the sessions there are',
+    means: 'the session does not exist',
+    look: 'the list of sessions',
     type: ['mayfly sessions'],
   },
   usage: {
-    means: 'the command line, or that of a hook, is wrong',
-    look: 'scripts of one’s own that call mayfly',
+    means: 'the command line of mayfly or of a hook is invalid',
+    look: 'your own scripts that call mayfly',
     type: ['mayfly --help', 'mayfly doctor'],
   },
   'not-root': {
-    means: 'it must be run by root',
-    look: 'a hook that is run by somebody else than the display manager',
+    means: 'the command must be run as root',
+    look: 'whether something other than the display manager runs a hook',
     type: ['sudo mayfly doctor'],
   },
   internal: {
-    means: 'something happened that was not thought of: a mistake in Mayfly, or a system that behaves oddly',
-    look: 'the message in the journal, which belongs into a report',
+    means: 'unexpected error: a bug in Mayfly or an unsupported system',
+    look: 'the message in the journal; include it in a bug report',
     type: [WHY, 'mayfly doctor', 'mayfly --version'],
   },
 };
 
 const nameOf = (code: PublicCode): string => `MAYFLY-${code.toUpperCase()}`;
 
-/** All of them, the likeliest first. */
+/** All codes, the most likely first. */
 export function allCodes(): (Explanation & { readonly code: string })[] {
   return (Object.keys(table) as PublicCode[]).map(code => ({ code: nameOf(code), ...table[code] }));
 }
 
-/** What a code means, however it was heard: upper or lower case, without "MAYFLY", with blanks. Throws `usage`. */
+/** The explanation of a code in any spelling: upper or lower case, without "MAYFLY", with spaces. Throws `usage`. */
 export function explainCode(word: string): Explanation & { readonly code: string } {
   const wanted = `MAYFLY-${word
     .trim()

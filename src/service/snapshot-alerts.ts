@@ -2,7 +2,7 @@
  * Sessions on classic LVM whose own store fills up. Once it is full, nothing the session has changed can be read any
  * more, the kernel says so once in its log, and programs fail in odd ways: the person has to be told why.
  */
-import { screenAt, showWords } from '../session/refusal-dialog.ts';
+import { screenAt, showDialog } from '../session/refusal-dialog.ts';
 import type { Machine } from '../state/machine.ts';
 import { readSession, type Session } from '../state/sessions.ts';
 import type { Pool, SnapshotUsage } from '../volume/backend.ts';
@@ -52,6 +52,6 @@ const WORDS =
 async function tellPerson({ host }: Machine, s: Session): Promise<void> {
   for (const { display } of s.logins) {
     const screen = display === undefined ? undefined : screenAt(host, display, s.user.uid);
-    if (screen) await showWords(host, screen, 'This session is over', WORDS, true);
+    if (screen) await showDialog(host, screen, 'This session is over', WORDS, true);
   }
 }

@@ -1,22 +1,23 @@
-/** What a display manager told us, made into something that can be believed. */
+/** Validates what a display manager passes to a hook, and matches it to recorded logins. */
 import type { Host } from '../linux/host.ts';
 import type { LogindSession } from '../linux/logind.ts';
 import { identify, type ProcessId } from '../linux/process-id.ts';
 import { isMadeOf, WORD } from '../names.ts';
 import type { AdapterKind, Login } from '../state/sessions.ts';
 
-/** A call of a hook. */
+/** One call of a hook. */
 export interface HookCall {
   readonly adapter: AdapterKind;
-  /** As given, not yet believed. */
+  /** As given; not yet validated. */
   readonly user: string;
   readonly display?: string;
   readonly caller: ProcessId;
 }
 
 /**
- * The environment of a hook as a call; undefined where it names nobody: lightdm runs its cleanup script without
- * USER each time its greeter drops an authentication that never was a login. `pid` is the display manager's.
+ * Reads the environment of a hook. Returns undefined if it names no user: lightdm runs its cleanup script without
+ * USER each time its greeter drops an authentication that never became a login. `pid` is the display manager's
+ * process; it defaults to our parent. A DISPLAY that does not look like one is ignored.
  */
 export function callOf(
   host: Host,
@@ -32,6 +33,7 @@ export function callOf(
   return { adapter, user, caller, ...(isDisplay ? { display } : {}) };
 }
 
+/** The login to record for a call; `now` is in milliseconds since the epoch. */
 export function loginOf(call: HookCall, now: number): Login {
   const { adapter, display, caller } = call;
   return {
@@ -43,14 +45,17 @@ export function loginOf(call: HookCall, now: number): Login {
 }
 
 /**
- * Whether each login has a process of its own that makes every call about it: gdm's worker, and whoever opens a PAM
- * session. lightdm has one daemon for all.
+ * Whether each login has its own process that makes every call about it: gdm's session worker, or the program that
+ * opened the PAM session. lightdm has one daemon for all logins.
  */
 export function hasOwnProcess(adapter: AdapterKind): boolean {
   return adapter !== 'lightdm';
 }
 
-/** Whether a recorded login and a call are about the same one. gdm's worker calls by PAM and by its scripts, too. */
+/**
+ * Whether a call is about this recorded login. Logins with their own process match by that process, because gdm's
+ * worker calls through PAM as well as through its scripts. Others match by display.
+ */
 export function isSameLogin(login: Login, call: Pick<HookCall, 'adapter' | 'display' | 'caller'>): boolean {
   const own = hasOwnProcess(call.adapter);
   if (own !== hasOwnProcess(login.adapter)) return false;
@@ -60,8 +65,9 @@ export function isSameLogin(login: Login, call: Pick<HookCall, 'adapter' | 'disp
 }
 
 /**
- * The recorded login that `call` ends, as an index; undefined where the call is not a logout: lightdm also runs its
- * cleanup for a wrong password, for another name typed in the greeter, and when a screen is unlocked (measured).
+ * Index of the recorded login that `call` ends. Returns undefined if the call is not a logout: lightdm also runs its
+ * cleanup script after a wrong password, after another name is typed in the greeter, and when a screen is unlocked
+ * (measured). `alive` holds the user's sessions that logind shows as running.
  */
 export function endedLogin(
   logins: readonly Login[],
@@ -70,7 +76,7 @@ export function endedLogin(
 ): number | undefined {
   const index = logins.findIndex(l => isSameLogin(l, call));
   if (index < 0) return undefined;
-  // Who closes a PAM session knows; logind hears of it only after us, by pam_systemd, which stands behind us.
+  // The program that closes a PAM session is certain. logind still shows it: pam_systemd comes after us in the stack.
   if (call.adapter === 'pam') return index;
   const lives = alive.some(
     a =>

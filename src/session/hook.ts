@@ -1,4 +1,4 @@
-/** `mayfly hook ADAPTER start|stop`: what display managers run. Everything on this path loads nothing but Node's own. */
+/** `mayfly hook ADAPTER start|stop`, run by display managers. This path loads only modules that Node has built in. */
 import { MayflyError, publicCodeOf, reasonOf } from '../errors.ts';
 import { print } from '../linux/command.ts';
 import type { Host } from '../linux/host.ts';
@@ -9,28 +9,33 @@ import { callOf, type HookCall } from './hook-call.ts';
 import { MARKER } from './identity.ts';
 import { onStuck } from './on-stuck.ts';
 import { writeLoginOutcome } from './outcome.ts';
-import { screenOf, showRefusal, wordsFor } from './refusal-dialog.ts';
+import { refusalText, screenOf, showRefusal } from './refusal-dialog.ts';
 import { login, logout, stop } from './session.ts';
 import { prepareSpare } from './spare.ts';
 
 export interface HookOptions extends Omit<MachineOptions, 'json'> {
   readonly adapter: 'gdm' | 'lightdm' | 'pam';
   readonly action: 'start' | 'stop';
-  /** The display manager's process, where it is not our parent. */
+  /** The display manager's process if it is not our parent. */
   readonly caller: number | undefined;
 }
 
 interface HookOutcome {
   /** The exit code for the display manager: non-zero from `start` is a refused login. */
   readonly code: number;
-  /** A session was made or ended, or a dry run told all of it. */
-  readonly whole: boolean;
+  /** A session was created or ended, or a dry run described all of it. */
+  readonly complete: boolean;
 }
 
-const nothingToDo: HookOutcome = { code: 0, whole: false };
+const nothingToDo: HookOutcome = { code: 0, complete: false };
 
+/**
+ * Runs a hook with its environment. Throws `not-root` without root privileges. A `start` that throws is a refused
+ * login: the reason is then in the journal, in the user's directory below /run/mayfly, and on the screen if there
+ * is one. A `stop` that throws has left a record, which the service retries.
+ */
 export async function runHook(o: HookOptions, env: NodeJS.ProcessEnv): Promise<HookOutcome> {
-  if (thisHost.exists(MARKER)) return nothingToDo; // inside a session there is nothing to make or end
+  if (thisHost.exists(MARKER)) return nothingToDo; // inside a session there is nothing to create or end
   if (process.getuid?.() !== 0) throw new MayflyError('not-root', 'a hook must run as root');
   return o.action === 'start' ? handleStart(o, env) : handleStop(o, env);
 }
@@ -44,25 +49,25 @@ async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Hook
     if (!call) throw new MayflyError('bad-user', `${o.adapter} named no user (USER is not set)`);
     const s = await login(on, call);
     const fields = { session: s?.id, user: call.user };
-    if (!s) on.log('debug', `${call.user} is out of scope and gets the host`, fields);
+    if (!s) on.log('debug', `${call.user} is out of scope and gets a host session`, fields);
     else if (!o.dryRun) on.log('info', `${s.id}: ${call.user} is in generation ${s.generation}`, fields);
     if (!o.dryRun) await writeLoginOutcome(thisHost, on.paths, call.user, s ? 'session' : 'host');
-    return { code: 0, whole: s !== undefined };
+    return { code: 0, complete: s !== undefined };
   } catch (error) {
     if (o.dryRun) throw error;
     const user = call?.user ?? env.USER ?? '';
-    // With a configuration that is wrong, where the last good one had it.
+    // If the configuration is invalid, the last valid one says where the reason is written.
     const at = on ?? (await openMachine(o, undefined, true).catch(() => undefined));
-    // What can not be told must not hide the reason, which is thrown on.
+    // A failure to write the reason must not hide it; it is thrown below.
     if (at) await writeLoginOutcome(thisHost, at.paths, user, error).catch(() => undefined);
     const fields = { user, code: publicCodeOf(error) };
     if (call && on?.config.on_failure === 'host') {
-      on.log('err', `${user} gets the host, as configured: ${reasonOf(error)}`, fields);
+      on.log('err', `${user} gets a host session (on_failure = "host"): ${reasonOf(error)}`, fields);
       return nothingToDo;
     }
-    toJournal('err', `the login of ${user} is refused: ${reasonOf(error)} (${fields.code})`, fields);
-    // What PAM's hook prints is shown to the person, by whoever opened the session.
-    if (o.adapter === 'pam') print(1, `${wordsFor(error).replaceAll(/\s+/g, ' ')}\n`);
+    toJournal('err', `login of ${user} refused: ${reasonOf(error)} (${fields.code})`, fields);
+    // The program that opened the PAM session shows the user what the hook prints.
+    if (o.adapter === 'pam') print(1, `${refusalText(error).replaceAll(/\s+/g, ' ')}\n`);
     const screen = screenOf(env);
     if (screen) await showRefusal(thisHost, screen, error).catch(() => undefined);
     throw error;
@@ -77,9 +82,9 @@ async function handleStop(o: HookOptions, env: NodeJS.ProcessEnv): Promise<HookO
     const result = await logout(on, call, endNow);
     if (result === 'ended' && !hasEndUnit(on.host)) await prepareSpare(on, 'start');
     on.log(result === 'ended' ? 'info' : 'debug', `logout of ${call.user}: ${result}`, { user: call.user });
-    return { code: 0, whole: result === 'ended' };
+    return { code: 0, complete: result === 'ended' };
   } catch (error) {
-    // A name that was only typed, not logged in.
+    // A name that was typed in the greeter and never logged in.
     if (error instanceof MayflyError && (error.code === 'unknown-user' || error.code === 'bad-user')) {
       on.log('debug', reasonOf(error));
       return nothingToDo;
@@ -92,8 +97,8 @@ async function handleStop(o: HookOptions, env: NodeJS.ProcessEnv): Promise<HookO
 }
 
 /**
- * Under systemd a unit of its own does the teardown: the greeter is back at once, and nothing that is killed with
- * the session (gdm's hooks run inside it) takes the teardown along. Elsewhere it is done here.
+ * Ends a session. Under systemd, mayfly-end@ID.service does the teardown: the greeter returns at once, and killing
+ * the session does not kill the teardown (gdm's hooks run inside the session). Without systemd it is done here.
  */
 async function endNow(s: Session, on: Machine): Promise<void> {
   if (!hasEndUnit(on.host)) {

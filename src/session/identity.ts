@@ -1,8 +1,10 @@
 /**
- * The person inside: their account, their groups, what names the machine, and the marker that this is a session.
+ * The identity files of a session: the user's account and groups, the files that name the machine, and the marker
+ * that makes it a session.
  *
- * Only their own lines are added to the generation's files; nobody else's password hash enters a session. Written
- * before anyone can get in, each by rename, so that a symlink in the generation is replaced, never written through.
+ * Only the user's own lines are added to the generation's files, so no other password hash enters a session. The
+ * files are written before anyone can enter, each by rename, so a symlink in the generation is replaced and never
+ * followed.
  */
 import type { Config } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
@@ -12,10 +14,13 @@ import { isPlainDirectory } from '../linux/mounts.ts';
 import type { Session } from '../state/sessions.ts';
 import { isMember } from './scope.ts';
 
-/** Inside a session this file exists, and every hook of ours does nothing. */
+/** Exists inside every session; our hooks do nothing there. */
 export const MARKER = '/etc/mayfly-session';
 
-/** Groups whose members may become root: membership is not carried in, `sudo` in the configuration is the way. */
+/**
+ * Groups whose members can become root. Membership is not carried into a session; `sudo` in the configuration grants
+ * it.
+ */
 const ROOT_GROUPS = new Set([
   'sudo',
   'admin',
@@ -29,7 +34,10 @@ const ROOT_GROUPS = new Set([
   'libvirt',
 ]);
 
-/** Replaces the lines of the same name, and of the same number unless it is a system account's, by `line`. */
+/**
+ * Adds `line` to the text of a passwd(5)-like file and removes the lines with the same name. With `numberField`, the
+ * index of a numeric field, lines with the same number are removed too. Pure.
+ */
 export function withEntry(text: string, line: string, numberField: number | undefined): string {
   const fields = line.split(':');
   const keep = text.split('\n').filter(old => {
@@ -41,8 +49,9 @@ export function withEntry(text: string, line: string, numberField: number | unde
 }
 
 /**
- * The group file with this user in the groups they have on the host. Processes carry the host's numbers, so a group
- * unknown inside is added under its host number where that is free; one known by name keeps the number it has.
+ * Returns the group file with this user in the groups they have on the host, without {@link ROOT_GROUPS}. Processes
+ * keep the host's group IDs, so a group that the generation lacks is added with its host ID if that is free. A group
+ * that exists by name keeps its own ID. Pure.
  */
 export function withGroups(text: string, user: User, groups: readonly Group[]): string {
   const lines = text.split('\n').filter(Boolean);
@@ -64,23 +73,29 @@ export function withGroups(text: string, user: User, groups: readonly Group[]): 
   return `${out.join('\n')}\n`;
 }
 
-/** The last rule for a user wins in sudoers(5), and the included files come last. */
+/** The user's line for sudoers.d. The last matching rule wins in sudoers(5), and included files come last. */
 export function sudoRule(user: User, allowed: boolean): string {
   return allowed ? `#${user.uid} ALL=(ALL:ALL) NOPASSWD: ALL\n` : `#${user.uid} ALL=(ALL:ALL) !ALL\n`;
 }
 
-/** Reads a file of the tree that must be a plain one. */
+/** Reads a file of the tree; throws `corrupt` unless it is a regular file. */
 function readInside(host: Host, path: string): string {
   const there = host.lstat(path);
   if (there?.kind !== 'file') {
-    throw new MayflyError('corrupt', `the generation has no plain file "${path}"; it is not a whole system`, {
-      path,
-    });
+    throw new MayflyError(
+      'corrupt',
+      `the generation has no regular file "${path}"; it is not a complete system`,
+      {
+        path,
+      },
+    );
   }
   return host.read(path) ?? '';
 }
 
-/** A screen locker inside asks for the same password; an account from the network has no line here. */
+/**
+ * The user's own shadow line, for screen lockers in the session. A network account has none and gets a locked one.
+ */
 function shadowLine(host: Host, name: string): string {
   const own = host
     .read('/etc/shadow')
@@ -89,13 +104,15 @@ function shadowLine(host: Host, name: string): string {
   return own ?? `${name}:*:::::::`;
 }
 
-/** Writes all identity files into the mounted tree of `s`. */
+/**
+ * Writes all identity files into the mounted tree of `s`. Throws `corrupt` if the tree lacks the files of a system.
+ */
 export function writeIdentity(host: Host, config: Config, s: Session, groups: readonly Group[]): void {
   const etc = `${s.root}/etc`;
   if (host.lstat(etc)?.kind !== 'dir') {
     throw new MayflyError(
       'corrupt',
-      `generation ${s.generation} has no directory "/etc"; it is not a whole system`,
+      `generation ${s.generation} has no directory "/etc"; it is not a complete system`,
       { path: etc },
     );
   }
@@ -124,6 +141,6 @@ export function writeIdentity(host: Host, config: Config, s: Session, groups: re
     if (!isPlain || host.stat(path)?.kind !== 'file') continue;
     host.write(s.root + path, () => host.read(path) ?? '', { mode: 0o644 });
   }
-  const facts = { session: s.id, user: name, generation: s.generation, started: s.created };
-  host.write(s.root + MARKER, `${JSON.stringify(facts)}\n`, { mode: 0o644 });
+  const marker = { session: s.id, user: name, generation: s.generation, started: s.created };
+  host.write(s.root + MARKER, `${JSON.stringify(marker)}\n`, { mode: 0o644 });
 }

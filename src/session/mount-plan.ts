@@ -1,15 +1,15 @@
-/** Which mounts a session gets besides its own tree. Pure but for the look at what this host has. */
+/** Plans the mounts of a session besides its own tree. */
 import type { Config } from '../config/config.ts';
 import type { Host } from '../linux/host.ts';
 import type { Mount } from '../linux/mount-program.ts';
 
-/** An empty file costs kernel memory that `size` does not count. */
+/** Limits inodes too: an empty file costs kernel memory that `size` does not count. */
 const TMPFS_INODES = 'nr_inodes=200k';
 
 /**
- * What a session has besides its own tree. Everything of the host is bound with `rslave`: unmounting a shared copy
- * would unmount the host's own (measured), while what is mounted on the host later (a USB stick, /run/user/UID)
- * still arrives.
+ * Plans what is mounted below `root` besides the session's tree, in mount order. Host directories are bound with
+ * `rslave`: unmounting a shared copy would unmount the host's own (measured), and mounts made on the host later (a
+ * USB stick, /run/user/UID) still appear. Pure.
  */
 export function planMounts(
   config: Config,
@@ -17,7 +17,7 @@ export function planMounts(
   home: { path: string; ephemeral: boolean; uid: number; gid: number },
 ): Mount[] {
   const { rbind, bind, run_size } = config.mounts;
-  // Our own mount points below a recursive bind would show every session inside every other.
+  // A recursive bind above our mount points would show every session inside every other.
   const recursive = (source: string): boolean => !bind.includes(source) && !root.startsWith(`${source}/`);
   const share = (source: string): Mount => {
     const options = recursive(source) ? 'rbind,rslave' : 'bind,slave';
@@ -25,7 +25,7 @@ export function planMounts(
   };
   const shows = (path: string): boolean => home.path === path || home.path.startsWith(`${path}/`);
   const isHomes = (path: string): boolean => path === '/home' || shows(path);
-  // A guest sees nobody's home directory: the binds that hold homes make room for an empty one.
+  // With an ephemeral home, other home directories stay hidden: the binds that hold homes are left out.
   const keep = (path: string): boolean => !(home.ephemeral && isHomes(path));
   const shared = [...bind, ...rbind].filter(keep).map(share);
   const inRun = (m: Mount): boolean => m.source.startsWith('/run/');
@@ -41,7 +41,10 @@ export function planMounts(
   return mounts;
 }
 
-/** Drops the binds whose source this host does not have (/run/cups is there or not), and marks those of a socket. */
+/**
+ * Drops binds whose source does not exist on this host (/run/cups, for example), and marks those that are not
+ * directories.
+ */
 export function existingMounts(host: Host, mounts: readonly Mount[]): Mount[] {
   return mounts.flatMap(m => {
     if (m.type !== 'none') return [m];

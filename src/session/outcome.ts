@@ -1,6 +1,6 @@
 /**
- * What the hook of a login leaves for the session's wrapper, which runs as the person and can ask nobody: why there is
- * no session, or that the host is theirs. (Which session is theirs is said by its last step.)
+ * Writes the outcome of a login for the session wrapper. The wrapper runs as the user and can read only this: the
+ * reason of a refused login, or that the user gets a host session. The step `access` writes the session's ID.
  */
 import { publicCodeOf, reasonOf } from '../errors.ts';
 import { lookupUser } from '../linux/accounts.ts';
@@ -9,10 +9,10 @@ import type { Host } from '../linux/host.ts';
 import { type Paths, userFiles } from '../state/paths.ts';
 
 /**
- * Writes what came of a login: a session, the host for somebody out of scope, or the error it was refused with. Each
- * takes the others' words away. The one for the host has the time in it, in seconds since the epoch, and is believed
- * for a minute (hooks/session-wrapper), for nothing removes it where a logout is lost: a later login must not
- * get the host by it.
+ * Writes the outcome of a login into the user's directory: `what` is 'session', 'host' for a user out of scope, or
+ * the error that refused the login. Each outcome removes the files of the others. The file `host` holds the time in
+ * seconds since the epoch, and hooks/session-wrapper accepts it for one minute: if a logout is lost nothing removes
+ * it, and a later login must not get a host session because of it. Throws what `lookupUser` throws.
  */
 export async function writeLoginOutcome(
   host: Host,
@@ -20,21 +20,20 @@ export async function writeLoginOutcome(
   user: string,
   what: unknown,
 ): Promise<void> {
-  const mine = userFiles(paths, (await lookupUser(host, user)).uid);
-  const words = {
-    [mine.host]: what === 'host' ? `${Math.floor(host.now() / 1000)}\n` : undefined,
-    [mine.reason]:
-      what === 'host' || what === 'session' ? undefined : `${reasonOf(what)} (${publicCodeOf(what)})\n`,
+  const mine = userDirectory(paths, (await lookupUser(host, user)).uid);
+  const files = {
+    host: what === 'host' ? `${Math.floor(host.now() / 1000)}\n` : undefined,
+    reason: what === 'host' || what === 'session' ? undefined : `${reasonOf(what)} (${publicCodeOf(what)})\n`,
   };
-  // Taken away first: a full /run must not leave the wrong one.
-  for (const [path, text] of Object.entries(words)) if (text === undefined) host.unlink(path);
+  // Removed first: with a full /run no outdated file may remain.
+  for (const [name, text] of Object.entries(files)) if (text === undefined) host.unlink(`${mine}/${name}`);
   if (what === 'session') return;
-  for (const path of [paths.run, paths.users, mine.directory]) host.mkdir(path, 0o755);
-  for (const [path, text] of Object.entries(words))
-    if (text !== undefined) host.write(path, text, { mode: 0o644 });
+  for (const path of [paths.run, paths.users, mine]) host.mkdir(path, 0o755);
+  for (const [name, text] of Object.entries(files))
+    if (text !== undefined) host.write(`${mine}/${name}`, text, { mode: 0o644 });
 }
 
-/** Takes the word for the host away at a logout. */
+/** Removes the file `host` at a logout. */
 export function clearHostPass(host: Host, paths: Paths, uid: number): void {
   const mine = userFiles(paths, uid);
   if (!host.exists(mine.host)) return;

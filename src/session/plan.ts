@@ -1,4 +1,4 @@
-/** A session on paper: everything that can be known before the first effect. */
+/** Plans a session: everything that is known before the first effect. */
 import { MayflyError } from '../errors.ts';
 import { bootId, identify } from '../linux/process-id.ts';
 import { newSessionId } from '../names.ts';
@@ -9,7 +9,7 @@ import { sessionOf } from '../volume/backend.ts';
 import { existingMounts, planMounts } from './mount-plan.ts';
 import { isMember } from './scope.ts';
 
-/** Everything about a new session that can be known before the first effect. */
+/** Returns the record of a new session in state `starting`. Has no effect; reads only which mount sources exist. */
 export function planSession(
   on: Machine,
   generation: Generation,
@@ -20,7 +20,7 @@ export function planSession(
   const root = `${paths.roots}/${id}`;
   const ephemeral = isMember(config.ephemeral_home, who.user, who.groups);
   const starter = identify(host, host.pid);
-  if (!starter) throw new MayflyError('internal', 'this process does not find itself in /proc');
+  if (!starter) throw new MayflyError('internal', 'this process is not in /proc');
   return {
     ...who,
     id,

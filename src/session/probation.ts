@@ -1,4 +1,4 @@
-/** A new generation nobody can log in to is taken back by itself. */
+/** Automatic rollback of a new generation to which logins fail. */
 import { MayflyError } from '../errors.ts';
 import {
   endProbation,
@@ -12,14 +12,15 @@ import {
 } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 
-/** Whether a failed login speaks against the generation, not against the person, the pool or the moment. */
+/** Whether an error points to a fault of the generation, and not of the user, the pool or a passing condition. */
 function blamesGeneration(error: MayflyError): boolean {
   return ['command', 'unsafe', 'corrupt', 'internal', 'missing-tool', 'no-generation'].includes(error.code);
 }
 
 /**
- * Counts a login that failed with a generation on probation. When none has succeeded and enough have failed, the
- * one before it becomes stable again. Two failing at the same moment may count as one: it then takes one more.
+ * Counts a failed login to a generation on probation. After `check.demote_after` failures without a success, the
+ * generation is demoted and the previous one becomes stable again. Two logins that fail at the same moment may count
+ * as one; the rollback then takes one more.
  */
 function failedLogin({ host, paths, config, log }: Machine, number: number, error: MayflyError): void {
   const p = probation(host, paths);
@@ -32,29 +33,29 @@ function failedLogin({ host, paths, config, log }: Machine, number: number, erro
   const good =
     readableGeneration(host, paths, p.previous) && whyDemoted(host, paths, p.previous) === undefined;
   if (!good || stableNumber(host, paths) !== number) return;
-  const reason = `the first ${failures} logins failed, the last because: ${error.message}`;
+  const reason = `the first ${failures} logins failed; the last error was: ${error.message}`;
   markDemoted(host, paths, number, reason);
   pointStableAt(host, paths, p.previous);
   endProbation(host, paths);
   log('err', `generation ${number} is demoted and ${p.previous} is stable again: ${reason}`);
 }
 
-/** How often a login starts over because the stable generation changed under it. */
+/** How many times a login starts over because the stable generation changed meanwhile. */
 export const LOGIN_TRIES = 3;
 
-/** The first login that succeeds ends a generation's probation. */
+/** Ends the probation of generation `number` after a successful login. */
 export function loginSucceeded({ host, paths }: Machine, number: number): void {
   if (probation(host, paths)?.number === number) endProbation(host, paths);
 }
 
 /**
- * Whether a failed login may succeed now: the generation was retired or rolled back meanwhile, or it has just been
- * demoted because nobody could log in to it.
+ * Whether a failed login can succeed now: the generation was retired or rolled back meanwhile, or this failure has
+ * just demoted it. `number` is the generation that was tried, undefined if the login found none.
  */
 export async function mayTryAgain(on: Machine, number: number | undefined, error: unknown): Promise<boolean> {
   if (!(error instanceof MayflyError)) return false;
   if (number === undefined) {
-    if (error.code === 'no-generation') await on.host.sleep(20); // rolled back to one that is just being put back
+    if (error.code === 'no-generation') await on.host.sleep(20); // a rollback may be putting its record back
     return error.code === 'no-generation';
   }
   if (stableNumber(on.host, on.paths) === number && blamesGeneration(error)) failedLogin(on, number, error);

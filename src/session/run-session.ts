@@ -9,7 +9,11 @@ import type { Login, Session } from '../state/sessions.ts';
 import { planSession } from './plan.ts';
 import { LOGIN_LOCK_WAIT, runSteps } from './session.ts';
 
-/** A throw-away session for a command, from the stable or another generation, or for the trial of a candidate. */
+/**
+ * Starts a session for one command, from the stable generation, generation number `which`, or the candidate `which`.
+ * Throws `no-generation` if that number does not exist, `no-stable` if none is stable, `unknown-user`, `locked`, and
+ * whatever a step throws.
+ */
 export async function startRunSession(
   on: Machine,
   userName: string,

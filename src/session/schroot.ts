@@ -1,18 +1,21 @@
 /**
- * The entry that lets a person in. `type=plain`: schroot then runs no setup scripts at all (a `directory` entry
- * would run them on every command, 24 times slower) and only enters.
+ * The schroot entry of a session. With `type=plain`, schroot runs no setup scripts and only enters; a `directory`
+ * entry would run them for every command, which is 24 times slower.
  */
 import type { Host } from '../linux/host.ts';
 import type { Session } from '../state/sessions.ts';
 
-/** Names in chroot.d must follow run-parts(8); ours are told from others by prefix and by the directory inside. */
+/**
+ * Names in chroot.d must follow run-parts(8). Our entries have this prefix and a directory below our mount points.
+ */
 const PREFIX = 'mayfly-';
 
+/** Path of the entry of session `id`; `directory` is schroot's chroot.d. */
 export function entryPath(directory: string, id: string): string {
   return `${directory}/${PREFIX}${id}`;
 }
 
-/** The entry of a session: nobody but the user and `rootUsers` may enter. */
+/** Text of a session's entry. Only the user and `rootUsers` (names and "@group") may enter. Pure. */
 export function renderEntry(s: Session, rootUsers: readonly string[]): string {
   return [
     `[${s.id}]`,
@@ -29,7 +32,7 @@ export function renderEntry(s: Session, rootUsers: readonly string[]): string {
   ].join('\n');
 }
 
-/** Ids of entries whose directory lies below our mount points: another Mayfly's are not ours. */
+/** IDs of the entries whose directory is below `roots`; entries of another Mayfly instance are left out. */
 export function listEntries(host: Host, directory: string, roots: string): string[] {
   return host
     .list(directory)

@@ -1,8 +1,8 @@
-/** Who gets a session of their own, and whom a list of the configuration names. */
-import { type Config, isPerson } from '../config/config.ts';
+/** Decides which users get a session, and matches users against lists in the configuration. */
+import type { Config } from '../config/config.ts';
 import type { Group, User } from '../linux/accounts.ts';
 
-/** Whether a list of the configuration ("alice", "@staff", "*") names this user. */
+/** Whether a list of the configuration ("alice", "@staff", "*") matches this user. Pure. */
 export function isMember(list: readonly string[], user: User, groups: readonly Group[]): boolean {
   return list.some(
     entry =>
@@ -12,7 +12,7 @@ export function isMember(list: readonly string[], user: User, groups: readonly G
   );
 }
 
-/** Whether this person's logins get a session of their own, or the host. */
+/** Whether this user's logins get a session (true) or the host (false). Pure. */
 export function inScope(config: Config, user: User, groups: readonly Group[]): boolean {
   if (!isPerson(config, user.uid)) return false;
   return isMember(config.include, user, groups) && !isMember(config.exclude, user, groups);

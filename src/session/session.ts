@@ -1,4 +1,4 @@
-/** Login, logout and recovery: one array of steps, forwards and backwards. */
+/** Login, logout and recovery: one array of steps, run forwards and backwards. */
 import { isErrno, MayflyError, reasonOf } from '../errors.ts';
 import { groupsOf, lookupUser, type User } from '../linux/accounts.ts';
 import type { Fields } from '../linux/log.ts';
@@ -17,15 +17,16 @@ import { LOGIN_TRIES, loginSucceeded, mayTryAgain } from './probation.ts';
 import { inScope } from './scope.ts';
 import { steps } from './steps.ts';
 
-/** How long anything waits for another login or logout of the same person, in seconds. */
+/** Seconds to wait for another login or logout of the same user. */
 export const LOGIN_LOCK_WAIT = 25;
 
 const fieldsOf = (s: Session): Fields => ({ session: s.id, user: s.user.name });
 
 /**
- * A login: attaches to the person's living session, or makes a fresh one. Undefined where the person is out of
- * scope and belongs on the host. Rejects when no whole session could be made; then nothing of it is left, or a
- * record says what is.
+ * Handles a login: joins the user's live session, or creates a new one. Returns undefined if the user is out of scope
+ * and gets a host session. Throws if no complete session could be created (`unknown-user`, `bad-user`, `locked`,
+ * `held`, `no-stable`, `no-generation`, `full`, or whatever a step throws); then nothing of it remains, or a record
+ * with `stuck` says what does.
  */
 export async function login(on: Machine, call: HookCall): Promise<Session | undefined> {
   const user = await lookupUser(on.host, call.user);
@@ -36,8 +37,7 @@ export async function login(on: Machine, call: HookCall): Promise<Session | unde
     const locked = { ...on, lockFds: [lock.fd] };
     const joined = await joinExisting(locked, user, call);
     if (joined) return joined;
-    const mine = loginOf(call, on.host.now());
-    const who = { kind: 'login', user, groups, logins: [mine] } as const;
+    const who = { kind: 'login', user, groups, logins: [loginOf(call, on.host.now())] } as const;
     for (let tries = 0; ; tries++) {
       let stable: Generation | undefined;
       try {
@@ -53,29 +53,33 @@ export async function login(on: Machine, call: HookCall): Promise<Session | unde
   });
 }
 
-/** Joins the session this person has, and takes down what is left of earlier ones. */
+/** Joins the user's live session if there is one, and takes down what is left of earlier ones. */
 async function joinExisting(on: Machine, user: User, call: HookCall): Promise<Session | undefined> {
   let joined: Session | undefined;
   for (const s of readSessions(on.host, on.paths, user.uid)) {
     if (s.kind !== 'login') continue;
     const isUp = s.boot === bootId(on.host) && s.state === 'live';
-    // gdm's worker calls twice, by PAM and by its script.
+    // gdm's worker calls twice: through PAM and through its script.
     if (isUp && hasOwnProcess(call.adapter) && s.logins.some(l => isSameLogin(l, call))) return s;
-    // A display can show one login; another on it, or a caller that is gone, means that logout never reached us.
+    // A display shows one login at a time. A recorded login on this display, or with a dead caller, has lost its
+    // logout.
     const others = s.logins.filter(l => !isSameLogin(l, call) && isAlive(on.host, l.caller));
     if (isUp && others.length > 0 && !joined) {
       joined = writeSession(on.host, on.paths, { ...s, logins: [...others, loginOf(call, on.host.now())] });
       continue;
     }
-    if (s.stuck !== undefined && s.boot === bootId(on.host)) continue; // retried by `recover`; a login does not wait for it
+    if (s.stuck !== undefined && s.boot === bootId(on.host)) continue; // the service retries it; a login does not wait
     await stop(on, s).catch(error => {
-      on.log('warning', `an earlier session, ${s.id}, is still stuck: ${reasonOf(error)}`, fieldsOf(s));
+      on.log('warning', `earlier session ${s.id} is still stuck: ${reasonOf(error)}`, fieldsOf(s));
     });
   }
   return joined;
 }
 
-/** Runs the steps forwards. A failure runs them backwards and says both reasons if that fails too. */
+/**
+ * Runs the steps forwards and returns the session in state `live`. If a step fails, runs the steps backwards and
+ * throws its error; an error of the way back is only logged. After `timeout` nothing is taken down: see below.
+ */
 export async function runSteps(on: Machine, planned: Session, generation: Generation): Promise<Session> {
   let s = planned;
   try {
@@ -87,7 +91,7 @@ export async function runSteps(on: Machine, planned: Session, generation: Genera
     return writeSession(on.host, on.paths, { ...s, state: 'live' });
   } catch (error) {
     if (error instanceof MayflyError && error.code === 'timeout') {
-      // A storage command may still be at work: what it leaves is for `recover`, which waits for its lock.
+      // A storage command may still be running and keeps the lock. `recover` waits for the lock and removes the rest.
       tryWriteRecord(on, { ...s, state: 'ending', stuck: reasonOf(error) });
       throw error;
     }
@@ -98,17 +102,20 @@ export async function runSteps(on: Machine, planned: Session, generation: Genera
   }
 }
 
-/** The pin is written; is what it pins still there? (See state/generations.ts: who retires a generation looks after taking its file.) */
+/**
+ * Verifies, after the record was written, that its generation still exists. Retirement renames the generation's file
+ * before it looks for records (see state/generations.ts), so one of the two sees the other.
+ */
 async function verifyGeneration(on: Machine, s: Session, generation: Generation): Promise<void> {
-  const held = s.kind === 'login' ? loginBlockReason(on) : undefined;
-  if (held !== undefined) throw new MayflyError('held', held);
+  const blocked = s.kind === 'login' ? loginBlockReason(on) : undefined;
+  if (blocked !== undefined) throw new MayflyError('held', blocked);
   const identity = await on.backend(generation.volume.backend).identity(generation.volume);
   const sealed = isSealed(on.host, on.paths, generation.number);
   if (sealed && identity !== undefined && identity === generation.identity) return;
-  const gone = identity === undefined ? 'its volume has vanished' : 'its volume was replaced';
+  const problem = identity === undefined ? 'its volume is missing' : 'its volume was replaced';
   throw new MayflyError(
     'no-generation',
-    `generation ${s.generation} can not be used: ${sealed ? gone : 'it was retired'}`,
+    `generation ${s.generation} cannot be used: ${sealed ? problem : 'it was retired'}`,
     { generation: s.generation },
   );
 }
@@ -116,8 +123,9 @@ async function verifyGeneration(on: Machine, s: Session, generation: Generation)
 export type LogoutResult = 'ended' | 'others remain' | 'not a logout';
 
 /**
- * A logout as a display manager tells of it. `finish` does the teardown of the last one: here and now, or by
- * handing it to a service.
+ * Handles a logout reported by a display manager. When the user's last login ends, the record is marked `ending` and
+ * `finish` does the teardown, at once or through a service. Throws `unknown-user`, `bad-user`, `locked`, and whatever
+ * `finish` throws.
  */
 export async function logout(
   on: Machine,
@@ -130,7 +138,7 @@ export async function logout(
   return withLock(on.host, on.paths, `user-${user.uid}`, LOGIN_LOCK_WAIT, async lock => {
     const locked = { ...on, lockFds: [lock.fd] };
     for (const s of readSessions(on.host, on.paths, user.uid)) {
-      // One whose end has begun is for `recover`; its logins are over and must not pass for a living one's.
+      // A session that is ending belongs to `recover`. Its logins are over and must not match this call.
       if (s.kind !== 'login' || s.state === 'ending') continue;
       const index = endedLogin(s.logins, call, liveSessions(on.host, user.uid));
       if (index === undefined) continue;
@@ -146,7 +154,10 @@ export async function logout(
   });
 }
 
-/** Runs the steps backwards and halts at the first that fails: going on would delete beneath a live mount. */
+/**
+ * Runs the steps backwards and stops at the first that fails, because continuing would delete beneath a live mount.
+ * That step's error is thrown and kept in the record as `stuck`.
+ */
 export async function stop(on: Machine, session: Session): Promise<void> {
   const s = tryWriteRecord(on, { ...session, state: 'ending' });
   for (const step of [...steps].reverse()) {
@@ -161,13 +172,13 @@ export async function stop(on: Machine, session: Session): Promise<void> {
   }
 }
 
-/** Writes a record where there is room: on a full disk the teardown, which makes room, must not wait for it. */
+/** Writes a record if there is room. On a full disk the teardown must go on without it, because it frees space. */
 function tryWriteRecord(on: Machine, s: Session): Session {
   try {
     return writeSession(on.host, on.paths, s);
   } catch (error) {
     if (!isErrno(error, 'ENOSPC', 'EDQUOT', 'EROFS')) throw error;
-    on.log('warning', `${s.id}: its record could not be written: ${reasonOf(error)}`, { session: s.id });
+    on.log('warning', `${s.id}: cannot write the record: ${reasonOf(error)}`, { session: s.id });
     return s;
   }
 }

@@ -1,13 +1,13 @@
-/** Spares: snapshots made ahead of time, so that the next login need not wait for one. */
+/** Spares: snapshots made in advance, so that the next login does not wait for one. */
 import { reasonOf } from '../errors.ts';
 import { type Generation, readStable } from '../state/generations.ts';
 import { withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
 
 /**
- * Makes the next login quicker: of the stable generation, or of one that is about to be. Whatever keeps it from being
- * made keeps no logout from having ended. A hook only starts it: the command keeps the lock, and what it makes is
- * whole or not there.
+ * Makes a spare of the stable generation, or of `origin`, if the backend has spares. Never throws: a failure is
+ * logged and must not fail the logout that asked for it. With 'start' it does not wait for the command, which keeps
+ * the lock; that is safe because the spare exists completely or not at all.
  */
 export async function prepareSpare(
   on: Machine,
@@ -21,6 +21,6 @@ export async function prepareSpare(
     const make = backend.spare;
     await withLock(on.host, on.paths, 'spare', 0, lock => make(volume, [lock.fd], how === 'start'));
   } catch (error) {
-    on.log('debug', `no spare for the next login: ${reasonOf(error)}`);
+    on.log('debug', `no spare made for the next login: ${reasonOf(error)}`);
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The steps of a login, in login order. Logout, rollback of a failed login and recovery after a crash are all the
- * same array backwards. `down` means "make absent": it never assumes that its `up` ran, and absent is success.
+ * The steps of a login, in order. Logout, cleanup of a failed login and recovery after a crash run the same array
+ * backwards. `down` means "make absent": it never assumes that its `up` ran, and it succeeds if there is nothing.
  */
 import { access } from './steps/access.ts';
 import { home } from './steps/home.ts';

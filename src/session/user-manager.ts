@@ -1,17 +1,17 @@
 /**
- * The person's own service manager, inside. Whatever a desktop starts by D-Bus or as a user unit is a child of
- * `systemd --user`, which pid 1 starts and not the session: without more it has the host as root. A symlink says which
- * root it gets; desktop/systemd-drop-ins.ts has systemd follow it.
+ * The root of the user's service manager. Everything that a desktop starts through D-Bus or as a user unit is a child
+ * of `systemd --user`. PID 1 starts that, not the session, so by default its root is the host. A symlink names the
+ * root it gets instead; desktop/systemd-drop-ins.ts makes systemd follow it.
  */
 import type { Host } from '../linux/host.ts';
 import { type Paths, userFiles } from '../state/paths.ts';
 
 /**
- * From here on a manager of the person starts in `root`. One that is left of a login that is over, 10 s by default
- * (UserStopDelaySec), would serve the new one; it begins anew. Not merely ended: its runtime directory would go behind
- * it, no longer needed, while the new login is being given it (seen; logind starts neither again for a person it still
- * knows). One that another login uses, by ssh for example, or that is to stay for good (`loginctl enable-linger`), is
- * left alone.
+ * Makes the user's service manager start in `root` from now on. A manager left over from an earlier login (logind
+ * keeps it for 10 s by default, UserStopDelaySec) would serve the new one, so it is restarted. Stopping it is not
+ * enough: the runtime directory would be removed while the new login is being given it (observed; logind starts
+ * neither again for a user it still knows). A manager that another login uses, such as one by ssh, or that lingers
+ * (`loginctl enable-linger`) is left alone.
  */
 export async function redirectUserManager(
   host: Host,
@@ -21,18 +21,21 @@ export async function redirectUserManager(
 ): Promise<void> {
   host.symlink(root, userFiles(paths, uid).root);
   const known = `/run/systemd/users/${uid}`;
-  // Asked first: at nearly every login logind does not know the person yet, and a failed read is an error thrown.
+  // `exists` first: at nearly every login logind does not know the user yet, and a failed read throws internally.
   if (!host.exists(known) || !host.read(known)?.includes('\nSTATE=closing\n')) return;
   const args = ['restart', `user@${uid}.service`];
   await host.run({ file: 'systemctl', args, effect: 'write', okCodes: [0, 1, 5] });
 }
 
-/** From here on it starts on the host again. With `root`, only where the link leads there and not to a newer session. */
+/**
+ * Makes the user's service manager start on the host again. With `root`, only if the symlink still names that root
+ * and not a newer session's.
+ */
 export function resetUserManager(host: Host, paths: Paths, uid: number, root?: string): void {
   const link = userFiles(paths, uid).root;
   const now = host.readlink(link);
   if (now === undefined || (root !== undefined && now !== root)) return;
-  // While the runtime directory is there user@ may start without the unit that would make the link.
+  // While the runtime directory exists, user@ may start without the unit that would create the symlink.
   if (!host.exists(`/run/user/${uid}`)) host.unlink(link);
   else if (now !== '/') host.symlink('/', link);
 }

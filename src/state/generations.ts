@@ -1,12 +1,12 @@
 /**
- * Generations and the pointer `stable`. What a generation is worth is the ending of its file's name, so that every
- * change of it is one rename: `N.candidate` is sealed but not proven, `N.json` is proven and may be promoted,
- * `N.retired` is about to go. Beside it `N.demoted` says why nobody gets it any more by itself.
+ * Generations and the pointer `stable`. The suffix of a generation's file is its state, so every change of state is
+ * one rename: `N.candidate` is sealed and not yet proven, `N.json` is proven and may be promoted, `N.retired` is
+ * being removed. `N.demoted` beside it holds the reason why the generation is no longer promoted automatically.
  *
- * Pins instead of a lock between login and update. A login writes its record, which names a generation, and then
- * looks whether that generation is still there; whoever retires a generation first renames its file and then looks
- * for records and the pointer that name it. Each writes before it reads, so at least one of the two sees the other:
- * a login either keeps its generation or starts over with the new stable, and neither ever waits.
+ * Logins and updates are synchronized by pins, not by a lock. A login writes its record, which names a generation,
+ * and then checks that the generation still exists. Retirement renames the generation's file and then checks for
+ * records and for the pointer. Each side writes before it reads, so at least one sees the other: the login keeps its
+ * generation or starts over with the new stable one, and neither waits.
  */
 import { REMEDY } from '../advice.ts';
 import { MayflyError } from '../errors.ts';
@@ -19,77 +19,78 @@ import type { Paths } from './paths.ts';
 export interface Generation {
   readonly number: number;
   readonly volume: Volume;
-  /** What the volume is apart from its name: a generation put back by hand under the name is not it. */
+  /** Identity of the volume, independent of its name; a volume put back by hand under the same name has another. */
   readonly identity: string;
   /** ISO 8601, UTC. */
   readonly created: string;
-  /** Where the tree came from, for people. */
+  /** Where the tree came from, as text for the administrator. */
   readonly origin: string;
 }
 
-/** `candidate` is being proven, `proven` may be stable, `retired` is being removed. */
+/** `candidate` is being checked, `proven` may be stable, `retired` is being removed. */
 export type GenerationState = 'candidate' | 'proven' | 'retired';
 
-const ENDING: Readonly<Record<GenerationState, string>> = {
+const SUFFIX: Readonly<Record<GenerationState, string>> = {
   candidate: '.candidate',
   proven: '.json',
   retired: '.retired',
 };
 
-function generationPath(paths: Paths, number: number, standing: GenerationState = 'proven'): string {
-  return `${paths.generations}/${number}${ENDING[standing]}`;
+function generationPath(paths: Paths, number: number, state: GenerationState = 'proven'): string {
+  return `${paths.generations}/${number}${SUFFIX[state]}`;
 }
 
-/** Numbers of the generations of one standing, ascending. */
-export function generationNumbers(host: Host, paths: Paths, standing: GenerationState = 'proven'): number[] {
-  const ending = ENDING[standing];
+/** Numbers of the generations in one state, ascending. */
+export function generationNumbers(host: Host, paths: Paths, state: GenerationState = 'proven'): number[] {
+  const suffix = SUFFIX[state];
   return host
     .list(paths.generations)
     .filter(
-      name => name.endsWith(ending) && name !== `0${ending}` && isNumber(name.slice(0, -ending.length), 9),
+      name => name.endsWith(suffix) && name !== `0${suffix}` && isNumber(name.slice(0, -suffix.length), 9),
     )
-    .map(name => Number(name.slice(0, -ending.length)))
+    .map(name => Number(name.slice(0, -suffix.length)))
     .sort((a, b) => a - b);
 }
 
+/** The record of a generation; undefined if there is none in this state. Throws `corrupt` if it cannot be parsed. */
 export function readGeneration(
   host: Host,
   paths: Paths,
   number: number,
-  standing: GenerationState = 'proven',
+  state: GenerationState = 'proven',
 ): Generation | undefined {
-  const path = generationPath(paths, number, standing);
+  const path = generationPath(paths, number, state);
   const text = host.read(path);
   return text === undefined ? undefined : parseJson<Generation>(path, text, REMEDY.examine);
 }
 
-/** For those who look at all: undefined also where the record is not whole, since then nobody can use it. */
+/** Like {@link readGeneration}, for callers that list all generations: undefined also if the record is corrupt. */
 export function readableGeneration(
   host: Host,
   paths: Paths,
   number: number,
-  standing: GenerationState = 'proven',
+  state: GenerationState = 'proven',
 ): Generation | undefined {
   try {
-    return readGeneration(host, paths, number, standing);
+    return readGeneration(host, paths, number, state);
   } catch (error) {
     if (error instanceof MayflyError && error.code === 'corrupt') return undefined;
     throw error;
   }
 }
 
-/** The path of a generation's record that is there but not whole, as a failing disk leaves it. */
+/** Path of a generation's record if it exists and is corrupt, for example after a disk error; otherwise undefined. */
 export function corruptRecord(
   host: Host,
   paths: Paths,
   number: number,
-  standing: GenerationState = 'proven',
+  state: GenerationState = 'proven',
 ): string | undefined {
-  const path = generationPath(paths, number, standing);
-  return host.exists(path) && !readableGeneration(host, paths, number, standing) ? path : undefined;
+  const path = generationPath(paths, number, state);
+  return host.exists(path) && !readableGeneration(host, paths, number, state) ? path : undefined;
 }
 
-/** Whether sessions may be made of a generation: proven, or the candidate in its trial. The text never changes. */
+/** Whether sessions may use a generation: it is proven, or it is the candidate in its trial. */
 export function isSealed(host: Host, paths: Paths, number: number): boolean {
   return (
     host.lstat(generationPath(paths, number))?.kind === 'file' ||
@@ -97,13 +98,13 @@ export function isSealed(host: Host, paths: Paths, number: number): boolean {
   );
 }
 
-/** The last act of sealing: from here on the generation exists. */
-export function writeGeneration(host: Host, paths: Paths, g: Generation, standing: GenerationState): void {
+/** Writes a generation's record, durably. This is the last act of sealing: from now on the generation exists. */
+export function writeGeneration(host: Host, paths: Paths, g: Generation, state: GenerationState): void {
   const text = `${JSON.stringify(g, null, 2)}\n`;
-  host.write(generationPath(paths, g.number, standing), text, { mode: 0o600, durable: true });
+  host.write(generationPath(paths, g.number, state), text, { mode: 0o600, durable: true });
 }
 
-/** One rename, durable. */
+/** Changes a generation's state by one rename, durably. */
 export function changeState(
   host: Host,
   paths: Paths,
@@ -115,24 +116,24 @@ export function changeState(
   host.sync(paths.generations);
 }
 
-/** Forgets a generation whose volume is gone. */
+/** Removes the records of a generation whose volume is gone. */
 export function forgetGeneration(host: Host, paths: Paths, number: number): void {
   host.unlink(demotedPath(paths, number));
-  for (const standing of ['candidate', 'proven', 'retired'] as const)
-    host.unlink(generationPath(paths, number, standing));
+  for (const state of ['candidate', 'proven', 'retired'] as const)
+    host.unlink(generationPath(paths, number, state));
 }
 
-/** Forgets all generations, and the numbers that were given. */
+/** Removes the records of all generations, and the last number that was assigned. */
 export function forgetAll(host: Host, paths: Paths): void {
-  for (const standing of ['candidate', 'proven', 'retired'] as const)
-    for (const number of generationNumbers(host, paths, standing)) forgetGeneration(host, paths, number);
+  for (const state of ['candidate', 'proven', 'retired'] as const)
+    for (const number of generationNumbers(host, paths, state)) forgetGeneration(host, paths, number);
   host.unlink(`${paths.generations}/last`);
   endProbation(host, paths);
 }
 
 /**
- * A number no generation ever had: written down before it is used, so that one that was dropped, or died unfinished,
- * does not give its number to another. `known` are those that are seen in the pool.
+ * Assigns a number that no generation ever had. It is recorded, durably, before it is used, so that the number of a
+ * dropped or unfinished generation is never used again. `known` holds the numbers found in the pool.
  */
 export function takeNumber(host: Host, paths: Paths, known: readonly number[]): number {
   const number = Math.max(0, lastNumber(host, paths) ?? 0, ...known) + 1;
@@ -140,38 +141,45 @@ export function takeNumber(host: Host, paths: Paths, known: readonly number[]): 
   return number;
 }
 
-/** The number that was given last; undefined where none was. */
+/** The number that was assigned last; undefined if none was. */
 export function lastNumber(host: Host, paths: Paths): number | undefined {
   const last = (host.read(`${paths.generations}/last`) ?? '').trim();
   return isNumber(last, 9) ? Number(last) : undefined;
 }
 
-/** The generation new logins get; undefined where none was ever promoted. */
+/** The number of the stable generation, which new logins get; undefined if there is none. */
 export function stableNumber(host: Host, paths: Paths): number | undefined {
   const target = host.readlink(paths.stable) ?? '';
   const number = target.slice('generations/'.length, -'.json'.length);
   return isNumber(number, 9) && target === `generations/${number}.json` ? Number(number) : undefined;
 }
 
-/** One rename: every login before it sees the old generation, every login after it the new one. */
+/**
+ * Makes a generation stable by one rename, durably: logins before it get the old generation, logins after it the new
+ * one.
+ */
 export function pointStableAt(host: Host, paths: Paths, number: number): void {
   host.symlink(`generations/${number}.json`, paths.stable, true);
 }
 
+/**
+ * The record of the stable generation. Throws `no-stable` if there is no pointer, `no-generation` if the pointer
+ * names a record that is missing, and `corrupt`.
+ */
 export function readStable(host: Host, paths: Paths): Generation {
   const number = stableNumber(host, paths);
   if (number === undefined) {
     if (generationNumbers(host, paths).length === 0)
-      throw new MayflyError('no-stable', 'there is no stable generation yet');
-    throw new MayflyError('no-stable', 'the pointer to the stable generation is lost', {
-      hint: REMEDY.rollback,
+      throw new MayflyError('no-stable', 'no generation is stable yet');
+    throw new MayflyError('no-stable', 'the pointer to the stable generation is missing', {
+      hint: 'mayfly rollback',
     });
   }
   const generation = readGeneration(host, paths, number);
   if (!generation) {
     throw new MayflyError(
       'no-generation',
-      `the stable generation ${number} has vanished from "${paths.generations}"`,
+      `the record of the stable generation ${number} is missing in "${paths.generations}"`,
       { generation: number },
     );
   }
@@ -182,7 +190,7 @@ function demotedPath(paths: Paths, number: number): string {
   return `${paths.generations}/${number}.demoted`;
 }
 
-/** Why a generation is not to be promoted by itself; undefined where nothing speaks against it. */
+/** Why a generation is not promoted automatically; undefined if it was not demoted. */
 export function whyDemoted(host: Host, paths: Paths, number: number): string | undefined {
   return host.read(demotedPath(paths, number))?.trim();
 }
@@ -195,11 +203,11 @@ export function clearDemoted(host: Host, paths: Paths, number: number): void {
   host.unlink(demotedPath(paths, number));
 }
 
-/** A generation nobody has logged in to yet, and the good one before it. */
+/** A new stable generation to which nobody has logged in yet, and the stable one before it. */
 export interface Probation {
   readonly number: number;
   readonly previous: number;
-  /** Logins that failed, one after the other. */
+  /** Number of failed logins so far. */
   readonly failures: number;
 }
 
@@ -207,14 +215,16 @@ function probationPath(paths: Paths): string {
   return `${paths.state}/probation.json`;
 }
 
-/** What is on probation; undefined as soon as a login has succeeded. Costs a healthy login one question. */
+/**
+ * The probation of the stable generation; undefined after its first successful login. Costs that path one stat(2).
+ */
 export function probation(host: Host, paths: Paths): Probation | undefined {
   const path = probationPath(paths);
   if (!host.exists(path)) return undefined;
   try {
     return JSON.parse(host.read(path) ?? '') as Probation;
   } catch {
-    return undefined; // gone meanwhile, or cut: then nothing is demoted by itself
+    return undefined; // removed meanwhile, or truncated: then nothing is demoted automatically
   }
 }
 

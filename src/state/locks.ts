@@ -1,9 +1,9 @@
 /**
- * flock(2) on descriptors we hold, taken by flock(1) on the inherited descriptor: the lock stays with us when that
- * child exits, dies with us, and can be inherited by a storage command that outlives us. Lock files are never
- * unlinked: two waiters could then hold "the same" lock on two inodes.
+ * Locks by flock(2). flock(1) takes the lock on a descriptor that it inherits from this process, so the lock remains
+ * when flock(1) exits and is released when this process dies. A storage command that outlives this process can
+ * inherit it. Lock files are never unlinked: two waiters could then hold "the same" lock on two inodes.
  *
- * Order: `update`, then a user's. Nobody takes an earlier one while holding a later one.
+ * Order: `update`, then a user's lock. No code takes an earlier one while it holds a later one.
  */
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
@@ -14,10 +14,10 @@ export interface Lock {
   release(): void;
 }
 
-/** flock(1)'s exit code for "not free in time", chosen apart from its own errors. */
+/** The exit code that flock(1) is told to use after its timeout; its own errors have other codes. */
 const NOT_FREE = 75;
 
-/** Takes `name` exclusively within `seconds`; throws `locked`. */
+/** Takes the lock `name` exclusively; throws `locked` if it is not free within `seconds` (0: at once). */
 export async function takeLock(host: Host, paths: Paths, name: string, seconds: number): Promise<Lock> {
   const path = `${paths.locks}/${name}`;
   const fd = host.openLock(path);
@@ -34,7 +34,7 @@ export async function takeLock(host: Host, paths: Paths, name: string, seconds: 
     if (out.code === NOT_FREE) {
       throw new MayflyError(
         'locked',
-        `"${path}" is held by another mayfly and was not free within ${seconds} s`,
+        `"${path}" is locked by another mayfly process and was not released within ${seconds} s`,
         { lock: name },
       );
     }
@@ -45,7 +45,7 @@ export async function takeLock(host: Host, paths: Paths, name: string, seconds: 
   return { fd, release: () => host.close(fd) };
 }
 
-/** Runs `act` while holding the lock. */
+/** Runs `act` while holding the lock `name`; throws `locked` like {@link takeLock}. */
 export async function withLock<T>(
   host: Host,
   paths: Paths,
@@ -62,8 +62,8 @@ export async function withLock<T>(
 }
 
 /**
- * The lock of one person's logins. Throw-away sessions share sixteen, by the last digit of their id, so that lock
- * files, which are never unlinked, stay few.
+ * Name of the lock for a session: one per user for logins. Sessions of `mayfly run` share sixteen locks, by the last
+ * digit of their ID, so that the number of lock files, which are never unlinked, stays small.
  */
 export function lockNameOf(s: {
   readonly kind: 'login' | 'run';

@@ -1,22 +1,24 @@
 /**
- * Holding logins off for a moment. Whoever does writes the reason and then looks for sessions; a login writes its
- * record and then looks for the reason: one of the two sees the other.
+ * Blocks logins for a short time. The block is written before its writer looks for sessions; a login writes its
+ * record before it looks for a block. So at least one of the two sees the other.
  */
 import type { Machine } from './machine.ts';
 
-/** Milliseconds after which a hold is over: a restart that was called off must not lock people out. */
-const LONGEST = 10 * 60_000;
+/** Milliseconds after which a block expires: a reboot that was cancelled must not lock users out. */
+const EXPIRES_AFTER = 10 * 60_000;
 
-/** From here on logins are refused with `reason`, until {@link unblockLogins}, the next boot, or ten minutes later. */
+/** Refuses logins with `reason` until {@link unblockLogins}, the next boot, or ten minutes have passed. */
 export function blockLogins({ host, paths }: Pick<Machine, 'host' | 'paths'>, reason: string): void {
-  host.write(paths.loginBlock, `${host.now() + LONGEST} ${reason.replaceAll('\n', ' ')}\n`, { mode: 0o600 });
+  host.write(paths.loginBlock, `${host.now() + EXPIRES_AFTER} ${reason.replaceAll('\n', ' ')}\n`, {
+    mode: 0o600,
+  });
 }
 
 export function unblockLogins({ host, paths }: Pick<Machine, 'host' | 'paths'>): void {
   host.unlink(paths.loginBlock);
 }
 
-/** Why nobody logs in just now; undefined as nearly always. */
+/** The reason why logins are blocked now; undefined if they are not. */
 export function loginBlockReason({ host, paths }: Pick<Machine, 'host' | 'paths'>): string | undefined {
   if (!host.exists(paths.loginBlock)) return undefined;
   const text = (host.read(paths.loginBlock) ?? '').trim();

@@ -1,4 +1,4 @@
-/** Everything that the program acts on, and opening it. */
+/** The machine that commands and steps act on. */
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { print } from '../linux/command.ts';
@@ -10,33 +10,35 @@ import type { BackendKind, VolumeBackend } from '../volume/backend.ts';
 import { openBackend } from '../volume/open.ts';
 import { type Paths, pathsOf } from './paths.ts';
 
-/** Everything the steps act on. */
+/** Host, configuration, paths, log and storage, passed to all code that acts on them. */
 export interface Machine {
   readonly host: Host;
   readonly config: Config;
   readonly paths: Paths;
   readonly log: Log;
   readonly backend: (kind: BackendKind) => VolumeBackend;
-  /** Descriptors of the locks held, for storage commands to keep. */
+  /** Descriptors of the locks held; storage commands inherit them. */
   readonly lockFds: readonly number[];
 }
 
-/** Without a deadline for commands; made once. */
+/** The real host, without a deadline for commands. */
 export const thisHost = realHost();
 
-/** What of a command line decides how the machine is opened. */
+/** The command line options that decide how the machine is opened. */
 export interface MachineOptions {
-  /** An absolute path; undefined where none was named. */
+  /** Absolute path of the configuration file; undefined for the default. */
   readonly config: string | undefined;
   readonly dryRun: boolean;
   readonly amount: 'quiet' | 'normal' | 'verbose';
-  /** Standard output is for JSON, so a dry run is told on stderr. */
+  /** Standard output is for JSON, so a dry run is described on standard error. */
   readonly json?: boolean;
 }
 
 /**
- * Everything together, on the real machine. `seconds` bounds the commands run through it. What a dry run would do is
- * told on stdout, but where that is for JSON.
+ * Opens the real machine. `seconds` returns the time, from now, after which its commands fail with `timeout`; without
+ * it there is no deadline. With `lastGood`, an invalid configuration is replaced by the last valid one, so that a
+ * typo cannot block logouts. A dry run describes its effects when the process exits, on standard output, or on
+ * standard error with `json`. Throws `config`.
  */
 export async function openMachine(
   o: MachineOptions,
@@ -45,10 +47,10 @@ export async function openMachine(
 ): Promise<Machine> {
   const config = await loadConfig(thisHost, o.config, lastGood);
   const real = seconds ? realHost(Date.now() + seconds(config) * 1000) : thisHost;
-  const told: string[] = [];
-  const host = o.dryRun ? dryRun(real, line => told.push(line)) : real;
+  const effects: string[] = [];
+  const host = o.dryRun ? dryRun(real, line => effects.push(line)) : real;
   const backends: Partial<Record<BackendKind, VolumeBackend>> = {};
-  if (o.dryRun) process.on('exit', () => print(o.json ? 2 : 1, told.map(line => `${line}\n`).join('')));
+  if (o.dryRun) process.on('exit', () => print(o.json ? 2 : 1, effects.map(line => `${line}\n`).join('')));
   return {
     host,
     config,

@@ -1,10 +1,10 @@
-/** The record of the pool: where the volumes are. Written by `init`, believed over the configuration afterwards. */
-import { REMEDY } from '../advice.ts';
+/** The record of the pool: where the volumes are. `init` writes it; from then on it overrides the configuration. */
 import { parseJson } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
 import type { Pool } from '../volume/backend.ts';
 import type { Paths } from './paths.ts';
 
+/** The record of the pool; undefined if there is none. Throws `corrupt`. */
 export function readPool(host: Host, paths: Paths): Pool | undefined {
   const text = host.read(paths.poolFile);
   return text === undefined ? undefined : parseJson<Pool>(paths.poolFile, text, REMEDY.recover);

@@ -12,22 +12,30 @@ export type AdapterKind = 'gdm' | 'lightdm' | 'pam' | 'run';
 /** One seat or display attached to a session. */
 export interface Login {
   readonly adapter: AdapterKind;
-  /** X display, where the caller told us. */
+  /** The X display, if the caller named one. */
   readonly display?: string;
-  /** Who called: the worker of this session (gdm; PAM's caller), the daemon (lightdm), ourselves (run). */
+  /**
+   * The calling process: this session's worker (gdm), the program that uses PAM, the daemon (lightdm), or us (run).
+   */
   readonly caller: ProcessId;
-  /** Milliseconds since the epoch: making a Date text has V8 load the time zone, a third of a millisecond. */
+  /**
+   * Milliseconds since the epoch. Not an ISO date: formatting one makes V8 load the time zone, a third of a
+   * millisecond.
+   */
   readonly since: number;
-  /** v2 cgroup the caller was in before we moved it into the session's; it goes back there at logout. */
+  /** The cgroup v2 group of the caller before it was moved into the session's; it is moved back at logout. */
   readonly group?: string;
 }
 
-/** Everything teardown needs, written before the first effect: no later change of configuration can orphan it. */
+/**
+ * Everything that teardown needs. Written before the first effect, so a later change of the configuration cannot
+ * orphan it.
+ */
 export interface Session {
   readonly id: string;
   readonly kind: 'login' | 'run';
   readonly user: User;
-  /** Groups on the host at login. */
+  /** The user's groups on the host at login. */
   readonly groups: readonly Group[];
   readonly generation: number;
   readonly volume: Volume;
@@ -38,16 +46,16 @@ export interface Session {
   /** Milliseconds since the epoch. */
   readonly created: number;
   readonly state: 'starting' | 'live' | 'ending';
-  /** st_dev of every file system that is the session's alone; known once it is mounted. */
+  /** st_dev of every file system that only this session uses; empty until they are mounted. */
   readonly devices: readonly number[];
   readonly logins: readonly Login[];
-  /** Why the last teardown stopped, for people. */
+  /** Why the last teardown stopped, as text for the administrator. */
   readonly stuck?: string;
 }
 
 /**
- * Writes a record. Not fsynced: after a power cut no session lives, and `recover` finds what it left in the pool by
- * asking the pool, so a lost or cut record loses nothing; an fsync would cost every login a disk's latency.
+ * Writes a record and returns it. No fsync, which would cost every login the latency of a disk: after a power cut no
+ * session lives, and `recover` finds what is left by listing the pool, so a lost or truncated record loses nothing.
  */
 export function writeSession(host: Host, paths: Paths, session: Session): Session {
   const text = (): string => `${JSON.stringify(session)}\n`;
@@ -59,7 +67,7 @@ export function deleteSession(host: Host, paths: Paths, id: string): void {
   host.unlink(`${paths.sessions}/${id}.json`);
 }
 
-/** A record, or undefined where there is none or it is not whole (then `recover` works from its name). */
+/** A record; undefined if there is none, or if it is corrupt (`recover` then works from its name). */
 export function readSession(host: Host, paths: Paths, id: string): Session | undefined {
   if (!isSessionId(id)) return undefined;
   const path = `${paths.sessions}/${id}.json`;
@@ -67,15 +75,17 @@ export function readSession(host: Host, paths: Paths, id: string): Session | und
   if (text === undefined) return undefined;
   try {
     const session = JSON.parse(text) as Partial<Session>;
-    // A record is written whole or not at all, by root, below 0700: this tells a cut or foreign one from ours.
-    const whole = session.id === id && session.volume?.name === id && session.root === `${paths.roots}/${id}`;
-    return whole && session.user && session.logins && session.devices ? (session as Session) : undefined;
+    // Only root can write here (0700), and records are renamed into place complete. So this check is enough to tell
+    // a truncated or foreign one from ours.
+    const isOurs =
+      session.id === id && session.volume?.name === id && session.root === `${paths.roots}/${id}`;
+    return isOurs && session.user && session.logins && session.devices ? (session as Session) : undefined;
   } catch {
     return undefined;
   }
 }
 
-/** Names of all records, whole or not; of one person's only, where `uid` is given. */
+/** IDs of all records, corrupt ones included; with `uid`, of that user only. */
 export function sessionIds(host: Host, paths: Paths, uid?: number): string[] {
   return host
     .list(paths.sessions)
@@ -84,7 +94,7 @@ export function sessionIds(host: Host, paths: Paths, uid?: number): string[] {
     .filter(name => isSessionId(name) && (uid === undefined || name.startsWith(`u${uid}-`)));
 }
 
-/** All whole records, or one person's: a login must not read those of a full room. */
+/** All records that are not corrupt; with `uid`, of that user only, so that a login does not read every record. */
 export function readSessions(host: Host, paths: Paths, uid?: number): Session[] {
   return sessionIds(host, paths, uid)
     .map(id => readSession(host, paths, id))

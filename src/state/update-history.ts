@@ -1,4 +1,4 @@
-/** What updates did and are doing: for `status`, for monitoring, and for whoever finds the lock taken. */
+/** The last update and the running one, for `status`, for monitoring, and for the message of a taken lock. */
 import type { Host } from '../linux/host.ts';
 import { identify, isAlive, type ProcessId } from '../linux/process-id.ts';
 import type { Paths } from './paths.ts';
@@ -14,13 +14,13 @@ export type Phase =
   | 'adopt'
   | 'retire';
 
-/** `kept` is proven but not stable, because the pointer was moved by somebody else meanwhile. */
+/** `kept`: the generation is proven but not stable, because the stable pointer was moved meanwhile. */
 export type Result = 'promoted' | 'unchanged' | 'discarded' | 'kept' | 'failed' | 'interrupted';
 
-/** The updates of this machine, as far as they are remembered. Times are milliseconds since the epoch. */
+/** The last update of this machine. Times are in milliseconds since the epoch. */
 export interface History {
   readonly lastAttempt: number;
-  /** The last time that master was found or made current. */
+  /** When an update last succeeded, with or without changes. */
   readonly lastSuccess?: number;
   readonly result: Result | 'running';
   readonly phase?: Phase;
@@ -29,7 +29,7 @@ export interface History {
   readonly warnings?: readonly string[];
 }
 
-/** The update that is at work. */
+/** The update that is running. */
 export interface RunningUpdate {
   readonly holder: ProcessId;
   readonly what: string;
@@ -37,8 +37,16 @@ export interface RunningUpdate {
   readonly phase: Phase;
 }
 
-/** Undefined where there is none or it is not whole: no update waits for somebody to fix a mere note. */
-function readNote<T>(host: Host, path: string): T | undefined {
+function historyPath(paths: Paths): string {
+  return `${paths.state}/update.json`;
+}
+
+function runningPath(paths: Paths): string {
+  return `${paths.run}/update.json`;
+}
+
+/** Undefined if the file is missing or corrupt: it is informational, and a corrupt one must not block updates. */
+function readJson<T>(host: Host, path: string): T | undefined {
   try {
     return (JSON.parse(host.read(path) ?? 'null') as T | null) ?? undefined;
   } catch (error) {
@@ -47,9 +55,11 @@ function readNote<T>(host: Host, path: string): T | undefined {
   }
 }
 
-/** A history whose update died is told as interrupted; one that is not whole is none. */
+/**
+ * The last update. One that is marked running but has no process is returned as `interrupted`. Undefined if corrupt.
+ */
 export function readHistory(host: Host, paths: Paths): History | undefined {
-  const history = readNote<History>(host, paths.history);
+  const history = readJson<History>(host, historyPath(paths));
   if (history === undefined) return undefined;
   if (history.result !== 'running' || readRunning(host, paths)) return history;
   const reason = `it was interrupted${history.phase ? ` in "${history.phase}"` : ''}`;
@@ -60,9 +70,9 @@ export function writeHistory(host: Host, paths: Paths, history: History): void {
   host.write(paths.history, `${JSON.stringify(history, null, 2)}\n`, { mode: 0o600, durable: true });
 }
 
-/** The update at work, if one is. */
+/** The running update; undefined if its process is gone. */
 export function readRunning(host: Host, paths: Paths): RunningUpdate | undefined {
-  const running = readNote<RunningUpdate>(host, paths.runningUpdate);
+  const running = readJson<RunningUpdate>(host, runningPath(paths));
   return running && isAlive(host, running.holder) ? running : undefined;
 }
 

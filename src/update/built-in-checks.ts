@@ -1,5 +1,4 @@
-/** The checks that every generation has to pass in its trial session. */
-import { isPerson } from '../config/config.ts';
+/** The built-in checks that every generation must pass in its trial session. */
 import { allEntries, parseDesktopEntry } from '../linux/desktop-entry.ts';
 import type { Host } from '../linux/host.ts';
 import type { Machine } from '../state/machine.ts';
@@ -8,41 +7,43 @@ import type { Session } from '../state/sessions.ts';
 import { masterOf } from '../volume/backend.ts';
 import { withMountedVolume } from './volume-tree.ts';
 
-/** Runs in the trial session as root, or as `user`. */
+/** Runs a command in the trial session, as root or as `user`. */
 export type RunInTrial = (
   argv: readonly string[],
   user?: string,
-) => Promise<{ code: number; stdout: string; said: string }>;
+) => Promise<{ code: number; stdout: string; stderr: string }>;
 
 export interface GenerationCheck {
   readonly name: string;
-  /** Undefined where all is well. */
-  problem(ask: RunInTrial, s: Session, on: Machine): Promise<string | undefined>;
+  /** Returns what is wrong, or undefined if nothing is. */
+  problem(run: RunInTrial, s: Session, on: Machine): Promise<string | undefined>;
 }
 
-/** The first lines of what a command printed. */
+/** The first lines of a command's output, joined by "; ". */
 export function firstLines(text: string, count = 4): string {
   return text.trim().split('\n').filter(Boolean).slice(0, count).join('; ');
 }
 
-const packagesWhole: GenerationCheck = {
+const packagesComplete: GenerationCheck = {
   name: 'packages',
-  async problem(ask, s, { host }) {
-    if (!host.lstat(`${s.root}/var/lib/dpkg/status`)) return undefined; // not a Debian
-    const { code, stdout, said } = await ask(['dpkg', '--audit']);
+  async problem(run, s, { host }) {
+    if (!host.lstat(`${s.root}/var/lib/dpkg/status`)) return undefined; // not a Debian system
+    const { code, stdout, stderr } = await run(['dpkg', '--audit']);
     if (code === 0 && stdout.trim() === '') return undefined;
     const names = stdout.match(/^ \S+/gm)?.map(line => line.trim()) ?? [];
-    return names.length > 0 ? `not whole: ${names.join(', ')}` : `dpkg --audit: ${firstLines(stdout + said)}`;
+    return names.length > 0
+      ? `not completely installed: ${names.join(', ')}`
+      : `dpkg --audit: ${firstLines(stdout + stderr)}`;
   },
 };
 
 const usersResolve: GenerationCheck = {
   name: 'users',
-  async problem(ask, s) {
+  async problem(run, s) {
     for (const name of new Set(['root', s.user.name])) {
-      const { code, said } = await ask(['getent', 'passwd', name]);
+      const { code, stderr } = await run(['getent', 'passwd', name]);
       if (code !== 0)
-        return `the user "${name}" does not resolve inside ${said === '' ? '' : `: ${firstLines(said)}`}`.trim();
+        return `the user "${name}" is unknown in the generation${stderr === '' ? '' : `: ${firstLines(stderr)}`}`;
     }
     return undefined;
   },
@@ -50,27 +51,32 @@ const usersResolve: GenerationCheck = {
 
 const libraryCache: GenerationCheck = {
   name: 'libraries',
-  async problem(ask, s, { host }) {
-    if (!host.lstat(`${s.root}/etc/ld.so.cache`)) return undefined; // never had one
-    const { code, stdout, said } = await ask(['ldconfig', '-p']);
+  async problem(run, s, { host }) {
+    if (!host.lstat(`${s.root}/etc/ld.so.cache`)) return undefined; // a system without the cache
+    const { code, stdout, stderr } = await run(['ldconfig', '-p']);
     const count = Number(/^(\d+) libs found/.exec(stdout)?.[1] ?? '0');
     if (code === 0 && count > 0) return undefined;
-    return `"/etc/ld.so.cache" does not work: ${firstLines(stdout + said) || 'there is nothing in it'}`;
+    return `"/etc/ld.so.cache" does not work: ${firstLines(stdout + stderr) || 'it is empty'}`;
   },
 };
 
-/** Prints those of its arguments that are no program inside. */
+/** A shell script that prints those of its arguments that are not commands. */
 const MISSING = 'for p; do command -v -- "$p" >/dev/null 2>&1 || printf "%s\\n" "$p"; done';
 
-/** In place of a program: what Xsession makes of them is no program (Xsession(5)); lightdm brings an entry of the first. */
+/**
+ * Values of Exec that Xsession(5) interprets itself; they are not programs. lightdm installs an entry with the first.
+ */
 const XSESSION_WORDS = new Set(['default', 'failsafe']);
 
-/** The programs session entries start (Exec in the Desktop Entry Specification), by entry: `xsessions/NAME`. */
+/**
+ * Programs that the session entries below `root` start, by entry (`xsessions/NAME`). They are named by Exec, see the
+ * Desktop Entry Specification.
+ */
 export function sessionPrograms(host: Host, root: string): Map<string, string> {
   const found = new Map<string, string>();
   for (const { kind, name, text } of allEntries(host, root)) {
     const keys = new Map(parseDesktopEntry(text));
-    const program = firstWord(keys.get('Exec') ?? '');
+    const program = programOf(keys.get('Exec') ?? '');
     if (/^(true|1)$/.test(keys.get('Hidden') ?? '') || program === '' || XSESSION_WORDS.has(program))
       continue;
     found.set(`${kind}/${name}`, program);
@@ -78,25 +84,25 @@ export function sessionPrograms(host: Host, root: string): Map<string, string> {
   return found;
 }
 
-/** The program of an Exec line: quoted, or up to a blank; "env A=b prog" is prog. */
-export function firstWord(line: string): string {
-  const words = line.match(/"(?:\\.|[^"\\])*"|\S+/g)?.map(w => w.replace(/^"(.*)"$/, '$1')) ?? [];
+/** The program of an Exec value: quoted, or up to a blank; for "env A=b prog" it is "prog". Pure. */
+export function programOf(line: string): string {
+  const argv = line.match(/"(?:\\.|[^"\\])*"|\S+/g)?.map(w => w.replace(/^"(.*)"$/, '$1')) ?? [];
   const start =
-    words[0] === 'env' || words[0] === '/usr/bin/env'
-      ? words.findIndex((w, i) => i > 0 && !w.includes('=') && !w.startsWith('-'))
+    argv[0] === 'env' || argv[0] === '/usr/bin/env'
+      ? argv.findIndex((w, i) => i > 0 && !w.includes('=') && !w.startsWith('-'))
       : 0;
-  return words[start] ?? '';
+  return argv[start] ?? '';
 }
 
 const sessionsStart: GenerationCheck = {
   name: 'session programs',
-  async problem(ask, s, { host }) {
+  async problem(run, s, { host }) {
     const programs = sessionPrograms(host, s.root);
-    // Every X session of Debian is started by this one, so where there are entries it must be there.
+    // On Debian, /etc/X11/Xsession starts every X session, so it must exist if there is an X session entry.
     const x = [...programs.keys()].some(entry => entry.startsWith('xsessions/'));
     const wanted = [...new Set([...programs.values(), ...(x ? ['/etc/X11/Xsession'] : [])])];
     if (wanted.length === 0) return undefined;
-    const { stdout } = await ask(['sh', '-c', MISSING, 'sh', ...wanted]);
+    const { stdout } = await run(['sh', '-c', MISSING, 'sh', ...wanted]);
     const missing = stdout.split('\n').filter(Boolean);
     if (missing.length === 0) return undefined;
     const entries = [...programs].filter(([, program]) => missing.includes(program)).map(([entry]) => entry);
@@ -104,46 +110,46 @@ const sessionsStart: GenerationCheck = {
   },
 };
 
-/** Shells of root and of the people of this machine: a login without its shell ends at once. */
+/** Shells of root and of this machine's users: a login whose shell is missing ends at once. */
 const shellsWork: GenerationCheck = {
   name: 'shells',
-  async problem(ask, _s, on) {
+  async problem(run, _s, on) {
     const { host, config } = on;
     const lines = (host.read('/etc/passwd') ?? '').split('\n').map(line => line.split(':'));
-    const people = lines.filter(f => f[2] === '0' || isPerson(config, Number(f[2])));
+    const users = lines.filter(f => f[2] === '0' || (Number(f[2]) >= config.min_uid && f[2] !== '65534'));
     const known = (host.read('/etc/shells') ?? '').split('\n');
-    const all = [...new Set(people.map(f => f[6] ?? ''))].filter(shell => known.includes(shell));
-    // One that never was there is no reason to stay without updates for ever.
+    const all = [...new Set(users.map(f => f[6] ?? ''))].filter(shell => known.includes(shell));
+    // A shell that master never had must not block updates for ever.
     const pool = readPool(host, on.paths);
     const shells = pool
-      ? // Master as it still is: the candidate was made of a copy of it.
+      ? // Master is still unchanged: the candidate was made from a copy of it.
         await withMountedVolume(on, masterOf(pool), async tree =>
           all.filter(shell => host.lstat(tree + shell)),
         )
       : all;
-    const { code, stdout, said } = await ask(['sh', '-c', MISSING, 'sh', '/bin/sh', ...shells]);
+    const { code, stdout, stderr } = await run(['sh', '-c', MISSING, 'sh', '/bin/sh', ...shells]);
     const missing = stdout.split('\n').filter(Boolean);
-    if (code !== 0) return `the shell does not run: ${firstLines(said)}`;
+    if (code !== 0) return `the shell does not run: ${firstLines(stderr)}`;
     return missing.length > 0 ? `missing: ${missing.join(', ')}` : undefined;
   },
 };
 
 export const builtIn: readonly GenerationCheck[] = [
   shellsWork,
-  packagesWhole,
+  packagesComplete,
   usersResolve,
   libraryCache,
   sessionsStart,
 ];
 
-/** What the configured user's session runs; the last check, as it is the one people know. */
+/** Runs `check.command` as `check.user`. This check is the last. */
 export const trial: GenerationCheck = {
   name: 'trial login',
-  async problem(ask, s, { config }) {
-    const { code, said, stdout } = await ask(config.check.command, s.user.name);
-    const words = firstLines(said) || firstLines(stdout);
+  async problem(run, s, { config }) {
+    const { code, stderr, stdout } = await run(config.check.command, s.user.name);
+    const output = firstLines(stderr) || firstLines(stdout);
     return code === 0
       ? undefined
-      : `"${config.check.command.join(' ')}" as ${s.user.name} failed with exit code ${code}${words ? `: ${words}` : ''}`;
+      : `"${config.check.command.join(' ')}" as ${s.user.name} failed with exit code ${code}${output ? `: ${output}` : ''}`;
   },
 };

@@ -1,7 +1,7 @@
 /**
- * The proof that a generation works, before anybody gets it: a trial login of a real session, made, entered and
- * taken down by the same steps as everybody's, with the built-in checks and the administrator's `checks.d` run in it.
- * Nothing here writes to the generation itself: what a check does happens in the trial session.
+ * Checks a generation before it is promoted: a trial login, created, entered and taken down by the same steps as
+ * every session, in which the built-in checks and the administrator's scripts in `checks.d` run. Nothing here writes
+ * to the generation itself: all changes made by a check happen in the trial session.
  */
 import { MayflyError, reasonOf } from '../errors.ts';
 import * as cgroup from '../linux/cgroup.ts';
@@ -17,35 +17,38 @@ import { builtIn, firstLines, type GenerationCheck, type RunInTrial, trial } fro
 import { isolated, OWN_MOUNTS, withTimeout } from './chroot.ts';
 
 export interface Proof {
-  /** Optional checks that failed. */
+  /** Messages of optional checks that failed. */
   readonly warnings: readonly string[];
 }
 
 type Progress = (line: string, detail?: boolean) => void;
 
-/** One of the administrator's scripts: gets the root of the trial session, its id and the generation's number. */
+/**
+ * A script of the administrator. Its arguments are the root and the ID of the trial session, and the generation's
+ * number.
+ */
 function scriptCheck(
   path: string,
-  ran: (argv: readonly string[]) => ReturnType<RunInTrial>,
+  runScript: (argv: readonly string[]) => ReturnType<RunInTrial>,
 ): GenerationCheck {
   return {
     name: path.slice(path.lastIndexOf('/') + 1),
-    async problem(_ask, s) {
-      const { code, said, stdout } = await ran([path, s.root, s.id, String(s.generation)]);
-      const words = firstLines(said) || firstLines(stdout);
-      return code === 0 ? undefined : `failed with exit code ${code}${words ? `: ${words}` : ''}`;
+    async problem(_run, s) {
+      const { code, stderr, stdout } = await runScript([path, s.root, s.id, String(s.generation)]);
+      const output = firstLines(stderr) || firstLines(stdout);
+      return code === 0 ? undefined : `"${path}" failed with exit code ${code}${output ? `: ${output}` : ''}`;
     },
   };
 }
 
 /**
- * Proves a sealed generation. Rejects with `update` and the reason where a required check fails, or where the trial
- * session leaves anything behind.
+ * Checks a sealed generation. Throws `update` with the reason if the trial login or a required check fails, if
+ * `check.timeout` passes, or if the trial session leaves anything behind. `say` gets a line per check.
  */
 export async function checkGeneration(on: Machine, g: Generation, say: Progress): Promise<Proof> {
   const { host, config } = on;
   const caller = identify(host, host.pid);
-  if (!caller) throw new MayflyError('internal', 'this process does not find itself in /proc');
+  if (!caller) throw new MayflyError('internal', 'this process is not in /proc');
   const login: Login = { adapter: 'run', caller, since: host.now() };
   let s: Session;
   try {
@@ -64,21 +67,21 @@ export async function checkGeneration(on: Machine, g: Generation, say: Progress)
     const { required, optional } = checksFor(on, until);
     for (const check of required) {
       say(`checking ${check.name}`, true);
-      const problem = await check.problem(asker(on, s, until), s, on);
+      const problem = await check.problem(runnerFor(on, s, until), s, on);
       if (problem !== undefined)
         throw new MayflyError('update', `${check.name}: ${problem}`, { generation: g.number });
     }
     for (const check of optional) {
-      const problem = await check.problem(asker(on, s, until), s, on);
+      const problem = await check.problem(runnerFor(on, s, until), s, on);
       if (problem === undefined) continue;
       warnings.push(`${check.name}: ${problem} (optional)`);
     }
   } finally {
     await end(on, s.id);
   }
-  const left = await findRemains(on, s);
-  if (left.length > 0) {
-    throw new MayflyError('update', `the trial login left behind: ${left.join(', ')}`, {
+  const leftovers = await findLeftovers(on, s);
+  if (leftovers.length > 0) {
+    throw new MayflyError('update', `the trial login left behind: ${leftovers.join(', ')}`, {
       generation: g.number,
     });
   }
@@ -94,12 +97,15 @@ function checksFor(on: Machine, until: number): { required: GenerationCheck[]; o
   };
 }
 
-function asker(on: Machine, s: Session, until: number): RunInTrial {
+function runnerFor(on: Machine, s: Session, until: number): RunInTrial {
   return (argv, user = 'root') =>
     runCheck(on, ['schroot', '-c', s.id, '-u', user, '-d', '/', '--', ...argv], until);
 }
 
-/** All checks share one time. What a check leaves running goes with it: it would keep us waiting for its last words. */
+/**
+ * Runs a command of a check. All checks share one deadline. Processes that a check leaves running are killed with it:
+ * they could keep its output open, and this process waiting.
+ */
 async function runCheck(
   on: Machine,
   argv: readonly string[],
@@ -109,7 +115,7 @@ async function runCheck(
   const left = (until - on.host.now()) / 1000;
   const late = new MayflyError(
     'update',
-    `the checks were not done within ${on.config.check.timeout} s: "${argv.join(' ')}"`,
+    `the checks did not finish within ${on.config.check.timeout} s: "${argv.join(' ')}"`,
   );
   if (left <= 0) throw late;
   const out = await on.host.run({
@@ -119,11 +125,11 @@ async function runCheck(
     okCodes: [...Array(256).keys()],
   });
   if (out.code === 124 || out.code === 137) throw late;
-  return { code: out.code, stdout: out.stdout, said: out.stderr };
+  return { code: out.code, stdout: out.stdout, stderr: out.stderr };
 }
 
-/** What is still there of a session that has ended, in words. */
-async function findRemains(on: Machine, s: Session): Promise<string[]> {
+/** What is left of a session that has ended, as text. */
+async function findLeftovers(on: Machine, s: Session): Promise<string[]> {
   const { host, paths } = on;
   const root = cgroup.hierarchy(host);
   const volumes = await on.backend(s.volume.backend).list(s.volume.pool);
@@ -134,5 +140,5 @@ async function findRemains(on: Machine, s: Session): Promise<string[]> {
     root !== undefined && host.lstat(cgroup.groupPath(root, paths.cgroup, s.id)) && 'its control group',
     volumes.volumes.some(v => v.role === 'session' && v.name === s.id) && 'its volume',
     volumes.leftovers.some(name => name.endsWith(s.id)) && 'a part of its volume',
-  ].filter(word => typeof word === 'string');
+  ].filter(text => typeof text === 'string');
 }

@@ -1,8 +1,8 @@
 /**
- * Running commands in the working copy of master. Each runs in a mount and a process namespace of its own
- * (unshare(1)): its mounts are seen by nobody else and go with it, and so does every process it leaves behind, also
- * when we are killed in the middle (PR_SET_PDEATHSIG). It has a /run of its own, so that no package raises a flag
- * of the host's there or finds the host's systemd.
+ * Runs commands in the working copy of master. Each command has its own mount and process namespace (unshare(1)): its
+ * mounts are private and end with it, and so does every process that it leaves behind, also if this process is killed
+ * (PR_SET_PDEATHSIG). It has its own /run, so that no package sets a flag file of the host there or finds the host's
+ * systemd.
  */
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
@@ -12,17 +12,17 @@ import type { Machine } from '../state/machine.ts';
 import { ensureMountRoot } from '../state/mount-root.ts';
 
 export interface ChrootOptions {
-  /** The directory that shows the copy. */
+  /** The directory with the tree of the copy. */
   readonly tree: string;
-  /** Seconds all commands together may take; no limit where a person is at the terminal. */
+  /** Seconds that all commands together may take; it does not apply to interactive commands. */
   readonly timeout: number;
-  /** When that began, milliseconds since the epoch. */
+  /** When that time began, milliseconds since the epoch. */
   readonly began: number;
-  /** Gets each line that is said. */
+  /** Gets each line of the commands' output. */
   readonly onLine: (line: string) => void;
 }
 
-/** What every package manager needs in order not to ask anybody. */
+/** Keeps package managers from asking questions. */
 const ENVIRONMENT = [
   'HOME=/root',
   'DEBIAN_FRONTEND=noninteractive',
@@ -33,12 +33,12 @@ const ENVIRONMENT = [
 
 const TMPFS = 'mode=0755,nosuid,nodev,nr_inodes=200k,size=20%';
 
-/** Where the copy is shown to a command; nobody else sees it there. */
+/** Where a command sees the copy; the mount is private to the command. */
 export function workRoot({ paths }: Machine): string {
   return `${paths.roots}/work`;
 }
 
-/** /run and /tmp are the command's own; names are resolved as the host does. */
+/** The mounts of a command: its own /run and /tmp, and the host's resolver configuration. */
 function mountsOf(host: Host, root: string, tree: string): Mount[] {
   const bind = (source: string, target = source): Mount => ({
     source,
@@ -67,7 +67,7 @@ function mountsOf(host: Host, root: string, tree: string): Mount[] {
   return mounts;
 }
 
-/** Where the copy looks for its resolver's file, when that is a place one can be put. */
+/** Path of the copy's resolver configuration, if the host's file can be bound there; otherwise undefined. */
 function resolverIn(host: Host, tree: string): string | undefined {
   const path = '/etc/resolv.conf';
   const there = host.lstat(tree + path);
@@ -78,7 +78,10 @@ function resolverIn(host: Host, tree: string): string | undefined {
   return /^\/run(\/[\w.-]+)+$/.test(absolute) && !absolute.includes('/.') ? absolute : undefined;
 }
 
-/** `chroot`: with the copy as its root; otherwise on the host, the copy and its mounts being at {@link workRoot}. */
+/**
+ * With `chroot`, the copy is the command's root; otherwise the command runs on the host and sees the copy at {@link
+ * workRoot}.
+ */
 function argumentsFor(
   on: Machine,
   o: ChrootOptions,
@@ -89,17 +92,17 @@ function argumentsFor(
   const { host } = on;
   const root = workRoot(on);
   const copy: Mount = { source: o.tree, target: root, type: 'none', options: 'bind' };
-  const calls = planMountOps(copy, mountsOf(host, root, o.tree));
-  requireMountTargets(host, o.tree, calls);
-  const words = chroot ? ['env', ...ENVIRONMENT, ...argv] : argv;
-  const perl = mountCommand([...calls, { op: 'enter', target: chroot ? root : '', merge, argv: words }]);
+  const mountOps = planMountOps(copy, mountsOf(host, root, o.tree));
+  requireMountTargets(host, o.tree, mountOps);
+  const command = chroot ? ['env', ...ENVIRONMENT, ...argv] : argv;
+  const perl = mountCommand([...mountOps, { op: 'enter', target: chroot ? root : '', merge, argv: command }]);
   return isolated([perl.file, ...perl.args], OWN_MOUNTS);
 }
 
-/** Options of unshare(1): its mounts are seen by nobody else. */
+/** Options of unshare(1) for private mounts. */
 export const OWN_MOUNTS = ['--mount', '--propagation', 'slave'];
 
-/** Arguments of setpriv(1) for a command that dies with us, and everything it has started with it. */
+/** Arguments of setpriv(1) for a command that dies with this process, together with everything it has started. */
 export function isolated(argv: readonly string[], options: readonly string[] = []): string[] {
   return [
     '--pdeathsig',
@@ -115,7 +118,10 @@ export function isolated(argv: readonly string[], options: readonly string[] = [
   ];
 }
 
-/** The same for setpriv's own arguments, with an end after some seconds: exit code 124, or 137 if it was deaf. */
+/**
+ * Adds a timeout to the arguments `args` of setpriv(1). After the timeout the exit code is 124, or 137 if the command
+ * had to be killed.
+ */
 export function withTimeout(seconds: number, args: readonly string[]): string[] {
   const timeout = ['timeout', '--kill-after=10', String(Math.ceil(seconds))];
   return ['--pdeathsig', 'KILL', '--', ...timeout, 'setpriv', ...args];
@@ -127,87 +133,93 @@ async function prepare(on: Machine): Promise<void> {
 }
 
 export interface RunOptions {
-  /** Default: the copy is the root. */
+  /** Whether the copy is the command's root; default true. */
   readonly chroot?: boolean;
-  /** Default: what it says goes to `onLine`; with this it is returned. */
+  /** Returns standard output instead of passing it to `onLine`. */
   readonly read?: boolean;
   readonly okCodes?: readonly number[];
-  /** What people are told it was; default: all its words. */
+  /** The command's name in messages; default: the whole command line. */
   readonly name?: string;
 }
 
-/** Runs a command to its end; throws `command` where it fails and `update` where its time was over. */
+/** Runs a command. Throws `command` if it fails, and `update` if the time is over; it is then killed. */
 export async function runInChroot(
   on: Machine,
   o: ChrootOptions,
   argv: readonly string[],
-  { chroot = true, read = false, okCodes: expect = [0], name: called = argv.join(' ') }: RunOptions = {},
+  { chroot = true, read = false, okCodes = [0], name = argv.join(' ') }: RunOptions = {},
 ): Promise<{ readonly code: number; readonly stdout: string }> {
   await prepare(on);
   const left = o.timeout - (on.host.now() - o.began) / 1000;
-  if (left <= 0) throw new MayflyError('update', `the refresh was not done within ${o.timeout} s`);
-  const said: string[] = [];
+  if (left <= 0) throw new MayflyError('update', `the refresh did not finish within ${o.timeout} s`);
+  const lastLines: string[] = [];
   const out = await on.host.run({
     file: 'setpriv',
     args: withTimeout(left, argumentsFor(on, o, argv, chroot, !read)),
     effect: read ? 'read' : 'write',
-    describe: () => [`run ${called} in the working copy`],
+    describe: () => [`run ${name} in the working copy`],
     okCodes: [...Array(256).keys()],
     onLine: line => {
-      said.push(line);
-      if (said.length > 20) said.shift();
+      lastLines.push(line);
+      if (lastLines.length > 20) lastLines.shift();
       o.onLine(line);
     },
   });
   if (out.code === 124 || out.code === 137) {
-    throw new MayflyError('update', `"${called}" was not done within ${o.timeout} s and was killed`);
+    throw new MayflyError('update', `"${name}" did not finish within ${o.timeout} s and was killed`);
   }
-  if (!expect.includes(out.code)) {
-    const words = errorLines([...out.stdout.split('\n'), ...said]).join('; ');
+  if (!okCodes.includes(out.code)) {
+    const reason = errorLines([...out.stdout.split('\n'), ...lastLines]).join('; ');
     throw new MayflyError(
       'command',
-      `"${called}" failed with exit code ${out.code}${words === '' ? '' : `: ${words}`}`,
+      `"${name}" failed with exit code ${out.code}${reason === '' ? '' : `: ${reason}`}`,
     );
   }
   return out;
 }
 
-/** apt and dpkg say what is wrong among much else; otherwise the last words count. A line that ends in a colon goes on. */
+/**
+ * Up to four lines that name the error: those that apt and dpkg mark as errors, each with the next line if it ends in
+ * a colon; otherwise the last lines.
+ */
 function errorLines(lines: readonly string[]): string[] {
   const all = lines.map(line => line.trim()).filter(Boolean);
-  const wrong = all.flatMap((line, i) => {
+  const marked = all.flatMap((line, i) => {
     if (!/^(E:|dpkg: error|dpkg: dependency|error|fatal)|unmet dependencies:$/i.test(line)) return [];
     return line.endsWith(':') && all[i + 1] !== undefined ? [`${line} ${all[i + 1]}`] : [line];
   });
-  return (wrong.length > 0 ? wrong : all).slice(-4);
+  return (marked.length > 0 ? marked : all).slice(-4);
 }
 
-/** A shell or command in the copy for the person at the terminal; returns its exit code. */
+/** Runs a command, by default a shell, in the copy on the user's terminal. Returns its exit code. */
 export async function runInteractiveInChroot(
   on: Machine,
   o: ChrootOptions,
   argv: readonly string[],
 ): Promise<number> {
   await prepare(on);
-  const words =
+  const command =
     argv.length > 0 ? argv : ['/bin/sh', '-c', 'command -v bash >/dev/null && exec bash -l; exec sh'];
   const code = await on.host.runInteractive(
-    { file: 'setpriv', args: argumentsFor(on, o, words, true, false) },
+    { file: 'setpriv', args: argumentsFor(on, o, command, true, false) },
     false,
   );
   await on.host.runInteractive({ file: 'perl', args: ['-MPOSIX', '-e', TAKE_TERMINAL] }, false);
   return code;
 }
 
-/** A shell in a process namespace of its own can not give the terminal back: it does not see whose it was. */
+/** Takes the terminal back: a shell in its own process namespace cannot see the process group to return it to. */
 const TAKE_TERMINAL = '$SIG{TTOU} = "IGNORE"; POSIX::tcsetpgrp(0, getpgrp())';
 
-/** Services are not started in the copy: invoke-rc.d(8) asks this script, and 101 is "forbidden by policy". */
+/** Keeps services from starting in the copy: invoke-rc.d(8) runs this script, and 101 means "forbidden by policy". */
 const POLICY = '#!/bin/sh\n# Put here by mayfly(8) while it refreshes this tree.\nexit 101\n';
 
 const POLICY_PATH = '/usr/sbin/policy-rc.d';
 
-/** Forbids services in the copy; returns what takes that back. A policy of the administrator's own is left alone. */
+/**
+ * Forbids services in the copy; returns a function that allows them again. A policy of the administrator is left
+ * alone.
+ */
 export function forbidServices(host: Host, tree: string): () => void {
   const path = tree + POLICY_PATH;
   if (!isPlainDirectory(host, tree, '/usr/sbin')) return () => undefined;
@@ -215,6 +227,7 @@ export function forbidServices(host: Host, tree: string): () => void {
   if (there && host.read(path) !== POLICY) return () => undefined;
   host.write(path, POLICY, { mode: 0o755 });
   return () => {
-    if (host.lstat(path)?.kind === 'file' && host.read(path) === POLICY) host.unlink(path); // else the refresh made its own
+    // Another text is a policy that the refresh installed.
+    if (host.lstat(path)?.kind === 'file' && host.read(path) === POLICY) host.unlink(path);
   };
 }

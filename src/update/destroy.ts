@@ -1,5 +1,4 @@
-/** The reverse of `init`: takes away pool, generations and state. Only where no session is left. */
-import { REMEDY } from '../advice.ts';
+/** The reverse of `init`: removes the pool, all generations and the state. */
 import { MayflyError } from '../errors.ts';
 import { removeIfEmpty } from '../linux/files.ts';
 import { isMounted } from '../linux/mounts.ts';
@@ -18,7 +17,10 @@ import { sessionIds } from '../state/sessions.ts';
 import { ENABLED_MARKER } from './greeter.ts';
 import { mountPool } from './pool.ts';
 
-/** Removes what `init` made, the pointer first. Refuses while there are sessions. Safe to repeat. */
+/**
+ * Removes what `init` created, the stable pointer first. Throws `refused` while there are sessions or while a display
+ * manager uses Mayfly, `locked` while an update runs, and `stuck` for a volume in use. Safe to repeat.
+ */
 export async function destroy(on: Machine): Promise<void> {
   const { host, paths } = on;
   makeDirectories(host, paths);
@@ -30,22 +32,22 @@ export async function destroy(on: Machine): Promise<void> {
         hint: REMEDY.sessions,
       });
     }
-    if (isSystemInstance(paths) && host.exists(ENABLED_MARKER)) {
-      throw new MayflyError('refused', 'a display manager makes sessions of what would be destroyed', {
-        hint: REMEDY.disable,
+    if (paths.run === '/run/mayfly' && host.exists(ENABLED_MARKER)) {
+      throw new MayflyError('refused', 'a display manager still uses Mayfly', {
+        hint: 'mayfly disable lightdm (or gdm, or pam)',
       });
     }
     const pool = readPool(host, paths);
-    closeTheDoor(on);
+    refuseLogins(on);
     if (pool) {
       await mountPool(on, pool);
       const backend = on.backend(pool.backend);
-      // The last logout may still be making one.
+      // The last logout may still be making a spare.
       const spare = await takeLock(host, paths, 'spare', 30);
-      const { volumes, leftovers: litter, spares } = await backend.list(pool.path);
-      for (const name of [...litter, ...spares.values()]) await backend.sweep(pool.path, name);
-      spare.release(); // no stable, no more spares
-      // A session first: a classic LVM volume is not removed before its snapshots.
+      const { volumes, leftovers, spares } = await backend.list(pool.path);
+      for (const name of [...leftovers, ...spares.values()]) await backend.sweep(pool.path, name);
+      spare.release(); // without a stable generation no more spares are made
+      // Sessions first: a classic LVM volume cannot be removed before its snapshots.
       const order = [...volumes].sort((a, b) => Number(b.role === 'session') - Number(a.role === 'session'));
       for (const v of order) await backend.remove(v);
       await backend.dissolve(pool.path);
@@ -60,7 +62,7 @@ export async function destroy(on: Machine): Promise<void> {
         paths.loginBlock,
       ])
         host.unlink(file);
-      host.unlink(paths.poolFile); // before the image: an image on record must be there
+      host.unlink(paths.poolFile); // before the image: an image on record must exist
       if (pool.image !== undefined) host.unlink(pool.image);
       removeIfEmpty(host, pool.path);
     }
@@ -72,10 +74,10 @@ export async function destroy(on: Machine): Promise<void> {
 }
 
 /**
- * Takes the pointer and the generations' files away and looks again: a login writes its record before it looks for
- * its generation (state/generations.ts), so one that slipped in shows now, and then all is put back.
+ * Removes the pointer, retires all generations, and then looks for sessions again. A login writes its record before
+ * it checks its generation (state/generations.ts), so a login that came in between is seen now; then all is put back.
  */
-function closeTheDoor({ host, paths }: Machine): void {
+function refuseLogins({ host, paths }: Machine): void {
   const stable = stableNumber(host, paths);
   const generations = generationNumbers(host, paths);
   host.unlink(paths.stable);
@@ -84,7 +86,7 @@ function closeTheDoor({ host, paths }: Machine): void {
   if (sessions.length === 0) return;
   for (const n of generations) changeState(host, paths, n, 'retired', 'proven');
   if (stable !== undefined) pointStableAt(host, paths, stable);
-  throw new MayflyError('refused', `somebody has just logged in: ${sessions.join(', ')}`, {
+  throw new MayflyError('refused', `a user has just logged in: ${sessions.join(', ')}`, {
     sessions,
     hint: REMEDY.sessions,
   });

@@ -1,11 +1,11 @@
-/** Whether a refresh changed anything that people would see. */
+/** Counts what a refresh changed. */
 import type { Machine } from '../state/machine.ts';
 import type { Volume } from '../volume/backend.ts';
 import { withMountedVolume } from './volume-tree.ts';
 
-/** Caches, lists and logs: they differ after every look for updates. */
-const NOISE = [
-  'lost+found', // of a file system, not of the tree in it
+/** Caches, lists and logs, which differ after every check for updates. */
+const IGNORED = [
+  'lost+found', // belongs to the file system, not to the tree
   'var/cache',
   'var/log',
   'var/backups',
@@ -20,7 +20,10 @@ const NOISE = [
   'run',
 ];
 
-/** The number of files and directories that differ between two trees in kind, mode, owner, size, time or target. */
+/**
+ * Number of files and directories that differ between two volumes in type, mode, owner, size, modification time or
+ * symlink target. For directories, size and time do not count. {@link IGNORED} paths are left out.
+ */
 export async function countDifferences(on: Machine, a: Volume, b: Volume): Promise<number> {
   const [before, after] = [
     await withMountedVolume(on, a, tree => entries(on, tree)),
@@ -31,8 +34,8 @@ export async function countDifferences(on: Machine, a: Volume, b: Volume): Promi
 }
 
 async function entries(on: Machine, tree: string): Promise<Set<string>> {
-  const prune = NOISE.flatMap((path, i) => [...(i > 0 ? ['-o'] : []), '-path', `${tree}/${path}`]);
-  // A directory's time and size tell of files that came and went.
+  const prune = IGNORED.flatMap((path, i) => [...(i > 0 ? ['-o'] : []), '-path', `${tree}/${path}`]);
+  // Without time and size: for a directory they show files that were created and removed again.
   const directory = ['-type', 'd', '-printf', '%P d %m %U %G\\n'];
   const other = ['-printf', '%P %y %m %U %G %s %T@ %l\\n'];
   const out = await on.host.run({

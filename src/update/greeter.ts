@@ -1,8 +1,9 @@
 /**
- * What the greeter offers. A display manager lists the desktops of the host, but people get those of the volume: one
- * that is only in master could not be chosen, one that is only on the host would start nothing, and a Wayland desktop,
- * which no display manager takes through Xsession, would run on the host. So the entries are made anew from the
- * stable generation's, each with our wrapper before its command, where display managers are told to look.
+ * The desktops that the greeter offers. A display manager lists the desktops of the host, but users get those of the
+ * generation: a desktop that only master has could not be chosen, one that only the host has would start nothing, and
+ * a Wayland desktop, which display managers do not start through Xsession, would run on the host. So entries are
+ * generated from those of the stable generation, with our wrapper before each command, in a directory where display
+ * managers are configured to look.
  */
 import type { Config } from '../config/config.ts';
 import { MayflyError, reasonOf } from '../errors.ts';
@@ -23,15 +24,22 @@ import { withMountedVolume } from './volume-tree.ts';
 
 export const WRAPPER = '/usr/lib/mayfly/hooks/session-wrapper';
 
-/** There while a display manager makes sessions: what Xsession asks for, and what makes a list of desktops worth it. */
+/**
+ * The data directory in which display managers look for our entries. `enable` ensures that it is in the run
+ * directory.
+ */
+export const GREETER_DIRECTORY = '/run/mayfly/greeter';
+
+/** Exists while a display manager uses Mayfly. Xsession checks it, and entries are only generated while it exists. */
 export const ENABLED_MARKER = '/etc/mayfly/enabled';
 
-/** Not carried over: the first is asked of the host, the second would lead past Xsession (gdm). */
-const LEFT_OUT = ['TryExec', 'X-GDM-BypassXsession', 'X-LightDM-Session-Type'];
+/** Keys that are dropped: TryExec would be looked up on the host, and the second would bypass Xsession (gdm). */
+const DROPPED_KEYS = ['TryExec', 'X-GDM-BypassXsession', 'X-LightDM-Session-Type'];
 
 /**
- * An entry as we offer it; undefined for one that is not to be shown, runs nothing, or asks for Xsession's failsafe
- * terminal, which would run on the host. "default" is a word of Xsession's for what the machine is set to.
+ * The entry as offered, with our wrapper before its command. Returns undefined for an entry that is hidden, has no
+ * name or command, or asks for Xsession's failsafe terminal, which would run on the host. The command "default" is
+ * kept: Xsession replaces it with the machine's default. Pure.
  */
 export function wrapEntry(e: DesktopEntry, where: 'inside' | 'host'): DesktopEntry | undefined {
   const keys = parseDesktopEntry(e.text);
@@ -41,23 +49,26 @@ export function wrapEntry(e: DesktopEntry, where: 'inside' | 'host'): DesktopEnt
   if (command === '' || command === 'failsafe' || !table.has('Name')) return undefined;
   const wrapper = where === 'host' ? `${WRAPPER} --host` : WRAPPER;
   const rows = keys
-    .filter(([key]) => !LEFT_OUT.includes(key))
+    .filter(([key]) => !DROPPED_KEYS.includes(key))
     .map(([key, value]): [string, string] => {
       if (key === 'Exec') return [key, command === 'default' ? command : `${wrapper} ${command}`];
       return where === 'host' && /^Name(\[|$)/.test(key) ? [key, `${value} (staff)`] : [key, value];
     });
-  // lightdm takes an entry for X unless it stands in /usr/share/wayland-sessions, or says so itself.
+  // lightdm takes an entry as X unless it is in /usr/share/wayland-sessions or has this key.
   if (e.kind === 'wayland-sessions') rows.push(['X-LightDM-Session-Type', 'wayland']);
   return { ...e, text: render(rows) };
 }
 
-/** One that takes the host's own off the list of a greeter which shows that as well (gdm), and is not run by it. */
+/** An entry that hides the host's own of the same name from greeters that list the host's directory as well (gdm). */
 function hiddenEntry(e: DesktopEntry): DesktopEntry {
   const keys = parseDesktopEntry(e.text).filter(([key]) => ['Type', 'Name', 'Exec'].includes(key));
   return { ...e, text: render([...keys, ['NoDisplay', 'true'], ['Hidden', 'true']]) };
 }
 
-/** All entries to offer: those of the volume, then what only the host has, by `policy`. */
+/**
+ * All entries to offer: those of the volume, then those that only the host has, which `policy` offers to staff or
+ * hides. Pure.
+ */
 export function planEntries(
   volume: readonly DesktopEntry[],
   host: readonly DesktopEntry[],
@@ -73,9 +84,8 @@ export function planEntries(
 }
 
 /**
- * Writes what the greeter offers, as of the stable generation, and takes away what is offered no longer. Where there
- * is no stable generation, what the host has stays as it is: who is out of scope still gets in. Only while holding the
- * lock `update`.
+ * Writes the entries for the stable generation and removes outdated ones. Without a stable generation the host's own
+ * list stays, so that users out of scope can still log in. The caller must hold the lock `update`.
  */
 export async function publishSessions(on: Machine): Promise<void> {
   const { host, config, paths } = on;
@@ -98,17 +108,20 @@ export async function publishSessions(on: Machine): Promise<void> {
   }
 }
 
-/** The same, where nothing else is to fail because of it. Whoever has the lock does so when they are done. */
+/**
+ * Like {@link publishSessions}, but takes the lock itself and only logs a failure. If the lock is taken it does
+ * nothing: its holder publishes when it is done.
+ */
 export async function tryPublishSessions(on: Machine): Promise<void> {
   try {
     await withLock(on.host, on.paths, 'update', 0, () => publishSessions(on));
   } catch (error) {
     if (error instanceof MayflyError && error.code === 'locked') return;
-    on.log('warning', `the greeter still offers the desktops of before: ${reasonOf(error)}`);
+    on.log('warning', `cannot update the desktops that the greeter offers: ${reasonOf(error)}`);
   }
 }
 
-/** Takes the list away. */
+/** Removes all published entries. */
 export function removePublishedSessions(host: Host): void {
   for (const kind of SESSION_TYPES) {
     const directory = `${GREETER_DIRECTORY}/${kind}`;

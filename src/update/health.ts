@@ -1,6 +1,6 @@
 /**
- * How this machine is, in one line for monitoring: a Nagios plugin's output, with what changes by itself written as
- * moments, so that the line does not grow wrong while it lies there.
+ * The health of this machine, in one line for monitoring in the format of a Nagios plugin. Ages are written as points
+ * in time, so that the line stays correct until it is read.
  */
 import { limitsOf } from '../config/config.ts';
 import { generationNumbers, readableGeneration, stableNumber, whyDemoted } from '../state/generations.ts';
@@ -17,7 +17,7 @@ export type HealthLevel = 'OK' | 'WARNING' | 'CRITICAL';
 
 export interface HealthFacts {
   readonly stable: number | undefined;
-  /** Its volume is there and is the one that was sealed. */
+  /** Whether its volume exists and is the one that was sealed. */
   readonly usable: boolean;
   readonly history: History | undefined;
   /** When the stable generation was sealed, milliseconds since the epoch. */
@@ -31,61 +31,63 @@ export interface HealthFacts {
 
 const DAY = 86_400_000;
 
-/** Days without a successful update after which somebody should look. */
+/** Days without a successful update after which there is a warning or a critical issue. */
 const OLD = { warn: 3, critical: 14 } as const;
 
-const moment = (ms: number): string => new Date(ms).toISOString().slice(0, 16).concat('Z');
+const timestamp = (ms: number): string => new Date(ms).toISOString().slice(0, 16).concat('Z');
 
-/** Something that speaks against the machine. */
+/** One thing that is wrong with the machine. */
 export interface HealthIssue {
   readonly topic: 'stable' | 'pool' | 'stuck' | 'update' | 'demoted' | 'age';
   readonly level: 'WARNING' | 'CRITICAL';
   readonly words: string;
 }
 
-/** Milliseconds since the stable generation was last found or made current. */
+/**
+ * Milliseconds since the last successful update or, without one, since the stable generation was sealed; 0 if
+ * unknown.
+ */
 export function ageOf(f: HealthFacts, now: number): number {
   const fresh = f.history?.lastSuccess ?? f.sealed;
   return fresh === undefined ? 0 : now - fresh;
 }
 
-/** All that speaks against the machine. Pure. */
+/** All that is wrong with the machine; `now` is in milliseconds since the epoch. Pure. */
 export function healthIssues(f: HealthFacts, now: number): HealthIssue[] {
   const found: HealthIssue[] = [];
-  const say = (topic: HealthIssue['topic'], level: HealthIssue['level'], words: string): number =>
+  const report = (topic: HealthIssue['topic'], level: HealthIssue['level'], words: string): number =>
     found.push({ topic, level, words });
-  if (f.stable === undefined) say('stable', 'CRITICAL', 'no generation is stable');
-  else if (!f.usable) say('stable', 'CRITICAL', `the stable generation ${f.stable} is not usable`);
-  // Of a pool with a problem it is not always known.
-  if (f.pool?.problem) say('pool', 'CRITICAL', f.pool.problem.what);
-  else if (f.pool && f.pool.percent > f.limits.full) say('pool', 'CRITICAL', fullness(f.pool));
-  else if (f.pool && f.pool.percent > f.limits.warn) say('pool', 'WARNING', fullness(f.pool));
-  if (f.stuck > 0) say('stuck', 'WARNING', `${f.stuck} stuck`);
+  if (f.stable === undefined) report('stable', 'CRITICAL', 'no generation is stable');
+  else if (!f.usable) report('stable', 'CRITICAL', `the stable generation ${f.stable} is not usable`);
+  // First, because the usage of a pool with a problem is not always known.
+  if (f.pool?.problem) report('pool', 'CRITICAL', f.pool.problem.what);
+  else if (f.pool && f.pool.percent > f.limits.full) report('pool', 'CRITICAL', fullness(f.pool));
+  else if (f.pool && f.pool.percent > f.limits.warn) report('pool', 'WARNING', fullness(f.pool));
+  if (f.stuck > 0) report('stuck', 'WARNING', `${f.stuck} stuck`);
   const h = f.history;
   if (h && (h.result === 'failed' || h.result === 'interrupted'))
-    say('update', 'WARNING', `the last update ${h.result}${h.phase ? ` in ${h.phase}` : ''}`);
-  if (f.demoted.length > 0) say('demoted', 'WARNING', `demoted: ${f.demoted.join(', ')}`);
+    report('update', 'WARNING', `the last update ${h.result}${h.phase ? ` in ${h.phase}` : ''}`);
+  if (f.demoted.length > 0) report('demoted', 'WARNING', `demoted: ${f.demoted.join(', ')}`);
   const age = ageOf(f, now);
-  if (age > OLD.critical * DAY) say('age', 'CRITICAL', `no update for ${Math.floor(age / DAY)} days`);
-  else if (age > OLD.warn * DAY) say('age', 'WARNING', `no update for ${Math.floor(age / DAY)} days`);
+  if (age > OLD.critical * DAY) report('age', 'CRITICAL', `no update for ${Math.floor(age / DAY)} days`);
+  else if (age > OLD.warn * DAY) report('age', 'WARNING', `no update for ${Math.floor(age / DAY)} days`);
   return found;
 }
 
-/** The level, and all that speaks for it. Pure. */
+/** The worst level, and the line for monitoring, which begins with it. Pure. */
 export function healthLine(
   f: HealthFacts,
   now: number,
 ): { readonly level: HealthLevel; readonly line: string } {
-  const problems = healthIssues(f, now);
+  const issues = healthIssues(f, now);
   const h = f.history;
   const age = ageOf(f, now);
-  const worst =
-    (['CRITICAL', 'WARNING'] as const).find(level => problems.some(p => p.level === level)) ?? 'OK';
+  const worst = (['CRITICAL', 'WARNING'] as const).find(level => issues.some(p => p.level === level)) ?? 'OK';
   const parts = [
-    ...problems.map(p => p.words),
+    ...issues.map(p => p.words),
     ...(f.stable === undefined ? [] : [`generation ${f.stable}`]),
-    ...(h ? [`last attempt ${moment(h.lastAttempt)} ${h.result}`] : []),
-    ...(h?.lastSuccess === undefined ? [] : [`last success ${moment(h.lastSuccess)}`]),
+    ...(h ? [`last attempt ${timestamp(h.lastAttempt)} ${h.result}`] : []),
+    ...(h?.lastSuccess === undefined ? [] : [`last success ${timestamp(h.lastSuccess)}`]),
   ];
   const data = [
     `age=${Math.floor(age / 1000)}s;${(OLD.warn * DAY) / 1000};${(OLD.critical * DAY) / 1000}`,
@@ -99,16 +101,22 @@ export function healthLine(
   return { level: worst, line };
 }
 
-/** Writes the line where everybody can read it. Never fails: it is told to people who look, not to the caller. */
+/** Path of the file with the health line. */
+export function healthPath({ paths }: Machine): string {
+  return `${paths.run}/health`;
+}
+
+/** Writes the health line to a file that all users can read. Never throws: a failure must not fail the caller. */
 export async function writeHealth(on: Machine): Promise<void> {
   try {
     const { line } = healthLine(await gatherHealth(on), on.host.now());
     on.host.write(on.paths.health, `${line}\n`, { mode: 0o644 });
   } catch (error) {
-    on.log('debug', `the health line could not be written: ${String(error)}`);
+    on.log('debug', `cannot write the health line: ${String(error)}`);
   }
 }
 
+/** Collects the facts for {@link healthIssues} and {@link healthLine}. */
 export async function gatherHealth(on: Machine): Promise<HealthFacts> {
   const { host, paths, config } = on;
   const stable = stableNumber(host, paths);

@@ -1,4 +1,6 @@
-/** The host itself: kept up to date after the nightly update, and restarted when it asks for it and nobody is there. */
+/**
+ * Updates of the host itself after the nightly update, and its reboot when one is required and nobody is logged in.
+ */
 import type { Config } from '../config/config.ts';
 import { reasonOf } from '../errors.ts';
 import { isAnyoneLoggedIn } from '../linux/logind.ts';
@@ -6,17 +8,19 @@ import { blockLogins, unblockLogins } from '../state/login-block.ts';
 import type { Machine } from '../state/machine.ts';
 import { sessionIds } from '../state/sessions.ts';
 
-/** Where Debian's packages say that the running kernel or library is no longer the installed one. */
+/** Debian's packages create this file when a reboot is required, for example after a kernel update. */
 const REBOOT_REQUIRED = '/run/reboot-required';
 
 const UPGRADE = 'unattended-upgrade';
 
-/** The programs that the care of the host needs, as it is configured; those of the administrator's own are not named. */
+/** The programs that the configured host update and reboot need, without those of the administrator's own command. */
 export function programsFor({ update, reboot }: Config['host']): string[] {
   return [...(update === 'unattended-upgrades' ? [UPGRADE] : []), ...(reboot === 'idle' ? ['shutdown'] : [])];
 }
 
-/** Runs what is configured; rejects with `command` where it fails. Never cut short: dpkg may be at work on the host. */
+/**
+ * Runs the configured host update. Throws `command` if it fails. It has no timeout, because dpkg must not be killed.
+ */
 export async function updateHost({ host, config }: Machine, onLine: (line: string) => void): Promise<void> {
   const { update, command } = config.host;
   if (update === 'off') return;
@@ -25,22 +29,23 @@ export async function updateHost({ host, config }: Machine, onLine: (line: strin
 }
 
 /**
- * Restarts the machine in a minute, announced, where it is configured and asked for and nobody is logged in. Returns
- * the reason; undefined where it did not. To be called with the update lock held, so that no update is cut short.
+ * Schedules a reboot in one minute, with a message to all terminals, if `host.reboot` is "idle", a reboot is required
+ * and nobody is logged in; logins are then blocked. Returns the reason, or undefined if no reboot was scheduled. The
+ * caller must hold the lock `update`, so that no update is interrupted. Throws `command` if shutdown(8) fails.
  */
 export async function rebootIfRequired(on: Machine): Promise<string | undefined> {
   const { host, config } = on;
-  if (config.host.reboot !== 'idle' || !host.exists(REBOOT_REQUIRED)) return undefined;
-  if (await isSomebodyThere(on)) return undefined;
+  if (config.host.reboot !== 'idle' || !host.exists(REBOOT_REQUIRED) || isAnyoneLoggedIn(on))
+    return undefined;
   const packages = (host.read(`${REBOOT_REQUIRED}.pkgs`) ?? '').split('\n').filter(Boolean);
-  const reason = `an update asks for a restart${packages.length > 0 ? ` (${[...new Set(packages)].join(', ')})` : ''}`;
-  blockLogins(on, 'this machine is about to be restarted for an update; try again in a few minutes');
+  const reason = `an update requires a reboot${packages.length > 0 ? ` (${[...new Set(packages)].join(', ')})` : ''}`;
+  blockLogins(on, 'this machine is about to reboot for an update; try again in a few minutes');
   try {
-    if (await isSomebodyThere(on)) {
+    if (isAnyoneLoggedIn(on)) {
       unblockLogins(on);
       return undefined;
     }
-    on.log('notice', `restarting in a minute: ${reason}`);
+    on.log('notice', `rebooting in one minute: ${reason}`);
     await host.run({ file: 'shutdown', args: ['-r', '+1', `mayfly: ${reason}`], effect: 'write' });
     return reason;
   } catch (error) {
@@ -49,13 +54,8 @@ export async function rebootIfRequired(on: Machine): Promise<string | undefined>
   }
 }
 
-/** In a session of ours, or on the host itself: on a console, over ssh. Who cannot be asked for may be there. */
-async function isSomebodyThere({ host, paths, log }: Machine): Promise<boolean> {
-  if (sessionIds(host, paths).length > 0) return true;
-  try {
-    return await isAnyoneLoggedIn(host);
-  } catch (error) {
-    log('warning', `no restart, as logind does not say who is logged in: ${reasonOf(error)}`);
-    return true;
-  }
+/** Whether anyone is logged in, in a session or on the host itself: on a console, over ssh. */
+function isAnyoneLoggedIn({ host, paths }: Machine): boolean {
+  const others = (shownSessions(host) ?? []).filter(s => s.class === 'user' && s.state !== 'closing');
+  return sessionIds(host, paths).length > 0 || others.length > 0;
 }

@@ -1,9 +1,9 @@
 /**
- * The pool, the first master and generation 1.
+ * Creates the pool, the first master and generation 1.
  *
- * The tree is filled as the pool's `work` volume, sealed as a generation, and only then named master, proven and
- * stable. A death before that leaves a work copy, a master or a generation that is not proven; running it again
- * removes them, and nothing else.
+ * The tree is filled as the pool's `work` volume and sealed as a generation. Only then does it become master, proven
+ * and stable. A crash before that leaves a work volume, a master or a generation that is not proven; another run of
+ * `init` removes these leftovers and nothing else.
  */
 import { REMEDY } from '../advice.ts';
 import { type Config, isPerson } from '../config/config.ts';
@@ -41,19 +41,24 @@ export interface InitOptions {
   readonly say: Progress;
 }
 
-/** Makes all; throws `exists` where there is a stable generation already. Returns generation 1 (or the next number). */
+/**
+ * Creates everything and returns generation 1, or the next number after an earlier attempt. Throws `exists` if there
+ * is a stable generation or a pool of another backend; `refused` if proven generations or sessions exist, if the pool
+ * holds volumes that are not on record, or if the source is not a complete system; `missing-tool` if the backend
+ * cannot work here; `usage`, `full` and `unsafe` for the source and the pool; and `locked`.
+ */
 export async function init(on: Machine, o: InitOptions): Promise<Generation> {
   const { host, paths } = on;
   makeDirectories(host, paths);
   const made = await withLock(host, paths, 'update', 0, async lock => {
     const stable = stableNumber(host, paths);
     if (stable !== undefined) {
-      throw new MayflyError('exists', `"${paths.state}" is in use already: generation ${stable} is stable`, {
+      throw new MayflyError('exists', `"${paths.state}" is already in use: generation ${stable} is stable`, {
         generation: stable,
         hint: REMEDY.status,
       });
     }
-    refuseToForget(on);
+    refuseIfInUse(on);
     const problem = (await on.backend(o.backend).check())[0];
     if (problem) throw new MayflyError('missing-tool', inOneLine(problem));
     await checkSource(host, o.source);
@@ -61,25 +66,25 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
     const backend = on.backend(pool.backend);
 
     await unmountLeftovers(on, pool);
-    const left = await backend.list(pool.path);
+    const found = await backend.list(pool.path);
     const unproven = (['candidate', 'retired'] as const).flatMap(s => generationNumbers(host, paths, s));
     const known = { unproven, last: lastNumber(host, paths) };
-    const others = left.volumes.filter(v => !isFromInterruptedInit(v, known)).map(inWords);
+    const others = found.volumes.filter(v => !isFromInterruptedInit(v, known)).map(describe);
     if (others.length > 0) {
-      const what = `the pool "${pool.path}" holds ${others.join(', ')}, of which nothing is on record`;
-      throw new MayflyError('refused', what, { pool: pool.path, hint: `${REMEDY.destroy}, to lose them` });
+      const what = `the pool "${pool.path}" holds volumes that are not on record: ${others.join(', ')}`;
+      throw new MayflyError('refused', what, { pool: pool.path, hint: 'mayfly destroy --yes' });
     }
-    for (const name of [...left.leftovers, ...left.spares.values()]) await backend.sweep(pool.path, name);
-    for (const v of left.volumes) {
-      o.say(`removing what an earlier try left: ${inWords(v)}`);
+    for (const name of [...found.leftovers, ...found.spares.values()]) await backend.sweep(pool.path, name);
+    for (const v of found.volumes) {
+      o.say(`removing leftovers of an earlier attempt: ${describe(v)}`);
       await backend.remove(v);
     }
-    forgetAll(host, paths); // last: by these records the rest is known for what it is
+    forgetAll(host, paths); // last: these records identify the leftovers
 
     const work = workOf(pool);
     await backend.create(work, sizesOf(on, o.lvm));
     await withMountedVolume(on, work, async tree => {
-      host.rmdir(`${tree}/lost+found`); // of a fresh file system; some sources want an empty directory
+      host.rmdir(`${tree}/lost+found`); // created by mkfs; some sources need an empty directory
       o.say(`filling ${tree} from ${describeSource(o.source)}`);
       await fillTree(host, tree, o, [pool.path, paths.state, paths.run]);
       finishTree(host, tree, o.source.kind === 'host' ? on.config : undefined);
@@ -98,22 +103,20 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
     return generation;
   });
   await writeHealth(on);
-  await tryPublishSessions(on); // a display manager may have been told before
+  await tryPublishSessions(on); // a display manager may already be enabled
   return made;
 }
 
-const inWords = ({ role, name }: Volume): string => (role === name ? role : `${role} ${name}`);
+const describe = ({ role, name }: Volume): string => (role === name ? role : `${role} ${name}`);
 
-/** A lost pointer to stable is no reason to begin again: what is proven, or in use, is not ours to remove. */
-function refuseToForget({ host, paths }: Machine): void {
+/** Throws `refused` if there are proven generations or sessions: a missing stable pointer must not remove these. */
+function refuseIfInUse({ host, paths }: Machine): void {
   const proven = generationNumbers(host, paths);
   if (proven.length > 0)
     throw new MayflyError(
       'refused',
-      `no generation is stable, but there are proven ones: ${proven.join(', ')}`,
-      {
-        hint: REMEDY.rollback,
-      },
+      `no generation is stable, but there are proven generations: ${proven.join(', ')}`,
+      { hint: 'mayfly rollback' },
     );
   const sessions = sessionIds(host, paths);
   if (sessions.length > 0)
@@ -123,8 +126,9 @@ function refuseToForget({ host, paths }: Machine): void {
 }
 
 /**
- * Whether a volume can only be what a try of `init`, or a `destroy`, left when it died: a first generation that is
- * not proven, or one that was told to go. `last` is the number that was given last: a try gives only one.
+ * Whether a volume can only be a leftover of an interrupted `init` or `destroy`: a first generation that is not
+ * proven, or a retired one. `unproven` holds the numbers of candidates and retired generations, `last` the number
+ * that was assigned last: each attempt of `init` assigns only one. Pure.
  */
 export function isFromInterruptedInit(
   { role, name }: Pick<Volume, 'role' | 'name'>,
@@ -135,14 +139,16 @@ export function isFromInterruptedInit(
   return role === 'generation' && (unproven.includes(Number(name)) || (name === '1' && last === 1));
 }
 
-/** The pool on record, or the embedded default: a directory, or for btrfs an image file in one. */
+/**
+ * Opens the pool on record, or creates one: on LVM, or the embedded default, a directory or an image file with btrfs.
+ */
 async function openOrMakePool(on: Machine, o: InitOptions): Promise<Pool> {
   const { host, paths, config } = on;
   const known = readPool(host, paths);
   if (known && known.backend !== o.backend) {
-    throw new MayflyError('exists', `the pool "${known.path}" is a ${known.backend} one`, {
+    throw new MayflyError('exists', `the pool "${known.path}" exists and its backend is ${known.backend}`, {
       path: known.path,
-      hint: REMEDY.destroy,
+      hint: 'mayfly destroy --yes',
     });
   }
   if (known) {
@@ -182,18 +188,18 @@ async function isBtrfs(host: Host, path: string): Promise<boolean> {
   );
 }
 
-/** A sparse file with a btrfs in it, for machines whose disk is all one ext4. Under its name only when finished. */
+/** Creates a sparse image file with a btrfs, for machines without one. It gets its name only when it is complete. */
 async function makeImage(host: Host, config: Config, image: string, say: Progress): Promise<void> {
   if (host.lstat(image)) return;
-  const room = host.space(image.slice(0, image.lastIndexOf('/'))).free;
-  const size = Math.min(parseSize(config.pool.image_size), Math.floor(room * 0.9));
+  const free = host.space(image.slice(0, image.lastIndexOf('/'))).free;
+  const size = Math.min(parseSize(config.pool.image_size), Math.floor(free * 0.9));
   if (size < 512 * 2 ** 20) {
-    throw new MayflyError('full', `there is not enough room for the pool's image "${image}"`, {
+    throw new MayflyError('full', `not enough space for the pool's image "${image}"`, {
       path: image,
-      free: room,
+      free,
     });
   }
-  say(`making a btrfs of ${formatBytes(size)} in ${image}`);
+  say(`creating a btrfs of ${Math.floor(size / 2 ** 20)} MiB in ${image}`);
   const aside = `${image}.new`;
   host.unlink(aside);
   await host.run({ file: 'truncate', args: ['-s', String(size), '--', aside], effect: 'write' });
@@ -201,39 +207,42 @@ async function makeImage(host: Host, config: Config, image: string, say: Progres
   host.rename(aside, image);
 }
 
-/** Refuses a tree that is not a system, and takes out what is only one machine's. */
-function finishTree(host: Host, tree: string, withPeople: Config | undefined): void {
+/** Throws `refused` if the tree is not a complete system, and removes what must be unique to one machine. */
+function finishTree(host: Host, tree: string, minUid: number | undefined): void {
   for (const name of ['etc', 'usr', 'var']) {
     if (host.lstat(`${tree}/${name}`)?.kind !== 'dir') {
-      throw new MayflyError('refused', `the tree is not a whole system: it has no directory "/${name}"`);
+      throw new MayflyError('refused', `the tree is not a complete system: it has no directory "/${name}"`);
     }
   }
   for (const path of ['/etc/passwd', '/etc/group']) {
     if (host.lstat(tree + path)?.kind !== 'file') {
-      throw new MayflyError('refused', `the tree is not a whole system: it has no "${path}"`, { path });
+      throw new MayflyError('refused', `the tree is not a complete system: it has no "${path}"`, { path });
     }
   }
   if (host.lstat(`${tree}/bin/sh`) === undefined && host.lstat(`${tree}/usr/bin/sh`) === undefined) {
-    throw new MayflyError('refused', 'the tree is not a whole system: it has no "/bin/sh"');
+    throw new MayflyError('refused', 'the tree is not a complete system: it has no "/bin/sh"');
   }
-  // Filled in by whoever boots or enters it; a copied one would make two machines one.
+  // Empty: a boot fills it in. A copy would give two machines the same ID.
   host.write(`${tree}/etc/machine-id`, '', { mode: 0o444 });
-  if (withPeople) forgetPeople(host, tree, withPeople);
+  if (minUid !== undefined) removeUsers(host, tree, minUid);
   sweepTemporary(host, `${tree}/etc`);
 }
 
-/** The host's own people, and every password: who logs in is written into their own session. */
-function forgetPeople(host: Host, tree: string, config: Config): void {
+/** Removes the host's users and all passwords. A session gets the account of its own user (session/identity.ts). */
+function removeUsers(host: Host, tree: string, minUid: number): void {
   const passwd = (host.read(`${tree}/etc/passwd`) ?? '').split('\n').filter(Boolean);
-  const isTheirs = (line: string): boolean => isPerson(config, Number(line.split(':')[2]));
-  const people = new Set(passwd.filter(isTheirs).map(line => line.split(':')[0]));
-  host.write(`${tree}/etc/passwd`, `${passwd.filter(line => !isTheirs(line)).join('\n')}\n`, { mode: 0o644 });
+  const isUser = (line: string): boolean => {
+    const uid = Number(line.split(':')[2]);
+    return uid >= minUid && uid !== 65534;
+  };
+  const users = new Set(passwd.filter(isUser).map(line => line.split(':')[0]));
+  host.write(`${tree}/etc/passwd`, `${passwd.filter(line => !isUser(line)).join('\n')}\n`, { mode: 0o644 });
   for (const file of ['shadow', 'gshadow']) {
     const there = host.lstat(`${tree}/etc/${file}`);
     if (there?.kind !== 'file') continue;
     const lines = (host.read(`${tree}/etc/${file}`) ?? '')
       .split('\n')
-      .filter(line => line !== '' && !people.has(line.split(':')[0]));
+      .filter(line => line !== '' && !users.has(line.split(':')[0]));
     const locked = lines.map(line => line.replace(/^([^:]*):[^:]*/, file === 'shadow' ? '$1:*' : '$1:!'));
     host.write(`${tree}/etc/${file}`, `${locked.join('\n')}\n`, { mode: 0o640, uid: 0, gid: there.gid });
   }

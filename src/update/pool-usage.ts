@@ -1,19 +1,20 @@
-/** How full the pool is, and what the next session takes of it. */
-import { REMEDY } from '../advice.ts';
+/** Usage of the pool, and the space that the next session needs. */
 import { MayflyError, reasonOf } from '../errors.ts';
 import { bytesOf, formatBytes } from '../size.ts';
 import { readableGeneration, stableNumber } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Pool, Usage } from '../volume/backend.ts';
 
-/** Bytes that the next session on classic LVM takes at once; 0 elsewhere, and where there is none to fork from. */
+/**
+ * Bytes that the next session on classic LVM occupies at once; 0 on other backends and without a stable generation.
+ */
 export async function cowReserve({ host, paths, config, backend }: Machine, pool: Pool): Promise<number> {
   const stable = pool.backend === 'lvm' ? stableNumber(host, paths) : undefined;
   const g = stable === undefined ? undefined : readableGeneration(host, paths, stable);
   return g ? bytesOf(config.lvm.cow_size, await backend(pool.backend).forkCost(g.volume)) : 0;
 }
 
-/** Room in the pool; undefined where it is not there. One that can not be asked is a problem of its own. */
+/** Usage of the pool; undefined if it does not exist. Never throws: an error is returned as the usage's `problem`. */
 export async function poolUsage(on: Machine, pool: Pool): Promise<Usage | undefined> {
   const backend = on.backend(pool.backend);
   if (!backend.open && on.host.pathType(pool.path) !== 'dir') return undefined;
@@ -21,8 +22,8 @@ export async function poolUsage(on: Machine, pool: Pool): Promise<Usage | undefi
     const usage = await backend.usage(pool.path);
     const store = await cowReserve(on, pool);
     if (usage.problem || usage.free >= store) return usage;
-    const what = `a session's store takes ${formatBytes(store)}, and "${pool.path}" has ${formatBytes(usage.free)} left`;
-    return { ...usage, problem: { what, fix: `${REMEDY.endSessions}, or vgextend(8)` } };
+    const what = `a session's store needs ${formatBytes(store)}, and "${pool.path}" has ${formatBytes(usage.free)} left`;
+    return { ...usage, problem: { what, fix: 'end sessions ("mayfly sessions"), or vgextend(8)' } };
   } catch (error) {
     const hint = error instanceof MayflyError ? error.facts.hint : undefined;
     const problem = { what: reasonOf(error), fix: String(hint ?? REMEDY.recover) };
@@ -30,7 +31,9 @@ export async function poolUsage(on: Machine, pool: Pool): Promise<Usage | undefi
   }
 }
 
-/** What is left, for a line of a report. Of a group that others use too, how much is used says nothing. */
+/**
+ * Usage as text, such as `96 % used, 1.2 GiB free`. Without a percentage (a shared volume group) only the free space.
+ */
 export function describeUsage({ percent, of, free }: Usage): string {
   const used = percent > 0 ? `${Math.floor(percent)} % ${of === undefined ? '' : `of its ${of} `}used, ` : '';
   return `${used}${formatBytes(free)} free`;

@@ -1,4 +1,4 @@
-/** The pool as a whole: having it there, room in it, and taking out what interrupted updates left. */
+/** The pool: mounting it, its space, sealing generations in it, and cleaning up after interrupted updates. */
 import { type Config, limitsOf } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
@@ -25,20 +25,20 @@ import { cowReserve } from './pool-usage.ts';
 import { pins, prune, retire } from './retention.ts';
 import { unmountLeftovers } from './volume-tree.ts';
 
-/** Whether a generation's volume is there and is the one that was sealed. */
+/** Whether a generation's volume exists and is the one that was sealed. */
 export async function isUsable(on: Machine, g: Generation | undefined): Promise<boolean> {
   return g !== undefined && (await on.backend(g.volume.backend).identity(g.volume)) === g.identity;
 }
 
-/** Where the embedded pool's image is, if there is one. */
+/** Path of the embedded pool's image; it need not exist. */
 export function imagePath(paths: Paths): string {
   return `${paths.state}/pool.img`;
 }
 
-/** The pool a generation's volume is in, as `init` wrote it down. */
+/** The record of the pool in which a generation's volume is, as `init` wrote it. */
 export function poolOf(host: Host, paths: Paths, { backend, pool: path, fs }: Volume): Pool {
   const image = imagePath(paths);
-  // An image that a death of `init` left may lie beside a pool that is in a directory.
+  // An interrupted `init` may have left an image although the pool is a directory.
   const inImage =
     backend === 'btrfs' &&
     host.lstat(image)?.kind === 'file' &&
@@ -46,17 +46,20 @@ export function poolOf(host: Host, paths: Paths, { backend, pool: path, fs }: Vo
   return { backend, path, ...(fs ? { fs } : {}), ...(inImage ? { image } : {}) };
 }
 
-/** Has the pool there: mounts the embedded one where it is an image, opens one on devices. At boot nobody else does. */
+/**
+ * Makes the pool available: opens one on devices, mounts one in an image. Nothing else does so at boot. Throws
+ * `no-pool` if the image is missing.
+ */
 export async function mountPool(on: Machine, pool: Pool): Promise<void> {
   await on.backend(pool.backend).open?.(pool.path);
   if (pool.image === undefined) return;
   const { host } = on;
   if (isMounted(host, pool.path)) return;
   if (host.lstat(pool.image)?.kind !== 'file') {
-    throw new MayflyError('no-pool', `the pool's image "${pool.image}" is not there`, { path: pool.image });
+    throw new MayflyError('no-pool', `the pool's image "${pool.image}" is missing`, { path: pool.image });
   }
-  // commit: btrfs takes the deleted sessions apart when it next wakes up for a commit, and everybody waits for a
-  // heap of them; a room's of 30 seconds, the default, kept logins waiting for half a second (measured).
+  // commit=5: btrfs cleans up deleted sessions at its next commit, and everything waits for them. With the default of
+  // 30 seconds, a roomful of logouts delayed logins by half a second (measured).
   await host.run({
     file: 'mount',
     args: ['-o', 'loop,noatime,private,commit=5', '--', pool.image, pool.path],
@@ -64,11 +67,14 @@ export async function mountPool(on: Machine, pool: Pool): Promise<void> {
   });
 }
 
-/** What an update is about to make stable, and its working copy master; written before it does either. */
+/**
+ * Records that an update is about to promote a generation and to make its working copy master; written before both.
+ */
 function intentPath(paths: Paths): string {
   return `${paths.state}/adopt`;
 }
 
+/** Records, durably, the generation about to be promoted and the one that was stable `before`. */
 export function writeIntent(host: Host, paths: Paths, number: number, before: number | undefined): void {
   host.write(intentPath(paths), `${number} ${before ?? 0}\n`, { mode: 0o600, durable: true });
 }
@@ -81,7 +87,7 @@ function readIntent(
   return number && before !== undefined ? { number, before } : undefined;
 }
 
-/** The working copy becomes master; done again after a death, it goes on where that was. */
+/** Makes the working copy master. After a crash it can be repeated, and continues where it was. */
 export async function adopt(on: Machine, pool: Pool): Promise<void> {
   const { host, paths } = on;
   const backend = on.backend(pool.backend);
@@ -93,76 +99,80 @@ export async function adopt(on: Machine, pool: Pool): Promise<void> {
   host.unlink(intentPath(paths));
 }
 
-/** Does one piece of tidying; it decides whether a failure ends the rest. */
+/** Runs one step of a cleanup, named `what`; decides whether its failure stops the rest. */
 export type TryEach = (what: string, act: () => Promise<void>) => Promise<void>;
 
 /**
- * Finishes or takes back what an update that died had begun. Its commit point is the renaming of the candidate to
- * proven: before it everything is dropped, after it everything is finished. Only while holding the lock `update`.
+ * Completes or reverts an interrupted update. Its commit point is the rename of the candidate to proven: before it,
+ * everything is dropped; after it, everything is completed. What was removed is added to `swept`, as text. The caller
+ * must hold the lock `update`.
  */
 export async function finishInterruptedUpdate(
   on: Machine,
   pool: Pool,
-  attempt: TryEach,
+  tryEach: TryEach,
   swept: string[],
 ): Promise<void> {
   const { host, paths } = on;
   const backend = on.backend(pool.backend);
-  await attempt('a tree', () => unmountLeftovers(on, pool));
-  const meant = readIntent(host, paths);
-  if (meant !== undefined) {
-    const { number, before } = meant;
-    await attempt(`generation ${number}`, async () => {
+  await tryEach('a mounted tree', () => unmountLeftovers(on, pool));
+  const intent = readIntent(host, paths);
+  if (intent !== undefined) {
+    const { number, before } = intent;
+    await tryEach(`generation ${number}`, async () => {
       if (!readGeneration(host, paths, number)) return host.unlink(intentPath(paths));
       const untouched = (stableNumber(host, paths) ?? 0) === before;
       if (untouched && whyDemoted(host, paths, number) === undefined) pointStableAt(host, paths, number);
       await adopt(on, pool);
-      swept.push(`the work left of generation ${number}, whose promotion was finished`);
+      swept.push(`leftovers of the promotion of generation ${number}, which was completed`);
     });
   }
   for (const number of generationNumbers(host, paths, 'retired'))
-    await attempt(`generation ${number}`, async () => {
+    await tryEach(`generation ${number}`, async () => {
       if (await retire(on, number, 'its removal was interrupted')) swept.push(`generation ${number}`);
     });
   const pinned = pins(on);
   const inUse = (number: number): boolean => pinned === undefined || pinned.has(number);
   for (const number of generationNumbers(host, paths, 'candidate'))
-    await attempt(`generation ${number}`, async () => {
-      if (inUse(number)) return; // its trial session is stuck, and stands on it
+    await tryEach(`generation ${number}`, async () => {
+      if (inUse(number)) return; // its trial session is stuck and still uses it
       await dropCandidate(on, pool, number);
       swept.push(`generation ${number}, which was never proven`);
     });
 
-  const { volumes, leftovers: litter, spares } = await backend.list(pool.path);
+  const { volumes, leftovers, spares } = await backend.list(pool.path);
   const stable = stableNumber(host, paths);
   const stale = [...spares].filter(([number]) => number !== stable).map(([, name]) => name);
-  for (const name of [...litter, ...stale]) {
-    // What a session leaves is removed by its `stop`, under its lock, for as long as there is a record.
+  for (const name of [...leftovers, ...stale]) {
+    // While a session has a record, its `stop` removes its leftovers, under its own lock.
     const id = /^sessions\/\.[a-z]+-(.*)$/.exec(name)?.[1];
     if (id !== undefined && readSession(host, paths, id)) continue;
-    await attempt(name, async () => {
+    await tryEach(name, async () => {
       await backend.sweep(pool.path, name);
       swept.push(name);
     });
   }
   const sealed = new Set(generationNumbers(host, paths).map(String));
   for (const v of volumes) {
-    const halfMade = v.role === 'generation' && !sealed.has(v.name) && !inUse(Number(v.name));
-    const left = v.role === 'work' && readIntent(host, paths) === undefined;
-    if (!halfMade && !left) continue;
-    await attempt(`${v.role} ${v.name}`, async () => {
+    const isUnsealed = v.role === 'generation' && !sealed.has(v.name) && !inUse(Number(v.name));
+    const isLeftover = v.role === 'work' && readIntent(host, paths) === undefined;
+    if (!isUnsealed && !isLeftover) continue;
+    await tryEach(`${v.role} ${v.name}`, async () => {
       await backend.remove(v);
       swept.push(`${v.role} ${v.name}`);
     });
   }
 }
 
-/** Makes an immutable copy of the working copy generation `number`. The lock's descriptors go with the storage command. */
+/**
+ * Seals an immutable copy of the working copy as generation `g.number` and writes its record in `state`. The storage
+ * command inherits the locks' descriptors `fds`.
+ */
 export async function seal(
   on: Machine,
   pool: Pool,
   g: Pick<Generation, 'number' | 'origin'>,
-  standing: GenerationState,
+  state: GenerationState,
   fds: readonly number[],
 ): Promise<Generation> {
   const backend = on.backend(pool.backend);
@@ -170,43 +180,43 @@ export async function seal(
   await backend.fork(workOf(pool), volume, { lockFds: fds });
   const identity = await backend.identity(volume);
   if (identity === undefined)
-    throw new MayflyError('internal', `generation ${g.number} is not there after it was made`);
+    throw new MayflyError('internal', `generation ${g.number} does not exist after it was created`);
   const generation: Generation = { ...g, volume, identity, created: new Date(on.host.now()).toISOString() };
-  writeGeneration(on.host, on.paths, generation, standing);
+  writeGeneration(on.host, on.paths, generation, state);
   return generation;
 }
 
-/** A generation that did not prove itself, whole or in part. */
+/** Removes a candidate that failed its checks, complete or not. */
 async function dropCandidate(on: Machine, pool: Pool, number: number): Promise<void> {
   const { host, paths } = on;
   await on.backend(pool.backend).remove(generationOf(pool, number));
   forgetGeneration(host, paths, number);
 }
 
-/** A candidate that proved itself; from here on it may be promoted. */
+/** Marks a candidate as proven; from now on it may be promoted. */
 export function acceptCandidate({ host, paths }: Machine, number: number): void {
   changeState(host, paths, number, 'candidate', 'proven');
 }
 
-/** An image is sparse: what holds it can be full before it is. */
+/** Usage of the pool. An image is sparse, so the file system that holds it can fill up first. */
 async function usageFor(on: Machine, pool: Pool): Promise<Usage> {
   const usage = await on.backend(pool.backend).usage(pool.path);
   if (pool.image === undefined) return usage;
   return { ...usage, free: Math.min(usage.free, usageOf(on.host, pool.image).free) };
 }
 
-/** Room for an update, made by collecting generations where there is too little. Throws `full`. */
+/** Ensures that there is space for an update, and prunes generations if there is too little. Throws `full`. */
 export async function ensureSpace(on: Machine, pool: Pool): Promise<void> {
   const backend = on.backend(pool.backend);
   const copies = (await backend.forkCost(masterOf(pool))) * 2;
   const needed = copies + (await cowReserve(on, pool)) + minFree(on.config);
   const isShort = async (): Promise<boolean> => {
     const { free, percent, problem } = await usageFor(on, pool);
-    if (problem) return false; // which no removal mends
+    if (problem) return false; // removing generations does not fix it
     return free < needed || percent > fullAt(on, pool);
   };
   if (await isShort()) await prune(on, pool, isShort);
-  const free = await admitted(on, pool);
+  const free = await admittedSpace(on, pool);
   if (free >= needed) return;
   throw new MayflyError(
     'full',
@@ -215,9 +225,9 @@ export async function ensureSpace(on: Machine, pool: Pool): Promise<void> {
   );
 }
 
-/** Throws `full` where the pool has less room than sessions are promised. */
+/** Throws `full` if the pool has less free space than `admission.min_free`, which new sessions need. */
 export async function requireSpace(on: Machine, pool: Pool): Promise<void> {
-  const free = await admitted(on, pool);
+  const free = await admittedSpace(on, pool);
   if (free >= minFree(on.config)) return;
   throw new MayflyError('full', `the update left only ${formatBytes(free)} in the pool "${pool.path}"`, {
     pool: pool.path,
@@ -227,8 +237,8 @@ export async function requireSpace(on: Machine, pool: Pool): Promise<void> {
 
 const fullAt = (on: Machine, pool: Pool): number => limitsOf(on.config, pool.backend).full;
 
-/** Bytes that are left. An update has to leave room as a login has: a full pool hurts everybody who is in. */
-async function admitted(on: Machine, pool: Pool): Promise<number> {
+/** Free bytes of the pool. Throws `full` above the limit for logins: a full pool harms all sessions in it. */
+async function admittedSpace(on: Machine, pool: Pool): Promise<number> {
   const usage = await usageFor(on, pool);
   admit(usage, pool.path, { max_used_percent: fullAt(on, pool), min_free: 0 });
   return usage.free;

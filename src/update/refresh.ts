@@ -1,14 +1,14 @@
-/** What makes the working copy newer: apt, the administrator's command, and the scripts in `refresh.d`. */
+/** Refreshes the working copy: with apt or the administrator's command, then with the scripts in `refresh.d`. */
 import type { Config } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
 import { scriptsIn } from '../linux/run-parts.ts';
 import type { Machine } from '../state/machine.ts';
 import { type ChrootOptions, forbidServices, runInChroot, workRoot } from './chroot.ts';
 
-/** Lines of sources.list(5) from the configuration stand here, in the command's own /run. */
+/** The file for the configured lines of sources.list(5); it is in the command's own /run. */
 const SOURCES = '/run/mayfly-sources.list';
 
-/** Names of the packages an apt simulation would remove. */
+/** Names of the packages that a simulated apt-get(8) call would remove. Pure. */
 export function removals(simulation: string): string[] {
   return [...simulation.matchAll(/^Remv (\S+)/gm)].map(m => (m[1] ?? '').replace(/:.*$/, ''));
 }
@@ -33,7 +33,10 @@ export function aptOptions(config: Config['update']): string[] {
   return settings.flatMap(s => ['-o', s]);
 }
 
-/** Refreshes the copy as configured. What a script or package does to the running system stays in the copy. */
+/**
+ * Refreshes the copy as configured. Services are forbidden meanwhile. Throws `command` if a command fails, and
+ * `update` if the time is over, if a protected package would be removed, or if the copy has no apt-get.
+ */
 export async function refresh(on: Machine, o: ChrootOptions): Promise<void> {
   const { host, config } = on;
   const { tree } = o;
@@ -53,42 +56,39 @@ export async function refresh(on: Machine, o: ChrootOptions): Promise<void> {
 async function refreshWithApt(on: Machine, o: ChrootOptions, tree: string): Promise<void> {
   const { update } = on.config;
   if (!['/usr/bin/apt-get', '/bin/apt-get'].some(path => on.host.lstat(tree + path))) {
-    throw new MayflyError(
-      'update',
-      'there is no apt-get in master; "update.command" names what refreshes it',
-    );
+    throw new MayflyError('update', 'there is no apt-get in master; set "update.command"');
   }
   const options = aptOptions(update);
-  const apt = (words: readonly string[], read = false) =>
-    runInChroot(on, o, withSources(update.sources, ['apt-get', ...options, ...words]), {
+  const apt = (args: readonly string[], read = false) =>
+    runInChroot(on, o, withSources(update.sources, ['apt-get', ...options, ...args]), {
       read,
-      name: ['apt-get', ...words].join(' '), // the options would hide the reason of a failure
+      name: ['apt-get', ...args].join(' '), // without the options, which would hide the reason of a failure
     });
-  // An update that was cut short, in master or in the tree it came from. Not without need: it writes the whole
-  // database anew, and then every night would make a generation.
+  // After an interrupted update, in master or in the tree it came from. Only if necessary: it rewrites the database,
+  // and then every night would create a generation.
   const audit = await runInChroot(on, o, ['dpkg', '--audit'], { read: true, okCodes: [0, 1] });
   if (audit.stdout.trim() !== '' || on.host.list(`${tree}/var/lib/dpkg/updates`).length > 0) {
-    o.onLine('repairing packages that are not whole');
+    o.onLine('repairing packages that are not completely installed');
     await runInChroot(on, o, ['dpkg', '--force-confdef', '--force-confold', '--configure', '-a']);
   }
-  const guarded = async (...words: string[]): Promise<void> => {
-    const { stdout } = await apt(['--simulate', ...words], true);
+  const guarded = async (...args: string[]): Promise<void> => {
+    const { stdout } = await apt(['--simulate', ...args], true);
     const keep = new Set([...update.protect, ...update.packages]);
     const lost = removals(stdout).filter(name => keep.has(name));
     if (lost.length > 0) {
-      const what = `"apt-get ${words.join(' ')}" would remove ${lost.join(', ')}, which is protected`;
+      const what = `"apt-get ${args.join(' ')}" would remove protected packages: ${lost.join(', ')}`;
       throw new MayflyError('update', what, { packages: lost });
     }
-    await apt(words);
+    await apt(args);
   };
-  await guarded('--fix-broken', 'install'); // it removes what it can not fix
+  await guarded('--fix-broken', 'install'); // it removes what it cannot fix
   await apt(['update']);
   await (update.upgrade === 'full' ? guarded('dist-upgrade') : guarded('--with-new-pkgs', 'upgrade'));
   if (update.packages.length > 0) await guarded('install', ...update.packages);
   await apt(['clean']);
 }
 
-/** The lines go in as arguments; the program that writes them is the same whatever they hold. */
+/** Passes the lines as arguments to a constant shell script that writes them, so they are never parsed as code. */
 function withSources(sources: readonly string[], argv: readonly string[]): string[] {
   if (sources.length === 0) return [...argv];
   const program =

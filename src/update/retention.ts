@@ -1,5 +1,4 @@
-/** Which generations stay, and taking away the others. */
-import { REMEDY } from '../advice.ts';
+/** Decides which generations are kept, and removes the others. */
 import { limitsOf } from '../config/config.ts';
 import { MayflyError, reasonOf } from '../errors.ts';
 import {
@@ -18,47 +17,48 @@ import type { Pool } from '../volume/backend.ts';
 
 export interface RetentionDecision {
   readonly number: number;
-  /** `spare` stays only while the pool has room. */
+  /** `spare` is kept only while the pool has space; `go` is removed. */
   readonly action: 'keep' | 'spare' | 'go';
   readonly why: string;
 }
 
-/** What is known about a generation when its fate is decided. */
+/** What is known about a generation when the decision is made. */
 export interface RetentionCandidate {
   readonly number: number;
   readonly sessions: number;
   readonly demoted: boolean;
-  /** Its record is not whole: what it holds is for an administrator to give up. */
-  readonly broken: boolean;
+  /** Its record is corrupt; only an administrator may remove it. */
+  readonly corrupt: boolean;
 }
 
 /**
- * The fate of each generation, oldest first. `keep` counts the stable one; a demoted generation is no good to go
- * back to and does not count. `fallback` is what a generation on probation falls back to.
+ * The decision for each generation, oldest first. `keep` is the number of generations to keep, the stable one
+ * included; demoted ones do not count, because a rollback does not choose them. `fallback` is the generation that
+ * would become stable again if the one on probation fails. Pure.
  */
 export function planRetention(
   generations: readonly RetentionCandidate[],
   o: { readonly stable: number | undefined; readonly fallback: number | undefined; readonly keep: number },
 ): RetentionDecision[] {
-  const good = generations.filter(g => !g.demoted && !g.broken && g.number !== o.stable).map(g => g.number);
+  const good = generations.filter(g => !g.demoted && !g.corrupt && g.number !== o.stable).map(g => g.number);
   const newest = new Set(good.sort((a, b) => b - a).slice(0, Math.max(0, o.keep - 1)));
-  return generations.map(({ number, sessions, demoted, broken }) => {
-    const is = (fate: RetentionDecision['action'], why: string): RetentionDecision => ({
+  return generations.map(({ number, sessions, demoted, corrupt }) => {
+    const is = (action: RetentionDecision['action'], why: string): RetentionDecision => ({
       number,
-      action: fate,
+      action,
       why,
     });
     if (number === o.stable) return is('keep', 'it is stable');
     if (o.stable === undefined) return is('keep', 'no generation is stable');
     if (sessions > 0) return is('keep', `${sessions} session${sessions > 1 ? 's use' : ' uses'} it`);
-    if (broken) return is('keep', `its record is not whole; see "${REMEDY.examine}"`);
+    if (corrupt) return is('keep', 'its record is corrupt; see "mayfly doctor"');
     if (number === o.fallback) return is('keep', `nobody has logged in to generation ${o.stable} yet`);
     if (newest.has(number)) return is('spare', `the newest ${o.keep} are kept`);
     return is('go', demoted ? 'it was demoted' : `only the newest ${o.keep} are kept`);
   });
 }
 
-/** How many sessions name each generation; undefined where a record can not be read and might name any. */
+/** Number of sessions that use each generation; undefined if a record is corrupt and could name any of them. */
 export function pins({ host, paths }: Machine): Map<number, number> | undefined {
   const found = new Map<number, number>();
   for (const id of sessionIds(host, paths)) {
@@ -69,7 +69,7 @@ export function pins({ host, paths }: Machine): Map<number, number> | undefined 
   return found;
 }
 
-/** The fates on this machine, as things stand. */
+/** The current decisions on this machine. */
 export function retentionPlan(on: Machine): RetentionDecision[] {
   const { host, paths } = on;
   const pinned = pins(on);
@@ -77,7 +77,7 @@ export function retentionPlan(on: Machine): RetentionDecision[] {
     number,
     sessions: pinned === undefined ? 1 : (pinned.get(number) ?? 0),
     demoted: whyDemoted(host, paths, number) !== undefined,
-    broken: corruptRecord(host, paths, number) !== undefined,
+    corrupt: corruptRecord(host, paths, number) !== undefined,
   }));
   const trial = probation(host, paths);
   const stable = stableNumber(host, paths);
@@ -85,38 +85,41 @@ export function retentionPlan(on: Machine): RetentionDecision[] {
   return planRetention(generations, { stable, fallback, keep: on.config.update.keep });
 }
 
-/** Whether the pool is fuller than generations may make it. */
-async function isTight(on: Machine, pool: Pool): Promise<boolean> {
+/** Whether the pool is above its warning limit. */
+async function isAboveWarnLimit(on: Machine, pool: Pool): Promise<boolean> {
   const { percent } = await on.backend(pool.backend).usage(pool.path);
   return percent > limitsOf(on.config, pool.backend).warn;
 }
 
 /**
- * Removes what has to go, and of the rest the oldest for as long as the pool is too full. While there is `short`age
- * of room for an update as well, but then the newest stays to go back to. Returns what went.
+ * Removes the generations that are not kept, and then the oldest `spare` ones while the pool is above its warning
+ * limit. With `isShort`, also while it returns true (an update lacks space), except the newest, to which a rollback
+ * can go. Returns the numbers that were removed. Throws `stuck` if one cannot be removed.
  */
 export async function prune(
   on: Machine,
   pool: Pool,
-  short: () => Promise<boolean> = async () => false,
+  isShort: () => Promise<boolean> = async () => false,
 ): Promise<number[]> {
   const plan = retentionPlan(on);
   const newest = plan.filter(f => f.action === 'spare').at(-1)?.number;
-  const gone: number[] = [];
-  for (const { number, action: fate, why } of plan) {
-    const broken = corruptRecord(on.host, on.paths, number);
-    if (broken !== undefined)
-      on.log('warning', `generation ${number} is no use and stays: "${broken}" is not whole`);
-    const tight = fate === 'spare' && ((await isTight(on, pool)) || (number !== newest && (await short())));
-    if (fate === 'keep' || (fate === 'spare' && !tight)) continue;
-    if (await retire(on, number, tight ? 'the pool is too full to keep it' : why)) gone.push(number);
+  const removed: number[] = [];
+  for (const { number, action, why } of plan) {
+    const corrupt = corruptRecord(on.host, on.paths, number);
+    if (corrupt !== undefined)
+      on.log('warning', `generation ${number} is unusable and is kept: "${corrupt}" is corrupt`);
+    const tooFull =
+      action === 'spare' && ((await isAboveWarnLimit(on, pool)) || (number !== newest && (await isShort())));
+    if (action === 'keep' || (action === 'spare' && !tooFull)) continue;
+    if (await retire(on, number, tooFull ? 'the pool is too full to keep it' : why)) removed.push(number);
   }
-  return gone;
+  return removed;
 }
 
 /**
- * Takes a generation away, unless somebody needs it after all: its file goes first, then pointer and records are
- * asked (state/generations.ts). Also finishes what a death left half-done. False where it stays.
+ * Removes a generation unless it is needed after all: its file is renamed first, then the pointer and the records are
+ * checked (state/generations.ts). Also completes an interrupted removal. Returns whether it was removed. Throws
+ * `stuck` if its volume cannot be removed.
  */
 export async function retire(on: Machine, number: number, why: string): Promise<boolean> {
   const { host, paths } = on;

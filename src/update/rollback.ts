@@ -1,4 +1,4 @@
-/** An administrator makes an earlier generation stable. */
+/** Makes an earlier generation stable, on request of the administrator. */
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
 import {
@@ -16,8 +16,9 @@ import type { Machine } from '../state/machine.ts';
 import type { Paths } from '../state/paths.ts';
 
 /**
- * Makes a kept generation stable at once: `number`, or the newest good one before the stable. It waits for no update
- * at work, which then leaves the pointer alone. Returns what is stable now, and what was.
+ * Makes a generation stable at once: `number`, or the newest before the stable one that was not demoted. It does not
+ * wait for a running update, which then leaves the pointer alone. Returns the numbers of the generation that was
+ * stable and of the one that is now. Throws `no-generation` if there is none or if it is being removed.
  */
 export function rollback(
   { host, paths, log }: Machine,
@@ -28,7 +29,7 @@ export function rollback(
   if (to === undefined) {
     throw new MayflyError(
       'no-generation',
-      `there is no good generation before ${from ?? 'the first'} to go back to`,
+      `there is no usable generation before ${from ?? 'the first'} to roll back to`,
     );
   }
   if (!readGeneration(host, paths, to)) {
@@ -36,10 +37,11 @@ export function rollback(
   }
   if (from === to) return { from, to };
   pointStableAt(host, paths, to);
-  // Whoever retires a generation looks at the pointer after taking its file; so we look at the file after pointing.
+  // Retirement checks the pointer after it renames the record; so the record is checked after the pointer was
+  // changed.
   if (!readGeneration(host, paths, to)) {
     if (from !== undefined) pointStableAt(host, paths, from);
-    throw new MayflyError('no-generation', `generation ${to} is just being removed`, { generation: to });
+    throw new MayflyError('no-generation', `generation ${to} is being removed`, { generation: to });
   }
   clearDemoted(host, paths, to);
   if (from !== undefined && to < from) markDemoted(host, paths, from, `rolled back to generation ${to}`);

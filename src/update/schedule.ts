@@ -1,22 +1,22 @@
-/** When the nightly update runs by itself, and what speaks against it tonight. */
-
+/** Decides when the nightly update runs, and whether tonight's is skipped. */
 import { createHash } from 'node:crypto';
 import type { Host } from '../linux/host.ts';
 import type { Machine } from '../state/machine.ts';
 
-/** Local time of the earliest machine, and over how many minutes the others follow, so that a mirror is not stormed. */
+/** Local time, in hours, at which the earliest machine updates. */
 const HOUR = 2;
 
+/** Minutes over which machines are spread, so that they do not all use a mirror at once. */
 const SPREAD = 180;
 
-/** Minutes after the earliest, always the same for one machine. */
+/** Minutes after {@link HOUR} at which this machine updates; always the same for one machine ID. Pure. */
 export function offsetOf(machineId: string): number {
   return createHash('sha256').update(machineId.trim()).digest().readUInt32BE(0) % SPREAD;
 }
 
 /**
- * Whether tonight's update is still to be done, a missed one included: the last attempt was before the latest time it
- * should have been made. Times are milliseconds since the epoch, `offset` minutes.
+ * Whether an update is due, a missed one included: the last attempt was before the most recent scheduled time. Times
+ * are in milliseconds since the epoch, `offset` is in minutes. Pure, but for the local time zone.
  */
 export function isDue(now: number, lastAttempt: number | undefined, offset: number): boolean {
   if (lastAttempt === undefined) return true;
@@ -26,25 +26,27 @@ export function isDue(now: number, lastAttempt: number | undefined, offset: numb
   return lastAttempt < latest.getTime();
 }
 
+/** The {@link offsetOf} this machine. */
 export function machineOffset(host: Host): number {
   return offsetOf(host.read('/etc/machine-id') ?? host.read('/etc/hostname') ?? '');
 }
 
-/** Why a scheduled update is left out now; undefined where nothing speaks against it. */
+/** Why a scheduled update is skipped now; undefined if it is not. */
 export async function skipReason({ host, config }: Machine): Promise<string | undefined> {
-  if (config.update.on_battery === 'skip' && isOnBattery(host)) return 'the machine runs on its battery';
-  if (config.update.on_metered === 'skip' && (await isMetered(host))) return 'the connection costs by volume';
+  if (config.update.on_battery === 'skip' && isOnBattery(host)) return 'the machine runs on battery power';
+  if (config.update.on_metered === 'skip' && (await isMetered(host)))
+    return 'the network connection is metered';
   return undefined;
 }
 
-/** As systemd's ConditionACPower: there is mains power somewhere, and none of it is on. */
+/** Like systemd's ConditionACPower=: there are mains power supplies, and none is online. */
 function isOnBattery(host: Host): boolean {
   const supplies = host.list('/sys/class/power_supply').map(name => `/sys/class/power_supply/${name}`);
   const mains = supplies.filter(path => host.read(`${path}/type`)?.trim() === 'Mains');
   return mains.length > 0 && mains.every(path => host.read(`${path}/online`)?.trim() === '0');
 }
 
-/** NetworkManager's property Metered: 1 is yes, 3 is "guess: yes". Without NetworkManager nobody knows: no. */
+/** NetworkManager's property Metered: 1 is "yes", 3 is "guess: yes". False without NetworkManager. */
 async function isMetered(host: Host): Promise<boolean> {
   const name = 'org.freedesktop.NetworkManager';
   const args = ['--system', 'get-property', name, '/org/freedesktop/NetworkManager', name, 'Metered'];

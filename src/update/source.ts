@@ -1,10 +1,10 @@
-/** Where the first tree comes from: a fresh Debian, the running system, a directory or a tarball. */
+/** Fills the first tree: from a new Debian installation, the running system, a directory or a tarball. */
 import { MayflyError } from '../errors.ts';
 import type { Command } from '../linux/command.ts';
 import type { Host } from '../linux/host.ts';
 import { type AptSources, aptSources } from './apt-sources.ts';
 
-/** Gets a line for each thing that happens; `detail` for what a long command says. */
+/** Gets a line for each step; with `detail`, a line of a command's output. */
 export type Progress = (line: string, detail?: boolean) => void;
 
 export type Source =
@@ -17,7 +17,7 @@ export type Source =
   | { readonly kind: 'directory' | 'tarball'; readonly path: string }
   | { readonly kind: 'host' };
 
-/** What of a running system is its own and not for a session: state, homes, mounts, secrets. Patterns of tar(1). */
+/** Paths of a running system that are not copied: state, homes, mounts, secrets. Patterns of tar(1). */
 export const NOT_FROM_HOST = [
   './proc/*',
   './sys/*',
@@ -86,7 +86,7 @@ export const NOT_FROM_HOST = [
   './etc/sudoers.d/*',
 ];
 
-/** What a generation came from, for people. */
+/** The source as text. */
 export function describeSource(s: Source): string {
   switch (s.kind) {
     case 'debootstrap':
@@ -98,6 +98,7 @@ export function describeSource(s: Source): string {
   }
 }
 
+/** Throws `usage` if the directory or tarball does not exist, and `missing-tool` if a program is not installed. */
 export async function checkSource(host: Host, s: Source): Promise<void> {
   if (s.kind === 'directory' || s.kind === 'tarball') {
     const wanted = s.kind === 'directory' ? 'dir' : 'file';
@@ -110,7 +111,7 @@ export async function checkSource(host: Host, s: Source): Promise<void> {
   await host.run({ file: tool, args: ['--version'], effect: 'read' });
 }
 
-/** `own`: our directories, which are no part of the system that is copied. */
+/** Fills `tree` from the source. `own` are Mayfly's directories, which are left out. Throws `command`. */
 export async function fillTree(
   host: Host,
   tree: string,
@@ -156,7 +157,9 @@ function untar(tree: string, file: string): Command {
   return { file: 'tar', args, effect: 'write' };
 }
 
-/** /usr or /var can be file systems of their own; then each is named, as tar is kept from crossing into others. */
+/**
+ * Archives the running system. Tar stays on one file system, so /usr, /var and others that are separate are named.
+ */
 function tarOfHost(host: Host, own: readonly string[]): Pick<Command, 'file' | 'args' | 'okCodes'> {
   const separate = ['/usr', '/var', '/opt', '/usr/local', '/var/lib', '/etc'].filter(path => {
     const above = host.stat(path.slice(0, path.lastIndexOf('/')) || '/');

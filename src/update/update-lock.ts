@@ -1,4 +1,4 @@
-/** The lock of everything that changes master or the pool. */
+/** The lock for everything that changes master or the pool. */
 import { MayflyError } from '../errors.ts';
 import { takeLock } from '../state/locks.ts';
 import { loginBlockReason } from '../state/login-block.ts';
@@ -8,7 +8,10 @@ import { clearRunning, readRunning, writeRunning } from '../state/update-history
 import { tryPublishSessions } from './greeter.ts';
 import { writeHealth } from './health.ts';
 
-/** Takes the lock of all that changes master; throws `locked` with who has it and since when. */
+/**
+ * Runs `act` while holding the lock `update`; `fd` is its descriptor. `what` names the action for status and
+ * messages. Throws `locked`, with the running action and its start if known, and `held` while logins are blocked.
+ */
 export async function withUpdateLock<T>(
   on: Machine,
   what: string,
@@ -22,19 +25,19 @@ export async function withUpdateLock<T>(
     const since = new Date(running.since).toISOString();
     throw new MayflyError(
       'locked',
-      `${running.what} is at work since ${since} (process ${running.holder.pid}, "${running.phase}")`,
+      `${running.what} has been running since ${since} (process ${running.holder.pid}, "${running.phase}")`,
       { pid: running.holder.pid, since, phase: running.phase },
     );
   });
   try {
-    const held = loginBlockReason(on);
-    if (held !== undefined) throw new MayflyError('held', held); // a restart would cut it short
+    const blocked = loginBlockReason(on);
+    if (blocked !== undefined) throw new MayflyError('held', blocked); // the pending reboot would interrupt it
     writeRunning(host, paths, { what, since: host.now(), phase: 'prepare' });
     return await act(lock.fd);
   } finally {
     clearRunning(host, paths);
     await writeHealth(on);
     lock.release();
-    await tryPublishSessions(on); // whatever came of it: who was refused the lock meanwhile left this to us
+    await tryPublishSessions(on); // also after a failure: others that did not get the lock rely on it
   }
 }

@@ -1,6 +1,7 @@
 /**
- * Fork master → refresh the copy → seal it → prove it → promote it → the copy becomes master → retire what is not
- * needed. Until the proof nobody sees any of it; a failure or death on the way leaves stable and master as they were.
+ * The update: fork master → refresh the copy → seal it → check it → promote it → make the copy master → retire old
+ * generations. Nothing is visible to users before the promotion; a failure or crash before it leaves stable and
+ * master unchanged.
  */
 import { MayflyError, reasonOf } from '../errors.ts';
 import { prepareSpare } from '../session/spare.ts';
@@ -41,14 +42,15 @@ import { withUpdateLock } from './update-lock.ts';
 import { withMountedVolume } from './volume-tree.ts';
 
 export interface UpdateOptions {
-  /** For people: what is at work, and where the generation comes from. */
+  /** Name of the action, for status and messages. */
   readonly what: string;
+  /** Where the generation comes from, as text for the administrator. */
   readonly origin: string;
-  /** Changes the working copy; false gives it up. */
+  /** Changes the working copy; returns false to discard it. */
   change(inside: ChrootOptions): Promise<boolean>;
-  /** One line per phase, and `detail` of what commands say. */
+  /** Gets a line per phase and, with `detail`, each line of the commands' output. */
   readonly say: (line: string, detail?: boolean) => void;
-  /** Makes a generation even where nothing was changed. */
+  /** Creates a generation even if nothing was changed. */
   readonly force?: boolean;
 }
 
@@ -59,21 +61,24 @@ export interface UpdateOutcome {
   readonly warnings?: readonly string[];
 }
 
-/** One update, from lock to retirement. Rejects where it failed; the reason is in the history as well. */
+/**
+ * Runs one update, from the lock to retirement, and records it in the history. Throws `no-pool`, `locked`, `held`,
+ * and the code of whatever fails; the message then names the phase.
+ */
 export async function update(on: Machine, o: UpdateOptions): Promise<UpdateOutcome> {
   const { host, paths } = on;
-  requirePool(on); // before anything is written: a machine that was never set up is not one with a failed update
+  requirePool(on); // before the history is written: without a pool there is no failed update to report
   return withUpdateLock(on, o.what, async fd => {
-    const begun = host.now();
+    const started = host.now();
     const before = readHistory(host, paths);
-    const lasting = before?.lastSuccess === undefined ? {} : { lastSuccess: before.lastSuccess };
+    const kept = before?.lastSuccess === undefined ? {} : { lastSuccess: before.lastSuccess };
     let phase: Phase = 'prepare';
     const write = (h: Partial<History> & Pick<History, 'result'>): void =>
-      writeHistory(host, paths, { lastAttempt: begun, ...lasting, ...h });
+      writeHistory(host, paths, { lastAttempt: started, ...kept, ...h });
     const enter = (next: Phase): void => {
       phase = next;
       o.say(next);
-      writeRunning(host, paths, { what: o.what, since: begun, phase });
+      writeRunning(host, paths, { what: o.what, since: started, phase });
       write({ result: 'running', phase });
     };
     try {
@@ -102,9 +107,9 @@ function describeOutcome(o: UpdateOutcome): string {
     case 'promoted':
       return `generation ${o.generation} is stable`;
     case 'unchanged':
-      return 'nothing has changed, so there is no new generation';
+      return 'nothing has changed; no new generation was created';
     case 'kept':
-      return `generation ${o.generation} is proven, but was not promoted: ${o.reason}`;
+      return `generation ${o.generation} is proven but was not promoted: ${o.reason}`;
     default:
       return `${o.result}${o.reason ? `: ${o.reason}` : ''}`;
   }
@@ -112,7 +117,7 @@ function describeOutcome(o: UpdateOutcome): string {
 
 function requirePool({ host, paths }: Machine): Pool {
   const pool = readPool(host, paths);
-  if (!pool) throw new MayflyError('no-pool', 'there is no pool yet');
+  if (!pool) throw new MayflyError('no-pool', 'there is no pool');
   return pool;
 }
 
@@ -137,11 +142,11 @@ async function runPhases(
     enter('fork');
     await backend.fork(master, work, { lockFds: [fd] });
     enter('refresh');
-    const inside = {
+    const options = {
       timeout: on.config.update.timeout,
       onLine: (l: string) => o.say(l, true),
     };
-    if (!(await withMountedVolume(on, work, tree => o.change({ ...inside, tree, began: host.now() })))) {
+    if (!(await withMountedVolume(on, work, tree => o.change({ ...options, tree, began: host.now() })))) {
       await backend.remove(work);
       return { result: 'discarded' };
     }
@@ -159,7 +164,7 @@ async function runPhases(
     enter('check');
     await requireSpace(on, pool);
     const { warnings } = await checkGeneration(on, generation, o.say);
-    await prepareSpare(on, 'finish', generation); // for whoever logs in right after the promotion
+    await prepareSpare(on, 'finish', generation); // for the first login after the promotion
     enter('promote');
     const outcome = promote(on, number, stable);
     accepted = true;
@@ -175,7 +180,7 @@ async function runPhases(
   }
 }
 
-/** Old generations go. One that can not does not make a good update a failed one. */
+/** Prunes old generations. A failure is returned as a warning: it must not fail an update that has succeeded. */
 async function tryPrune(on: Machine, pool: Pool): Promise<string[]> {
   try {
     await prune(on, pool);
@@ -192,8 +197,8 @@ async function numbersIn(on: Machine, pool: Pool): Promise<number[]> {
 }
 
 /**
- * From the renaming of the candidate on there is no way back, and `recover` finishes what a death leaves undone.
- * Logins are not locked out: each sees the old or the new generation, and both are there.
+ * Promotes a candidate. The rename of its record is the commit point; `recover` completes the rest after a crash.
+ * Logins are not blocked: each gets the old or the new generation, and both exist.
  */
 function promote(on: Machine, number: number, before: number | undefined): UpdateOutcome {
   const { host, paths } = on;
@@ -201,7 +206,7 @@ function promote(on: Machine, number: number, before: number | undefined): Updat
   acceptCandidate(on, number);
   const now = stableNumber(host, paths);
   if (now !== before) {
-    const reason = `generation ${now} was made stable meanwhile`;
+    const reason = `generation ${now} became stable meanwhile`;
     return { result: 'kept', generation: number, reason };
   }
   if (before !== undefined) writeProbation(host, paths, { number, previous: before, failures: 0 });
@@ -210,15 +215,15 @@ function promote(on: Machine, number: number, before: number | undefined): Updat
 }
 
 /**
- * Also the half-made copies of a full pool, which would keep people from logging in. What can not be removed now is
- * for `recover`; the reason of the failure is the one to tell.
+ * Removes the leftovers of a failed update at once, because in a full pool they would prevent logins. What cannot be
+ * removed now is left for `recover`, so that the caller can throw the reason of the failure itself.
  */
 async function dropWork(on: Machine, pool: Pool): Promise<void> {
-  const attempt = orLeaveToRecovery(on);
-  await attempt('the working copy', () => finishInterruptedUpdate(on, pool, attempt, []));
+  const tryEach = orLeaveToRecovery(on);
+  await tryEach('the working copy', () => finishInterruptedUpdate(on, pool, tryEach, []));
 }
 
-/** One old thing that can not be removed keeps nobody from a new generation; what stands in the way says so itself. */
+/** Only logs a failure: one leftover that cannot be removed must not prevent a new generation. */
 function orLeaveToRecovery({ log }: Machine): TryEach {
   return async (what, act) => {
     try {

@@ -1,7 +1,7 @@
 /**
- * Having a volume's tree at hand. The trees of overlay and btrfs lie in directories; one on a device is mounted for as
- * long as it is needed, among the mount points of sessions, where no other namespace gets a copy of it. Only while
- * holding the lock `update`: there is one mount point for each role.
+ * Gives access to a volume's tree. With overlay and btrfs it is a directory. A volume on a device is mounted while it
+ * is needed, among the mount points of sessions, where no other namespace gets a copy of the mount. Callers must hold
+ * the lock `update`, because there is one mount point per role.
  */
 import { reasonOf } from '../errors.ts';
 import { makeMountOps, mountCommand } from '../linux/mount-program.ts';
@@ -15,7 +15,10 @@ function treeMountPoint({ paths }: Machine, v: Volume): string {
   return `${paths.roots}/tree-${v.role}`;
 }
 
-/** Runs `act` with the directory that shows the tree of a master, work or generation volume. */
+/**
+ * Runs `act` with the directory that holds the tree of a master, work or generation volume; returns its result.
+ * Throws `stuck` if the volume cannot be unmounted afterwards.
+ */
 export async function withMountedVolume<T>(
   on: Machine,
   v: Volume,
@@ -24,32 +27,34 @@ export async function withMountedVolume<T>(
   const backend = on.backend(v.backend);
   const tree = backend.path(v);
   if (tree !== undefined) return act(tree);
-  const place = treeMountPoint(on, v);
+  const mountPoint = treeMountPoint(on, v);
   await ensureMountRoot(on);
-  await detach(on.host, place, false);
-  on.host.mkdir(place, 0o755);
+  await detach(on.host, mountPoint, false);
+  on.host.mkdir(mountPoint, 0o755);
   const leave = async (): Promise<void> => {
-    await detach(on.host, place, false);
-    await backend.detachTree?.(v); // proves that it is unmounted, and so written out
+    await detach(on.host, mountPoint, false);
+    await backend.detachTree?.(v); // proves that it is unmounted and therefore written to the device
   };
   let result: T;
   try {
-    const mount = await backend.attachTree?.(v, place);
+    const mount = await backend.attachTree?.(v, mountPoint);
     if (mount) await on.host.run(mountCommand([makeMountOps()(mount)], on.lockFds));
-    result = await act(place);
+    result = await act(mountPoint);
   } catch (error) {
-    await leave().catch(second => on.log('warning', `${place} is left for recovery: ${reasonOf(second)}`));
+    await leave().catch(second =>
+      on.log('warning', `${mountPoint} is left for recovery: ${reasonOf(second)}`),
+    );
     throw error;
   }
   await leave();
   return result;
 }
 
-/** Unmounts what a death left at hand. */
+/** Unmounts the trees that a crash left mounted. */
 export async function unmountLeftovers(on: Machine, pool: Pool): Promise<void> {
   const { host, paths } = on;
   const stable = stableNumber(host, paths);
-  // Of generations only the stable one is ever read from.
+  // Only the stable generation is ever mounted here.
   const last = stable === undefined ? undefined : readableGeneration(host, paths, stable)?.volume;
   for (const v of [workOf(pool), masterOf(pool), last ?? generationOf(pool, 1)]) {
     if (host.lstat(treeMountPoint(on, v)) === undefined) continue;

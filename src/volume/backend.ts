@@ -1,27 +1,26 @@
 /**
- * How volumes are forked. A **pool** holds four kinds of volumes: one `master`, at most one `work` copy, sealed
- * `generation`s and one `session` per login.
+ * The contract of storage backends. A **pool** holds four kinds of volumes: one `master`, at most one `work` copy,
+ * sealed `generation`s and one `session` per login.
  *
- * The life of a volume: `fork` makes it whole or not at all (what a death leaves half-made is listed as such and
- * removed by `recover`); `mount` says, as data, how; `remove` makes it absent. A fork sees
- * exactly what its source held; nothing written to a fork is ever seen in its source or in a sibling. Generations
- * and the volumes sessions were forked from are never written to. A session volume can not be forked, and is mounted
+ * The life of a volume: `fork` creates it completely or not at all (leftovers of a crash are listed as such and
+ * removed by `recover`); `mount` returns, as data, how to mount it; `remove` makes it absent. A fork sees exactly
+ * what its source held; nothing written to a fork is ever seen in its source or in a sibling. Generations and the
+ * volumes from which sessions were forked are never written to. A session volume cannot be forked, and is mounted
  * once in its life.
  *
- * Nobody below this line asks the configuration: a {@link Volume} names its pool and its source itself, so that it
- * can be taken down after both have changed.
+ * Backends never read the configuration: a {@link Volume} names its pool and its source itself, so that it can be
+ * taken down after both have changed.
  *
- * `test/volume/contract.ts` is the executable copy of this text and runs over every backend.
+ * `test/volume/contract.ts` tests this contract on every backend.
  */
 import { MayflyError } from '../errors.ts';
 import type { Mount } from '../linux/mount-program.ts';
 import { isNumber, isSessionId } from '../names.ts';
 
-/** `lvm` is the classic kind of snapshots, with a store of their own each; `lvm-thin` shares a thin pool. */
-
+/** `lvm` uses classic snapshots, each with its own copy-on-write store; with `lvm-thin` all share a thin pool. */
 export type BackendKind = 'overlay' | 'btrfs' | 'lvm-thin' | 'lvm';
 
-/** What is in a logical volume. btrfs is not among them: it takes a snapshot of the device for the same file system. */
+/** File systems in a logical volume. Not btrfs: it takes a snapshot of its device for the same file system. */
 export type FileSystem = 'ext4' | 'xfs';
 
 export type Role = 'master' | 'work' | 'generation' | 'session';
@@ -30,79 +29,64 @@ export interface Volume {
   readonly backend: BackendKind;
   /** Absolute path of the pool; LVM: `/dev/GROUP/NAME`. */
   readonly pool: string;
-  /** LVM: what it is formatted with. */
+  /** LVM: its file system. */
   readonly fs?: FileSystem;
   readonly role: Role;
-  /** `master`, `work`, the number of a generation, the id of a session. */
+  /** `master`, `work`, the number of a generation, or the ID of a session. */
   readonly name: string;
   /** The volume a session was forked from. */
   readonly origin?: Volume;
 }
 
-/** Name rules per role; false for what is no role. */
-export function isVolumeName(role: Role, name: string): boolean {
-  switch (role) {
-    case 'master':
-    case 'work':
-      return name === role;
-    case 'generation':
-      return name !== '0' && isNumber(name, 9);
-    case 'session':
-      return isSessionId(name);
-    default:
-      return false;
-  }
-}
-
-/** Refuses (`unsafe`) a name against the rules: a record that was tampered with must not lead anywhere else. */
-export function requireVolumeName({ role, name }: Volume): void {
-  if (isVolumeName(role, name)) return;
-  throw new MayflyError('unsafe', `"${name}" is not the name of a ${role}`, { role, name });
-}
-
-/** What the machine has in the way of a working backend, worded for an administrator. */
+/** What keeps a backend from working, as text for the administrator, and the command or action that fixes it. */
 export interface Problem {
   readonly what: string;
   readonly fix: string;
 }
 
-/** For where one line is all there is. */
+/** A problem in one line. */
 export function inOneLine(p: Problem): string {
   return `${p.what}; fix it with "${p.fix}"`;
 }
 
+/** Usage of a pool. */
 export interface Usage {
+  /** Bytes, like `free`. */
   readonly total: number;
   readonly free: number;
-  /** Percent of the scarcer of space and inodes. */
+  /** Percent used of space or inodes, whichever is scarcer. */
   readonly percent: number;
-  /** What `percent` is of, where it is not the pool itself: a thin pool's "metadata". */
+  /** What `percent` refers to if it is not the pool's space: the "metadata" of a thin pool. */
   readonly of?: 'metadata';
-  /** Why nothing can be made in the pool, whatever room it has. */
+  /** Why no volume can be created in the pool, regardless of its free space. */
   readonly problem?: Problem;
 }
 
 export interface ForkOptions {
-  /** Session on overlay: where the upper layer is. */
+  /** Sessions on overlay: where the upper layer is. */
   readonly upper: 'disk' | 'tmpfs';
-  /** Size of a tmpfs upper. */
+  /** Size of an upper layer on tmpfs, for the option `size` of tmpfs(5). */
   readonly size: string;
-  /** Session on classic LVM: how much it may change, a size or a part of the generation's volume such as "20%". */
+  /**
+   * Sessions on classic LVM: how much may change, as a size or as a part of the generation's volume such as "20%".
+   */
   readonly cow: string;
-  /** A lock's descriptor, kept open by storage commands so that the lock outlives us if we must leave them. */
+  /**
+   * Descriptors of locks. Storage commands inherit them, so a lock outlives this process if it must leave a command.
+   */
   readonly lockFds: readonly number[];
 }
 
-/** What is in a pool. */
+/** The contents of a pool. */
 export interface Listing {
   readonly volumes: readonly Volume[];
-  /** Half-made or half-removed. */
+  /** Names of volumes that are only partly created or partly removed. */
   readonly leftovers: readonly string[];
-  /** Made ready for sessions, by the number of their generation. */
+  /** Names of the spares for sessions, by the number of their generation. */
   readonly spares: ReadonlyMap<number, string>;
 }
 
-/** LVM: how large things are made; sizes, or a part of what is free such as "90%". */
+/** LVM: sizes for `prepare` and `create`; the pool's may be a part of the free space such as "90%". */
 export interface PoolSizes {
   /** The thin pool. */
   readonly pool: string;
@@ -110,58 +94,64 @@ export interface PoolSizes {
   readonly volume: string;
 }
 
-/** A session whose own store fills up. */
+/** Usage of a session's copy-on-write store. */
 export interface SnapshotUsage {
   readonly session: string;
-  /** Of its store; 100 where it has overflowed, and nothing that was changed can be read any more. */
+  /** Percent of the store; 100 after an overflow, when nothing that was changed can be read any more. */
   readonly percent: number;
 }
 
 export interface VolumeBackend {
   readonly kind: BackendKind;
-  /** Can this machine do it? */
+  /** Returns what keeps this machine from using the backend; empty if it works. */
   check(): Promise<readonly Problem[]>;
-  /** Makes a fresh, empty pool at `path`, or accepts one of ours; refuses a directory with foreign content. */
+  /** Creates an empty pool at `path`, or accepts one of ours. Throws `unsafe` if `path` has foreign content. */
   prepare(path: string, sizes?: PoolSizes): Promise<void>;
-  /** Makes a pool usable that a boot or a death left otherwise; nothing where it is. */
+  /** Makes a pool usable after a boot or a crash; does nothing if it is usable. */
   open?(path: string): Promise<void>;
-  /** Takes an empty pool away. */
+  /** Removes an empty pool. */
   dissolve(path: string): Promise<void>;
-  /** Room in the pool. One that does not tell because it is at rest is a problem, unless `wake` has it opened. */
-  usage(path: string, wake?: boolean): Promise<Usage>;
-  /** What sessions need to be told of: those whose own store is nearly full, or was. */
+  /** Usage of the pool. */
+  usage(path: string): Promise<Usage>;
+  /** Usage of every session's own store, where sessions have one. */
   snapshotUsage?(path: string): Promise<readonly SnapshotUsage[]>;
-  /** An empty tree to be filled by `init`. It becomes `master` by {@link rename}. */
+  /** Creates an empty tree for `init` to fill. It becomes `master` by {@link rename}. Throws `exists`. */
   create(to: Volume, sizes?: PoolSizes): Promise<void>;
-  /** Makes `to` from `from`. An existing `to` is refused (`exists`). */
+  /**
+   * Creates `to` as a copy of `from`. Throws `exists` if `to` exists, `no-generation` if `from` does not, `unsafe` if
+   * `from` is a session or a name is invalid, and `full`.
+   */
   fork(from: Volume, to: Volume, options?: Partial<ForkOptions>): Promise<void>;
   /**
-   * Makes ready what the next session from `origin` will be forked from at once, where forking takes time. Says
-   * whether it made one. There need not be any: a fork without is only slower. One at a time: `fds` hold a lock.
-   * With `background` it is only begun.
+   * Prepares a spare, which the next session from `origin` takes instead of forking; only where forking takes time.
+   * Returns whether it made one. Without a spare a fork is only slower. `fds` hold the lock that allows one call at a
+   * time. With `background` the command is started and not waited for.
    */
   spare?(origin: Volume, fds: readonly number[], background: boolean): Promise<boolean>;
-  /** Bytes of the pool that a master, work or generation volume forked from `from` takes at once. */
+  /** Bytes of the pool that a master, work or generation volume forked from `from` occupies at once. */
   forkCost(from: Volume): Promise<number>;
-  /** Gives a finished volume another role; the target must be absent. */
+  /** Gives a complete volume another role. Throws `exists` if `to` exists. */
   rename(from: Volume, to: Volume): Promise<void>;
-  /** Where the tree of a master, work or generation volume can be read; undefined where it must be mounted first. */
+  /** The directory with the tree of a master, work or generation volume; undefined if it must be mounted first. */
   path(v: Volume): string | undefined;
-  /** What to mount at `root` to have a session's tree there, told by its name alone. */
+  /** The mount that shows a session's tree at `root`; derived from its name alone. */
   mount(v: Volume, root: string): Promise<Mount>;
-  /** Where `path` is undefined: makes a master, work or generation volume mountable, and says how. */
+  /** Where `path` is undefined: makes a master, work or generation volume mountable, and returns the mount. */
   attachTree?(v: Volume, root: string): Promise<Mount>;
-  /** The reverse, once it is unmounted. Refused (`stuck`) while somebody uses it. */
+  /** The reverse of {@link attachTree}, after unmounting. Throws `stuck` while the volume is in use. */
   detachTree?(v: Volume): Promise<void>;
-  /** Something that stays the same for as long as the volume is the same one. Undefined where it is absent. */
+  /** A value that stays the same as long as this is the same volume; undefined if there is none. */
   identity(v: Volume): Promise<string | undefined>;
-  /** A holder the kernel knows of although no process shows it; undefined where there is none. */
+  /** Who or what uses the volume, according to the kernel, also if no process shows it; undefined if it is free. */
   busyReason(v: Volume): Promise<string | undefined>;
-  /** Absent is success; foreign or in use is refused. */
+  /**
+   * Makes the volume absent; absent already is success. Throws `stuck` if it is in use and `unsafe` if it is not
+   * ours.
+   */
   remove(v: Volume): Promise<void>;
-  /** All volumes of ours in the pool, finished ones and half-made ones, as the system shows them. */
+  /** All of our volumes in the pool, and leftovers and spares, as found in the system. */
   list(pool: string): Promise<Listing>;
-  /** Removes one entry of {@link list}'s litter or spares. */
+  /** Removes one of the leftovers or spares of {@link list}, by its name there. */
   sweep(pool: string, name: string): Promise<void>;
 }
 
@@ -190,12 +180,12 @@ export function sessionOf(origin: Volume, id: string): Volume {
   };
 }
 
-/** Where the volumes are; written by `init`, believed over the configuration afterwards. */
+/** Where the volumes are. `init` writes it; from then on it overrides the configuration. */
 export interface Pool {
   readonly backend: BackendKind;
   readonly path: string;
-  /** LVM: what its volumes are formatted with. */
+  /** LVM: the file system of its volumes. */
   readonly fs?: FileSystem;
-  /** A file with a file system in it that is mounted at `path`; the embedded pool of `init --backend btrfs`. */
+  /** An image file with a file system, mounted at `path`: the embedded pool of `init --backend btrfs`. */
   readonly image?: string;
 }

@@ -1,13 +1,13 @@
 /**
- * btrfs subvolumes: a fork is a snapshot, whatever its size, and a generation is a read-only one.
+ * The btrfs backend: a fork is a snapshot, regardless of its size, and a generation is a read-only snapshot.
  *
- * btrfs deletes a subvolume that is mounted or has open files without a word, so the proof that nobody is in it is
- * ours (`held`). Each subvolume has a device number of its own, which is how processes in it are found.
+ * btrfs deletes a subvolume that is mounted or has open files without an error, so this file checks first that it is
+ * not in use (`busyReason`). Each subvolume has its own device number, by which processes in it are found.
  *
- * Making and deleting a subvolume keep the directory it is in locked until the transaction is through, half a second
- * where an update is writing (measured), and nobody opens, finds or renames anything in it meanwhile; nor are other
- * subvolumes renamed (the kernel's `subvol_sem`). So a session's subvolume stands in a directory of its own, and it
- * is that directory which is renamed: logins that find one made ready wait for none of it.
+ * Creating or deleting a subvolume keeps its parent directory locked until the transaction ends: half a second while
+ * an update is writing (measured). Meanwhile nothing in it can be opened, found or renamed, and no other subvolume
+ * can be renamed (the kernel's `subvol_sem`). So a session's subvolume has its own parent directory, and that
+ * directory is renamed: logins that find a spare wait for none of this.
  */
 import { installHint } from '../advice.ts';
 import { isErrno, MayflyError } from '../errors.ts';
@@ -30,9 +30,9 @@ import { usageOf } from './usage.ts';
 const SUBVOLUME_ROOT = 256;
 
 /** The subvolume in a session's directory. */
-const within = (directory: string): string => `${directory}/volume`;
+const subvolumeIn = (directory: string): string => `${directory}/volume`;
 
-const rootOf = (v: Volume): string => (v.role === 'session' ? within(volumePath(v)) : volumePath(v));
+const rootOf = (v: Volume): string => (v.role === 'session' ? subvolumeIn(volumePath(v)) : volumePath(v));
 
 export function btrfsBackend(host: Host): VolumeBackend {
   const isSubvolume = (path: string): boolean => {
@@ -41,63 +41,65 @@ export function btrfsBackend(host: Host): VolumeBackend {
   };
 
   async function erase(path: string): Promise<void> {
-    if (!isSubvolume(path)) throw new MayflyError('unsafe', `"${path}" is not a subvolume of ours`, { path });
+    if (!isSubvolume(path))
+      throw new MayflyError('unsafe', `"${path}" is not a subvolume created by Mayfly`, { path });
     const destroy = (p: string) =>
       host.run({ file: 'btrfs', args: ['subvolume', 'delete', '--', p], effect: 'write' });
     try {
       await destroy(path);
     } catch (error) {
       if (!(error instanceof MayflyError) || error.code !== 'command') throw error;
-      // A session's root can make subvolumes of its own, read-only ones and immutable flags too. find(1) enters
-      // each directory itself (-execdir), so neither depth nor odd names matter; deepest first, then this one.
+      // Root in a session can create subvolumes, also read-only ones, and set immutable flags. find(1) enters each
+      // directory itself (-execdir), so depth and unusual names are safe. The deepest are deleted first, this one
+      // last.
       const nested = ['-type', 'd', '-inum', String(SUBVOLUME_ROOT)];
       const unlock = ['-execdir', 'chattr', '-f', '-i', '-a', '{}', ';'];
       const writable = ['-execdir', 'btrfs', 'property', 'set', '-f', '-ts', '{}', 'ro', 'false', ';'];
-      const expect = [0, 1]; // 1: one of the commands failed; the deletion below tells whether that matters
-      await host.run({ file: 'find', args: [path, ...nested, ...unlock], effect: 'write', okCodes: expect });
+      const okCodes = [0, 1]; // 1: one of the commands failed; the deletion below shows whether that matters
+      await host.run({ file: 'find', args: [path, ...nested, ...unlock], effect: 'write', okCodes });
       await host.run({
         file: 'find',
         args: [path, ...nested, ...writable],
         effect: 'write',
-        okCodes: expect,
+        okCodes,
       });
       const drop = ['-execdir', 'btrfs', 'subvolume', 'delete', '{}', ';'];
       await host.run({
         file: 'find',
         args: [path, '-mindepth', '1', '-depth', ...nested, ...drop],
         effect: 'write',
-        okCodes: expect,
+        okCodes,
       });
       await destroy(path);
     }
   }
 
-  /** A session's directory: the subvolume in it or, where a death came between, nothing. */
+  /** Whether this is a session's directory: it holds the subvolume or, after a crash in between, nothing. */
   const isDirectory = (path: string): boolean =>
     host.lstat(path)?.kind === 'dir' &&
-    (isSubvolume(within(path)) || (!isSubvolume(path) && host.list(path).length === 0));
+    (isSubvolume(subvolumeIn(path)) || (!isSubvolume(path) && host.list(path).length === 0));
 
-  /** Removes a session's directory, whatever its name is by now. */
+  /** Removes a session's directory, under whatever name. */
   async function eraseDirectory(path: string): Promise<void> {
-    if (isSubvolume(within(path))) await erase(within(path));
+    if (isSubvolume(subvolumeIn(path))) await erase(subvolumeIn(path));
     host.rmdir(path);
   }
 
-  /** Takes the spare of a generation, if there is one; of two who try, one gets it. */
+  /** Takes the spare of a generation if there is one. Of two concurrent logins only one gets it. */
   function claimSpare(from: Volume, to: Volume): boolean {
     const spare = sparePath(from);
-    if (from.role !== 'generation' || !isSubvolume(within(spare))) return false;
+    if (from.role !== 'generation' || !isSubvolume(subvolumeIn(spare))) return false;
     try {
       host.rename(spare, volumePath(to));
     } catch (error) {
       if (isErrno(error, 'ENOENT')) return false;
       throw error;
     }
-    // Another login may have been quicker, and this be the directory of the next one, with nothing in it yet.
+    // Another login may have been faster; this may be the directory of the next spare, which is still empty.
     return isSubvolume(rootOf(to));
   }
 
-  async function held(v: Volume): Promise<string | undefined> {
+  async function busyReason(v: Volume): Promise<string | undefined> {
     const s = host.lstat(rootOf(v));
     if (!s) return undefined;
     const holders = findHolders(host, new Set([s.dev]), rootOf(v));
@@ -116,10 +118,10 @@ export function btrfsBackend(host: Host): VolumeBackend {
       }
       if (!/\bbtrfs$/m.test(host.read('/proc/filesystems') ?? '')) {
         try {
-          // Whether it could be: the kernel loads it by itself at the first mount.
+          // --dry-run is enough: the kernel loads the module at the first mount.
           await host.run({ file: 'modprobe', args: ['--dry-run', 'btrfs'], effect: 'read' });
         } catch {
-          problems.push({ what: 'this kernel has no btrfs', fix: 'modprobe btrfs' });
+          problems.push({ what: 'this kernel does not support btrfs', fix: 'modprobe btrfs' });
         }
       }
       return problems;
@@ -144,17 +146,18 @@ export function btrfsBackend(host: Host): VolumeBackend {
 
     async fork(from: Volume, to: Volume, options: Partial<ForkOptions> = {}) {
       mustBeAbsent(host, to);
-      if (from.role === 'session')
-        throw new MayflyError('unsafe', `the session "${from.name}" can not be forked`);
+      if (from.role === 'session') throw new MayflyError('unsafe', `session "${from.name}" cannot be forked`);
       if (!isSubvolume(volumePath(from))) {
-        throw new MayflyError('no-generation', `the ${from.role} volume "${volumePath(from)}" is not there`, {
-          path: volumePath(from),
-        });
+        throw new MayflyError(
+          'no-generation',
+          `the ${from.role} volume "${volumePath(from)}" does not exist`,
+          { path: volumePath(from) },
+        );
       }
       if (to.role === 'session' && claimSpare(from, to)) return;
-      // Atomic in the kernel: killed at any moment, the whole snapshot is there or none of it.
-      const snapshot = (place: string, flags: readonly string[] = []) => {
-        const args = ['subvolume', 'snapshot', ...flags, '--', volumePath(from), place];
+      // Atomic in the kernel: if btrfs(8) is killed, the snapshot exists completely or not at all.
+      const snapshot = (target: string, flags: readonly string[] = []) => {
+        const args = ['subvolume', 'snapshot', ...flags, '--', volumePath(from), target];
         return host.run({
           file: 'btrfs',
           args,
@@ -165,29 +168,29 @@ export function btrfsBackend(host: Host): VolumeBackend {
       if (to.role === 'session') {
         const aside = asidePath(to, 'new');
         host.mkdir(aside, 0o700);
-        await snapshot(within(aside));
+        await snapshot(subvolumeIn(aside));
         try {
-          host.rename(aside, volumePath(to)); // also onto an empty one, see claimSpare
+          host.rename(aside, volumePath(to)); // also replaces an empty directory, see claimSpare
         } catch (error) {
           if (!isErrno(error, 'ENOTEMPTY', 'EEXIST') || !isSubvolume(rootOf(to))) throw error;
-          await eraseDirectory(aside); // the spare came into being there meanwhile, and is as good
+          await eraseDirectory(aside); // the spare appeared there meanwhile and is equivalent
         }
         return;
       }
       await snapshot(volumePath(to), to.role === 'generation' ? ['-r'] : []);
-      // Only a generation must outlive a power cut as it is; writing it out makes every login on the pool wait.
+      // Only a generation must survive a power cut as it is; the sync makes every login on the pool wait.
       if (to.role === 'generation')
         await host.run({ file: 'sync', args: ['-f', '--', volumePath(to)], effect: 'write' });
     },
 
-    /** A snapshot waits for what others are writing, 4 ms to half a second (measured); a rename does not. */
+    /** A snapshot waits for data that others are writing, 4 ms to half a second (measured); a rename does not. */
     async spare(origin, fds, background) {
       const spare = sparePath(origin);
-      if (!isSubvolume(volumePath(origin)) || host.lstat(within(spare))) return false;
+      if (!isSubvolume(volumePath(origin)) || host.lstat(subvolumeIn(spare))) return false;
       host.mkdir(spare, 0o700);
       await host.run({
         file: 'btrfs',
-        args: ['subvolume', 'snapshot', '--', volumePath(origin), within(spare)],
+        args: ['subvolume', 'snapshot', '--', volumePath(origin), subvolumeIn(spare)],
         effect: 'write',
         inheritFds: fds,
         background,
@@ -213,25 +216,26 @@ export function btrfsBackend(host: Host): VolumeBackend {
     }),
 
     async identity(v) {
-      // The directory's own creation is not shown; the inode is the same for all. The transaction-stable fact is
-      // that a subvolume stands there at all.
+      // The creation time is not visible, and the inode number is the same for all subvolumes. All that is known is
+      // that a subvolume exists.
       return isSubvolume(rootOf(v)) ? 'subvolume' : undefined;
     },
 
-    busyReason: held,
+    busyReason,
 
     async remove(v) {
       const path = volumePath(v);
       if (v.role === 'session')
         for (const as of ['new', 'old'] as const) {
-          const aside = asidePath(v, as); // of one that died half-way
+          const aside = asidePath(v, as); // of a removal or fork that was interrupted
           if (host.lstat(aside)) await eraseDirectory(aside);
         }
       if (host.lstat(path) === undefined) return;
-      const busy = await held(v);
+      const busy = await busyReason(v);
       if (busy) throw new MayflyError('stuck', `the volume "${path}" is in use: ${busy}`, { path });
       if (v.role !== 'session') return erase(path);
-      if (!isDirectory(path)) throw new MayflyError('unsafe', `"${path}" is not a volume of ours`, { path });
+      if (!isDirectory(path))
+        throw new MayflyError('unsafe', `"${path}" is not a volume created by Mayfly`, { path });
       host.rename(path, asidePath(v, 'old'));
       await eraseDirectory(asidePath(v, 'old'));
     },

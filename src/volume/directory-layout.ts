@@ -1,4 +1,4 @@
-/** The directory layout that the two file-system backends share. */
+/** The directory layout of a pool, shared by the overlay and btrfs backends. */
 import { MayflyError } from '../errors.ts';
 import { sweepTemporary } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
@@ -11,7 +11,7 @@ import {
   type Volume,
 } from './backend.ts';
 
-/** Prefix of what is not finished or no longer whole: one rename makes it a volume, or stops it being one. */
+/** Prefixes of volumes that are being created or removed. One rename makes a directory a volume or a leftover. */
 const NEW = '.new-';
 
 const OLD = '.old-';
@@ -28,24 +28,43 @@ function directoryOf(v: Volume): string {
   }
 }
 
-/** The directory of a session volume that is, or is being, made ready for whoever comes next. */
+/** Valid names per role: a record that was tampered with must not lead to any other path. */
+function isNameOf(role: Role, name: string): boolean {
+  switch (role) {
+    case 'master':
+    case 'work':
+      return name === role;
+    case 'generation':
+      return name !== '0' && isNumber(name, 9);
+    case 'session':
+      return isSessionId(name);
+  }
+}
+
+/** Directory of the spare, ready or in the making, for the next session from `origin`. Throws `unsafe`. */
 export function sparePath(origin: Volume): string {
   volumePath(origin);
   return `${origin.pool}/sessions/.spare-${origin.name}`;
 }
 
+/** Path of a volume. Throws `unsafe` if the name is not valid for its role. */
 export function volumePath(v: Volume): string {
-  requireVolumeName(v);
+  if (!isNameOf(v.role, v.name)) {
+    throw new MayflyError('unsafe', `"${v.name}" is not a valid ${v.role} name`, {
+      role: v.role,
+      name: v.name,
+    });
+  }
   return `${directoryOf(v)}/${v.name}`;
 }
 
-/** Where a volume stands while it is made (`new`) or taken apart (`old`). */
+/** Path of a volume while it is being created (`new`) or removed (`old`). Throws `unsafe`. */
 export function asidePath(v: Volume, as: 'new' | 'old'): string {
   volumePath(v);
   return `${directoryOf(v)}/${as === 'new' ? NEW : OLD}${v.name}`;
 }
 
-/** Makes the pool's directories; refuses one that holds anything that is not ours. */
+/** Creates a pool's directories and marker. Throws `unsafe` if the directory holds other files. Safe to repeat. */
 export function prepareLayout(host: Host, pool: string): void {
   const marker = `${pool}/.mayfly-pool`;
   host.mkdir(pool, 0o700);
@@ -55,13 +74,13 @@ export function prepareLayout(host: Host, pool: string): void {
     if (foreign.length > 0) {
       throw new MayflyError(
         'unsafe',
-        `"${pool}" holds files that are not ours ("${foreign[0]}"); a pool needs an empty directory`,
+        `"${pool}" is not empty (it holds "${foreign[0]}"); a pool needs an empty directory`,
         {
           path: pool,
         },
       );
     }
-    host.write(marker, 'A pool of mayfly(8). Its volumes are managed by that program alone.\n', {
+    host.write(marker, 'This is a pool of mayfly(8). Do not change its volumes by hand.\n', {
       mode: 0o600,
       durable: true,
     });
@@ -70,13 +89,13 @@ export function prepareLayout(host: Host, pool: string): void {
   host.mkdir(`${pool}/sessions`, 0o700);
 }
 
-/** The reverse of {@link prepareLayout}, of an empty pool. */
+/** The reverse of {@link prepareLayout}; the pool must have no volumes. */
 export function dissolveLayout(host: Host, pool: string): void {
   for (const name of ['generations', 'sessions']) host.rmdir(`${pool}/${name}`);
   host.unlink(`${pool}/.mayfly-pool`);
 }
 
-/** Every volume under one of our names, and the directories of unfinished ones beside them. */
+/** Lists every volume under a valid name, and leftovers and spares. `isVolume` decides whether a path is a volume. */
 export function listLayout(
   host: Host,
   kind: BackendKind,
@@ -84,29 +103,29 @@ export function listLayout(
   isVolume: (path: string, role: Role) => boolean,
 ): Listing {
   const volumes: Volume[] = [];
-  const litter: string[] = [];
+  const leftovers: string[] = [];
   const spares = new Map<number, string>();
-  const look = (directory: string, roles: readonly Role[]): void => {
+  const scan = (directory: string, roles: readonly Role[]): void => {
     for (const name of host.list(directory)) {
       const path = `${directory}/${name}`;
-      const place = path.slice(pool.length + 1);
+      const relative = path.slice(pool.length + 1);
       const spare = /^\.spare-([1-9]\d{0,8})$/.exec(name)?.[1];
-      if (spare !== undefined && host.lstat(path)?.kind === 'dir') spares.set(Number(spare), place);
+      if (spare !== undefined && host.lstat(path)?.kind === 'dir') spares.set(Number(spare), relative);
       const bare = name.startsWith(NEW) || name.startsWith(OLD) ? name.slice(NEW.length) : name;
       const role = roles.find(r => isVolumeName(r, bare));
       if (role === undefined) continue;
       if (bare === name && isVolume(path, role)) volumes.push({ backend: kind, pool, role, name });
-      if (bare !== name && host.lstat(path)?.kind === 'dir') litter.push(place);
+      if (bare !== name && host.lstat(path)?.kind === 'dir') leftovers.push(relative);
     }
   };
-  look(pool, ['master', 'work']);
-  look(`${pool}/generations`, ['generation']);
-  look(`${pool}/sessions`, ['session']);
-  return { volumes, leftovers: litter, spares };
+  scan(pool, ['master', 'work']);
+  scan(`${pool}/generations`, ['generation']);
+  scan(`${pool}/sessions`, ['session']);
+  return { volumes, leftovers, spares };
 }
 
-/** Throws unless nothing stands at the place of `v`. */
+/** Throws `exists` if there is anything at the path of `v`. */
 export function mustBeAbsent(host: Host, v: Volume): void {
   const path = volumePath(v);
-  if (host.lstat(path)) throw new MayflyError('exists', `the volume "${path}" exists already`, { path });
+  if (host.lstat(path)) throw new MayflyError('exists', `the volume "${path}" already exists`, { path });
 }

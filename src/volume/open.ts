@@ -1,4 +1,4 @@
-/** From the kind of a backend to the backend. */
+/** Opens a backend by its kind. Throws `corrupt` for a kind that does not exist, as a corrupt record may name. */
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
 import type { BackendKind, VolumeBackend } from './backend.ts';

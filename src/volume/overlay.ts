@@ -1,10 +1,10 @@
 /**
- * Directory trees and overlayfs: works on any file system with room, and needs no partitioning.
+ * The overlay backend: directory trees and overlayfs. It works on any file system and needs no partitioning.
  *
- * Master, work and generations are plain trees. A fork of those copies (with reflinks where the file system has
- * them); only the updater pays that. A session is an upper layer over a generation, made in microseconds whatever
- * the size of the tree. The lower layer must not change while it is in use (the kernel calls the result undefined:
- * Documentation/filesystems/overlayfs.rst, "Changes to underlying filesystems"), hence sealed generations.
+ * Master, work and generations are plain trees. A fork of them is a copy (with reflinks if the file system supports
+ * them), which only updates need. A session is an upper layer over a generation, created in microseconds regardless
+ * of the size of the tree. The lower layer must not change while it is in use (the kernel calls the result undefined:
+ * Documentation/filesystems/overlayfs.rst, "Changes to underlying filesystems"); so generations are sealed.
  */
 import { isErrno, MayflyError, reasonOf } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
@@ -22,9 +22,9 @@ import {
 import { usageOf } from './usage.ts';
 
 /**
- * `index=on` makes the kernel refuse a second mount of a live upper layer. `volatile` spares the sync at unmount and
- * makes an accidental re-mount after a crash impossible (Linux 5.10). `redirect_dir=on` lets directories of the
- * lower layer be renamed. `xino=auto` keeps st_dev the session's own for files too, where inode numbers have room.
+ * `index=on` makes the kernel refuse a second mount of an upper layer in use. `volatile` avoids the sync at unmount
+ * and makes an accidental second mount after a crash impossible (Linux 5.10). `redirect_dir=on` allows directories of
+ * the lower layer to be renamed. `xino=auto` gives files the session's st_dev too, if inode numbers have enough bits.
  */
 const OPTIONS = 'index=on,volatile,redirect_dir=on,xino=auto';
 
@@ -36,13 +36,16 @@ function layers(v: Volume): string {
 }
 
 export function overlayBackend(host: Host): VolumeBackend {
-  /** Deletes a tree that nobody can reach any more. rm(1) walks by descriptors, follows no symlink, crosses no mount. */
+  /**
+   * Deletes a tree that nobody can reach any more. rm(1) uses descriptors, follows no symlink and crosses no mount.
+   */
   async function erase(path: string): Promise<void> {
     const rm = { file: 'rm', args: ['-rf', '--one-file-system', '--', path], effect: 'write' } as const;
     try {
       await host.run(rm);
     } catch (error) {
-      // Root inside a session can set the immutable flag; then rm fails, and only then is chattr worth its time.
+      // Root in a session can set the immutable flag, which makes rm fail. Only then is the time for chattr well
+      // spent.
       if (!(error instanceof MayflyError) || error.code !== 'command') throw error;
       await host.run({
         file: 'chattr',
@@ -55,18 +58,18 @@ export function overlayBackend(host: Host): VolumeBackend {
   }
 
   /**
-   * Asks the kernel: with `index=on` it refuses an upper layer that is in use anywhere, by whatever namespace, with
-   * EBUSY; one that is free fails otherwise, as ours carry the mark of `volatile`. (ovl_get_upper comes first; mount(8) words EBUSY
-   * as "already mounted on PLACE", if PLACE has the same
-   * source, or "already mounted or mount point busy"; hence a source of its own.)
+   * Asks the kernel by a trial mount: with `index=on` it refuses an upper layer that is in use in any mount namespace
+   * with EBUSY. A free one fails with another error, because ours carry the mark of `volatile` (ovl_get_upper is
+   * checked first). mount(8) reports EBUSY as "already mounted on PLACE" if PLACE has the same source, otherwise as
+   * "already mounted or mount point busy"; so the trial mount has its own source.
    */
-  async function held(v: Volume): Promise<string | undefined> {
+  async function busyReason(v: Volume): Promise<string | undefined> {
     const path = volumePath(v);
     if (
       host.lstat(`${path}/work/work/incompat`) === undefined &&
       host.lstat(`${path}/work/incompat`) === undefined
     ) {
-      return undefined; // was never mounted
+      return undefined; // it was never mounted
     }
     const probe = `${path}/probe`;
     const lower = `${path}/lower`;
@@ -85,12 +88,12 @@ export function overlayBackend(host: Host): VolumeBackend {
 
   async function removeSession(v: Volume): Promise<void> {
     const path = volumePath(v);
-    let busy = await held(v);
-    // On a busy machine the kernel was seen to say so for a moment after the last process was gone from /proc; why, is
-    // not known. One that is really held stays so.
+    let busy = await busyReason(v);
+    // On a busy machine the kernel was seen to report EBUSY for a moment after the last process was gone from /proc;
+    // the reason is not known. A layer that is really in use stays busy.
     for (let wait = 10; busy !== undefined && wait < 500; wait *= 2) {
       await host.sleep(wait);
-      busy = await held(v);
+      busy = await busyReason(v);
     }
     if (busy) throw new MayflyError('stuck', `the volume "${path}" is in use: ${busy}`, { path });
     if (isMounted(host, path)) await host.run({ file: 'umount', args: ['--', path], effect: 'write' });
@@ -106,11 +109,13 @@ export function overlayBackend(host: Host): VolumeBackend {
       const known = host.read('/proc/filesystems') ?? '';
       if (/\boverlay$/m.test(known)) return [];
       try {
-        // Whether it could be: the kernel loads it by itself at the first mount.
+        // --dry-run is enough: the kernel loads the module at the first mount.
         await host.run({ file: 'modprobe', args: ['--dry-run', 'overlay'], effect: 'read' });
         return [];
       } catch (error) {
-        return [{ what: `this kernel has no overlayfs (${reasonOf(error)})`, fix: 'modprobe overlay' }];
+        return [
+          { what: `this kernel does not support overlayfs (${reasonOf(error)})`, fix: 'modprobe overlay' },
+        ];
       }
     },
 
@@ -129,12 +134,13 @@ export function overlayBackend(host: Host): VolumeBackend {
 
     async fork(from: Volume, to: Volume, options: Partial<ForkOptions> = {}) {
       mustBeAbsent(host, to);
-      if (from.role === 'session')
-        throw new MayflyError('unsafe', `the session "${from.name}" can not be forked`);
+      if (from.role === 'session') throw new MayflyError('unsafe', `session "${from.name}" cannot be forked`);
       if (host.lstat(volumePath(from))?.kind !== 'dir') {
-        throw new MayflyError('no-generation', `the ${from.role} volume "${volumePath(from)}" is not there`, {
-          path: volumePath(from),
-        });
+        throw new MayflyError(
+          'no-generation',
+          `the ${from.role} volume "${volumePath(from)}" does not exist`,
+          { path: volumePath(from) },
+        );
       }
       const path = volumePath(to);
       if (to.role === 'session') {
@@ -147,7 +153,7 @@ export function overlayBackend(host: Host): VolumeBackend {
             effect: 'write',
           });
         }
-        // The two for the probe are made while there is room: a person can use up every inode.
+        // "probe" and "lower" are created now, because the session can use up every inode later.
         for (const name of ['upper', 'work', 'probe', 'lower']) host.mkdir(`${path}/${name}`, 0o755);
         return;
       }
@@ -160,7 +166,7 @@ export function overlayBackend(host: Host): VolumeBackend {
         effect: 'write',
         ...(options.lockFds ? { inheritFds: options.lockFds } : {}),
       });
-      // Only a generation must outlive a power cut as it is. It takes what was written to its source along.
+      // Only a generation must survive a power cut as it is. The sync also writes out what was written to its source.
       if (to.role === 'generation')
         await host.run({ file: 'sync', args: ['-f', '--', aside], effect: 'write' });
       host.rename(aside, path);
@@ -193,22 +199,22 @@ export function overlayBackend(host: Host): VolumeBackend {
       return s?.kind === 'dir' ? `inode ${s.ino}` : undefined;
     },
 
-    busyReason: held,
+    busyReason,
 
     async remove(v) {
       const path = volumePath(v);
       const there = host.lstat(path);
       const old = asidePath(v, 'old');
-      if (host.lstat(old)) await erase(old); // an earlier removal died half-way
+      if (host.lstat(old)) await erase(old); // an earlier removal was interrupted
       if (there === undefined) return;
       if (there.kind !== 'dir')
-        throw new MayflyError('unsafe', `"${path}" is not a volume of ours`, { path });
+        throw new MayflyError('unsafe', `"${path}" is not a volume created by Mayfly`, { path });
       try {
         if (v.role === 'session') return await removeSession(v);
         host.rename(path, old);
         await erase(old);
       } catch (error) {
-        // rename and rm say EBUSY where something is still mounted on or below the tree
+        // rename and rm fail with EBUSY if something is still mounted on or below the tree.
         if (isErrno(error, 'EBUSY'))
           throw new MayflyError('stuck', `the volume "${path}" is in use`, { path }, { cause: error });
         throw error;

@@ -1,27 +1,29 @@
-/** How full a file system or a pool is, and whether a new session is admitted. */
+/** Usage of a file system or a pool, and whether a new session is admitted. */
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
 import { formatBytes } from '../size.ts';
 import type { Usage } from './backend.ts';
 
 /**
- * Space and inodes of the file system at `path`, in percent as df(1) tells it: of what is used and what can still be.
- * btrfs has no inode count: 0 means "not limited".
+ * Usage of the file system at `path`; bytes, and percent of space or inodes. On btrfs, 0 inodes means "not limited".
  */
-export function usageOf(host: Pick<Host, 'space'>, path: string): Usage {
+export function usageOf(host: Host, path: string): Usage {
   const s = host.space(path);
   const space = s.used + s.free === 0 ? 100 : (100 * s.used) / (s.used + s.free);
   const inodes = s.inodes === 0 ? 0 : (100 * (s.inodes - s.freeInodes)) / s.inodes;
   return { total: s.total, free: s.free, percent: Math.max(space, inodes) };
 }
 
-/** How full it is, as in `the pool "/p" is 96 % full`; `name` is the pool's, where there may be others. */
+/** Usage as text, such as `the pool "/p" is 96 % full`; `name` is the path of the pool. */
 export function fullness({ of, percent }: Pick<Usage, 'of' | 'percent'>, name?: string): string {
   const pool = name === undefined ? 'the pool' : `the pool "${name}"`;
   return `${of === undefined ? pool : `the ${of} of ${pool}`} is ${Math.floor(percent)} % full`;
 }
 
-/** Refuses a new session (`full`) where the pool has too little room left, so that the sessions in it keep theirs. */
+/**
+ * Throws `full` if the pool is fuller than `max_used_percent` or has less than `min_free` bytes left, so that the
+ * sessions in it keep their space. Throws `refused` if the pool has a problem.
+ */
 export function admit(
   usage: Usage,
   pool: string,
@@ -35,7 +37,7 @@ export function admit(
   if (usage.percent > limits.max_used_percent) {
     throw new MayflyError(
       'full',
-      `${fullness(usage, pool)}; new logins stop at ${limits.max_used_percent} %`,
+      `${fullness(usage, pool)}; the limit for new logins is ${limits.max_used_percent} %`,
       facts,
     );
   }

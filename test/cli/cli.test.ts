@@ -1,4 +1,4 @@
-/** The command line: whom a word means, what is refused as wrong use, and in which words. */
+/** The command line: usage errors and their messages, and how a session is named. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { resolve } from 'node:path';
@@ -56,13 +56,13 @@ describe('a command line', () => {
     [['status', '--bogus', '--other'], 2, /^mayfly: unknown argument: bogus, other\n/],
     [['status', '--bogus'], 2, /^mayfly: unknown argument: bogus\nhint: mayfly status --help\n$/],
     [[], 2, /^mayfly: a verb is missing\n/],
-  ])('%j exits with %i', async (argv, code, words) => {
+  ])('%j exits with status %i', async (argv, code, words) => {
     expect(await runCli(argv)).toBe(code);
     expect(said).toEqual({ 1: '', 2: expect.stringMatching(words) });
   });
 });
 
-describe('somebody who is not root', () => {
+describe('a command line of a user other than root', () => {
   const directory = mkdtempSync(`${tmpdir()}/mayfly-`);
   const empty = `${directory}/mayfly.toml`;
   writeFileSync(empty, '');
@@ -72,10 +72,10 @@ describe('somebody who is not root', () => {
     [['doctor', '--codes'], 0],
     [['status'], 2],
     [['doctor'], 2],
-  ])('%j exits with %i', async (argv, code) => {
+  ])('%j exits with status %i', async (argv, code) => {
     vi.mocked(process.getuid)?.mockReturnValue(1000);
     expect(await runCli(argv)).toBe(code);
-    expect(said[2]).toMatch(code === 0 ? /^$/ : /must run as root\nhint: run it as root\n/);
+    expect(said[2]).toMatch(code === 0 ? /^$/ : /must run as root\nhint: run the command as root\n/);
     vi.mocked(process.getuid)?.mockReturnValue(0);
   });
 });
@@ -101,8 +101,8 @@ describe('a command line on a machine without a pool', () => {
     [['destroy'], 4, /^mayfly: there is no pool to remove\n/],
     [['init', '--dry-run', '--from', '/no/such'], 2, /^mayfly: there is no "\/no\/such"\n/],
     [['run', '--user', 'no-such-account', '--dry-run', '--', 'jq', '--json'], 4, /no-such-account/],
-  ])('%j exits with %i', async ([verb = '', ...rest], code, words) => {
-    expect(await runCli([verb, '--config', `${dir}/mayfly.toml`, ...rest])).toBe(code);
+  ])('%j exits with status %i', async ([command = '', ...rest], code, words) => {
+    expect(await runCli([command, '--config', `${dir}/mayfly.toml`, ...rest])).toBe(code);
     expect(said).toEqual({ 1: '', 2: expect.stringMatching(words) });
   });
 
@@ -116,7 +116,7 @@ describe('a command line on a machine without a pool', () => {
   });
 });
 
-describe('a session named in a word', () => {
+describe('a session argument', () => {
   const session = (id: string, name: string) => ({ id, user: { name } });
   const all = [
     session('u1001-8954eb22', 'r2xa'),
@@ -130,19 +130,19 @@ describe('a session named in a word', () => {
     ['r2xa', ['u1001-8954eb22']],
     ['u1001-', ['u1001-8954eb22']],
     ['u1002-0', ['u1002-00000001', 'u1002-00000002']],
-    ['u1003', ['u1002-00000001', 'u1002-00000002']], // a name, not the beginning of bob's
-    ['u1001', []], // may be an account that is not logged in
+    ['u1003', ['u1002-00000001', 'u1002-00000002']], // a user name, not a prefix of bob's session
+    ['u1001', []], // it may be a user who is not logged in
     ['u', []],
     ['', []],
     ['-', []],
-  ])('%j is %j', (word, ids) => expect(sessionsNamed(all, word).map(s => s.id)).toEqual(ids));
+  ])('of %j means %j', (arg, ids) => expect(sessionsNamed(all, arg).map(s => s.id)).toEqual(ids));
 
   it.each([
     ['', 'usage', /is empty/],
     ['nobody', 'unknown-session', /there is no session "nobody"/],
-  ])('%j is %s', (word, code, words) => {
+  ])('of %j is refused with the code %s', (arg, code, words) => {
     const on = preparedWorld().machine();
-    expect(() => sessionNamed(on, word)).toThrow(
+    expect(() => sessionNamed(on, arg)).toThrow(
       expect.objectContaining({ code, message: expect.stringMatching(words) }),
     );
   });

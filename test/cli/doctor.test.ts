@@ -1,4 +1,4 @@
-/** The doctor's judgements, a line each; and that its codes are one list wherever they are told. */
+/** The checks of doctor, a line per case; and that its codes are the same wherever they are listed. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { EXIT } from '../../src/advice.ts';
@@ -61,13 +61,13 @@ import { type HealthFacts, healthIssues } from '../../src/update/health.ts';
 import { programsFor } from '../../src/update/host-update.ts';
 import { World } from '../world.ts';
 
-/** A verdict in one line: "ok", "not applicable", or each finding's level, words and hint. */
+/** The result of a check in one line: "ok", "not applicable", or the level, text and hint of each finding. */
 function line({ applies, findings }: CheckResult): string {
   if (findings.length === 0) return applies ? 'ok' : 'not applicable';
   return findings.map(f => `${f.level}: ${f.what} | ${f.fix}`).join('; ');
 }
 
-describe('programs', () => {
+describe('the check of programs', () => {
   it.each([
     [undefined, /^problem: "node" is not installed \| apt install nodejs$/],
     ['v18.18.2', /^problem: .*18\.19 is needed/],
@@ -75,21 +75,25 @@ describe('programs', () => {
     ['v18.19.0', /^ok$/],
     ['v20.1.0', /^ok$/],
     ['what', /^problem/],
-  ])('Node.js %s', (version, words) => expect(line(judgeNode(version))).toMatch(words));
+  ])('judges Node.js %s', (version, words) => expect(line(judgeNode(version))).toMatch(words));
 
   const tools: Tools = {
     ...{ backend: 'overlay', systemd: false, adapters: [], host: [] },
     ...{ missing: new Set(), schroot: { uid: 0, mode: 0o4755 } },
   };
   it.each<[string, Partial<Tools>, RegExp]>([
-    ['all there', {}, /^ok$/],
+    ['all of them', {}, /^ok$/],
     ['no perl', { missing: new Set(['perl']) }, /"perl" is missing \| apt install perl-base$/],
-    ['no btrfs, and no need of it', { missing: new Set(['btrfs']) }, /^ok$/],
+    ['no btrfs where it is not needed', { missing: new Set(['btrfs']) }, /^ok$/],
     ['no btrfs', { backend: 'btrfs', missing: new Set(['btrfs']) }, /apt install btrfs-progs$/],
     ['no systemctl', { systemd: true, missing: new Set(['systemctl']) }, /apt install systemd$/],
-    ['no care of the host', { missing: new Set(['unattended-upgrade', 'shutdown']) }, /^ok$/],
     [
-      'no upgrade of the host',
+      'no programs for host updates that are off',
+      { missing: new Set(['unattended-upgrade', 'shutdown']) },
+      /^ok$/,
+    ],
+    [
+      'no program for the host update',
       {
         host: programsFor({ update: 'unattended-upgrades', command: [], reboot: 'never' }),
         missing: new Set(['unattended-upgrade', 'shutdown']),
@@ -97,7 +101,7 @@ describe('programs', () => {
       /^problem: the program "unattended-upgrade" is missing \| apt install unattended-upgrades$/,
     ],
     [
-      'no restart of the host',
+      'no program for the reboot',
       {
         host: programsFor({ update: 'command', command: ['x'], reboot: 'idle' }),
         missing: new Set(['unattended-upgrade', 'shutdown']),
@@ -105,17 +109,17 @@ describe('programs', () => {
       /^problem: the program "shutdown" is missing \| apt install systemd-sysv$/,
     ],
     [
-      'no dialog',
+      'no program for dialogs',
       { adapters: ['lightdm'], missing: new Set(['zenity', 'xmessage']) },
       /^warning: .*apt install zenity$/,
     ],
-    ['one dialog', { adapters: ['lightdm'], missing: new Set(['zenity']) }, /^ok$/],
-    ['no setuid bit', { schroot: { uid: 0, mode: 0o755 } }, /not setuid root.*--reinstall schroot$/],
-    ['another owner', { schroot: { uid: 7, mode: 0o4755 } }, /not setuid root/],
-  ])('tools: %s', (_, t, words) => expect(line(judgeTools({ ...tools, ...t }))).toMatch(words));
+    ['one of two programs for dialogs', { adapters: ['lightdm'], missing: new Set(['zenity']) }, /^ok$/],
+    ['schroot without setuid', { schroot: { uid: 0, mode: 0o755 } }, /not setuid root.*--reinstall schroot$/],
+    ['schroot of another owner', { schroot: { uid: 7, mode: 0o4755 } }, /not setuid root/],
+  ])('judges %s', (_, t, words) => expect(line(judgeTools({ ...tools, ...t }))).toMatch(words));
 });
 
-describe('the configuration', () => {
+describe('the check of the configuration', () => {
   it.each([
     [0, 0o644, false, /^ok$/],
     [0, 0o664, false, /^problem: "\/x" can be changed by others than root \| chmod go-w \/x$/],
@@ -124,10 +128,10 @@ describe('the configuration', () => {
     [0, 0o700, true, /^ok$/],
     [1001, 0o600, false, /belongs to uid 1001, not to root \| chown root: \/x$/],
     [1001, 0o666, false, /chown root: \/x; problem: .*chmod go-w/],
-  ])('a file of uid %d with mode %o, secret %s', (uid, mode, secret, words) => {
+  ])('judges a file of uid %d with mode %o, secret: %s', (uid, mode, secret, words) => {
     expect(line(found(judgeOwner({ path: '/x', stat: { uid, mode }, secret }), ''))).toMatch(words);
   });
-  it('a file that is not there is nobody’s', () =>
+  it('finds no wrong owner of a missing file', () =>
     expect(judgeOwner({ path: '/x', stat: undefined })).toEqual([]));
 
   it.each([
@@ -144,7 +148,7 @@ describe('the configuration', () => {
     ['x.dpkg-new', true, /^ok$/],
     ['.placeholder', false, /^ok$/],
     ['README', false, /^ok$/],
-  ])('a script %j, executable %s', (name, executable, words) =>
+  ])('judges a script %j, executable: %s', (name, executable, words) =>
     expect(line(found(judgeScript({ directory: '/d', name, executable }), ''))).toMatch(words),
   );
 
@@ -155,17 +159,17 @@ describe('the configuration', () => {
     ['dir', 0o755, /^ok$/],
     ['dir', 0o754, /\| chmod o\+rx \/x$/],
     ['dir', 0o711, /\| chmod o\+rx \/x$/],
-  ] as const)('a %s of mode %o that everybody is to read', (kind, mode, words) => {
+  ] as const)('judges a %s of mode %o that all users must read', (kind, mode, words) => {
     expect(line(found(judgeReadable({ path: '/x', stat: { ...stat, kind, mode } }), ''))).toMatch(words);
     expect(judgeReadable({ path: '/x', stat: undefined })).toEqual([]);
   });
 
-  it('that is no file is mended without an editor', () => {
+  it('suggests a fix without an editor if the path is not a file', () => {
     const invalid = new MayflyError('config', '"/c" is a directory', { file: '/c', hint: 'mv /c /c.off' });
     expect(line(judgeConfig({ invalid, files: [] }))).toMatch(/\| mv \/c \/c\.off$/);
   });
 
-  it('is named with file, line, hint and an exit code of its own', () => {
+  it('reports an error with file, line, hint and its own exit status', () => {
     const invalid = new MayflyError('config', '/c:3: unknown option "x"', {
       file: '/c',
       line: 3,
@@ -189,33 +193,33 @@ describe('the configuration', () => {
       { ...cached, config: { ...config, min_uid: 7 } },
       /^problem: .*not what the files say.* \| rm \/c$/,
     ],
-    ['of a file that is not valid', { ...cached, config: undefined }, /^ok$/],
-  ])('a cache %s', (_, c, words) => expect(line(judgeCache(c))).toMatch(words));
+    ['of an invalid file', { ...cached, config: undefined }, /^ok$/],
+  ])('judges a cache that is %s', (_, c, words) => expect(line(judgeCache(c))).toMatch(words));
 });
 
-describe('display managers', () => {
+describe('the check of display managers', () => {
   it.each([
     [[], false, /^not applicable$/],
     [[], true, /^problem: .*no display manager makes any.* \| mayfly enable lightdm$/],
     [['gdm'], true, /^ok$/],
     [['gdm'], false, /^problem: .*run on the host.* \| mayfly enable gdm$/],
-  ] as const)('%j calling, marker %s', (calling, marker, words) => {
+  ] as const)('judges %j enabled with the marker %s', (calling, marker, words) => {
     expect(line(judgeTold({ calling, marker, likely: 'lightdm' }))).toMatch(words);
   });
 
   const stat = { kind: 'file', dev: 1, ino: 1, uid: 0, gid: 0, mode: 0o755, size: 1, mtimeMs: 0 } as const;
   it.each([
     ['a program', stat, true, /^ok$/],
-    ['a text', { ...stat, mode: 0o644 }, false, /^ok$/],
+    ['a text file', { ...stat, mode: 0o644 }, false, /^ok$/],
     ['not executable', { ...stat, mode: 0o644 }, true, /not executable.*\| chmod 0755 \/h$/],
     ['missing', undefined, true, /"\/h" is missing \| apt install --reinstall mayfly # or .*FILE\.deb/],
     ['a directory', { ...stat, kind: 'dir' as const }, true, /"\/h" is not a file/],
     ['of others', { ...stat, mode: 0o775 }, true, /chmod go-w \/h$/],
-  ])('a part that is %s', (_, s, program, words) => {
+  ])('judges a part of the package that is %s', (_, s, program, words) => {
     expect(line(found(judgePart({ path: '/h', stat: s, program }), ''))).toMatch(words);
   });
 
-  it('the parts are all that the package installs', () => {
+  it('covers all parts that the package installs', () => {
     const at = ' usr/lib/mayfly/dist';
     const installed = ['mayfly.install', 'rules']
       .flatMap(name => readFileSync(`debian/${name}`, 'utf8').split('\n'))
@@ -230,16 +234,18 @@ describe('display managers', () => {
     [{ act: 'write', path: '/f', text: '', mode: 0o644, why: 'w' }, false, '"/f" is missing: w'],
     [{ act: 'rename', path: '/f', to: '/g', why: 'w' }, true, '"/f" was put there after it was enabled'],
     [{ act: 'divert', path: '/f', to: '/g', why: 'w' }, true, '"/f" is not diverted: w'],
-  ] as const)('%j, there %s', (change, there, words) => expect(wordsForChange(change, there)).toBe(words));
+  ] as const)('describes the missing change %j, path exists: %s', (change, there, words) =>
+    expect(wordsForChange(change, there)).toBe(words),
+  );
 
   const inside = { enabled: ['lightdm'], systemd: true, findings: [], left: ['/d'], overriding: [] } as const;
   it.each([
     ['in place', inside, /^ok$/],
     ['without systemd', { ...inside, systemd: false }, /^not applicable$/],
-    ['never made', { ...inside, enabled: [], left: [] }, /^not applicable$/],
+    ['never written', { ...inside, enabled: [], left: [] }, /^not applicable$/],
     ['left over', { ...inside, enabled: [] }, /^warning: .*\/d are there \| mayfly disable lightdm$/],
     ['overridden', { ...inside, overriding: ['/e'] }, /^problem: "\/e" sets another root.*\| rm \/e$/],
-  ] as const)('drop-ins %s', (_, d, words) => expect(line(judgeDropIns(d))).toMatch(words));
+  ] as const)('judges drop-ins that are %s', (_, d, words) => expect(line(judgeDropIns(d))).toMatch(words));
 
   const times = { written: 10_000, started: 20_000 };
   const lightdm = { enabled: true, findings: [], file: '/f', restart: 'systemctl restart lightdm', ...times };
@@ -247,24 +253,28 @@ describe('display managers', () => {
     ['running with our file', lightdm, /^ok$/],
     ['not enabled', { ...lightdm, enabled: false }, /^not applicable$/],
     ['not running', { ...lightdm, started: undefined }, /^ok$/],
-    ['running since before', { ...lightdm, written: 30_000 }, /^problem: .*\| systemctl restart lightdm$/],
-    ['started as it was written', { ...lightdm, written: 21_000 }, /^ok$/],
-  ])('lightdm, %s', (_, f, words) => expect(line(judgeRunning(f))).toMatch(words));
+    [
+      'running since before the file was written',
+      { ...lightdm, written: 30_000 },
+      /^problem: .*\| systemctl restart lightdm$/,
+    ],
+    ['started while the file was written', { ...lightdm, written: 21_000 }, /^ok$/],
+  ])('judges lightdm %s', (_, f, words) => expect(line(judgeRunning(f))).toMatch(words));
 
   const W = 'session-wrapper';
   it.each([
     ['Debian’s own', `[Seat:*]\n${W}=/etc/X11/Xsession\n`, []],
     ['ours', `[Seat:*]\n${W}=/usr/lib/mayfly/hooks/session-wrapper\n`, []],
     ['another', `[Seat:*]\n${W}=/opt/x\n`, ["sed -i '2s/^/#/' /c"]],
-    ['another, taken back', `[Seat:*]\n${W}=/opt/x\n${W}=/etc/X11/Xsession\n`, []],
+    ['another that is overridden again', `[Seat:*]\n${W}=/opt/x\n${W}=/etc/X11/Xsession\n`, []],
     ['another for one seat', `[Seat:*]\n${W}=/etc/X11/Xsession\n[Seat:1]\n${W}=\n`, ["sed -i '4s/^/#/' /c"]],
     ['none', '[Seat:*]\n', []],
-  ])('a wrapper of lightdm’s: %s', (_, text, mends) => {
+  ])('judges the session wrapper of lightdm: %s', (_, text, mends) => {
     expect(lightdmBypasses([{ path: '/c', text }]).map(b => b.fix)).toEqual(mends);
   });
 });
 
-describe('desktops', () => {
+describe('the check of desktops', () => {
   const text = 'STARTUP="$mayfly_wrapper $STARTUP"';
   it.each([
     [false, true, undefined, /^not applicable$/],
@@ -277,7 +287,7 @@ describe('desktops', () => {
     ],
     [true, true, '# nothing', /takes nobody inside: it was changed \| rm .*97mayfly && apt/],
     [true, false, text, /Xsession" is missing \| apt install x11-common$/],
-  ])('snippet wanted %s, Xsession %s: %s', (wanted, xsession, t, words) => {
+  ])('judges the Xsession snippet: wanted %s, Xsession %s, text %s', (wanted, xsession, t, words) => {
     expect(line(judgeSnippet({ wanted, xsession, text: t }))).toMatch(words);
   });
 
@@ -285,28 +295,28 @@ describe('desktops', () => {
     [[], 0, /^not applicable$/],
     [['gdm'], 2, /^ok$/],
     [['lightdm'], 0, /^problem: .* lists no desktop.* \| mayfly recover$/],
-  ])('looked for by %j, %i offered', (looking, offered, words) => {
+  ])('judges %j enabled with %i desktops offered', (looking, offered, words) => {
     expect(line(judgeOffer({ looking, offered }))).toMatch(words);
   });
 
   const ours = 'session optional pam_exec.so quiet /usr/lib/mayfly/hooks/pam/session';
   const systemd = 'session\toptional\tpam_systemd.so ';
   it.each([
-    ['no file', undefined, /^not applicable$/],
-    ['no line of ours', `${systemd}\n`, /^not applicable$/],
-    ['a comment', `${systemd}\n# mayfly\n`, /^not applicable$/],
-    ['before', `${ours}\n${systemd}\n`, /^ok$/],
+    ['without the file', undefined, /^not applicable$/],
+    ['without our line', `${systemd}\n`, /^not applicable$/],
+    ['with a comment', `${systemd}\n# mayfly\n`, /^not applicable$/],
+    ['with our line before pam_systemd', `${ours}\n${systemd}\n`, /^ok$/],
     [
-      'after',
+      'with our line after pam_systemd',
       `# x\n${systemd}\n${ours}\n`,
       /^problem: line 3 of .* comes after pam_systemd\.so.* \| move line 2 of .* below line 3$/,
     ],
-    ['one of two after', `${ours}\n${systemd}\n${ours}\n`, /^problem: line 3 [^;]*$/],
+    ['with one of two lines after pam_systemd', `${ours}\n${systemd}\n${ours}\n`, /^problem: line 3 [^;]*$/],
     ['without pam_systemd', `${ours}\nsession optional pam_systemd_home.so\n`, /^ok$/],
-  ])('PAM: %s', (_, t, words) => expect(line(judgePam(t))).toMatch(words));
+  ])('judges the PAM stack %s', (_, t, words) => expect(line(judgePam(t))).toMatch(words));
 });
 
-describe('pool and generations', () => {
+describe('the check of pool and generations', () => {
   const pool = { backend: 'overlay', path: '/p' } as const;
   const place = {
     pool,
@@ -338,13 +348,13 @@ describe('pool and generations', () => {
       { ...place, pool: { ...pool, image: '/i' }, image: false },
       /"\/i" is not there.* \| rm -f \/a \/b && mayfly init --backend overlay$/,
     ],
-  ])('%s', (_, p, words) => expect(line(judgePlace(p))).toMatch(words));
+  ])('judges the pool: %s', (_, p, words) => expect(line(judgePlace(p))).toMatch(words));
 
   it.each([
     [[79], /^ok$/],
     [[20, 92.5], /^warning: u1-00000001 has filled 92 % of its store \| mayfly end u1-00000001$/],
     [[100], /^warning: u1-00000000 has changed more than .* \| mayfly end u1-00000000$/],
-  ])('stores filled to %o percent', (percents, words) =>
+  ])('judges stores that are %o percent full', (percents, words) =>
     expect(line(judgeStores(percents.map((percent, i) => ({ session: `u1-0000000${i}`, percent }))))).toMatch(
       words,
     ),
@@ -356,7 +366,7 @@ describe('pool and generations', () => {
     ['rw,commit=120', /every 120 s/],
     ['rw,commit=5,subvol=/', /^ok$/],
     ['rw,commit=1', /^ok$/],
-  ])('btrfs mounted with %s', (options, words) => {
+  ])('judges btrfs mounted with %s', (options, words) => {
     expect(line(judgeCommit(options === undefined ? undefined : { place: '/p', options }))).toMatch(words);
   });
 
@@ -398,18 +408,24 @@ describe('pool and generations', () => {
       0,
       /^warning: the last update failed in check/,
     ],
-  ] as const)('%s with %j', (topic, f, now, words) => {
+  ] as const)('judges the topic %s with %j', (topic, f, now, words) => {
     expect(line(judgeTopic(healthIssues({ ...facts, ...f }, now), topic, ''))).toMatch(words);
   });
 
   it.each([
     ['usable', facts, [2], true, /^ok$/],
-    ['lost', { ...facts, stable: undefined }, [1, 2], true, /no generation is stable \| mayfly rollback 2$/],
+    [
+      'missing',
+      { ...facts, stable: undefined },
+      [1, 2],
+      true,
+      /no generation is stable \| mayfly rollback 2$/,
+    ],
     ['not usable', { ...facts, usable: false }, [1], true, /2 is not usable \| mayfly rollback 1$/],
-    ['not usable, alone', { ...facts, usable: false }, [], true, /\| mayfly update --force$/],
-    ['not usable, nor is master', { ...facts, usable: false }, [], false, /\| mayfly recover$/],
-    ['never made', { ...facts, stable: undefined }, [], false, /\| mayfly init$/],
-  ])('stable, %s', (_, f, good, master, words) => {
+    ['not usable, and there is no other', { ...facts, usable: false }, [], true, /\| mayfly update --force$/],
+    ['not usable, and neither is master', { ...facts, usable: false }, [], false, /\| mayfly recover$/],
+    ['never created', { ...facts, stable: undefined }, [], false, /\| mayfly init$/],
+  ])('judges a stable generation that is %s', (_, f, good, master, words) => {
     const { stable } = f;
     expect(line(judgeStable({ all: healthIssues(f, 0), stable, good, master }))).toMatch(words);
   });
@@ -419,7 +435,9 @@ describe('pool and generations', () => {
     [[1, 2, 3], 2, 'mayfly rollback 3'],
     [[2], 2, 'mayfly update --force'],
     [[], 2, 'mayfly update --force'],
-  ])('of %j, instead of the stable %i: %s', (good, stable, fix) => expect(instead(good, stable)).toBe(fix));
+  ])('suggests, with the usable generations %j and the stable %i, "%s"', (good, stable, fix) =>
+    expect(instead(good, stable)).toBe(fix),
+  );
 
   it.each([
     [[], /^ok$/],
@@ -427,7 +445,7 @@ describe('pool and generations', () => {
       [{ number: 1, path: '/g/1.json' }],
       /^warning: .*generation 1, which stays: "\/g\/1.json" is not whole \| rm \/g\/1.json && mayfly recover$/,
     ],
-  ])('records %j', (broken, words) => expect(line(judgeRecords(broken))).toMatch(words));
+  ])('judges corrupt records %j', (broken, words) => expect(line(judgeRecords(broken))).toMatch(words));
 
   const door = { held: undefined, hold: '/h', stable: 2, probation: undefined };
   it.each([
@@ -436,26 +454,26 @@ describe('pool and generations', () => {
     [{ ...door, probation: { number: 2, failures: 0 } }, /^ok$/],
     [{ ...door, probation: { number: 2, failures: 1 } }, /^warning: 1 logins.* \| mayfly rollback$/],
     [{ ...door, probation: { number: 1, failures: 1 } }, /^ok$/],
-  ])('%j', (d, words) => expect(line(judgeDoor(d))).toMatch(words));
+  ])('judges whether logins are possible with %j', (d, words) => expect(line(judgeDoor(d))).toMatch(words));
 });
 
-describe('sessions', () => {
+describe('the check of sessions', () => {
   const s = { id: 'u1-0', whole: true, stuck: undefined, over: undefined, age: 0 };
   it.each([
     ['in use', s, /^ok$/],
     ['not whole', { ...s, whole: false }, /^warning: .*\| mayfly recover$/],
     [
       'stuck',
-      { ...s, stuck: 'volume: busy', over: 'its end had begun' },
+      { ...s, stuck: 'volume: busy', over: 'its teardown had begun' },
       /^problem: u1-0 is stuck: volume: busy \| mayfly recover$/,
     ],
-    ['just ending', { ...s, over: 'its end had begun' }, /^ok$/],
+    ['just ending', { ...s, over: 'its teardown had begun' }, /^ok$/],
     [
       'over for long',
-      { ...s, over: 'its end had begun', age: 90_000 },
+      { ...s, over: 'its teardown had begun', age: 90_000 },
       /^warning: u1-0 is over and still there/,
     ],
-  ])('%s', (_, k, words) => expect(line(judgeSessions([k]))).toMatch(words));
+  ])('judges a session: %s', (_, k, words) => expect(line(judgeSessions([k]))).toMatch(words));
 
   const led = { uid: '7', session: 'u7-0', known: true, root: '/r', there: true };
   it.each([
@@ -464,13 +482,13 @@ describe('sessions', () => {
     [{ ...led, session: undefined, known: false, there: false }, /^problem: .*\| mayfly recover$/],
     [{ ...led, root: undefined, there: false }, /^ok$/],
     [{ ...led, known: false }, /^warning: .*u7-0, which is no more \| mayfly recover$/],
-  ])('%j', (l, words) => expect(line(judgeLed([l]))).toMatch(words));
+  ])('judges the root of a user’s services: %j', (l, words) => expect(line(judgeLed([l]))).toMatch(words));
 
   it.each([
     [[], [], /^ok$/],
     [['u1-0'], [], /^problem: .*u1-0, which is no session \| mayfly recover$/],
     [[], ['u1-0'], /^problem: u1-0 has no entry.* \| mayfly end u1-0$/],
-  ])('entries: %j stray, %j missing', (stray, missing, words) => {
+  ])('judges schroot entries: %j without a session, %j missing', (stray, missing, words) => {
     expect(line(judgeDoors({ stray, missing }))).toMatch(words);
   });
 
@@ -478,12 +496,12 @@ describe('sessions', () => {
     [true, [], /^ok$/],
     [true, ['x'], /^problem: .*mounts it again at boot \| schroot -e -c session:x$/],
     [false, ['x'], /on a root of ours \| schroot/],
-  ])('schroot recovers %s, its sessions %j', (recovers, sessions, words) => {
+  ])('judges schroot’s own sessions: recovered %s, sessions %j', (recovers, sessions, words) => {
     expect(line(judgeOwn({ recovers, sessions }))).toMatch(words);
   });
 });
 
-describe('what runs by itself', () => {
+describe('the check of units', () => {
   const unit = (ActiveState: string, UnitFileState: string, more = {}) => ({
     ActiveState,
     UnitFileState,
@@ -507,7 +525,7 @@ describe('what runs by itself', () => {
     ],
     [but('mayfly.service', unit('inactive', 'masked')), /^not applicable$/],
     [{}, /^warning: it is missing/],
-  ])('the service: %j', (units, words) =>
+  ])('judges the service with %j', (units, words) =>
     expect(line(judgeService({ foreign: false, units }))).toMatch(words),
   );
 
@@ -515,38 +533,38 @@ describe('what runs by itself', () => {
   const night = { foreign: false, units: good, cron, crond: false, others: [] };
   it.each([
     ['by the timer', night, /^ok$/],
-    ['with another file', { ...night, foreign: true }, /^not applicable$/],
+    ['with another configuration file', { ...night, foreign: true }, /^not applicable$/],
     [
-      'the timer is off',
+      'with the timer off',
       { ...night, units: but('mayfly-update.timer', unit('inactive', 'disabled')) },
       /^warning: the timer is disabled and inactive.*enable --now mayfly-update\.timer$/,
     ],
     [
-      'the timer is masked',
+      'with the timer masked',
       { ...night, units: but('mayfly-update.timer', unit('inactive', 'masked')) },
       /^not applicable$/,
     ],
     ['both', { ...night, cron: '* * * * * root mayfly update' }, /^warning: .*besides the timer \| rm/],
     [
-      'one of one’s own',
+      'with another cron job',
       { ...night, others: ['/etc/crontab'] },
       /^warning: "\/etc\/crontab" runs updates besides/,
     ],
     ['by cron', { ...night, units: undefined, crond: true }, /^ok$/],
     ['no cron', { ...night, units: undefined }, /^warning: cron does not run.* \| apt install cron$/],
     [
-      'no job',
+      'with cron but without a job',
       { ...night, units: undefined, crond: true, cron: undefined },
       /^warning: .*is missing.*force-confmiss mayfly # or/,
     ],
-  ])('updates: %s', (_, s, words) => expect(line(judgeSchedule(s))).toMatch(words));
+  ])('judges the nightly update %s', (_, s, words) => expect(line(judgeSchedule(s))).toMatch(words));
 
   const R = 'mayfly-recover.service';
   it.each([
     ['in time', good, true, /^ok$/],
     ['without systemd', undefined, true, /^not applicable$/],
     [
-      'by the name that an alias has',
+      'ordered by an alias',
       but(R, unit('active', 'enabled', { Before: 'display-manager.service systemd-user-sessions.service' })),
       true,
       /^ok$/,
@@ -557,7 +575,7 @@ describe('what runs by itself', () => {
       true,
       /^problem: it is disabled.* \| systemctl enable mayfly-recover\.service$/,
     ],
-    ['not enabled, and not needed', but(R, unit('inactive', 'disabled')), false, /^warning/],
+    ['not enabled and not needed', but(R, unit('inactive', 'disabled')), false, /^warning/],
     [
       'too late',
       but(R, unit('active', 'enabled', { Before: 'systemd-user-sessions.service' })),
@@ -565,11 +583,11 @@ describe('what runs by itself', () => {
       /not ordered before display-manager\.service \| systemctl revert/,
     ],
     ['failed', but(R, unit('failed', 'enabled', { Before })), true, /^problem: it failed at boot/],
-  ])('recovery: %s', (_, units, wanted, words) => {
+  ])('judges recovery that is %s', (_, units, wanted, words) => {
     expect(line(judgeRecovery({ foreign: false, units, wanted }))).toMatch(words);
   });
 
-  it('units are told apart by their names', () => {
+  it('assigns properties to units by their names', () => {
     expect(parseUnits('Id=a.service\nBefore=x y\n\nId=b.timer\nActiveState=active\n')).toEqual({
       'a.service': { Id: 'a.service', Before: 'x y' },
       'b.timer': { Id: 'b.timer', ActiveState: 'active' },
@@ -577,7 +595,7 @@ describe('what runs by itself', () => {
   });
 });
 
-describe('an examination', () => {
+describe('doctor', () => {
   const p = problem('p', 'm');
   it.each([
     [[], 0],
@@ -587,14 +605,16 @@ describe('an examination', () => {
     [[problem('c', 'm', 3), warning('w', 'm')], 3],
     [[problem('s', 'm', 6), p], 1],
     [[problem('s', 'm', 6), problem('c', 'm', 3)], 1],
-  ])('%j: exit code %d', (findings, code) => expect(exitCode([{ findings }])).toBe(code));
+  ])('with the findings %j exits with status %d', (findings, code) =>
+    expect(exitCode([{ findings }])).toBe(code),
+  );
 
   const w = new World();
   const on: Subject = { ...w.machine(), host: readOnly(w.host), file: '/c', invalid: undefined };
   const one = (gather: (s: Subject) => unknown) =>
     check({ group: 'g', title: 't', gather, evaluate: () => found([], '') });
 
-  it('goes on after a check that can not be made, with the advice of what it threw', async () => {
+  it('continues after a check that throws, and reports its error with the hint', async () => {
     const fails = one(() => {
       throw new MayflyError('no-pool', 'gone');
     });
@@ -602,7 +622,7 @@ describe('an examination', () => {
     expect(all.map(line)).toEqual(['problem: gone | mayfly init', 'ok']);
   });
 
-  it('tells once what keeps several checks from being made', async () => {
+  it('reports an error once if it makes several checks fail', async () => {
     const fails = one(() => {
       throw new MayflyError('corrupt', '"/p" is not whole', { hint: 'mayfly recover' });
     });
@@ -615,7 +635,7 @@ describe('an examination', () => {
     expect(all[1]?.words).toBe('it can not be told, as with "t"');
   });
 
-  it('can not change anything', async () => {
+  it('cannot change anything', async () => {
     const acts = [
       one(({ host }) => host.write('/etc/x', '', { mode: 0o600 })),
       one(({ host }) => host.mkdir('/etc/x', 0o700)),
@@ -629,27 +649,30 @@ describe('an examination', () => {
   });
 });
 
-describe('codes', () => {
+describe('an error code', () => {
   it.each(['MAYFLY-FULL', 'mayfly-full', 'full', ' Full ', 'mayfly full', 'MAYFLY_FULL', 'MAYFLY FULL'])(
-    '%j is understood',
+    'is found as %j',
     word => expect(explainCode(word).code).toBe('MAYFLY-FULL'),
   );
-  it.each(['', 'MAYFLY-', 'fool', 'MAYFLY-MAYFLY-FULL'])('%j is not, and all are named', word => {
-    expect(() => explainCode(word)).toThrow(/is not one of Mayfly's codes: MAYFLY-FULL, .*MAYFLY-INTERNAL/);
-  });
-  it('what people are shown is what is looked up', () => {
+  it.each(['', 'MAYFLY-', 'fool', 'MAYFLY-MAYFLY-FULL'])(
+    'is not found as %j, and the error names all codes',
+    word => {
+      expect(() => explainCode(word)).toThrow(/is not one of Mayfly's codes: MAYFLY-FULL, .*MAYFLY-INTERNAL/);
+    },
+  );
+  it('is the same in messages and in the list', () => {
     for (const error of [new MayflyError('no-stable', 'x'), new Error('x'), 'x'])
       expect(explainCode(publicCodeOf(error)).means).toMatch(/^[a-z]/);
     expect(journalEntry('err', 'x', { code: publicCodeOf(1) })).toMatch(/\nMAYFLY_CODE=MAYFLY-INTERNAL\n$/);
   });
-  it('each can be read aloud, and says what to type', () => {
+  it('can be read aloud and has a command to type', () => {
     for (const e of allCodes()) {
       expect(e.code).toMatch(/^MAYFLY(-[A-Z]+)+$/);
       expect(e.type.length, e.code).toBeGreaterThan(0);
       expect(`${e.means} ${e.look}`).not.toMatch(/\.$/);
     }
   });
-  it('the manual page has them all, in the same words', () => {
+  it('has the same text in the manual page', () => {
     const page = readFileSync('man/mayfly.8', 'utf8');
     const list = page.slice(page.indexOf('.SH CODES'), page.indexOf('.SH FILES'));
     const told = [...list.matchAll(/^\.B (MAYFLY\\-\S+)\n((?:[^.].*\n)+)/gm)].map(([, code, text]) => [
@@ -661,7 +684,7 @@ describe('codes', () => {
       allCodes().map(e => [e.code, e.means]),
     );
   });
-  it('the session wrapper says one that is known', () => {
+  it('in the session wrapper is a known one', () => {
     const wrapper = readFileSync('hooks/session-wrapper', 'utf8');
     const said = wrapper.match(/MAYFLY-[A-Z-]+/g) ?? [];
     expect(said.length).toBe(1);

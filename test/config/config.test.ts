@@ -34,15 +34,7 @@ describe('configuration', () => {
     expect(values.exclude).toEqual(['root']);
   });
 
-  it.each([
-    '',
-    'min_uid = 5\nexclude = ["o\'hara", "@\\u00e4"]\n[update]\ncommand = ["sh", "-c", "echo \\"a\\\\b\\""]\n',
-  ])('is shown as a file that says the same: %j', text => {
-    const config = read(text);
-    expect(read(toToml(config))).toEqual(config);
-  });
-
-  it('takes no other file that is not there for the defaults, whatever is beside it', async () => {
+  it('refuses a named file that does not exist, also if conf.d beside it does', async () => {
     const world = new World();
     world.makeDirs('/srv/conf.d');
     world.put('/srv/conf.d/a.toml', 'min_uid = 5');
@@ -50,7 +42,7 @@ describe('configuration', () => {
     await expect(loadConfig(world.host, '/srv/typo.toml')).rejects.toMatchObject(missing);
     world.put('/srv/typo.toml', '');
     expect((await loadConfig(world.host, '/srv/typo.toml')).min_uid).toBe(5);
-    world.host.unlink('/srv/typo.toml'); // known by the cache no more
+    world.host.unlink('/srv/typo.toml'); // the cache must not hide that
     await expect(loadConfig(world.host, '/srv/typo.toml')).rejects.toMatchObject(missing);
     expect((await loadConfig(world.host, '/srv/typo.toml', true)).min_uid).toBe(5); // a logout
   });
@@ -95,7 +87,7 @@ describe('configuration', () => {
         size => [`${option} = "${size}"`, /:2: ".*size" is not valid: .*; not zero$/, /shipped/] as const,
       ),
     ),
-  ] as const)('%j is refused with file, line and hint', (text, message, hint) => {
+  ] as const)('refuses %j with file, line and hint', (text, message, hint) => {
     try {
       read(text);
       expect.unreachable();
@@ -105,11 +97,11 @@ describe('configuration', () => {
     }
   });
 
-  it.each(['1', '512M', '20G', '1%', '150%'])('a memory file system may have %j', size =>
+  it.each(['1', '512M', '20G', '1%', '150%'])('accepts %j as the size of a tmpfs', size =>
     expect(read(`[mounts]\nrun_size = "${size}"`).mounts.run_size).toBe(size),
   );
 
-  it('lets later files win, key by key, and names the file an error is in', () => {
+  it('gives later files precedence, key by key, and names the file with an error', () => {
     const config = read('[logout]\ngrace = 1\nkill_timeout = 2', {
       'a.toml': '[logout]\ngrace = 3',
       'b.txt': 'nonsense = 1',
@@ -124,9 +116,9 @@ describe('configuration', () => {
     ['t.b = 2', ['t', 'b'], 1],
     ['[ "t" ]\n"b" = 2', ['t', 'b'], 2],
     ['[t]\na = 1', ['t', 'b'], 1],
-  ])('in %j, %j stands on line %i', (text, keys, line) => expect(lineOf(text, keys)).toBe(line));
+  ])('finds in %j the option %j on line %i', (text, keys, line) => expect(lineOf(text, keys)).toBe(line));
 
-  it('is read from the cache until a source changes, and never from a cache others can write', async () => {
+  it('is read from the cache until a file changes, and never from a cache that others can write', async () => {
     const world = new World();
     world.makeDirs('/etc/mayfly');
     world.put(FILE, 'min_uid = 5');
@@ -144,7 +136,7 @@ describe('configuration', () => {
     expect((await loadConfig(world.host, FILE)).min_uid).toBe(77);
   });
 
-  it('that was good is used while the file is wrong, and what its build did not know has its default', async () => {
+  it('falls back to the last valid one, with defaults for options that its version did not know', async () => {
     const world = new World();
     world.makeDirs('/etc/mayfly');
     world.makeDirs('/run/mayfly');
@@ -162,7 +154,7 @@ describe('configuration', () => {
     expect(defaults).toEqual(rest(readConfig(new World().host, FILE)));
   });
 
-  it('names a source that is there and can not be read, and neither fails otherwise nor hangs', () => {
+  it('names a file that exists but cannot be read, and does not hang', () => {
     const at = mkdtempSync(`${tmpdir()}/mayfly-`);
     try {
       mkdirSync(`${at}/conf.d/a.toml`, { recursive: true });
@@ -172,7 +164,7 @@ describe('configuration', () => {
       rmSync(`${at}/conf.d/a.toml`, { recursive: true });
       symlinkSync('b.toml', `${at}/conf.d/a.toml`);
       expect(read).toThrow('is a symlink that leads to no file');
-      symlinkSync('a.toml', `${at}/conf.d/b.toml`); // and now it is a loop
+      symlinkSync('a.toml', `${at}/conf.d/b.toml`); // now it is a loop
       expect(read).toThrow('is a symlink that leads to no file');
       rmSync(`${at}/conf.d/b.toml`);
       symlinkSync('/dev/null', `${at}/conf.d/b.toml`);
@@ -185,7 +177,7 @@ describe('configuration', () => {
     }
   });
 
-  it('is shown in full, with its defaults, by the shipped file', () => {
+  it('is documented completely, with its defaults, by the shipped file', () => {
     const file = 'config/mayfly.toml';
     expect(existsSync(file)).toBe(true);
     const shipped = readFileSync(file, 'utf8');

@@ -117,7 +117,7 @@ describe('the notice at login', () => {
   it('is seen in a whole desktop, in the language of the session, and everything of Xfce is inside', async () => {
     fs.writeFileSync(lab.at('/home/bob/.xsessionrc'), 'export LANG=de_DE.UTF-8\n');
     const id = await isIn(lab, bob, 'Xfce Session', 'xfce4-session');
-    expect(asked()).toContain('Das ist eine frische Maschine');
+    expect(asked()).toContain('Dieses System wird beim Abmelden zurückgesetzt');
     await runs(lab, bob, 'xfce4-panel');
     await until(() => lab.x(...shown).out !== '', 20_000);
     await sleep(1000);

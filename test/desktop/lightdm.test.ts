@@ -93,7 +93,7 @@ describe('a login that is refused', () => {
       'a full pool',
       '[admission]\nmax_used_percent = 1\n',
       'MAYFLY-FULL',
-      / problem +room .*new logins stop at 1 %/,
+      / problem +room .*the limit for new logins is 1 %/,
     ],
     [
       'a wrong configuration',
@@ -112,7 +112,7 @@ describe('a login that is refused', () => {
     lab.shot(`6-refused-${code.toLowerCase()}`);
     const journal = ['-t', 'mayfly', '-o', 'cat', `MAYFLY_CODE=${code}`, 'MAYFLY_USER=alice'];
     expect(lab.run('journalctl', ...journal).out).toMatch(
-      new RegExp(`^the login of alice is refused: .*\\(${code}\\)$`, 'm'),
+      new RegExp(`^login of alice refused: .*\\(${code}\\)$`, 'm'),
     );
     expect(lab.run('mayfly', 'doctor', '--quiet').out).toMatch(seen);
     expect(lab.sessions('alice')).toEqual([]);

@@ -104,7 +104,7 @@ describe('a login through PAM', () => {
     const hook = 'PAM_TYPE=open_session PAM_USER=alice /usr/lib/mayfly/hooks/pam/session; exit $?';
     const said = lab.run('sh', '-c', hook);
     expect(said.code).not.toBe(0);
-    expect(said.out).toMatch(/^You can not be logged in now: .*full.*\n$/);
+    expect(said.out).toMatch(/^Login failed: .*full.*\n$/);
     expect(said.err).toBe('');
     // Where nobody typed anything, gdm would be left without a greeter: the session's wrapper says it instead.
     expect(lab.run('sh', '-c', `PAM_SERVICE=gdm-autologin ${hook}`)).toMatchObject({ code: 0, out: '' });

@@ -1,11 +1,11 @@
-/** Accounts from the network: what /etc/passwd does not know is asked of NSS, with getent(1). */
+/** Network accounts: names that are not in /etc/passwd are looked up through NSS, with getent(1). */
 import { describe, expect, it } from 'vitest';
 import { groupsOf, lookupUser } from '../../src/linux/accounts.ts';
 import type { Command } from '../../src/linux/command.ts';
 import type { Host } from '../../src/linux/host.ts';
 import { World } from '../world.ts';
 
-/** A host whose NSS knows dave of the domain, in two groups of it and one of the machine. */
+/** A host whose NSS knows dave of a domain, in two groups of the domain and one of the machine. */
 function networked(): { host: Host; asked: string[] } {
   const world = new World();
   world.put('/etc/nsswitch.conf', 'passwd: files sss\ngroup: files sss\n');
@@ -25,8 +25,8 @@ function networked(): { host: Host; asked: string[] } {
   return { host: { ...world.host, run }, asked };
 }
 
-describe('an account from the network', () => {
-  it('is found with its number, home and shell', async () => {
+describe('a network account', () => {
+  it('is found with its uid, home and shell', async () => {
     const { host } = networked();
     expect(await lookupUser(host, 'dave@lab.example')).toMatchObject({
       uid: 70001,
@@ -35,7 +35,7 @@ describe('an account from the network', () => {
       shell: '/bin/bash',
     });
   });
-  it('has the groups NSS says, the machine’s among them, and nobody else’s names', async () => {
+  it('has its groups in NSS, those of the machine included, without other members', async () => {
     const { host } = networked();
     const groups = await groupsOf(host, await lookupUser(host, 'dave@lab.example'));
     expect(groups).toEqual([
@@ -44,16 +44,16 @@ describe('an account from the network', () => {
       { name: 'audio', gid: 29, members: [] },
     ]);
   });
-  it('is not asked for where the machine knows the account itself', async () => {
+  it('is not looked up if the machine has a local account of that name', async () => {
     const { host, asked } = networked();
     expect((await lookupUser(host, 'alice')).uid).toBe(1001);
     expect(asked).toEqual([]);
   });
-  it('that nobody knows is refused by name', async () => {
+  it('is refused by name if NSS does not know it', async () => {
     const { host } = networked();
     await expect(lookupUser(host, 'mallory@lab.example')).rejects.toMatchObject({ code: 'unknown-user' });
   });
-  it('with a name that could be an option is not even asked for', async () => {
+  it('is not looked up if its name could be taken for an option', async () => {
     const { host, asked } = networked();
     await expect(lookupUser(host, '--version')).rejects.toMatchObject({ code: 'bad-user' });
     expect(asked).toEqual([]);

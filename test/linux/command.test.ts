@@ -1,4 +1,4 @@
-/** What a command that is left running takes along. */
+/** The locks that a command keeps when it is left running. */
 import { spawnSync } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -31,14 +31,14 @@ const free = async (fd: number): Promise<void> => {
   while (!lock(fd)) await new Promise(yes => setTimeout(yes, 50));
 };
 
-it('keeps our lock after we have let go of it, also where it closes what it inherits', async () => {
+it('a command keeps an inherited lock after we closed it, also if it closes inherited descriptors', async () => {
   const fd = await leave(`${directory}/a`, 1, true);
   expect(lock(fd)).toBe(false);
-  await free(fd); // when it has ended
+  await free(fd); // after the command has ended
   closeSync(fd);
 });
 
-it('does not where nobody waits for it', async () => {
+it('a command keeps no lock if it closes inherited descriptors and did not announce it', async () => {
   const fd = await leave(`${directory}/b`, 5, false);
   const begun = Date.now();
   await free(fd);

@@ -1,4 +1,4 @@
-/** What the service decides: who is over, when to try again, what to say of space and configuration. */
+/** The decisions of the service: which sessions are over, when to retry, and alerts for space and configuration. */
 import { describe, expect, it } from 'vitest';
 import { endIfThere } from '../../src/cli/end.ts';
 import { type Config, limitsOf } from '../../src/config/config.ts';
@@ -23,7 +23,7 @@ import type { Machine } from '../../src/state/machine.ts';
 import { deleteSession, readSessions, type Session, writeSession } from '../../src/state/sessions.ts';
 import { preparedWorld, type World } from '../world.ts';
 
-const DAEMON = 50; // lightdm in the world
+const DAEMON = 50; // lightdm in every world
 const WORKER = 60; // a worker of gdm
 const LEADER = 61;
 const OTHER_LEADER = 62;
@@ -34,7 +34,7 @@ function process(w: World, pid: number): void {
   w.processes.set(pid, { ...PLAIN, start: String(pid), dev: w.rootDev });
 }
 
-/** What lightdm began for a login before it ran the hook. */
+/** A process that lightdm started for a login before it ran the hook. */
 const CHILD = 70;
 
 function child(w: World, start: number, comm = 'lightdm'): void {
@@ -72,7 +72,7 @@ const shows = (o: Partial<LogindSession> = {}): LogindSession => ({
   ...o,
 });
 
-/** Looks at a series of pictures of logind, each longer after the last than an end must be seen for. */
+/** Binds logins to a series of states of logind, each {@link END_GRACE} after the previous one. */
 async function looks(
   w: World,
   pictures: readonly (readonly LogindSession[] | undefined)[],
@@ -89,44 +89,64 @@ describe('a login of lightdm', () => {
   const dead = (w: World): void => void w.processes.delete(LEADER);
   type Row = [string, boolean, (LogindSession[] | undefined)[], boolean];
   it.each<Row>([
-    ['shown, then gone', true, [[shows()], []], true],
-    ['shown, then closing', true, [[shows()], [shows({ state: 'closing' })]], true],
+    ['is over if it was shown and is gone', true, [[shows()], []], true],
+    ['is over if it was shown and is closing', true, [[shows()], [shows({ state: 'closing' })]], true],
     [
-      'shown, then on another seat’s greeter only',
+      'is over if it was shown and only a greeter is left',
       true,
       [[shows()], [shows({ class: 'greeter', uid: 1 })]],
       true,
     ],
-    ['shown, then only an ssh login is left', true, [[shows()], [shows({ id: '9', service: 'sshd' })]], true],
-    ['shown, then only somebody else’s', true, [[shows()], [shows({ id: '9', uid: 1002 })]], true],
     [
-      'shown, then one on another display is left',
+      'is over if it was shown and only an ssh login is left',
+      true,
+      [[shows()], [shows({ id: '9', service: 'sshd' })]],
+      true,
+    ],
+    [
+      'is over if it was shown and only another user is left',
+      true,
+      [[shows()], [shows({ id: '9', uid: 1002 })]],
+      true,
+    ],
+    [
+      'is over if it was shown and one on another display is left',
       true,
       [[shows()], [shows({ id: '9', display: ':7' })]],
       true,
     ],
-    ['shown all the time', true, [[shows()], [shows()]], false],
-    ['shown, switched away from', true, [[shows()], [shows({ state: 'online' })]], false],
-    ['shown, gone, but its leader runs', false, [[shows()], []], false],
-    ['shown, gone, and then another may be it', true, [[shows()], [], [shows({ id: 'c2' })]], false],
-    ['shown, gone, another without a display', true, [[shows()], [shows({ id: 'c2', display: '' })]], false],
-    ['shown, gone, another being opened', true, [[shows()], [shows({ id: 'c2', state: 'opening' })]], false],
-    ['shown, changed display', true, [[shows()], [shows({ display: ':9' })]], false],
-    ['shown, then logind is gone', true, [[shows()], undefined], false],
-    ['shown, then gone with logind', true, [[shows()], [], undefined], false],
-    ['never shown', true, [[], []], false],
-    ['no logind', true, [undefined, undefined], false],
-    ['only one that began before it, and goes', true, [[shows({ began: 5 })], []], false],
-    ['only one that says not when it began', true, [[shows({ began: 0 })], []], false],
-    ['only one that was closing already', true, [[shows({ state: 'closing' })], []], false],
-    ['only an ssh login, and it goes', true, [[shows({ service: 'sshd' })], []], false],
+    ['is not over while it is shown', true, [[shows()], [shows()]], false],
+    ['is not over if it is in the background', true, [[shows()], [shows({ state: 'online' })]], false],
+    ['is not over if it is gone but its leader runs', false, [[shows()], []], false],
+    ['is not over if another one may be it', true, [[shows()], [], [shows({ id: 'c2' })]], false],
     [
-      'only a user manager, and it goes',
+      'is not over if another one without a display may be it',
+      true,
+      [[shows()], [shows({ id: 'c2', display: '' })]],
+      false,
+    ],
+    [
+      'is not over if another one is being opened',
+      true,
+      [[shows()], [shows({ id: 'c2', state: 'opening' })]],
+      false,
+    ],
+    ['is not over if it is shown with another display', true, [[shows()], [shows({ display: ':9' })]], false],
+    ['is not over if logind is gone', true, [[shows()], undefined], false],
+    ['is not over if it is gone together with logind', true, [[shows()], [], undefined], false],
+    ['is not over if it was never shown', true, [[], []], false],
+    ['is not over without logind', true, [undefined, undefined], false],
+    ['is not over if one that began before it ends', true, [[shows({ began: 5 })], []], false],
+    ['is not over if one without a start time ends', true, [[shows({ began: 0 })], []], false],
+    ['is not over if one that was already closing ends', true, [[shows({ state: 'closing' })], []], false],
+    ['is not over if an ssh login ends', true, [[shows({ service: 'sshd' })], []], false],
+    [
+      'is not over if a user manager ends',
       true,
       [[shows({ class: 'manager', service: 'systemd-user' })], []],
       false,
     ],
-    ['two that could be it, and both go', true, [[shows(), shows({ id: 'c2' })], []], false],
+    ['is not over if two that could be it end', true, [[shows(), shows({ id: 'c2' })], []], false],
   ])('%s', async (_what, leaderDied, pictures, over) => {
     const w = worldWithLeaders();
     const s = await arrive(w, 'lightdm', ':0');
@@ -142,7 +162,7 @@ describe('a login of lightdm', () => {
     );
   });
 
-  it('is left to its hook for a moment', async () => {
+  it('is left to its hook for a short time', async () => {
     const w = worldWithLeaders();
     const s = await arrive(w, 'lightdm', ':0');
     const seen = bindLogins(w.host, {}, [s], [shows()]);
@@ -155,12 +175,12 @@ describe('a login of lightdm', () => {
     expect(findEnded(w.host, s, bindLogins(w.host, gone, [s], []), undefined)).toBeDefined();
   });
 
-  it('that follows another on the same display is not taken for it', async () => {
+  it('is not confused with an earlier one on the same display', async () => {
     const w = worldWithLeaders();
     const s = await arrive(w, 'lightdm', ':0');
     const old = await looks(w, [[shows()]]);
     dead(w);
-    // The hook of the logout was lost; the next login is in PAM, and logind shows the old one closing, then nothing.
+    // The logout hook was lost. The next login is in PAM, and logind shows the old one closing, then nothing.
     await w.host.sleep(5000);
     const next = await arrive(w, 'lightdm', ':0');
     let sightings = old;
@@ -172,7 +192,7 @@ describe('a login of lightdm', () => {
     expect(s.id).not.toBe(next.id);
   });
 
-  it('on one of two displays: that one is dropped, the other stays', async () => {
+  it('on one of two displays is dropped, and the other is kept', async () => {
     const w = worldWithLeaders();
     await arrive(w, 'lightdm', ':0');
     const s = await arrive(w, 'lightdm', ':1');
@@ -185,7 +205,7 @@ describe('a login of lightdm', () => {
     expect(findEnded(w.host, s, gone, undefined)?.left).toMatchObject([{ display: ':0' }]);
   });
 
-  it('two without a display are never told apart', async () => {
+  it('without a display cannot be distinguished from another one', async () => {
     const w = worldWithLeaders();
     const s = await arrive(w, 'lightdm', ':0');
     const twice = {
@@ -197,9 +217,9 @@ describe('a login of lightdm', () => {
   });
 
   it.each([
-    ['starting', { state: 'starting' }],
-    ['a throw-away', { kind: 'run' }],
-  ] as const)('%s session is not judged by logind', async (_what, change) => {
+    ['a starting session', { state: 'starting' }],
+    ['a session of mayfly run', { kind: 'run' }],
+  ] as const)('is not bound to logind for %s', async (_what, change) => {
     const w = worldWithLeaders();
     const s = { ...(await arrive(w, 'lightdm', ':0')), ...change };
     expect(bindLogins(w.host, {}, [{ ...s, starter: s.logins[0]?.caller ?? s.starter }], [shows()])).toEqual(
@@ -213,17 +233,22 @@ describe('a login of lightdm that logind never showed', () => {
   const old = (w: World, s: Session): void => child(w, Number(s.starter.start) - 1);
   type Row = [string, (w: World, s: Session) => void, LogindSession[] | undefined, boolean];
   it.each<Row>([
-    ['nobody inside, nothing of lightdm’s', () => undefined, [], true],
-    ['the greeter that follows it', (w, s) => child(w, Number(s.starter.start) + 1), [], true],
-    ['its X server is there', (w, s) => child(w, Number(s.starter.start) - 1, 'Xorg'), [], true],
-    ['closing, with nobody inside', () => undefined, [shows({ state: 'closing' })], true],
-    ['an ssh login of the same person', () => undefined, [shows({ service: 'sshd' })], true],
-    ['still in PAM', old, [], false],
-    ['somebody inside', (w, s) => void w.enter(s.root), [], false],
-    ['shown after all', () => undefined, [shows()], false],
-    ['being opened', () => undefined, [shows({ state: 'opening' })], false],
-    ['one that began before it may be its own', () => undefined, [shows({ began: 5 })], false],
-    ['no logind', () => undefined, undefined, false],
+    ['is over if the session and lightdm have no process of it', () => undefined, [], true],
+    [
+      'is over if lightdm only has the next greeter',
+      (w, s) => child(w, Number(s.starter.start) + 1),
+      [],
+      true,
+    ],
+    ['is over if only its X server runs', (w, s) => child(w, Number(s.starter.start) - 1, 'Xorg'), [], true],
+    ['is over if it is closing and has no process', () => undefined, [shows({ state: 'closing' })], true],
+    ['is over if the same user has only an ssh login', () => undefined, [shows({ service: 'sshd' })], true],
+    ['is not over while it is in PAM', old, [], false],
+    ['is not over while a process is in its session', (w, s) => void w.enter(s.root), [], false],
+    ['is not over if logind shows it after all', () => undefined, [shows()], false],
+    ['is not over while it is being opened', () => undefined, [shows({ state: 'opening' })], false],
+    ['is not over if one that began before it may be its own', () => undefined, [shows({ began: 5 })], false],
+    ['is not over without logind', () => undefined, undefined, false],
   ])('%s', async (_what, prepare, shown, over) => {
     const w = worldWithLeaders();
     const s = await arrive(w, 'lightdm', ':0');
@@ -238,21 +263,25 @@ describe('a login of lightdm that logind never showed', () => {
   });
 
   it.each<[string, (s: Session) => Session, (s: Session) => LoginBindings]>([
-    ['seen once', s => s, s => bindLogins(worldWithLeaders().host, {}, [s], [shows()])],
-    ['two logins', s => ({ ...s, logins: [...s.logins, ...s.logins] }), () => ({})],
+    ['it was shown once', s => s, s => bindLogins(worldWithLeaders().host, {}, [s], [shows()])],
+    ['the session has two logins', s => ({ ...s, logins: [...s.logins, ...s.logins] }), () => ({})],
     [
-      'a later login',
+      'the login is later than the session',
       s => ({ ...s, logins: s.logins.map(l => ({ ...l, since: s.created + 1 })) }),
       () => ({}),
     ],
-    ['a throw-away', s => ({ ...s, kind: 'run' }), () => ({})],
-    ['starting', s => ({ ...s, state: 'starting', starter: s.logins[0]?.caller ?? s.starter }), () => ({})],
+    ['the session is one of mayfly run', s => ({ ...s, kind: 'run' }), () => ({})],
     [
-      'gdm, whose worker lives',
+      'the session is starting',
+      s => ({ ...s, state: 'starting', starter: s.logins[0]?.caller ?? s.starter }),
+      () => ({}),
+    ],
+    [
+      'it is one of gdm whose worker lives',
       s => ({ ...s, logins: s.logins.map(l => ({ ...l, adapter: 'gdm' })) }),
       () => ({}),
     ],
-  ])('is not over: %s', async (_what, change, sightings) => {
+  ])('is not over if %s', async (_what, change, sightings) => {
     const w = worldWithLeaders();
     const s = change(await arrive(w, 'lightdm', ':0'));
     await w.host.sleep(MINUTE);
@@ -263,18 +292,18 @@ describe('a login of lightdm that logind never showed', () => {
 describe('a login of gdm', () => {
   it.each([
     [
-      'its own worker’s session',
+      'the session of its own worker',
       shows({ service: 'gdm-password', leader: WORKER, began: 0, display: '' }),
       true,
     ],
-    ['another worker’s', shows({ service: 'gdm-password', leader: LEADER, display: '' }), false],
+    ['no session of another worker', shows({ service: 'gdm-password', leader: LEADER, display: '' }), false],
   ])('is bound to %s', async (_what, shown, bound) => {
     const w = worldWithLeaders();
     const s = await arrive(w, 'gdm', undefined, WORKER);
     expect(Object.values(bindLogins(w.host, {}, [s], [shown]))).toHaveLength(bound ? 1 : 0);
   });
 
-  it('whose worker died is dropped while another lives, and over when it was the last', async () => {
+  it('is dropped when its worker dies, and over if it was the last', async () => {
     const w = worldWithLeaders();
     process(w, 63);
     await arrive(w, 'gdm', undefined, WORKER);
@@ -289,18 +318,18 @@ describe('a login of gdm', () => {
 describe('a login by PAM', () => {
   it.each([
     [
-      'the session its process opened, of any service',
+      'the session that its process opened, with any service',
       shows({ service: 'greetd', leader: WORKER, display: '' }),
       true,
     ],
-    ['no other', shows({ service: 'sshd', leader: LEADER, display: '' }), false],
+    ['no other session', shows({ service: 'sshd', leader: LEADER, display: '' }), false],
   ])('is bound to %s', async (_what, shown, bound) => {
     const w = worldWithLeaders();
     const s = await arrive(w, 'pam', undefined, WORKER);
     expect(Object.values(bindLogins(w.host, {}, [s], [shown]))).toHaveLength(bound ? 1 : 0);
   });
 
-  it('and gdm’s script in the same worker is one login', async () => {
+  it('is the same login as gdm’s script in the same worker', async () => {
     const w = worldWithLeaders();
     const first = await arrive(w, 'pam', undefined, WORKER);
     const again = await arrive(w, 'gdm', undefined, WORKER);
@@ -308,7 +337,7 @@ describe('a login by PAM', () => {
     expect(again.logins).toHaveLength(1);
   });
 
-  it('that gdm opens to find the desktop there is one more, until it closes', async () => {
+  it('that gdm opens for a running desktop is another login until it closes', async () => {
     const w = worldWithLeaders();
     process(w, 63);
     await arrive(w, 'pam', undefined, WORKER);
@@ -324,8 +353,8 @@ describe('a login by PAM', () => {
   });
 });
 
-describe('what is remembered', () => {
-  it('survives a restart of the service, not of the machine', async () => {
+describe('the record of bindings', () => {
+  it('survives a restart of the service but not a reboot', async () => {
     const w = worldWithLeaders();
     await arrive(w, 'lightdm', ':0');
     const { paths } = w.machine();
@@ -337,12 +366,12 @@ describe('what is remembered', () => {
     writeBindings(w.host, paths, seen, {});
     expect(w.host.lstat(`${paths.run}/sightings.json`)).toBeUndefined();
   });
-  it('cut short is nothing', () => {
+  it('is empty if its file is truncated', () => {
     const w = preparedWorld();
     w.put('/run/mayfly/sightings.json', '{"boot":"boot-1","sigh');
     expect(readBindings(w.host, w.machine().paths)).toEqual({});
   });
-  it('the processes to look at: callers, starters, leaders of what is missing', async () => {
+  it('determines the processes to watch: callers, starters, and leaders of missing sessions', async () => {
     const w = worldWithLeaders();
     const s = await arrive(w, 'lightdm', ':0');
     const seen = bindLogins(w.host, {}, [s], [shows()]);
@@ -353,7 +382,7 @@ describe('what is remembered', () => {
     expect(pids({ ...s, state: 'starting' }, {})).toEqual([s.starter.pid]);
     expect(pids({ ...s, state: 'ending' }, {})).toEqual([]);
   });
-  it('reads logind’s directory, and nothing where there is none', () => {
+  it('is made from the directory of logind, and from nothing without it', () => {
     const w = preparedWorld();
     expect(shownSessions(w.host)).toBeUndefined();
     w.makeDirs('/run/systemd/sessions');
@@ -364,7 +393,7 @@ describe('what is remembered', () => {
   });
 });
 
-/** A machine that keeps what is logged. */
+/** A machine that collects its log messages. */
 function logging(w: World): { on: Machine; said: string[] } {
   const said: string[] = [];
   return {
@@ -373,8 +402,8 @@ function logging(w: World): { on: Machine; said: string[] } {
   };
 }
 
-describe('ending', () => {
-  it('takes down what is over', async () => {
+describe('the reaper', () => {
+  it('ends a session that is over', async () => {
     const w = worldWithLeaders();
     const s = await arrive(w, 'lightdm', ':0');
     const { on, said } = logging(w);
@@ -383,7 +412,7 @@ describe('ending', () => {
     expect(said).toEqual([`notice: ${s.id} of alice is over: told so`, `info: ${s.id} of alice has ended`]);
   });
 
-  it('keeps a session some of whose logins live', async () => {
+  it('keeps a session that has a live login', async () => {
     const w = worldWithLeaders();
     await arrive(w, 'lightdm', ':0');
     const s = await arrive(w, 'lightdm', ':1');
@@ -394,7 +423,7 @@ describe('ending', () => {
     expect(said).toEqual([`notice: ${s.id} of alice: told so; 1 of 2 logins are left`]);
   });
 
-  it('does nothing where the person came back while the lock was waited for', async () => {
+  it('does nothing if the user logged in again while it waited for the lock', async () => {
     const w = worldWithLeaders();
     const s = await arrive(w, 'lightdm', ':0');
     const before = w.picture();
@@ -402,11 +431,11 @@ describe('ending', () => {
     expect(w.picture()).toBe(before);
   });
 
-  it('tries again after 10 s, 30 s, 1 min, and then every 5 min', () => {
+  it('retries after 10 s, 30 s, 1 min, and then every 5 min', () => {
     expect([1, 2, 3, 4, 5, 99].map(pauseAfter)).toEqual([10e3, 30e3, 60e3, 300e3, 300e3, 300e3]);
   });
 
-  it('says why once, tries again when it is time, and never twice at once', async () => {
+  it('logs a failure once, retries on time, and never runs twice at once', async () => {
     const w = worldWithLeaders();
     const s = await arrive(w, 'lightdm', ':0');
     w.failing.add('perl');
@@ -442,7 +471,7 @@ describe('ending', () => {
     expect(s.state).toBe('live');
   });
 
-  it('leaves an end that somebody else has begun to them for a while', async () => {
+  it('leaves a teardown that another process began to it for a while', async () => {
     const w = worldWithLeaders();
     const { on } = logging(w);
     const s = await arrive(w, 'lightdm', ':0');
@@ -457,14 +486,14 @@ describe('ending', () => {
     expect(readSessions(w.host, on.paths)).toEqual([]);
   });
 
-  it('is done for a few at a time', async () => {
+  it('ends only a few sessions at a time', async () => {
     const w = preparedWorld();
     const { on } = logging(w);
     const s = await arrive(w, 'lightdm', ':0');
     const many = Array.from({ length: 9 }, (_, i) => ({ ...s, id: `u1001-0000000${i}` }));
     const ends = reaper(0, () => undefined);
     ends.take(on, many, () => undefined);
-    expect(ends.next()).toBeUndefined(); // as soon as one is done, the loop is rung
+    expect(ends.next()).toBeUndefined(); // the loop is woken up as soon as one is done
     await ends.drain();
     expect(ends.next()).toBeDefined();
   });
@@ -482,12 +511,12 @@ describe('mayfly-end@.service', () => {
   const gone = (w: World, s: Session): void => deleteSession(w.host, w.machine().paths, s.id);
   const still = () => undefined;
   it.each<[string, (w: World, s: Session) => void, (on: Machine) => Machine, RegExp?]>([
-    ['ends it', still, on => on],
-    ['has nothing to do where it is gone', gone, on => on],
-    ['waits for whoever is at work on it', still, locked(3)],
-    ['has nothing to do where they have ended it', gone, locked(3)],
-    ['tells of a lock that never gets free', still, locked(99), /is held by another mayfly/],
-    ['tells of a real failure', w => void w.failing.add('perl'), on => on, /"perl" failed/],
+    ['ends a session', still, on => on],
+    ['succeeds if the session is gone', gone, on => on],
+    ['waits for another process that holds the lock', still, locked(3)],
+    ['succeeds if that process has ended the session', gone, locked(3)],
+    ['fails if the lock is never released', still, locked(99), /is locked by another mayfly/],
+    ['fails if the teardown fails', w => void w.failing.add('perl'), on => on, /"perl" failed/],
   ])('%s', async (_what, prepare, change, error) => {
     const w = worldWithLeaders();
     const s = await arrive(w, 'lightdm', ':0');
@@ -501,7 +530,7 @@ describe('mayfly-end@.service', () => {
   });
 });
 
-describe('space', () => {
+describe('space alerts', () => {
   const config = { admission: { max_used_percent: 95 }, update: { max_used_percent: 85 } } as Config;
   const at = (percent: number, before: SpaceLevel) =>
     spaceAlert(
@@ -523,12 +552,12 @@ describe('space', () => {
     [96, 1, 2, 'warning: the pool "/pool" is 96 % full, 3.3 GiB are left: new logins are refused'],
     [96, 0, 2, 'warning: the pool "/pool" is 96 % full, 3.3 GiB are left: new logins are refused'],
     [99, 2, 2],
-    [94.5, 2, 2], // not yet: it would go to and fro
+    [94.5, 2, 2], // not yet, so that it does not flap
     [93, 2, 1, 'notice: the pool "/pool" is 93 % full, 3.3 GiB are left: logins are let in again'],
     [84.5, 1, 1],
     [60, 1, 0, 'notice: the pool "/pool" is 60 % full, 3.3 GiB are left again'],
     [60, 2, 0, 'notice: the pool "/pool" is 60 % full, 3.3 GiB are left again'],
-  ])('%d %% after scarcity %i is scarcity %i', (percent, before, after, words) => {
+  ])('at %d %% change the level from %i to %i', (percent, before, after, words) => {
     const { scarcity, level, ...said } = at(percent, before);
     expect(scarcity).toBe(after);
     expect(level && `${level}: ${said.words}`).toBe(words);
@@ -537,7 +566,7 @@ describe('space', () => {
 
 describe('the configuration', () => {
   const of = (w: World) => w.machine().config;
-  it('tells what changed, by the names in the file', () => {
+  it('names the options that changed as in the file', () => {
     const config = of(preparedWorld());
     const other = { ...config, files: ['x'], exclude: ['@staff'], logout: { ...config.logout, grace: 9 } };
     expect(changedOptions(config, other)).toEqual(['exclude', 'logout.grace']);
@@ -545,9 +574,14 @@ describe('the configuration', () => {
   });
 
   it.each<[string, string, string[], boolean]>([
-    ['valid', '[logout]\ngrace = 9\n', ['notice: the configuration has changed: logout.grace'], true],
     [
-      'wrong',
+      'is used if it is valid',
+      '[logout]\ngrace = 9\n',
+      ['notice: the configuration has changed: logout.grace'],
+      true,
+    ],
+    [
+      'is not used if it is invalid',
       '\n[logout]\ngrace = "no"\n',
       [
         expect.stringMatching(
@@ -557,7 +591,7 @@ describe('the configuration', () => {
       false,
     ],
     [
-      'moved',
+      'is used without a change of directories',
       '[directories]\nrun = "/run/elsewhere"\n[logout]\ngrace = 9\n',
       [
         'warning: directories.run changed: restart the service; until then it stays with the old ones',
@@ -565,8 +599,8 @@ describe('the configuration', () => {
       ],
       true,
     ],
-    ['the same', '# nothing\n', [], false],
-  ])('that is %s', async (_what, text, words, taken) => {
+    ['is not reported if nothing changed', '# nothing\n', [], false],
+  ])('%s', async (_what, text, words, taken) => {
     const w = preparedWorld();
     const { on, said } = logging(w);
     w.makeDirs('/etc/mayfly');
@@ -578,7 +612,7 @@ describe('the configuration', () => {
   });
 });
 
-describe('what is watched', () => {
+describe('the plan of file watches', () => {
   const plan = (there: readonly string[], ...directories: string[]) =>
     [
       ...planWatches(
@@ -588,7 +622,7 @@ describe('what is watched', () => {
     ].map(([path, places]) => [path, ['a.json', 'b', 'run'].filter(n => places.some(p => p.matters(n)))]);
   it.each<[string, string[], string[], unknown]>([
     [
-      'the directory itself, and its own name where it hangs',
+      'has the directory and its name in the parent',
       ['/run', '/run/b'],
       ['/run/b'],
       [
@@ -596,10 +630,10 @@ describe('what is watched', () => {
         ['/run', ['b']],
       ],
     ],
-    ['its parent, for its name', ['/run'], ['/run/b'], [['/run', ['b']]]],
-    ['the nearest that is there', [], ['/run/b'], [['/', ['run']]]],
+    ['has the parent if the directory does not exist', ['/run'], ['/run/b'], [['/run', ['b']]]],
+    ['has the nearest existing ancestor', [], ['/run/b'], [['/', ['run']]]],
     [
-      'one directory for two',
+      'combines two watches of one directory',
       ['/run'],
       ['/run', '/run/b'],
       [
@@ -612,18 +646,18 @@ describe('what is watched', () => {
   });
 });
 
-describe('systemd', () => {
+describe('the service manager', () => {
   it.each([
     [{}, undefined],
     [{ NOTIFY_SOCKET: '/s' }, undefined],
     [{ NOTIFY_SOCKET: '/s', WATCHDOG_USEC: '120000000' }, 60_000],
     [{ NOTIFY_SOCKET: '/s', WATCHDOG_USEC: '120000000', WATCHDOG_PID: '7' }, undefined],
     [{ WATCHDOG_USEC: '120000000' }, undefined],
-  ])('%j: a ping every %s ms', (env, every) => {
+  ])('with %j gets a ping every %s ms', (env, every) => {
     expect(serviceManager(preparedWorld().host, env, () => undefined).pingEvery).toBe(every);
   });
 
-  it('is told by systemd-notify, with arguments', async () => {
+  it('is notified by systemd-notify, with arguments', async () => {
     const ran: string[][] = [];
     const host = {
       ...preparedWorld().host,

@@ -1,11 +1,11 @@
-/** Death at every call of start, stop and recover: what reality does next must leave the state as it was before. */
+/** A crash at every call of start, stop and recover: what happens next must restore the state of before. */
 import { describe, expect, it } from 'vitest';
 import { recover } from '../../src/service/recover.ts';
 import { login, logout, stop } from '../../src/session/session.ts';
 import { readSessions } from '../../src/state/sessions.ts';
 import { callOf, preparedWorld, type World } from '../world.ts';
 
-/** Everything made on first use is there, bob is logged in and has a process in his session. */
+/** Everything that is created on first use exists; bob is logged in and has a process in his session. */
 async function world(): Promise<World> {
   const w = preparedWorld();
   await login(w.machine(), callOf(w, 'bob', ':9'));
@@ -18,7 +18,7 @@ async function world(): Promise<World> {
 const start = (w: World) => login(w.machine(), callOf(w, 'alice', ':0'));
 const finish = (w: World) => logout(w.machine(), callOf(w, 'alice', ':0'), (s, on) => stop(on, s));
 
-/** How many effects `act` has on a fresh copy of the world. */
+/** Number of effects of `act` on a new copy of the world. */
 async function count(
   prepare: (w: World) => Promise<unknown>,
   act: (w: World) => Promise<unknown>,
@@ -36,7 +36,7 @@ async function dieAt(w: World, n: number, act: (w: World) => Promise<unknown>): 
   await act(w).catch(() => undefined);
 }
 
-/** Alice in her session, with processes that do not want to go. */
+/** Alice is in her session, with processes that ignore SIGTERM. */
 async function used(w: World): Promise<void> {
   await start(w);
   const alice = readSessions(w.host, w.machine().paths).find(s => s.user.name === 'alice');
@@ -48,8 +48,8 @@ const nothing = async (): Promise<void> => undefined;
 describe.each([
   ['start', nothing, start],
   ['stop', used, finish],
-] as const)('death at every call of %s', (_name, prepare, act) => {
-  it('is mended by recover on the same boot, and no other session is touched', async () => {
+] as const)('a crash at any call of %s', (_name, prepare, act) => {
+  it('is repaired by recover in the same boot, without touching other sessions', async () => {
     const before = (await world()).picture();
     const total = await count(prepare, act);
     expect(total).toBeGreaterThan(10);
@@ -59,7 +59,7 @@ describe.each([
       await dieAt(w, n, act);
       w.newProcess();
       const result = await recover(w.machine());
-      // A start that had done its last call has succeeded; a stop that had not begun leaves the session alive.
+      // A start that made its last call has succeeded; a stop that did not begin leaves the session live.
       if (readSessions(w.host, w.machine().paths).some(s => s.user.name === 'alice')) {
         expect(n).toBeLessThanOrEqual(act === finish ? 2 : 0);
         await finish(w);
@@ -69,7 +69,7 @@ describe.each([
     }
   });
 
-  it('is mended by the hook that comes next', async () => {
+  it('is repaired by the next hook', async () => {
     const before = (await world()).picture();
     const total = await count(prepare, act);
     for (let n = 1; n <= total; n++) {
@@ -77,7 +77,7 @@ describe.each([
       await prepare(w);
       await dieAt(w, n, act);
       w.newProcess();
-      // The next login of the same person at the same display: a fresh session, and after it nothing of either.
+      // The next login of the same user on the same display gets a new session; after it nothing of either is left.
       const s = await start(w);
       expect(s?.state, `died at ${n}`).toBe('live');
       await finish(w);
@@ -87,7 +87,7 @@ describe.each([
     }
   });
 
-  it('is mended by recover after a reboot', async () => {
+  it('is repaired by recover after a reboot', async () => {
     const clean = await world();
     clean.reboot();
     await recover(clean.machine());
@@ -105,8 +105,8 @@ describe.each([
   });
 });
 
-describe('death at every call of recover', () => {
-  it('is mended by recover', async () => {
+describe('a crash at any call of recover', () => {
+  it('is repaired by another recover', async () => {
     const before = (await world()).picture();
     const broken = async (): Promise<World> => {
       const w = await world();
@@ -128,7 +128,7 @@ describe('death at every call of recover', () => {
     }
   });
 
-  it('finds nothing to do the second time', async () => {
+  it('leaves nothing to do after a complete recover', async () => {
     const w = await world();
     await used(w);
     await dieAt(w, 8, finish);

@@ -1,4 +1,4 @@
-/** What the hook leaves for the session's wrapper, and what the wrapper makes of it. */
+/** The outcome of a login that the hook writes for the session wrapper, and what the wrapper does with it. */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -13,15 +13,15 @@ const MINE = '/run/mayfly/users/1001';
 const left = (w: World): string[] => w.host.list(MINE);
 const refusal = new MayflyError('full', 'the pool is full');
 
-describe('the word for the wrapper', () => {
+describe('the outcome of a login', () => {
   it.each<[string, unknown[], string[]]>([
-    ['a session', ['session'], []],
-    ['the host', ['host'], ['host']],
-    ['a refusal', [refusal], ['reason']],
-    ['a refusal after the host', ['host', refusal], ['reason']],
-    ['a session after the host', ['host', 'session'], []],
-    ['the host after a refusal', [refusal, 'host'], ['host']],
-    ['a session after a refusal', [refusal, 'session'], []],
+    ['writes nothing for a session', ['session'], []],
+    ['writes "host" for the host', ['host'], ['host']],
+    ['writes the reason of a refusal', [refusal], ['reason']],
+    ['replaces "host" by the reason of a refusal', ['host', refusal], ['reason']],
+    ['removes "host" for a session', ['host', 'session'], []],
+    ['replaces the reason by "host"', [refusal, 'host'], ['host']],
+    ['removes the reason for a session', [refusal, 'session'], []],
   ])('%s', async (_what, told, files) => {
     const w = preparedWorld();
     for (const what of told) await writeLoginOutcome(w.host, w.machine().paths, 'alice', what);
@@ -32,14 +32,14 @@ describe('the word for the wrapper', () => {
   it.each<[string, (w: World) => Promise<unknown>]>([
     ['a logout', w => logout(w.machine(), callOf(w, 'alice', ':0'), async () => undefined)],
     ['recovery', w => recover(w.machine())],
-  ])('for the host goes with %s, and its directory', async (_what, act) => {
+  ])('"host" is removed by %s, with its directory', async (_what, act) => {
     const w = preparedWorld();
     await writeLoginOutcome(w.host, w.machine().paths, 'alice', 'host');
     await act(w);
     expect(w.host.exists(MINE)).toBe(false);
   });
 
-  it('of a refusal stays', async () => {
+  it('keeps the reason of a refusal after a logout', async () => {
     const w = preparedWorld();
     await writeLoginOutcome(w.host, w.machine().paths, 'alice', refusal);
     clearHostPass(w.host, w.machine().paths, 1001);
@@ -47,7 +47,7 @@ describe('the word for the wrapper', () => {
   });
 });
 
-describe('the wrapper', () => {
+describe('the session wrapper', () => {
   const dir = mkdtempSync(`${tmpdir()}/mayfly-word-`);
   const mine = `${dir}/users/${process.getuid?.()}`;
   mkdirSync(`${dir}/bin`);
@@ -69,13 +69,13 @@ describe('the wrapper', () => {
   };
   const ago = (seconds: number): string => `${Math.floor(Date.now() / 1000) - seconds}\n`;
   it.each<[string, Record<string, string>, RegExp]>([
-    ['said just now', { host: ago(0) }, /^on the host\n$/],
-    ['said a while ago', { host: ago(50) }, /^on the host\n$/],
-    ['said at an earlier login', { host: ago(70) }, /^asked\nmayfly: there is no session/],
-    ['said tomorrow', { host: ago(-86_400) }, /^asked\nmayfly: there is no session/],
-    ['cut short', { host: '' }, /^asked\nmayfly: there is no session/],
-    ['never said', {}, /^asked\nmayfly: there is no session/],
+    ['allows the host for a new outcome', { host: ago(0) }, /^on the host\n$/],
+    ['allows the host for an outcome of 50 s ago', { host: ago(50) }, /^on the host\n$/],
+    ['refuses an outcome of an earlier login', { host: ago(70) }, /^asked\nmayfly: there is no session/],
+    ['refuses an outcome from the future', { host: ago(-86_400) }, /^asked\nmayfly: there is no session/],
+    ['refuses a truncated outcome', { host: '' }, /^asked\nmayfly: there is no session/],
+    ['refuses without an outcome', {}, /^asked\nmayfly: there is no session/],
     ['refused', { reason: 'the pool is full (MAYFLY-FULL)\n' }, /^asked\nmayfly: the pool is full/],
-    ['said, and there is a session', { host: ago(0), session: 'u1-0\n' }, /^inside\n$/],
-  ])('the host, %s', (_what, files, words) => expect(desktop(files)).toMatch(words));
+    ['enters a session regardless of the outcome', { host: ago(0), session: 'u1-0\n' }, /^inside\n$/],
+  ])('%s', (_what, files, words) => expect(desktop(files)).toMatch(words));
 });

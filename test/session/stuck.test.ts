@@ -1,4 +1,4 @@
-/** A session that can not be ended is kept with its reason, or leads to a reboot where that is configured. */
+/** A session that cannot be ended is kept with its reason, or leads to a reboot if that is configured. */
 import { describe, expect, it } from 'vitest';
 import { identify } from '../../src/linux/process-id.ts';
 import { recover } from '../../src/service/recover.ts';
@@ -31,7 +31,7 @@ function withPolicy(on: Machine, on_stuck: 'keep' | 'reboot'): { on: Machine; ra
 }
 
 describe('a teardown that fails', () => {
-  it('keeps record, volume and pin, says where it stopped, and is finished by recover', async () => {
+  it('keeps the record, volume and pin, records the step, and is completed by recover', async () => {
     const { w, id } = await stuckWorld();
     await expect(end(w.machine(), id)).rejects.toThrow(/perl/);
     const [kept] = readSessions(w.host, w.machine().paths);
@@ -48,14 +48,14 @@ describe('a teardown that fails', () => {
     ['keep', 'stuck', []],
     ['reboot', 'stuck', ['shutdown']],
     ['reboot', 'other', []],
-  ] as const)('policy %s, a %s error: runs %j', async (policy, kind, expected) => {
+  ] as const)('with on_stuck = "%s" and a %s error runs %j', async (policy, kind, expected) => {
     const { MayflyError } = await import('../../src/errors.ts');
     const { on, ran } = withPolicy(preparedWorld().machine(), policy);
     await onStuck(on, kind === 'stuck' ? new MayflyError('stuck', 'held') : new Error('x'));
     expect(ran).toEqual(expected);
   });
 
-  it('never reboots under somebody else', async () => {
+  it('never reboots while another session is live', async () => {
     const { w } = await stuckWorld();
     const { MayflyError } = await import('../../src/errors.ts');
     const { on, ran } = withPolicy(w.machine(), 'reboot');

@@ -77,7 +77,7 @@ describe('with a pool', () => {
   );
 
   it('init of a machine that is set up is refused', () => {
-    const err = expect.stringMatching(/is in use already: generation 1 is stable\nhint: mayfly status\n$/);
+    const err = expect.stringMatching(/is already in use: generation 1 is stable\nhint: mayfly status\n$/);
     expect(ready.mayfly('init', '--from', '/')).toMatchObject({ code: 4, err });
   });
 

@@ -314,9 +314,7 @@ describe('a lab', () => {
     const r = sh('setpriv', asA, { env: { PATH: `${at('bin')}:/usr/bin:/bin` } });
     expect(r).toMatchObject({ code: 1, out: '' });
     expect(r.err).toMatch(/there is no session for you on this machine \(MAYFLY-NO-SESSION\)\n$/);
-    expect(lab.mayfly('doctor', 'MAYFLY-NO-SESSION').out).toMatch(
-      /the hook of the display manager did not run/,
-    );
+    expect(lab.mayfly('doctor', 'MAYFLY-NO-SESSION').out).toMatch(/the display manager did not run the hook/);
   });
 
   it('a stuck session is seen with who holds it, until it is let go', () => {
@@ -351,7 +349,7 @@ describe('a lab', () => {
     lab.configure('[admission]\nmax_used_percent = 1\n');
     expect(lab.hook('start', A).code).toBe(4);
     const reason = fs.readFileSync(at(`run/users/${uidOf(A)}/reason`), 'utf8');
-    const code = /% full; new logins stop at 1 % \((MAYFLY-[A-Z-]+)\)\n$/.exec(reason)?.[1] ?? '';
+    const code = /% full; the limit for new logins is 1 % \((MAYFLY-[A-Z-]+)\)\n$/.exec(reason)?.[1] ?? '';
     expect(examine(lab)).toMatchObject([{ check: 'room', level: 'problem', hint: 'mayfly gc' }]);
     lab.configure('');
     expect(lab.hook('start', A).code).toBe(0);
@@ -371,7 +369,7 @@ describe('a lab', () => {
       ];
       const r = sh('setpriv', asked);
       expect(r).toMatchObject({ code: 0, err: '' });
-      expect(r.out).toMatch(/^MAYFLY-FULL\nmeans +the pool has too little room/);
+      expect(r.out).toMatch(/^MAYFLY-FULL\nmeans +the pool has too little space/);
       expect(r.out).toMatch(/\ntype +mayfly status\n +mayfly gc\n/);
     }
     fs.rmSync(at('dist'), { recursive: true });

@@ -196,7 +196,7 @@ describe('surroundings', () => {
     fs.renameSync(`${lab.dir}/state/stable`, `${lab.dir}/state/stable.away`);
     const r = lab.hook('start', A);
     expect(r.code).toBe(4);
-    expect(r.err).toBe('mayfly: the pointer to the stable generation is lost\nhint: mayfly rollback\n');
+    expect(r.err).toBe('mayfly: the pointer to the stable generation is missing\nhint: mayfly rollback\n');
     fs.renameSync(`${lab.dir}/state/stable.away`, `${lab.dir}/state/stable`);
     forgetReason();
   });
@@ -204,9 +204,9 @@ describe('surroundings', () => {
   it('a generation that vanished, or was put back by hand, is refused', () => {
     const tree = `${lab.dir}/pool/generations/1`;
     fs.renameSync(tree, `${tree}0`);
-    expect(lab.hook('start', A).err).toMatch(/generation 1 can not be used: its volume has vanished/);
+    expect(lab.hook('start', A).err).toMatch(/generation 1 cannot be used: its volume is missing/);
     fs.mkdirSync(tree);
-    expect(lab.hook('start', A).err).toMatch(/generation 1 can not be used: its volume was replaced/);
+    expect(lab.hook('start', A).err).toMatch(/generation 1 cannot be used: its volume was replaced/);
     fs.rmdirSync(tree);
     fs.renameSync(`${tree}0`, tree);
     forgetReason();
@@ -238,7 +238,7 @@ describe('surroundings', () => {
       { env: { PATH: `${bin}:/usr/bin:/bin` } },
     );
     expect(r).toMatchObject({ code: 1, out: '' });
-    expect(r.err).toMatch(/the pointer to the stable generation is lost/);
+    expect(r.err).toMatch(/the pointer to the stable generation is missing/);
     fs.rmSync(bin, { recursive: true });
     expect(lab.hook('start', A).code).toBe(0); // a good login takes the reason away
     lab.hook('stop', A);
@@ -265,7 +265,7 @@ describe('surroundings', () => {
     lab.configure('[admission]\nmax_used_percent = 1\n');
     const r = lab.hook('start', A);
     expect(r).toMatchObject({ code: 4 });
-    expect(r.err).toMatch(/% full; new logins stop at 1 %\nhint: end sessions/);
+    expect(r.err).toMatch(/% full; the limit for new logins is 1 %\nhint: end sessions/);
     lab.configure('[admission]\nmin_free = "999T"\n');
     expect(lab.hook('start', A).err).toMatch(/a new login needs/);
     lab.configure('');
@@ -291,7 +291,7 @@ describe('surroundings', () => {
   it('a generation that is not a whole system: refused, nothing is left', () => {
     const file = `${lab.dir}/pool/generations/1/etc/passwd`;
     fs.renameSync(file, `${file}.away`);
-    expect(lab.hook('start', A).err).toMatch(/has no plain file .*it is not a whole system/);
+    expect(lab.hook('start', A).err).toMatch(/has no regular file .*it is not a complete system/);
     fs.renameSync(`${file}.away`, file);
     forgetReason();
   });
@@ -419,7 +419,7 @@ describe('the command line', () => {
     [['init', '--from', 'nowhere'], 2, /takes "debootstrap", "host", or an absolute path/],
     [['init', '--suite', '../x'], 2, /is not a release/],
     [['init', '--packages=-rf'], 2, /is not the name of a package/],
-    [['init'], 4, /is in use already: generation 1 is stable\nhint: mayfly status\n/],
+    [['init'], 4, /is already in use: generation 1 is stable\nhint: mayfly status\n/],
     [['destroy'], 2, /say --yes/],
     [['hook', 'sddm', 'start'], 2, /is not known/],
   ])('%j exits with %i', (args, code, message) => {

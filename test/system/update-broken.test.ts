@@ -46,7 +46,7 @@ const cases: Readonly<Record<string, Refusal>> = {
   'no file of users': {
     run: 'rm /etc/passwd',
     phase: 'check',
-    says: /^the trial login failed: the generation has no plain file ".*\/etc\/passwd"; it is not a whole system$/,
+    says: /^the trial login failed: the generation has no regular file ".*\/etc\/passwd"; it is not a complete system$/,
   },
   'no libc': {
     run: 'exec rm /lib/*/libc.so.6',
@@ -56,7 +56,7 @@ const cases: Readonly<Record<string, Refusal>> = {
   'an emptied tree': {
     run: 'rm -rf --one-file-system /usr /etc || true',
     phase: 'check',
-    says: /^the trial login failed: the generation has no plain file ".*\/etc\/passwd"/,
+    says: /^the trial login failed: the generation has no regular file ".*\/etc\/passwd"/,
   },
   '/home is a symlink': {
     run: 'rmdir /home; ln -s /srv /home',
@@ -66,7 +66,7 @@ const cases: Readonly<Record<string, Refusal>> = {
   'users do not resolve': {
     run: 'echo "passwd: nothing" >/etc/nsswitch.conf',
     phase: 'check',
-    says: /^users: the user "root" does not resolve inside$/,
+    says: /^users: the user "root" is unknown in the generation$/,
   },
   'the cache of libraries is empty': {
     run: ': >/etc/ld.so.cache',
@@ -97,18 +97,18 @@ const cases: Readonly<Record<string, Refusal>> = {
     check: 'timeout = 2',
     scripts: { 'checks.d/slow': 'setsid sleep 8600001 & chroot "$1" sleep 8600002; true' },
     phase: 'check',
-    says: /^the checks were not done within 2 s: ".*\/checks\.d\/slow .*"$/,
+    says: /^the checks did not finish within 2 s: ".*\/checks\.d\/slow .*"$/,
   },
   'the trial command hangs': {
     check: 'timeout = 2\ncommand = ["sh", "-c", "setsid sleep 8600003 & sleep 8600004; true"]',
     phase: 'check',
-    says: /^the checks were not done within 2 s: "schroot .*"$/,
+    says: /^the checks did not finish within 2 s: "schroot .*"$/,
   },
   'the refresh hangs': {
     run: 'setsid sleep 8600005 & sleep 8600006; true',
     update: 'timeout = 2',
     phase: 'refresh',
-    says: /^"sh -c .*" was not done within 2 s and was killed$/,
+    says: /^"sh -c .*" did not finish within 2 s and was killed$/,
   },
   'a refresh script fails': {
     scripts: { 'refresh.d/10-menu': 'echo "$(ls -d "$1"/etc)" >&2; touch "$1/etc/broken"; exit 4' },
@@ -119,7 +119,7 @@ const cases: Readonly<Record<string, Refusal>> = {
     update: 'timeout = 2',
     scripts: { 'refresh.d/slow': 'setsid sleep 8600007 & sleep 8600008; true' },
     phase: 'refresh',
-    says: /refresh\.d\/slow .*" was not done within 2 s and was killed$/,
+    says: /refresh\.d\/slow .*" did not finish within 2 s and was killed$/,
   },
   'a refresh script that others may write': {
     scripts: { 'refresh.d/10-open': `touch ${OWNED}` },

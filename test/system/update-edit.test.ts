@@ -64,7 +64,7 @@ describe.each(BACKENDS)('one update at a time, on %s', backend => {
       const begun = Date.now();
       const child = await begin('refresh', 'http');
       const message = new RegExp(
-        `^mayfly: an update is at work since (\\S+Z) \\(process ${child.pid}, "refresh"\\)\nhint: .*\n$`,
+        `^mayfly: an update has been running since (\\S+Z) \\(process ${child.pid}, "refresh"\\)\nhint: .*\n$`,
       );
       for (const r of [lab.mayfly('update'), edit('--discard', '--', 'true'), lab.mayfly('gc')]) {
         expect(r).toMatchObject({ code: 5, out: '' });

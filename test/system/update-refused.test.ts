@@ -38,13 +38,13 @@ describe('packages', () => {
   it('one that a command left half-configured, saying that all is well', () => {
     const deb = `${mirror.directory}/mayfly-broken_1_all.deb`;
     const script = `cp ${deb} "$1/tmp/x.deb"; chroot "$1" dpkg -i /tmp/x.deb; true`;
-    const says = /^packages: not whole: mayfly-broken$/;
+    const says = /^packages: not completely installed: mayfly-broken$/;
     refused(lab, A, { scripts: { 'refresh.d/half': script }, phase: 'check', says });
   });
 
   it('one that conflicts with what is protected', () => {
     const update = `${mirror.config}protect = ["sudo"]\npackages = ["mayfly-evil"]`;
-    const says = /^"apt-get install mayfly-evil" would remove sudo, which is protected$/;
+    const says = /^"apt-get install mayfly-evil" would remove protected packages: sudo$/;
     refused(lab, A, { update, phase: 'refresh', says });
   });
 
@@ -59,7 +59,7 @@ describe('packages', () => {
     const master = `${lab.dir}/pool/master`;
     fs.copyFileSync(`${mirror.directory}/mayfly-lonely_1_all.deb`, `${master}/root/x.deb`);
     must('chroot', [master, 'dpkg', '--force-depends', '-i', '/root/x.deb']);
-    const says = /^"apt-get --fix-broken install" would remove mayfly-lonely, which is protected$/;
+    const says = /^"apt-get --fix-broken install" would remove protected packages: mayfly-lonely$/;
     refused(lab, A, { update: `${mirror.config}protect = ["mayfly-lonely"]`, phase: 'refresh', says });
     must('chroot', [master, 'dpkg', '-P', 'mayfly-lonely']);
   });

@@ -47,7 +47,7 @@ describe('rollback', () => {
 
     // Master holds what was rolled back, and no change since.
     lab.configure('[update]\ncommand = ["true"]');
-    expect(lab.mayfly('update').err).toMatch(/nothing has changed, so there is no new generation\n$/);
+    expect(lab.mayfly('update').err).toMatch(/nothing has changed; no new generation was created\n$/);
     lab.mayfly('recover');
     expect(stable(lab)).toBe(2);
     update('mended');
@@ -82,7 +82,7 @@ describe('rollback', () => {
     lab.mayfly('rollback', '1');
     const none = lab.mayfly('rollback');
     expect(none).toMatchObject({ code: 4 });
-    expect(none.err).toMatch(/^mayfly: there is no good generation before 1 to go back to\n/);
+    expect(none.err).toMatch(/^mayfly: there is no usable generation before 1 to roll back to\n/);
   });
 });
 
@@ -109,7 +109,7 @@ describe('a generation that people can not log in to', () => {
     expect(word(S)).toBe('good');
     lab.hook('stop', S);
     expect(stable(lab)).toBe(2);
-    expect(lab.mayfly('generations').out).toMatch(/^3 .*; demoted: the first 3 logins failed, .*"\/srv"/m);
+    expect(lab.mayfly('generations').out).toMatch(/^3 .*; demoted: the first 3 logins failed; .*"\/srv"/m);
     expect(lab.picture()).toMatchObject({ processes: [], schroot: [], stuck: [] });
     loginWorks(lab, A);
     loginWorks(lab, S);

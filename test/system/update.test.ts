@@ -64,7 +64,7 @@ describe.each(['overlay', 'btrfs'] as const)('apt from the mirror, on %s', backe
 
       const again = lab.mayfly('update');
       expect(again).toMatchObject({ code: 0 });
-      expect(again.err).toMatch(/nothing has changed, so there is no new generation\n$/);
+      expect(again.err).toMatch(/nothing has changed; no new generation was created\n$/);
       expect(JSON.parse(lab.mayfly('update', '--json', '--quiet').out)).toEqual({ result: 'unchanged' });
       expect(stable(lab)).toBe(3);
       expect(fs.readdirSync(`${lab.dir}/pool`).filter(n => n.startsWith('work'))).toEqual([]);
@@ -139,7 +139,9 @@ describe('apt as configured', () => {
     must('chroot', [master, 'dpkg', '--unpack', '/root/half.deb']);
     expect(must('chroot', [master, 'dpkg', '--audit'])).toMatch(/mayfly-half/);
     update('');
-    expect(lab.mayfly('update', '--verbose').err).toMatch(/repairing packages that are not whole/);
+    expect(lab.mayfly('update', '--verbose').err).toMatch(
+      /repairing packages that are not completely installed/,
+    );
     expect(fs.existsSync(filesOf(2, '/etc/half-done'))).toBe(true);
     expect(must('chroot', [master, 'dpkg', '--audit'])).toBe('');
     expect(lab.mayfly('update').err).toMatch(/nothing has changed/);

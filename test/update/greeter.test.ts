@@ -1,4 +1,4 @@
-/** The desktops a greeter offers: which, how they are run, and that they follow the stable generation. */
+/** The desktops that a greeter offers: which ones, how they start, and that they follow the stable generation. */
 import { describe, expect, it } from 'vitest';
 import { type DesktopEntry, readEntries } from '../../src/linux/desktop-entry.ts';
 import { ENABLED_MARKER, planEntries, publishSessions, wrapEntry } from '../../src/update/greeter.ts';
@@ -12,68 +12,83 @@ const entry = (text: string, kind: DesktopEntry['kind'] = 'xsessions', name = 'a
 });
 const desktop = (...lines: string[]): string => ['[Desktop Entry]', ...lines, ''].join('\n');
 
-describe('an entry', () => {
+describe('a desktop entry', () => {
   it.each<[string, string[], 'inside' | 'host', string[] | undefined]>([
-    ['is wrapped', ['Name=A', 'Exec=a --b "c d"'], 'inside', ['Name=A', `Exec=${W} a --b "c d"`]],
-    ['with spaces around "="', ['Name = A', 'Exec = a'], 'inside', ['Name=A', `Exec=${W} a`]],
     [
-      'of the host',
+      'gets the wrapper before its command',
+      ['Name=A', 'Exec=a --b "c d"'],
+      'inside',
+      ['Name=A', `Exec=${W} a --b "c d"`],
+    ],
+    ['may have spaces around "="', ['Name = A', 'Exec = a'], 'inside', ['Name=A', `Exec=${W} a`]],
+    [
+      'of the host is marked as for staff',
       ['Name=A', 'Name[de]=B', 'Exec=a'],
       'host',
       ['Name=A (staff)', 'Name[de]=B (staff)', `Exec=${W} --host a`],
     ],
     [
-      'loses what is asked of the host',
+      'loses TryExec, which would be looked up on the host',
       ['Name=A', 'Exec=a', 'TryExec=a'],
       'inside',
       ['Name=A', `Exec=${W} a`],
     ],
     [
-      'does not lead past Xsession',
+      'does not bypass Xsession',
       ['Name=A', 'Exec=a', 'X-GDM-BypassXsession=true'],
       'inside',
       ['Name=A', `Exec=${W} a`],
     ],
     [
-      'keeps what is not about running it',
+      'keeps keys that do not affect how it starts',
       ['Name=A', 'Exec=a', 'DesktopNames=A;B;'],
       'inside',
       ['Name=A', `Exec=${W} a`, 'DesktopNames=A;B;'],
     ],
     [
-      'ends where an action begins',
+      'ends at the first action',
       ['Name=A', 'Exec=a', '[Desktop Action x]', 'Exec=x'],
       'inside',
       ['Name=A', `Exec=${W} a`],
     ],
-    ['"default" is a word of Xsession', ['Name=A', 'Exec=default'], 'inside', ['Name=A', 'Exec=default']],
-    ['failsafe would run on the host', ['Name=A', 'Exec=failsafe'], 'inside', undefined],
-    ['hidden', ['Name=A', 'Exec=a', 'Hidden=true'], 'inside', undefined],
-    ['not to be shown', ['Name=A', 'Exec=a', 'NoDisplay=true'], 'host', undefined],
-    ['without a command', ['Name=A'], 'inside', undefined],
-    ['without a name', ['Exec=a'], 'inside', undefined],
+    [
+      'keeps "default", which Xsession interprets',
+      ['Name=A', 'Exec=default'],
+      'inside',
+      ['Name=A', 'Exec=default'],
+    ],
+    [
+      'with "failsafe", which would run on the host, is not offered',
+      ['Name=A', 'Exec=failsafe'],
+      'inside',
+      undefined,
+    ],
+    ['that is hidden is not offered', ['Name=A', 'Exec=a', 'Hidden=true'], 'inside', undefined],
+    ['with NoDisplay is not offered', ['Name=A', 'Exec=a', 'NoDisplay=true'], 'host', undefined],
+    ['without a command is not offered', ['Name=A'], 'inside', undefined],
+    ['without a name is not offered', ['Exec=a'], 'inside', undefined],
   ])('%s', (_name, lines, where, expected) => {
     expect(wrapEntry(entry(desktop(...lines)), where)?.text).toBe(expected && desktop(...expected));
   });
 
-  it('of Wayland says so, wherever it stands', () => {
+  it('for Wayland says so in any directory', () => {
     const e = wrapEntry(entry(desktop('Name=A', 'Exec=a'), 'wayland-sessions'), 'inside');
     expect(e?.text).toBe(desktop('Name=A', `Exec=${W} a`, 'X-LightDM-Session-Type=wayland'));
   });
 
-  it('that is no entry at all is not offered', () => {
+  it('that cannot be parsed is not offered', () => {
     for (const text of ['', 'Exec=a', '[Other]\nName=A\nExec=a\n', '\0\xff'])
       expect(wrapEntry(entry(text), 'inside')).toBeUndefined();
   });
 });
 
-describe('what only the host has', () => {
+describe('a desktop that only the host has', () => {
   const text = desktop('Name=A', 'Exec=a');
   const [both, mine] = [entry(text, 'xsessions', 'both.desktop'), entry(text, 'xsessions', 'host.desktop')];
   it.each([
     ['staff', `${W} --host a`, undefined],
     ['hide', 'a', 'true'],
-  ] as const)('%s', (policy, command, hidden) => {
+  ] as const)('is offered or hidden as the policy "%s" says', (policy, command, hidden) => {
     const plan = planEntries([both], [both, mine], policy);
     expect(plan.map(e => e.name)).toEqual(['both.desktop', 'host.desktop']);
     expect(plan[0]?.text).toContain(`Exec=${W} a`);
@@ -81,16 +96,16 @@ describe('what only the host has', () => {
     expect(/NoDisplay=(.*)/.exec(plan[1]?.text ?? '')?.[1]).toBe(hidden);
   });
 
-  it('the same name for X and for Wayland are two', () => {
+  it('is not hidden by one with the same name of the other session type', () => {
     const wayland = entry(text, 'wayland-sessions', 'both.desktop');
     expect(planEntries([both], [wayland], 'staff')).toHaveLength(2);
   });
 });
 
-describe('the list', () => {
+describe('the published list', () => {
   const shown = (w: ReturnType<typeof preparedWorld>) => w.host.list('/run/mayfly/greeter/xsessions');
 
-  it('follows the stable generation, and what has gone is gone', async () => {
+  it('follows the stable generation and drops entries that it no longer has', async () => {
     const w = preparedWorld();
     const on = w.machine();
     const tree = treeOf(w);
@@ -108,17 +123,17 @@ describe('the list', () => {
     expect(shown(w)).toEqual(['z.desktop']);
   });
 
-  it('is made only where a display manager looks at it', async () => {
+  it('is written only if a display manager reads it', async () => {
     const w = preparedWorld();
     await publishSessions(w.machine());
     expect(w.host.lstat('/run/mayfly/greeter')).toBeUndefined();
   });
 
   it.each([
-    ['a symlink', 'link.desktop', 0],
-    ['a name with a blank', 'a b.desktop', 0],
-    ['another ending', 'a.desktop.bak', 0],
-    ['one of another desktop', 'org.kde.plasma+x.desktop', 1],
+    ['leaves out a symlink', 'link.desktop', 0],
+    ['leaves out a name with a space', 'a b.desktop', 0],
+    ['leaves out another suffix', 'a.desktop.bak', 0],
+    ['includes a name with other characters', 'org.kde.plasma+x.desktop', 1],
   ])('%s', (_name, name, count) => {
     const w = preparedWorld();
     w.makeDirs('/t/usr/share/xsessions');

@@ -1,4 +1,4 @@
-/** The pool as a whole: having it there, making the first, and taking it away. */
+/** The pool: mounting it, its record, and removing it. */
 import { expect, it } from 'vitest';
 import { isMounted } from '../../src/linux/mounts.ts';
 import { recover } from '../../src/service/recover.ts';
@@ -10,37 +10,40 @@ import { mountPool, poolOf } from '../../src/update/pool.ts';
 import { update } from '../../src/update/update.ts';
 import { preparedWorld, World } from '../world.ts';
 
-it.each(['/pool', '/srv/lab/pool'])('an image at %s is mounted once, and goes with the pool', async path => {
-  const w = new World();
-  const on = w.machine();
-  const image = '/var/lib/mayfly/pool.img';
-  makeDirectories(w.host, on.paths);
-  w.makeDirs(path);
-  w.put(image, '');
-  const pool = { backend: 'btrfs', path, image } as const;
-  writePool(w.host, on.paths, pool);
-  expect(isMounted(w.host, path)).toBe(false);
-  await mountPool(on, pool);
-  await mountPool(on, pool);
-  expect(isMounted(w.host, path)).toBe(true);
-  expect(w.ran.filter(c => c.startsWith('mount ')).length).toBe(1);
-  await w.host.run({ file: 'umount', args: [path], effect: 'write' });
-  await destroy(on);
-  expect([path, image, on.paths.poolFile].map(p => w.host.lstat(p))).toEqual([
-    undefined,
-    undefined,
-    undefined,
-  ]);
-});
+it.each(['/pool', '/srv/lab/pool'])(
+  'an image at %s is mounted once and removed with the pool',
+  async path => {
+    const w = new World();
+    const on = w.machine();
+    const image = '/var/lib/mayfly/pool.img';
+    makeDirectories(w.host, on.paths);
+    w.makeDirs(path);
+    w.put(image, '');
+    const pool = { backend: 'btrfs', path, image } as const;
+    writePool(w.host, on.paths, pool);
+    expect(isMounted(w.host, path)).toBe(false);
+    await mountPool(on, pool);
+    await mountPool(on, pool);
+    expect(isMounted(w.host, path)).toBe(true);
+    expect(w.ran.filter(c => c.startsWith('mount ')).length).toBe(1);
+    await w.host.run({ file: 'umount', args: [path], effect: 'write' });
+    await destroy(on);
+    expect([path, image, on.paths.poolFile].map(p => w.host.lstat(p))).toEqual([
+      undefined,
+      undefined,
+      undefined,
+    ]);
+  },
+);
 
-it('a machine that was never set up has no failed update, and is healthy as soon as it is', async () => {
+it('a machine without a pool has no failed update, and is healthy after init', async () => {
   const w = new World();
   const on = w.machine();
   const before = w.picture();
   const change = async () => true;
   const say = () => undefined;
   await expect(update(on, { what: 'an update', origin: 'test', change, say })).rejects.toThrow(
-    /^there is no pool yet$/,
+    /^there is no pool$/,
   );
   expect(w.picture()).toBe(before);
   const tree = '/var/lib/mayfly/pool/work/work';
@@ -63,7 +66,7 @@ it.each([
     'i',
     { backend: 'btrfs', path: AT, image: '/var/lib/mayfly/pool.img' },
   ],
-] as const)('the pool of a volume in %s', (_, volume, there, expected) => {
+] as const)('the record of a pool is derived from a volume in %s', (_, volume, there, expected) => {
   const w = new World();
   const { paths } = w.machine();
   makeDirectories(w.host, paths);
@@ -73,7 +76,7 @@ it.each([
   expect(poolOf(w.host, paths, { ...volume, role: 'generation', name: '1' })).toEqual(expected);
 });
 
-it('a record of the pool that is not whole is written anew from a generation’s, or else there is a way out', async () => {
+it('a corrupt record of the pool is rewritten from a generation, or the error has a hint', async () => {
   const w = preparedWorld();
   const on = w.machine();
   const before = readPool(w.host, on.paths);

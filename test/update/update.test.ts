@@ -1,4 +1,4 @@
-/** The updater: its plans by tables, and death at every call of an update and of the recovery after it. */
+/** The updater: tables for its decisions, and a crash at every call of an update and of the recovery after it. */
 import { describe, expect, it } from 'vitest';
 import type { Host } from '../../src/linux/host.ts';
 import { recover } from '../../src/service/recover.ts';
@@ -15,7 +15,7 @@ import {
 import { blockLogins } from '../../src/state/login-block.ts';
 import { readSessions } from '../../src/state/sessions.ts';
 import { readHistory } from '../../src/state/update-history.ts';
-import { firstWord, sessionPrograms } from '../../src/update/built-in-checks.ts';
+import { programOf, sessionPrograms } from '../../src/update/built-in-checks.ts';
 import { gatherHealth } from '../../src/update/health.ts';
 import { rebootIfRequired } from '../../src/update/host-update.ts';
 import { aptOptions, removals } from '../../src/update/refresh.ts';
@@ -26,38 +26,44 @@ import { update } from '../../src/update/update.ts';
 import { masterOf, type Volume, workOf } from '../../src/volume/backend.ts';
 import { callOf, preparedWorld, World } from '../world.ts';
 
-describe('which generations stay', () => {
-  const g = (number: number, sessions = 0, demoted = false, broken = false) => ({
-    ...{ number, sessions, demoted, broken },
+describe('retention', () => {
+  const g = (number: number, sessions = 0, demoted = false, corrupt = false) => ({
+    ...{ number, sessions, demoted, corrupt },
   });
   it.each([
-    ['the newest, the stable one among them', [g(1), g(2), g(3), g(4)], 4, 2, '1 go, 2 go, 3 spare, 4 keep'],
-    ['the stable one, however old', [g(1), g(2), g(3)], 1, 2, '1 keep, 2 go, 3 spare'],
-    ['one that sessions use', [g(1, 2), g(2), g(3), g(4)], 4, 1, '1 keep, 2 go, 3 go, 4 keep'],
-    ['no demoted one', [g(1), g(2), g(3, 0, true)], 2, 3, '1 spare, 2 keep, 3 go'],
-    ['a demoted one that sessions use', [g(1), g(2, 1, true)], 1, 3, '1 keep, 2 keep'],
-    ['only the stable one with keep = 1', [g(1), g(2)], 2, 1, '1 go, 2 keep'],
-    ['all where none is stable', [g(1), g(2), g(3)], undefined, 1, '1 keep, 2 keep, 3 keep'],
     [
-      'a broken one, which is no good to go back to',
+      'keeps the newest, the stable one included',
+      [g(1), g(2), g(3), g(4)],
+      4,
+      2,
+      '1 go, 2 go, 3 spare, 4 keep',
+    ],
+    ['keeps the stable one regardless of its age', [g(1), g(2), g(3)], 1, 2, '1 keep, 2 go, 3 spare'],
+    ['keeps one that sessions use', [g(1, 2), g(2), g(3), g(4)], 4, 1, '1 keep, 2 go, 3 go, 4 keep'],
+    ['removes a demoted one', [g(1), g(2), g(3, 0, true)], 2, 3, '1 spare, 2 keep, 3 go'],
+    ['keeps a demoted one that sessions use', [g(1), g(2, 1, true)], 1, 3, '1 keep, 2 keep'],
+    ['keeps only the stable one with keep = 1', [g(1), g(2)], 2, 1, '1 go, 2 keep'],
+    ['keeps all if none is stable', [g(1), g(2), g(3)], undefined, 1, '1 keep, 2 keep, 3 keep'],
+    [
+      'keeps one with a corrupt record, without counting it',
       [g(1), g(2, 0, false, true), g(3)],
       3,
       2,
       '1 spare, 2 keep, 3 keep',
     ],
-    ['none that does not exist', [], undefined, 3, ''],
+    ['decides nothing without generations', [], undefined, 3, ''],
   ] as const)('%s', (_what, generations, stable, keep, expected) => {
     const plan = planRetention(generations, { stable, fallback: undefined, keep });
     expect(plan.map(f => `${f.number} ${f.action}`).join(', ')).toBe(expected);
   });
-  it('what a new generation may have to fall back to', () => {
+  it('keeps the generation to which one on probation falls back', () => {
     const plan = planRetention([g(1), g(2), g(3)], { stable: 3, fallback: 1, keep: 1 });
     expect(plan.map(f => f.action)).toEqual(['keep', 'go', 'keep']);
   });
 });
 
-describe('reading and asking apt', () => {
-  it('finds what a simulation would remove', () => {
+describe('apt', () => {
+  it('names the packages that a simulation would remove', () => {
     const text =
       'NOTE: This is only a simulation!\nInst foo [1] (2)\nRemv bar [1]\nRemv libz:i386 [2] [a ]\nConf foo\n';
     expect(removals(text)).toEqual(['bar', 'libz']);
@@ -68,7 +74,7 @@ describe('reading and asking apt', () => {
     [{ conffiles: 'replace' as const }, ['Dpkg::Options::=--force-confnew'], ['--force-confold']],
     [{ proxy: 'http://p:1' }, ['Acquire::http::Proxy=http://p:1', 'Acquire::https::Proxy=http://p:1'], []],
     [{ sources: ['deb file:/r ./'] }, ['Dir::Etc::SourceParts=/dev/null'], []],
-  ])('%j', (change, there, absent) => {
+  ])('gets its options from %j', (change, there, absent) => {
     const options = aptOptions({ ...defaults, ...change });
     for (const option of there) expect(options).toContain(option);
     for (const word of absent) expect(options.join(' ')).not.toContain(word);
@@ -80,8 +86,8 @@ describe('reading and asking apt', () => {
     ['env GDK_BACKEND=x11 -u FOO startlxde', 'FOO'],
     ['env A=b startlxqt', 'startlxqt'],
     ['', ''],
-  ])('the program of "Exec=%s" is "%s"', (line, program) => expect(firstWord(line)).toBe(program));
-  it("Xsession's own words are no programs, such as in lightdm's entry", () => {
+  ])('starts "%s" as the program "%s"', (line, program) => expect(programOf(line)).toBe(program));
+  it('does not take the values that Xsession interprets for programs, such as in the entry of lightdm', () => {
     const w = new World();
     const at = '/v/usr/share/xsessions';
     w.makeDirs(at);
@@ -93,7 +99,7 @@ describe('reading and asking apt', () => {
 
 const pool = { backend: 'overlay' as const, path: '/var/lib/mayfly/pool' };
 
-/** Alice is logged in and master is as generation 1 is. */
+/** Alice is logged in, and master equals generation 1. */
 async function world(): Promise<World> {
   const w = preparedWorld();
   w.makeDirs('/etc/mayfly');
@@ -117,7 +123,7 @@ function updateOf(w: World, what: string) {
     force: true,
     say: () => undefined,
     change: async () => {
-      on.host.sync('/'); // an effect: one more place to die at
+      on.host.sync('/'); // an effect: one more call at which to crash
       const work = w.volumes.get(w.backend().path(workOf(pool)) ?? '');
       const file = work?.nodes.get('/etc/passwd');
       if (work && file) work.nodes.set('/etc/version', { ...file, text: what });
@@ -126,7 +132,7 @@ function updateOf(w: World, what: string) {
   });
 }
 
-/** All that must hold whenever no update is at work. */
+/** The invariants while no update is running. */
 function mustBeSound(w: World, when: string): void {
   const { host, paths } = w.machine();
   const stable = stableNumber(host, paths);
@@ -154,8 +160,8 @@ function mustBeSound(w: World, when: string): void {
   expect(volumes, when).toContain(`${pool.path}/generation/1`); // pinned by alice
 }
 
-describe('death at every call of an update', () => {
-  it('leaves a stable generation, master with it, and no litter after one recover; the next update works', async () => {
+describe('a crash at any call of an update', () => {
+  it('leaves a stable generation with its master and, after one recover, no leftovers; the next update works', async () => {
     const probe = await world();
     await updateOf(probe, 'two');
     mustBeSound(probe, 'undisturbed');
@@ -185,7 +191,7 @@ describe('death at every call of an update', () => {
     expect([...seen].sort()).toEqual([1, 2]);
   });
 
-  it('and at every call of the recovery after it', async () => {
+  it('may be followed by a crash at any call of the recovery', async () => {
     const probe = await world();
     await updateOf(probe, 'two');
     const total = probe.calls;
@@ -211,7 +217,7 @@ describe('death at every call of an update', () => {
     }
   });
 
-  it('gives no number twice', async () => {
+  it('never assigns a number twice', async () => {
     const w = await world();
     w.newProcess();
     w.failing.add('setpriv'); // the checks
@@ -223,7 +229,7 @@ describe('death at every call of an update', () => {
 });
 
 it.each(['', '{"lastAttem', 'null', '\0\0'])(
-  'a history of %j is none, and no update minds it',
+  'a corrupt history of %j is ignored and does not block an update',
   async text => {
     const w = await world();
     const { host, paths } = w.machine();
@@ -234,7 +240,7 @@ it.each(['', '{"lastAttem', 'null', '\0\0'])(
   },
 );
 
-it('a generation whose record is not whole is passed over, and stays until it is given up by hand', async () => {
+it('a generation with a corrupt record is skipped, and kept until the administrator removes it', async () => {
   const w = await world();
   await updateOf(w, 'two');
   const said: string[] = [];
@@ -242,14 +248,14 @@ it('a generation whose record is not whole is passed over, and stays until it is
   const { host, paths } = on;
   const at = (n: number) => `${paths.generations}/${n}.json`;
   const text = host.read(at(1)) ?? '';
-  expect(generationNumbers(host, paths)).toEqual([1, 2]); // alice is in the first
+  expect(generationNumbers(host, paths)).toEqual([1, 2]); // alice uses the first
   w.put(at(1), '{"numb');
   expect(readableGeneration(host, paths, 1)).toBeUndefined();
   expect(corruptRecord(host, paths, 1)).toBe(at(1));
-  expect(() => rollback(on, undefined)).toThrow(/no good generation before 2/);
+  expect(() => rollback(on, undefined)).toThrow(/no usable generation before 2/);
   expect((await recover(on)).stuck).toEqual([]);
   expect(await prune(on, pool)).toEqual([]);
-  expect(said.join()).toContain(`generation 1 is no use and stays: "${at(1)}" is not whole`);
+  expect(said.join()).toContain(`generation 1 is unusable and is kept: "${at(1)}" is corrupt`);
   expect([...w.volumes.keys()]).toContain(`${pool.path}/generation/1`);
   w.put(at(1), text);
   w.put(at(2), '');
@@ -261,15 +267,15 @@ it('a generation whose record is not whole is passed over, and stays until it is
   expect([...w.volumes.keys()]).not.toContain(`${pool.path}/generation/2`);
 });
 
-describe('a generation nobody can log in to', () => {
+describe('a generation to which logins fail', () => {
   const bob = (w: World) => login(w.machine(), callOf(w, 'bob', ':1'));
   const lose = (w: World, n: number) => w.volumes.delete(`${pool.path}/generation/${n}`);
 
-  it('is taken back after the configured number of failures, and that login goes on with the good one', async () => {
+  it('is demoted after the configured number of failures, and that login gets the previous generation', async () => {
     const w = await world();
     await updateOf(w, 'two');
     lose(w, 2);
-    await expect(bob(w)).rejects.toThrow(/vanished/);
+    await expect(bob(w)).rejects.toThrow(/its volume is missing/);
     const { host, paths } = w.machine();
     expect(stableNumber(host, paths)).toBe(2);
     expect((await bob(w))?.generation).toBe(1);
@@ -277,7 +283,7 @@ describe('a generation nobody can log in to', () => {
     expect(whyDemoted(host, paths, 2)).toMatch(/first 2 logins failed/);
   });
 
-  it('is not taken back once somebody got in', async () => {
+  it('is not demoted after a successful login', async () => {
     const w = await world();
     await updateOf(w, 'two');
     await bob(w);
@@ -288,21 +294,21 @@ describe('a generation nobody can log in to', () => {
     expect(stableNumber(host, paths)).toBe(2);
   });
 
-  it('and a rolled-back one are not kept', async () => {
+  it('is not kept, and neither is one that was rolled back', async () => {
     const w = await world();
     await updateOf(w, 'two');
     const on = w.machine();
     expect(rollback(on, undefined)).toEqual({ from: 2, to: 1 });
-    expect(() => rollback(on, undefined)).toThrow(/no good generation before 1/);
+    expect(() => rollback(on, undefined)).toThrow(/no usable generation before 1/);
     expect(() => rollback(on, 7)).toThrow(/no generation 7/);
-    // Alice pins the first, and the second is stable: neither goes, whoever asks.
+    // Alice pins the first, and the second was stable: the first is never removed.
     expect(await retire(on, 1, 'asked')).toBe(false);
     expect(await prune(on, pool)).toEqual([2]);
     expect(stableNumber(on.host, on.paths)).toBe(1);
   });
 });
 
-it('nobody logs in while logins are held off, and the reason is told', async () => {
+it('a login is refused with the reason while logins are blocked', async () => {
   const w = await world();
   const on = w.machine();
   blockLogins(on, 'this machine is about to be restarted');
@@ -311,25 +317,25 @@ it('nobody logs in while logins are held off, and the reason is told', async () 
   );
   expect(readSessions(w.host, on.paths).map(s => s.user.name)).toEqual(['alice']);
   const later = { ...on, host: { ...on.host, now: () => on.host.now() + 3_600_000 } };
-  expect((await login(later, callOf(w, 'bob', ':1')))?.state).toBe('live'); // a restart that never came
+  expect((await login(later, callOf(w, 'bob', ':1')))?.state).toBe('live'); // the reboot never happened
 });
 
-describe('when the nightly update is due', () => {
+describe('the nightly update', () => {
   const at = (text: string): number => new Date(`2026-11-${text}`).getTime();
   it.each([
-    ['before its time', '21T01:00', '20T03:00', 0, false],
-    ['at its time', '21T02:00', '20T03:00', 0, true],
-    ['done today', '21T09:00', '21T02:10', 0, false],
-    ['tried today, whatever came of it', '21T09:00', '21T02:00', 0, false],
-    ['a night was missed', '21T14:00', '19T03:00', 0, true],
-    ['later on another machine', '21T02:30', '20T04:00', 90, false],
-    ['later on another machine, then', '21T03:30', '20T04:00', 90, true],
-    ['never yet', '21T14:00', undefined, 0, true],
-    ['never yet, in the night before', '21T01:00', undefined, 0, true],
+    ['is not due before its time', '21T01:00', '20T03:00', 0, false],
+    ['is due at its time', '21T02:00', '20T03:00', 0, true],
+    ['is not due again on the same day', '21T09:00', '21T02:10', 0, false],
+    ['is not due after an attempt at its time', '21T09:00', '21T02:00', 0, false],
+    ['is due after a missed night', '21T14:00', '19T03:00', 0, true],
+    ['is not yet due on a machine with an offset', '21T02:30', '20T04:00', 90, false],
+    ['is due later on a machine with an offset', '21T03:30', '20T04:00', 90, true],
+    ['is due if there was none yet', '21T14:00', undefined, 0, true],
+    ['is due if there was none yet, also before its time', '21T01:00', undefined, 0, true],
   ] as const)('%s', (_what, now, last, offset, due) => {
     expect(isDue(at(now), last === undefined ? undefined : at(last), offset)).toBe(due);
   });
-  it('is spread over three hours, the same each night for one machine', () => {
+  it('is spread over three hours, at the same time every night on one machine', () => {
     const ids = ['a', 'b', 'c', 'd', 'e', 'f'].map(c => c.repeat(32));
     const offsets = ids.map(offsetOf);
     expect(offsets).toEqual(ids.map(offsetOf));
@@ -338,7 +344,7 @@ describe('when the nightly update is due', () => {
   });
 });
 
-describe('restarting after a kernel update', () => {
+describe('a reboot after a kernel update', () => {
   const wanted = async (): Promise<World> => {
     const w = preparedWorld();
     w.makeDirs('/etc/mayfly');
@@ -348,16 +354,23 @@ describe('restarting after a kernel update', () => {
     return w;
   };
   const restarts = (w: World) => w.ran.filter(c => c.startsWith('shutdown'));
-  it('happens when nobody is there, and holds logins off', async () => {
+  it('happens when nobody is logged in, and blocks logins', async () => {
     const w = await wanted();
     expect(await rebootIfRequired(w.machine())).toMatch(/linux-image-amd64/);
     expect(restarts(w)).toHaveLength(1);
-    await expect(login(w.machine(), callOf(w, 'bob', ':1'))).rejects.toThrow(/restarted/);
+    await expect(login(w.machine(), callOf(w, 'bob', ':1'))).rejects.toThrow(/about to reboot/);
   });
   it.each([
-    ['nothing asks for it', (w: World) => w.host.unlink('/run/reboot-required')],
+    ['none is required', (w: World) => w.host.unlink('/run/reboot-required')],
     ['it is not configured', (w: World) => w.put('/etc/mayfly/mayfly.toml', '')],
-    ['somebody has a session', (w: World) => login(w.machine(), callOf(w, 'alice', ':0'))],
+    ['a session exists', (w: World) => login(w.machine(), callOf(w, 'alice', ':0'))],
+    [
+      'a user is logged in to the host',
+      (w: World) => {
+        w.makeDirs('/run/systemd/sessions');
+        w.put('/run/systemd/sessions/3', 'UID=1002\nSTATE=active\nCLASS=user\nSERVICE=sshd\n');
+      },
+    ],
   ])('does not happen when %s', async (_what, prepare) => {
     const w = await wanted();
     await prepare(w);
@@ -366,23 +379,7 @@ describe('restarting after a kernel update', () => {
     expect(restarts(w)).toEqual([]);
     expect((await login(w.machine(), callOf(w, 'bob', ':1')))?.state).toBe('live');
   });
-  it.each([
-    ['somebody is logged in to the host', '{"type":"a(susso)","data":[[["3",1002,"bob","","/s/_33"]]]}'],
-    ['logind does not say who is logged in', ''],
-  ])('does not happen when %s', async (_what, list) => {
-    const w = await wanted();
-    w.makeDirs('/run/systemd/sessions');
-    const session =
-      '{"data":[{"User":{"data":[1002,"/u"]},"Class":{"data":"user"},"State":{"data":"active"}}]}';
-    const on = w.machine();
-    const run: Host['run'] = async c =>
-      c.args.includes('busctl')
-        ? { code: 0, stdout: c.args.includes('GetAll') ? session : list, stderr: '' }
-        : on.host.run(c);
-    expect(await rebootIfRequired({ ...on, host: { ...on.host, run } })).toBeUndefined();
-    expect(restarts(w)).toEqual([]);
-  });
-  it('holds nobody off when it could not be begun', async () => {
+  it('does not block logins if it could not be scheduled', async () => {
     const w = await wanted();
     w.failing.add('shutdown');
     await expect(rebootIfRequired(w.machine())).rejects.toThrow();

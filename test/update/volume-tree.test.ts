@@ -1,4 +1,4 @@
-/** Trees that had to be mounted to be read, and what a death leaves of them. */
+/** Trees that are mounted to be read, and cleaning up after a crash meanwhile. */
 import { expect, it } from 'vitest';
 import { readPool } from '../../src/state/pool.ts';
 import { unmountLeftovers } from '../../src/update/volume-tree.ts';
@@ -8,7 +8,7 @@ it.each([
   ['work', 'work'],
   ['master', 'master'],
   ['generation', '1'],
-])('what a death left mounted of a %s goes, and its volume is let go', async (role, name) => {
+])('a %s that a crash left mounted is unmounted, and its volume is released', async (role, name) => {
   const w = preparedWorld();
   const on = w.machine();
   const pool = readPool(w.host, on.paths);

@@ -1,23 +1,23 @@
 /**
- * What every backend must do, in the words of `src/volume/backend.ts`. One suite, run over memory, overlay (on disk
- * and on tmpfs), btrfs and, in user-mode Linux, LVM's two. Cases named after a fault carry its source.
+ * The contract of `src/volume/backend.ts` as one test suite. It runs on the memory backend, on overlay (on disk and on
+ * tmpfs), on btrfs and, in user-mode Linux, on both LVM backends. Cases named after a fault carry its source.
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Volume, VolumeBackend } from '../../src/volume/backend.ts';
 
-/** A backend with a fresh pool, and hands to look into its volumes with. */
+/** A backend with a new pool, and functions to access its volumes. */
 export interface Bench {
   readonly backend: VolumeBackend;
   readonly pool: string;
   readonly upper?: 'disk' | 'tmpfs';
-  /** Makes the tree of `v` visible and returns where; `leave` undoes it. */
+  /** Mounts the tree of `v` and returns its path; `leave` undoes it. */
   enter(v: Volume): Promise<string>;
   leave(v: Volume): Promise<void>;
   write(path: string, text: string): void;
   read(path: string): string | undefined;
-  /** How many forks at once are asked for; 20 where nothing is said. Of a classic snapshot each costs more than the last. */
+  /** Number of concurrent forks; default 20. Each classic snapshot of an origin costs more than the previous one. */
   readonly crowd?: number;
-  /** Plants a directory that is not a volume of ours under a volume's name. */
+  /** Creates a foreign directory under the name of a volume. */
   foreign(v: Volume): Promise<void>;
   unplant(v: Volume): Promise<void>;
   close(): Promise<void>;
@@ -69,14 +69,14 @@ export function contract(name: string, open: () => Promise<Bench>): void {
       await b.close();
     });
 
-    it('can be used on this machine', async () => expect(await b.backend.check()).toEqual([]));
+    it('works on this machine', async () => expect(await b.backend.check()).toEqual([]));
 
-    it('a fork sees its source', async () => {
+    it('shows the content of the source in a fork', async () => {
       await fork(generation(1), session(1));
       expect(await get(session(1), 'file')).toBe('one');
     });
 
-    it('what is written to a fork is seen neither in its source nor in a sibling', async () => {
+    it('shows changes of a fork neither in its source nor in a sibling', async () => {
       await fork(generation(1), session(1));
       await fork(generation(1), session(2));
       const root = await b.enter(session(1));
@@ -90,7 +90,7 @@ export function contract(name: string, open: () => Promise<Bench>): void {
       await b.leave(session(1));
     });
 
-    it('a change of the working copy is in the next generation only', async () => {
+    it('shows a change of the working copy only in the next generation', async () => {
       await fork(generation(1), session(1));
       await put(work(), 'file', 'two');
       await fork(work(), generation(2));
@@ -104,25 +104,25 @@ export function contract(name: string, open: () => Promise<Bench>): void {
       await put(work(), 'file', 'one');
     });
 
-    it('a fork onto an existing name fails and harms nothing', async () => {
+    it('refuses a fork to an existing name and changes nothing', async () => {
       await fork(generation(1), session(1));
       await expect(fork(generation(1), session(1))).rejects.toMatchObject({ code: 'exists' });
       await expect(fork(work(), generation(1))).rejects.toMatchObject({ code: 'exists' });
       expect(await get(session(1), 'file')).toBe('one');
     });
 
-    it('a fork of what is not there fails and leaves nothing', async () => {
+    it('refuses a fork of a missing source and leaves nothing', async () => {
       const before = await names();
       await expect(fork(generation(9), generation(8))).rejects.toMatchObject({ code: 'no-generation' });
       expect(await names()).toEqual(before);
     });
 
-    it('a session can not be forked', async () => {
+    it('refuses to fork a session', async () => {
       await fork(generation(1), session(1));
       await expect(fork(session(1), generation(7))).rejects.toMatchObject({ code: 'unsafe' });
     });
 
-    it('removing is repeatable, and absent is success', async () => {
+    it('removes a volume repeatedly, also one that does not exist', async () => {
       await fork(generation(1), session(1));
       await b.backend.remove(session(1));
       await b.backend.remove(session(1));
@@ -130,7 +130,7 @@ export function contract(name: string, open: () => Promise<Bench>): void {
       expect(await names()).not.toContain(`session ${session(1).name}`);
     });
 
-    it('removing is refused while the volume is mounted and in use, and works afterwards', async () => {
+    it('refuses to remove a volume while it is mounted and in use, and removes it afterwards', async () => {
       await fork(generation(1), session(1));
       await b.enter(session(1));
       await expect(b.backend.remove(session(1))).rejects.toMatchObject({ code: 'stuck' });
@@ -139,7 +139,7 @@ export function contract(name: string, open: () => Promise<Bench>): void {
       expect(await names()).not.toContain(`session ${session(1).name}`);
     });
 
-    it('a foreign thing under our name is not listed and not removed', async () => {
+    it('neither lists nor removes a foreign object under the name of a volume', async () => {
       await b.foreign(session(5));
       try {
         await expect(b.backend.remove(session(5))).rejects.toMatchObject({ code: 'unsafe' });
@@ -148,7 +148,7 @@ export function contract(name: string, open: () => Promise<Bench>): void {
       }
     });
 
-    it('a name that is not one of ours leads nowhere', async () => {
+    it('refuses an invalid name', async () => {
       for (const bad of ['../../etc', 'u1001-../../../x', '', 'a b', 'u1-0000000g']) {
         await expect(b.backend.remove(volume('session', bad, generation(1)))).rejects.toMatchObject({
           code: 'unsafe',
@@ -159,7 +159,7 @@ export function contract(name: string, open: () => Promise<Bench>): void {
       }
     });
 
-    it('lists exactly what there is, by role', async () => {
+    it('lists exactly the existing volumes, with their roles', async () => {
       await fork(generation(1), session(1));
       await fork(generation(1), session(2));
       expect(await names()).toEqual([
@@ -171,7 +171,7 @@ export function contract(name: string, open: () => Promise<Bench>): void {
       expect((await b.backend.list(b.pool)).leftovers).toEqual([]);
     });
 
-    it('an identity stays, and goes with the volume', async () => {
+    it('returns the same identity as long as the volume exists', async () => {
       const identity = await b.backend.identity(generation(1));
       expect(identity).toBeDefined();
       await fork(generation(1), session(1));
@@ -179,7 +179,7 @@ export function contract(name: string, open: () => Promise<Bench>): void {
       expect(await b.backend.identity(generation(5))).toBeUndefined();
     });
 
-    it('renames a finished volume, never onto another', async () => {
+    it('renames a complete volume, but never to an existing name', async () => {
       await b.backend.fork(generation(1), volume('master', 'master'), { lockFds: [] });
       await expect(b.backend.rename(work(), volume('master', 'master'))).rejects.toThrow(/exists/);
       await b.backend.remove(work());
@@ -187,10 +187,10 @@ export function contract(name: string, open: () => Promise<Bench>): void {
       expect(await get(work(), 'file')).toBe('one');
     });
 
-    it('a spare is a session like any other, taken once, and in nobody’s way', async () => {
+    it('uses a spare for one session and lists it apart', async () => {
       const before = await names();
       const made = await b.backend.spare?.(generation(1), [], false);
-      if (made === undefined) return; // this backend forks at once
+      if (made === undefined) return; // this backend forks at once and has no spares
       expect(made).toBe(true);
       expect(await b.backend.spare?.(generation(1), [], false)).toBe(false);
       expect(await names()).toEqual(before);
@@ -204,7 +204,7 @@ export function contract(name: string, open: () => Promise<Bench>): void {
       expect((await b.backend.list(b.pool)).spares.size).toBe(0);
     });
 
-    it('as many forks at once are as many volumes', async () => {
+    it('creates one volume per concurrent fork', async () => {
       const all = Array.from({ length: b.crowd ?? 20 }, (_, i) => session(i + 100));
       await Promise.all(all.map(s => fork(generation(1), s)));
       expect((await names()).filter(n => n.startsWith('session'))).toHaveLength(all.length);

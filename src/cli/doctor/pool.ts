@@ -207,8 +207,8 @@ export const poolChecks = [
     title: 'growth',
     async gather({ host, paths }) {
       if (readPool(host, paths)?.backend !== 'lvm-thin') return undefined;
-      const { sayGrowth } = await import('../../volume/lvm/pool.ts');
-      return sayGrowth(host);
+      const { describeGrowth } = await import('../../volume/lvm/pool.ts');
+      return describeGrowth(host);
     },
     // For the administrator to decide: nothing is wrong with a pool that stays as it was made.
     evaluate: words => (words === undefined ? notApplicable('the pool is no thin pool') : fine(words)),

@@ -1,4 +1,4 @@
-/** What lets the person in: the schroot entry, and the root of their service manager. Opened last, closed first. */
+/** Lets the user in: the schroot entry, and the root of their service manager. Opened last, closed first. */
 import { MayflyError } from '../../errors.ts';
 import { removeIfEmpty } from '../../linux/files.ts';
 import { userFiles } from '../../state/paths.ts';
@@ -13,7 +13,7 @@ export const access: Step = {
     if (host.pathType(paths.schroot) !== 'dir') {
       throw new MayflyError(
         'missing-tool',
-        `there is no directory "${paths.schroot}": schroot is not installed`,
+        `schroot is not installed: there is no directory "${paths.schroot}"`,
         { tool: 'schroot' },
       );
     }

@@ -1,10 +1,8 @@
-/** An empty home directory for those who get one. */
-
+/** Fills an ephemeral home directory. */
 import type { Machine } from '../../state/machine.ts';
 import type { Session } from '../../state/sessions.ts';
 import type { Step } from './step.ts';
 
-/** An empty home for those who get one. */
 export const home: Step = {
   name: 'home',
   async up(s, on) {
@@ -12,10 +10,10 @@ export const home: Step = {
     if (own) await fillHome(s, on);
     return s;
   },
-  async down() {},
+  async down() {}, // it is a tmpfs and goes with the mounts
 };
 
-/** An ephemeral home begins as the generation's /etc/skel. It is empty and no one is inside, so cp(1) is safe. */
+/** Copies the generation's /etc/skel. The home is empty and nobody can enter yet, so cp(1) and chown(1) are safe. */
 async function fillHome(s: Session, { host }: Machine): Promise<void> {
   const skel = `${s.root}/etc/skel`;
   if (host.lstat(skel)?.kind !== 'dir') return;

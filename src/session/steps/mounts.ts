@@ -8,7 +8,6 @@ import { type Session, writeSession } from '../../state/sessions.ts';
 import { writeIdentity } from '../identity.ts';
 import type { Step } from './step.ts';
 
-/** Mounts: the volume at the root, then what a desktop needs of the host. And the person, in their own tree. */
 export const mounts: Step = {
   name: 'mounts',
   async up(s, on) {
@@ -27,6 +26,8 @@ export const mounts: Step = {
         requireMountTargets(host, base ?? s.root, calls);
       throw error;
     }
+    if (base === undefined && host.pretend) return s; // the tree of a device can be read only where it is mounted
+    if (base !== undefined) host.pretend?.(s.root, base);
     refuseHostDevice(host, s.root);
     writeIdentity(host, on.config, s, s.groups);
     const run = `${s.root}/run`;
@@ -36,12 +37,16 @@ export const mounts: Step = {
   },
   async down(s, on) {
     await releaseLoops(on.host, s.root);
-    // Between the two calls that make a bind a slave, it is a peer of the host's own mount.
+    // No recorded devices: `up` may have died between the two calls that make a bind a slave, while it is still a
+    // peer of the host's own mount.
     await detach(on.host, s.root, s.devices.length === 0, on.lockFds);
   },
 };
 
-/** A loop device on a file of the session (udisks lets people make one) would keep the volume in use for ever. */
+/**
+ * Detaches loop devices on files of the session. Users can create one through udisks; it would keep the volume in
+ * use.
+ */
 async function releaseLoops(host: Host, root: string): Promise<void> {
   for (const name of host.list('/sys/block')) {
     if (
@@ -53,14 +58,14 @@ async function releaseLoops(host: Host, root: string): Promise<void> {
   }
 }
 
-/** A root on the host's own file system means that its mount did not happen; nothing may act on it. */
+/** Throws `unsafe` if nothing is mounted at the root: it would then be the host's own file system. */
 function refuseHostDevice(host: Host, root: string): void {
   if (!isMounted(host, root)) {
     throw new MayflyError('unsafe', `nothing is mounted at "${root}"`, { path: root });
   }
 }
 
-/** Device numbers that are this session's alone: its root and the memory file systems in it. */
+/** st_dev of the file systems that only this session uses: its root and its tmpfs mounts. The root comes first. */
 export function devicesOf(host: Host, s: Session): number[] {
   const own = [s.root, ...s.mounts.filter(m => m.type === 'tmpfs').map(m => m.target)];
   return [...new Set(own.map(path => host.lstat(path)?.dev).filter(dev => dev !== undefined))];

@@ -1,4 +1,4 @@
-/** Where the processes of a session are counted, and where they die. */
+/** The control group of a session, and ending its processes. */
 import * as cgroup from '../../linux/cgroup.ts';
 import { killAll } from '../../linux/kill.ts';
 import { isMounted } from '../../linux/mounts.ts';
@@ -8,7 +8,6 @@ import { type Session, writeSession } from '../../state/sessions.ts';
 import { devicesOf } from './mounts.ts';
 import type { Step } from './step.ts';
 
-/** Where the processes of the session are counted, and where they die. */
 export const processes: Step = {
   name: 'processes',
   async up(s, on) {
@@ -21,34 +20,35 @@ export const processes: Step = {
   async down(s, on) {
     const root = cgroup.hierarchy(on.host);
     const group = root === undefined ? undefined : cgroup.groupPath(root, on.paths.cgroup, s.id);
-    const there = group !== undefined && on.host.lstat(group) ? group : undefined;
-    if (root !== undefined && there !== undefined) releaseCallers(s, on, root, there);
+    const present = group !== undefined && on.host.lstat(group) ? group : undefined;
+    if (root !== undefined && present !== undefined) releaseCallers(s, on, root, present);
     const { grace, kill_timeout } = on.config.logout;
-    const target = { devices: await presentDevices(s, on), group: there, uid: s.user.uid };
+    const target = { devices: await presentDevices(s, on), group: present, uid: s.user.uid };
     await killAll(on.host, target, { grace: grace * 1000, timeout: kill_timeout * 1000 });
-    if (there !== undefined) cgroup.remove(on.host, there);
+    if (present !== undefined) cgroup.remove(on.host, present);
   },
 };
 
 /**
- * The recorded devices that are certainly still this session's. The kernel gives the number of an unmounted file
- * system to the next one, which may be another session: a number counts only while it shows where it was mounted, or
- * while the kernel says that the volume is in use although it shows nowhere any more.
+ * The recorded device numbers that certainly still belong to this session. The kernel gives the number of an
+ * unmounted file system to the next one, which may be another session's. So a number counts only while that device is
+ * mounted where it was, or while the kernel reports the volume in use although it is mounted nowhere any more.
  */
 async function presentDevices(s: Session, on: Machine): Promise<Set<number>> {
   if (isMounted(on.host, s.root)) {
     const shown = devicesOf(on.host, s);
-    // A login that died before it could write them down: only the root itself is beyond doubt.
+    // The login died before it recorded its devices: only the root itself is certain.
     return new Set(s.devices.length > 0 ? shown.filter(d => s.devices.includes(d)) : shown.slice(0, 1));
   }
   if (s.devices[0] === undefined || s.boot !== bootId(on.host)) return new Set();
-  const held = await on.backend(s.volume.backend).busyReason(s.volume);
-  return new Set(held === undefined ? [] : [s.devices[0]]);
+  const busy = await on.backend(s.volume.backend).busyReason(s.volume);
+  return new Set(busy === undefined ? [] : [s.devices[0]]);
 }
 
 /**
- * gdm forks the whole session from one worker of its own, our caller: in our group, everything that session ever
- * starts is too. Not where systemd keeps sessions in scopes already, and never the daemon of all seats (lightdm).
+ * Moves gdm's session worker, our caller, into the session's control group, so that everything the session starts is
+ * in it too. Not under systemd, which keeps sessions in scopes already, and never lightdm's daemon, which serves all
+ * seats. The record is written first, so that a crash cannot lose the group to return to.
  */
 function adoptCaller(s: Session, { host, paths }: Machine, group: string): Session {
   const caller = s.logins[0]?.caller;
@@ -62,7 +62,7 @@ function adoptCaller(s: Session, { host, paths }: Machine, group: string): Sessi
   return adopted;
 }
 
-/** The callers, and we, are not to die with the session. */
+/** Moves the callers and this process out of the session's control group, so that they are not killed with it. */
 function releaseCallers(s: Session, { host }: Machine, root: string, group: string): void {
   const inside = new Set(cgroup.members(host, group));
   for (const login of s.logins) {

@@ -1,4 +1,4 @@
-/** The volume of a session: a private fork of the generation. */
+/** The volume of a session: a private snapshot of the generation. */
 import { limitsOf } from '../../config/config.ts';
 import { MayflyError } from '../../errors.ts';
 import { parseSize } from '../../size.ts';
@@ -6,15 +6,14 @@ import { readPool } from '../../state/pool.ts';
 import { admit, usageOf } from '../../volume/usage.ts';
 import type { Step } from './step.ts';
 
-/** A private fork of the generation. */
 export const volume: Step = {
   name: 'volume',
   async up(s, on) {
     const backend = on.backend(s.volume.backend);
     const min_free = parseSize(on.config.admission.min_free);
     const max_used_percent = limitsOf(on.config, s.volume.backend).full;
-    admit(await backend.usage(s.volume.pool, true), s.volume.pool, { max_used_percent, min_free });
-    // An image is sparse: what holds it can be full before it is. Only a btrfs is ever in one.
+    admit(await backend.usage(s.volume.pool), s.volume.pool, { max_used_percent, min_free });
+    // The image is sparse, so the file system that holds it can fill up first. Only a btrfs pool can be in an image.
     const image = s.volume.backend === 'btrfs' ? readPool(on.host, on.paths)?.image : undefined;
     if (image !== undefined) admit(usageOf(on.host, image), image, { max_used_percent: 100, min_free });
     if (!s.volume.origin) throw new MayflyError('corrupt', `session "${s.id}" names no generation`);
@@ -24,6 +23,6 @@ export const volume: Step = {
     return s;
   },
   async down(s, on) {
-    await on.backend(s.volume.backend).remove(s.volume); // refuses while anybody holds it
+    await on.backend(s.volume.backend).remove(s.volume); // throws `stuck` while it is in use
   },
 };

@@ -1,4 +1,4 @@
-/** Asking and telling LVM, for both kinds of volumes: what there is, activating it, and what its refusals mean. */
+/** Runs LVM's commands for both kinds of volumes: reports, activation, and the translation of LVM's errors. */
 import { MayflyError } from '../../errors.ts';
 import type { Host } from '../../linux/host.ts';
 import { describeHolders, findHolders } from '../../linux/processes.ts';
@@ -8,20 +8,20 @@ import { STEADY } from './options.ts';
 import { parseReport, type Row, reportArguments } from './report.ts';
 import { diagnose, isFull } from './usage.ts';
 
-/** A path in a group, as the commands take it. */
+/** A volume's path, `GROUP/NAME`, as LVM's commands take it. */
 export const inGroup = (pool: string, name: string): string => `${parsePoolPath(pool).group}/${name}`;
 
-/** What a command is done to: the volume with this UUID, whatever it is called by now. */
+/** Arguments that select the volume with this UUID, whatever its name is by now. */
 export const only = (row: Row): string[] => ['-S', `lv_uuid="${row.uuid}"`];
 
 /** st_dev of a device's file system (makedev(3)). */
 const deviceNumber = (row: Pick<Row, 'major' | 'minor'>): number =>
   (row.major & 0xfff) * 256 + (row.minor & 0xff) + (row.minor & ~0xff) * 4096;
 
-/** Milliseconds for which an answer is as good as a new one to whoever only wants to know how much room there is. */
+/** Milliseconds for which a report is recent enough to tell the usage of a pool. */
 const FRESH = 1000;
 
-/** Of a deactivation. */
+/** Attempts to deactivate a volume. */
 const DEACTIVATE_TRIES = 3;
 
 const saysInUse = (error: unknown): boolean =>
@@ -29,13 +29,17 @@ const saysInUse = (error: unknown): boolean =>
   error.code === 'command' &&
   /Logical volume .*(in use|is used by)|device or resource busy/i.test(String(error.facts.stderr));
 
-/** A failure of LVM's own as a reason to refuse a login: it does not speak against the generation. */
+/**
+ * Turns a failed LVM command (`command`) into `refused`: it is a reason to refuse the login, but not a fault of the
+ * generation. Other errors are returned unchanged.
+ */
 export function refusal(error: unknown, pool: string): unknown {
   if (!(error instanceof MayflyError) || error.code !== 'command') return error;
   const hint = `lvs -a ${parsePoolPath(pool).group}`;
   return new MayflyError('refused', error.message, { pool, hint }, { cause: error });
 }
 
+/** The commands on one host. They share a cached report, which every change invalidates. */
 export function lvmCommands(host: Host) {
   let last: { readonly pool: string; readonly rows: Row[]; readonly at: number } | undefined;
 
@@ -45,30 +49,30 @@ export function lvmCommands(host: Host) {
     try {
       ({ stdout } = await host.run({ file: 'lvs', args, effect: 'read' }));
     } catch (error) {
-      throw refusal(inWords(pool, error), pool);
+      throw refusal(explain(pool, error), pool);
     }
     const rows = parseReport(stdout);
     last = { pool, rows, at: host.now() };
     return rows;
   }
 
-  /** What LVM refused, in words an administrator can use. None of it speaks against the volume that was wanted. */
-  function inWords(pool: string, error: unknown): unknown {
+  /** Turns LVM's error into `refused` or `full` with text for the administrator. None is a fault of the volume. */
+  function explain(pool: string, error: unknown): unknown {
     if (!(error instanceof MayflyError) || error.code !== 'command') return error;
     const stderr = String(error.facts.stderr);
     const problem = diagnose(pool, stderr);
     if (problem) return new MayflyError('refused', problem.what, { pool, hint: problem.fix });
     if (!isFull(stderr)) return error;
     const [first = ''] = stderr.trim().split('\n').slice(-1);
-    return new MayflyError('full', `there is no room for it in "${pool}": ${first.trim()}`, { pool });
+    return new MayflyError('full', `not enough space in "${pool}": ${first.trim()}`, { pool });
   }
 
-  /** The last answer, unless it is old or we have changed something since. */
-  const lately = async (pool: string): Promise<Row[]> =>
+  /** The last report, unless it is older than {@link FRESH} or something was changed since. */
+  const recentReport = async (pool: string): Promise<Row[]> =>
     last?.pool === pool && host.now() - last.at < FRESH ? last.rows : report(pool);
 
-  /** Runs a command of LVM's; what it fails of is put {@link inWords}. */
-  async function act(
+  /** Runs an LVM command that changes something; {@link explain}s its error. */
+  async function change(
     pool: string,
     file: string,
     args: readonly string[],
@@ -84,11 +88,11 @@ export function lvmCommands(host: Host) {
         closesInheritedFds: true,
       });
     } catch (error) {
-      throw inWords(pool, error);
+      throw explain(pool, error);
     }
   }
 
-  /** Finished or not. There is one, unless somebody added tags by hand. */
+  /** The rows of a volume, complete or not. There is at most one, unless tags were added by hand. */
   const rowsOf = (rows: readonly Row[], v: Volume): Row[] => {
     const tags = [tagOf(v), tagOf(v, true)];
     return rows.filter(r => r.tags.some(t => tags.includes(t)));
@@ -99,7 +103,7 @@ export function lvmCommands(host: Host) {
     if (mine.length > 1)
       throw new MayflyError(
         'unsafe',
-        `${mine.length} volumes in "${v.pool}" say they are ${v.role} ${v.name}`,
+        `${mine.length} volumes in "${v.pool}" have the tag of ${v.role} ${v.name}`,
       );
     return mine[0];
   };
@@ -107,29 +111,32 @@ export function lvmCommands(host: Host) {
   function mustExist(rows: readonly Row[], v: Volume): Row {
     const row = rows.find(r => r.tags.includes(tagOf(v)));
     if (row) return row;
-    throw new MayflyError('no-generation', `the ${v.role} volume "${v.name}" is not there`, { pool: v.pool });
+    throw new MayflyError('no-generation', `the ${v.role} volume "${v.name}" does not exist`, {
+      pool: v.pool,
+    });
   }
 
   function mustBeAbsent(rows: readonly Row[], v: Volume): void {
     const name = lvNameOf(v, host.random);
     if (rowOf(rows, v) ?? rows.find(r => r.name === name))
-      throw new MayflyError('exists', `the volume "${inGroup(v.pool, name)}" exists already`, {
+      throw new MayflyError('exists', `the volume "${inGroup(v.pool, name)}" already exists`, {
         pool: v.pool,
       });
   }
 
   const activate = (v: Volume, row: Row): Promise<void> =>
-    act(v.pool, 'lvchange', ['-ay', '-K', ...only(row), '--', parsePoolPath(v.pool).group]);
+    change(v.pool, 'lvchange', ['-ay', '-K', ...only(row), '--', parsePoolPath(v.pool).group]);
 
-  /** Who has the device open, in words. */
+  /** What has the device open, as text. */
   function holdersOf(row: Row): string {
     const device = `${row.major}:${row.minor}`;
     const holders = findHolders(host, new Set([deviceNumber(row)]), { device, root: '' });
     const above = host.list(`/sys/dev/block/${device}/holders`);
     if (holders.length > 0) return describeHolders(holders);
-    return above.length > 0 ? `the device ${above.join(', ')}` : 'the kernel has its device open';
+    return above.length > 0 ? `the device ${above.join(', ')}` : 'the kernel has the device open';
   }
 
+  /** Throws `stuck` with the holders if LVM says that the volume is in use, otherwise `error`. */
   function stuck(v: Volume, row: Row, error: unknown): never {
     if (!saysInUse(error)) throw error;
     const path = inGroup(v.pool, row.name);
@@ -137,13 +144,13 @@ export function lvmCommands(host: Host) {
   }
 
   /**
-   * LVM itself tries for five seconds, which outlasts what udev and blkid do with a device that was just closed. It
-   * gives up at once where it sees a file system mounted, also one whose unmounting has not reached its end.
+   * LVM itself retries for five seconds, longer than udev and blkid use a device that was just closed. But it gives
+   * up at once if it sees a mounted file system, also one that is still being unmounted.
    */
   async function deactivate(v: Volume, row: Row): Promise<void> {
     for (let tries = 1; ; tries++) {
       try {
-        return await act(v.pool, 'lvchange', ['-an', ...only(row), '--', parsePoolPath(v.pool).group]);
+        return await change(v.pool, 'lvchange', ['-an', ...only(row), '--', parsePoolPath(v.pool).group]);
       } catch (error) {
         if (tries === DEACTIVATE_TRIES || !saysInUse(error)) stuck(v, row, error);
         await host.sleep(100 * tries);
@@ -153,8 +160,8 @@ export function lvmCommands(host: Host) {
 
   return {
     report,
-    lately,
-    act,
+    recentReport,
+    change,
     rowOf,
     rowsOf,
     mustExist,

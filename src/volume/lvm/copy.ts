@@ -1,4 +1,4 @@
-/** Copying one volume's tree into another, fresh one, as only classic LVM has to. */
+/** Copies one volume's tree into a new volume; only classic LVM needs it. */
 import type { Command } from '../../linux/command.ts';
 import { makeMountOps, mountCommand } from '../../linux/mount-program.ts';
 import type { FileSystem } from '../backend.ts';
@@ -6,8 +6,9 @@ import { deviceOf } from './names.ts';
 import { optionsFor } from './options.ts';
 
 /**
- * cp(1) in a mount namespace of its own: nobody else sees the two mounts, and they go with it, also when it is killed.
- * There, /run is a directory to put them in; cp needs none.
+ * Returns the command that copies volume `from` to volume `to` of `group`. cp(1) runs in its own mount namespace: no
+ * other process sees the two mounts, and they disappear with it, also if it is killed. /run is only a place for them
+ * there; cp does not need it.
  */
 export function copyTree(
   group: string,
@@ -16,17 +17,17 @@ export function copyTree(
   to: string,
   fds: readonly number[],
 ): Command {
-  const callFor = makeMountOps();
-  const volume = (name: string, place: string, read: boolean) =>
-    callFor({ source: deviceOf(group, name), target: place, type: fs, options: optionsFor('lvm', fs, read) });
-  const words = ['cp', '-a', '--one-file-system', '-T', '--', '/run/from', '/run/to'];
+  const mountOpFor = makeMountOps();
+  const volume = (name: string, target: string, readOnly: boolean) =>
+    mountOpFor({ source: deviceOf(group, name), target, type: fs, options: optionsFor('lvm', fs, readOnly) });
+  const argv = ['cp', '-a', '--one-file-system', '-T', '--', '/run/from', '/run/to'];
   const perl = mountCommand([
-    callFor({ source: 'mayfly', target: '/run', type: 'tmpfs', options: 'mode=0700,size=1M' }),
+    mountOpFor({ source: 'mayfly', target: '/run', type: 'tmpfs', options: 'mode=0700,size=1M' }),
     { op: 'dir', target: '/run/from' },
     { op: 'dir', target: '/run/to' },
     volume(from, '/run/from', true),
     volume(to, '/run/to', false),
-    { op: 'enter', target: '', merge: false, argv: words },
+    { op: 'enter', target: '', merge: false, argv },
   ]);
   const args = ['--mount', '--propagation', 'private', '--', perl.file, ...perl.args];
   return {

@@ -1,14 +1,14 @@
 /**
- * Logical volumes: thin ones share a pool and are forked at once; of classic ones a session is a snapshot with a store
- * of its own, and everything else is copied.
+ * The LVM backends. Thin volumes share a pool and are forked at once. With classic volumes, a session is a snapshot
+ * with its own copy-on-write store, and everything else is a full copy.
  *
- * LVM has one lock per group, and every command is one commit of its metadata. What SIGKILL leaves of a command is
- * not that clean: an origin that stays suspended, volumes without a device (measured). So no command here is ever
- * killed by us, none is given -f, and `open` puts right what a death left.
+ * LVM has one lock per volume group, and every command is one commit of its metadata. But SIGKILL can leave an origin
+ * suspended, or volumes without a device (measured). So no command here is ever killed by us, none gets -f, and
+ * `open` repairs what a crash left.
  *
- * Everything of ours carries the flag "skip activation": a boot activates none of it.
+ * All our volumes have the flag "skip activation", so a boot activates none of them.
  *
- * Long because it is the whole of one contract, and its methods share one reader of the group.
+ * Long because it implements one contract, and its methods share one report of the group.
  */
 import { MayflyError } from '../../errors.ts';
 import type { Host } from '../../linux/host.ts';
@@ -23,7 +23,7 @@ import { usageIn } from './usage.ts';
 
 const fsOf = (v: Volume): 'ext4' | 'xfs' => v.fs ?? v.origin?.fs ?? 'ext4';
 
-/** A backend with all that a file system's does not need. */
+/** A backend with the methods that the backends on file systems do not need. */
 type LvmBackend = VolumeBackend &
   Required<Pick<VolumeBackend, 'open' | 'snapshotUsage' | 'attachTree' | 'detachTree'>>;
 
@@ -33,17 +33,17 @@ export function lvmBackend(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
   const hasSnapshots = (rows: readonly Row[], row: Row): boolean =>
     kind === 'lvm' && rows.some(r => r.origin === row.name);
 
-  /** A new volume with a file system, under the tag of an unfinished one, active. */
+  /** Creates an active volume with an empty file system and the tag of an unfinished volume. */
   async function make(v: Volume, size: number, fds: readonly number[]): Promise<Row> {
     const { group, name } = parsePoolPath(v.pool);
-    const called = lvNameOf(v, host.random);
-    const own = ['-n', called, '--addtag', tagOf(v, true), '-ky', '-ay', '-K'];
-    const room =
+    const lvName = lvNameOf(v, host.random);
+    const own = ['-n', lvName, '--addtag', tagOf(v, true), '-ky', '-ay', '-K'];
+    const space =
       kind === 'lvm-thin'
         ? ['-V', mebibytes(size), '-T', `${group}/${name}`]
         : ['-L', mebibytes(size), '-Wn', group];
-    await lv.act(v.pool, 'lvcreate', [...own, ...room], fds);
-    const device = deviceOf(group, called);
+    await lv.change(v.pool, 'lvcreate', [...own, ...space], fds);
+    const device = deviceOf(group, lvName);
     const format = fsOf(v) === 'xfs' ? ['-q', '-f', device] : ['-q', '-F', '-m', '0', device];
     await host.run({ file: `mkfs.${fsOf(v)}`, args: format, effect: 'write', inheritFds: fds });
     return mustBe(lv.rowOf(await lv.report(v.pool), v));
@@ -51,18 +51,18 @@ export function lvmBackend(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
 
   const mustBe = (row: Row | undefined): Row => {
     if (row) return row;
-    throw new MayflyError('internal', 'a volume is not there after it was made');
+    throw new MayflyError('internal', 'a volume does not exist after it was created');
   };
 
   const finish = (v: Volume, row: Row): Promise<void> =>
-    lv.act(v.pool, 'lvchange', [
+    lv.change(v.pool, 'lvchange', [
       ...['--deltag', tagOf(v, true), '--addtag', tagOf(v)],
       ...only(row),
       '--',
       parsePoolPath(v.pool).group,
     ]);
 
-  /** Both trees are mounted where nobody else sees them, and are unmounted by the end of the command. */
+  /** Both trees are mounted in a private mount namespace, which ends with the command. */
   async function copy(from: Volume, source: Row, to: Volume, fds: readonly number[]): Promise<void> {
     const { copyTree } = await import('./copy.ts');
     if (!source.active) await lv.activate(from, source);
@@ -73,19 +73,21 @@ export function lvmBackend(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
     if (!hasSnapshots(await lv.report(from.pool), source)) await lv.deactivate(from, source);
   }
 
-  /** One command, no look before: what it fails of is looked into afterwards. */
+  /**
+   * Forks with one command and without a report, which would cost every login time; an error is examined afterwards.
+   */
   async function forkSession(from: Volume, to: Volume, options: Partial<ForkOptions>): Promise<void> {
     const { group } = parsePoolPath(to.pool);
     const [origin, name] = [lvNameOf(from, host.random), lvNameOf(to, host.random)];
     const own = ['-s', '-n', name, '--addtag', tagOf(to), '-ky', '-ay', '-K'];
-    // dmeventd would unmount a session whose store overflows, and its home with it, while people still save there.
-    const room =
+    // Not monitored: dmeventd would unmount a session whose store overflows, and its home, while it is still in use.
+    const space =
       kind === 'lvm' ? ['--monitor', 'n', ...sizeArguments(options.cow ?? '20%', 'ORIGIN')] : ['-prw'];
     try {
-      // LVM activates no classic snapshot whose origin is not.
+      // LVM does not activate a classic snapshot whose origin is inactive.
       if (kind === 'lvm' && !host.exists(deviceOf(group, origin)))
-        await lv.act(to.pool, 'lvchange', ['-ay', '-K', '--', `${group}/${origin}`], options.lockFds);
-      await lv.act(to.pool, 'lvcreate', [...own, ...room, '--', `${group}/${origin}`], options.lockFds);
+        await lv.change(to.pool, 'lvchange', ['-ay', '-K', '--', `${group}/${origin}`], options.lockFds);
+      await lv.change(to.pool, 'lvcreate', [...own, ...space, '--', `${group}/${origin}`], options.lockFds);
     } catch (error) {
       if (!(error instanceof MayflyError) || error.code !== 'command') throw error;
       const rows = await lv.report(to.pool);
@@ -95,7 +97,7 @@ export function lvmBackend(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
     }
   }
 
-  async function held(v: Volume): Promise<string | undefined> {
+  async function busyReason(v: Volume): Promise<string | undefined> {
     const row = lv.rowOf(await lv.report(v.pool), v);
     return row?.open ? lv.holdersOf(row) : undefined;
   }
@@ -114,30 +116,32 @@ export function lvmBackend(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
     },
 
     async open(pool) {
-      const { activatePool: openPool } = await import('./pool.ts');
-      await openPool(kind, pool, await lv.report(pool), (file, args) => lv.act(pool, file, args));
+      const { activatePool } = await import('./pool.ts');
+      await activatePool(kind, pool, await lv.report(pool), (file, args) => lv.change(pool, file, args));
     },
 
     async dissolve(pool) {
       const rows = await lv.report(pool);
       const row = rows.find(r => r.tags.includes(poolTag(pool)));
       if (!row) return;
-      // lvremove would take them along.
-      const guest = rows.find(r => r.pool === row.name);
-      if (guest)
-        throw new MayflyError('stuck', `the thin pool "${pool}" holds "${guest.name}", which is not ours`, {
-          pool,
-        });
+      // lvremove would remove volumes of others in the pool too.
+      const foreign = rows.find(r => r.pool === row.name);
+      if (foreign)
+        throw new MayflyError(
+          'stuck',
+          `the thin pool "${pool}" holds "${foreign.name}", which Mayfly did not create`,
+          { pool },
+        );
       const { group } = parsePoolPath(pool);
-      await lv.act(pool, 'lvchange', ['-an', ...only(row), '--', group]);
-      await lv.act(pool, 'lvremove', ['-y', ...only(row), '--', group]); // else it asks where it discards blocks
+      await lv.change(pool, 'lvchange', ['-an', ...only(row), '--', group]);
+      await lv.change(pool, 'lvremove', ['-y', ...only(row), '--', group]); // -y: it asks if issue_discards is set
     },
 
-    async usage(pool, wake = false) {
-      const rows = await lv.lately(pool);
+    async usage(pool) {
+      const rows = await lv.recentReport(pool);
       const thin = kind === 'lvm-thin' && rows.find(r => r.tags.includes(poolTag(pool)));
-      if (!thin || thin.active || !wake) return usageIn(pool, kind, rows);
-      await this.open(pool); // only an active pool tells how full it is
+      if (!thin || thin.active || host.pretend) return usageIn(pool, kind, rows);
+      await this.open(pool); // the usage of an inactive pool is unknown
       return usageIn(pool, kind, await lv.report(pool));
     },
 
@@ -158,8 +162,7 @@ export function lvmBackend(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
     },
 
     async fork(from, to, options = {}) {
-      if (from.role === 'session')
-        throw new MayflyError('unsafe', `the session "${from.name}" can not be forked`);
+      if (from.role === 'session') throw new MayflyError('unsafe', `session "${from.name}" cannot be forked`);
       if (to.role === 'session') return forkSession(from, to, options);
       const rows = await lv.report(to.pool);
       const source = lv.mustExist(rows, from);
@@ -168,20 +171,20 @@ export function lvmBackend(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
       if (kind === 'lvm') return copy(from, source, to, fds);
       const mode = to.role === 'generation' ? '-pr' : '-prw';
       const args = ['-s', '-n', lvNameOf(to, host.random), '--addtag', tagOf(to), '-ky', mode];
-      await lv.act(to.pool, 'lvcreate', [...args, '--', inGroup(to.pool, source.name)], fds);
+      await lv.change(to.pool, 'lvcreate', [...args, '--', inGroup(to.pool, source.name)], fds);
     },
 
     async forkCost(from) {
-      return kind === 'lvm-thin' ? 0 : lv.mustExist(await lv.lately(from.pool), from).size;
+      return kind === 'lvm-thin' ? 0 : lv.mustExist(await lv.recentReport(from.pool), from).size;
     },
 
-    /** By tag, which is one commit; the name stays. */
+    /** Changes the tag, which is one commit; the name stays. */
     async rename(from, to) {
       const rows = await lv.report(from.pool);
       lv.mustBeAbsent(rows, to);
       const row = lv.mustExist(rows, from);
       const tags = ['--deltag', tagOf(from), '--addtag', tagOf(to)];
-      await lv.act(from.pool, 'lvchange', [...tags, ...only(row), '--', parsePoolPath(from.pool).group]);
+      await lv.change(from.pool, 'lvchange', [...tags, ...only(row), '--', parsePoolPath(from.pool).group]);
     },
 
     path: () => undefined,
@@ -202,7 +205,8 @@ export function lvmBackend(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
     async detachTree(v) {
       const row = lv.rowOf(await lv.report(v.pool), v);
       if (!row?.active) return;
-      // The next login may be making a snapshot of it now, which would go down with it, and waits for no lock of ours.
+      // A classic generation stays active: a login may be taking a snapshot of it now, which would be deactivated
+      // with it, and logins do not wait for the lock that this code holds.
       if (kind === 'lvm-thin' || v.role !== 'generation') await lv.deactivate(v, row);
       else if (row.open)
         throw new MayflyError('stuck', `"${row.name}" is in use: ${lv.holdersOf(row)}`, { pool: v.pool });
@@ -211,29 +215,29 @@ export function lvmBackend(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
     async identity(v) {
       const rows = await lv.report(v.pool);
       const row = rows.find(r => r.tags.includes(tagOf(v)));
-      // A fork names its origin; one that was renamed by hand is not where it will be looked for.
+      // A fork finds its origin by name, so a generation that was renamed by hand cannot be used.
       return row && (v.role !== 'generation' || row.name === lvNameOf(v, host.random)) ? row.uuid : undefined;
     },
 
-    busyReason: held,
+    busyReason,
 
     async remove(v) {
       const rows = await lv.report(v.pool);
       const mine = lv.rowsOf(rows, v);
       const name = lvNameOf(v, host.random);
       if (mine.length === 0 && rows.some(r => r.name === name))
-        throw new MayflyError('unsafe', `"${inGroup(v.pool, name)}" is not a volume of ours`, {
+        throw new MayflyError('unsafe', `"${inGroup(v.pool, name)}" is not a volume created by Mayfly`, {
           pool: v.pool,
         });
       for (const row of mine) {
-        // lvremove would take the snapshots of a classic origin along.
+        // lvremove would remove the snapshots of a classic origin too.
         if (hasSnapshots(rows, row))
           throw new MayflyError('stuck', `the volume "${inGroup(v.pool, row.name)}" has snapshots`);
-        // A session's LVM may deactivate itself, and of a classic snapshot nobody else can. It refuses what is in use.
+        // lvremove deactivates a session itself, and is the only way for a classic snapshot. It refuses one in use.
         if (row.active && v.role !== 'session') await lv.deactivate(v, row);
         try {
-          // -y: LVM also asks of inactive ones where it is told to discard their blocks (issue_discards).
-          await lv.act(v.pool, 'lvremove', ['-y', ...only(row), '--', parsePoolPath(v.pool).group]);
+          // -y: LVM asks even for inactive volumes if it is configured to discard their blocks (issue_discards).
+          await lv.change(v.pool, 'lvremove', ['-y', ...only(row), '--', parsePoolPath(v.pool).group]);
         } catch (error) {
           lv.stuck(v, row, error);
         }
@@ -242,10 +246,10 @@ export function lvmBackend(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
 
     async list(pool) {
       const ours = (await lv.report(pool)).flatMap(row => roleIn(pool, kind, row) ?? []);
-      const isWhole = (o: (typeof ours)[number]): boolean => !o.unfinished;
+      const isComplete = (o: (typeof ours)[number]): boolean => !o.unfinished;
       return {
-        volumes: ours.filter(isWhole).map(o => o.volume),
-        leftovers: ours.filter(o => !isWhole(o)).map(o => `${o.volume.role}/${o.volume.name}`),
+        volumes: ours.filter(isComplete).map(o => o.volume),
+        leftovers: ours.filter(o => !isComplete(o)).map(o => `${o.volume.role}/${o.volume.name}`),
         spares: new Map(),
       };
     },

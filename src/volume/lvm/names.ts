@@ -1,13 +1,13 @@
 /**
- * How our volumes are named in LVM. A volume is ours by its tag, which is written in the same commit of the metadata
- * as the volume itself: names can be taken by others and changed by anybody. Names only say to people what it is.
+ * Names and tags of our volumes in LVM. A volume is ours if it has our tag, which is written in the same commit of
+ * the metadata as the volume itself. Names prove nothing: others can use or change them. They are for administrators.
  */
 import { MayflyError } from '../../errors.ts';
 import { isMadeOf, WORD } from '../../names.ts';
 import { type BackendKind, isVolumeName, type Role, requireVolumeName, type Volume } from '../backend.ts';
 import type { Row } from './report.ts';
 
-/** A pool's path, `/dev/GROUP/NAME`, in its parts. NAME is the thin pool, and what names and tags begin with. */
+/** The parts of a pool's path, `/dev/GROUP/NAME`. NAME is the thin pool and the prefix of all names and tags. */
 export interface LvmPoolPath {
   readonly group: string;
   readonly name: string;
@@ -16,16 +16,28 @@ export interface LvmPoolPath {
 const isLvmName = (text: string): boolean =>
   text.length > 0 && text.length <= 60 && !/^[-.]/.test(text) && isMadeOf(text, `${WORD}+.-`);
 
+/** Splits a pool's path into its parts; throws `corrupt` if it is not one. */
 export function parsePoolPath(pool: string): LvmPoolPath {
   const [empty, dev, group = '', name = '', ...more] = pool.split('/');
   if (empty !== '' || dev !== 'dev' || more.length > 0 || !isLvmName(group) || !isLvmName(name))
-    throw new MayflyError('corrupt', `"${pool}" is not "/dev/GROUP/NAME"`, { path: pool });
+    throw new MayflyError('corrupt', `"${pool}" is not of the form "/dev/GROUP/NAME"`, { path: pool });
   return { group, name };
 }
 
-/** The tag by which a volume is ours: `mayfly:NAME:ROLE:NAME`; with `unfinished` what it has while it is made. */
+function isNameOf(role: Role, name: string): boolean {
+  if (role === 'session') return isSessionId(name);
+  return role === 'generation' ? name !== '0' && isNumber(name, 9) : name === role;
+}
+
+/**
+ * The tag that makes a volume ours, `mayfly:POOL:ROLE:NAME`; with `unfinished`, its tag while it is being created.
+ * Throws `unsafe` if the name is not valid for its role.
+ */
 export function tagOf(v: Volume, unfinished = false): string {
-  requireVolumeName(v);
+  if (!isNameOf(v.role, v.name)) {
+    const facts = { role: v.role, name: v.name };
+    throw new MayflyError('unsafe', `"${v.name}" is not a valid ${v.role} name`, facts);
+  }
   return `${prefixOf(v.pool)}${unfinished ? 'unfinished-' : ''}${v.role}:${v.name}`;
 }
 
@@ -36,7 +48,7 @@ export function poolTag(pool: string): string {
   return `${prefixOf(pool)}pool`;
 }
 
-/** What a row is of ours; undefined for other people's. */
+/** Our volume that a row of the report is; undefined for volumes of others. */
 export function roleIn(
   pool: string,
   kind: BackendKind,
@@ -44,31 +56,34 @@ export function roleIn(
 ): { readonly volume: Volume; readonly unfinished: boolean } | undefined {
   const prefix = prefixOf(pool);
   const [tag, ...more] = row.tags.filter(t => t.startsWith(prefix) && t !== poolTag(pool));
-  if (tag === undefined || more.length > 0) return undefined; // two of them: somebody else's doing
-  const [word = '', name = ''] = tag.slice(prefix.length).split(':');
-  const role = word.replace(/^unfinished-/, '') as Role;
-  if (!isVolumeName(role, name)) return undefined;
-  return { volume: { backend: kind, pool, role, name }, unfinished: word !== role };
+  if (tag === undefined || more.length > 0) return undefined; // two of our tags were not set by us
+  const [state = '', name = ''] = tag.slice(prefix.length).split(':');
+  const role = state.replace(/^unfinished-/, '') as Role;
+  if (!['master', 'work', 'generation', 'session'].includes(role) || !isNameOf(role, name)) return undefined;
+  return { volume: { backend: kind, pool, role, name }, unfinished: state !== role };
 }
 
-/** Master and work change places, and a tag can: their names say nothing but that they are a tree. */
-export function lvNameOf(v: Volume, chance: () => string): string {
+/**
+ * Name of a volume in LVM. Master and work swap roles, which only changes their tags, so their names are
+ * `POOL-tree-RANDOM`; `random` returns the random text.
+ */
+export function lvNameOf(v: Volume, random: () => string): string {
   const { name } = parsePoolPath(v.pool);
   tagOf(v);
   if (v.role === 'session' || v.role === 'generation') return `${name}-${v.role}-${v.name}`;
-  return `${name}-tree-${chance()}`;
+  return `${name}-tree-${random()}`;
 }
 
-/** Where the kernel's device is: dmsetup(8) doubles the hyphens of both names. */
+/** Path of a volume's device: dmsetup(8) doubles the hyphens of both names. */
 export function deviceOf(group: string, name: string): string {
   return `/dev/mapper/${group.replaceAll('-', '--')}-${name.replaceAll('-', '--')}`;
 }
 
-/** Longest name of a device, less what LVM adds to it for parts of its own (DM_NAME_LEN, "-cow"). */
-const LONGEST = 127 - '-cow'.length;
+/** Longest name of a device (DM_NAME_LEN), without the suffix "-cow" that LVM adds for its own parts. */
+const MAX_DEVICE_NAME = 127 - '-cow'.length;
 
-/** Whether the kernel can name every session's device in a pool. */
+/** Whether the names of all session devices in a pool are short enough for the kernel. */
 export function fits({ group, name }: LvmPoolPath): boolean {
   const longest = deviceOf(group, `${name}-session-u4294967295-00000000`);
-  return longest.length - '/dev/mapper/'.length <= LONGEST;
+  return longest.length - '/dev/mapper/'.length <= MAX_DEVICE_NAME;
 }

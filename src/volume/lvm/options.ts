@@ -1,12 +1,12 @@
-/** Options of LVM commands and of mounting its volumes. */
+/** Options of LVM's commands, and mount options of its volumes. */
 import { DIGITS, isMadeOf } from '../../names.ts';
 import { parseSize } from '../../size.ts';
 import type { BackendKind, FileSystem } from '../backend.ts';
 
 /**
- * What lvm.conf(5) may say otherwise and we rely on. An archived copy of the metadata before every login and logout
- * would fill /etc/lvm/archive, and one that can not be written fails the command: a full or read-only root file
- * system would keep logouts from making room. The current copy in /etc/lvm/backup is still kept.
+ * Settings that this code relies on, whatever lvm.conf(5) says. No archive: a copy of the metadata before every login
+ * and logout would fill /etc/lvm/archive, and the command fails if it cannot be written, so a full or read-only root
+ * file system would prevent logouts from freeing space. The current copy in /etc/lvm/backup is still kept.
  */
 export const STEADY: readonly string[] = [
   '--config',
@@ -17,27 +17,27 @@ export const STEADY: readonly string[] = [
   ].join(' '),
 ];
 
-/** Options of mount(2) for a volume; `read`: nothing is to be written. */
-export function optionsFor(kind: BackendKind, fs: FileSystem, read: boolean): string {
-  const words = [
-    read ? 'ro' : 'rw',
-    // A snapshot has the UUID of its origin, which XFS takes for the same file system twice.
+/** Mount options for a volume. Pure. */
+export function optionsFor(kind: BackendKind, fs: FileSystem, readOnly: boolean): string {
+  const options = [
+    readOnly ? 'ro' : 'rw',
+    // A snapshot has the UUID of its origin, and XFS refuses to mount the same UUID twice.
     ...(fs === 'xfs' ? ['nouuid'] : []),
-    // Else every session of a generation would zero inode tables in the background, and pay for them in the pool.
+    // Otherwise every session would initialize inode tables in the background and use pool space for them.
     ...(fs === 'ext4' ? ['noinit_itable'] : []),
-    // What is deleted is given back to the thin pool, not only at the end of the session.
-    ...(kind === 'lvm-thin' && !read ? ['discard'] : []),
+    // Deleted data is returned to the thin pool at once, not only at the end of the session.
+    ...(kind === 'lvm-thin' && !readOnly ? ['discard'] : []),
   ];
-  return words.join(',');
+  return options.join(',');
 }
 
-/** Options of lvcreate(8) for a size: of a part, "20%" of `whole`, or bytes. */
-export function sizeArguments(size: string, whole: 'ORIGIN' | 'FREE'): string[] {
-  if (size.endsWith('%') && isMadeOf(size.slice(0, -1), DIGITS)) return ['-l', `${size}${whole}`];
+/** Size options of lvcreate(8): for a size such as "10G", or a part such as "20%" of `total`. */
+export function sizeArguments(size: string, total: 'ORIGIN' | 'FREE'): string[] {
+  if (size.endsWith('%') && isMadeOf(size.slice(0, -1), DIGITS)) return ['-l', `${size}${total}`];
   return ['-L', mebibytes(parseSize(size))];
 }
 
-/** As an argument. LVM takes no sizes that are not of whole sectors, and "1.3G" is none. */
+/** Bytes as an argument, in MiB. LVM accepts only sizes that are a multiple of a sector, which "1.3G" is not. */
 export function mebibytes(bytes: number): string {
   return `${Math.max(1, Math.floor(bytes / 2 ** 20))}m`;
 }

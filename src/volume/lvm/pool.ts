@@ -1,5 +1,4 @@
-/** The pool of logical volumes as a whole: can it be, making it, and having it there. Never on the way of a login. */
-import { installHint } from '../../advice.ts';
+/** Checks, creates and activates a pool on LVM. Not needed by a login. */
 import { MayflyError, reasonOf } from '../../errors.ts';
 import type { Host } from '../../linux/host.ts';
 import type { PoolSizes, Problem } from '../backend.ts';
@@ -10,7 +9,7 @@ import type { Row } from './report.ts';
 
 type LvmKind = 'lvm-thin' | 'lvm';
 
-/** What this machine lacks. */
+/** Returns what this machine lacks for the backend; empty if nothing. */
 export async function checkLvm(kind: LvmKind, host: Host): Promise<Problem[]> {
   const problems: Problem[] = [];
   const needs = async (file: string, args: readonly string[]): Promise<void> => {
@@ -25,15 +24,21 @@ export async function checkLvm(kind: LvmKind, host: Host): Promise<Problem[]> {
   if (kind === 'lvm-thin') await needs('thin_check', ['--version']);
   const module = kind === 'lvm-thin' ? 'dm-thin-pool' : 'dm-snapshot';
   try {
-    // Whether it could be: LVM loads it by itself.
+    // --dry-run is enough: LVM loads the module itself.
     await host.run({ file: 'modprobe', args: ['--dry-run', '--', module], effect: 'read' });
   } catch (error) {
-    problems.push({ what: `this kernel has no ${module} (${reasonOf(error)})`, fix: `modprobe ${module}` });
+    problems.push({
+      what: `this kernel does not support ${module} (${reasonOf(error)})`,
+      fix: `modprobe ${module}`,
+    });
   }
   return problems;
 }
 
-/** Makes the thin pool, or accepts the one that is ours; classic volumes need none. */
+/**
+ * Creates the thin pool, or accepts one with our tag; classic volumes need none. Throws `unsafe` if a volume of
+ * others has its name. `rows` is the report of the group.
+ */
 export async function preparePool(
   kind: LvmKind,
   host: Host,
@@ -46,9 +51,11 @@ export async function preparePool(
   if (!rows.some(r => r.tags.includes(poolTag(pool)))) {
     const foreign = rows.find(r => r.name === name);
     if (foreign)
-      throw new MayflyError('unsafe', `"${group}/${name}" is there already and not ours`, { path: pool });
-    // Full, it answers with an error at once instead of having everybody wait for a minute: a session that fills the
-    // pool fails, and its end makes room. Discards free room in the pool and are not passed on to the disk.
+      throw new MayflyError('unsafe', `"${group}/${name}" already exists and was not created by Mayfly`, {
+        path: pool,
+      });
+    // A full pool returns errors at once, instead of blocking all writers for a minute: the session that fills it
+    // fails, and its end frees space. Discards free space in the pool and are not passed on to the disk.
     const own = ['--errorwhenfull', 'y', '--discards', 'nopassdown', '--addtag', poolTag(pool)];
     const args = [
       '-q',
@@ -63,20 +70,21 @@ export async function preparePool(
     ];
     await host.run({ file: 'lvcreate', args, effect: 'write' });
   }
-  // Nothing of ours is activated by a boot; `recover` does it. lvcreate takes this option for thick volumes only.
+  // A boot does not activate our volumes; `recover` does. lvcreate accepts this option for thick volumes only.
   const args = ['-q', ...STEADY, '--setautoactivation', 'n', '--', `${group}/${name}`];
   await host.run({ file: 'lvchange', args, effect: 'write' });
 }
 
 /**
- * Resumes what a killed command left suspended, which makes everybody wait who writes to it, and activates the thin
- * pool. `lvchange --refresh` waits for whoever is at work in the group, so that what it finds suspended is nobody's.
+ * Resumes volumes that a killed command left suspended, which blocks everything that writes to them, and activates
+ * the thin pool. `lvchange --refresh` waits for the lock of the group, so that no running command needs the suspended
+ * state.
  */
 export async function activatePool(
   kind: LvmKind,
   pool: string,
   rows: readonly Row[],
-  act: (file: string, args: readonly string[]) => Promise<void>,
+  change: (file: string, args: readonly string[]) => Promise<void>,
 ): Promise<void> {
   const { group } = parsePoolPath(pool);
   const ours = (row: Row): boolean =>
@@ -87,20 +95,22 @@ export async function activatePool(
     ...(kind === 'lvm-thin' && thin && !thin.active ? [['-ay', '-K', ...only(thin)]] : []),
   ];
   const failed: unknown[] = [];
-  // One that can not be resumed does not keep the others suspended. The first reason is told; the next recovery asks anew.
-  for (const args of needed) await act('lvchange', [...args, '--', group]).catch(error => failed.push(error));
+  // A volume that cannot be resumed does not stop the others. The first error is thrown; the next recovery tries
+  // again.
+  for (const args of needed)
+    await change('lvchange', [...args, '--', group]).catch(error => failed.push(error));
   if (failed.length > 0) throw failed[0];
 }
 
 /**
- * Whether the thin pool grows by itself, in words. A full one fails everybody in it: who wants it to grow must say so
- * to LVM (lvm.conf(5)), which never takes 100 for a threshold.
+ * Whether LVM extends the thin pool automatically, as text. It does so only if lvm.conf(5) sets a threshold below
+ * 100; a full pool fails all sessions in it.
  */
-export async function sayGrowth(host: Host): Promise<string> {
+export async function describeGrowth(host: Host): Promise<string> {
   const args = ['--typeconfig', 'full', 'activation/thin_pool_autoextend_threshold'];
   const out = await host.run({ file: 'lvmconfig', args, effect: 'read', okCodes: [0, 5] });
   const threshold = Number(/=(\d+)/.exec(out.stdout)?.[1] ?? '100');
   return threshold < 100
-    ? `LVM extends the thin pool by itself above ${threshold} %, while dmeventd(8) runs; where it can not, it makes no new volumes`
-    : 'LVM does not extend the thin pool by itself: activation/thin_pool_autoextend_threshold in lvm.conf(5) is 100';
+    ? `LVM extends the thin pool automatically above ${threshold} % while dmeventd(8) runs; if it cannot, it creates no new volumes`
+    : 'LVM does not extend the thin pool automatically: activation/thin_pool_autoextend_threshold in lvm.conf(5) is 100';
 }

@@ -1,18 +1,17 @@
 /**
- * What LVM says, and how our volumes are named in it; nothing here has an effect. A volume is ours by its tag, which
- * is written in the same commit of LVM's metadata as the volume itself: names can be taken by others and changed by
- * anybody, and commands address what was found by its UUID. Names only say to people what it is.
+ * Reports of lvs(8). Pure. Commands address a volume that was found in a report by its UUID, because names can be
+ * changed meanwhile.
  */
 import { MayflyError } from '../../errors.ts';
 import { STEADY } from './options.ts';
 
-/** One logical volume, hidden ones of LVM's own among them. */
+/** One logical volume of a report, which includes LVM's own hidden volumes. */
 export interface Row {
-  /** Without the brackets of a hidden one. */
+  /** Without the brackets of a hidden volume. */
   readonly name: string;
   readonly uuid: string;
   readonly tags: readonly string[];
-  /** lv_attr(7): the kind of volume first, then permissions and so on. */
+  /** The field lv_attr of lvs(8): the type of volume first, then permissions and so on. */
   readonly attr: string;
   readonly origin: string;
   /** The thin pool it is in. */
@@ -22,9 +21,9 @@ export interface Row {
   readonly groupSize: number;
   readonly groupFree: number;
   readonly groupUuid: string;
-  /** Disks of the group that are not there. */
+  /** Number of missing disks of the group. */
   readonly groupMissing: number;
-  /** Percent; NaN where it is not active, or has no such thing. */
+  /** Percent used, like `metadata`; NaN if the volume is not active or has no such value. */
   readonly data: number;
   readonly metadata: number;
   readonly active: boolean;
@@ -33,7 +32,7 @@ export interface Row {
   readonly health: string;
   readonly needsCheck: boolean;
   readonly overflowed: boolean;
-  /** Device numbers; -1 where it is not active. */
+  /** Device numbers; -1 if the volume is not active. */
   readonly major: number;
   readonly minor: number;
 }
@@ -51,13 +50,13 @@ export function reportArguments(group: string): string[] {
   return ['-a', ...STEADY, ...form, '--', group];
 }
 
-/** What lvs(8) printed. */
+/** Parses the output of lvs(8) with {@link reportArguments}. Throws `corrupt` if it is not such a report. */
 export function parseReport(text: string): Row[] {
   let rows: Readonly<Record<string, string>>[];
   try {
     rows = JSON.parse(text).report[0].lv;
   } catch {
-    throw new MayflyError('corrupt', 'the answer of "lvs" is not what was asked for');
+    throw new MayflyError('corrupt', 'unexpected output from "lvs"');
   }
   const percent = (value: string | undefined): number => (value ? Number(value) : Number.NaN);
   return rows.map(r => ({

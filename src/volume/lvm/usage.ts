@@ -1,22 +1,25 @@
-/** How full a pool on LVM is, and what is wrong with it. */
-import { REMEDY } from '../../advice.ts';
+/** Usage and problems of a pool on LVM. Pure. */
 import type { BackendKind, Problem, Usage } from '../backend.ts';
 import { parsePoolPath, poolTag } from './names.ts';
 import type { Row } from './report.ts';
 
-/** Room in a pool: of the thin pool, its data or metadata, whichever is scarcer; else of the volume group. */
+/**
+ * Usage of a pool: of the thin pool's data or metadata, whichever is fuller; for classic volumes, of the volume
+ * group.
+ */
 export function usageIn(pool: string, kind: BackendKind, rows: readonly Row[]): Usage {
   const { group, name } = parsePoolPath(pool);
   const tag = poolTag(pool);
   const { groupSize = 0, groupFree = 0, groupMissing = 0 } = rows[0] ?? {};
   if (groupMissing > 0) {
-    const what = `${groupMissing} of the disks of the volume group "${group}" ${groupMissing > 1 ? 'are' : 'is'} missing`;
-    return { total: groupSize, free: 0, percent: 100, problem: { what, fix: bringBack(group) } };
+    const what = `the volume group "${group}" has ${groupMissing} missing disk${groupMissing > 1 ? 's' : ''}`;
+    return { total: groupSize, free: 0, percent: 100, problem: { what, fix: reconnectDisk(group) } };
   }
-  if (kind === 'lvm') return { total: groupSize, free: groupFree, percent: 0 }; // others may fill it as they like
+  // The percentage would say nothing: the group may have other users.
+  if (kind === 'lvm') return { total: groupSize, free: groupFree, percent: 0 };
   const row = rows.find(r => r.tags.includes(tag));
   if (!row) {
-    const what = `there is no thin pool of ours "${name}" in the volume group "${group}"`;
+    const what = `the volume group "${group}" has no thin pool "${name}" created by Mayfly`;
     return { total: 0, free: 0, percent: 100, problem: { what, fix: `lvs -a ${group}` } };
   }
   if (!row.active) {
@@ -32,7 +35,7 @@ export function usageIn(pool: string, kind: BackendKind, rows: readonly Row[]): 
   return problem ? { ...usage, problem } : usage;
 }
 
-/** What is wrong with a thin pool, and what an administrator types; we repair nothing in it. */
+/** The problem of a thin pool, and the commands for the administrator. Mayfly itself never repairs a pool. */
 function problemOf(pool: string, row: Row): Problem | undefined {
   const offline = offlineRepair(pool);
   if (row.needsCheck || row.health === 'metadata_read_only')
@@ -44,17 +47,17 @@ function problemOf(pool: string, row: Row): Problem | undefined {
       fix: `${REMEDY.endSessions}, or "lvextend -L +10G ${pool}"`,
     };
   if (Number.isNaN(row.data) || Number.isNaN(row.metadata))
-    return { what: `the thin pool "${pool}" does not say how full it is`, fix: `lvs -a ${pool}` };
+    return { what: `the usage of the thin pool "${pool}" is unknown`, fix: `lvs -a ${pool}` };
   return undefined;
 }
 
 const offlineRepair = (pool: string): string =>
   `end all sessions, then "lvchange -an ${pool}" and "lvconvert --repair ${pool}"`;
 
-const bringBack = (group: string): string =>
-  `pvs, then bring it back, and vgextend --restoremissing ${group} DEVICE`;
+const reconnectDisk = (group: string): string =>
+  `reconnect the disk ("pvs" shows it), then "vgextend --restoremissing ${group} DEVICE"`;
 
-/** What LVM complains of, where an administrator needs other words for it; undefined elsewhere. */
+/** The problem behind LVM's error text, if the administrator needs an explanation; otherwise undefined. */
 export function diagnose(pool: string, stderr: string): Problem | undefined {
   const { group, name } = parsePoolPath(pool);
   const thin = `${group}/${name}`;
@@ -62,17 +65,17 @@ export function diagnose(pool: string, stderr: string): Problem | undefined {
     const what = `LVM and the kernel disagree about the thin pool "${thin}" (transaction id), as after a power cut`;
     return { what, fix: `vgcfgbackup ${group}, then see "Metadata check and repair" in lvmthin(7)` };
   }
-  // Not each line that names thin_check: without that program LVM warns of it and goes on.
+  // Not every line that names thin_check: without that program LVM prints a warning and continues.
   if (/needs? (check|repair)|Check of pool .* failed/i.test(stderr))
     return { what: `the metadata of the thin pool "${thin}" needs a check`, fix: offlineRepair(thin) };
   if (/PVs are missing|missing PVs|Couldn't find device with uuid/i.test(stderr))
-    return { what: `a disk of the volume group "${group}" is missing`, fix: bringBack(group) };
+    return { what: `a disk of the volume group "${group}" is missing`, fix: reconnectDisk(group) };
   if (/Volume group "[^"]*" not found/i.test(stderr))
-    return { what: `Volume group "${group}" not found`, fix: 'pvs' };
+    return { what: `the volume group "${group}" was not found`, fix: 'pvs' };
   return undefined;
 }
 
-/** Whether LVM refused for want of room. */
+/** Whether LVM failed because of missing space. */
 export function isFull(stderr: string): boolean {
   return /insufficient free space|reached threshold|out of (data|metadata) space/i.test(stderr);
 }

@@ -1,4 +1,4 @@
-/** `enable` and `disable`: whose scripts run, what is refused, and that nothing is left, wherever it was cut short. */
+/** `enable` and `disable`: which scripts run, what is refused, and that nothing is left after a crash at any call. */
 import { describe, expect, it } from 'vitest';
 import { gdmPath, gdmWarnings, renderGdm } from '../../../src/desktop/adapters/gdm.ts';
 import {
@@ -23,7 +23,7 @@ const ENABLED = '/etc/mayfly/enabled';
 const SYSTEMD = 'session optional pam_systemd.so';
 const options = { dryRun: false, force: false };
 
-/** Both display managers, our hooks, and files of the administrator's with modes of their own. */
+/** Both display managers, our hooks, and files of the administrator with various modes. */
 function world(): World {
   const w = preparedWorld();
   for (const directory of [
@@ -74,37 +74,45 @@ async function refusal(act: Promise<unknown>): Promise<MayflyError> {
   return error;
 }
 
-describe('the settings of lightdm', () => {
+describe('the settings for lightdm', () => {
   const file = (path: string, text: string): ConfigFile => ({ path, text });
   const S = 'session-setup-script';
   const C = 'session-cleanup-script';
   const plain = [`[Seat:*]`, `${S}=${H}/session-setup`, `${C}=${H}/session-cleanup`];
 
   it.each([
-    ['no file', [], plain],
-    ['one without scripts', [file('/etc/lightdm/lightdm.conf', '[Seat:*]\nautologin-user=a\n')], plain],
-    ['a comment', [file('/etc/lightdm/lightdm.conf', `[Seat:*]\n#${S}=/x\n # ${S}=/x\n`)], plain],
-    ['another section', [file('/etc/lightdm/lightdm.conf', `[LightDM]\n${S}=/x\n`)], plain],
-    ['our own file', [file(LIGHTDM_FILE, `[Seat:*]\n${S}=/x\n`)], plain],
-    ['an empty setting', [file(`${CONF}/1.conf`, `[Seat:*]\n${S}=\n`)], plain],
-    ['our hook by hand', [file(`${CONF}/1.conf`, `[Seat:*]\n${S}=${H}/session-setup\n`)], plain],
+    ['are the plain ones without a file', [], plain],
     [
-      'a setup script',
+      'ignore a file without scripts',
+      [file('/etc/lightdm/lightdm.conf', '[Seat:*]\nautologin-user=a\n')],
+      plain,
+    ],
+    ['ignore a comment', [file('/etc/lightdm/lightdm.conf', `[Seat:*]\n#${S}=/x\n # ${S}=/x\n`)], plain],
+    ['ignore another section', [file('/etc/lightdm/lightdm.conf', `[LightDM]\n${S}=/x\n`)], plain],
+    ['ignore our own file', [file(LIGHTDM_FILE, `[Seat:*]\n${S}=/x\n`)], plain],
+    ['ignore an empty setting', [file(`${CONF}/1.conf`, `[Seat:*]\n${S}=\n`)], plain],
+    [
+      'ignore our hook that was set by hand',
+      [file(`${CONF}/1.conf`, `[Seat:*]\n${S}=${H}/session-setup\n`)],
+      plain,
+    ],
+    [
+      'keep a setup script',
       [file(`${CONF}/1.conf`, `[Seat:*]\n${S} = /x 'a b'\r\n`)],
       ['[Seat:*]', `${S}=${H}/session-setup-then /x 'a b'`, plain[2]],
     ],
     [
-      'a cleanup script',
+      'keep a cleanup script',
       [file('/usr/share/lightdm/lightdm.conf.d/1.conf', `[SeatDefaults]\n${C}=/x\n`)],
       ['[Seat:*]', plain[1], `${C}=${H}/session-cleanup-after /x`],
     ],
     [
-      'the later of two',
+      'keep the later of two scripts',
       [file(`${CONF}/1.conf`, `[Seat:*]\n${S}=/x\n`), file(`${CONF}/2.conf`, `[Seat:*]\n${S}=/y\n${S}=/z\n`)],
       ['[Seat:*]', `${S}=${H}/session-setup-then /z`, plain[2]],
     ],
     [
-      'one for a seat, which would win over all',
+      'keep the script of one seat, which would override the general one',
       [file(`${CONF}/1.conf`, `[Seat:seat0]\n${S}=/x\n[Seat:*]\n${C}=/y\n`)],
       [
         '[Seat:*]',
@@ -115,7 +123,7 @@ describe('the settings of lightdm', () => {
       ],
     ],
     [
-      'an empty one for a seat',
+      'override an empty script of one seat',
       [file(`${CONF}/1.conf`, `[Seat:seat0]\n${S}=\n`)],
       [...plain, '[Seat:seat0]', plain[1]],
     ],
@@ -132,17 +140,23 @@ describe('the settings of lightdm', () => {
       /lightdm\.conf:3 \(session-setup/,
       /^move/,
     ],
-    ['a later file', `${CONF}/60.conf`, `[Seat:seat1]\n${C}=/x\n`, /60\.conf:2 \(session-cleanup/, /^move/],
     [
-      'our hook by hand, late',
+      'in a later file',
+      `${CONF}/60.conf`,
+      `[Seat:seat1]\n${C}=/x\n`,
+      /60\.conf:2 \(session-cleanup/,
+      /^move/,
+    ],
+    [
+      'with our hook, in a later file',
       `${CONF}/60.conf`,
       `[Seat:*]\n${S}=${H}/session-setup\n`,
       /60\.conf:2/,
       /^take out/,
     ],
-    ['an open quote', `${CONF}/1.conf`, `[Seat:*]\n${S}=/x "a\n`, /1\.conf:2/, /quotes/],
-    ['nothing but a comment', `${CONF}/1.conf`, `[Seat:*]\n${S}=# /x\n`, /1\.conf:2/, /quotes/],
-  ])('%s is refused with its line and what to do', async (_name, path, text, message, hint) => {
+    ['with an open quote', `${CONF}/1.conf`, `[Seat:*]\n${S}=/x "a\n`, /1\.conf:2/, /quotes/],
+    ['that is only a comment', `${CONF}/1.conf`, `[Seat:*]\n${S}=# /x\n`, /1\.conf:2/, /quotes/],
+  ])('refuse a script %s, with its line and a hint', async (_name, path, text, message, hint) => {
     const error = await refusal((async () => renderLightdm([file(path, text)]))());
     expect(error.message).toMatch(message);
     expect(error.facts.hint).toMatch(hint);
@@ -158,12 +172,12 @@ it.each([
     '\n\nsessions-directory = /x\n',
     [/lightdm\.conf:3 .*take out/],
   ],
-])('the desktops that lightdm lists otherwise: %s', (_name, path, text, words) => {
+])('there is a warning for another list of desktops in lightdm: %s', (_name, path, text, words) => {
   expect(lightdmWarnings([{ path, text }])).toEqual(words.map(w => expect.stringMatching(w)));
 });
 
 describe('gdm', () => {
-  it('warns of a script for one display, which gdm prefers to Default', () => {
+  it('gets a warning for the script of one display, which gdm prefers to Default', () => {
     const w = world();
     w.put('/etc/gdm3/PreSession/:0', '');
     expect(gdmWarnings(w.host)).toMatchObject([{ what: expect.stringContaining('/etc/gdm3/PreSession/:0') }]);
@@ -171,21 +185,21 @@ describe('gdm', () => {
 
   it.each([
     [
-      'a diversion of others',
+      'a diversion by others',
       (w: World) => w.diversions.set(gdmPath('PreSession'), { to: '/x', by: 'LOCAL' }),
       /diverted already/,
     ],
     [
-      'our hook by hand',
+      'our hook, set by hand',
       (w: World) => w.put(gdmPath('PreSession'), 'exec /usr/lib/mayfly/hooks/gdm/PreSession\n'),
       /line 1$/,
     ],
     [
-      'two that are not ours',
+      'two scripts that are not ours',
       (w: World) => w.put(`${gdmPath('PreSession')}.before-mayfly`, ''),
       /neither is/,
     ],
-  ])('is refused: %s', async (_name, change, message) => {
+  ])('is refused with %s', async (_name, change, message) => {
     const w = world();
     change(w);
     const before = w.picture();
@@ -195,9 +209,9 @@ describe('gdm', () => {
 
   it.each([
     ['version 50', (w: World) => w.installed.set('gdm3', '50.1-1')],
-    ['an epoch', (w: World) => w.installed.set('gdm3', '1:51-1')],
+    ['version 51 with an epoch', (w: World) => w.installed.set('gdm3', '1:51-1')],
     ['no directory', (w: World) => w.host.rename('/etc/gdm3/PreSession', '/etc/gdm3/x')],
-  ])('that runs no scripts has PAM alone: %s', async (_name, change) => {
+  ])('uses only PAM if it runs no scripts: %s', async (_name, change) => {
     const w = world();
     change(w);
     const before = w.picture();
@@ -208,16 +222,16 @@ describe('gdm', () => {
     expect(w.picture()).toBe(before);
   });
 
-  it('an upgrade of gdm3 in between is what comes back', async () => {
+  it('gets the upgraded script back after an upgrade of gdm3', async () => {
     const w = world();
     await on(w, 'gdm');
-    w.put(`${gdmPath('PreSession')}.before-mayfly`, 'newer', 0o755); // where dpkg puts it
+    w.put(`${gdmPath('PreSession')}.before-mayfly`, 'newer', 0o755); // where dpkg writes it
     expect((await on(w, 'gdm')).changes).toEqual([]);
     await off(w, 'gdm');
     expect(w.host.read(gdmPath('PreSession'))).toBe('newer');
   });
 
-  it('a script that was not there is not there afterwards', async () => {
+  it('has no script afterwards if it had none before', async () => {
     const w = world();
     w.host.unlink(gdmPath('PreSession'));
     const before = w.picture();
@@ -228,7 +242,7 @@ describe('gdm', () => {
   });
 });
 
-it('a script of gdm’s that is a symlink comes back as one', async () => {
+it('a script of gdm that is a symlink is restored as a symlink', async () => {
   const w = world();
   w.host.symlink('/usr/local/bin/x', gdmPath('PreSession'));
   const before = w.picture();
@@ -238,7 +252,7 @@ it('a script of gdm’s that is a symlink comes back as one', async () => {
   expect(w.picture()).toBe(before);
 });
 
-it('a symlink in the place of our file is not replaced', async () => {
+it('a symlink at the path of our file is not replaced', async () => {
   const w = world();
   w.host.symlink('/root/x', LIGHTDM_FILE);
   expect((await refusal(on(w, 'lightdm'))).code).toBe('unsafe');
@@ -246,18 +260,22 @@ it('a symlink in the place of our file is not replaced', async () => {
 
 describe('PAM', () => {
   it.each([
-    ['not there', [SYSTEMD], 0],
-    ['before systemd', [`session requisite pam_exec.so ${PAM_HOOK}`, SYSTEMD], 0],
-    ['after systemd', [SYSTEMD, `session requisite pam_exec.so ${PAM_HOOK}`], 1],
-    ['commented out before it', [`# ${PAM_HOOK}`, SYSTEMD, `session requisite pam_exec.so ${PAM_HOOK}`], 1],
-    ['no systemd', [`session requisite pam_exec.so ${PAM_HOOK}`], 0],
-  ])('our line %s', (_name, lines, warnings) => {
+    ['is missing', [SYSTEMD], 0],
+    ['is before systemd', [`session requisite pam_exec.so ${PAM_HOOK}`, SYSTEMD], 0],
+    ['is after systemd', [SYSTEMD, `session requisite pam_exec.so ${PAM_HOOK}`], 1],
+    [
+      'is commented out before it and repeated after it',
+      [`# ${PAM_HOOK}`, SYSTEMD, `session requisite pam_exec.so ${PAM_HOOK}`],
+      1,
+    ],
+    ['is there without systemd', [`session requisite pam_exec.so ${PAM_HOOK}`], 0],
+  ])('gets a warning only if its line is after systemd: it %s', (_name, lines, warnings) => {
     const w = world();
     w.put(PAM_STACK, lines.join('\n'));
     expect(pamWarnings(w.host)).toHaveLength(warnings);
   });
 
-  it('a stack changed by hand is left alone, and that is said', async () => {
+  it('leaves a stack that was changed by hand alone and says so', async () => {
     const w = world();
     w.put(PAM_STACK, `# by hand\n${SYSTEMD}\n`);
     const error = await refusal(on(w, 'pam'));
@@ -266,13 +284,13 @@ describe('PAM', () => {
     expect(w.host.lstat(ENABLED)).toBeUndefined();
   });
 
-  it('is not taken from under gdm', async () => {
+  it('is not disabled while gdm needs it', async () => {
     const w = world();
     await on(w, 'gdm');
     expect((await refusal(off(w, 'pam'))).facts.hint).toMatch(/mayfly disable gdm/);
   });
 
-  it('without its profile is refused', async () => {
+  it('is refused without its profile', async () => {
     const w = world();
     w.host.unlink('/usr/share/pam-configs/mayfly');
     expect((await refusal(on(w, 'pam'))).message).toMatch(/PAM can not be told/);
@@ -280,7 +298,7 @@ describe('PAM', () => {
 });
 
 describe.each(['lightdm', 'gdm', 'pam'] as const)('%s', adapter => {
-  it('is enabled once, and disabled byte for byte, modes too', async () => {
+  it('is enabled once, and disabled byte for byte and with the same modes', async () => {
     const w = world();
     const before = w.picture();
     const dry = await on(w, adapter, { dryRun: true, force: false });
@@ -299,7 +317,7 @@ describe.each(['lightdm', 'gdm', 'pam'] as const)('%s', adapter => {
     expect((await off(w, adapter)).changes).toEqual([]);
   });
 
-  it('can die at every call: the same again completes it, and disable restores it', async () => {
+  it('can crash at any call: repeating the command completes it, and disable restores everything', async () => {
     const pristine = world().picture();
     const good = world();
     await on(good, adapter);
@@ -323,17 +341,17 @@ describe.each(['lightdm', 'gdm', 'pam'] as const)('%s', adapter => {
           await act(w, adapter).catch(() => undefined);
           w.newProcess();
           await next(w, adapter);
-          const litter = [CONF, '/etc/mayfly', '/etc/gdm3/PreSession', '/etc/gdm3/PostSession'].flatMap(d =>
-            w.host.list(d).filter(name => name.endsWith('.tmp')),
+          const leftovers = [CONF, '/etc/mayfly', '/etc/gdm3/PreSession', '/etc/gdm3/PostSession'].flatMap(
+            d => w.host.list(d).filter(name => name.endsWith('.tmp')),
           );
-          expect(litter, `died at ${n}`).toEqual([]);
+          expect(leftovers, `died at ${n}`).toEqual([]);
           expect(w.picture(), `died at ${n}`).toBe(next === on ? enabled : pristine);
         }
       }
     }
   });
 
-  it('leaves what Xsession asks for to the other', async () => {
+  it('leaves the marker for Xsession to the other display manager', async () => {
     const other = adapter === 'lightdm' ? 'gdm' : 'lightdm';
     const w = world();
     const before = w.picture();
@@ -354,12 +372,12 @@ describe.each(['lightdm', 'gdm', 'pam'] as const)('%s', adapter => {
     ],
     ['has no stable generation', (w: World) => w.host.unlink('/var/lib/mayfly/stable'), 'no-stable'],
     [
-      'has a hook that can not run',
+      'has a hook that cannot run',
       (w: World) => w.put('/usr/lib/mayfly/hooks/session-wrapper', ''),
       'refused',
     ],
     [
-      'has a directory elsewhere',
+      'has a configuration directory that is a symlink',
       (w: World) => {
         const path = { gdm: '/etc/gdm3', lightdm: '/etc/lightdm', pam: '/etc/pam.d' }[adapter];
         const real = w.host.lstat.bind(w.host);
@@ -369,7 +387,7 @@ describe.each(['lightdm', 'gdm', 'pam'] as const)('%s', adapter => {
       },
       'unsafe',
     ],
-  ])('is refused where it %s', async (_name, change, code) => {
+  ])('is refused if it %s', async (_name, change, code) => {
     const w = world();
     change(w);
     const before = w.picture();
@@ -377,7 +395,7 @@ describe.each(['lightdm', 'gdm', 'pam'] as const)('%s', adapter => {
     expect(w.picture()).toBe(before);
   });
 
-  it('stands in the way of destroying what it makes sessions of', async () => {
+  it('prevents destroy while it is enabled', async () => {
     const w = world();
     await on(w, adapter);
     const before = w.picture();
@@ -387,7 +405,7 @@ describe.each(['lightdm', 'gdm', 'pam'] as const)('%s', adapter => {
     await destroy(w.machine());
   });
 
-  it('is not disabled under people, unless forced', async () => {
+  it('is not disabled while users are logged in, unless forced', async () => {
     const w = world();
     await on(w, adapter);
     await login(w.machine(), { ...callOf(w, 'alice', ':0'), adapter });
@@ -396,7 +414,7 @@ describe.each(['lightdm', 'gdm', 'pam'] as const)('%s', adapter => {
     const error = await refusal(off(w, adapter));
     expect(error.facts.sessions).toEqual([id]);
     expect(w.picture()).toBe(before);
-    await off(w, adapter === 'lightdm' ? 'gdm' : 'lightdm'); // whose sessions these are not
+    await off(w, adapter === 'lightdm' ? 'gdm' : 'lightdm'); // these are not its sessions
     await off(w, adapter, { dryRun: false, force: true });
     expect(w.host.lstat(ENABLED)).toBeUndefined();
   });

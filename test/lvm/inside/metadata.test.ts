@@ -68,7 +68,9 @@ it('refuses new logins while it is nearly full, says of what, and is healed by t
     expect(scatter(done, done + 2_000)).toMatchObject({ code: 0 });
   const refused = lab.hook('start', B, ':1');
   expect(refused.code).toBe(4);
-  expect(refused.err).toMatch(/the metadata of the pool ".*" is 6\d % full; new logins stop at 65 %/);
+  expect(refused.err).toMatch(
+    /the metadata of the pool ".*" is 6\d % full; the limit for new logins is 65 %/,
+  );
   expect(lab.hook('stop', A)).toMatchObject({ code: 0, err: '' });
   expect(metadata()).toBeLessThan(65);
   expect(lab.hook('start', B, ':1')).toMatchObject({ code: 0, err: '' });
