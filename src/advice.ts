@@ -18,6 +18,18 @@ export const EXIT = {
   warned: 7,
 } as const;
 
+/** Hints that name our own commands, for the folders below the command line. */
+export const REMEDY = {
+  recover: 'mayfly recover',
+  examine: 'mayfly doctor',
+  status: 'mayfly status',
+  sessions: 'mayfly sessions',
+  rollback: 'mayfly rollback',
+  destroy: 'mayfly destroy --yes',
+  disable: 'mayfly disable lightdm (or gdm, or pam)',
+  endSessions: 'end sessions ("mayfly sessions")',
+} as const;
+
 /** The exit code and hint of an error code. The table is built only after an error. */
 export function adviceOn(code: ErrorCode): Advice {
   const advice: Record<ErrorCode, Advice> = {
@@ -31,10 +43,10 @@ export function adviceOn(code: ErrorCode): Advice {
     'unknown-user': { exit: EXIT.refused, hint: f => `getent passwd ${f.user ?? ''}` },
     'unknown-session': { exit: EXIT.usage, hint: () => REMEDY.sessions },
     refused: { exit: EXIT.refused, hint: f => String(f.hint ?? '') || undefined },
-    full: { exit: EXIT.refused, hint: () => 'end sessions ("mayfly sessions") or free space in the pool' },
+    full: { exit: EXIT.refused, hint: () => `${REMEDY.endSessions} or free space in the pool` },
     exists: { exit: EXIT.refused, hint: f => String(f.hint ?? '') || undefined },
     locked: { exit: EXIT.locked, hint: () => 'try again when it has finished' },
-    timeout: { exit: EXIT.failed, hint: () => 'mayfly recover' },
+    timeout: { exit: EXIT.failed, hint: () => REMEDY.recover },
     unsafe: { exit: EXIT.failed },
     stuck: { exit: EXIT.stuck, hint: () => REMEDY.recover },
     'missing-tool': {
@@ -50,8 +62,13 @@ export function adviceOn(code: ErrorCode): Advice {
   return advice[code];
 }
 
+/** The command that installs a missing program. */
+export function installHint(tool: string): string {
+  return `apt install ${packageOf(tool)}`;
+}
+
 /** The Debian package that contains a program that Mayfly runs. */
-export function packageOf(tool: string): string {
+function packageOf(tool: string): string {
   const packages: Record<string, string> = {
     btrfs: 'btrfs-progs',
     'mkfs.btrfs': 'btrfs-progs',

@@ -389,26 +389,6 @@ describe('text for other programs', () => {
   });
 });
 
-describe('apt sources', () => {
-  it.each([
-    [
-      'deb http://m/debian bookworm main contrib # c',
-      [{ uri: 'http://m/debian', suites: ['bookworm'], components: ['main', 'contrib'] }],
-    ],
-    [
-      'deb [signed-by=/k] http://m/d bookworm main',
-      [{ uri: 'http://m/d', suites: ['bookworm'], components: ['main'] }],
-    ],
-    ['deb-src http://m/debian bookworm main', []],
-    ['# deb http://m/debian bookworm main', []],
-    [
-      'Types: deb deb-src\nURIs: http://m/d\nSuites: trixie trixie-updates\nComponents: main',
-      [{ uri: 'http://m/d', suites: ['trixie', 'trixie-updates'], components: ['main'] }],
-    ],
-    ['Types: deb\nEnabled: no\nURIs: http://m/d\nSuites: trixie\nComponents: main', []],
-  ])('are parsed from %j', (text, expected) => expect(parseAptSources(text)).toEqual(expected));
-});
-
 describe('sizes', () => {
   it.each([
     ['4096', 4096],

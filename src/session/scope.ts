@@ -1,5 +1,5 @@
 /** Decides which users get a session, and matches users against lists in the configuration. */
-import type { Config } from '../config/config.ts';
+import { type Config, isPerson } from '../config/config.ts';
 import type { Group, User } from '../linux/accounts.ts';
 
 /** Whether a list of the configuration ("alice", "@staff", "*") matches this user. Pure. */

@@ -172,7 +172,7 @@ export function readStable(host: Host, paths: Paths): Generation {
     if (generationNumbers(host, paths).length === 0)
       throw new MayflyError('no-stable', 'no generation is stable yet');
     throw new MayflyError('no-stable', 'the pointer to the stable generation is missing', {
-      hint: 'mayfly rollback',
+      hint: REMEDY.rollback,
     });
   }
   const generation = readGeneration(host, paths, number);

@@ -1,4 +1,5 @@
 /** The record of the pool: where the volumes are. `init` writes it; from then on it overrides the configuration. */
+import { REMEDY } from '../advice.ts';
 import { parseJson } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
 import type { Pool } from '../volume/backend.ts';

@@ -36,7 +36,7 @@ function scriptCheck(
     async problem(_run, s) {
       const { code, stderr, stdout } = await runScript([path, s.root, s.id, String(s.generation)]);
       const output = firstLines(stderr) || firstLines(stdout);
-      return code === 0 ? undefined : `"${path}" failed with exit code ${code}${output ? `: ${output}` : ''}`;
+      return code === 0 ? undefined : `failed with exit code ${code}${output ? `: ${output}` : ''}`;
     },
   };
 }

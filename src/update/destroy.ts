@@ -1,4 +1,5 @@
 /** The reverse of `init`: removes the pool, all generations and the state. */
+import { REMEDY } from '../advice.ts';
 import { MayflyError } from '../errors.ts';
 import { removeIfEmpty } from '../linux/files.ts';
 import { isMounted } from '../linux/mounts.ts';
@@ -32,9 +33,9 @@ export async function destroy(on: Machine): Promise<void> {
         hint: REMEDY.sessions,
       });
     }
-    if (paths.run === '/run/mayfly' && host.exists(ENABLED_MARKER)) {
+    if (isSystemInstance(paths) && host.exists(ENABLED_MARKER)) {
       throw new MayflyError('refused', 'a display manager still uses Mayfly', {
-        hint: 'mayfly disable lightdm (or gdm, or pam)',
+        hint: REMEDY.disable,
       });
     }
     const pool = readPool(host, paths);

@@ -24,12 +24,6 @@ import { withMountedVolume } from './volume-tree.ts';
 
 export const WRAPPER = '/usr/lib/mayfly/hooks/session-wrapper';
 
-/**
- * The data directory in which display managers look for our entries. `enable` ensures that it is in the run
- * directory.
- */
-export const GREETER_DIRECTORY = '/run/mayfly/greeter';
-
 /** Exists while a display manager uses Mayfly. Xsession checks it, and entries are only generated while it exists. */
 export const ENABLED_MARKER = '/etc/mayfly/enabled';
 

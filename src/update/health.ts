@@ -101,11 +101,6 @@ export function healthLine(
   return { level: worst, line };
 }
 
-/** Path of the file with the health line. */
-export function healthPath({ paths }: Machine): string {
-  return `${paths.run}/health`;
-}
-
 /** Writes the health line to a file that all users can read. Never throws: a failure must not fail the caller. */
 export async function writeHealth(on: Machine): Promise<void> {
   try {

@@ -50,7 +50,7 @@ export function whyTooLarge(
 }
 
 /** The volume group from the command line or the configuration. Throws `usage` if neither names one. */
-export function groupOf({ config }: Machine, choice: LvmChoice): string {
+export function volumeGroupOf({ config }: Machine, choice: LvmChoice): string {
   const group = choice.group ?? config.lvm.group;
   if (group === '') throw new MayflyError('usage', 'name the volume group with --vg, or as "lvm.group"');
   return group;

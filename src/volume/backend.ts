@@ -38,6 +38,27 @@ export interface Volume {
   readonly origin?: Volume;
 }
 
+/** Whether a name is valid for its role; false for an unknown role. Pure. */
+export function isVolumeName(role: Role, name: string): boolean {
+  switch (role) {
+    case 'master':
+    case 'work':
+      return name === role;
+    case 'generation':
+      return name !== '0' && isNumber(name, 9);
+    case 'session':
+      return isSessionId(name);
+    default:
+      return false;
+  }
+}
+
+/** Throws `unsafe` if the name is not valid: a record that was tampered with must not lead to any other path. */
+export function requireVolumeName({ role, name }: Volume): void {
+  if (isVolumeName(role, name)) return;
+  throw new MayflyError('unsafe', `"${name}" is not a valid ${role} name`, { role, name });
+}
+
 /** What keeps a backend from working, as text for the administrator, and the command or action that fixes it. */
 export interface Problem {
   readonly what: string;
@@ -111,8 +132,8 @@ export interface VolumeBackend {
   open?(path: string): Promise<void>;
   /** Removes an empty pool. */
   dissolve(path: string): Promise<void>;
-  /** Usage of the pool. */
-  usage(path: string): Promise<Usage>;
+  /** Usage of the pool. An inactive one is a problem of its own, or is activated if `activate` is true. */
+  usage(path: string, activate?: boolean): Promise<Usage>;
   /** Usage of every session's own store, where sessions have one. */
   snapshotUsage?(path: string): Promise<readonly SnapshotUsage[]>;
   /** Creates an empty tree for `init` to fill. It becomes `master` by {@link rename}. Throws `exists`. */

@@ -116,13 +116,12 @@ export function btrfsBackend(host: Host): VolumeBackend {
       } catch {
         problems.push({ what: 'the program "btrfs" is not installed', fix: installHint('btrfs') });
       }
-      if (!/\bbtrfs$/m.test(host.read('/proc/filesystems') ?? '')) {
-        try {
-          // --dry-run is enough: the kernel loads the module at the first mount.
-          await host.run({ file: 'modprobe', args: ['--dry-run', 'btrfs'], effect: 'read' });
-        } catch {
-          problems.push({ what: 'this kernel does not support btrfs', fix: 'modprobe btrfs' });
-        }
+      if (/\bbtrfs$/m.test(host.read('/proc/filesystems') ?? '')) return problems;
+      try {
+        // --dry-run is enough: the kernel loads the module at the first mount.
+        await host.run({ file: 'modprobe', args: ['--dry-run', 'btrfs'], effect: 'read' });
+      } catch {
+        problems.push({ what: 'this kernel does not support btrfs', fix: 'modprobe btrfs' });
       }
       return problems;
     },

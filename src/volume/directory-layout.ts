@@ -28,19 +28,6 @@ function directoryOf(v: Volume): string {
   }
 }
 
-/** Valid names per role: a record that was tampered with must not lead to any other path. */
-function isNameOf(role: Role, name: string): boolean {
-  switch (role) {
-    case 'master':
-    case 'work':
-      return name === role;
-    case 'generation':
-      return name !== '0' && isNumber(name, 9);
-    case 'session':
-      return isSessionId(name);
-  }
-}
-
 /** Directory of the spare, ready or in the making, for the next session from `origin`. Throws `unsafe`. */
 export function sparePath(origin: Volume): string {
   volumePath(origin);
@@ -49,12 +36,7 @@ export function sparePath(origin: Volume): string {
 
 /** Path of a volume. Throws `unsafe` if the name is not valid for its role. */
 export function volumePath(v: Volume): string {
-  if (!isNameOf(v.role, v.name)) {
-    throw new MayflyError('unsafe', `"${v.name}" is not a valid ${v.role} name`, {
-      role: v.role,
-      name: v.name,
-    });
-  }
+  requireVolumeName(v);
   return `${directoryOf(v)}/${v.name}`;
 }
 

@@ -5,9 +5,10 @@ import { formatBytes } from '../size.ts';
 import type { Usage } from './backend.ts';
 
 /**
- * Usage of the file system at `path`; bytes, and percent of space or inodes. On btrfs, 0 inodes means "not limited".
+ * Usage of the file system at `path`; bytes, and percent of space or inodes, as df(1) computes it: used / (used +
+ * available). On btrfs, 0 inodes means "not limited".
  */
-export function usageOf(host: Host, path: string): Usage {
+export function usageOf(host: Pick<Host, 'space'>, path: string): Usage {
   const s = host.space(path);
   const space = s.used + s.free === 0 ? 100 : (100 * s.used) / (s.used + s.free);
   const inodes = s.inodes === 0 ? 0 : (100 * (s.inodes - s.freeInodes)) / s.inodes;

@@ -34,6 +34,14 @@ describe('configuration', () => {
     expect(values.exclude).toEqual(['root']);
   });
 
+  it.each([
+    '',
+    'min_uid = 5\nexclude = ["o\'hara", "@\\u00e4"]\n[update]\ncommand = ["sh", "-c", "echo \\"a\\\\b\\""]\n',
+  ])('is shown as a file with the same meaning: %j', text => {
+    const config = read(text);
+    expect(read(toToml(config))).toEqual(config);
+  });
+
   it('refuses a named file that does not exist, also if conf.d beside it does', async () => {
     const world = new World();
     world.makeDirs('/srv/conf.d');

@@ -26,8 +26,6 @@ export const mounts: Step = {
         requireMountTargets(host, base ?? s.root, calls);
       throw error;
     }
-    if (base === undefined && host.pretend) return s; // the tree of a device can be read only where it is mounted
-    if (base !== undefined) host.pretend?.(s.root, base);
     refuseHostDevice(host, s.root);
     writeIdentity(host, on.config, s, s.groups);
     const run = `${s.root}/run`;

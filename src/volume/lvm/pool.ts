@@ -1,4 +1,5 @@
 /** Checks, creates and activates a pool on LVM. Not needed by a login. */
+import { installHint } from '../../advice.ts';
 import { MayflyError, reasonOf } from '../../errors.ts';
 import type { Host } from '../../linux/host.ts';
 import type { PoolSizes, Problem } from '../backend.ts';

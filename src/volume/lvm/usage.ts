@@ -1,4 +1,5 @@
 /** Usage and problems of a pool on LVM. Pure. */
+import { REMEDY } from '../../advice.ts';
 import type { BackendKind, Problem, Usage } from '../backend.ts';
 import { parsePoolPath, poolTag } from './names.ts';
 import type { Row } from './report.ts';
