@@ -44,6 +44,15 @@ export default defineConfig({
           sequence: { concurrent: false },
         },
       },
+      // Run by scripts/campaign.
+      {
+        test: {
+          name: 'lvm-speed',
+          include: ['test/lvm/speed.bench.ts'],
+          testTimeout: 1_800_000,
+          hookTimeout: 1_800_000,
+        },
+      },
       // Run by the project "lvm", in user-mode Linux.
       {
         test: {

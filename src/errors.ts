@@ -1,7 +1,7 @@
 /**
- * Every failure a person can meet, as a code with facts. The words of advice live in `advice.ts`, the long ones in
- * `cli/error-codes.ts`, each in one table over these codes, so that a code without them does not compile. The codes are public:
- * people read them aloud and look them up, so none is ever renamed or given another meaning.
+ * The errors that a user or administrator can see, each with a code and facts. The hints are in `advice.ts` and the
+ * explanations in `cli/error-codes.ts`, in one table each; a code that is missing there does not compile. The codes are
+ * public: people read them out and look them up, so a code is never renamed or given another meaning.
  */
 export type ErrorCode =
   | 'usage'
@@ -27,14 +27,14 @@ export type ErrorCode =
   | 'held'
   | 'internal';
 
-/** The facts an error carries for `--json` and the journal: plain values only. */
+/** The facts of an error, for `--json` and the journal: plain values only. */
 export type ErrorFacts = Readonly<Record<string, string | number | boolean | readonly string[]>>;
 
-/** An error with a code. `message` is one lower-case sentence with the facts in it. */
+/** An error with a code. `message` is one lower-case sentence that contains the facts, without a final period. */
 export class MayflyError extends Error {
   readonly code: ErrorCode;
   readonly facts: ErrorFacts;
-  /** By name: the lazily loaded bundles have a copy of this class each. */
+  /** Compares the name, because each of the lazily loaded bundles has its own copy of this class. */
   static override [Symbol.hasInstance](value: unknown): value is MayflyError {
     return Error[Symbol.hasInstance](value) && (value as Error).name === 'MayflyError';
   }
@@ -46,17 +46,17 @@ export class MayflyError extends Error {
   }
 }
 
-/** What a person reads aloud over the telephone; `mayfly doctor CODE` explains it, from the table in `cli/error-codes.ts`. */
+/** The public code, such as "MAYFLY-FULL", which users give their administrator; `mayfly doctor CODE` explains it. */
 export function publicCodeOf(error: unknown): string {
   return `MAYFLY-${(error instanceof MayflyError ? error.code : 'internal').toUpperCase()}`;
 }
 
-/** What `error` says, in one line. */
+/** The message of `error`. */
 export function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** Whether `error` is a system error with this errno name ("ENOENT"). */
+/** Whether `error` is a system error with one of these errno names, such as "ENOENT". */
 export function isErrno(error: unknown, ...names: readonly string[]): boolean {
   return error instanceof Error && 'code' in error && names.includes(String(error.code));
 }

@@ -1,6 +1,6 @@
 /**
- * The entry point. The hot verbs are taken apart by hand; everything else loads the command line proper. Nothing
- * but Node's built-ins may be imported, however deep, on the way to a hook: a person waits for it.
+ * The entry point. It parses the arguments of hooks by hand; every other command loads the full command line. On the way
+ * to a hook, nothing but Node's built-in modules may be imported, directly or indirectly: a user is waiting.
  */
 import { adviceOn } from './advice.ts';
 import { MayflyError, reasonOf } from './errors.ts';
@@ -9,14 +9,12 @@ import { logged } from './linux/log.ts';
 import { type HookOptions, runHook } from './session/hook.ts';
 
 /**
- * By hand, as util.parseArgs costs a hook 1.2 % more CPU time (100 interleaved dry runs, Node 20).
- *
- * `hook ADAPTER start|stop [--config FILE] [--caller PID] [--dry-run] [--quiet|--verbose]`; undefined for any other
- * command line.
+ * Parses `hook ADAPTER start|stop [--config FILE] [--caller PID] [--dry-run] [--quiet|--verbose]`; undefined for other
+ * commands. Throws `usage`.
  */
 function parseHookArgs(args: readonly string[]): HookOptions | undefined {
   if (args[0] !== 'hook' || args.includes('--help')) return undefined;
-  const words: string[] = [];
+  const positionals: string[] = [];
   let config: string | undefined;
   let caller: number | undefined;
   let dryRun = false;
@@ -29,29 +27,30 @@ function parseHookArgs(args: readonly string[]): HookOptions | undefined {
     else if (arg === '--caller') {
       caller = Number(args[++i]);
       if (!(Number.isInteger(caller) && caller > 0))
-        throw new MayflyError('usage', '--caller needs a process');
+        throw new MayflyError('usage', '--caller needs a process ID');
     } else if (arg === '--dry-run') dryRun = true;
     else if (arg === '--quiet') amount = 'quiet';
     else if (arg === '--verbose') amount = 'verbose';
-    else words.push(arg);
+    else positionals.push(arg);
   }
   if (config === '') throw new MayflyError('usage', '--config needs a file');
-  // By hand: node:path would be one more module to load.
+  // Without node:path, which would be one more module to load.
   if (config?.startsWith('/') === false) config = `${process.cwd()}/${config}`;
-  const [adapter, action] = words;
+  const [adapter, action] = positionals;
   const known =
     (adapter === 'gdm' || adapter === 'lightdm' || adapter === 'pam') &&
     (action === 'start' || action === 'stop');
-  if (!known || words.length > 2) {
-    throw new MayflyError('usage', `"hook ${words.join(' ')}" is not known: hook gdm|lightdm|pam start|stop`);
+  if (!known || positionals.length > 2) {
+    const given = ['hook', ...positionals].join(' ');
+    throw new MayflyError('usage', `invalid command "${given}": use "hook gdm|lightdm|pam start|stop"`);
   }
   return { adapter, action, config, caller, dryRun, amount };
 }
 
 /**
- * The loader's: called where a session was made or ended, or a dry run told all of that. A refused login runs a
- * fraction of the code; what it leaves as the cache of compiled code would make every later login slower. (An export
- * would cost every hook esbuild's machinery for it.)
+ * Provided by the loader; saves the compiled code when the process exits. It is called only after a session was started
+ * or ended, also in a dry run. A refused login runs only a fraction of the code, so a cache saved then would make every
+ * later login slower. (An export instead of this declaration would add esbuild's module code to every hook.)
  */
 declare const keepCode: () => void;
 
@@ -75,12 +74,12 @@ function reportError(error: unknown): number {
   print(2, `mayfly: ${reasonOf(error)}\n`);
   if (!(error instanceof MayflyError)) return 1;
   const { exit, hint } = adviceOn(error.code);
-  const words = hint?.(error.facts);
-  if (words) print(2, `hint: ${words}\n`);
+  const hintText = hint?.(error.facts);
+  if (hintText) print(2, `hint: ${hintText}\n`);
   return exit;
 }
 
-// At once: everything is written, and node's own way out costs another half a millisecond.
+// Exit at once: everything has been written, and Node's normal exit takes another half millisecond.
 main()
   .catch(reportError)
   .then(async code => {

@@ -1,13 +1,15 @@
-/** Sizes as people write them, in bytes, and bytes in words. */
+/** Parsing and formatting sizes. */
 import { DIGITS, isMadeOf } from './names.ts';
 
-/** Bytes of a size, or of a part of `whole` such as "20%". */
-
-export function bytesOf(size: string, whole: number): number {
-  return size.endsWith('%') ? Math.floor((whole * Number(size.slice(0, -1))) / 100) : parseSize(size);
+/** Converts a size, or a percentage of `total` such as "20%", to bytes. `total` is in bytes. */
+export function bytesOf(size: string, total: number): number {
+  return size.endsWith('%') ? Math.floor((total * Number(size.slice(0, -1))) / 100) : parseSize(size);
 }
 
-/** Bytes of "512M", "10G", "1T", "4096". The configuration check has already refused anything else. */
+/**
+ * Converts "512M", "10G", "1T" or "4096" to bytes; the units are powers of 1024. NaN for anything else, which the
+ * configuration check refuses.
+ */
 export function parseSize(text: string): number {
   const power = 'KMGT'.indexOf(text.slice(-1)) + 1;
   const number = power > 0 ? text.slice(0, -1) : text;
@@ -15,7 +17,10 @@ export function parseSize(text: string): number {
   return Math.floor(Number(number) * 1024 ** power);
 }
 
-/** Bytes in words. */
+/** Formats bytes as "512 MiB" or "1.5 GiB". */
 export function formatBytes(bytes: number): string {
   return bytes < 2 ** 30 ? `${Math.floor(bytes / 2 ** 20)} MiB` : `${(bytes / 2 ** 30).toFixed(1)} GiB`;
 }
+
+/** Formats bytes as "512 MiB", rounded down. */
+export const mib = (bytes: number): string => `${Math.floor(bytes / 2 ** 20)} MiB`;

@@ -3,11 +3,12 @@
  * crash it ignores everything that the program still tries, like a process after SIGKILL or a machine without power.
  */
 
+import { afterEach } from 'vitest';
 import { readConfig } from '../src/config/parse.ts';
 import { MayflyError } from '../src/errors.ts';
 import type { Command, Output } from '../src/linux/command.ts';
 import type { Host, Stat } from '../src/linux/host.ts';
-import type { Mount } from '../src/linux/mount-program.ts';
+import { type Mount, MS } from '../src/linux/mount-program.ts';
 import { identify } from '../src/linux/process-id.ts';
 import type { HookCall } from '../src/session/hook-call.ts';
 import { type Generation, pointStableAt, writeGeneration } from '../src/state/generations.ts';
@@ -35,11 +36,16 @@ interface FileSystem {
   readonly nodes: Map<string, Node>;
 }
 
+/** Device numbers of this world are given once. */
+const identityIn = (fs: FileSystem): string => `memory ${fs.dev}`;
+
 interface Mounted {
   readonly target: string;
   readonly fs: FileSystem;
   /** The directory of `fs` that is visible at the target. */
   readonly at: string;
+  /** A recursive bind that is not a slave yet: what is unmounted below it goes from below its source as well. */
+  peerOf?: string | undefined;
 }
 
 interface Process {
@@ -49,9 +55,28 @@ interface Process {
   readonly ignoresTerm: boolean;
   cgroup: string;
   readonly parent?: number;
+  /** Default: root. */
+  readonly uid?: number;
+  /** The device of its working directory, if it is not that of its root. */
+  readonly cwd?: number;
 }
 
+/** Mounts of the host below directories that are bound into sessions. */
+const HOST_MOUNTS = ['/dev/pts', '/home/net'];
+
+const TIMES = { mtimeMs: 0, ctimeMs: 0, birthtimeMs: 0 } as const;
+
 const parentOf = (path: string): string => path.slice(0, path.lastIndexOf('/')) || '/';
+
+/**
+ * Commands that were run and that no world knows. A caller may catch what such a run throws; so the test fails after it
+ * all the same.
+ */
+const strangers: string[] = [];
+afterEach(() => {
+  const all = strangers.splice(0);
+  if (all.length > 0) throw new Error(all.join('\n'));
+});
 
 export class World {
   calls = 0;
@@ -70,6 +95,8 @@ export class World {
   readonly installed = new Map<string, string>();
   /** Volume names that a foreign object occupies. */
   readonly foreign = new Set<string>();
+  /** What df(1) would report. */
+  space: Host['space'] = () => ({ total: 100, free: 2 ** 40, inodes: 0, freeInodes: 0 });
   private mounts: Mounted[] = [];
   private devices = 10;
   private inodes = 1;
@@ -90,6 +117,7 @@ export class World {
     ]) {
       this.makeDirs(path);
     }
+    for (const path of HOST_MOUNTS) this.mountEmpty(path);
     this.put(
       '/etc/passwd',
       'root:x:0:0::/root:/bin/sh\nalice:x:1001:1001::/home/alice:/bin/sh\nbob:x:1002:1002::/home/bob:/bin/sh\n',
@@ -130,7 +158,7 @@ export class World {
   /** Power fails and returns: processes, mounts and /run are gone. */
   reboot(): void {
     this.boot = `boot-${Number(this.boot.slice(5)) + 1}`;
-    this.mounts = this.mounts.slice(0, 1);
+    this.mounts = this.mounts.filter(m => ['/', ...HOST_MOUNTS].includes(m.target));
     for (const pid of [...this.processes.keys()]) if (pid > 60) this.processes.delete(pid);
     const root = this.mounts[0]?.fs;
     for (const path of [...(root?.nodes.keys() ?? [])]) {
@@ -139,11 +167,26 @@ export class World {
     this.newProcess();
   }
 
+  /** Mounts an empty file system of the host's own. */
+  mountEmpty(target: string): void {
+    this.makeDirs(target);
+    this.mounts.push({ target, fs: this.newFs(), at: '' });
+  }
+
   /** Adds a process in the file system mounted at `root`. */
   enter(root: string, ignoresTerm = false): number {
     const pid = 1000 + this.processes.size;
     const dev = this.resolve(root).fs.dev;
     this.processes.set(pid, { start: String(pid), dev, comm: 'xterm', ignoresTerm, cgroup: '' });
+    return pid;
+  }
+
+  /** Adds a process of the host whose working directory is in the file system mounted at `path`. */
+  visit(path: string, uid: number): number {
+    const pid = 2000 + this.processes.size;
+    const cwd = this.resolve(path).fs.dev;
+    const o = { start: String(pid), comm: 'find', ignoresTerm: false, cgroup: '' };
+    this.processes.set(pid, { ...o, dev: this.rootDev, uid, cwd });
     return pid;
   }
 
@@ -239,7 +282,7 @@ export class World {
     return m ? { pid: Number(m[1]), what: m[2] ?? '' } : undefined;
   }
 
-  private mount(m: Mount): void {
+  private mount(m: Mount): undefined {
     if (this.node(m.target)?.kind === undefined) throw this.errno('ENOENT', m.target);
     if (m.type === 'memory') {
       const fs = this.volumes.get(m.source);
@@ -253,7 +296,7 @@ export class World {
   }
 
   /** Makes one mount, like mount(8). */
-  private runMount(args: readonly string[]): void {
+  private runMount(args: readonly string[]): undefined {
     const options = args[args.indexOf('-o') + 1] ?? '';
     // An image contains its own file system, and a tmpfs is one.
     const type = args[0] === '-t' ? (args[1] ?? '') : options.startsWith('loop') ? 'tmpfs' : 'none';
@@ -261,16 +304,20 @@ export class World {
     this.mount({ source, target, type, options });
   }
 
-  private umount(target: string): void {
+  private umount(target: string): undefined {
     const last = this.mounts.map(m => m.target).lastIndexOf(target);
     if (last < 0) throw new MayflyError('command', `${target}: not mounted`);
-    this.mounts = this.mounts.filter((m, i) => i !== last && !m.target.startsWith(`${target}/`));
+    const isIn = (place: string, m: Mounted): boolean => m.target.startsWith(`${place}/`);
+    const peers = this.mounts.filter((m, i) => i === last || isIn(target, m)).flatMap(m => m.peerOf ?? []);
+    this.mounts = this.mounts.filter(
+      (m, i) => i !== last && !isIn(target, m) && !peers.some(place => isIn(place, m)),
+    );
   }
 
   /** The program of `src/linux/mount-program.ts`: six arguments per call; it can be killed between any two calls. */
-  private runCalls(args: readonly string[]): void {
+  private runCalls(args: readonly string[]): undefined {
     for (let i = 2; i < args.length; i += 7) {
-      const [op, source = '', target = '', type = ''] = args.slice(i, i + 7);
+      const [op, source = '', target = '', type = '', flags = ''] = args.slice(i, i + 7);
       if (op === 'dir' || op === 'file') {
         const there = this.node(target)?.kind;
         if (there === op) continue;
@@ -281,9 +328,14 @@ export class World {
       }
       this.effect();
       if (op === 'detach') this.umount(target);
+      if (op === 'slave')
+        for (const m of this.mounts) if (`${m.target}/`.startsWith(`${target}/`)) delete m.peerOf;
       if (op === 'mount') {
         this.mount({ source, target, type, options: '' });
+        const made = this.mounts.at(-1);
+        if (made && Number(flags) & MS.REC) made.peerOf = source;
         this.effect(); // the second call, for the propagation
+        delete made?.peerOf;
       }
     }
   }
@@ -320,18 +372,52 @@ export class World {
     this.effect();
     this.ran.push(`${c.file} ${c.args.join(' ')}`);
     if (this.failing.has(c.file)) throw new MayflyError('command', `"${c.file}" failed as told`);
-    if (c.file === 'mount' && !c.args[0]?.startsWith('--make-')) this.runMount(c.args);
-    if (c.file === 'umount') this.umount(c.args.at(-1) ?? '');
-    if (c.file === 'perl') this.runCalls(c.args.slice(c.args.indexOf('--') + 1));
-    if (c.file === 'dpkg-divert') return { code: 0, stdout: this.divert(c.args), stderr: '' };
-    if (c.file === 'env' && c.args[1] === 'pam-auth-update') this.updatePam(c.args[2] === '--enable');
-    if (c.file === 'dpkg-query') {
-      const version = this.installed.get(c.args.at(-1) ?? '');
-      return { code: version ? 0 : 1, stdout: version ? `${c.args.at(-1)}\t${version}\n` : '', stderr: '' };
-    }
-    if (c.file === 'getent') return { code: 2, stdout: '', stderr: '' };
-    return { code: 0, stdout: '', stderr: '' };
+    const act = this.programs[c.file];
+    if (!act) throw this.isStrange(c.file, c.args);
+    return { code: 0, stdout: '', stderr: '', ...act(c.args) };
   }
+
+  /** A command in a session, which is always well there; schroot(1) wants the session's entry. */
+  private enterSession(args: readonly string[]): undefined {
+    const at = args.indexOf('schroot');
+    if (at < 0 || args[at + 1] !== '-c') throw this.isStrange('setpriv', args);
+    if (this.node(`/etc/schroot/chroot.d/mayfly-${args[at + 2]}`)?.kind !== 'file')
+      throw new MayflyError('command', `schroot: no session "${args[at + 2]}"`);
+  }
+
+  /** For a program of which only this use is known, and has no effect. */
+  private knows(file: string, args: readonly string[], use: boolean): undefined {
+    if (!use) throw this.isStrange(file, args);
+  }
+
+  private isStrange(file: string, args: readonly string[]): Error {
+    const words = `the world does not know this command: ${file} ${args.join(' ')}`;
+    strangers.push(words);
+    return new Error(words);
+  }
+
+  /** What the programs of this machine do and answer. There are no others: see {@link strangers}. */
+  readonly programs: Record<string, (args: readonly string[]) => Partial<Output> | undefined> = {
+    mount: args => (args[0]?.startsWith('--make-') ? undefined : this.runMount(args)),
+    umount: args => this.umount(args.at(-1) ?? ''),
+    perl: args => this.runCalls(args.slice(args.indexOf('--') + 1)),
+    'dpkg-divert': args => ({ stdout: this.divert(args) }),
+    env: args => {
+      if (args[1] !== 'pam-auth-update') throw this.isStrange('env', args);
+      this.updatePam(args[2] === '--enable');
+      return undefined;
+    },
+    'dpkg-query': args => {
+      const version = this.installed.get(args.at(-1) ?? '');
+      return { code: version ? 0 : 1, stdout: version ? `${args.at(-1)}\t${version}\n` : '' };
+    },
+    getent: () => ({ code: 2 }),
+    find: args => this.knows('find', args, args.includes('-printf')), // the list of a tree: there is nothing to compare
+    systemctl: args => this.knows('systemctl', args, args[0] === 'daemon-reload'),
+    tar: args => this.knows('tar', args, ['--version', '--extract'].includes(args[0] ?? '')), // an archive of nothing
+    setpriv: args => this.enterSession(args),
+    shutdown: () => undefined, // it comes later, if at all
+  };
 
   readonly host: Host = {
     run: async c => this.run(c),
@@ -344,6 +430,7 @@ export class World {
         if (!p) return undefined;
         if (proc.what === 'stat')
           return `${proc.pid} (${p.comm}) S ${p.parent ?? 1} ${'0 '.repeat(17)}${p.start} 0`;
+        if (proc.what === 'status') return `Uid:\t${p.uid ?? 0}\n`;
         if (proc.what === 'comm') return `${p.comm}\n`;
         return proc.what === 'cgroup' ? `0::${p.cgroup}\n` : '';
       }
@@ -370,17 +457,18 @@ export class World {
           gid: n.gid,
           mode: n.mode,
           size: n.text.length,
-          mtimeMs: 0,
+          ...TIMES,
         }
       );
     },
     stat: path => {
       const proc = this.proc(path);
-      const dev = proc && this.processes.get(proc.pid)?.dev;
+      const process = proc && this.processes.get(proc.pid);
+      const dev = proc?.what === 'cwd' ? (process?.cwd ?? process?.dev) : process?.dev;
       if (proc)
         return dev === undefined
           ? undefined
-          : { kind: 'dir', dev, ino: 1, uid: 0, gid: 0, mode: 0o755, size: 0, mtimeMs: 0 };
+          : { kind: 'dir', dev, ino: 1, uid: 0, gid: 0, mode: 0o755, size: 0, ...TIMES };
       return this.host.lstat(path);
     },
     exists: path => this.host.stat(path) !== undefined,
@@ -389,7 +477,7 @@ export class World {
       return there && (there.kind === 'dir' ? 'dir' : 'other');
     },
     readlink: path => (this.node(path)?.kind === 'link' ? this.node(path)?.text : undefined),
-    space: () => ({ total: 2 ** 40, used: 0, free: 2 ** 40, inodes: 0, freeInodes: 0 }),
+    space: path => this.space(path),
     write: (path, text, o) => {
       const temporary = `${parentOf(path)}/.${path.slice(path.lastIndexOf('/') + 1)}.${this.pid}.tmp`;
       this.effect();
@@ -516,7 +604,10 @@ export class World {
       },
       path: key,
       mount: async (v, root) => ({ source: key(v), target: root, type: 'memory', options: 'rw' }),
-      identity: async v => (this.volumes.has(key(v)) ? 'memory' : undefined),
+      identity: async v => {
+        const fs = this.volumes.get(key(v));
+        return fs && identityIn(fs);
+      },
       busyReason: held,
       remove: async v => {
         if (this.foreign.has(key(v)))
@@ -569,8 +660,9 @@ export function preparedWorld(): World {
   writePool(world.host, on.paths, pool);
   void on.backend('overlay').create(volume);
   const fs = world.volumes.get('/var/lib/mayfly/pool/generation/1');
+  if (!fs) throw new Error('generation 1 was not made');
   const add = (path: string, kind: 'file' | 'dir', text = ''): void => {
-    fs?.nodes.set(path, { kind, text, mode: kind === 'dir' ? 0o755 : 0o644, uid: 0, gid: 0, ino: 1 });
+    fs.nodes.set(path, { kind, text, mode: kind === 'dir' ? 0o755 : 0o644, uid: 0, gid: 0, ino: 1 });
   };
   for (const path of ['/etc', '/run', '/home', '/tmp', '/var', '/var/tmp', '/proc', '/sys', '/dev'])
     add(path, 'dir');
@@ -580,7 +672,7 @@ export function preparedWorld(): World {
   const generation: Generation = {
     number: 1,
     volume,
-    identity: 'memory',
+    identity: identityIn(fs),
     created: '2026-01-01T00:00:00Z',
     origin: 'test',
   };

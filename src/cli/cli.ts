@@ -1,4 +1,4 @@
-/** The command line: flags, words and exit codes. The only place that words errors for an administrator. */
+/** The command line: options, arguments and exit codes. The only place that prints errors for an administrator. */
 
 import { resolve } from 'node:path';
 import yargs from 'yargs';
@@ -17,9 +17,9 @@ import { enterCommand, runSessionCommand } from './run.ts';
 import { serviceCommand } from './service.ts';
 import { configCommand, generationsCommand, scopeCommand, sessionsCommand, statusCommand } from './status.ts';
 import { gcCommand, rollbackCommand, updateCommand } from './update.ts';
-import { usageStrings } from './usage-errors.ts';
+import { usageMessage } from './usage-errors.ts';
 
-const verbs: readonly CliCommand[] = [
+const commands: readonly Command[] = [
   initCommand,
   statusCommand,
   sessionsCommand,
@@ -42,8 +42,8 @@ const verbs: readonly CliCommand[] = [
 
 const EPILOGUE = `Display managers and PAM call "mayfly hook gdm|lightdm|pam start|stop".
 
-Exit codes: ${EXIT.ok} done, ${EXIT.failed} failed, ${EXIT.usage} wrong use, ${EXIT.config} wrong configuration, ${EXIT.refused} refused, ${EXIT.locked} another mayfly is at work, ${EXIT.stuck} something is stuck and kept, ${EXIT.warned} doctor found warnings only.
-"run" and "enter" exit with the code of what they ran.`;
+Exit status: ${EXIT.ok} success, ${EXIT.failed} failure, ${EXIT.usage} usage error, ${EXIT.config} configuration error, ${EXIT.refused} refused, ${EXIT.locked} locked by another mayfly, ${EXIT.stuck} session stuck, ${EXIT.warned} (doctor) warnings only.
+"run" and "enter" exit with the status of the command they ran.`;
 
 function contextOf(flags: Flags): Context {
   const amount = flags.quiet ? 'quiet' : flags.verbose ? 'verbose' : 'normal';
@@ -61,33 +61,43 @@ function contextOf(flags: Flags): Context {
   };
 }
 
-/** Runs one command line and returns its exit code. Never rejects. */
+/** Runs one command line (without "node" and the script's name) and returns its exit code. Never rejects. */
 export async function runCli(argv: readonly string[]): Promise<number> {
   let code = 0;
   const dashes = argv.indexOf('--');
-  const own = dashes < 0 ? argv : argv.slice(0, dashes); // what is behind it is somebody else's
+  const own = dashes < 0 ? argv : argv.slice(0, dashes); // the rest belongs to the command to be run
   const json = own.includes('--json');
-  const called = verbs.find(v => own.some(word => word === commandName(v)));
+  const called = commands.find(c => own.includes(commandName(c)));
   let parser = yargs()
     .scriptName('mayfly')
-    .usage('$0 VERB [options]\n\nA fresh machine for every login.')
-    .option('json', { type: 'boolean', default: false, describe: 'print JSON, errors too', global: true })
+    .usage('$0 COMMAND [options]\n\nGives every login a fresh root file system.')
+    .option('json', {
+      type: 'boolean',
+      default: false,
+      describe: 'print results and errors as JSON',
+      global: true,
+    })
     .option('config', {
       type: 'string',
       describe: 'read this file instead of /etc/mayfly/mayfly.toml',
       global: true,
       requiresArg: true,
     })
-    .option('dry-run', { type: 'boolean', default: false, describe: 'show what would be done', global: true })
+    .option('dry-run', {
+      type: 'boolean',
+      default: false,
+      describe: 'print what would be done, without doing it',
+      global: true,
+    })
     .option('quiet', {
       type: 'boolean',
       default: false,
-      describe: 'show warnings and errors only',
+      describe: 'print warnings and errors only',
       global: true,
     })
-    .option('verbose', { type: 'boolean', default: false, describe: 'show every step', global: true })
-    .version(VERSION)
-    .help()
+    .option('verbose', { type: 'boolean', default: false, describe: 'print every step', global: true })
+    .version('version', 'print the version', VERSION)
+    .help('help', 'print this help')
     .epilogue(EPILOGUE)
     .parserConfiguration({ 'populate--': true, 'duplicate-arguments-array': false })
     .locale('en')
@@ -95,26 +105,26 @@ export async function runCli(argv: readonly string[]): Promise<number> {
     .recommendCommands()
     .wrap(null)
     .strict()
-    .demandCommand(1, 'a verb is missing')
+    .demandCommand(1, 'no command given')
     .exitProcess(false)
     .showHelpOnFail(false)
     .fail((message, error) => {
-      // Without a message it is what a verb threw.
-      throw message ? new MayflyError('usage', message.replaceAll(/\s+/g, ' ')) : error;
+      // Without a message, the error was thrown by a command.
+      throw message ? new MayflyError('usage', usageMessage(message, called?.command)) : error;
     });
-  for (const verb of verbs) {
+  for (const command of commands) {
     parser = parser.command({
-      command: verb.command,
-      describe: verb.describe,
+      command: command.command,
+      describe: command.describe,
       builder: y => {
-        for (const [name, options] of Object.entries(verb.positionals ?? {})) y.positional(name, options);
-        return y.options(verb.options ?? {});
+        for (const [name, options] of Object.entries(command.positionals ?? {})) y.positional(name, options);
+        return y.options(command.options ?? {});
       },
       handler: async args => {
-        if (!verb.anyone && process.getuid?.() !== 0)
+        if (!command.anyone && process.getuid?.() !== 0)
           throw new MayflyError('not-root', `"${args._[0]}" must run as root`);
-        if (!verb.takesCommand && Array.isArray(args['--']) && args['--'].length > 0)
-          throw new MayflyError('usage', `"${args._[0]}" takes nothing behind "--"`);
+        if (!command.takesCommand && Array.isArray(args['--']) && args['--'].length > 0)
+          throw new MayflyError('usage', `"${args._[0]}" takes no arguments after "--"`);
         const flags: Flags = {
           json: args.json === true,
           config: configOf(args.config),
@@ -122,7 +132,7 @@ export async function runCli(argv: readonly string[]): Promise<number> {
           quiet: args.quiet === true,
           verbose: args.verbose === true,
         };
-        code = (await verb.run(args, contextOf(flags))) ?? 0;
+        code = (await command.run(args, contextOf(flags))) ?? 0;
       },
     });
   }
@@ -134,30 +144,30 @@ export async function runCli(argv: readonly string[]): Promise<number> {
   }
 }
 
-/** Once, so that everything looks beside the same file. */
+/** The absolute path of `--config`, resolved once so that all parts use the same file. Throws `usage`. */
 function configOf(named: unknown): string | undefined {
   if (typeof named !== 'string') return undefined;
   if (named === '') throw new MayflyError('usage', '--config needs a file');
   return resolve(named);
 }
 
-const commandName = (verb: CliCommand): string => verb.command.split(' ')[0] ?? '';
+const commandName = (command: Command): string => command.command.split(' ')[0] ?? '';
 
 function reportError(error: unknown, json: boolean, called: CliCommand | undefined): number {
   const known = error instanceof MayflyError ? error : undefined;
   const { exit, hint } = adviceOn(known?.code ?? 'internal');
   const help = known?.code === 'usage' && called ? { hint: `mayfly ${commandName(called)} --help` } : {};
-  const words = hint?.({ ...help, ...known?.facts });
+  const hintText = hint?.({ ...help, ...known?.facts });
   if (json) {
     const value = {
       error: known?.code ?? 'internal',
       message: reasonOf(error),
-      ...(words ? { hint: words } : {}),
+      ...(hintText ? { hint: hintText } : {}),
       facts: known?.facts ?? {},
     };
     print(1, `${JSON.stringify(value, null, 2)}\n`);
   } else {
-    print(2, `mayfly: ${reasonOf(error)}\n${words ? `hint: ${words}\n` : ''}`);
+    print(2, `mayfly: ${reasonOf(error)}\n${hintText ? `hint: ${hintText}\n` : ''}`);
     if (!known && error instanceof Error && process.argv.includes('--verbose')) print(2, `${error.stack}\n`);
   }
   return exit;

@@ -1,36 +1,36 @@
-/** What a command of the command line is, and what it is given. */
+/** The type of a command of the command line, and of what a command receives. */
 
 import type { Options, PositionalOptions } from 'yargs';
 import type { Machine } from '../state/machine.ts';
 
-/** Flags that every verb has. */
+/** The options that all commands have. */
 export interface Flags {
   readonly json: boolean;
-  /** An absolute path; undefined where none was named. */
+  /** An absolute path; undefined without `--config`. */
   readonly config: string | undefined;
   readonly dryRun: boolean;
   readonly quiet: boolean;
   readonly verbose: boolean;
 }
 
-/** What a verb gets. `show` shows a value: as JSON with `--json`, else the text. */
+/** What a command receives. `show` prints a result: the value as JSON with `--json`, otherwise the text. */
 export interface Context {
   readonly flags: Flags;
   readonly machine: () => Promise<Machine>;
   readonly show: (value: unknown, text: string) => void;
-  /** The same for what was done, which `--quiet` does not want to hear of; JSON says whether it was a dry run. */
+  /** Like `show`, for a change that was made: silent with `--quiet`, and the JSON states whether it was a dry run. */
   readonly report: (value: object, text: string) => void;
 }
 
-/** A verb of the command line; returns the exit code, 0 where it returns nothing. */
-export interface CliCommand {
+/** A command of the command line. `run` returns the exit code; undefined means 0. */
+export interface Command {
   readonly command: string;
   readonly describe: string;
   readonly options?: Readonly<Record<string, Options>>;
   readonly positionals?: Readonly<Record<string, PositionalOptions>>;
-  /** Whether an ordinary user may call it. */
+  /** Users other than root may run it. */
   readonly anyone?: boolean;
-  /** Whether a command of one's own may stand behind "--". */
+  /** It accepts a program and its arguments after "--". */
   readonly takesCommand?: boolean;
   run(args: Readonly<Record<string, unknown>>, context: Context): Promise<number | undefined>;
 }

@@ -1,4 +1,4 @@
-/** What is wrong with a machine, or what a code means. */
+/** `doctor`: checks the machine, or explains an error code. */
 
 import { type Config, DEFAULT_CONFIG_FILE } from '../config/config.ts';
 import { readCache } from '../config/load.ts';
@@ -29,7 +29,7 @@ const CHECKS = [
   ...unitChecks,
 ];
 
-/** The configuration as its files have it now; where they are wrong, what was in force before, or the defaults. */
+/** The configuration of the files; if they are invalid, the last valid one, or the defaults. */
 async function configurationIn(file: string): Promise<{ config: Config; invalid: Error | undefined }> {
   const { withDefaults: completed, readConfig } = await import('../config/parse.ts');
   const host = thisHost;
@@ -53,11 +53,11 @@ async function subjectOf(flags: Flags): Promise<{ subject: Subject; machine: Mac
   return { machine, subject: { ...machine, host: safe, backend: k => openBackend(k, safe), file, invalid } };
 }
 
-/** A line for each check, and for each of its findings, with what mends it below. */
+/** A line for each check, or for each of its findings, with the hint below. */
 function render(all: readonly Examination[], quiet: boolean): string {
   const width = Math.max(...all.map(e => e.title.length));
-  const line = (level: string, title: string, words: string): string =>
-    `  ${level.padEnd(14)}  ${title.padEnd(width)}  ${words}`.trimEnd();
+  const line = (level: string, title: string, text: string): string =>
+    `  ${level.padEnd(14)}  ${title.padEnd(width)}  ${text}`.trimEnd();
   const shown = quiet ? all.filter(e => e.findings.length > 0) : all;
   const groups = [...new Set(shown.map(e => e.group))];
   const blocks = groups.map(group => {
@@ -66,18 +66,20 @@ function render(all: readonly Examination[], quiet: boolean): string {
   });
   const count = (level: string): number => all.flatMap(e => e.findings).filter(f => f.level === level).length;
   const [problems, warnings] = [count('problem'), count('warning')];
-  const many = (n: number, word: string): string => `${n} ${word}${n === 1 ? '' : 's'}`;
+  const plural = (n: number, noun: string): string => `${n} ${noun}${n === 1 ? '' : 's'}`;
   const sum =
-    problems + warnings === 0 ? 'all is well' : `${many(problems, 'problem')}, ${many(warnings, 'warning')}`;
+    problems + warnings === 0
+      ? 'no problems found'
+      : `${plural(problems, 'problem')}, ${plural(warnings, 'warning')}`;
   return quiet && problems + warnings === 0 ? '' : [...blocks, sum].join('\n\n');
 }
 
-function linesOf(e: Examination, line: (level: string, title: string, words: string) => string): string[] {
+function linesOf(e: Examination, line: (level: string, title: string, text: string) => string): string[] {
   if (e.findings.length === 0) return [line(e.applies ? 'ok' : 'not applicable', e.title, e.words)];
   return e.findings.flatMap(f => [line(f.level, e.title, f.what), line('', '', `hint: ${f.fix}`)]);
 }
 
-/** For programs: one level a check. */
+/** The result for programs; the level of a check is that of its worst finding. */
 function answerOf(all: readonly Examination[], code: number) {
   const levelOf = (e: Examination): string =>
     e.findings.find(f => f.level === 'problem')?.level ??
@@ -91,21 +93,22 @@ function answerOf(all: readonly Examination[], code: number) {
   return { well: code === 0, code, checks };
 }
 
-function explainTo({ show }: Context, word: string): number {
-  const e = explainCode(word);
-  const rows = [['means', e.means], ['look at', e.look], ...e.type.map((t, i) => [i === 0 ? 'type' : '', t])];
+function explainTo({ show }: Context, code: string): number {
+  const e = explainCode(code);
+  const rows = [['meaning', e.means], ['check', e.look], ...e.type.map((t, i) => [i === 0 ? 'run' : '', t])];
   show(e, `${e.code}\n${table(rows)}`);
   return 0;
 }
 
 export const doctorCommand: CliCommand = {
   command: 'doctor [code]',
-  describe: 'say what is wrong with this machine and what mends it, or what a code means; changes nothing',
-  anyone: true, // may ask for a code
-  positionals: { code: { type: 'string', describe: 'a code that somebody was shown, such as MAYFLY-FULL' } },
+  describe:
+    'check this machine and print how to fix what is wrong, or explain an error code; changes nothing',
+  anyone: true, // any user may look up a code
+  positionals: { code: { type: 'string', describe: 'error code to explain, such as MAYFLY-FULL' } },
   options: {
-    trial: { type: 'boolean', default: false, describe: 'also make a trial login, as updates do' },
-    codes: { type: 'boolean', default: false, describe: 'list all codes' },
+    trial: { type: 'boolean', default: false, describe: 'also run a trial login, as updates do' },
+    codes: { type: 'boolean', default: false, describe: 'list all error codes' },
   },
   async run(args, context) {
     if (args.codes === true) {
@@ -116,7 +119,7 @@ export const doctorCommand: CliCommand = {
     if (args.code !== undefined) return explainTo(context, String(args.code));
     if (process.getuid?.() !== 0) throw new MayflyError('not-root', '"doctor" must run as root');
     if (args.trial === true && context.flags.dryRun)
-      throw new MayflyError('usage', 'a trial login has no dry run; without --trial nothing is changed');
+      throw new MayflyError('usage', 'a trial login has no dry run; without --trial, doctor changes nothing');
     const { subject, machine } = await subjectOf(context.flags);
     const all = await runChecks(subject, CHECKS);
     if (args.trial === true) all.push(await trialLogin(machine));

@@ -1,4 +1,4 @@
-/** Ending: one session, or everything that is over. */
+/** `end` one session; `recover` everything that is over. */
 import { EXIT } from '../advice.ts';
 import { MayflyError, reasonOf } from '../errors.ts';
 import { recover } from '../service/recover.ts';
@@ -9,8 +9,10 @@ import { sessionNamed } from './run.ts';
 
 export const endCommand: CliCommand = {
   command: 'end <session>',
-  describe: 'end a session now: its processes are killed, its root is removed',
-  positionals: { session: { type: 'string', describe: 'a session, or a user who has one' } },
+  describe: 'end a session now: kill its processes and remove its root',
+  positionals: {
+    session: { type: 'string', describe: 'session ID, user name, or unambiguous ID prefix with its hyphen' },
+  },
   options: {
     'if-there': { type: 'boolean', default: false, hidden: true },
   },
@@ -27,21 +29,22 @@ export const endCommand: CliCommand = {
   },
 };
 
-/** How often a lock is waited for, half a minute each. */
-const TRIES = 10;
+/** How often to wait for the lock; each wait takes up to 30 s. */
+const MAX_ATTEMPTS = 10;
 
 /**
- * For mayfly-end@.service, whose session mayfly.service ends too where the unit is slow to start. That it is gone is
- * no error, nor that somebody is at work on it, until that takes far too long.
+ * Ends a session for mayfly-end@.service. mayfly.service ends the same session if the unit is slow to start, so a
+ * session that is gone is no error, and a locked one is tried again, up to {@link MAX_ATTEMPTS} times. Then throws
+ * `locked`.
  */
 export async function endIfThere(on: Machine, id: string): Promise<void> {
-  for (let tries = 1; ; tries++) {
+  for (let attempt = 1; ; attempt++) {
     try {
       return await end(on, id);
     } catch (error) {
       const code = error instanceof MayflyError ? error.code : undefined;
       if (code === 'unknown-session') return;
-      if (code !== 'locked' || tries === TRIES) throw error;
+      if (code !== 'locked' || attempt === MAX_ATTEMPTS) throw error;
       on.log('debug', reasonOf(error), { session: id });
     }
   }
@@ -49,7 +52,7 @@ export async function endIfThere(on: Machine, id: string): Promise<void> {
 
 export const recoverCommand: CliCommand = {
   command: 'recover',
-  describe: 'bring everything to a consistent state; safe at any time, run at boot',
+  describe: 'restore a consistent state; runs at boot, and is safe at any time',
   async run(_args, { flags, machine, report }) {
     const result = await recover(await machine());
     const [ended, removed] = flags.dryRun ? ['would end', 'would remove'] : ['ended', 'removed'];

@@ -1,7 +1,6 @@
-/** Text for terminals: columns, ages. */
+/** Text for terminals: columns and ages. */
 
-/** Columns as wide as their widest cell. */
-
+/** Aligns rows in columns as wide as their widest cell, separated by two spaces. */
 export function table(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map(r => (r[i] ?? '').length)));
   return rows
@@ -14,6 +13,7 @@ export function table(rows: readonly (readonly string[])[]): string {
     .join('\n');
 }
 
+/** The time from `from` to `now` (milliseconds since the epoch): "5 min", "3 h", "2 d". */
 export function ago(from: number, now: number): string {
   const minutes = Math.max(0, Math.floor((now - from) / 60_000));
   if (minutes < 60) return `${minutes} min`;

@@ -1,4 +1,4 @@
-/** The resident service; `mayfly.service` runs it. */
+/** `service`: the session monitor that mayfly.service runs. */
 
 import { resolve } from 'node:path';
 import { DEFAULT_CONFIG_FILE } from '../config/config.ts';
@@ -9,7 +9,7 @@ import type { CliCommand } from './command.ts';
 
 export const serviceCommand: CliCommand = {
   command: 'service',
-  describe: 'watch over sessions, space and configuration until told to stop; run by mayfly.service',
+  describe: 'monitor sessions, disk space and the configuration until stopped; run by mayfly.service',
   options: {
     // A directory of session files in place of logind, for tests.
     logind: { type: 'string', hidden: true, requiresArg: true },
@@ -18,20 +18,20 @@ export const serviceCommand: CliCommand = {
     if (flags.dryRun) {
       throw new MayflyError(
         'usage',
-        'the service has no dry run; "mayfly recover --dry-run" shows what is over',
+        'the service has no dry run; "mayfly recover --dry-run" prints which sessions are over',
       );
     }
     const file = flags.config ?? DEFAULT_CONFIG_FILE;
     const amount = flags.quiet ? 'quiet' : flags.verbose ? 'verbose' : 'normal';
-    const { serve } = await import('../service/service.ts'); // takes chokidar along, which no other verb needs
-    // With a configuration that has become invalid it serves by the last good one, as logouts do.
+    const { serve } = await import('../service/service.ts'); // imports chokidar, which no other command needs
+    // If the configuration has become invalid, it uses the last valid one, as logouts do.
     await serve(await openMachine({ config: file, dryRun: false, amount }, undefined, true), {
       file,
       logind: args.logind === undefined ? logindBus : logindFiles(resolve(String(args.logind))),
       env: process.env,
-      onSignal: tell => {
-        for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => tell('stop'));
-        process.on('SIGHUP', () => tell('reload'));
+      onSignal: request => {
+        for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => request('stop'));
+        process.on('SIGHUP', () => request('reload'));
       },
     });
     return 0;

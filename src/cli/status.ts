@@ -1,4 +1,4 @@
-/** The commands that only look: status, sessions, generations, config, scope. */
+/** The commands that only read: status, sessions, generations, config, scope. */
 
 import { userInfo } from 'node:os';
 import { DEFAULT_CONFIG_FILE } from '../config/config.ts';
@@ -17,7 +17,7 @@ import { type Machine, thisHost } from '../state/machine.ts';
 import { readPool } from '../state/pool.ts';
 import { readSessions, type Session } from '../state/sessions.ts';
 import { type History, type RunningUpdate, readHistory, readRunning } from '../state/update-history.ts';
-import { isUsable } from '../update/pool.ts';
+import { isUsable } from '../update/health.ts';
 import { describeUsage, poolUsage } from '../update/pool-usage.ts';
 import { inOneLine } from '../volume/backend.ts';
 import type { CliCommand } from './command.ts';
@@ -58,7 +58,7 @@ function sessionsText(on: Machine): string {
 
 export const sessionsCommand: CliCommand = {
   command: 'sessions',
-  describe: 'list the sessions there are, the stuck ones with the reason',
+  describe: 'list the sessions, with the reason for stuck ones',
   async run(_args, { machine, show }) {
     const on = await machine();
     show(
@@ -88,7 +88,7 @@ async function generationRows(on: Machine) {
 
 export const generationsCommand: CliCommand = {
   command: 'generations',
-  describe: 'list the generations, and which one is stable',
+  describe: 'list the generations and mark the stable one',
   async run(_args, { machine, show }) {
     const on = await machine();
     const rows = await generationRows(on);
@@ -96,24 +96,24 @@ export const generationsCommand: CliCommand = {
       `${g.number}${g.stable ? ' (stable)' : ''}`,
       g.created?.slice(0, 16).replace('T', ' ') ?? '-',
       String(g.sessions),
-      `${g.usable ? g.origin : `NOT USABLE: its ${g.whole ? 'volume is missing or was replaced' : 'record is not whole'}`}${g.demoted === null ? '' : `; demoted: ${g.demoted}`}`,
+      `${g.usable ? g.origin : `NOT USABLE: its ${g.whole ? 'volume is missing or was replaced' : 'record is corrupt'}`}${g.demoted === null ? '' : `; demoted: ${g.demoted}`}`,
     ]);
     show(
       rows,
       rows.length === 0
-        ? 'no generations; make the first with "mayfly init"'
+        ? 'no generations; create the first one with "mayfly init"'
         : table([['GENERATION', 'SEALED', 'SESSIONS', 'FROM'], ...cells]),
     );
     return 0;
   },
 };
 
-function runningWords(r: RunningUpdate, now: number): string {
-  return `${r.what} is at work for ${ago(r.since, now)}, in "${r.phase}" (process ${r.holder.pid})`;
+function describeRunning(r: RunningUpdate, now: number): string {
+  return `${r.what} has been running for ${ago(r.since, now)}, in phase "${r.phase}" (process ${r.holder.pid})`;
 }
 
-function historyWords(h: History | undefined, now: number): string {
-  if (!h) return 'none so far';
+function describeHistory(h: History | undefined, now: number): string {
+  if (!h) return 'none yet';
   const last = `last attempt ${ago(h.lastAttempt, now)} ago: ${h.result}`;
   const where = h.phase && h.reason ? ` in "${h.phase}": ${h.reason}` : h.reason ? `: ${h.reason}` : '';
   const good = h.lastSuccess === undefined ? '' : `; last success ${ago(h.lastSuccess, now)} ago`;
@@ -146,10 +146,10 @@ export const statusCommand: CliCommand = {
     const lines = [
       pool
         ? `pool        ${pool.backend} at ${pool.path}${usage ? `, ${usage.problem ? inOneLine(usage.problem) : describeUsage(usage)}` : ''}`
-        : 'pool        none; make one with "mayfly init"',
+        : 'pool        none; create one with "mayfly init"',
       `stable      ${stable === undefined ? 'none' : `generation ${stable}`}`,
-      `update      ${running ? runningWords(running, on.host.now()) : historyWords(history, on.host.now())}`,
-      `sessions    ${sessions.length}${stuck.length > 0 ? `, ${stuck.length} of them stuck or over (mayfly recover)` : ''}`,
+      `update      ${running ? describeRunning(running, on.host.now()) : describeHistory(history, on.host.now())}`,
+      `sessions    ${sessions.length}${stuck.length > 0 ? `, ${stuck.length} of them stuck or over (run "mayfly recover")` : ''}`,
     ];
     show(value, `${lines.join('\n')}\n${sessions.length > 0 ? `\n${sessionsText(on)}\n` : ''}`);
     return 0;
@@ -158,26 +158,36 @@ export const statusCommand: CliCommand = {
 
 export const configCommand: CliCommand = {
   command: 'config',
-  describe: 'check the configuration and show what is in force',
+  describe: 'check the configuration and print the settings in effect',
   anyone: true,
   async run(_args, { flags, show }) {
-    // Past the cache: this verb is how an administrator finds out what is wrong.
-    const { readConfig, toToml } = await import('../config/parse.ts');
-    const config = readConfig(thisHost, flags.config ?? DEFAULT_CONFIG_FILE);
+    // Not from the cache: with this command an administrator looks for mistakes in the files.
+    const { readConfig } = await import('../config/parse.ts');
+    const config = readConfig(realHost(), flags.config ?? DEFAULT_CONFIG_FILE);
+    const { files, directory, ...values } = config;
     const from =
-      config.files.length === 0
-        ? '# no file: every option has its default'
-        : `# from ${config.files.join(', ')}`;
-    show(config, `${from}\n${toToml(config)}`);
+      files.length === 0
+        ? '# no configuration file: all options have their defaults'
+        : `# from ${files.join(', ')}`;
+    show(config, `${from}\n${render(values)}`);
     return 0;
   },
 };
 
-export const scopeCommand: CliCommand = {
+/** Formats values as TOML, tables last. */
+function render(values: object): string {
+  const entries = Object.entries(values);
+  const isTable = (v: unknown): v is object => typeof v === 'object' && v !== null && !Array.isArray(v);
+  const plain = entries.filter(([, v]) => !isTable(v)).map(([k, v]) => `${k} = ${JSON.stringify(v)}\n`);
+  const tables = entries.flatMap(([k, v]) => (isTable(v) ? [`\n[${k}]\n${render(v)}`] : []));
+  return plain.join('') + tables.join('');
+}
+
+export const scopeCommand: Command = {
   command: 'scope [user]',
-  describe: 'say whether logins of a user get a session (exit code 0) or the host (1)',
+  describe: 'print whether logins of a user get a session (exit status 0) or the host (1)',
   anyone: true,
-  positionals: { user: { type: 'string', describe: 'default: yourself' } },
+  positionals: { user: { type: 'string', describe: 'user name (default: the calling user)' } },
   async run(args, { flags, show }) {
     const host = thisHost;
     const config = await loadConfig(host, flags.config);

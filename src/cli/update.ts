@@ -1,4 +1,4 @@
-/** Changing master and what is stable: update, enter master, rollback, gc. */
+/** The commands that change master or the stable generation: update, enter master, rollback, gc. */
 
 import { MayflyError, reasonOf } from '../errors.ts';
 import { print } from '../linux/command.ts';
@@ -20,8 +20,11 @@ import { withUpdateLock } from '../update/update-lock.ts';
 import type { CliCommand, Context, Flags } from './command.ts';
 import { parseGenerationNumber } from './usage-errors.ts';
 
-/** A line per phase; on a terminal also the last line of what is going on, overwritten by the next. */
-export function teller(on: Machine, flags: Flags): (line: string, detail?: boolean) => void {
+/**
+ * Returns a function that logs one line per phase. On a terminal it also prints details, each of which overwrites the
+ * one before.
+ */
+export function progressPrinter(on: Machine, flags: Flags): (line: string, detail?: boolean) => void {
   const terminal = process.stderr.isTTY === true && !flags.quiet;
   return (line, detail = false) => {
     if (terminal && detail) print(2, `\r\u001b[K  ${line.slice(0, (process.stderr.columns ?? 80) - 4)}`);
@@ -30,36 +33,37 @@ export function teller(on: Machine, flags: Flags): (line: string, detail?: boole
   };
 }
 
-/** Ends the line that {@link teller} was writing on. */
+/** Clears the line of details that {@link progressPrinter} printed. */
 export function clearLine(flags: Flags): void {
   if (process.stderr.isTTY === true && !flags.quiet) print(2, '\r\u001b[K');
 }
 
-/** The log has said how it ended, to people and to the journal. */
-function tell(outcome: UpdateOutcome, { flags, show }: Context): void {
+/** Prints the outcome as JSON. As text it is in the log already, on the terminal and in the journal. */
+function showOutcome(outcome: UpdateOutcome, { flags, show }: Context): void {
   if (flags.json) show(outcome, '');
 }
 
 export const updateCommand: CliCommand = {
   command: 'update',
-  describe: 'refresh a copy of master, prove it, and promote it to stable',
+  describe: 'refresh a copy of master, check it, and promote it to stable',
   options: {
-    force: { type: 'boolean', default: false, describe: 'make a generation even if nothing has changed' },
+    force: { type: 'boolean', default: false, describe: 'seal a generation even if nothing has changed' },
     scheduled: {
       type: 'boolean',
       default: false,
-      describe: 'for timer and cron: mind battery and metered connections, then see to the host itself',
+      describe:
+        'for the timer and cron: skip on battery or a metered connection, and update the host afterwards',
     },
     'if-due': {
       type: 'boolean',
       default: false,
-      describe: 'for cron: only if last night’s update has not been tried yet',
+      describe: 'for cron: do nothing if last night’s update has been attempted',
     },
   },
   async run(args, context) {
     const on = await context.machine();
     if (args.scheduled === true && !readPool(on.host, on.paths)) {
-      on.log('info', 'there is no pool yet, so there is nothing to update');
+      on.log('info', 'there is no pool yet; nothing to update');
       return 0;
     }
     if (args.ifDue === true) {
@@ -69,10 +73,10 @@ export const updateCommand: CliCommand = {
     if (args.scheduled === true && !context.flags.dryRun) return scheduled(on, context, args.force === true);
     if (context.flags.dryRun) {
       const { command } = on.config.update;
-      const words = command.length > 0 ? command.join(' ') : 'apt';
+      const refreshedWith = command.length > 0 ? command.join(' ') : 'apt';
       context.show(
-        { refresh: words },
-        `would fork master, refresh it with ${words}, seal, check and promote it`,
+        { refresh: refreshedWith },
+        `would fork master, refresh it with ${refreshedWith}, seal, check and promote it`,
       );
       return 0;
     }
@@ -82,7 +86,7 @@ export const updateCommand: CliCommand = {
 };
 
 async function updateOnce(on: Machine, context: Context, force: boolean): Promise<void> {
-  const say = teller(on, context.flags);
+  const say = progressPrinter(on, context.flags);
   try {
     const origin = on.config.update.command.length > 0 ? 'update command' : 'apt';
     const change = async (inside: Parameters<typeof refresh>[1]): Promise<boolean> => {
@@ -91,13 +95,16 @@ async function updateOnce(on: Machine, context: Context, force: boolean): Promis
     };
     const outcome = await update(on, { what: 'an update', origin, change, say, force });
     clearLine(context.flags);
-    tell(outcome, context);
+    showOutcome(outcome, context);
   } finally {
     clearLine(context.flags);
   }
 }
 
-/** The whole night: master, then the host, then a restart if one is wanted. The host does not wait for a good master. */
+/**
+ * The nightly run: updates master, then the host, then reboots if that is required and configured. The host is updated
+ * even if the update of master fails.
+ */
 async function scheduled(on: Machine, context: Context, force: boolean): Promise<number> {
   const why = await skipReason(on);
   if (why !== undefined) {
@@ -106,11 +113,11 @@ async function scheduled(on: Machine, context: Context, force: boolean): Promise
   }
   const failures: unknown[] = [];
   await updateOnce(on, context, force).catch(error => {
-    // Somebody else is at it, and the host would only be refused by the same lock.
+    // Another update is running; the update of the host would be refused by the same lock.
     if (error instanceof MayflyError && error.code === 'locked') throw error;
     failures.push(error);
   });
-  const say = teller(on, context.flags);
+  const say = progressPrinter(on, context.flags);
   await withUpdateLock(on, 'an update of the host', async () => {
     await updateHost(on, line => say(line, true)).catch(error => failures.push(error));
     clearLine(context.flags);
@@ -121,7 +128,11 @@ async function scheduled(on: Machine, context: Context, force: boolean): Promise
   return 0;
 }
 
-/** `enter master`: what is done in the copy becomes the next generation, if the person wants it and it proves good. */
+/**
+ * `enter master`: opens a shell in a copy of master, which becomes the next generation if `decision` or the answer to
+ * the question says so and the checks pass. Returns the exit code of the shell. Throws `usage` if it would have to ask
+ * without a terminal, and whatever `update` throws.
+ */
 export async function enterMaster(
   on: Machine,
   context: Context,
@@ -132,17 +143,17 @@ export async function enterMaster(
     const then = {
       ask: 'ask whether to seal, check and promote it',
       promote: 'seal, check and promote it',
-      discard: 'throw it away',
+      discard: 'discard it',
     };
-    const words = `would fork master, open a shell in the copy, and ${then[decision]}`;
-    context.show({ edit: 'master', decision }, words);
+    const text = `would fork master, open a shell in the copy, and ${then[decision]}`;
+    context.show({ edit: 'master', decision }, text);
     return 0;
   }
   if (decision === 'ask' && !process.stdin.isTTY) {
-    throw new MayflyError('usage', 'without a terminal, say --promote or --discard');
+    throw new MayflyError('usage', 'there is no terminal to ask on: give --promote or --discard');
   }
   let code = 0;
-  const say = teller(on, context.flags);
+  const say = progressPrinter(on, context.flags);
   const outcome = await update(on, {
     what: 'an edit of master',
     origin: 'an edit of master',
@@ -155,7 +166,7 @@ export async function enterMaster(
     },
   });
   clearLine(context.flags);
-  tell(outcome, context);
+  showOutcome(outcome, context);
   return code;
 }
 
@@ -171,8 +182,13 @@ async function ask(question: string): Promise<string> {
 
 export const rollbackCommand: CliCommand = {
   command: 'rollback [generation]',
-  describe: 'make an earlier generation stable at once; sessions keep theirs',
-  positionals: { generation: { type: 'string', describe: 'default: the last good one before the stable' } },
+  describe: 'make an earlier generation stable; sessions keep theirs',
+  positionals: {
+    generation: {
+      type: 'string',
+      describe: 'generation number (default: the newest usable one before stable)',
+    },
+  },
   async run(args, { machine, flags, show, report }) {
     const wanted = args.generation === undefined ? undefined : parseGenerationNumber(args.generation);
     const on = await machine();
@@ -188,23 +204,25 @@ export const rollbackCommand: CliCommand = {
 
 export const gcCommand: CliCommand = {
   command: 'gc',
-  describe: 'remove the generations that need not be kept',
+  describe: 'remove the generations that do not have to be kept',
   async run(_args, { machine, flags, show, report }) {
     const on = await machine();
     const pool = readPool(on.host, on.paths);
     if (!pool) throw new MayflyError('no-pool', 'there is no pool yet');
     await mountPool(on, pool);
     if (flags.dryRun) {
-      const words = { keep: 'is kept', spare: 'is kept while there is room', go: 'would go' };
+      const actions = { keep: 'is kept', spare: 'is kept while there is space', go: 'would be removed' };
       const plan = retentionPlan(on);
-      show(plan, plan.map(f => `generation ${f.number} ${words[f.action]}: ${f.why}`).join('\n'));
+      show(plan, plan.map(f => `generation ${f.number} ${actions[f.action]}: ${f.why}`).join('\n'));
       return 0;
     }
-    const gone = await withUpdateLock(on, 'a collection', () => prune(on, pool));
+    const removed = await withUpdateLock(on, 'a removal of generations', () => prune(on, pool));
     const stable = stableNumber(on.host, on.paths);
     report(
-      { removed: gone, stable },
-      gone.length === 0 ? 'nothing to remove' : `removed generation ${gone.join(', ')}`,
+      { removed, stable },
+      removed.length === 0
+        ? 'nothing to remove'
+        : `removed generation${removed.length === 1 ? '' : 's'} ${removed.join(', ')}`,
     );
     return 0;
   },

@@ -1,35 +1,26 @@
-/** Wrong use in our own words: what yargs finds, and what it lets pass. */
+/** Usage errors: messages for those that yargs detects, and checks for those that it does not. */
 import { MayflyError } from '../errors.ts';
 import { isNumber } from '../names.ts';
 
-/**
- * yargs' own messages, for its `updateStrings`; `command` is the one called, as in "end <session>". Each gets as many
- * values as yargs has for it: "%c" passes over one (util.format in Node).
- */
-export function usageStrings(command: string | undefined): Record<string, string> {
-  const missing = command === undefined ? 'an argument' : (/<\w+>/.exec(command)?.[0] ?? 'an argument');
-  const either = (words: string): string => ({ one: words, other: words }) as unknown as string; // as y18n has plurals
-  return {
-    'Not enough arguments following: %s': '--%s needs a value',
-    'Not enough non-option arguments: got %s, need at least %s': either(
-      `%c%c${missing} is missing${command === undefined ? '' : `: mayfly ${command}`}`,
-    ),
-    'Unknown argument: %s': either('unknown argument: %s'),
-    'Invalid values:': 'invalid value:',
-    'Argument: %s, Given: %s, Choices: %s': '"%s" is %s, not one of %s',
-    'Did you mean %s?': 'there is no such command; did you mean "%s"?',
-  };
+/** Turns yargs's message into ours, one sentence; `command` is the command's synopsis, such as "end <session>". */
+export function usageMessage(message: string, command: string | undefined): string {
+  const bare = /^Not enough arguments following: (\S+)/.exec(message)?.[1];
+  if (bare !== undefined) return `--${bare} needs a value`;
+  if (command && message.startsWith('Not enough non-option arguments'))
+    return `missing argument ${/<\w+>/.exec(command)?.[0] ?? ''}: mayfly ${command}`;
+  const [, name, given, choices] = /Argument: (\S+), Given: (.*), Choices: (.*)/.exec(message) ?? [];
+  if (name !== undefined) return `invalid ${name} ${given}: choose from ${choices}`;
+  return message.charAt(0).toLowerCase() + message.slice(1);
 }
 
-/** The number of a generation as somebody typed it; throws `usage`. */
-export function parseGenerationNumber(word: unknown): number {
-  const text = String(word);
-  if (!isNumber(text, 9) || text === '0')
-    throw new MayflyError('usage', `"${text}" is not the number of a generation`);
+/** Parses a generation number from the command line. Throws `usage`. */
+export function generationOf(argument: unknown): number {
+  const text = String(argument);
+  if (!isNumber(text, 9) || text === '0') throw new MayflyError('usage', `invalid generation "${text}"`);
   return Number(text);
 }
 
-/** Throws `usage` where one of these options was given. Those with a default can not be told from the default. */
+/** Throws `usage` if one of these options was given. An option that has a default always looks as if it was given. */
 export function refuseOptions(
   args: Readonly<Record<string, unknown>>,
   names: readonly string[],

@@ -1,4 +1,4 @@
-/** The configuration as one frozen value. Field names are those of the file. */
+/** The type of the configuration. */
 import type { BackendKind, FileSystem } from '../volume/backend.ts';
 
 declare const MAYFLY_VERSION: string;
@@ -10,12 +10,11 @@ export const SYSTEM_RUN = '/run/mayfly';
 
 export const DEFAULT_CONFIG_FILE = '/etc/mayfly/mayfly.toml';
 
-/** Field names are those of the file: one name per thing. */
-
+/** The configuration as one frozen value. The field names are those of the file; mayfly.toml(5) describes them. */
 export interface Config {
-  /** The file it was read from, and the files in `conf.d` beside it. */
+  /** The files that were read: the configuration file and those in `conf.d` beside it. */
   readonly files: readonly string[];
-  /** Where the file is; `refresh.d` and `checks.d` are beside it. */
+  /** The directory of the configuration file; `refresh.d` and `checks.d` are in it. */
   readonly directory: string;
   readonly include: readonly string[];
   readonly exclude: readonly string[];
@@ -93,8 +92,8 @@ export function isPerson({ min_uid }: Pick<Config, 'min_uid'>, uid: number): boo
 }
 
 /**
- * Percent of a pool above which people are warned, and above which nobody new is let in. A thin pool must never be
- * full, whoever fills it: that hurts all who are in it.
+ * The limits of a pool's usage, in percent: above `warn` there are warnings, above `full` new logins are refused. A thin
+ * pool has limits of its own, because it must never be full: that would damage every session in it.
  */
 export function limitsOf(
   config: Config,

@@ -1,6 +1,6 @@
 /**
- * The quick way to the configuration. Reading and checking TOML costs tens of milliseconds, so the checked value is
- * kept as JSON and used while no source file has changed.
+ * Loading the configuration through a cache. Parsing and checking TOML takes tens of milliseconds, so the checked value
+ * is cached as JSON and used as long as no source file has changed.
  */
 
 import type { Host } from '../linux/host.ts';
@@ -8,7 +8,7 @@ import { type Config, DEFAULT_CONFIG_FILE, SYSTEM_RUN, VERSION } from './config.
 
 declare const MAYFLY_BUILD: string;
 
-/** Changes whenever the reading of the configuration does: a value cached by another build is not ours. */
+/** Identifies the build: a value cached by another build is not used, because it may have read the files differently. */
 const BUILD = typeof MAYFLY_BUILD === 'undefined' ? 'dev' : MAYFLY_BUILD;
 
 interface Cache {
@@ -16,7 +16,7 @@ interface Cache {
   readonly config: Config;
 }
 
-/** What the cached value depends on: our build, and name, inode, size and time of every source file. */
+/** What the cached value depends on: our build, and name, inode, size and modification time of every source file. */
 export function cacheKey(host: Host, file: string): string {
   const directory = `${file.slice(0, file.lastIndexOf('/'))}/conf.d`;
   const parts = host.list(directory).filter(name => name.endsWith('.toml'));
@@ -27,15 +27,15 @@ export function cacheKey(host: Host, file: string): string {
   return JSON.stringify([VERSION, BUILD, rows]);
 }
 
-/** Beside a file given with `--config`; in /run for the default, since /etc may be read-only. */
+/** The path of the cache: beside a file given with `--config`; in /run for the default, because /etc may be read-only. */
 export function cachePath(file: string): string {
   return file === DEFAULT_CONFIG_FILE ? `${SYSTEM_RUN}/config.json` : `${file}.cache`;
 }
 
 /**
- * The validated configuration; `file` has an absolute path. The default one need not exist: everything has a default.
- * Throws `config` with file, line and what is expected there, or where another file does not exist; with `lastGood` a
- * file that is wrong now is passed over for what was in force before, so that a slip of the pen loses no logout.
+ * Loads and checks the configuration; `file` is an absolute path. The default file need not exist, because every option
+ * has a default. Throws `config` with file, line and what is expected there, and for another file that does not exist.
+ * With `lastGood`, the last valid configuration replaces an invalid one, so that a typing mistake prevents no logout.
  */
 export async function loadConfig(host: Host, file = DEFAULT_CONFIG_FILE, lastGood = false): Promise<Config> {
   const key = cacheKey(host, file);
@@ -55,22 +55,23 @@ export async function loadConfig(host: Host, file = DEFAULT_CONFIG_FILE, lastGoo
       if (file === DEFAULT_CONFIG_FILE) host.mkdir(SYSTEM_RUN, 0o755);
       host.write(cachePath(file), text, { mode: 0o600 });
     } catch {
-      // A cache that cannot be written (read-only medium) costs time, nothing else.
+      // Without a cache (on a read-only medium) only time is lost.
     }
   }
   return config;
 }
 
-/** What is cached, for the files as they are or as they were before; undefined where nothing is that can be believed. */
+/** The cached configuration, which may be older than the files; undefined if there is none that can be trusted. */
 export function readCache(host: Host, file: string): Cache | undefined {
   const path = cachePath(file);
   const there = host.lstat(path);
-  // Only a file that nobody but we could have written is believed: it decides what root does.
-  const own = there?.kind === 'file' && there.uid === (process.getuid?.() ?? 0) && (there.mode & 0o022) === 0;
-  const text = own ? host.read(path) : undefined;
+  // The cache decides what root does, so it is only trusted if no other user could have written it.
+  const trusted =
+    there?.kind === 'file' && there.uid === (process.getuid?.() ?? 0) && (there.mode & 0o022) === 0;
+  const text = trusted ? host.read(path) : undefined;
   try {
     return text === undefined ? undefined : (JSON.parse(text) as Cache);
   } catch {
-    return undefined; // cut short by a power cut: read the sources again
+    return undefined; // truncated, for example by a power cut: read the sources again
   }
 }

@@ -1,4 +1,4 @@
-/** Reads and checks the TOML sources. Loaded only when a source changed: zod and the parser are slow to start. */
+/** Reads and checks the TOML files. Only loaded if a file has changed, because zod and the parser are slow to start. */
 
 import { parse, stringify, TomlError } from 'smol-toml';
 import type * as z from 'zod';
@@ -13,7 +13,7 @@ function isTable(value: unknown): value is Table {
   return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date);
 }
 
-/** Later files win, table by table and key by key. */
+/** Merges tables recursively; values of `from` replace those of `into`. */
 function merge(into: Table, from: Table): Table {
   const out: Table = { ...into };
   for (const [key, value] of Object.entries(from)) {
@@ -23,7 +23,7 @@ function merge(into: Table, from: Table): Table {
   return out;
 }
 
-/** Line (from 1) on which the key at `keys` stands in `text`; the table's own line, or 1, where it cannot be told. */
+/** The line, from 1, of the key `keys` in `text`. If the key is not found: the line of its table, or 1. */
 export function lineOf(text: string, keys: readonly string[]): number {
   const want = keys.map(String).join('.');
   const plain = (part: string) =>
@@ -44,7 +44,8 @@ export function lineOf(text: string, keys: readonly string[]): number {
   return best;
 }
 
-function closest(word: string, known: readonly string[]): string | undefined {
+/** The known name that is most similar to `name`, by edit distance; undefined if none is similar. */
+function closest(name: string, known: readonly string[]): string | undefined {
   const distance = (a: string, b: string): number => {
     let row = Array.from({ length: b.length + 1 }, (_, i) => i);
     for (let i = 1; i <= a.length; i++) {
@@ -60,8 +61,8 @@ function closest(word: string, known: readonly string[]): string | undefined {
     }
     return row[b.length] ?? 0;
   };
-  const near = known.map(k => ({ k, d: distance(word, k) })).sort((x, y) => x.d - y.d)[0];
-  return near && near.d <= Math.max(1, word.length / 3) ? near.k : undefined;
+  const near = known.map(k => ({ k, d: distance(name, k) })).sort((x, y) => x.d - y.d)[0];
+  return near && near.d <= Math.max(1, name.length / 3) ? near.k : undefined;
 }
 
 /** The option names of the table at `keys`. */
@@ -76,37 +77,32 @@ function failIssue(file: string, text: string, issue: z.core.$ZodIssue): never {
     const key = issue.keys[0] ?? '';
     const where = [...issue.path.map(String), key];
     const near = closest(key, knownAt(issue.path));
-    const hint = near ? `did you mean "${near}"?` : `known here: ${knownAt(issue.path).join(', ')}`;
+    const hint = near ? `did you mean "${near}"?` : `valid options: ${knownAt(issue.path).join(', ')}`;
     fail(file, lineOf(text, where), `unknown option "${where.join('.')}"`, hint);
   }
   const where = issue.path.filter(p => typeof p === 'string').map(String);
-  fail(
-    file,
-    lineOf(text, where),
-    `"${where.join('.')}" is not valid: ${issue.message}`,
-    'the shipped file shows every option with its default',
-  );
+  fail(file, lineOf(text, where), `invalid "${where.join('.')}": ${issue.message}`, 'man mayfly.toml');
 }
 
 const KINDS: Readonly<Record<string, string>> = {
-  object: 'a table, with its options in lines of their own below "[NAME]"',
-  array: 'a list, in [ ]',
-  string: 'words in quotes',
-  number: 'a number, without quotes',
-  int: 'a whole number',
+  object: 'expected a table: a line "[NAME]" followed by its options',
+  array: 'expected a list in [ ]',
+  string: 'expected a string in quotes',
+  number: 'expected a number without quotes',
+  int: 'expected an integer',
 };
 
-/** What an administrator is to write, where the schema itself does not say; undefined leaves it to the library. */
+/** The message for an invalid value, if the schema has none; undefined leaves it to the library. */
 function expected(issue: z.core.$ZodRawIssue): string | undefined {
   switch (issue.code) {
     case 'invalid_type':
       return KINDS[issue.expected];
     case 'invalid_value':
-      return `one of ${issue.values.map(value => JSON.stringify(value)).join(', ')}`;
+      return `expected one of ${issue.values.map(value => JSON.stringify(value)).join(', ')}`;
     case 'too_small':
-      return `a number of at least ${issue.minimum}`;
+      return `expected a number of at least ${issue.minimum}`;
     case 'too_big':
-      return `a number of at most ${issue.maximum}`;
+      return `expected a number of at most ${issue.maximum}`;
     default:
       return undefined;
   }
@@ -116,7 +112,7 @@ function fail(file: string, line: number, what: string, hint: string): never {
   throw new MayflyError('config', `${file}:${line}: ${what}`, { file, line, hint });
 }
 
-/** What is in a source, undefined where nothing is; refuses what would fail or hang in the reading. */
+/** The text of a configuration file; undefined if there is none. Throws `config` if reading would fail or hang. */
 function textOf(host: Host, source: string): string | undefined {
   let why: string;
   let hint = source.includes('/conf.d/') ? `mv ${source} ${source}.off` : `ls -l ${source}`;
@@ -124,26 +120,26 @@ function textOf(host: Host, source: string): string | undefined {
     if (host.lstat(source) === undefined) return undefined;
     const kind = host.stat(source)?.kind;
     if (kind === 'file') return host.read(source);
-    why = kind === 'dir' ? 'is a directory' : kind ? 'is no file' : 'is a symlink that leads to no file';
+    why = kind === 'dir' ? 'is a directory' : kind ? 'is not a file' : 'is a broken symlink';
   } catch (error) {
-    why = `can not be read: ${reasonOf(error)}`;
+    why = `cannot be read: ${reasonOf(error)}`;
     if (isErrno(error, 'EACCES')) hint = `chmod o+r ${source}`;
   }
   throw new MayflyError('config', `"${source}" ${why}`, { file: source, hint });
 }
 
 /**
- * What was in force before, whatever build wrote it down: an option that it did not know yet has its default. Nothing
- * but defaults where nothing was.
+ * The last valid configuration, which another build may have cached: options that it did not know have their defaults.
+ * Without `before`, all options have their defaults.
  */
 export function withDefaults(file: string, before: Partial<Config> = {}): Config {
-  const nothing = { ...schema.parse({}), files: [], directory: file.slice(0, file.lastIndexOf('/')) };
-  return Object.freeze(merge(nothing, { ...before }) as unknown as Config);
+  const defaults = { ...schema.parse({}), files: [], directory: file.slice(0, file.lastIndexOf('/')) };
+  return Object.freeze(merge(defaults, { ...before }) as unknown as Config);
 }
 
 /**
- * Reads `file` and `conf.d/*.toml` beside it, in order of name. The default file need not be there; another has been
- * named, and to go by the defaults instead would be to act on another pool than was meant.
+ * Reads and checks `file` and `conf.d/*.toml` beside it, in order of name. Only the default file may be missing: with
+ * the defaults instead of another file, Mayfly would act on the wrong pool. Throws `config` with file, line and hint.
  */
 export function readConfig(host: Host, file: string): Config {
   const directory = `${file.slice(0, file.lastIndexOf('/'))}/conf.d`;
@@ -153,7 +149,7 @@ export function readConfig(host: Host, file: string): Config {
   for (const source of [file, ...parts.map(name => `${directory}/${name}`)]) {
     const text = textOf(host, source);
     if (text === undefined && source === file && file !== DEFAULT_CONFIG_FILE) {
-      throw new MayflyError('config', `there is no configuration file "${file}"`, { file, line: 1 });
+      throw new MayflyError('config', `the configuration file "${file}" does not exist`, { file, line: 1 });
     }
     if (text === undefined) continue;
     files.push(source);
@@ -170,17 +166,12 @@ export function readConfig(host: Host, file: string): Config {
     );
   }
   if (config.host.update === 'command' && config.host.command.length === 0) {
-    fail(file, 1, '"host.update" is "command", but "host.command" is empty', 'name the command');
+    fail(file, 1, '"host.update" is "command", but "host.command" is empty', 'set "host.command"');
   }
   return Object.freeze({ ...config, files, directory: file.slice(0, file.lastIndexOf('/')) });
 }
 
-/** A configuration as a source would have it. */
-export function toToml({ files, directory, ...options }: Config): string {
-  return stringify(options);
-}
-
-/** Checks one source on its own, so that an error names the file it is in. */
+/** Parses and checks a single file, so that errors name the right file. */
 function checkSource(file: string, text: string): Table {
   let table: Table;
   try {
@@ -188,7 +179,7 @@ function checkSource(file: string, text: string): Table {
   } catch (error) {
     if (!(error instanceof TomlError)) throw error;
     const what = error.message.split('\n')[0]?.replace(/^Invalid TOML document: /, '') ?? '';
-    fail(file, error.line, `not valid TOML: ${what}`, 'strings stand in quotes, lists in [ ]');
+    fail(file, error.line, `invalid TOML: ${what}`, 'write strings in quotes and lists in [ ]');
   }
   const issue = schema.safeParse(table, { error: expected }).error?.issues[0];
   if (issue) failIssue(file, text, issue);

@@ -1,48 +1,56 @@
-/** What the configuration may say, option by option. */
+/** The schema of the configuration. */
 
 import * as z from 'zod';
 import { LVM_NAME, PACKAGE_NAME, RELEASE, SIZE } from '../names.ts';
 import { SYSTEM_RUN } from './config.ts';
 
-const size = z.string().regex(SIZE, 'a size such as "512M" or "10G"');
+const size = z.string().regex(SIZE, 'expected a size such as "512M" or "10G"');
 
-/** Read by the kernel, for a tmpfs: it takes whole numbers, and zero for "without limit". */
+/** A size of a tmpfs, which the kernel parses: it only accepts integers, and takes zero as "without limit". */
 const memory = z
   .string()
   .regex(
     /^[1-9]\d*[KMGT]?$|^[1-9]\d{0,2}%$/,
-    'a size without a fraction, such as "1536M", or a part of the memory, such as "50%"; not zero',
+    'expected a size without a fraction, such as "1536M", or a percentage of the memory, such as "50%"; not zero',
   );
 
 const sizeOrFree = z
   .string()
-  .regex(/^(\d+(\.\d+)?[KMGT]?|[1-9]\d?%|100%)$/, 'a size such as "20G", or a part such as "20%"');
+  .regex(
+    /^(\d+(\.\d+)?[KMGT]?|[1-9]\d?%|100%)$/,
+    'expected a size such as "20G" or a percentage such as "20%"',
+  );
 
-const NAMED = 'a name of letters, digits and "_ . + -"';
+const NAMED = 'expected a name of letters, digits and "_ . + -"';
 
 const lvmName = z.string().regex(LVM_NAME, NAMED);
 
-/** Kept plain so that no option string of mount(8), fstab line or schroot file ever needs quoting. */
+/** Restricted to characters that need no quoting in mount(8) options, fstab(5) and schroot's files. */
 const path = z
   .string()
   .regex(
     /^(\/[A-Za-z0-9_@+][A-Za-z0-9_.@+-]*)+$/,
-    'an absolute path of letters, digits and "_ . @ + -", without ".."',
+    'expected an absolute path of letters, digits and "_ . @ + -", without ".."',
   );
 
-const member = z.string().regex(/^(\*|@?[^@\s:,/-][^\s:,/]*)$/, 'a user name, "@group" or "*"');
+const member = z.string().regex(/^(\*|@?[^@\s:,/-][^\s:,/]*)$/, 'expected a user name, "@group" or "*"');
 
-/** A member of a list in which nobody is everybody. */
-const named = member.regex(/^[^*]/, 'a user name or "@group"; "*" has no meaning in this list');
+/** A member of a list that does not allow "*". */
+const named = member.regex(/^[^*]/, 'expected a user name or "@group"; "*" is not allowed in this list');
 
 const seconds = z.number().min(0).max(3600);
 
-/** One argument of a command; no shell reads it. */
-const word = z.string().regex(/^[^\0\n]+$/, 'a word of a command');
+/** One argument of a command, which is not passed to a shell. */
+const argument = z
+  .string()
+  .regex(/^[^\0\n]+$/, 'expected an argument of a command, not empty and without newlines');
 
-const packageName = z.string().regex(PACKAGE_NAME, 'a Debian package name');
+const packageName = z.string().regex(PACKAGE_NAME, 'expected the name of a Debian package');
 
-/** A recursive bind copies every mount below it, in every session; only where mounts come and go is that wanted. */
+/**
+ * A recursive bind mount copies every mount below it into every session, so only directories where mounts come and go
+ * have one.
+ */
 const DEFAULT_RBIND = ['/home', '/media', '/run/user'];
 
 const DEFAULT_BIND = [
@@ -72,7 +80,7 @@ const DEFAULT_BIND = [
   '/var/lib/sss/pipes',
 ];
 
-/** The schema is the list of all options with their defaults; `config/mayfly.toml` says the same to people. */
+/** All options with their defaults. `config/mayfly.toml` documents the same; a test compares them. */
 export const schema = z.strictObject({
   include: z.array(member).default(['*']),
   exclude: z.array(member).default(['root']),
@@ -97,7 +105,8 @@ export const schema = z.strictObject({
       name: lvmName.default('mayfly'),
       fs: z
         .enum(['ext4', 'xfs'], {
-          error: 'one of "ext4" and "xfs"; btrfs takes a snapshot of its device for the device itself',
+          error:
+            'expected "ext4" or "xfs"; btrfs would confuse a snapshot of its device with the device itself',
         })
         .default('ext4'),
       pool_size: sizeOrFree.default('90%'),
@@ -138,7 +147,7 @@ export const schema = z.strictObject({
         .string()
         .refine(
           s => s === '' || RELEASE.test(s),
-          'the name of a Debian release, or "" for the one this machine runs',
+          'expected the name of a Debian release, or "" for the release of this machine',
         )
         .default(''),
       packages: z.array(packageName).default([]),
@@ -146,18 +155,20 @@ export const schema = z.strictObject({
     .prefault({}),
   update: z
     .strictObject({
-      command: z.array(word).default([]),
+      command: z.array(argument).default([]),
       upgrade: z.enum(['full', 'safe']).default('full'),
       packages: z.array(packageName).default([]),
       protect: z.array(packageName).default(['apt', 'bash', 'dpkg', 'libpam-modules', 'login', 'passwd']),
       conffiles: z.enum(['keep', 'replace']).default('keep'),
       proxy: z
         .string()
-        .regex(/^(https?:\/\/[^\s"';]+)?$/, 'the address of a proxy, such as "http://proxy:3128", or ""')
+        .regex(/^(https?:\/\/[^\s"';]+)?$/, 'expected the URL of a proxy, such as "http://proxy:3128", or ""')
         .default(''),
       sources: z
         .array(
-          z.string().regex(/^deb(-src)? [^\n]+$/, 'a line of sources.list(5), such as "deb URI SUITE main"'),
+          z
+            .string()
+            .regex(/^deb(-src)? [^\n]+$/, 'expected a line of sources.list(5), such as "deb URI SUITE main"'),
         )
         .default([]),
       timeout: z.number().min(1).max(86400).default(7200),
@@ -172,9 +183,9 @@ export const schema = z.strictObject({
     .strictObject({
       user: z
         .string()
-        .regex(/^[^@\s:,/-][^\s:,/]*$/, 'a user name')
+        .regex(/^[^@\s:,/-][^\s:,/]*$/, 'expected a user name')
         .default('nobody'),
-      command: z.array(word).min(1, 'a command').default(['/bin/true']),
+      command: z.array(argument).min(1, 'expected a command').default(['/bin/true']),
       timeout: z.number().min(1).max(86400).default(300),
       demote_after: z.int().min(0).max(1000).default(3),
     })
@@ -182,7 +193,7 @@ export const schema = z.strictObject({
   host: z
     .strictObject({
       update: z.enum(['off', 'unattended-upgrades', 'command']).default('off'),
-      command: z.array(word).default([]),
+      command: z.array(argument).default([]),
       reboot: z.enum(['never', 'idle']).default('never'),
     })
     .prefault({}),

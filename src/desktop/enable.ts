@@ -1,6 +1,6 @@
 /**
- * `mayfly enable` and `mayfly disable`: telling a display manager of our hooks, and taking it back. What is to be done
- * is planned from what is there, never remembered, so that whatever was cut short is completed by typing it again.
+ * `mayfly enable` and `mayfly disable`: they add our hooks to the configuration of a display manager, and remove them.
+ * The changes are always planned from the files as they are, so repeating the command completes an interrupted run.
  */
 
 import { MayflyError } from '../errors.ts';
@@ -16,27 +16,28 @@ import { type Change, checkChanges, perform, readTarget, sweepBeside } from './c
 import { REINSTALL } from './reinstall.ts';
 import { DROP_INS, GDM_DROP_IN, isUnit, planDropIns, planReload } from './systemd-drop-ins.ts';
 
-/** What was done, or in a dry run would be. */
+/** The changes that were made, or in a dry run would be made. */
 export interface Enabled {
   readonly changes: readonly Change[];
   readonly warnings: readonly string[];
 }
 
 interface Options {
-  /** Plan and tell only. */
+  /** Plan the changes without making them. */
   readonly dryRun: boolean;
 }
 
+/** Whether `path` is an executable file. */
 export function isProgram(host: Host, path: string): boolean {
   const s = host.stat(path);
   return s?.kind === 'file' && (s.mode & 0o111) !== 0;
 }
 
-/** Refuses where the hooks could not do their work: everybody would be sent away. */
+/** Throws if the hooks could not work, because then all logins would be refused. */
 function checkReady(on: Machine, m: AdapterSpec): void {
   const { host, paths } = on;
   if (host.stat(m.program) === undefined) {
-    throw new MayflyError('missing-tool', `${m.package} is not installed: there is no "${m.program}"`, {
+    throw new MayflyError('missing-tool', `${m.package} is not installed: "${m.program}" does not exist`, {
       tool: m.package,
     });
   }
@@ -47,19 +48,23 @@ function checkReady(on: Machine, m: AdapterSpec): void {
       hint: REINSTALL,
     });
   }
-  // Xsession's wrapper and systemd's drop-ins look there, whatever the configuration says.
-  if (!isSystemInstance(paths)) {
-    throw new MayflyError('refused', `"${paths.run}" is not where desktops look for their session`, {
-      path: paths.run,
-      hint: 'leave [directories] run at its default on a machine with a display manager',
-    });
+  // The session wrapper and systemd's drop-ins use this path whatever the configuration says.
+  if (paths.run !== '/run/mayfly') {
+    throw new MayflyError(
+      'refused',
+      `"directories.run" is "${paths.run}", but desktops look for their session in "/run/mayfly"`,
+      {
+        path: paths.run,
+        hint: 'remove the option "directories.run" from the configuration',
+      },
+    );
   }
   const stable = stableNumber(host, paths);
   if (stable === undefined || !readGeneration(host, paths, stable))
-    throw new MayflyError('no-stable', 'there is no stable generation, so that every login would be refused');
+    throw new MayflyError('no-stable', 'there is no stable generation, so all logins would be refused');
 }
 
-/** Refuses where people are in sessions whose logout needs the hooks. */
+/** Throws `refused` if there are sessions whose logout needs the hooks. */
 function checkEmpty({ host, paths }: Machine, adapters: readonly Adapter[]): void {
   const sessions = readSessions(host, paths)
     .filter(s => s.state !== 'ending' && s.logins.some(l => adapters.some(a => a === l.adapter)))
@@ -67,11 +72,11 @@ function checkEmpty({ host, paths }: Machine, adapters: readonly Adapter[]): voi
   if (sessions.length === 0) return;
   throw new MayflyError('refused', `there are sessions: ${sessions.join(', ')}`, {
     sessions,
-    hint: 'wait until these people have logged out, or end them ("mayfly end"); with --force they are left to mayfly.service',
+    hint: 'wait until these users have logged out, or end the sessions ("mayfly end"); with --force, mayfly.service ends them after logout',
   });
 }
 
-/** Plans and does it, one mayfly at a time. `files` are those that are written. */
+/** Plans the changes and makes them under a lock. `files`: the paths that may be written. Throws `locked`. */
 async function apply(
   on: Machine,
   o: Options,
@@ -94,7 +99,11 @@ async function apply(
   return withLock(host, paths, 'enable', 0, act);
 }
 
-/** Has `adapter`'s display manager run our hooks. Safe to repeat; completes what was cut short. */
+/**
+ * Has `adapter`'s display manager run our hooks. Safe to repeat; completes an interrupted run. Throws `missing-tool`
+ * without the display manager, `no-stable` without a stable generation, `refused` or `unsafe` if its configuration does
+ * not allow it, `locked` while another mayfly does the same.
+ */
 export async function enable(on: Machine, adapter: Adapter, o: Options): Promise<Enabled> {
   const { host } = on;
   const m = adapterSpecs[adapter];
@@ -104,18 +113,18 @@ export async function enable(on: Machine, adapter: Adapter, o: Options): Promise
     const own = await m.planOn(host);
     const directory: Change[] = host.lstat('/etc/mayfly')
       ? []
-      : [{ act: 'mkdir', path: '/etc/mayfly', why: 'what Xsession asks for is there' }];
-    // Last: from here on Xsession refuses whoever has no session.
+      : [{ act: 'mkdir', path: '/etc/mayfly', why: 'the file that Xsession looks for is there' }];
+    // Last: from here on Xsession refuses users without a session.
     const marker: Change = {
       act: 'write',
       path: ENABLED_MARKER,
       text: '',
       mode: 0o644,
-      why: 'Xsession takes desktops inside',
+      why: 'Xsession runs desktops in their sessions',
     };
     const inside = planDropIns(host, DROP_INS);
     const entry = readTarget(host, ENABLED_MARKER) ? [] : [...directory, marker];
-    // Also where only the marker is missing: an earlier attempt may have died before systemd was told.
+    // Also if only the marker is missing: an earlier run may have been interrupted before systemd reloaded its units.
     const units = [...own, ...inside].some(c => isUnit(c.path));
     const reload = units || entry.length > 0 ? planReload(host) : [];
     return [...own, ...inside, ...reload, ...entry];
@@ -125,8 +134,9 @@ export async function enable(on: Machine, adapter: Adapter, o: Options): Promise
 }
 
 /**
- * Has `adapter`'s display manager forget our hooks, every file as it was before. Refused while there are sessions of
- * its logins, since the hook is what ends them; `force` leaves them to mayfly.service. Safe to repeat.
+ * Removes our hooks from the configuration of `adapter`'s display manager and restores all files. Throws `refused` while
+ * there are sessions of its logins, because the hook ends them; with `force`, mayfly.service ends them. Also throws
+ * `unsafe` and `locked`. Safe to repeat.
  */
 export async function disable(
   on: Machine,
@@ -139,10 +149,10 @@ export async function disable(
     const own = await m.planOff(host);
     const mine: readonly Adapter[] = [adapter, ...m.through];
     const others = ADAPTERS.filter(a => !mine.includes(a)).some(a => adapterSpecs[a].calls(host));
-    // First: without the hooks, Xsession would refuse everybody.
+    // First: without the hooks, Xsession would refuse all users.
     const marker: Change[] =
       !others && readTarget(host, ENABLED_MARKER)
-        ? [{ act: 'remove', path: ENABLED_MARKER, why: 'Xsession leaves desktops on the host' }]
+        ? [{ act: 'remove', path: ENABLED_MARKER, why: 'Xsession runs desktops on the host' }]
         : [];
     const inside = others ? [] : planDropIns(host, DROP_INS, true);
     const changes = [...marker, ...own, ...inside];

@@ -1,11 +1,14 @@
-/** The commands that bring the package's files back. One that was installed from a file of ours is in no archive of apt. */
+/**
+ * The commands that restore the package's files. A package that was installed from a .deb file is in no archive, so apt
+ * needs the file again.
+ */
 
-const FROM_FILE = '# or ./FILE.deb, where it came as a file';
+const FROM_FILE = '# or ./FILE.deb, if it was installed from a file';
 
 export const REINSTALL = `apt install --reinstall mayfly ${FROM_FILE}`;
 
-/** With what PAM is told by, too. */
+/** Also restores pam-auth-update(8). */
 export const REINSTALL_PAM = `apt install --reinstall libpam-runtime mayfly ${FROM_FILE}`;
 
-/** dpkg does not bring back a configuration file that was removed, unless it is told to. */
+/** Without this option, dpkg does not restore a conffile that was removed. */
 export const BRING_BACK = `apt install --reinstall -o Dpkg::Options::=--force-confmiss mayfly ${FROM_FILE}`;

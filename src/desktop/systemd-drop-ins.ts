@@ -1,6 +1,7 @@
 /**
- * systemd's settings for the person's own service manager: user@UID.service gets the root that the symlink of
- * session/user-manager.ts names. The same for everybody, so that no login makes systemd read its units again (0.1 s).
+ * systemd's settings for users' service managers: user@UID.service gets the root directory that the symlink of
+ * session/user-manager.ts points to. The drop-ins are the same for all users, so that no login has to reload systemd's
+ * units (0.1 s).
  */
 
 import { SYSTEM_RUN } from '../config/config.ts';
@@ -8,7 +9,7 @@ import type { Host } from '../linux/host.ts';
 import { GREETER_DIRECTORY, userFiles } from '../state/paths.ts';
 import { type Change, readTarget } from './changes.ts';
 
-/** What starts as the first process of a person; a volume without it leaves people with the host's. */
+/** The user manager. In a volume without it, users get the host's. */
 const MANAGER = 'usr/lib/systemd/systemd';
 
 const UNITS = '/etc/systemd/system';
@@ -23,11 +24,12 @@ const USER = userFiles({ users: `${SYSTEM_RUN}/users` }, '%i');
 const LINK = USER.root;
 
 /**
- * user-runtime-dir@ is required by user@ and comes before it. It makes the link where there is none, or one that
- * leads to no manager: RootDirectory is applied to user@'s own ExecStartPre, too (systemd 252). The shell is safe:
- * %i is a user's number, and only root starts these units. A failure is ignored ("-"), for without the link only
- * user@ fails, while without the runtime directory nothing of the login works.
- * MountAPIVFS=no: otherwise the manager gets a mount namespace of its own, whose copies keep the session in use.
+ * user@ requires user-runtime-dir@, which runs before it. That unit creates the link if it is missing or leads to no
+ * manager; user@ cannot do so itself, because RootDirectory applies to its own ExecStartPre, too (systemd 252). The
+ * shell is safe: %i is a uid, and only root starts these units. A failure is ignored ("-"): without the link only user@
+ * fails, but without the runtime directory the whole login does.
+ * MountAPIVFS=no: otherwise the manager gets a mount namespace of its own, whose copies of the mounts keep the session's
+ * volume busy.
  */
 export const DROP_INS: Readonly<Record<string, string>> = {
   [`${UNITS}/user-runtime-dir@.service.d/${OWN}`]: `${OURS}[Service]
@@ -41,8 +43,8 @@ MountAPIVFS=no
 };
 
 /**
- * gdm and its greeter look for desktops in the data directories, and in the first one for each (get_system_session_dirs()
- * in gdm-session.c); /usr/share has the host's. Read when gdm starts.
+ * gdm and its greeter search the data directories for desktops; of several with the same name, the first one counts
+ * (get_system_session_dirs() in gdm-session.c). /usr/share has the host's. gdm reads the variable when it starts.
  */
 export const GDM_DROP_IN: Readonly<Record<string, string>> = {
   [`${UNITS}/gdm.service.d/${OWN}`]: `${OURS}[Service]
@@ -50,12 +52,12 @@ Environment=XDG_DATA_DIRS=${GREETER_DIRECTORY}:/usr/local/share:/usr/share
 `,
 };
 
-/** Where changes make systemd read its units again. */
+/** Whether systemd has to reload its units after a change to `path`. */
 export function isUnit(path: string): boolean {
   return path.startsWith(`${UNITS}/`);
 }
 
-/** What to change for these drop-ins to be there, or, with `off`, for it all to be as before. */
+/** The changes that create these drop-ins, or, with `off`, remove them. None without systemd's directory. */
 export function planDropIns(host: Host, dropIns: Readonly<Record<string, string>>, off = false): Change[] {
   if (host.pathType(UNITS) !== 'dir') return [];
   return Object.entries(dropIns).flatMap(([path, text]) => {
@@ -66,8 +68,8 @@ export function planDropIns(host: Host, dropIns: Readonly<Record<string, string>
 
 function whyOf(path: string): { on: string; off: string } {
   return path in GDM_DROP_IN
-    ? { on: 'gdm offers the desktops of the volume', off: 'gdm offers the desktops of the host' }
-    : { on: 'services of people in a session run inside', off: 'services of people run on the host' };
+    ? { on: 'gdm offers the desktops of the stable generation', off: 'gdm offers the desktops of the host' }
+    : { on: 'services of users run in their sessions', off: 'services of users run on the host' };
 }
 
 function planOn(host: Host, path: string, directory: string, text: string): Change[] {
@@ -75,22 +77,22 @@ function planOn(host: Host, path: string, directory: string, text: string): Chan
   const why = whyOf(path).on;
   const made: Change[] = host.lstat(directory)
     ? []
-    : [{ act: 'mkdir', path: directory, why: 'systemd looks there for settings of that unit' }];
+    : [{ act: 'mkdir', path: directory, why: 'systemd reads settings of this unit there' }];
   return [...made, { act: 'write', path, text, mode: 0o644, why }];
 }
 
 function planOff(host: Host, path: string, directory: string): Change[] {
   if (host.lstat(directory)?.kind !== 'dir') return [];
-  // What a death left beside it is swept before.
+  // Leftovers of an interrupted write have our name, and are removed before.
   const others = host.list(directory).some(name => !name.includes(OWN));
   const why = whyOf(path).off;
   const there: Change[] = host.lstat(path) ? [{ act: 'remove', path, why }] : [];
-  return others ? there : [...there, { act: 'rmdir', path: directory, why: 'nothing else is in it' }];
+  return others ? there : [...there, { act: 'rmdir', path: directory, why: 'it is empty' }];
 }
 
-/** For systemd to take it up; nothing where it does not run. */
+/** The change that reloads systemd's units; none if systemd is not running. */
 export function planReload(host: Host): Change[] {
   return !host.exists('/run/systemd/system')
     ? []
-    : [{ act: 'reload', path: UNITS, why: 'systemd reads its units again' }];
+    : [{ act: 'reload', path: UNITS, why: 'systemd applies the changes' }];
 }

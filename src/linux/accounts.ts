@@ -1,9 +1,9 @@
-/** Accounts and groups, as this host resolves them. Names come from people: they are checked first. */
+/** Accounts and groups, as this host resolves them. Names are untrusted input and are checked first. */
 import { MayflyError } from '../errors.ts';
 import { isMadeOf, isNumber, WORD } from '../names.ts';
 import type { Host } from './host.ts';
 
-/** A passwd(5) line as a user; undefined where it is not whole. */
+/** Parses a line of passwd(5); undefined if it is malformed. */
 export function parsePasswd(line: string): User | undefined {
   const [name, , uid, gid, gecos, home, shell] = line.split(':');
   if (!name || !uid || !gid || home === undefined || shell === undefined) return undefined;
@@ -11,7 +11,7 @@ export function parsePasswd(line: string): User | undefined {
   return { name, uid: Number(uid), gid: Number(gid), gecos: gecos ?? '', home, shell };
 }
 
-/** Refuses what can not be the name of an account, before it gets near a path, a file or a command. */
+/** Throws `bad-user` for an invalid user name, before it is used in a path, a file or a command. */
 export function checkUserName(name: string): void {
   const bad =
     name === ''
@@ -21,20 +21,20 @@ export function checkUserName(name: string): void {
         : name.startsWith('-')
           ? 'it begins with "-"'
           : name === '.' || name === '..'
-            ? 'it is a directory'
-            : !isMadeOf(name, `${WORD}.-`) && // as nearly all are; the expression is for the others
-                // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused
+            ? 'it is the name of a directory'
+            : !isMadeOf(name, `${WORD}.-`) && // true for nearly all names; the expression is for the others
+                // biome-ignore lint/suspicious/noControlCharactersInRegex: it matches control characters to refuse them
                 /[/:,\s\u0000-\u001f\u007f[\]]/.test(name)
-              ? 'it has a character no account name may have'
+              ? 'it has a character that is not allowed in user names'
               : undefined;
   if (bad) {
     const shown = name.length > 40 ? `${name.slice(0, 40)}…` : name;
-    throw new MayflyError('bad-user', `${JSON.stringify(shown)} is not a user name: ${bad}`);
+    throw new MayflyError('bad-user', `invalid user name ${JSON.stringify(shown)}: ${bad}`);
   }
 }
 
 /**
- * The account, from /etc/passwd in-process, else through NSS (getent(1): LDAP, SSSD). Throws `bad-user` or
+ * Looks up an account in /etc/passwd, then through NSS with getent(1) (LDAP, SSSD). Throws `bad-user` or
  * `unknown-user`.
  */
 export async function lookupUser(host: Host, name: string): Promise<User> {
@@ -67,6 +67,7 @@ export interface Group {
   readonly members: readonly string[];
 }
 
+/** Parses group(5); malformed lines are skipped. */
 export function parseGroups(text: string): Group[] {
   return text.split('\n').flatMap(line => {
     const [name, , gid, members] = line.split(':');
@@ -75,7 +76,7 @@ export function parseGroups(text: string): Group[] {
   });
 }
 
-/** Whether groups can come from more than files: then only NSS knows a user's groups. */
+/** Whether nsswitch.conf(5) takes groups from local files only. If not, only NSS knows a user's groups. */
 export function groupsAreLocal(nsswitch: string | undefined): boolean {
   const lines = (nsswitch ?? '').split('\n').map(line => line.trim());
   const found = lines.find(line => line.startsWith('group:'))?.slice('group:'.length) ?? 'files';
@@ -84,15 +85,17 @@ export function groupsAreLocal(nsswitch: string | undefined): boolean {
   return sources.every(source => source === 'files' || source === 'systemd' || source === 'compat');
 }
 
-/** The groups of a user on this host, the primary one included. */
+/** The groups of a user on this host, including the primary group; `members` is left empty. */
 export async function groupsOf(host: Host, user: User): Promise<Group[]> {
   const text = host.read('/etc/group') ?? '';
   if (groupsAreLocal(host.read('/etc/nsswitch.conf'))) {
-    const near = text.split('\n').filter(line => line.includes(user.name) || line.includes(`:${user.gid}:`));
-    const mine = parseGroups(near.join('\n')).filter(
+    const candidates = text
+      .split('\n')
+      .filter(line => line.includes(user.name) || line.includes(`:${user.gid}:`));
+    const own = parseGroups(candidates.join('\n')).filter(
       g => g.gid === user.gid || g.members.includes(user.name),
     );
-    return mine.map(g => ({ ...g, members: [] })); // who else is in it is no business of a session's record
+    return own.map(g => ({ ...g, members: [] })); // a session's record does not need the other members
   }
   const local = parseGroups(text);
   const out = await host.run({

@@ -1,11 +1,11 @@
 /**
- * Control groups, version 2. `cgroup.kill` (Linux 5.14) kills a whole group at once, fork bombs included, and needs
- * no controller. Machines with the hybrid layout have the v2 hierarchy at /sys/fs/cgroup/unified.
+ * Control groups, version 2. `cgroup.kill` (Linux 5.14) kills all processes of a group at once, including fork bombs, and
+ * needs no controller. With the hybrid layout, the v2 hierarchy is at /sys/fs/cgroup/unified.
  */
 import { isErrno } from '../errors.ts';
 import type { Host } from './host.ts';
 
-/** Root of the v2 hierarchy; undefined where there is none. */
+/** The root of the v2 hierarchy; undefined if there is none. */
 export function hierarchy(host: Host): string | undefined {
   return ['/sys/fs/cgroup', '/sys/fs/cgroup/unified'].find(
     path => host.exists(`${path}/cgroup.procs`) && !isV1(host, path),
@@ -16,12 +16,12 @@ function isV1(host: Host, path: string): boolean {
   return !host.exists(`${path}/cgroup.subtree_control`);
 }
 
-/** The group of a session: directly below the root, so that no shared parent is made or left behind. */
+/** The path of a session's group: directly below the root, so that there is no shared parent to create or remove. */
 export function groupPath(root: string, prefix: string, id: string): string {
   return `${root}/${prefix}.${id}`;
 }
 
-/** Ids of all sessions that have a group. */
+/** The IDs of all sessions that have a group. */
 export function listIds(host: Host, root: string, prefix: string): string[] {
   return host
     .list(root)
@@ -29,12 +29,12 @@ export function listIds(host: Host, root: string, prefix: string): string[] {
     .map(name => name.slice(prefix.length + 1));
 }
 
-/** Moves a process into a group; false where either is gone. */
+/** Moves a process into a group; false if either no longer exists. */
 export function move(host: Host, group: string, pid: number): boolean {
   return host.writeControlFile(`${group}/cgroup.procs`, String(pid));
 }
 
-/** Processes in a group and below it. */
+/** The pids of the processes in a group and below it. */
 export function members(host: Host, group: string): number[] {
   const text = readMembers(host, group);
   if (text === undefined) return [];
@@ -43,7 +43,7 @@ export function members(host: Host, group: string): number[] {
   return [...own, ...below.flatMap(name => members(host, `${group}/${name}`))];
 }
 
-/** A threaded group (root inside can make one) does not list processes; the group above it does. */
+/** A threaded group, which root in a session can create, does not list processes; its parent does. */
 function readMembers(host: Host, group: string): string | undefined {
   try {
     return host.read(`${group}/cgroup.procs`);
@@ -58,7 +58,7 @@ export function kill(host: Host, group: string): boolean {
   return host.writeControlFile(`${group}/cgroup.kill`, '1');
 }
 
-/** The v2 group a process is in, as a path below the hierarchy's root ("/" for the root itself). */
+/** The v2 group of a process, as a path below the hierarchy's root ("/" for the root itself). */
 export function groupOf(host: Host, pid: number): string | undefined {
   const line = host
     .read(`/proc/${pid}/cgroup`)
@@ -67,7 +67,7 @@ export function groupOf(host: Host, pid: number): string | undefined {
   return line?.slice(3);
 }
 
-/** Removes an empty group with the groups made below it. Absent is success. */
+/** Removes an empty group and the empty groups below it. Absent is success. */
 export function remove(host: Host, group: string): void {
   for (const name of host.list(group)) {
     if (host.lstat(`${group}/${name}`)?.kind === 'dir') remove(host, `${group}/${name}`);

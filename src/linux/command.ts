@@ -1,6 +1,6 @@
 /**
- * Starting programs. Only `host.ts` does: it is the gate, this is how it works. Commands are asynchronous, because
- * one that hangs must not keep a hook from answering in time.
+ * Running programs, for `real-host.ts`; all other code uses the interface in `host.ts`. Commands are asynchronous, so
+ * that one that hangs does not keep a hook from answering in time.
  */
 
 import type { ChildProcess } from 'node:child_process';
@@ -9,26 +9,24 @@ import { isErrno, MayflyError } from '../errors.ts';
 
 /** A command as data. Arguments are an array: no shell ever reads them. */
 export interface Command {
-  /** Name of a program in {@link TOOL_PATH}. */
+  /** The name of a program in {@link TOOL_PATH}. */
   readonly file: string;
   readonly args: readonly string[];
-  /** A dry run performs `read` commands and only tells of `write` ones. */
+  /** A dry run runs `read` commands and only prints `write` commands. */
   readonly effect: 'read' | 'write';
-  /** Open file descriptors the child gets as 3, 4, …; it keeps a lock held for as long as it runs. */
+  /** Open file descriptors that the child inherits as 3, 4, …; a lock among them is held for as long as it runs. */
   readonly inheritFds?: readonly number[];
-  /** The program closes what it inherits, as LVM's do: another waits for it, and keeps the descriptors meanwhile. */
+  /** The program closes inherited descriptors, as LVM's do: another one waits for it and keeps them open. */
   readonly closesInheritedFds?: boolean;
-  /** A program whose output this one reads; if it fails, so does the whole. */
+  /** A program whose output this one reads; if it fails, so does the command. */
   readonly pipeFrom?: Pick<Command, 'file' | 'args' | 'okCodes'>;
-  /** Gets each line of stderr as it comes, for progress. */
+  /** Called with each line of stderr as it arrives, for progress. */
   readonly onLine?: (line: string) => void;
-  /** Resolves as soon as it runs; it goes on, with its descriptors, after we have ended. */
+  /** Resolves as soon as the program has started; it keeps running, with its descriptors, after we have exited. */
   readonly background?: boolean;
-  /** What a dry run tells instead of the arguments, a line each, where those say nothing to people. */
+  /** The lines that a dry run prints instead of arguments that explain nothing. */
   readonly describe?: () => readonly string[];
-  /** What a dry run is to see from then on, as if it had been run. */
-  readonly simulate?: (view: SimulatedView) => void;
-  /** Exit codes that are an answer, not a failure. Default: 0 only. */
+  /** Exit codes that are not failures. Default: 0 only. */
   readonly okCodes?: readonly number[];
 }
 
@@ -46,37 +44,39 @@ export interface Output {
   readonly stderr: string;
 }
 
-/** Where programs are looked for. The caller's PATH is never used: gdm's lacks sbin, a user's can be anything. */
+/** The search path for programs. The caller's PATH is never used: gdm's lacks sbin, and a user's can be anything. */
 export const TOOL_PATH = '/usr/sbin:/usr/bin:/sbin:/bin';
 
-/** Else LVM complains on stderr of every descriptor it closes. */
+/** Otherwise LVM prints a warning about every descriptor that it closes. */
 const QUIET = { LVM_SUPPRESS_FD_WARNINGS: '1' };
 
-/** The whole environment of every command. */
+/** The complete environment of every command. */
 export const TOOL_ENV: NodeJS.ProcessEnv = { PATH: TOOL_PATH, LC_ALL: 'C.UTF-8', LANG: 'C.UTF-8', ...QUIET };
 
 /**
- * Says a line on stdout (1) or stderr (2). Not by process.stdout: setting that up costs a hook a millisecond, and a
- * reader that went away would end a login or a teardown.
+ * Prints text on stdout (1) or stderr (2). process.stdout is not used: setting it up costs a hook a millisecond, and a
+ * reader that has gone away would abort a login or a logout.
  */
 export function print(fd: 1 | 2, text: string): void {
   try {
     const bytes = Buffer.from(text);
-    const written = writeSync(fd, bytes);
+    // Costs half as much as writeSync, whose many overloads node has to compile first.
+    const written = writevSync(fd, [bytes]);
     if (written < bytes.length) writeFileSync(fd, bytes.subarray(written)); // a pipe that was full
   } catch (error) {
     if (!isErrno(error, 'EPIPE', 'EAGAIN', 'EBADF', 'EIO')) throw error;
   }
 }
 
-/** O_TMPFILE of open(2) on Linux: a file without a name, gone with its descriptor. Node does not name it. */
+/** O_TMPFILE of open(2) on Linux: an unnamed file, deleted when its descriptor is closed. Node has no constant for it. */
 const O_TMPFILE = 0o20200000;
 
+/** Opens an unnamed temporary file and returns its descriptor. */
 export function openUnnamed(): number {
   return openSync('/run', O_TMPFILE | constants.O_RDWR, 0o600);
 }
 
-/** What a failed command said on a descriptor of ours. */
+/** The first 16 KiB that a failed command wrote to our descriptor. */
 function readBack(fd: number): string {
   const buffer = Buffer.alloc(16384);
   return buffer.toString('utf8', 0, readSync(fd, buffer, 0, buffer.length, 0));
@@ -84,22 +84,22 @@ function readBack(fd: number): string {
 
 function failure(c: Command, exit: number, signal: NodeJS.Signals | null, stderr: string): MayflyError {
   const how = signal ? `was killed by ${signal}` : `failed with exit code ${exit}`;
-  const said = stderr.trim().split('\n').slice(0, 4).join('; ');
-  // A program given as text would hide the reason behind pages of itself.
-  const words = c.describe ? c.file : `${c.file} ${c.args.join(' ')}`;
-  const message = `"${words}" ${how}${said ? `: ${said}` : ''}`;
+  const reason = stderr.trim().split('\n').slice(0, 4).join('; ');
+  // Arguments that contain a whole program would hide the reason.
+  const shown = c.describe ? c.file : `${c.file} ${c.args.join(' ')}`;
+  const message = `"${shown}" ${how}${reason ? `: ${reason}` : ''}`;
   return new MayflyError('command', message, { file: c.file, args: c.args, exitCode: exit, stderr });
 }
 
 /**
- * Waits for a child; past the deadline it is left to finish on its own, never killed (it may be in the middle of a
- * storage change). `errors` is a descriptor with what it says on stderr, where that is not a pipe.
+ * Waits for a child. After the deadline it is left to finish by itself and never killed, because it may be in the middle
+ * of a storage operation. `errors`: the descriptor with its stderr, if that is not a pipe.
  */
 function waitFor(child: ChildProcess, c: Command, deadline: number, errors?: number): Promise<Output> {
   return new Promise((resolve, reject) => {
     let stdout = '';
     let stderr = '';
-    let begun = ''; // a line that is still to be finished
+    let partial = ''; // the unfinished last line
     const left = deadline - Date.now();
     const giveUp = (): void => {
       child.unref();
@@ -112,10 +112,10 @@ function waitFor(child: ChildProcess, c: Command, deadline: number, errors?: num
       stdout += chunk;
     });
     child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
-      stderr = (stderr + chunk).slice(-65536); // a long command talks a lot; its last words say why it failed
+      stderr = (stderr + chunk).slice(-65536); // a long command prints a lot; the end has the reason of a failure
       if (!c.onLine) return;
-      const lines = (begun + chunk).split(/[\r\n]+/);
-      begun = lines.pop() ?? '';
+      const lines = (partial + chunk).split(/[\r\n]+/);
+      partial = lines.pop() ?? '';
       for (const line of lines) if (line) c.onLine(line);
     });
     child.on('error', error => {
@@ -129,16 +129,16 @@ function waitFor(child: ChildProcess, c: Command, deadline: number, errors?: num
     });
     child.on('close', (code, signal) => {
       clearTimeout(timer);
-      if (begun) c.onLine?.(begun);
+      if (partial) c.onLine?.(partial);
       const exit = code ?? 255;
-      const said = errors !== undefined && exit !== 0 ? readBack(errors) : stderr;
-      if ((c.okCodes ?? [0]).includes(exit)) resolve({ code: exit, stdout, stderr: said });
-      else reject(failure(c, exit, signal, said));
+      const errorText = errors !== undefined && exit !== 0 ? readBack(errors) : stderr;
+      if ((c.okCodes ?? [0]).includes(exit)) resolve({ code: exit, stdout, stderr: errorText });
+      else reject(failure(c, exit, signal, errorText));
     });
   });
 }
 
-/** 128 + signal number, as shells report it. */
+/** The exit code of a process; 128 + the signal number for one that was killed, as shells report it. */
 function exitCode(
   code: number | null,
   signal: NodeJS.Signals | null,
@@ -147,6 +147,7 @@ function exitCode(
   return code ?? 128 + (signal ? (signals[signal] ?? 0) : 0);
 }
 
+/** See {@link Host.runInteractive}. */
 export async function runInteractive(c: Pick<Command, 'file' | 'args'>, own: boolean): Promise<number> {
   const { spawn } = await import('node:child_process');
   const { constants } = await import('node:os');
@@ -164,7 +165,7 @@ export async function runInteractive(c: Pick<Command, 'file' | 'args'>, own: boo
     child.on('error', error => {
       done();
       reject(
-        new MayflyError('missing-tool', `"${c.file}" could not be started: ${error.message}`, {
+        new MayflyError('missing-tool', `cannot start "${c.file}": ${error.message}`, {
           tool: c.file,
         }),
       );
@@ -177,21 +178,21 @@ export async function runInteractive(c: Pick<Command, 'file' | 'args'>, own: boo
 }
 
 /**
- * Runs a command and waits until `deadline` (milliseconds since the epoch); past it the command is left to finish on
- * its own. Rejects with `command`, `missing-tool` or `timeout`.
+ * Runs a command and waits for it until `deadline` (milliseconds since the epoch); after that, the command is left to
+ * finish by itself. Throws `command`, `missing-tool` or `timeout`.
  */
 export async function runCommand(c: Command, deadline: number): Promise<Output> {
   if (Date.now() > deadline) throw new MayflyError('timeout', `no time left to run "${c.file}"`);
-  const { spawn } = await import('node:child_process'); // takes milliseconds: only when something is run
+  const { spawn } = await import('node:child_process'); // costs milliseconds, so only if a command is run
   const options = { env: TOOL_ENV, cwd: '/' };
   const source =
     c.pipeFrom && spawn(c.pipeFrom.file, c.pipeFrom.args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] });
-  // A pipe costs a stream to set up and watch; what a quick command says matters only if it fails.
+  // Cheaper than a pipe, which needs a stream: the stderr of a short command only matters if it fails.
   const errors = c.effect === 'write' && !c.onLine ? openUnnamed() : undefined;
   try {
     const input = source?.stdout ?? 'ignore';
     const output = c.effect === 'read' ? 'pipe' : 'ignore';
-    const keeper = c.closesInheritedFds && c.inheritFds?.length ? ['timeout', '--foreground', '0'] : []; // 0: for as long as it takes
+    const keeper = c.closesInheritedFds && c.inheritFds?.length ? ['timeout', '--foreground', '0'] : []; // 0: no time limit
     const [file = c.file, ...args] = [...keeper, c.file, ...c.args];
     const child = spawn(file, args, {
       ...options,
@@ -202,7 +203,7 @@ export async function runCommand(c: Command, deadline: number): Promise<Output> 
       await new Promise((started, failed) => child.once('spawn', started).once('error', failed));
       return { code: 0, stdout: '', stderr: '' };
     }
-    source?.stdout?.destroy(); // the child has its own copy of the pipe; ours would keep it open
+    source?.stdout?.destroy(); // the child has its own copy of the pipe, and ours would keep it open
     const end = waitFor(child, c, deadline, errors);
     if (!source || !c.pipeFrom) return await end;
     const [out] = await Promise.all([end, waitFor(source, { ...c.pipeFrom, effect: 'write' }, deadline)]);

@@ -1,22 +1,21 @@
-/** Desktop entries of sessions (Desktop Entry Specification), and where a system keeps them. */
+/** Desktop entries of sessions (Desktop Entry Specification), and their directories. */
 import type { Host } from './host.ts';
 
-/** Below each of these, as in any data directory (XDG base directory specification). */
-
+/** The directories of session entries below a data directory (XDG Base Directory Specification). */
 export const SESSION_TYPES = ['xsessions', 'wayland-sessions'] as const;
 
 export type SessionType = (typeof SESSION_TYPES)[number];
 
 export interface DesktopEntry {
   readonly kind: SessionType;
-  /** Its file's name, such as `xfce.desktop`: the id by which people's last choice is remembered. */
+  /** The file name, such as `xfce.desktop`; display managers remember a user's last choice by it. */
   readonly name: string;
   readonly text: string;
 }
 
 const GROUP = '[Desktop Entry]';
 
-/** The lines of the one group that counts, as key and value; other groups (actions) are nothing to a greeter. */
+/** The keys and values of the main group; greeters ignore the other groups (actions). */
 export function parseDesktopEntry(text: string): [string, string][] {
   const lines = text.split('\n').map(line => line.trim());
   const begin = lines.indexOf(GROUP) + 1;
@@ -28,21 +27,22 @@ export function parseDesktopEntry(text: string): [string, string][] {
   });
 }
 
+/** The text of an entry with these keys. */
 export function render(keys: readonly (readonly [string, string])[]): string {
   return `${[GROUP, ...keys.map(([key, value]) => `${key}=${value}`)].join('\n')}\n`;
 }
 
-/** The program that must be there for an entry to be offered, as far as the entry names one. */
+/** The program that must be installed for an entry to be offered; undefined if the entry names none. */
 export function tryExecOf(text: string): string | undefined {
   return new Map(parseDesktopEntry(text)).get('TryExec');
 }
 
-/** Entries of desktops whose program is there, of a machine or a volume that stands at `root`. */
+/** The entries of desktops whose program is installed, in the system tree at `root`. */
 export function readEntries(host: Host, root: string): DesktopEntry[] {
   return allEntries(host, root).filter(e => hasProgram(host, root, tryExecOf(e.text)));
 }
 
-/** All entries, also of desktops that are not there. */
+/** All entries in the system tree at `root`, including those of desktops whose program is missing. */
 export function allEntries(host: Host, root: string): DesktopEntry[] {
   return SESSION_TYPES.flatMap(kind =>
     ['/usr/share', '/usr/local/share'].flatMap(share => {
@@ -52,7 +52,7 @@ export function allEntries(host: Host, root: string): DesktopEntry[] {
         .list(directory)
         .filter(name => /^[\w.+-]+\.desktop$/.test(name))
         .flatMap(name => {
-          // Not through a symlink: an absolute one would lead out of the volume.
+          // Symlinks are not followed: an absolute one would lead out of the volume.
           const text =
             host.lstat(`${directory}/${name}`)?.kind === 'file'
               ? host.read(`${directory}/${name}`)

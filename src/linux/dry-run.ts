@@ -1,14 +1,7 @@
-/**
- * A host that reads the real machine and only tells what it would write. What was told is seen afterwards as if it had
- * been done, as far as anybody looks: whoever acts on a host does not know that it is this one.
- */
-import type { SimulatedView } from './command.ts';
+/** A host for dry runs: it reads the real machine and only prints what it would change. */
 import type { Host } from './host.ts';
 
-/** Of what is mounted in a dry run only: the number of no file system. */
-const NO_DEVICE = -1;
-
-/** `tell` gets one line per effect, in order. */
+/** Wraps `real`; `tell` is called with one line for each change, in order. */
 export function dryRun(real: Host, tell: (line: string) => void): Host {
   const mounted: [string, string][] = [];
   const unmounted = new Set<string>();
@@ -33,9 +26,8 @@ export function dryRun(real: Host, tell: (line: string) => void): Host {
     ...real,
     async run(c) {
       if (c.effect === 'read') return real.run(c);
-      const words = c.describe?.() ?? (c.file === 'flock' ? [] : [`run ${c.file} ${c.args.join(' ')}`]);
-      words.forEach(tell);
-      c.simulate?.(view);
+      const lines = c.describe?.() ?? (c.file === 'flock' ? [] : [`run ${c.file} ${c.args.join(' ')}`]);
+      lines.forEach(tell);
       return { code: 0, stdout: '', stderr: '' };
     },
     async runInteractive(c) {
@@ -71,9 +63,9 @@ export function dryRun(real: Host, tell: (line: string) => void): Host {
       written.set(path, text);
       tell(`write ${path}`);
     },
-    symlink: (target, path) => tell(`point ${path} at ${target}`),
+    symlink: (target, path) => tell(`link ${path} to ${target}`),
     mkdir: path => {
-      if (!real.exists(at(path))) tell(`make the directory ${path}`);
+      if (!real.exists(at(path))) tell(`create the directory ${path}`);
     },
     writeControlFile(path, text) {
       tell(`write "${text}" into ${path}`);

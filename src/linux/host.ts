@@ -1,10 +1,8 @@
 /**
- * The one gate to commands, files, processes and time for whatever is done to the machine, so a dry run (`dry-run.ts`)
- * and a machine in memory that dies at call N (`test/world.ts`) are just other hosts. Past it go only what the program
- * says (`print`, `log.ts`), its own compiled code (`loader.ts`), what it asks of its own process (arguments,
- * environment, uid, signals, its terminal), and what wakes the service (`service/watch.ts`, which only says "look").
+ * The only interface to commands, files, processes and time. Nothing else in `src/` changes the system, so a dry run
+ * (`dry-run.ts`) and a simulated machine that crashes at call N (`test/world.ts`) are just other hosts.
  *
- * File operations are synchronous: a hook does a few dozen of them and each takes microseconds.
+ * File operations are synchronous: a hook does a few dozen of them, and each takes microseconds.
  */
 import type { Command, Output } from './command.ts';
 
@@ -18,6 +16,10 @@ export interface Stat {
   readonly mode: number;
   readonly size: number;
   readonly mtimeMs: number;
+  /** When what it says of itself, or what is in it, was last changed. Nobody can set it. */
+  readonly ctimeMs: number;
+  /** When it was made; 0 where the file system does not say. */
+  readonly birthtimeMs: number;
 }
 
 /** Space of a file system, in bytes and inodes. Blocks that are reserved for root are neither used nor free. */
@@ -34,71 +36,75 @@ export interface WriteOptions {
   readonly mode: number;
   readonly uid?: number;
   readonly gid?: number;
-  /** fsync the file and its directory: for facts that must outlive a power cut. */
+  /** fsync the file and its directory, so that the text survives a power cut. */
   readonly durable?: boolean;
 }
 
 export interface Host {
-  /** Runs to the end, or rejects: `command` (exit code not expected), `missing-tool`, `timeout`. */
+  /** Runs a command to its end. Throws `command` (exit code not in `okCodes`), `missing-tool` or `timeout`. */
   run(command: Command): Promise<Output>;
 
   /**
-   * Runs a program for the person at the terminal, with their terminal and environment, and returns its exit code.
-   * `own` puts it into a process session of its own. Signals that ask us to stop are passed on to it.
+   * Runs a program with the caller's terminal and environment, and returns its exit code. `own` starts it in a new
+   * process session. SIGINT, SIGTERM, SIGHUP and SIGQUIT are passed on to it. Throws `missing-tool`.
    */
   runInteractive(command: Pick<Command, 'file' | 'args'>, own: boolean): Promise<number>;
 
-  /** The text of a file, symlinks followed; undefined where there is none. Below a session root, `lstat` first. */
+  /** The text of a file; follows symlinks; undefined if there is no file. Below a session's root, use `lstat` first. */
   read(path: string): string | undefined;
-  /** Names in a directory, sorted; none where there is no directory. */
+  /** The names in a directory, sorted; empty if there is no directory. */
   list(path: string): string[];
   lstat(path: string): Stat | undefined;
-  /** Follows symlinks; the only way to ask about `/proc/PID/root`. Undefined where it cannot be had. */
+  /** Follows symlinks, as `/proc/PID/root` requires. Undefined on any error. */
   stat(path: string): Stat | undefined;
-  /** Whether there is something; symlinks followed. */
+  /** Whether `path` exists; follows symlinks. Costs half as much as `pathType` for a path that does not exist. */
   exists(path: string): boolean;
   /**
-   * Whether there is something, and whether it is a directory; symlinks followed, undefined where it cannot be had.
+   * Whether `path` exists and is a directory; follows symlinks; undefined on any error. Costs a quarter of `stat`, and a
+   * login calls it dozens of times.
    */
   pathType(path: string): 'dir' | 'other' | undefined;
-  /** Target of a symlink; undefined where there is none, or none may be read. */
+  /** The target of a symlink; undefined if there is none or it cannot be read. */
   readlink(path: string): string | undefined;
   space(path: string): Space;
   /**
-   * Temporary file, optional fsync, rename: readers see the old or the new text, never a part. A text that takes
-   * work is given as a function; a dry run does not ask for it.
+   * Writes a temporary file, optionally syncs it, and renames it: readers see the old or the new text, never a part. An
+   * expensive text is passed as a function, which a dry run does not call.
    */
   write(path: string, text: string | (() => string), options: WriteOptions): void;
-  /** Replaces what stands at `path` by a symlink, by rename. */
+  /** Atomically replaces `path` by a symlink, with rename(2). */
   symlink(target: string, path: string, durable?: boolean): void;
-  /** Makes a directory; one that is there already is success, anything else there is `unsafe`. */
+  /** Creates a directory; an existing one is success. Throws `unsafe` if anything else exists there. */
   mkdir(path: string, mode: number): void;
-  /** Writes into an existing control file of the kernel (cgroup); false where the process or file is gone. */
+  /** Writes to an existing control file of the kernel (cgroup); false if the process or file no longer exists. */
   writeControlFile(path: string, text: string): boolean;
   rename(from: string, to: string): void;
   /** Absent is success. */
   unlink(path: string): void;
-  /** Absent is success; not empty is an error. Never recursive: what is left below may be somebody's mount. */
+  /** Absent is success; not empty is an error. Never recursive: below it may be a mount of another program. */
   rmdir(path: string): void;
-  /** fsync of a directory, so that what was renamed in it survives a power cut. */
+  /** fsync of a directory, so that a rename in it survives a power cut. */
   sync(path: string): void;
 
-  /** Opens (and makes) a lock file and returns its descriptor. */
+  /** Opens a lock file, creating it if necessary, and returns its descriptor. */
   openLock(path: string): number;
   close(fd: number): void;
 
-  /** False where there is no such process. */
+  /** False if there is no such process. */
   kill(pid: number, signal: NodeJS.Signals): boolean;
   readonly pid: number;
   readonly ppid: number;
   sleep(ms: number): Promise<void>;
   /** Milliseconds since the epoch. */
   now(): number;
-  /** 32 random bits in hex, for names: V8 is seeded by the kernel, but this is no secret. */
+  /** 32 random bits in hex, for names. The kernel seeds V8, but the bits are not suited for secrets. */
   random(): string;
+
+  /** Only in a dry run: from now on, reading below `path` reads below `instead`. */
+  readonly pretend?: (path: string, instead: string) => void;
 }
 
-/** Hidden and dotted, so that neither schroot nor we take a half-written file for a whole one. */
+/** The temporary name for writing `path`: hidden and with dots, so that schroot and Mayfly ignore an unfinished file. */
 export function temporaryName(path: string, tag: string | number): string {
   const slash = path.lastIndexOf('/');
   return `${path.slice(0, slash + 1)}.${path.slice(slash + 1)}.${tag}.tmp`;

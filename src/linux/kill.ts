@@ -1,19 +1,19 @@
-/** Killing what is in a session: TERM, one shared grace period, then KILL until none is left. */
+/** Killing the processes of a session: SIGTERM, one shared grace period, then SIGKILL until none is left. */
 import { MayflyError } from '../errors.ts';
 import * as cgroup from './cgroup.ts';
 import type { Host } from './host.ts';
 import { ProcessScan, processName, refuseHostDevices, remoteMounts, uidOf } from './processes.ts';
 
 export interface KillLimits {
-  /** Milliseconds between TERM and KILL, shared by all. */
+  /** Milliseconds between SIGTERM and SIGKILL, shared by all processes. */
   readonly grace: number;
-  /** Milliseconds after which what is left is reported instead. */
+  /** Milliseconds of SIGKILL after which the remaining processes are reported as stuck. */
   readonly timeout: number;
 }
 
-/** What is to die. */
+/** The processes to kill. */
 export interface Target {
-  /** Device numbers of file systems that are the session's alone and still there. */
+  /** Device numbers of file systems that only the session uses and that are still mounted. */
   readonly devices: ReadonlySet<number>;
   /** The session's cgroup. */
   readonly group: string | undefined;
@@ -21,10 +21,11 @@ export interface Target {
 }
 
 /**
- * TERM to all, one shared grace period, then KILL until none is left. The kill goes through a cgroup where there
- * is one: all in it die at once, children being forked too. What is found outside is killed one by one, and what
- * outlives that is moved in, so that its next children are born inside; a plain loop over /proc loses against
- * processes that re-fork. Throws `stuck`, naming what would not die.
+ * Sends SIGTERM to all processes, waits for one shared grace period, then kills until none is left. With a cgroup, all
+ * processes in it are killed at once, including children that are being forked. Processes outside are killed one by one;
+ * those that survive are moved into the cgroup, so that their next children start inside. A plain loop over /proc loses
+ * against processes that keep forking. Throws `stuck` with the processes that do not die, and `unsafe` for a device of
+ * the host.
  */
 export async function killAll(host: Host, target: Target, limits: KillLimits): Promise<void> {
   const { devices, group, uid } = target;
@@ -33,9 +34,9 @@ export async function killAll(host: Host, target: Target, limits: KillLimits): P
   const inside = (deep: boolean): number[] => {
     const found = new Set(group === undefined ? [] : cgroup.members(host, group));
     if (devices.size > 0) {
-      const look = new ProcessScan(host, devices, remote);
-      for (const pid of look.pids()) {
-        if (look.isRootedIn(pid) || (deep && uidOf(host, pid) === uid && look.useOf(pid))) found.add(pid);
+      const scan = new ProcessScan(host, devices, remote);
+      for (const pid of scan.pids()) {
+        if (scan.isRootedIn(pid) || (deep && uidOf(host, pid) === uid && scan.useOf(pid))) found.add(pid);
       }
     }
     found.delete(host.pid);
@@ -45,6 +46,7 @@ export async function killAll(host: Host, target: Target, limits: KillLimits): P
   let left = inside(true);
   if (left.length === 0) return;
   for (const pid of left) host.kill(pid, 'SIGTERM');
+  if (host.pretend) return; // a dry run kills nothing, so there is nothing to wait for
   const graceEnds = host.now() + limits.grace;
   for (let wait = 2; left.length > 0 && host.now() < graceEnds; wait = Math.min(wait * 2, 25)) {
     await host.sleep(wait);
@@ -60,11 +62,11 @@ export async function killAll(host: Host, target: Target, limits: KillLimits): P
       const who = left
         .slice(0, 5)
         .map(pid => `process ${pid} ${processName(host, pid)} (${stateOf(host, pid)})`);
-      throw new MayflyError('stuck', `${left.length} processes would not die: ${who.join(', ')}`, {
+      throw new MayflyError('stuck', `cannot kill ${left.length} processes: ${who.join(', ')}`, {
         pids: left.map(String),
       });
     }
-    // Moving costs milliseconds each; only what outlives being killed one by one is worth it.
+    // Each move costs milliseconds, so only processes that survive being killed one by one are moved.
     const outside =
       group === undefined ? left : left.filter(pid => !cgroup.members(host, group).includes(pid));
     if (group !== undefined && round > 2) for (const pid of outside) cgroup.move(host, group, pid);
@@ -73,7 +75,7 @@ export async function killAll(host: Host, target: Target, limits: KillLimits): P
   }
 }
 
-/** Field 3 of /proc/PID/stat: "D" is a process that waits for a device and can not be killed. */
+/** Field 3 of /proc/PID/stat. "D" is a process that waits for a device and cannot be killed. */
 function stateOf(host: Host, pid: number): string {
   const text = host.read(`/proc/${pid}/stat`);
   return `state ${text?.slice(text.lastIndexOf(')') + 2).split(' ')[0] ?? '?'}`;

@@ -1,6 +1,6 @@
 /**
- * One line per event, to the journal with fields where there is one, and to stderr. The journal's own protocol wants
- * datagram sockets, which Node lacks, so logger(1) carries the fields; it is started and not waited for.
+ * The log: one line per event on stderr, and, if there is a journal, an entry with fields in it. The journal's native
+ * protocol needs datagram sockets, which Node lacks, so logger(1) writes the entry; it is started and not waited for.
  */
 
 import { closeSync, existsSync, writeSync } from 'node:fs';
@@ -13,13 +13,13 @@ const PRIORITY: Record<LogLevel, number> = { err: 3, warning: 4, notice: 5, info
 export interface Fields {
   readonly session?: string | undefined;
   readonly user?: string | undefined;
-  /** Why a login was refused, as {@link publicCodeOf} says it. */
+  /** The code of the error with which a login was refused, from {@link publicCodeOf}. */
   readonly code?: string | undefined;
 }
 
 export type Log = (level: LogLevel, message: string, fields?: Fields) => void;
 
-/** The text logger(1) reads with `--journald`; a newline in a value would begin another field. */
+/** The input of `logger --journald`. Newlines in values are replaced, because they would start another field. */
 export function journalEntry(level: LogLevel, message: string, fields: Fields): string {
   const flat = (v: string): string => v.replaceAll('\n', ' ');
   const rows = [`MESSAGE=${flat(message)}`, `PRIORITY=${PRIORITY[level]}`, 'SYSLOG_IDENTIFIER=mayfly'];
@@ -29,7 +29,7 @@ export function journalEntry(level: LogLevel, message: string, fields: Fields): 
   return `${rows.join('\n')}\n`;
 }
 
-/** `quiet` shows warnings and errors only, `verbose` everything. */
+/** Creates a log. On stderr, `quiet` prints only warnings and errors, `verbose` everything. */
 export function makeLog(amount: 'quiet' | 'normal' | 'verbose', journal: boolean): Log {
   const limit = amount === 'quiet' ? 4 : amount === 'normal' ? 6 : 7;
   return (level, message, fields = {}) => {
@@ -38,7 +38,7 @@ export function makeLog(amount: 'quiet' | 'normal' | 'verbose', journal: boolean
   };
 }
 
-/** The journal only, where there is one: for what stderr is told in other words. */
+/** Logs to the journal only, if there is one; for messages that stderr gets in another form. */
 export function toJournal(level: LogLevel, message: string, fields: Fields): void {
   if (!existsSync('/run/systemd/journal/socket')) return;
   sending = Promise.all([sending, send(journalEntry(level, message, fields))]);
@@ -46,23 +46,23 @@ export function toJournal(level: LogLevel, message: string, fields: Fields): voi
 
 let sending: Promise<unknown> = Promise.resolve();
 
-/** Resolves when everything said has been handed to logger(1): before that the process must not end. */
+/** Resolves when all messages have been passed to logger(1). The process must not exit before. */
 export async function logged(): Promise<void> {
   await sending;
 }
 
-/** Through a file without a name, not a pipe: we may end before logger(1) has read it. */
+/** Passes the entry in an unnamed file, not a pipe, because we may exit before logger(1) has read it. */
 async function send(entry: string): Promise<void> {
   const { spawn } = await import('node:child_process');
   const fd = openUnnamed();
   try {
-    writeSync(fd, entry, 0); // at a position: the offset, which logger(1) inherits, stays at the beginning
+    writeSync(fd, entry, 0); // with a position, which leaves the offset that logger(1) inherits at the beginning
     const child = spawn('logger', ['--journald'], {
       env: TOOL_ENV,
       stdio: [fd, 'ignore', 'ignore'],
       detached: true,
     });
-    child.on('error', () => undefined); // no logger(1): stderr has said it
+    child.on('error', () => undefined); // without logger(1), stderr has the message
     child.unref();
   } finally {
     closeSync(fd);

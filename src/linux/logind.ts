@@ -1,6 +1,6 @@
 /**
- * What systemd-logind says about sessions: on D-Bus, its public interface (org.freedesktop.login1(5)), and for hooks
- * in its own files, which libsystemd's sd-login reads too: they cost no child and no bus, and a person waits.
+ * The sessions of systemd-logind, read from its state files in /run/systemd/sessions, as libsystemd's sd-login(3) does.
+ * This needs no bus and no child process.
  */
 import { MayflyError } from '../errors.ts';
 import type { Host } from './host.ts';
@@ -14,15 +14,15 @@ export interface LogindSession {
   /** The PAM service: `lightdm`, `gdm-password`, `sshd`. */
   readonly service: string;
   readonly display: string;
-  /** The process that opened it, by PAM: gdm's worker, lightdm's child of one session. 0 where it is not said. */
+  /** The process that opened it through PAM: gdm's worker, lightdm's child for the session. 0 if unknown. */
   readonly leader: number;
-  /** Milliseconds since the epoch; 0 where it is not said. */
+  /** Milliseconds since the epoch; 0 if unknown. */
   readonly began: number;
 }
 
 const SESSION_FILES = '/run/systemd/sessions';
 
-/** A session file as a table; values are bare or quoted. */
+/** Parses a session file. Its values may be quoted. */
 export function parseSession(id: string, text: string): LogindSession {
   const table = new Map<string, string>();
   for (const line of text.split('\n')) {
@@ -43,8 +43,8 @@ export function parseSession(id: string, text: string): LogindSession {
   };
 }
 
-/** All sessions of everybody, closing ones too; undefined where there is no logind. */
-export function shownSessions(host: Host, directory = SESSION_FILES): LogindSession[] | undefined {
+/** The sessions of all users, including closing ones; undefined without logind. */
+export function shownSessions(host: Host, directory = LOGIND_SESSIONS): LogindSession[] | undefined {
   if (host.pathType(directory) !== 'dir') return undefined;
   return host
     .list(directory)

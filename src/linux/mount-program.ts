@@ -1,13 +1,13 @@
 /**
- * Several mounts in one process. mount(8) does many only by `-a`, which first reads the whole mount table: with 300
- * sessions that alone is 25 ms of every login, and umount(8) reads it likewise (measured). perl-base is Essential in
- * Debian, starts as fast as mount(8), and can make the two system calls itself; the program below does nothing else,
- * stops at the first failure, and gets all it needs as arguments.
+ * Several mounts in one process. mount(8) does several only with `-a`, which first reads the whole mount table: with 300
+ * sessions, that alone takes 25 ms of every login, and umount(8) reads it as well (measured). perl-base is Essential in
+ * Debian, starts as fast as mount(8), and can make the two system calls itself. The program below does little else, stops
+ * at the first failure, and gets all data as arguments.
  */
 import { MayflyError } from '../errors.ts';
 import type { Command } from './command.ts';
 
-/** One call, in order; a failed one is the last. */
+/** One operation. They run in order, and the first failure is the last one. */
 export type MountOp =
   | {
       readonly op: 'mount';
@@ -16,16 +16,16 @@ export type MountOp =
       readonly type: string;
       readonly flags: number;
       readonly data: string;
-      /** mount(2) takes it in a second call, of the same target. */
+      /** Set by a second call of mount(2) for the same target. */
       readonly propagation: number;
     }
-  /** Makes the mount at the target, and all below it, a slave of its peers. */
+  /** Makes the mount at the target, and all mounts below it, slaves of their peers. */
   | { readonly op: 'slave'; readonly target: string }
-  /** Makes a directory or an empty file; one that is there is success, a symlink or another kind there is not. */
+  /** Creates a directory or an empty file; an existing one is success, a symlink or another type is a failure. */
   | { readonly op: 'dir' | 'file'; readonly target: string }
   /**
-   * The last one: runs a command with `root` as its root directory ("" is the one there is) and exits with its code.
-   * `merge` sends what it says on stdout to stderr.
+   * The last operation: runs a command with the target as its root directory ("": unchanged) and exits with its code.
+   * `merge` redirects its stdout to stderr.
    */
   | {
       readonly op: 'enter';
@@ -33,7 +33,7 @@ export type MountOp =
       readonly merge: boolean;
       readonly argv: readonly string[];
     }
-  /** MNT_DETACH: the tree at the target, with everything below it. */
+  /** Unmounts the target with everything below it (MNT_DETACH). */
   | { readonly op: 'detach'; readonly target: string };
 
 /** From <sys/mount.h>; the same on every architecture. */
@@ -47,7 +47,7 @@ export const MS = {
   SLAVE: 1 << 19,
 } as const;
 
-/** Numbers of mount(2) and umount2(2), by what Node calls the architecture. */
+/** The numbers of mount(2) and umount2(2), by Node's name of the architecture. */
 const NUMBERS: Readonly<Record<string, readonly [number, number]>> = {
   x64: [165, 166],
   arm64: [40, 39],
@@ -60,20 +60,20 @@ const NUMBERS: Readonly<Record<string, readonly [number, number]>> = {
   mips64el: [5160, 5161],
 };
 
-/** Arguments: the two numbers, then seven for each call. umount2's flags are MNT_DETACH and UMOUNT_NOFOLLOW. */
+/** Arguments: the two numbers, then seven per operation. umount2's flags are MNT_DETACH and UMOUNT_NOFOLLOW. */
 const PROGRAM = `
 use strict;
 my ($mount, $umount) = map { $_ + 0 } splice @ARGV, 0, 2;
 sub failed { print STDERR "$_[0]: $!\\n"; exit 32 }
 my ($none, $nothing) = ("none", "");
-sub spread { syscall($mount, $none, $_[0], $none, $_[1] + 0, $nothing) == 0 or failed("propagation of $_[0]") }
+sub spread { syscall($mount, $none, $_[0], $none, $_[1] + 0, $nothing) == 0 or failed("cannot set the propagation of $_[0]") }
 sub enter {
   my ($root, $merge) = @_;
   my $pid = fork;
-  defined $pid or failed("fork");
+  defined $pid or failed("cannot fork");
   if ($pid == 0) {
-    open(STDOUT, ">&", \\*STDERR) or failed("stdout") if $merge;
-    chroot($root) or failed("chroot to $root") if $root ne "";
+    open(STDOUT, ">&", \\*STDERR) or failed("cannot redirect stdout") if $merge;
+    chroot($root) or failed("cannot chroot to $root") if $root ne "";
     chdir "/";
     exec { $ARGV[0] } @ARGV;
     print STDERR "$ARGV[0]: $!\\n";
@@ -85,34 +85,34 @@ sub enter {
 }
 while (my ($op, $source, $target, $type, $flags, $data, $propagation) = splice @ARGV, 0, 7) {
   if ($op eq "mount") {
-    syscall($mount, $source, $target, $type, $flags + 0, $data) == 0 or failed("mounting $source on $target");
+    syscall($mount, $source, $target, $type, $flags + 0, $data) == 0 or failed("cannot mount $source on $target");
     spread($target, $propagation);
   } elsif ($op eq "slave") {
     spread($target, $flags);
   } elsif ($op eq "enter") {
     enter($target, $flags);
   } elsif ($op eq "detach") {
-    syscall($umount, $target, 10) == 0 or failed("unmounting $target");
+    syscall($umount, $target, 10) == 0 or failed("cannot unmount $target");
   } elsif (-l $target) {
     $! = 40; failed("$target");
   } elsif ($op eq "dir") {
-    -d _ or mkdir $target, 0755 or failed("making the directory $target");
+    -d _ or mkdir $target, 0755 or failed("cannot create the directory $target");
   } elsif (-d _) {
     $! = 21; failed("$target");
   } else {
-    -e _ or open(my $file, ">", $target) or failed("making the file $target");
+    -e _ or open(my $file, ">", $target) or failed("cannot create the file $target");
   }
 }
 `;
 
 type Flags = Pick<Extract<MountOp, { op: 'mount' }>, 'flags' | 'data' | 'propagation'>;
 
-/** What mount(8) would make of the options. */
+/** Converts mount(8)'s options to the arguments of mount(2). */
 function flagsOf(options: string): Flags {
-  const words = options.split(',');
-  const take = (word: string): boolean => {
-    const at = words.indexOf(word);
-    if (at >= 0) words.splice(at, 1);
+  const remaining = options.split(',');
+  const take = (option: string): boolean => {
+    const at = remaining.indexOf(option);
+    if (at >= 0) remaining.splice(at, 1);
     return at >= 0;
   };
   const recursive = take('rbind');
@@ -126,12 +126,12 @@ function flagsOf(options: string): Flags {
     (take('ro') ? MS.RDONLY : 0) |
     (take('nosuid') ? MS.NOSUID : 0) |
     (take('nodev') ? MS.NODEV : 0);
-  return { flags, propagation, data: bind ? '' : words.join(',') };
+  return { flags, propagation, data: bind ? '' : remaining.join(',') };
 }
 
-/** The calls for mounts, options and propagation as mount(8) understands them. */
+/** Returns a function that converts a mount to an operation; options and propagation are those of mount(8). */
 export function makeMountOps(): (m: Mount) => MountOp {
-  const known = new Map<string, Flags>(); // dozens of binds, two kinds of options
+  const known = new Map<string, Flags>(); // there are dozens of bind mounts, but only two sets of options
   return ({ source, target, type, options }) => {
     const flags = known.get(options) ?? flagsOf(options);
     known.set(options, flags);
@@ -139,17 +139,20 @@ export function makeMountOps(): (m: Mount) => MountOp {
   };
 }
 
-/** Nothing of the places to mount on: they are nearly always there, and what is mounted on them says enough. */
-function sayCall(c: MountOp): string | readonly [] {
+/** One line for a dry run. Mount points are left out: they nearly always exist, and the mounts name them. */
+function describeOp(c: MountOp): string | readonly [] {
   if (c.op === 'detach') return `unmount ${c.target} and everything below it`;
   if (c.op === 'enter') return `run ${c.argv.join(' ')}${c.target === '' ? '' : ` in ${c.target}`}`;
-  if (c.op === 'slave') return `keep unmounts below ${c.target} from the host`;
+  if (c.op === 'slave') return `make ${c.target} a slave mount`;
   if (c.op !== 'mount') return [];
   if (c.flags & MS.BIND) return `bind ${c.source} to ${c.target}`;
   return `mount ${c.type} on ${c.target} (${c.data})`;
 }
 
-/** One process for all of them; it keeps `fds`. */
+/**
+ * The command that performs all operations in one process, which inherits `fds`. Throws `missing-tool` on an architecture
+ * whose system call numbers are unknown.
+ */
 export function mountCommand(
   calls: readonly MountOp[],
   fds: readonly number[] = [],
@@ -157,7 +160,7 @@ export function mountCommand(
 ): Command {
   const numbers = NUMBERS[architecture];
   if (!numbers)
-    throw new MayflyError('missing-tool', `the numbers of system calls on "${architecture}" are not known`);
+    throw new MayflyError('missing-tool', `the system call numbers of "${architecture}" are unknown`);
   const args = ['-e', PROGRAM, '--', String(numbers[0]), String(numbers[1])];
   for (const c of calls) {
     if (c.op === 'mount')
@@ -167,7 +170,7 @@ export function mountCommand(
   }
   return {
     file: 'perl',
-    describe: () => calls.flatMap(sayCall),
+    describe: () => calls.flatMap(describeOp),
     args,
     effect: 'write',
     inheritFds: fds,
@@ -180,6 +183,6 @@ export interface Mount {
   readonly target: string;
   readonly type: string;
   readonly options: string;
-  /** The source is no directory, so the target must not be one. */
+  /** The source is not a directory, so the target must be a file. */
   readonly file?: boolean;
 }

@@ -1,19 +1,19 @@
-/** Mounting a tree and taking it apart. */
+/** Mounting and unmounting a session's tree. */
 import { isErrno, MayflyError } from '../errors.ts';
 import type { Host } from './host.ts';
 import { type Mount, type MountOp, makeMountOps, mountCommand } from './mount-program.ts';
 
-/** Whether every part of `path` below `root` is a real directory of the tree, no symlink that leads elsewhere. */
+/** Whether every component of `path` below `root` is a directory of the tree, and not a symlink that leads out of it. */
 export function isPlainDirectory(host: Host, root: string, path: string): boolean {
   const parts = path.split('/').filter(Boolean);
   return parts.every((_, i) => host.lstat(`${root}/${parts.slice(0, i + 1).join('/')}`)?.kind === 'dir');
 }
 
 /**
- * The calls that make a session's tree: `root` first, then `mounts` in order, each with the places it needs. Every part
- * of a place in the tree must be a real directory of it: mount(2) follows symlinks, and one there ("/home ->
- * /srv/home") would send the mount to the host's own directory. The child that mounts looks at each in the mounted
- * tree, right before it is used, and makes what is missing; nobody else is in the tree yet.
+ * The operations that mount a session's tree: `root` first, then `mounts` in order, each with the mount points it needs.
+ * Every component of a mount point must be a real directory of the tree: mount(2) follows symlinks, and a symlink
+ * ("/home -> /srv/home") would redirect the mount to a directory of the host. The child process that mounts checks each
+ * component in the mounted tree right before using it, and creates missing ones; no other process is in the tree yet.
  */
 export function planMountOps(root: Mount, mounts: readonly Mount[]): MountOp[] {
   const callFor = makeMountOps();
@@ -22,12 +22,12 @@ export function planMountOps(root: Mount, mounts: readonly Mount[]): MountOp[] {
   const types = new Map(mounts.map(m => [m.target, m.type]));
   for (const m of mounts) {
     let at = root.target;
-    let below: string | undefined; // the type of what is mounted above `at`
+    let below: string | undefined; // the type of the mount that `at` is on
     const parts = m.target.slice(root.target.length + 1).split('/');
     const last = parts.length - 1;
     for (let index = 0; index <= last; index++) {
       at = `${at}/${parts[index]}`;
-      if (below === 'none') break; // what is below a bind is the host's
+      if (below === 'none') break; // below a bind mount, everything belongs to the host
       if (!seen.has(at)) calls.push({ op: m.file === true && index === last ? 'file' : 'dir', target: at });
       seen.add(at);
       below = types.get(at) ?? below;
@@ -38,12 +38,12 @@ export function planMountOps(root: Mount, mounts: readonly Mount[]): MountOp[] {
 }
 
 /**
- * Throws `unsafe` where a place that {@link planMountOps} needs is a symlink or of the wrong kind in the tree that can be
- * read at `base`: what the child refuses, in words.
+ * Throws `unsafe` if a mount point that {@link planMountOps} needs is a symlink or of the wrong type in the tree at
+ * `base`. The child process refuses the same, but without an explanation.
  */
 export function requireMountTargets(host: Host, base: string, calls: readonly MountOp[]): void {
   const root = calls[0]?.target ?? '';
-  const fresh: string[] = []; // memory file systems of ours, below which is nothing yet
+  const fresh: string[] = []; // new tmpfs mounts, which are empty
   calls.forEach((c, i) => {
     if (c.op === 'mount' && c.type === 'tmpfs' && i > 0) fresh.push(`${c.target}/`);
     if ((c.op !== 'dir' && c.op !== 'file') || fresh.some(path => c.target.startsWith(path))) return;
@@ -55,12 +55,13 @@ export function requireMountTargets(host: Host, base: string, calls: readonly Mo
 }
 
 function badMountTarget(at: string, root: string, kind: string, source: string): MayflyError {
-  const what = kind === 'link' ? 'a symlink' : `a ${kind}`;
-  const message = `"${at.slice(root.length)}" in the generation is ${what}, so "${source}" can not be mounted on it`;
+  const types: Record<string, string> = { link: 'a symlink', dir: 'a directory', file: 'a file' };
+  const what = types[kind] ?? 'a special file';
+  const message = `"${at.slice(root.length)}" in the generation is ${what}; cannot mount "${source}" on it`;
   return new MayflyError('unsafe', message, { path: at });
 }
 
-/** Whether something other than its parent's file system shows at `root`, told by the device numbers. */
+/** Whether a file system is mounted at `root`: its device number differs from that of its parent. */
 export function isMounted(host: Host, root: string): boolean {
   const here = host.lstat(root);
   const above = host.stat(root.slice(0, root.lastIndexOf('/')) || '/'); // an administrator's "/srv" may be a symlink
@@ -68,10 +69,11 @@ export function isMounted(host: Host, root: string): boolean {
 }
 
 /**
- * Detaches everything at and below `root` and removes the mount point. The rmdir is what makes copies in other
- * mount namespaces go (the kernel detaches mounts from a directory that is removed); it is never recursive: a
- * mount point that is not empty after the unmount holds something that is not ours to delete. `unfinished`: the
- * mounts below may not all have been made slaves yet, and unmounting a peer would unmount the host's own.
+ * Detaches everything at and below `root` and removes the mount point; absent is success. The rmdir also removes copies
+ * in other mount namespaces (the kernel detaches mounts from a directory that is removed). It is never recursive: what a
+ * mount point holds after the unmount is not ours to delete. `unfinished`: some mounts below may not be slaves yet, and
+ * unmounting a peer would unmount the host's own. Throws `unsafe` if `root` is no directory, `stuck` if it cannot be
+ * removed.
  */
 export async function detach(
   host: Host,
@@ -82,10 +84,12 @@ export async function detach(
   const there = host.lstat(root);
   if (there === undefined) return;
   if (there.kind !== 'dir')
-    throw new MayflyError('unsafe', `"${root}" is a ${there.kind}, not a mount point`, { path: root });
+    throw new MayflyError('unsafe', `"${root}" is not a directory, so it is not a mount point`, {
+      path: root,
+    });
   const calls: MountOp[] = [{ op: 'detach', target: root }];
   if (unfinished) calls.unshift({ op: 'slave', target: root });
-  // Stacked mounts come off one by one; more than a few is a mistake somewhere.
+  // Stacked mounts are detached one by one. More than a few cannot be right, so the loop has a limit.
   for (let n = 0; isMounted(host, root) && n < 8; n++) {
     await host.run({ ...mountCommand(calls, fds), simulate: view => view.unmount(root) });
   }
@@ -95,15 +99,15 @@ export async function detach(
     if (!isErrno(error, 'ENOTEMPTY', 'EBUSY', 'EEXIST')) throw error;
     throw new MayflyError(
       'stuck',
-      `the mount point "${root}" could not be removed: it is not empty or still mounted`,
+      `cannot remove the mount point "${root}": it is not empty or still mounted`,
       { path: root },
     );
   }
 }
 
 /**
- * Gives the mount points a small private file system of their own. Session mounts then propagate to no other
- * namespace (systemd makes / shared), and "is it mounted?" is a comparison of two device numbers.
+ * Mounts a small private tmpfs for the mount points of sessions. Session mounts then do not propagate to other
+ * namespaces (systemd makes / shared), and {@link isMounted} only has to compare two device numbers.
  */
 export async function makePrivateRoot(host: Host, roots: string): Promise<void> {
   if (isMounted(host, roots)) return;

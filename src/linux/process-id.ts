@@ -1,28 +1,28 @@
-/** Processes and boots that cannot be confused with later ones of the same number. */
+/** Identifying processes and boots unambiguously. */
 import type { Host } from './host.ts';
 
-/** A process that cannot be confused with a later one of the same number. */
-
+/** A process, distinguished by its start time from a later one with the same pid. */
 export interface ProcessId {
   readonly pid: number;
   /** Start time in clock ticks since boot, field 22 of /proc/PID/stat. */
   readonly start: string;
 }
 
+/** The kernel's random ID of this boot (random(4)). */
 export function bootId(host: Host): string {
   return (host.read('/proc/sys/kernel/random/boot_id') ?? 'unknown').trim();
 }
 
-/** The mark of a living process; undefined where it is gone. */
+/** Identifies the running process `pid`; undefined if it no longer exists. */
 export function identify(host: Host, pid: number): ProcessId | undefined {
   const start = statOf(host, pid)?.[19];
   return start === undefined ? undefined : { pid, start };
 }
 
-/** proc_pid_stat(5) from field 3 on. */
+/** The fields of proc_pid_stat(5), from field 3 on. */
 function statOf(host: Host, pid: number): string[] | undefined {
   const text = host.read(`/proc/${pid}/stat`);
-  // The name in field 2 may hold blanks and parentheses: count from the last one.
+  // The name in field 2 may contain blanks and parentheses, so start after the last parenthesis.
   return text?.slice(text.lastIndexOf(')') + 2).split(' ');
 }
 
@@ -35,6 +35,7 @@ export function childrenOf(host: Host, pid: number): ProcessId[] {
   });
 }
 
-export function isAlive(host: Host, mark: ProcessId): boolean {
-  return identify(host, mark.pid)?.start === mark.start;
+/** Whether the process still exists. */
+export function isAlive(host: Host, id: ProcessId): boolean {
+  return identify(host, id.pid)?.start === id.start;
 }

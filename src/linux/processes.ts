@@ -1,22 +1,26 @@
 /**
- * Who is in a session, and making them go.
+ * Finding the processes of a session.
  *
- * A process belongs to a session when its root lies on a file system that is the session's alone, told by device
- * number; that finds those in a deeper chroot or in a mount namespace of their own, which a comparison of paths
- * misses. The session user's own processes belong to it as soon as they have their directory, program or an open
- * file there. Anybody else's do not: a host service can be handed a descriptor over a socket by whoever is inside.
+ * A process belongs to a session if its root directory is on a file system that only the session uses, compared by
+ * device number. This also finds processes in a nested chroot or in another mount namespace, which a comparison of paths
+ * misses. Processes of the session's user also belong to it if their working directory, program or an open file is
+ * there. Processes of other users do not: a process in the session can pass a descriptor to a host service over a
+ * socket.
  *
- * Device numbers of unmounted file systems are given out again, lowest first; so callers pass only numbers of what
- * is still there. A session's device is never that of `/`: killing by the device of a mount that had failed once
- * took down the host (the accident of 2009 that this rule makes impossible).
+ * The kernel reuses the device numbers of unmounted file systems, lowest first, so callers only pass numbers of file
+ * systems that are still mounted. A session's device is never that of `/`: in 2009, killing by the device of a mount
+ * that had failed took down the host. {@link refuseHostDevices} makes that impossible.
  */
 import { MayflyError } from '../errors.ts';
 import type { Host } from './host.ts';
 
-/** File systems whose server can be dead: even asking about a file there can hang for ever. */
+/** File systems whose server may be dead: even stat(2) of a file there can hang forever. */
 const REMOTE = /^(nfs4?|cifs|smb3|9p|ceph|afs|fuse(\..+)?|fuseblk|glusterfs|lustre|ncpfs)$/;
 
-/** Mount points of remote file systems in our own namespace. The table is long in a full room: read only if need be. */
+/**
+ * The mount points of remote file systems in our own namespace. With many sessions the mount table is long, so it is only
+ * read if a directory of the kernel shows that there is a remote file system at all.
+ */
 export function remoteMounts(host: Host): string[] {
   const possible = [
     '/sys/fs/fuse/connections',
@@ -25,15 +29,15 @@ export function remoteMounts(host: Host): string[] {
     '/sys/fs/ceph',
     '/proc/fs/afs',
   ];
-  const sure = possible.some(path => host.list(path).length > 0);
-  if (!sure) return [];
+  const anyRemote = possible.some(path => host.list(path).length > 0);
+  if (!anyRemote) return [];
   return (host.read('/proc/self/mountinfo') ?? '').split('\n').flatMap(line => {
     const type = line.slice(line.indexOf(' - ') + 3).split(' ')[0] ?? '';
     return REMOTE.test(type) ? [line.split(' ')[4] ?? ''] : [];
   });
 }
 
-/** One look at all processes: which of them use one of `devices`, and how. */
+/** Scans all processes for those that use one of `devices`. */
 export class ProcessScan {
   constructor(
     private readonly host: Host,
@@ -48,12 +52,12 @@ export class ProcessScan {
       .filter(pid => Number.isInteger(pid) && pid > 1 && pid !== this.host.pid);
   }
 
-  /** Whether `pid` has its root on one of the devices. */
+  /** Whether the root directory of `pid` is on one of the devices. */
   isRootedIn(pid: number): boolean {
     return this.isOn(`/proc/${pid}/root`);
   }
 
-  /** Another use that `pid` makes of one of the devices; undefined where it makes none. */
+  /** How else `pid` uses one of the devices ("cwd", "exe", "open file /x"); undefined if it does not. */
   useOf(pid: number): string | undefined {
     for (const what of ['cwd', 'exe']) if (this.isOn(`/proc/${pid}/${what}`)) return what;
     for (const fd of this.host.list(`/proc/${pid}/fd`)) {
@@ -65,7 +69,7 @@ export class ProcessScan {
 
   private isOn(link: string): boolean {
     if (this.remote.length > 0) {
-      // Reading the link asks nobody; following it would ask the server.
+      // Reading the link is safe; following it would wait for the server.
       const target = this.host.readlink(link);
       if (target === undefined || this.remote.some(m => target === m || target.startsWith(`${m}/`)))
         return false;
@@ -75,28 +79,32 @@ export class ProcessScan {
   }
 }
 
+/** The name of a process (proc_pid_comm(5)); "?" if it no longer exists. */
 export function processName(host: Host, pid: number): string {
   return (host.read(`/proc/${pid}/comm`) ?? '?').trim();
 }
 
-/** Real user id of a process; undefined where it is gone. */
+/** The real user ID of a process; undefined if it no longer exists. */
 export function uidOf(host: Host, pid: number): number | undefined {
   const uid = /^Uid:\s+(\d+)/m.exec(host.read(`/proc/${pid}/status`) ?? '')?.[1];
   return uid === undefined ? undefined : Number(uid);
 }
 
-/** A directory of a file system as mount tables call it. */
+/** A directory of a file system, as in mount tables. */
 interface Shown {
   /** major:minor of the file system. */
   readonly device: string;
-  /** The directory, "" for all of it. */
+  /** The directory; "" for the root of the file system. */
   readonly root: string;
 }
 
-/** Everybody but ourselves who uses one of `devices`, or whose mount namespace still shows `at`, a path or a device. */
+/**
+ * All processes but ourselves that use one of `devices`, and one process of each mount namespace that still has `at`
+ * mounted, given as a path or as device and directory. Throws `unsafe` if `devices` has one of the host's.
+ */
 export function findHolders(host: Host, devices: ReadonlySet<number>, at: string | Shown): Holder[] {
   refuseHostDevices(host, devices);
-  const look = new ProcessScan(host, devices, remoteMounts(host));
+  const scan = new ProcessScan(host, devices, remoteMounts(host));
   const holders: Holder[] = [];
   const namespaces = new Set<string | undefined>([undefined]);
   const volume = typeof at === 'string' ? asMounted(host, at) : at;
@@ -104,8 +112,8 @@ export function findHolders(host: Host, devices: ReadonlySet<number>, at: string
     mountLines(host, pid).find(
       m => m.device === volume?.device && (m.root === volume.root || m.root.startsWith(`${volume.root}/`)),
     )?.place;
-  for (const pid of look.pids()) {
-    const use = look.isRootedIn(pid) ? 'root' : look.useOf(pid);
+  for (const pid of scan.pids()) {
+    const use = scan.isRootedIn(pid) ? 'root' : scan.useOf(pid);
     const namespace = host.readlink(`/proc/${pid}/ns/mnt`);
     const place = use || namespaces.has(namespace) ? undefined : placeIn(pid);
     if (use) holders.push({ pid, what: `${processName(host, pid)} (${use})` });
@@ -116,21 +124,22 @@ export function findHolders(host: Host, devices: ReadonlySet<number>, at: string
   return holders;
 }
 
-/** Whether anybody but ourselves uses one of `devices`. Nothing is killed by the answer. */
+/** Whether any process but ourselves uses one of `devices`. Not for killing: the host's devices are not refused. */
 export function isUsed(host: Host, devices: ReadonlySet<number>): boolean {
-  const look = new ProcessScan(host, devices, remoteMounts(host));
-  return look.pids().some(pid => look.isRootedIn(pid) || look.useOf(pid) !== undefined);
+  const scan = new ProcessScan(host, devices, remoteMounts(host));
+  return scan.pids().some(pid => scan.isRootedIn(pid) || scan.useOf(pid) !== undefined);
 }
 
-/** A line of /proc/PID/mountinfo, as far as it is needed (proc_pid_mountinfo(5)). */
+/** The fields of a line of /proc/PID/mountinfo that are used (proc_pid_mountinfo(5)). */
 interface MountLine {
   /** major:minor of the file system. */
   readonly device: string;
-  /** The directory of the file system that shows at the place. */
+  /** The directory of the file system that is mounted. */
   readonly root: string;
   readonly place: string;
 }
 
+/** The mounts in the mount namespace of a process; empty if it no longer exists. */
 export function mountLines(host: Host, pid: number | 'self'): MountLine[] {
   return (host.read(`/proc/${pid}/mountinfo`) ?? '').split('\n').flatMap(line => {
     const [, , device, root, place] = line.split(' ');
@@ -138,7 +147,7 @@ export function mountLines(host: Host, pid: number | 'self'): MountLine[] {
   });
 }
 
-/** What mount tables call the directory at `path`: its file system, and where in it. */
+/** The directory at `path` as in mount tables: its file system, and the directory there. */
 function asMounted(host: Host, path: string): Shown | undefined {
   const below = (m: MountLine): boolean =>
     m.place === '/' || path === m.place || path.startsWith(`${m.place}/`);
@@ -153,13 +162,14 @@ function asMounted(host: Host, path: string): Shown | undefined {
   return { device: on.device, root: `${on.root === '/' ? '' : on.root}${rest}` };
 }
 
+/** Describes up to five holders in one line: "process 12 bash (cwd), … and 3 more". */
 export function describeHolders(holders: readonly Holder[]): string {
   const some = holders.slice(0, 5).map(h => `process ${h.pid} ${h.what}`);
   const more = holders.length - some.length;
   return some.join(', ') + (more > 0 ? ` and ${more} more` : '');
 }
 
-/** Refuses any set of device numbers that has the host's own in it. */
+/** Throws `unsafe` if `devices` has the device of one of the host's own file systems. */
 export function refuseHostDevices(host: Host, devices: ReadonlySet<number>): void {
   for (const path of [
     '/',
@@ -178,14 +188,14 @@ export function refuseHostDevices(host: Host, devices: ReadonlySet<number>): voi
     if (dev !== undefined && devices.has(dev)) {
       throw new MayflyError(
         'unsafe',
-        `device ${dev} is that of "${path}" on the host; nothing is killed by it`,
+        `device ${dev} is that of "${path}" on the host; refusing to kill its users`,
         { device: dev },
       );
     }
   }
 }
 
-/** Somebody who keeps a volume from being removed. */
+/** A process that keeps a volume from being removed. `what` is its name and how it uses the volume. */
 export interface Holder {
   readonly pid: number;
   readonly what: string;

@@ -1,4 +1,4 @@
-/** The real machine behind the gate. */
+/** The host that acts on the real machine. */
 
 import {
   chmodSync,
@@ -38,9 +38,18 @@ function absentIs<T>(value: T, names: readonly string[], act: () => T): T {
 }
 
 function toStat(s: Stats): Stat {
-  const kind = s.isFile() ? 'file' : s.isDirectory() ? 'dir' : s.isSymbolicLink() ? 'link' : 'other';
-  const { dev, ino, uid, gid, size, mtimeMs } = s;
-  return { kind, dev, ino, uid, gid, mode: s.mode & 0o7777, size, mtimeMs };
+  // From the mode bits: a login calls this a hundred times, and the methods cost more than the system call.
+  const type = s.mode & constants.S_IFMT;
+  const kind =
+    type === constants.S_IFREG
+      ? 'file'
+      : type === constants.S_IFDIR
+        ? 'dir'
+        : type === constants.S_IFLNK
+          ? 'link'
+          : 'other';
+  const { dev, ino, uid, gid, size, mtimeMs, ctimeMs, birthtimeMs } = s;
+  return { kind, dev, ino, uid, gid, mode: s.mode & 0o7777, size, mtimeMs, ctimeMs, birthtimeMs };
 }
 
 function stat(path: string): Stat | undefined {
@@ -61,11 +70,16 @@ function sync(path: string): void {
   }
 }
 
+/** Checked first where a path usually does not exist: throwing an error costs many times as much. */
+function absent(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false }) === undefined;
+}
+
 function parent(path: string): string {
   return path.slice(0, path.lastIndexOf('/')) || '/';
 }
 
-/** The real machine. `deadline` (milliseconds since the epoch) bounds how long commands are waited for. */
+/** The real machine. Commands are waited for until `deadline` (milliseconds since the epoch). */
 export function realHost(deadline = Number.POSITIVE_INFINITY): Host {
   return {
     run: c => runCommand(c, deadline),
@@ -81,13 +95,17 @@ export function realHost(deadline = Number.POSITIVE_INFINITY): Host {
         const s = lstatSync(path, { throwIfNoEntry: false });
         return s && toStat(s);
       }),
-    stat,
-    exists: existsSync,
-    // access(2) of a path with a slash behind it succeeds for directories only.
-    pathType(path) {
-      const kind = stat(path)?.kind;
-      return kind && (kind === 'dir' ? 'dir' : 'other');
+    stat(path) {
+      try {
+        const s = statSync(path, { throwIfNoEntry: false });
+        return s && toStat(s);
+      } catch {
+        return undefined; // it does not exist, we may not see it, or the server of its file system is dead
+      }
     },
+    exists: existsSync,
+    // access(2) of a path with a trailing slash only succeeds for directories.
+    pathType: path => (existsSync(`${path}/`) ? 'dir' : existsSync(path) ? 'other' : undefined),
     readlink: path =>
       absentIs<string | undefined>(
         undefined,
@@ -108,7 +126,7 @@ export function realHost(deadline = Number.POSITIVE_INFINITY): Host {
       absentIs(undefined, ['ENOENT'], () => unlinkSync(temporary));
       const fd = openSync(temporary, flags, 0o600);
       try {
-        writeFileSync(fd, typeof text === 'string' ? text : text()); // goes on after a short write, which a nearly full disk gives
+        writeFileSync(fd, typeof text === 'string' ? text : text()); // continues after a short write, which happens on a nearly full disk
         if (o.uid !== undefined || o.gid !== undefined) fchownSync(fd, o.uid ?? 0, o.gid ?? 0);
         fchmodSync(fd, o.mode);
         if (o.durable) fsyncSync(fd);
@@ -133,7 +151,7 @@ export function realHost(deadline = Number.POSITIVE_INFINITY): Host {
       const made =
         there === undefined && absentIs(false, ['EEXIST'], () => mkdirSync(path, { mode }) === undefined);
       if (made)
-        chmodSync(path, mode); // the umask of a hook is its caller's
+        chmodSync(path, mode); // a hook has the umask of its caller
       else if (!(there ?? lstatSync(path)).isDirectory()) {
         throw new MayflyError('unsafe', `"${path}" is not a directory`, { path });
       }

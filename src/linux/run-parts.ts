@@ -2,20 +2,20 @@
 import { MayflyError } from '../errors.ts';
 import type { Host } from './host.ts';
 
-/** Others are passed over, so that what an editor or a package leaves beside a script is not run. */
+/** Whether run-parts(8) would run a file with this name. Files that an editor or a package leaves there are ignored. */
 export function isScriptName(name: string): boolean {
   return /^[a-zA-Z0-9_-]+$/.test(name);
 }
 
 /**
- * Paths of the scripts, in order of name. One that somebody other than root could have written is refused: it would
- * run as root.
+ * The paths of the executable scripts in `directory`, sorted by name. They run as root, so it throws `unsafe` if the
+ * directory or a script is writable by another user.
  */
 export function scriptsIn(host: Host, directory: string): string[] {
   const own = host.stat(directory);
   if (own && (own.uid !== 0 || (own.mode & 0o022) !== 0)) {
-    const words = `"${directory}" can be changed by others than root, so nothing in it is run`;
-    throw new MayflyError('unsafe', words, { path: directory });
+    const message = `"${directory}" is writable by users other than root; its scripts are not run`;
+    throw new MayflyError('unsafe', message, { path: directory });
   }
   return host
     .list(directory)
@@ -25,7 +25,7 @@ export function scriptsIn(host: Host, directory: string): string[] {
       const there = host.stat(path);
       if (there?.kind !== 'file' || (there.mode & 0o111) === 0) return false;
       if (there.uid !== 0 || (there.mode & 0o022) !== 0) {
-        throw new MayflyError('unsafe', `"${path}" can be changed by others than root, so it is not run`, {
+        throw new MayflyError('unsafe', `"${path}" is writable by users other than root; it is not run`, {
           path,
         });
       }

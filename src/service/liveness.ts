@@ -1,11 +1,11 @@
 /**
- * Which logins logind has shown and shows no more. The end of a session that logind once showed as a login's own is
- * the end of that login, whether or not a hook tells of it. What logind never showed proves nothing: there may be no
- * logind, or no pam_systemd in that display manager's PAM.
+ * Finds logins that logind has listed and no longer lists. If logind once listed a session that is certainly that of a
+ * login, the end of that session is the end of the login, whether or not a hook reports it. A session that logind never
+ * listed proves nothing: there may be no logind, or no pam_systemd in the display manager's PAM stack.
  *
- * A living login must never be taken for a dead one. So a login is bound to one session of logind's, which began
- * after it; it lives while that one does, while any other session might be its own, and while the process that
- * opened the session (PAM's leader) runs. logind never takes `closing` back (session_get_state() in logind-session.c).
+ * A live login must never be taken for a dead one. So each login is bound to one logind session, which began after it.
+ * The login is live while that session is, while another session may be its own, and while the process that opened the
+ * session (PAM's leader) runs. logind never leaves the state `closing` (session_get_state() in logind-session.c).
  */
 import type { Host } from '../linux/host.ts';
 import type { LogindSession } from '../linux/logind.ts';
@@ -18,51 +18,51 @@ import type { Paths } from '../state/paths.ts';
 import type { Login, Session } from '../state/sessions.ts';
 
 export interface LoginBinding {
-  /** logind's id of the session that is this login's. */
+  /** logind's ID of this login's session. */
   readonly session: string;
   readonly leader?: ProcessId;
-  /** Since when it is missing or closing, in milliseconds since the epoch. */
+  /** When it was first seen missing or closing, in milliseconds since the epoch. */
   readonly missing?: number;
 }
 
-/** By {@link bindingKey}. */
+/** The key is from {@link bindingKey}. */
 export type LoginBindings = Readonly<Record<string, LoginBinding>>;
 
-/** How long an end must have been seen, in milliseconds: the hook that comes with it does the work, where it comes. */
+/** How long a session must have been missing, in milliseconds; normally its hook ends it in this time. */
 export const END_GRACE = 1000;
 
-/** How long a login of which there is no trace is believed in, in milliseconds. */
+/** After how many milliseconds a login without any trace counts as abandoned. */
 const ABANDONED_AFTER = 60_000;
 
-/** A login by all that tells it from the next one of the same person on the same display. */
+/** Identifies a login, also among later ones of the same user on the same display. */
 export function bindingKey(id: string, l: Login): string {
   return [id, l.adapter, l.display ?? '', l.caller.pid, l.caller.start, l.since].join(' ');
 }
 
-/** Whether this may be the login's, as far as it can be told. Generous: what it says yes to keeps a login alive. */
+/** Whether `a` may be the session of the login. True in case of doubt, because that keeps the login alive. */
 function mayBe(uid: number, l: Login, a: LogindSession, others: readonly Login[]): boolean {
   if (a.uid !== uid || !a.class.startsWith('user')) return false;
-  // PAM's caller is the leader, by definition; its service may be any.
+  // With PAM, the caller is the leader by definition; the service may be any.
   if (l.adapter === 'pam') return a.leader === l.caller.pid;
   if (!a.service.startsWith(l.adapter)) return false;
   if (a.display !== '' && l.display !== undefined && a.display !== l.display) return false;
-  // gdm opens each session from a worker of its own: one that another login's worker opened is that login's.
+  // gdm opens each session from a separate worker: a session opened by the worker of another login belongs to that login.
   return !(hasOwnProcess(l.adapter) && others.some(o => o !== l && o.caller.pid === a.leader));
 }
 
-/** Whether this is the login's without a doubt. */
+/** Whether `a` is certainly the session of the login. */
 function isOwn(s: Session, l: Login, a: LogindSession): boolean {
   if (a.state === 'closing' || !mayBe(s.user.uid, l, a, s.logins)) return false;
   if (hasOwnProcess(l.adapter)) return a.leader === l.caller.pid;
-  const alone = s.logins.filter(o => o.adapter === l.adapter).length === 1;
-  return a.began >= l.since && (alone || (a.display !== '' && a.display === l.display));
+  const isOnly = s.logins.filter(o => o.adapter === l.adapter).length === 1;
+  return a.began >= l.since && (isOnly || (a.display !== '' && a.display === l.display));
 }
 
 function isLive(host: Host, s: Session): boolean {
   return s.kind === 'login' && s.state === 'live' && s.boot === bootId(host);
 }
 
-/** What is known after another look. `shown` is undefined where there is no logind, which proves nothing. */
+/** Updates the bindings from logind's sessions. `shown` is undefined without logind, which proves nothing. */
 export function bindLogins(
   host: Host,
   before: LoginBindings,
@@ -76,9 +76,9 @@ export function bindLogins(
       const key = bindingKey(s.id, l);
       const known = before[key] ?? bind(host, s, l, shown ?? []);
       if (!known) continue;
-      const { missing = host.now(), ...sighting } = known;
+      const { missing = host.now(), ...binding } = known;
       const gone = shown !== undefined && !isShown(s, l, known, shown);
-      after[key] = gone ? { ...sighting, missing } : sighting;
+      after[key] = gone ? { ...binding, missing } : binding;
     }
   }
   return after;
@@ -86,7 +86,7 @@ export function bindLogins(
 
 function bind(host: Host, s: Session, l: Login, shown: readonly LogindSession[]): LoginBinding | undefined {
   const [own, ...more] = shown.filter(a => isOwn(s, l, a));
-  if (!own || more.length > 0) return undefined; // two that could be it: neither is without a doubt
+  if (!own || more.length > 0) return undefined; // if two match, neither is certain
   const leader = own.leader > 0 ? identify(host, own.leader) : undefined;
   return { session: own.id, ...(leader ? { leader } : {}) };
 }
@@ -99,47 +99,49 @@ function isShown(s: Session, l: Login, known: LoginBinding, shown: readonly Logi
   );
 }
 
-/** What is to be done about a session; undefined where nothing is certain. */
+/** The logins of a session that have ended. */
 export interface EndedLogins {
   readonly because: string;
-  /** The logins that are left; none where the whole session is over. */
+  /** The remaining logins; empty if the session is over. */
   readonly left: readonly Login[];
 }
 
+/** Whether the session or some of its logins have ended; undefined if that is not certain. */
 export function findEnded(
   host: Host,
   s: Session,
-  sightings: LoginBindings,
+  bindings: LoginBindings,
   shown: readonly LogindSession[] | undefined,
 ): EndedLogins | undefined {
   const because = overBecause(host, s);
   if (because !== undefined) return { because, left: [] };
   if (!isLive(host, s)) return undefined;
-  if (shown && isAbandoned(host, s, sightings, shown))
-    return { because: 'its login ended before logind showed it', left: [] };
+  if (shown && isAbandoned(host, s, bindings, shown))
+    return { because: 'its login ended before logind listed it', left: [] };
   const left = s.logins.filter(
-    l => isAlive(host, l.caller) && !hasEnded(host, sightings[bindingKey(s.id, l)]),
+    l => isAlive(host, l.caller) && !hasEnded(host, bindings[bindingKey(s.id, l)]),
   );
   if (left.length === s.logins.length) return undefined;
-  return { because: 'logind says that the login has ended', left };
+  return { because: 'the login has ended according to logind', left };
 }
 
 /**
- * Whether the login that made the session came to nothing: logind never showed it, nobody is inside, and what
- * lightdm began for it is gone. For a login in PAM looks the same but for the last: lightdm has a child for each
- * login, with the daemon's own name, from before its hook is run until after the login is closed; the next greeter's
- * is younger than the hook. One of another seat that is older too has us wait until it goes.
+ * Whether the login that started the session never completed: logind never listed it, no process is in the session, and
+ * lightdm's child process for it is gone. The last condition is necessary because a login that is still in PAM also
+ * meets the others. lightdm has a child for each login, named like the daemon, from before its hook runs until after
+ * the login is closed; the child of the next greeter is younger than the hook. An old child of another seat only delays
+ * the result until that child exits.
  */
 function isAbandoned(
   host: Host,
   s: Session,
-  sightings: LoginBindings,
+  bindings: LoginBindings,
   shown: readonly LogindSession[],
 ): boolean {
   const [l, ...others] = s.logins;
   if (!l || others.length > 0 || hasOwnProcess(l.adapter)) return false;
-  // Of one that joined later it is not known which child is its own.
-  if (l.since > s.created || host.now() - s.created < ABANDONED_AFTER || sightings[bindingKey(s.id, l)])
+  // The child of a login that joined later cannot be identified.
+  if (l.since > s.created || host.now() - s.created < ABANDONED_AFTER || bindings[bindingKey(s.id, l)])
     return false;
   if (shown.some(a => a.state !== 'closing' && mayBe(s.user.uid, l, a, s.logins))) return false;
   const name = host.read(`/proc/${l.caller.pid}/comm`);
@@ -155,16 +157,16 @@ function hasEnded(host: Host, seen: LoginBinding | undefined): boolean {
   return seen.leader === undefined || !isAlive(host, seen.leader);
 }
 
-/** Processes whose death changes a verdict, and which nothing tells of. */
-export function watchedProcesses(sessions: readonly Session[], sightings: LoginBindings): ProcessId[] {
+/** The processes whose death ends a login and causes no event. */
+export function watchedProcesses(sessions: readonly Session[], bindings: LoginBindings): ProcessId[] {
   const callers = sessions.flatMap(s =>
     s.state === 'starting' ? [s.starter] : s.state === 'live' ? s.logins.map(l => l.caller) : [],
   );
-  const leaders = Object.values(sightings).flatMap(seen =>
-    seen.missing !== undefined && seen.leader ? [seen.leader] : [],
+  const leaders = Object.values(bindings).flatMap(binding =>
+    binding.missing !== undefined && binding.leader ? [binding.leader] : [],
   );
-  const marks = new Map([...callers, ...leaders].map(mark => [`${mark.pid} ${mark.start}`, mark]));
-  return [...marks.values()];
+  const processes = new Map([...callers, ...leaders].map(id => [`${id.pid} ${id.start}`, id]));
+  return [...processes.values()];
 }
 
 interface SavedBindings {
@@ -172,17 +174,19 @@ interface SavedBindings {
   readonly sightings: LoginBindings;
 }
 
-/** What an earlier run of the service has seen: a login that ends while it restarts is found out all the same. */
+const bindingsPath = (paths: Paths): string => `${paths.run}/sightings.json`;
+
+/** Reads the bindings of an earlier run of the service, so that it also notices logins that end while it restarts. */
 export function readBindings(host: Host, paths: Paths): LoginBindings {
   try {
-    const kept = JSON.parse(host.read(paths.bindings) ?? '{}') as Partial<SavedBindings>;
-    return kept.boot === bootId(host) ? (kept.sightings ?? {}) : {};
+    const saved = JSON.parse(host.read(bindingsPath(paths)) ?? '{}') as Partial<SavedBindings>;
+    return saved.boot === bootId(host) ? (saved.sightings ?? {}) : {};
   } catch {
-    return {}; // cut by a full disk: what is still shown will be seen again
+    return {}; // truncated by a full disk; sessions that logind still lists will be bound again
   }
 }
 
-/** Writes them down where they have changed. */
+/** Saves the bindings if they have changed. */
 export function writeBindings(host: Host, paths: Paths, before: LoginBindings, after: LoginBindings): void {
   const text = (sightings: LoginBindings): string =>
     JSON.stringify({ boot: bootId(host), sightings } satisfies SavedBindings);

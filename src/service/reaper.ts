@@ -1,6 +1,7 @@
 /**
- * Ending sessions that are over, a few at a time and never one twice at once; what will not end is tried again, less
- * and less often. Each is judged once more under its person's lock: they may have come back meanwhile.
+ * Ends sessions that are over: a few at a time, and never the same one twice at once. Sessions that cannot be ended are
+ * tried again at growing intervals. Each session is checked again under its user's lock, because the user may have
+ * logged in again.
  */
 import { MayflyError, reasonOf } from '../errors.ts';
 import { onStuck } from '../session/on-stuck.ts';
@@ -13,34 +14,37 @@ import type { EndedLogins } from './liveness.ts';
 
 export type FindEnded = (s: Session) => EndedLogins | undefined | Promise<EndedLogins | undefined>;
 
-/** How many are taken down at the same time: each kills, unmounts and deletes. */
+/** How many sessions are ended at the same time; each kills processes, unmounts and deletes. */
 const AT_ONCE = 4;
 
-/** How long a hook, a login or `mayfly end` at work on the same person is waited for, in seconds. */
+/** How long to wait for the lock of a user, which a hook or `mayfly end` may hold, in seconds. */
 const REAP_LOCK_WAIT = 10;
 
-/** How long to wait after that many failures, in milliseconds. */
+/** The pause before the next attempt after so many failures, in milliseconds. */
 export function pauseAfter(failures: number): number {
   return ([0, 10, 30, 60][failures] ?? 300) * 1000;
 }
 
-/** Ends what is over of a session. Resolves with whether there was anything to do. */
-export async function reap(on: Machine, s: Session, judge: FindEnded): Promise<boolean> {
+/**
+ * Ends a session, or removes the logins from its record that have ended. Resolves with whether there was anything to
+ * do. Throws `locked`, and the errors of `stop` such as `stuck`.
+ */
+export async function reap(on: Machine, s: Session, findEnded: FindEnded): Promise<boolean> {
   const done = await withLock(on.host, on.paths, lockNameOf(s), REAP_LOCK_WAIT, async lock => {
     const now = readSession(on.host, on.paths, s.id);
-    const verdict = now && (await judge(now));
-    if (!verdict) return 'nothing';
+    const ended = now && findEnded(now);
+    if (!ended) return 'nothing';
     const fields = { session: s.id, user: s.user.name };
-    if (verdict.left.length > 0) {
-      const left = `${verdict.left.length} of ${now.logins.length} logins are left`;
-      on.log('notice', `${s.id} of ${s.user.name}: ${verdict.because}; ${left}`, fields);
-      writeSession(on.host, on.paths, { ...now, logins: verdict.left });
+    if (ended.left.length > 0) {
+      const left = `${ended.left.length} of ${now.logins.length} logins remain`;
+      on.log('notice', `${s.id} of ${s.user.name}: ${ended.because}; ${left}`, fields);
+      writeSession(on.host, on.paths, { ...now, logins: ended.left });
       return 'dropped';
     }
-    const again = now.stuck === undefined ? 'is over' : 'is tried again';
+    const state = now.stuck === undefined ? 'is over' : 'is stuck, trying again';
     on.log(
       now.stuck === undefined ? 'notice' : 'debug',
-      `${s.id} of ${s.user.name} ${again}: ${verdict.because}`,
+      `${s.id} of ${s.user.name} ${state}: ${ended.because}`,
       fields,
     );
     await stop({ ...on, lockFds: [lock.fd] }, now);
@@ -55,36 +59,39 @@ export async function reap(on: Machine, s: Session, judge: FindEnded): Promise<b
 }
 
 interface RetryState {
-  /** Not before, in milliseconds since the epoch. */
+  /** When to try again, in milliseconds since the epoch. */
   due: number;
   failures: number;
   reason?: string;
 }
 
 export interface Reaper {
-  /** Ends those that are due. Those not named any more are forgotten. */
-  take(on: Machine, over: readonly Session[], judge: FindEnded): void;
-  /** When the next one is due, in milliseconds since the epoch. */
+  /** Starts to end the sessions that are due. `over`: all that are over; the reaper forgets all others. */
+  take(on: Machine, over: readonly Session[], findEnded: FindEnded): void;
+  /** When the next one is due, in milliseconds since the epoch; undefined if none is waiting. */
   next(): number | undefined;
   busy(): boolean;
-  /** Waits for what is being done. */
+  /** Waits until no session is being ended. */
   drain(): Promise<void>;
 }
 
-/** `patience`: how long one whose end somebody else had begun is left to them. `onEnd` is called after each attempt, with whether it changed anything. */
-export function reaper(patience: number, onEnd: (changed: boolean) => void): Reaper {
+/**
+ * `handoverWait`: how long, in milliseconds, to leave a session alone that another process is ending. `onEnd` is called
+ * after each attempt, with whether it changed anything.
+ */
+export function reaper(handoverWait: number, onEnd: (changed: boolean) => void): Reaper {
   const attempts = new Map<string, RetryState>();
   const running = new Map<string, Promise<void>>();
 
-  async function endOne(on: Machine, s: Session, a: RetryState, judge: FindEnded): Promise<void> {
+  async function endOne(on: Machine, s: Session, a: RetryState, findEnded: FindEnded): Promise<void> {
     let changed = false;
     try {
-      changed = await reap(on, s, judge);
+      changed = await reap(on, s, findEnded);
       attempts.delete(s.id);
     } catch (error) {
       if (error instanceof MayflyError && error.code === 'locked') {
         on.log('debug', `${s.id}: ${reasonOf(error)}`);
-        a.due = on.host.now() + patience;
+        a.due = on.host.now() + handoverWait;
       } else fail(on, s, a, reasonOf(error));
     }
     running.delete(s.id);
@@ -94,22 +101,22 @@ export function reaper(patience: number, onEnd: (changed: boolean) => void): Rea
   function fail(on: Machine, s: Session, a: RetryState, reason: string): void {
     a.failures += 1;
     a.due = on.host.now() + pauseAfter(a.failures);
-    const words = `${s.id} of ${s.user.name} can not be ended: ${reason}; next attempt in ${pauseAfter(a.failures) / 1000} s`;
-    // Once for each reason: the record shows it for as long as it lasts.
-    on.log(a.reason === reason ? 'debug' : 'err', words, { session: s.id, user: s.user.name });
+    const message = `cannot end ${s.id} of ${s.user.name}: ${reason}; next attempt in ${pauseAfter(a.failures) / 1000} s`;
+    // Each reason is logged once; the record has it as long as the session is stuck.
+    on.log(a.reason === reason ? 'debug' : 'err', message, { session: s.id, user: s.user.name });
     a.reason = reason;
   }
 
   return {
-    take(on, over, judge) {
+    take(on, over, findEnded) {
       const ids = new Set(over.map(s => s.id));
       for (const id of [...attempts.keys()]) if (!ids.has(id) && !running.has(id)) attempts.delete(id);
       for (const s of over) {
-        const wait = s.state === 'ending' && s.stuck === undefined ? patience : 0;
+        const wait = s.state === 'ending' && s.stuck === undefined ? handoverWait : 0;
         const a = attempts.get(s.id) ?? { due: on.host.now() + wait, failures: 0 };
         attempts.set(s.id, a);
         if (running.has(s.id) || running.size >= AT_ONCE || a.due > on.host.now()) continue;
-        running.set(s.id, endOne(on, s, a, judge));
+        running.set(s.id, endOne(on, s, a, findEnded));
       }
     },
     next() {

@@ -1,7 +1,7 @@
 /**
- * Brings any state to a consistent one: after a power cut, after a kill at any instruction, at boot before the
- * display manager, and at any time while people are logged in. It touches only what is certainly over: a session of
- * another boot, one whose end had begun, one whose maker died, and what lies around in no record's name.
+ * Restores a consistent state: after a power cut, after a kill at any instruction, at boot before the display manager,
+ * and at any time while users are logged in. It only changes what is certainly over: sessions of another boot, sessions
+ * that were ending, sessions whose start was interrupted, and leftovers that belong to no record.
  */
 import { MayflyError, reasonOf } from '../errors.ts';
 import * as cgroup from '../linux/cgroup.ts';
@@ -20,20 +20,23 @@ import { readPool, writePool } from '../state/pool.ts';
 import { readSession, type Session, sessionIds } from '../state/sessions.ts';
 import { clearRunning } from '../state/update-history.ts';
 import { publishSessions } from '../update/greeter.ts';
-import { writeHealth } from '../update/health.ts';
-import { finishInterruptedUpdate, isUsable, mountPool, poolOf } from '../update/pool.ts';
+import { isUsable, writeHealth } from '../update/health.ts';
+import { finishInterruptedUpdate, mountPool, poolOf } from '../update/pool.ts';
 import { generationOf, type Pool, sessionOf, type Volume } from '../volume/backend.ts';
 
 export interface Recovered {
-  /** Sessions that were taken down. */
+  /** The IDs of sessions that were ended. */
   readonly ended: string[];
-  /** Half-made or forgotten things that were removed. */
+  /** Leftovers that were removed. */
   readonly swept: string[];
-  /** What could not be mended, one sentence each. */
+  /** What could not be fixed, one sentence each. */
   readonly stuck: string[];
 }
 
-/** Repeats as often as wanted: a second run finds nothing to do. Goes on past what is stuck. */
+/**
+ * Restores a consistent state and returns what was done. Idempotent: a second run finds nothing to do. Continues after
+ * failures, which are in `stuck`. Throws `corrupt` if no record of the pool can be read.
+ */
 export async function recover(on: Machine): Promise<Recovered> {
   const { host, paths } = on;
   const result: Recovered = { ended: [], swept: [], stuck: [] };
@@ -45,15 +48,15 @@ export async function recover(on: Machine): Promise<Recovered> {
   const pool = poolOnRecord(on, result);
   if (pool) await tryStep(result, 'the pool', () => mountPool(on, pool));
 
-  // Asked in this order: a session writes its record before it makes anything and deletes it last, so what exists
-  // now and is in no record read afterwards belongs to nobody.
+  // The order matters: a session writes its record before it creates anything and deletes it last. So an object that
+  // exists now and that no record names afterwards is a leftover.
   const found = pool ? await leftovers(on, pool, result) : new Map<string, Volume | undefined>();
   for (const id of sessionIds(host, paths)) {
     await tryStep(result, id, () => recoverSession(on, id, found.get(id), result));
     found.delete(id);
   }
   for (const [id, volume] of found) {
-    if (readSession(host, paths, id)) continue; // began after we looked
+    if (readSession(host, paths, id)) continue; // started after the records were read
     const s = sessionFromId(on, id, volume, pool);
     await tryStep(result, id, () =>
       withLock(host, paths, lockNameOf(s), 0, async lock => {
@@ -69,7 +72,7 @@ export async function recover(on: Machine): Promise<Recovered> {
   return result;
 }
 
-/** The pool; where its record is not whole, as that of a generation in it has it, and written down anew. */
+/** The recorded pool. If the record is corrupt, it is restored from the record of a generation; throws `corrupt` if none can be read. */
 function poolOnRecord({ host, paths }: Machine, result: Recovered): Pool | undefined {
   try {
     return readPool(host, paths);
@@ -78,12 +81,14 @@ function poolOnRecord({ host, paths }: Machine, result: Recovered): Pool | undef
     const known = generationNumbers(host, paths).map(n => readableGeneration(host, paths, n));
     const volume = known.find(g => g !== undefined)?.volume;
     if (!volume) {
-      const hint = `rm -f ${paths.poolFile} ${paths.stable} ${paths.generations}/* && mayfly init`; // which makes all anew
-      throw new MayflyError('corrupt', `${error.message}, nor is any generation's record`, { hint });
+      const hint = `rm -f ${paths.poolFile} ${paths.stable} ${paths.generations}/* && mayfly init`; // creates a new pool
+      throw new MayflyError('corrupt', `${error.message}, and so is the record of every generation`, {
+        hint,
+      });
     }
     const pool = poolOf(host, paths, volume);
     writePool(host, paths, pool);
-    result.swept.push(`what was left of "${paths.poolFile}", which is written anew`);
+    result.swept.push(`the corrupt file "${paths.poolFile}", which was written again`);
     return pool;
   }
 }
@@ -92,7 +97,7 @@ async function tryStep(result: Recovered, what: string, act: () => Promise<void>
   try {
     await act();
   } catch (error) {
-    // Held by somebody who is at work on it right now: theirs to finish.
+    // Another process is working on it and will finish.
     if (error instanceof MayflyError && error.code === 'locked') return;
     const hint = error instanceof MayflyError ? error.facts.hint : undefined;
     result.stuck.push(`${what}: ${reasonOf(error)}${hint === undefined ? '' : `; fix it with "${hint}"`}`);
@@ -112,10 +117,10 @@ async function recoverSession(
   await withLock(host, paths, lockNameOf(s), 0, async lock => {
     const now = readSession(host, paths, id);
     if (now && overBecause(host, now) === undefined) return;
-    if (!now && seen) return; // ended meanwhile
+    if (!now && seen) return; // it has ended in the meantime
     on.log(
       'notice',
-      `${id} of ${s.user.name} is over: ${(now && overBecause(host, now)) ?? 'its record is not whole'}`,
+      `${id} of ${s.user.name} is over: ${(now && overBecause(host, now)) ?? 'its record is corrupt'}`,
       {
         session: id,
         user: s.user.name,
@@ -126,7 +131,7 @@ async function recoverSession(
   });
 }
 
-/** Sessions by what they left: volumes, mount points, schroot entries, cgroups. */
+/** The IDs of sessions that have a volume, mount point, schroot entry or cgroup. */
 async function leftovers(
   on: Machine,
   pool: Pool,
@@ -141,7 +146,7 @@ async function leftovers(
     ...(root === undefined ? [] : cgroup.listIds(host, root, paths.cgroup)),
   ];
   for (const name of names) if (isSessionId(name)) found.set(name, undefined);
-  // A disk that is not there (yet) keeps nobody from cleaning up what else is left.
+  // If the disk is missing (so far), the other leftovers are still removed.
   await tryStep(result, 'the pool', async () => {
     for (const v of (await on.backend(pool.backend).list(pool.path)).volumes)
       if (v.role === 'session') found.set(v.name, v);
@@ -149,7 +154,7 @@ async function leftovers(
   return found;
 }
 
-/** A session as its name alone tells it: enough to take down whatever is there of it. */
+/** A session record derived from the ID alone; enough to remove everything of the session that exists. */
 function sessionFromId(on: Machine, id: string, volume: Volume | undefined, pool: Pool | undefined): Session {
   const uid = uidOfSession(id);
   const origin = generationOf(pool ?? { backend: 'overlay', path: `${on.paths.state}/pool` }, 1);
@@ -171,7 +176,7 @@ function sessionFromId(on: Machine, id: string, volume: Volume | undefined, pool
   };
 }
 
-/** Half-made generations and copies of an updater that died; only where no updater is at work. */
+/** Removes unfinished generations and copies of an interrupted update; does nothing while an update is running. */
 async function recoverPool(on: Machine, pool: Pool, result: Recovered): Promise<void> {
   const { host, paths } = on;
   const lock = await takeLock(host, paths, 'update', 0).catch(error => {
@@ -180,12 +185,12 @@ async function recoverPool(on: Machine, pool: Pool, result: Recovered): Promise<
   });
   if (!lock) return;
   try {
-    clearRunning(host, paths); // of an update that died
+    clearRunning(host, paths); // of an interrupted update
     await finishInterruptedUpdate(on, pool, (what, act) => tryStep(result, what, act), result.swept);
     const stable = stableNumber(host, paths);
     if (stable !== undefined && !(await isUsable(on, readableGeneration(host, paths, stable)))) {
       result.stuck.push(
-        `the stable generation ${stable} is not usable: its record is not whole, or its volume is missing or was replaced`,
+        `the stable generation ${stable} is unusable: its record is corrupt, or its volume is missing or was replaced`,
       );
     }
     await prepareSpare(on);
@@ -195,7 +200,7 @@ async function recoverPool(on: Machine, pool: Pool, result: Recovered): Promise<
   }
 }
 
-/** What people's wrappers read, of sessions that are no more. */
+/** Removes the files that session wrappers read, if their session no longer exists. */
 async function removeEmptyUsers(on: Machine, result: Recovered): Promise<void> {
   const { host, paths } = on;
   for (const uid of host.list(paths.users)) {

@@ -1,10 +1,10 @@
-/** Taking up a configuration that was changed, or staying with the one before where it is not valid. */
+/** Loads a configuration that has changed, or keeps the previous one if the new one is invalid. */
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { MayflyError, reasonOf } from '../errors.ts';
 import type { Machine } from '../state/machine.ts';
 
-/** Names of the options that differ, as in "logout.grace". */
+/** The names of the options that differ, such as "logout.grace". */
 export function changedOptions(before: Config, after: Config): string[] {
   const { files: _f, directory: _d, ...old } = before;
   return compare(old, after, '');
@@ -19,25 +19,25 @@ function compare(before: object, after: object, above: string): string[] {
   });
 }
 
-/** The machine with the configuration that is in `file` now. Says what changed, or why it stays as it was. */
+/**
+ * Returns the machine with the configuration that is in `file` now, and logs which options have changed. Keeps the
+ * previous configuration if the new one is invalid, and the previous directories in any case.
+ */
 export async function reload(on: Machine, file: string): Promise<Machine> {
   let fresh: Config;
   try {
     fresh = await loadConfig(on.host, file);
   } catch (error) {
     const hint = error instanceof MayflyError && error.facts.hint ? ` (${error.facts.hint})` : '';
-    on.log('err', `the configuration stays as it was: ${reasonOf(error)}${hint}`);
+    on.log('err', `keeping the previous configuration: ${reasonOf(error)}${hint}`);
     return on;
   }
   const changed = changedOptions(on.config, fresh);
   const moved = changed.filter(name => name.startsWith('directories.'));
   if (moved.length > 0) {
-    on.log(
-      'warning',
-      `${moved.join(', ')} changed: restart the service; until then it stays with the old ones`,
-    );
+    on.log('warning', `${moved.join(', ')} changed; the service uses the old value until it is restarted`);
   }
-  const taken = changed.filter(name => !moved.includes(name));
-  if (taken.length > 0) on.log('notice', `the configuration has changed: ${taken.join(', ')}`);
+  const applied = changed.filter(name => !moved.includes(name));
+  if (applied.length > 0) on.log('notice', `the configuration has changed: ${applied.join(', ')}`);
   return { ...on, config: { ...fresh, directories: on.config.directories } };
 }

@@ -1,4 +1,4 @@
-/** One look of the service: at the records and at logind, and what is over by them. */
+/** One scan of the service: reads the session records and logind's sessions, and finds those that are over. */
 import { reasonOf } from '../errors.ts';
 import type { LogindSession, LogindSource } from '../linux/logind.ts';
 import { identify, isAlive, type ProcessId } from '../linux/process-id.ts';
@@ -16,51 +16,52 @@ import type { Reaper } from './reaper.ts';
 import type { AlertsSent } from './snapshot-alerts.ts';
 import type { SpaceLevel } from './space-alerts.ts';
 
-/** How often processes are looked at whose death nothing tells of. Milliseconds. */
+/** How often to check processes whose death causes no event, in milliseconds. */
 export const POLL_INTERVAL = 2_000;
 
 export interface ServiceOptions {
   /** The configuration file, absolute. */
   readonly file: string;
-  readonly logind: LogindSource;
-  /** For NOTIFY_SOCKET and WATCHDOG_USEC. */
+  /** The directory of logind's session files. */
+  readonly logind: string;
+  /** The environment, with NOTIFY_SOCKET and WATCHDOG_USEC. */
   readonly env: NodeJS.ProcessEnv;
-  /** Registers who is told to stop, or to read the configuration again. */
+  /** Registers a function for requests to stop and to reload the configuration. */
   readonly onSignal: (tell: (what: 'stop' | 'reload') => void) => void;
 }
 
-/** What the service's loop knows. */
+/** The state of the service's loop. */
 export interface ServiceState {
   on: Machine;
   readonly o: ServiceOptions;
   readonly reaper: Reaper;
   readonly notify: () => void;
   bindings: LoginBindings;
-  /** Living processes whose death is a reason to look. */
+  /** Live processes whose death is a reason to scan. */
   watched: readonly ProcessId[];
-  /** The directories as they were at the last look. */
+  /** The modification times of the directories at the last scan. */
   dirSnapshot: string;
-  /** When there will be a reason to look, if nothing happens before; milliseconds since the epoch. */
+  /** When to scan if no event comes before, in milliseconds since the epoch. */
   scanDue: number;
   configKey: string;
   choresDue: number;
   spaceLevel: SpaceLevel;
-  /** What was said of sessions whose store fills up. */
+  /** The alerts that were sent about sessions whose snapshot fills up. */
   readonly snapshotAlerts: AlertsSent;
   sweepDue: number;
   sweeping: Promise<void> | undefined;
-  /** Half-written records that a sweep was asked for. */
+  /** Incomplete records for which a sweep was requested. */
   leftovers: ReadonlySet<string>;
-  /** What the last sweep could not fix: said once. */
+  /** What the last sweep could not fix, so that it is logged once. */
   unresolved: ReadonlySet<string>;
-  /** Where watching does not work. */
+  /** Watching directories has failed. */
   watchFailed: boolean;
   /** logind did not answer the last time. */
   logindSilent: boolean;
   stopping: boolean;
 }
 
-/** Whether neither a process has died nor a directory has changed; should an event be lost, this finds it out. */
+/** Whether no watched process has died and no directory has changed. This finds changes whose event was lost. */
 export function isQuiet(state: ServiceState): boolean {
   const { host } = state.on;
   return state.watched.every(mark => isAlive(host, mark)) && state.dirSnapshot === takeDirSnapshot(state);
@@ -87,9 +88,9 @@ async function askLogind(
   }
 }
 
-/** Sessions and logins that are over. */
-export async function scanSessions(state: ServiceState): Promise<void> {
-  const { on, reaper: ends } = state;
+/** Finds sessions and logins that are over, passes them to the reaper, and sets the time of the next scan. */
+export function scanSessions(state: ServiceState): void {
+  const { on, o, reaper: ends } = state;
   const { host, paths, log } = on;
   state.dirSnapshot = takeDirSnapshot(state);
   const sessions = readSessions(host, paths);
@@ -99,7 +100,7 @@ export async function scanSessions(state: ServiceState): Promise<void> {
   try {
     writeBindings(host, paths, before, state.bindings);
   } catch (error) {
-    log('debug', `what logind showed could not be written down: ${reasonOf(error)}`);
+    log('debug', `cannot write the login bindings: ${reasonOf(error)}`);
   }
   const over = sessions.filter(s => findEnded(host, s, state.bindings, shown) !== undefined);
   ends.take(on, over, async s => {
@@ -107,22 +108,21 @@ export async function scanSessions(state: ServiceState): Promise<void> {
     return findEnded(host, s, bindLogins(host, state.bindings, [s], now), now);
   });
   state.watched = watchedProcesses(sessions, state.bindings).filter(mark => isAlive(host, mark));
-  const settle = Object.values(state.bindings).map(s => (s.missing ?? Number.NaN) + END_GRACE);
-  const again = state.logindSilent ? host.now() + POLL_INTERVAL : state.scanDue;
-  const dues = [ends.next() ?? state.scanDue, again, ...settle.filter(due => due > host.now())];
+  const graceEnds = Object.values(state.bindings).map(s => (s.missing ?? Number.NaN) + END_GRACE);
+  const dues = [ends.next() ?? state.scanDue, ...graceEnds.filter(due => due > host.now())];
   state.scanDue = Math.min(state.scanDue, ...dues);
   watchLeftovers(state, new Set(sessions.map(s => `${s.id}.json`)));
 }
 
-/** What was half written and stays so is a thing for the sweep, once. */
-function watchLeftovers(state: ServiceState, whole: ReadonlySet<string>): void {
+/** Requests one sweep for each incomplete record that no process is writing. `complete`: names of complete records. */
+function watchLeftovers(state: ServiceState, complete: ReadonlySet<string>): void {
   const { host, paths } = state.on;
-  const isLitter = (name: string): boolean => !whole.has(name) && /^\.?u\d/.test(name);
+  const isLeftover = (name: string): boolean => !complete.has(name) && /^\.?u\d/.test(name);
   const isBeingWritten = (name: string): boolean =>
     identify(host, Number(/\.(\d+)\.tmp$/.exec(name)?.[1] ?? 0)) !== undefined;
-  const found = host.list(paths.sessions).filter(isLitter);
+  const found = host.list(paths.sessions).filter(isLeftover);
   if (found.length > 0) state.scanDue = Math.min(state.scanDue, host.now() + POLL_INTERVAL);
-  const litter = found.filter(name => !isBeingWritten(name));
-  if (litter.some(name => !state.leftovers.has(name))) state.sweepDue = 0;
-  state.leftovers = new Set(litter);
+  const leftovers = found.filter(name => !isBeingWritten(name));
+  if (leftovers.some(name => !state.leftovers.has(name))) state.sweepDue = 0;
+  state.leftovers = new Set(leftovers);
 }

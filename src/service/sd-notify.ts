@@ -1,18 +1,19 @@
 /**
- * What systemd is told of the service (sd_notify(3)), by systemd-notify(1): the socket is a datagram one, which Node
- * lacks. Where nobody listens nothing is run.
+ * Notifies systemd of the service's state (sd_notify(3)), with systemd-notify(1), because Node has no datagram sockets of
+ * this kind. Without NOTIFY_SOCKET nothing is run.
  */
 import { reasonOf } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
 import type { Log } from '../linux/log.ts';
 
 export interface ServiceManager {
-  /** Assignments such as `READY=1`. Never rejects. */
-  tell(...words: readonly string[]): Promise<void>;
-  /** How often `WATCHDOG=1` is due, in milliseconds; undefined where nobody waits for it. */
+  /** Sends assignments such as `READY=1`. Never rejects. */
+  tell(...assignments: readonly string[]): Promise<void>;
+  /** How often to send `WATCHDOG=1`, in milliseconds; undefined without a watchdog. */
   readonly pingEvery?: number;
 }
 
+/** The service manager that started this process, from NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID in `env`. */
 export function serviceManager(host: Host, env: NodeJS.ProcessEnv, log: Log): ServiceManager {
   const socket = env.NOTIFY_SOCKET;
   if (!socket) return { tell: async () => undefined };
@@ -20,12 +21,12 @@ export function serviceManager(host: Host, env: NodeJS.ProcessEnv, log: Log): Se
   const ours = env.WATCHDOG_PID === undefined || env.WATCHDOG_PID === String(host.pid);
   return {
     ...(limit > 0 && ours ? { pingEvery: limit / 2 } : {}),
-    async tell(...words) {
-      const args = [`NOTIFY_SOCKET=${socket}`, 'systemd-notify', ...words];
+    async tell(...assignments) {
+      const args = [`NOTIFY_SOCKET=${socket}`, 'systemd-notify', ...assignments];
       try {
         await host.run({ file: 'env', args, effect: 'write' });
       } catch (error) {
-        log('debug', `systemd was not told: ${reasonOf(error)}`);
+        log('debug', `cannot notify systemd: ${reasonOf(error)}`);
       }
     },
   };

@@ -1,10 +1,9 @@
 /**
- * The resident service: ends the sessions whose login died without a hook, tries the stuck ones again, watches the
- * pool's space and the configuration. Hooks and timers do without it; it only makes sooner what they and `recover`
- * would do.
+ * The session monitor: ends sessions whose logout no hook reported, retries stuck ones, and watches the pool's space and
+ * the configuration. Hooks and timers work without it; it only does sooner what they and `recover` would do.
  *
- * One loop looks at everything there is and acts on that. Events and timers only make it look sooner, so an event
- * that is lost or doubled changes nothing.
+ * One loop scans the whole state and acts on it. Events and timers only cause an earlier scan, so a lost or duplicate
+ * event changes nothing.
  */
 import { limitsOf } from '../config/config.ts';
 import { cacheKey } from '../config/load.ts';
@@ -27,43 +26,45 @@ import { spaceAlert } from './space-alerts.ts';
 import { makeWakeup } from './wakeup.ts';
 import { openWatches, type WatchTarget } from './watch.ts';
 
-/** How often everything is looked at without a reason. These are all milliseconds. */
+// All times are in milliseconds.
+
+/** The longest time between two scans. */
 const SCAN_INTERVAL = 30_000;
 
-/** At least between two looks, whatever happens: some things never come to rest. */
+/** The shortest time between two scans, because some directories change all the time. */
 const MIN_SCAN_GAP = 100;
 
-/** How often what lies around in no session's name is looked for. */
+/** How often to look for leftovers without a session. */
 const SWEEP_INTERVAL = 600_000;
 
-/** How long an end that somebody has begun (a hook, mayfly-end@.service) is left to them. */
+/** How long to wait for a hook or mayfly-end@.service that has begun to end a session. */
 const HANDOVER_WAIT = 1_500;
 
-/** How long a teardown may go on after we were told to stop; one cut short is recovered from. */
+/** How long ending sessions may take after a request to stop; `recover` completes an interrupted one. */
 const LAST_WAIT = 20_000;
 
-/** Runs until it is told to stop. Rejects with `locked` where another one runs. */
+/** Runs until a request to stop. Throws `locked` if another service is running. */
 export async function serve(first: Machine, o: ServiceOptions): Promise<void> {
   const { host, paths, log } = first;
   makeDirectories(host, paths);
   const lock = await takeServiceLock(first);
-  const bell = makeWakeup(host);
+  const wakeup = makeWakeup(host);
   const manager = serviceManager(host, o.env, log);
   const ends = reaper(HANDOVER_WAIT, changed => {
-    if (changed) state.sweepDue = 0; // what was interrupted may have left something that is in no record
-    bell.notify();
+    if (changed) state.sweepDue = 0; // if ending was interrupted before, there may be leftovers that no record names
+    wakeup.notify();
   });
   const state: ServiceState = {
     ...{
       on: first,
       o,
       reaper: ends,
-      notify: bell.notify,
+      notify: wakeup.notify,
       bindings: readBindings(host, paths),
       watched: [],
       dirSnapshot: '',
     },
-    configKey: '', // so that it is read now: the machine may have been opened with the last good one
+    configKey: '', // read the configuration at once: the machine may have been opened with the last valid one
     ...{ scanDue: 0, choresDue: 0, sweepDue: 0, sweeping: undefined, spaceLevel: 0 },
     ...{
       leftovers: new Set(),
@@ -77,11 +78,11 @@ export async function serve(first: Machine, o: ServiceOptions): Promise<void> {
   o.onSignal(what => {
     if (what === 'stop') state.stopping = true;
     else state.configKey = '';
-    bell.notify();
+    wakeup.notify();
   });
-  const watches = openWatches(host, watchTargets(paths, o), bell.notify, reason => {
+  const watches = openWatches(host, watchTargets(paths, o), wakeup.notify, reason => {
     if (!state.watchFailed)
-      log('warning', `changes are not told (${reason}): looking every ${POLL_INTERVAL / 1000} s`);
+      log('warning', `cannot watch for changes (${reason}); polling every ${POLL_INTERVAL / 1000} s`);
     state.watchFailed = true;
   });
   let status: string | undefined;
@@ -102,26 +103,26 @@ export async function serve(first: Machine, o: ServiceOptions): Promise<void> {
     }
     await watches.refresh();
     await round(state);
-    const words = statusOf(state);
-    if (words !== status) await manager.tell(...(status === undefined ? ['READY=1'] : []), `STATUS=${words}`);
-    if (status === undefined) log('info', `the service is ready: ${words}`);
-    status = words;
+    const text = statusOf(state);
+    if (text !== status) await manager.tell(...(status === undefined ? ['READY=1'] : []), `STATUS=${text}`);
+    if (status === undefined) log('info', `the service is ready: ${text}`);
+    status = text;
     await ping();
     while (!state.stopping && host.now() < state.scanDue && isQuiet(state)) {
-      const pulse = state.watched.length > 0 || state.watchFailed ? POLL_INTERVAL : SCAN_INTERVAL;
-      if (await bell.wait(Math.min(state.scanDue - host.now(), pulse, pingDue - host.now()))) break;
+      const interval = state.watched.length > 0 || state.watchFailed ? POLL_INTERVAL : SCAN_INTERVAL;
+      if (await wakeup.wait(Math.min(state.scanDue - host.now(), interval, pingDue - host.now()))) break;
       await ping();
     }
     await host.sleep(MIN_SCAN_GAP);
   }
-  await manager.tell('STOPPING=1', 'STATUS=finishing what was begun');
+  await manager.tell('STOPPING=1', 'STATUS=waiting for sessions that are ending');
   await Promise.race([Promise.allSettled([ends.drain(), state.sweeping]), host.sleep(LAST_WAIT)]);
   await watches.close();
   lock.release();
   log('info', 'the service has stopped');
 }
 
-/** One look at everything, and what follows from it. Never rejects: the next one may find it mended. */
+/** One scan with everything that follows from it. Never rejects: the cause of an error may be gone at the next scan. */
 async function round(state: ServiceState): Promise<void> {
   const { host, log } = state.on;
   state.scanDue = host.now() + SCAN_INTERVAL;
@@ -138,36 +139,35 @@ async function round(state: ServiceState): Promise<void> {
       });
     }
   } catch (error) {
-    state.watched = []; // a dead one among them would have us look again at once
-    log('err', `something could not be looked at: ${reasonOf(error)}`);
+    state.watched = []; // a dead process among them would cause another scan at once
+    log('err', `scan failed: ${reasonOf(error)}`);
   }
 }
 
-/** What is done every half minute besides looking at sessions. */
+/** Done every half minute in addition to scanning sessions: the health file, and alerts about space. */
 async function chores(state: ServiceState): Promise<void> {
   await writeHealth(state.on);
   const { host, paths, config, log } = state.on;
   const pool = readPool(host, paths);
   const usage = pool && (await poolUsage(state.on, pool));
   if (!pool || !usage) return;
-  const { scarcity, level, words } = spaceAlert(
-    state.spaceLevel,
-    usage,
-    pool.path,
-    limitsOf(config, pool.backend),
-  );
-  state.spaceLevel = scarcity;
+  const {
+    scarcity: newLevel,
+    level,
+    words,
+  } = spaceAlert(state.spaceLevel, usage, pool.path, limitsOf(config, pool.backend));
+  state.spaceLevel = newLevel;
   if (level && words) log(level, words);
   await alertSnapshots(state.on, pool, state.snapshotAlerts);
 }
 
-/** What lies around in no session's name, and sessions that `recover` knows more of than we do. */
+/** Removes leftovers without a session, and ends sessions that only `recover` can recognize as over. */
 async function sweep(state: ServiceState): Promise<void> {
   const { on } = state;
   try {
-    if (!on.host.exists(on.paths.poolFile)) return; // there is nothing yet, or no more: `recover` would make directories
+    if (!on.host.exists(on.paths.poolFile)) return; // before init and after destroy, `recover` would only create directories
     const { swept, stuck } = await recover(on);
-    if (swept.length > 0) on.log('notice', `removed what was left: ${swept.join(', ')}`);
+    if (swept.length > 0) on.log('notice', `removed leftovers: ${swept.join(', ')}`);
     for (const what of stuck) if (!state.unresolved.has(what)) on.log('warning', `stuck: ${what}`);
     state.unresolved = new Set(stuck);
   } catch (error) {
@@ -176,7 +176,7 @@ async function sweep(state: ServiceState): Promise<void> {
   state.notify();
 }
 
-/** For `systemctl status`. */
+/** The status line for `systemctl status`. */
 function statusOf({ on }: ServiceState): string {
   const { host, paths } = on;
   const sessions = readSessions(host, paths);
@@ -195,7 +195,7 @@ function watchTargets(paths: Paths, o: ServiceOptions): WatchTarget[] {
   ];
 }
 
-/** Held for as long as we live. */
+/** Takes the lock of the service, which it holds until it exits. Throws `locked`. */
 async function takeServiceLock({ host, paths }: Machine): Promise<Lock> {
   try {
     return await takeLock(host, paths, 'service', 0);

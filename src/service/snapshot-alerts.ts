@@ -1,57 +1,58 @@
 /**
- * Sessions on classic LVM whose own store fills up. Once it is full, nothing the session has changed can be read any
- * more, the kernel says so once in its log, and programs fail in odd ways: the person has to be told why.
+ * Alerts about sessions on classic LVM whose snapshot fills up. When it is full, the kernel invalidates it: the changes of
+ * the session can no longer be read, programs fail in odd ways, and only the kernel's log has the reason. So the user
+ * is told.
  */
 import { screenAt, showDialog } from '../session/refusal-dialog.ts';
 import type { Machine } from '../state/machine.ts';
 import { readSession, type Session } from '../state/sessions.ts';
 import type { Pool, SnapshotUsage } from '../volume/backend.ts';
 
-/** Percent of a store above which it is told of. */
+/** Percent of the snapshot's size above which there is a warning. */
 export const WARN_PERCENT = 80;
 
-/** What was told already, by session: once that it is nearly full, once that it is over. */
+/** The alerts that were sent, by session: one when the snapshot is nearly full, one when it is full. */
 export type AlertsSent = Map<string, 'nearly' | 'over'>;
 
-/** What is to be said now of whom. Pure but for `told`, which is brought up to date. */
+/** The alerts to send now. Pure, except that it updates `sent`. */
 export function newAlerts(
-  told: AlertsSent,
-  strains: readonly SnapshotUsage[],
+  sent: AlertsSent,
+  snapshots: readonly SnapshotUsage[],
 ): { session: string; percent: number }[] {
-  const now = new Map(strains.map(s => [s.session, s]));
-  for (const session of [...told.keys()]) if (!now.has(session)) told.delete(session);
-  return strains.filter(({ session, percent }) => {
-    const is = percent >= 100 ? 'over' : percent >= WARN_PERCENT ? 'nearly' : undefined;
-    if (is === undefined || told.get(session) === is || told.get(session) === 'over') return false;
-    told.set(session, is);
+  const now = new Map(snapshots.map(s => [s.session, s]));
+  for (const session of [...sent.keys()]) if (!now.has(session)) sent.delete(session);
+  return snapshots.filter(({ session, percent }) => {
+    const alert = percent >= 100 ? 'over' : percent >= WARN_PERCENT ? 'nearly' : undefined;
+    if (alert === undefined || sent.get(session) === alert || sent.get(session) === 'over') return false;
+    sent.set(session, alert);
     return true;
   });
 }
 
-/** Looks at all of them; tells the log, and the person whose session is over. */
-export async function alertSnapshots(on: Machine, pool: Pool, told: AlertsSent): Promise<void> {
-  const strains = await on.backend(pool.backend).snapshotUsage?.(pool.path);
-  for (const { session, percent } of newAlerts(told, strains ?? [])) {
+/** Checks all snapshots, logs new alerts, and shows the user of a full one a message. Updates `sent`. */
+export async function alertSnapshots(on: Machine, pool: Pool, sent: AlertsSent): Promise<void> {
+  const snapshots = await on.backend(pool.backend).snapshotUsage?.(pool.path);
+  for (const { session, percent } of newAlerts(sent, snapshots ?? [])) {
     const s = readSession(on.host, on.paths, session);
     const whose = s ? `${session} of ${s.user.name}` : session;
     const fields = { session, ...(s ? { user: s.user.name } : {}) };
     if (percent < 100) {
-      const words = `${whose} has filled ${Math.floor(percent)} % of its store; when it is full, the session is over`;
-      on.log('warning', `${words} ("lvm.cow_size" makes the next ones larger)`, fields);
+      const message = `the snapshot of ${whose} is ${Math.floor(percent)} % full; when it is full, the session is lost`;
+      on.log('warning', `${message} ("lvm.cow_size" sets the size for new sessions)`, fields);
       continue;
     }
-    on.log('err', `${whose} has changed more than its store holds, and can only be ended`, fields);
-    if (s) await tellPerson(on, s);
+    on.log('err', `the snapshot of ${whose} is full; the session can only be ended`, fields);
+    if (s) await showMessage(on, s);
   }
 }
 
-const WORDS =
-  'This session has used up its space, and what was changed in it outside your home directory is lost. Please save what you can to your home directory, log out, and log in again.';
+const MESSAGE =
+  'This session has run out of space, and all changes outside your home directory are lost. Please save your work to your home directory, log out, and log in again.';
 
-/** On each of their screens, without waiting for anybody to read it. */
-async function tellPerson({ host }: Machine, s: Session): Promise<void> {
+/** Shows the message on each of the session's screens, without waiting for it to be closed. */
+async function showMessage({ host }: Machine, s: Session): Promise<void> {
   for (const { display } of s.logins) {
     const screen = display === undefined ? undefined : screenAt(host, display, s.user.uid);
-    if (screen) await showDialog(host, screen, 'This session is over', WORDS, true);
+    if (screen) await showDialog(host, screen, 'Session out of space', MESSAGE, true);
   }
 }

@@ -1,4 +1,4 @@
-/** Watching the pool's space: says once when it gets scarce, and once when there is room again. */
+/** Alerts about the pool's space: one when it becomes scarce, and one when there is enough again. */
 import type { limitsOf } from '../config/config.ts';
 import type { LogLevel } from '../linux/log.ts';
 import { formatBytes } from '../size.ts';
@@ -8,7 +8,7 @@ import { fullness } from '../volume/usage.ts';
 /** 0: enough; 1: above the limit of updates; 2: no new logins. */
 export type SpaceLevel = 0 | 1 | 2;
 
-/** Percent by which it must fall below a limit: one that is just at it would be told of again and again. */
+/** By how many percent the usage must fall below a limit, so that a pool just at the limit causes no series of alerts. */
 const SLACK = 1;
 
 type Limits = ReturnType<typeof limitsOf>;
@@ -18,7 +18,7 @@ function spaceLevel(percent: number, limits: Limits): SpaceLevel {
   return percent > limits.warn ? 1 : 0;
 }
 
-/** What to say, if anything, and how scarce it is now. */
+/** The new space level as `scarcity`, and the message to log, if any. `pool` is its path, for the message. */
 export function spaceAlert(
   before: SpaceLevel,
   usage: Usage,
@@ -29,18 +29,18 @@ export function spaceAlert(
   const scarcity = now < before ? spaceLevel(usage.percent + SLACK, limits) : now;
   if (scarcity === before) return { scarcity };
   if (usage.problem) return { scarcity, level: 'warning', words: inOneLine(usage.problem) };
-  const is = `${fullness(usage, pool)}, ${formatBytes(usage.free)} are left`;
-  if (scarcity === 2) return { scarcity, level: 'warning', words: `${is}: new logins are refused` };
+  const state = `${fullness(usage, pool)}, ${formatBytes(usage.free)} free`;
+  if (scarcity === 2) return { scarcity, level: 'warning', words: `${state}: new logins are refused` };
   if (scarcity < before) {
     return {
       scarcity,
       level: 'notice',
-      words: scarcity === 0 ? `${is} again` : `${is}: logins are let in again`,
+      words: scarcity === 0 ? `${state}: there is enough space again` : `${state}: logins are allowed again`,
     };
   }
   return {
     scarcity,
     level: 'warning',
-    words: `${is}: new logins are refused above ${limits.full} %`,
+    words: `${state}: new logins are refused above ${limits.full} %`,
   };
 }

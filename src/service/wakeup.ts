@@ -1,33 +1,33 @@
-/** A loop's alarm clock: sleeps until it is rung, or until a time. */
+/** Lets a loop sleep until a notification or a time. */
 import type { Host } from '../linux/host.ts';
 
-/** Rings that come within so many milliseconds are one: an event seldom comes alone. */
+/** Notifications within so many milliseconds count as one, because events come in groups. */
 const DEBOUNCE = 200;
 
 export interface Wakeup {
   notify(): void;
-  /** Waits for a ring, for so many milliseconds; a few that come together are one. Says whether there was any. */
+  /** Waits for a notification for at most `ms` milliseconds. Resolves with whether there was one. */
   wait(ms: number): Promise<boolean>;
 }
 
 export function makeWakeup(host: Host): Wakeup {
-  let rings = 0;
+  let pending = 0;
   let wake = (): void => undefined;
   return {
     notify() {
-      rings += 1;
+      pending += 1;
       wake();
     },
     async wait(ms) {
-      if (rings === 0) {
-        const ring = new Promise<void>(yes => {
-          wake = yes;
+      if (pending === 0) {
+        const notified = new Promise<void>(resolve => {
+          wake = resolve;
         });
-        await Promise.race([ring, host.sleep(Math.max(0, ms))]);
+        await Promise.race([notified, host.sleep(Math.max(0, ms))]);
       }
-      if (rings === 0) return false;
+      if (pending === 0) return false;
       await host.sleep(DEBOUNCE);
-      rings = 0;
+      pending = 0;
       return true;
     },
   };

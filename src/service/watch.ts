@@ -1,20 +1,21 @@
 /**
- * Watching directories, with chokidar. A directory that is not there yet is waited for in the nearest one that is.
- * Events only say "look": what has happened is read from the files.
+ * Watches directories with chokidar. For a directory that does not exist yet, its nearest existing parent is watched.
+ * Events only cause a scan, which reads from the files what has changed.
  */
 
 import { type FSWatcher, watch } from 'chokidar';
 import { reasonOf } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
 
-/** A directory, and which names in it matter. */
+/** A directory, and the names in it that matter. */
 export interface WatchTarget {
   readonly directory: string;
   readonly matters: (name: string) => boolean;
 }
 
 /**
- * What to watch now, by directory: each place, and where it hangs, or would, for its own coming and going.
+ * What to watch now, by directory: each target, and its nearest existing parent, to notice when the target is created or
+ * removed.
  */
 export function planWatches(
   host: Pick<Host, 'pathType'>,
@@ -42,7 +43,7 @@ function baseName(path: string): string {
 }
 
 export interface Watches {
-  /** Follows directories that came, went or were replaced. */
+  /** Updates the watches for directories that were created, removed or replaced. */
   refresh(): Promise<void>;
   close(): Promise<void>;
 }
@@ -53,7 +54,7 @@ interface Open {
   readonly places: number;
 }
 
-/** `onEvent` is called for each change, and when a new watch is in place; `onError` where watching does not work. */
+/** `onEvent` is called for each change, and when a new watch is active; `onError` with the reason if watching fails. */
 export function openWatches(
   host: Host,
   places: readonly WatchTarget[],
@@ -68,19 +69,19 @@ export function openWatches(
       watch(directory, {
         depth: 0,
         ignoreInitial: true,
-        atomic: false, // it would hold back the news of a file that went
+        atomic: false, // otherwise events of removed files are delayed
         ignored: path => path !== directory && !matters(path),
       })
         .on('all', (event, path) => {
-          // The next directory of the same name may well get the same inode.
+          // A new directory of the same name often gets the same inode number.
           if (event.endsWith('Dir')) stale.add(path);
           onEvent();
         })
-        // As the kernel says it: of a file that is replaced twice within milliseconds, "all" loses the second time.
+        // The kernel's events: if a file is replaced twice within milliseconds, "all" misses the second time.
         .on('raw', (_event, path: unknown) => {
           if (typeof path !== 'string' || matters(path)) onEvent();
         })
-        .on('ready', onEvent) // what happened before is not told
+        .on('ready', onEvent) // there are no events for earlier changes
         .on('error', error => onError(reasonOf(error)))
     );
   };

@@ -10,6 +10,7 @@ import { loginBlockReason } from '../state/login-block.ts';
 import type { Machine } from '../state/machine.ts';
 import { makeDirectories } from '../state/paths.ts';
 import { readSession, readSessions, type Session, sessionIds, writeSession } from '../state/sessions.ts';
+import { isSameVolume } from '../volume/identity.ts';
 import { endedLogin, type HookCall, hasOwnProcess, isSameLogin, loginOf } from './hook-call.ts';
 import { clearHostPass } from './outcome.ts';
 import { planSession } from './plan.ts';
@@ -111,7 +112,7 @@ async function verifyGeneration(on: Machine, s: Session, generation: Generation)
   if (blocked !== undefined) throw new MayflyError('held', blocked);
   const identity = await on.backend(generation.volume.backend).identity(generation.volume);
   const sealed = isSealed(on.host, on.paths, generation.number);
-  if (sealed && identity !== undefined && identity === generation.identity) return;
+  if (sealed && isSameVolume(identity, generation.identity)) return;
   const problem = identity === undefined ? 'its volume is missing' : 'its volume was replaced';
   throw new MayflyError(
     'no-generation',

@@ -49,15 +49,16 @@ export async function openMachine(
   const real = seconds ? realHost(Date.now() + seconds(config) * 1000) : thisHost;
   const effects: string[] = [];
   const host = o.dryRun ? dryRun(real, line => effects.push(line)) : real;
+  const paths = pathsOf(config.directories);
   const backends: Partial<Record<BackendKind, VolumeBackend>> = {};
   if (o.dryRun) process.on('exit', () => print(o.json ? 2 : 1, effects.map(line => `${line}\n`).join('')));
   return {
     host,
     config,
-    paths: pathsOf(config.directories),
+    paths,
     log: makeLog(o.amount, !o.dryRun),
     backend(kind) {
-      backends[kind] ??= openBackend(kind, host);
+      backends[kind] ??= openBackend(kind, host, `${paths.run}/volumes.json`);
       return backends[kind];
     },
     lockFds: [],

@@ -60,6 +60,7 @@ export async function destroy(on: Machine): Promise<void> {
         `${paths.state}/update.json`,
         `${paths.run}/health`,
         `${paths.run}/sightings.json`,
+        `${paths.run}/volumes.json`,
         paths.loginBlock,
       ])
         host.unlink(file);

@@ -3,14 +3,20 @@
  * in time, so that the line stays correct until it is read.
  */
 import { limitsOf } from '../config/config.ts';
-import { generationNumbers, readableGeneration, stableNumber, whyDemoted } from '../state/generations.ts';
+import {
+  type Generation,
+  generationNumbers,
+  readableGeneration,
+  stableNumber,
+  whyDemoted,
+} from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import { readPool } from '../state/pool.ts';
 import { readSessions, type Session } from '../state/sessions.ts';
 import { type History, readHistory } from '../state/update-history.ts';
 import type { Usage } from '../volume/backend.ts';
+import { isSameVolume } from '../volume/identity.ts';
 import { fullness } from '../volume/usage.ts';
-import { isUsable } from './pool.ts';
 import { poolUsage } from './pool-usage.ts';
 
 export type HealthLevel = 'OK' | 'WARNING' | 'CRITICAL';
@@ -109,6 +115,11 @@ export async function writeHealth(on: Machine): Promise<void> {
   } catch (error) {
     on.log('debug', `cannot write the health line: ${String(error)}`);
   }
+}
+
+/** Whether a generation's volume exists and is the one that was sealed. */
+export async function isUsable(on: Machine, g: Generation | undefined): Promise<boolean> {
+  return g !== undefined && isSameVolume(await on.backend(g.volume.backend).identity(g.volume), g.identity);
 }
 
 /** Collects the facts for {@link healthIssues} and {@link healthLine}. */

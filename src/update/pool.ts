@@ -25,11 +25,6 @@ import { cowReserve } from './pool-usage.ts';
 import { pins, prune, retire } from './retention.ts';
 import { unmountLeftovers } from './volume-tree.ts';
 
-/** Whether a generation's volume exists and is the one that was sealed. */
-export async function isUsable(on: Machine, g: Generation | undefined): Promise<boolean> {
-  return g !== undefined && (await on.backend(g.volume.backend).identity(g.volume)) === g.identity;
-}
-
 /** Path of the embedded pool's image; it need not exist. */
 export function imagePath(paths: Paths): string {
   return `${paths.state}/pool.img`;

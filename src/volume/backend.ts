@@ -3,7 +3,7 @@
  * sealed `generation`s and one `session` per login.
  *
  * The life of a volume: `fork` creates it completely or not at all (leftovers of a crash are listed as such and
- * removed by `recover`); `mount` returns, as data, how to mount it; `remove` makes it absent. A fork sees exactly
+ * removed by `recover`; of a session an incomplete volume may be listed, which no login uses); `mount` returns, as data, how to mount it; `remove` makes it absent. A fork sees exactly
  * what its source held; nothing written to a fork is ever seen in its source or in a sibling. Generations and the
  * volumes from which sessions were forked are never written to. A session volume cannot be forked, and is mounted
  * once in its life.
@@ -161,7 +161,10 @@ export interface VolumeBackend {
   attachTree?(v: Volume, root: string): Promise<Mount>;
   /** The reverse of {@link attachTree}, after unmounting. Throws `stuck` while the volume is in use. */
   detachTree?(v: Volume): Promise<void>;
-  /** A value that stays the same as long as this is the same volume; undefined if there is none. */
+  /**
+   * A value that stays the same as long as this is the same volume, and that no volume before or after it has;
+   * undefined if there is none. Compare with `isSameVolume`.
+   */
   identity(v: Volume): Promise<string | undefined>;
   /** Who or what uses the volume, according to the kernel, also if no process shows it; undefined if it is free. */
   busyReason(v: Volume): Promise<string | undefined>;

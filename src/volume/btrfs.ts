@@ -15,6 +15,7 @@ import type { Host } from '../linux/host.ts';
 import type { Mount } from '../linux/mount-program.ts';
 import { describeHolders, findHolders } from '../linux/processes.ts';
 import type { ForkOptions, Problem, Volume, VolumeBackend } from './backend.ts';
+import { subvolumeUuids } from './btrfs-uuids.ts';
 import {
   asidePath,
   dissolveLayout,
@@ -34,7 +35,10 @@ const subvolumeIn = (directory: string): string => `${directory}/volume`;
 
 const rootOf = (v: Volume): string => (v.role === 'session' ? subvolumeIn(volumePath(v)) : volumePath(v));
 
-export function btrfsBackend(host: Host): VolumeBackend {
+/** `memory` is a file for the UUIDs of generations. */
+export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
+  const uuidOf = subvolumeUuids(host, memory);
+
   const isSubvolume = (path: string): boolean => {
     const s = host.lstat(path);
     return s?.kind === 'dir' && s.ino === SUBVOLUME_ROOT;
@@ -214,11 +218,7 @@ export function btrfsBackend(host: Host): VolumeBackend {
       options: 'bind',
     }),
 
-    async identity(v) {
-      // The creation time is not visible, and the inode number is the same for all subvolumes. All that is known is
-      // that a subvolume exists.
-      return isSubvolume(rootOf(v)) ? 'subvolume' : undefined;
-    },
+    identity: async v => (isSubvolume(rootOf(v)) ? `subvolume ${await uuidOf(v, rootOf(v))}` : undefined),
 
     busyReason,
 

@@ -6,12 +6,13 @@ import { btrfsBackend } from './btrfs.ts';
 import { lvmBackend } from './lvm/lvm.ts';
 import { overlayBackend } from './overlay.ts';
 
-export function openBackend(kind: BackendKind, host: Host): VolumeBackend {
+/** `memory` is a file that may be lost, in which a backend keeps answers that are dear to get. */
+export function openBackend(kind: BackendKind, host: Host, memory?: string): VolumeBackend {
   switch (kind) {
     case 'overlay':
       return overlayBackend(host);
     case 'btrfs':
-      return btrfsBackend(host);
+      return btrfsBackend(host, memory);
     case 'lvm-thin':
     case 'lvm':
       return lvmBackend(kind, host);

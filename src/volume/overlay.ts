@@ -196,7 +196,8 @@ export function overlayBackend(host: Host): VolumeBackend {
 
     async identity(v) {
       const s = host.lstat(volumePath(v));
-      return s?.kind === 'dir' ? `inode ${s.ino}` : undefined;
+      // The number of an inode is given out again, and soon; when it was made is not.
+      return s?.kind === 'dir' ? `inode ${s.ino} of ${s.birthtimeMs}` : undefined;
     },
 
     busyReason,

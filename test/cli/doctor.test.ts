@@ -16,25 +16,25 @@ import {
 import { judgeOffer, judgePam, judgeSnippet } from '../../src/cli/doctor/desktops.ts';
 import {
   BUNDLE,
+  describePendingChange,
   judgeDropIns,
+  judgeEnabled,
   judgePart,
   judgeRunning,
-  judgeTold,
-  wordsForChange,
 } from '../../src/cli/doctor/display-managers.ts';
 import {
-  instead,
-  judgeDoor,
+  judgeLogins,
   judgeRecords,
   judgeStable,
   judgeTopic,
+  replacementFor,
 } from '../../src/cli/doctor/generations.ts';
-import { judgeCommit, judgePlace, judgeStores } from '../../src/cli/doctor/pool.ts';
+import { judgeCommit, judgeLocation, judgeSnapshots } from '../../src/cli/doctor/pool.ts';
 import { judgeScript } from '../../src/cli/doctor/scripts.ts';
 import {
   judgeEntries as judgeDoors,
-  judgeLed,
-  judgeOwn,
+  judgeRedirects,
+  judgeSchrootSessions,
   judgeSessions,
 } from '../../src/cli/doctor/sessions.ts';
 import {
@@ -70,7 +70,7 @@ function line({ applies, findings }: CheckResult): string {
 describe('the check of programs', () => {
   it.each([
     [undefined, /^problem: "node" is not installed \| apt install nodejs$/],
-    ['v18.18.2', /^problem: .*18\.19 is needed/],
+    ['v18.18.2', /^problem: .*18\.19 or later is required/],
     ['v16.20.0', /^problem/],
     ['v18.19.0', /^ok$/],
     ['v20.1.0', /^ok$/],
@@ -122,9 +122,9 @@ describe('the check of programs', () => {
 describe('the check of the configuration', () => {
   it.each([
     [0, 0o644, false, /^ok$/],
-    [0, 0o664, false, /^problem: "\/x" can be changed by others than root \| chmod go-w \/x$/],
+    [0, 0o664, false, /^problem: "\/x" is writable by users other than root \| chmod go-w \/x$/],
     [0, 0o646, false, /chmod go-w/],
-    [0, 0o644, true, /looked into by others than root \| chmod go= \/x$/],
+    [0, 0o644, true, /is accessible to users other than root \| chmod go= \/x$/],
     [0, 0o700, true, /^ok$/],
     [1001, 0o600, false, /belongs to uid 1001, not to root \| chown root: \/x$/],
     [1001, 0o666, false, /chown root: \/x; problem: .*chmod go-w/],
@@ -136,12 +136,8 @@ describe('the check of the configuration', () => {
 
   it.each([
     ['10-foo', true, /^ok$/],
-    [
-      '10-foo',
-      false,
-      /^warning: "\/d\/10-foo" is passed over: it is not executable \| chmod \+x \/d\/10-foo$/,
-    ],
-    ['x.sh', true, /its name has more than .* \| mv -n -- \/d\/x\.sh \/d\/x$/],
+    ['10-foo', false, /^warning: "\/d\/10-foo" is ignored: it is not executable \| chmod \+x \/d\/10-foo$/],
+    ['x.sh', true, /its name has characters other than .* \| mv -n -- \/d\/x\.sh \/d\/x$/],
     ['x.sh', false, /, and it is not executable \| mv -n -- \/d\/x\.sh \/d\/x && chmod \+x \/d\/x$/],
     ["a b's.py", true, /\| mv -n -- '\/d\/a b'\\''s\.py' \/d\/a-b-s$/],
     ['x~', true, /^ok$/],
@@ -152,10 +148,10 @@ describe('the check of the configuration', () => {
     expect(line(found(judgeScript({ directory: '/d', name, executable }), ''))).toMatch(words),
   );
 
-  const stat = { dev: 1, ino: 1, uid: 0, gid: 0, size: 1, mtimeMs: 0 };
+  const stat = { dev: 1, ino: 1, uid: 0, gid: 0, size: 1, mtimeMs: 0, ctimeMs: 0, birthtimeMs: 0 };
   it.each([
     ['file', 0o644, /^ok$/],
-    ['file', 0o640, /^warning: "\/x" can not be read by everybody.* \| chmod o\+r \/x$/],
+    ['file', 0o640, /^warning: "\/x" is not readable by all users.* \| chmod o\+r \/x$/],
     ['dir', 0o755, /^ok$/],
     ['dir', 0o754, /\| chmod o\+rx \/x$/],
     ['dir', 0o711, /\| chmod o\+rx \/x$/],
@@ -186,12 +182,12 @@ describe('the check of the configuration', () => {
   it.each([
     ['up to date', cached, /^ok$/],
     ['none', { ...cached, there: false, cache: undefined }, /^ok$/],
-    ['of others', { ...cached, cache: undefined }, /^warning: .*can not be believed.* \| rm \/c$/],
+    ['of others', { ...cached, cache: undefined }, /^warning: .*cannot be trusted.* \| rm \/c$/],
     ['of other files', { ...cached, key: 'l' }, /^ok$/],
     [
       'with something else in it',
       { ...cached, config: { ...config, min_uid: 7 } },
-      /^problem: .*not what the files say.* \| rm \/c$/,
+      /^problem: .*differs from the configuration files.* \| rm \/c$/,
     ],
     ['of an invalid file', { ...cached, config: undefined }, /^ok$/],
   ])('judges a cache that is %s', (_, c, words) => expect(line(judgeCache(c))).toMatch(words));
@@ -200,14 +196,25 @@ describe('the check of the configuration', () => {
 describe('the check of display managers', () => {
   it.each([
     [[], false, /^not applicable$/],
-    [[], true, /^problem: .*no display manager makes any.* \| mayfly enable lightdm$/],
+    [[], true, /^problem: .*no display manager is enabled.* \| mayfly enable lightdm$/],
     [['gdm'], true, /^ok$/],
     [['gdm'], false, /^problem: .*run on the host.* \| mayfly enable gdm$/],
   ] as const)('judges %j enabled with the marker %s', (calling, marker, words) => {
-    expect(line(judgeTold({ calling, marker, likely: 'lightdm' }))).toMatch(words);
+    expect(line(judgeEnabled({ calling, marker, likely: 'lightdm' }))).toMatch(words);
   });
 
-  const stat = { kind: 'file', dev: 1, ino: 1, uid: 0, gid: 0, mode: 0o755, size: 1, mtimeMs: 0 } as const;
+  const stat = {
+    kind: 'file',
+    dev: 1,
+    ino: 1,
+    uid: 0,
+    gid: 0,
+    mode: 0o755,
+    size: 1,
+    mtimeMs: 0,
+    ctimeMs: 0,
+    birthtimeMs: 0,
+  } as const;
   it.each([
     ['a program', stat, true, /^ok$/],
     ['a text file', { ...stat, mode: 0o644 }, false, /^ok$/],
@@ -230,12 +237,12 @@ describe('the check of display managers', () => {
   });
 
   it.each([
-    [{ act: 'write', path: '/f', text: '', mode: 0o644, why: 'w' }, true, '"/f" is not as it was written'],
+    [{ act: 'write', path: '/f', text: '', mode: 0o644, why: 'w' }, true, '"/f" was changed'],
     [{ act: 'write', path: '/f', text: '', mode: 0o644, why: 'w' }, false, '"/f" is missing: w'],
-    [{ act: 'rename', path: '/f', to: '/g', why: 'w' }, true, '"/f" was put there after it was enabled'],
+    [{ act: 'rename', path: '/f', to: '/g', why: 'w' }, true, '"/f" was created after "mayfly enable"'],
     [{ act: 'divert', path: '/f', to: '/g', why: 'w' }, true, '"/f" is not diverted: w'],
   ] as const)('describes the missing change %j, path exists: %s', (change, there, words) =>
-    expect(wordsForChange(change, there)).toBe(words),
+    expect(describePendingChange(change, there)).toBe(words),
   );
 
   const inside = { enabled: ['lightdm'], systemd: true, findings: [], left: ['/d'], overriding: [] } as const;
@@ -243,8 +250,12 @@ describe('the check of display managers', () => {
     ['in place', inside, /^ok$/],
     ['without systemd', { ...inside, systemd: false }, /^not applicable$/],
     ['never written', { ...inside, enabled: [], left: [] }, /^not applicable$/],
-    ['left over', { ...inside, enabled: [] }, /^warning: .*\/d are there \| mayfly disable lightdm$/],
-    ['overridden', { ...inside, overriding: ['/e'] }, /^problem: "\/e" sets another root.*\| rm \/e$/],
+    ['left over', { ...inside, enabled: [] }, /^warning: .*there are still \/d \| mayfly disable lightdm$/],
+    [
+      'overridden',
+      { ...inside, overriding: ['/e'] },
+      /^problem: "\/e" overrides the root directory.*\| rm \/e$/,
+    ],
   ] as const)('judges drop-ins that are %s', (_, d, words) => expect(line(judgeDropIns(d))).toMatch(words));
 
   const times = { written: 10_000, started: 20_000 };
@@ -285,7 +296,7 @@ describe('the check of desktops', () => {
       undefined,
       /is missing: desktops run on the host \| apt install --reinstall .*force-confmiss mayfly # or .*FILE\.deb/,
     ],
-    [true, true, '# nothing', /takes nobody inside: it was changed \| rm .*97mayfly && apt/],
+    [true, true, '# nothing', /was changed: desktops run on the host \| rm .*97mayfly && apt/],
     [true, false, text, /Xsession" is missing \| apt install x11-common$/],
   ])('judges the Xsession snippet: wanted %s, Xsession %s, text %s', (wanted, xsession, t, words) => {
     expect(line(judgeSnippet({ wanted, xsession, text: t }))).toMatch(words);
@@ -294,7 +305,7 @@ describe('the check of desktops', () => {
   it.each([
     [[], 0, /^not applicable$/],
     [['gdm'], 2, /^ok$/],
-    [['lightdm'], 0, /^problem: .* lists no desktop.* \| mayfly recover$/],
+    [['lightdm'], 0, /^problem: .* has no desktops.* \| mayfly recover$/],
   ])('judges %j enabled with %i desktops offered', (looking, offered, words) => {
     expect(line(judgeOffer({ looking, offered }))).toMatch(words);
   });
@@ -330,13 +341,17 @@ describe('the check of pool and generations', () => {
   it.each([
     ['there', place, /^ok$/],
     ['none', { ...place, pool: undefined }, /^problem: .*\| mayfly init$/],
-    ['its file system is away', { ...place, marked: false }, /not mounted\? \| mount \/p && mayfly recover$/],
+    [
+      'its file system is away',
+      { ...place, marked: false },
+      /not be mounted \| mount \/p && mayfly recover$/,
+    ],
     [
       'a full thin pool',
       { ...place, trouble: { what: 'it is full', fix: 'lvextend' } },
       /^problem: it is full \| lvextend$/,
     ],
-    ['no master', { ...place, master: false }, /nothing can be updated \| mayfly recover$/],
+    ['no master', { ...place, master: false }, /updates are impossible \| mayfly recover$/],
     ['an image', { ...place, pool: { ...pool, image: '/i' }, mounted: true }, /^ok$/],
     [
       'an image, not mounted',
@@ -346,18 +361,18 @@ describe('the check of pool and generations', () => {
     [
       'an image that is gone',
       { ...place, pool: { ...pool, image: '/i' }, image: false },
-      /"\/i" is not there.* \| rm -f \/a \/b && mayfly init --backend overlay$/,
+      /"\/i" is missing.* \| rm -f \/a \/b && mayfly init --backend overlay$/,
     ],
-  ])('judges the pool: %s', (_, p, words) => expect(line(judgePlace(p))).toMatch(words));
+  ])('judges the pool: %s', (_, p, words) => expect(line(judgeLocation(p))).toMatch(words));
 
   it.each([
     [[79], /^ok$/],
-    [[20, 92.5], /^warning: u1-00000001 has filled 92 % of its store \| mayfly end u1-00000001$/],
-    [[100], /^warning: u1-00000000 has changed more than .* \| mayfly end u1-00000000$/],
+    [[20, 92.5], /^warning: the snapshot of u1-00000001 is 92 % full \| mayfly end u1-00000001$/],
+    [[100], /^warning: the snapshot of u1-00000000 is full.* \| mayfly end u1-00000000$/],
   ])('judges stores that are %o percent full', (percents, words) =>
-    expect(line(judgeStores(percents.map((percent, i) => ({ session: `u1-0000000${i}`, percent }))))).toMatch(
-      words,
-    ),
+    expect(
+      line(judgeSnapshots(percents.map((percent, i) => ({ session: `u1-0000000${i}`, percent })))),
+    ).toMatch(words),
   );
 
   it.each([
@@ -436,32 +451,32 @@ describe('the check of pool and generations', () => {
     [[2], 2, 'mayfly update --force'],
     [[], 2, 'mayfly update --force'],
   ])('suggests, with the usable generations %j and the stable %i, "%s"', (good, stable, fix) =>
-    expect(instead(good, stable)).toBe(fix),
+    expect(replacementFor(good, stable)).toBe(fix),
   );
 
   it.each([
     [[], /^ok$/],
     [
       [{ number: 1, path: '/g/1.json' }],
-      /^warning: .*generation 1, which stays: "\/g\/1.json" is not whole \| rm \/g\/1.json && mayfly recover$/,
+      /^warning: .*generation 1 is unusable and is kept: "\/g\/1.json" is corrupt \| rm \/g\/1.json && mayfly recover$/,
     ],
   ])('judges corrupt records %j', (broken, words) => expect(line(judgeRecords(broken))).toMatch(words));
 
   const door = { held: undefined, hold: '/h', stable: 2, probation: undefined };
   it.each([
     [door, /^ok$/],
-    [{ ...door, held: 'a restart' }, /^warning: logins are held off: a restart \| shutdown -c; rm \/h$/],
+    [{ ...door, held: 'a restart' }, /^warning: logins are blocked: a restart \| shutdown -c; rm \/h$/],
     [{ ...door, probation: { number: 2, failures: 0 } }, /^ok$/],
     [{ ...door, probation: { number: 2, failures: 1 } }, /^warning: 1 logins.* \| mayfly rollback$/],
     [{ ...door, probation: { number: 1, failures: 1 } }, /^ok$/],
-  ])('judges whether logins are possible with %j', (d, words) => expect(line(judgeDoor(d))).toMatch(words));
+  ])('judges whether logins are possible with %j', (d, words) => expect(line(judgeLogins(d))).toMatch(words));
 });
 
 describe('the check of sessions', () => {
-  const s = { id: 'u1-0', whole: true, stuck: undefined, over: undefined, age: 0 };
+  const s = { id: 'u1-0', readable: true, stuck: undefined, over: undefined, age: 0 };
   it.each([
     ['in use', s, /^ok$/],
-    ['not whole', { ...s, whole: false }, /^warning: .*\| mayfly recover$/],
+    ['not whole', { ...s, readable: false }, /^warning: .*\| mayfly recover$/],
     [
       'stuck',
       { ...s, stuck: 'volume: busy', over: 'its teardown had begun' },
@@ -471,22 +486,27 @@ describe('the check of sessions', () => {
     [
       'over for long',
       { ...s, over: 'its teardown had begun', age: 90_000 },
-      /^warning: u1-0 is over and still there/,
+      /^warning: u1-0 is over but was not ended/,
     ],
   ])('judges a session: %s', (_, k, words) => expect(line(judgeSessions([k]))).toMatch(words));
 
   const led = { uid: '7', session: 'u7-0', known: true, root: '/r', there: true };
   it.each([
     [led, /^ok$/],
-    [{ ...led, there: false }, /^problem: .*led to "\/r", which is not there \| mayfly end u7-0$/],
+    [
+      { ...led, there: false },
+      /^problem: .*the root directory "\/r", which does not exist \| mayfly end u7-0$/,
+    ],
     [{ ...led, session: undefined, known: false, there: false }, /^problem: .*\| mayfly recover$/],
     [{ ...led, root: undefined, there: false }, /^ok$/],
-    [{ ...led, known: false }, /^warning: .*u7-0, which is no more \| mayfly recover$/],
-  ])('judges the root of a user’s services: %j', (l, words) => expect(line(judgeLed([l]))).toMatch(words));
+    [{ ...led, known: false }, /^warning: .*u7-0, which does not exist \| mayfly recover$/],
+  ])('judges the root of a user’s services: %j', (l, words) =>
+    expect(line(judgeRedirects([l]))).toMatch(words),
+  );
 
   it.each([
     [[], [], /^ok$/],
-    [['u1-0'], [], /^problem: .*u1-0, which is no session \| mayfly recover$/],
+    [['u1-0'], [], /^problem: .*u1-0, but no such session \| mayfly recover$/],
     [[], ['u1-0'], /^problem: u1-0 has no entry.* \| mayfly end u1-0$/],
   ])('judges schroot entries: %j without a session, %j missing', (stray, missing, words) => {
     expect(line(judgeDoors({ stray, missing }))).toMatch(words);
@@ -495,9 +515,9 @@ describe('the check of sessions', () => {
   it.each([
     [true, [], /^ok$/],
     [true, ['x'], /^problem: .*mounts it again at boot \| schroot -e -c session:x$/],
-    [false, ['x'], /on a root of ours \| schroot/],
+    [false, ['x'], /on a root directory of Mayfly \| schroot/],
   ])('judges schroot’s own sessions: recovered %s, sessions %j', (recovers, sessions, words) => {
-    expect(line(judgeOwn({ recovers, sessions }))).toMatch(words);
+    expect(line(judgeSchrootSessions({ recovers, sessions }))).toMatch(words);
   });
 });
 
@@ -544,14 +564,18 @@ describe('the check of units', () => {
       { ...night, units: but('mayfly-update.timer', unit('inactive', 'masked')) },
       /^not applicable$/,
     ],
-    ['both', { ...night, cron: '* * * * * root mayfly update' }, /^warning: .*besides the timer \| rm/],
+    [
+      'both',
+      { ...night, cron: '* * * * * root mayfly update' },
+      /^warning: .*in addition to the timer \| rm/,
+    ],
     [
       'with another cron job',
       { ...night, others: ['/etc/crontab'] },
-      /^warning: "\/etc\/crontab" runs updates besides/,
+      /^warning: "\/etc\/crontab" runs updates in addition to/,
     ],
     ['by cron', { ...night, units: undefined, crond: true }, /^ok$/],
-    ['no cron', { ...night, units: undefined }, /^warning: cron does not run.* \| apt install cron$/],
+    ['no cron', { ...night, units: undefined }, /^warning: cron is not running.* \| apt install cron$/],
     [
       'with cron but without a job',
       { ...night, units: undefined, crond: true, cron: undefined },
@@ -624,15 +648,15 @@ describe('doctor', () => {
 
   it('reports an error once if it makes several checks fail', async () => {
     const fails = one(() => {
-      throw new MayflyError('corrupt', '"/p" is not whole', { hint: 'mayfly recover' });
+      throw new MayflyError('corrupt', '"/p" is corrupt', { hint: 'mayfly recover' });
     });
     const all = await runChecks(on, [fails, fails, fails]);
     expect(all.map(line)).toEqual([
-      'problem: "/p" is not whole | mayfly recover',
+      'problem: "/p" is corrupt | mayfly recover',
       'not applicable',
       'not applicable',
     ]);
-    expect(all[1]?.words).toBe('it can not be told, as with "t"');
+    expect(all[1]?.words).toBe('cannot be checked, see "t"');
   });
 
   it('cannot change anything', async () => {

@@ -54,7 +54,7 @@ describe('somebody out of scope', () => {
 });
 
 describe('the doctor', () => {
-  const well = () => expect(lab.run('mayfly', 'doctor').out).toMatch(/\n\nall is well\n$/);
+  const well = () => expect(lab.run('mayfly', 'doctor').out).toMatch(/\n\nno problems found\n$/);
 
   it('finds all well, at the greeter and with somebody in', async () => {
     await lab.greeter();
@@ -62,7 +62,7 @@ describe('the doctor', () => {
     await isIn(lab, alice);
     well();
     expect(lab.run('mayfly', 'doctor', '--trial').out).toMatch(
-      /ok +stable +generation 1, in [\s\S]*all is well\n$/,
+      /ok +stable +generation 1, in [\s\S]*no problems found\n$/,
     );
     logsOut(lab, alice);
   });

@@ -1,4 +1,4 @@
-/** The contract of all backends where there is a device mapper; overlay proves that the machine is one. */
+/** The contract of all backends where there is a device mapper. */
 import { inside } from './suite.ts';
 
 await inside('the contract', { arguments: ['--project', 'inside', 'contract'] });

@@ -16,7 +16,12 @@ mkdir -p /exchange /runner /var/cache/mayfly-test
 word() { sed -n "s|.*mayfly.$1=\([^ ]*\).*|\1|p" /proc/cmdline; }
 mount -t hostfs -o "$(word exchange)" exchange /exchange
 mount -t hostfs -o "ro,$(word runner)" runner /runner
-mount -t hostfs -o "ro,/var/cache/mayfly-test" cache /var/cache/mayfly-test
+mount -t hostfs -o "ro,$(word trees)" trees /var/cache/mayfly-test
+# In a work tree node_modules may be a link to another's.
+if [ ! -d /clone/node_modules ]; then
+	mkdir -p "$(word modules)"
+	mount -t hostfs -o "ro,$(word modules)" modules "$(word modules)"
+fi
 # Quicker to start than the Debian one, which is made of many libraries.
 mount --bind /runner/node /usr/bin/node
 cd /clone || exit

@@ -1,11 +1,14 @@
 /** SIGKILL at random moments of logins, logouts and updates on LVM's two backends. */
-import { inside } from './suite.ts';
+import { KILLS } from './campaign.ts';
+import { BACKENDS, inside } from './suite.ts';
 
-const env = { MAYFLY_TEST_KILLS: process.env.MAYFLY_TEST_KILLS ?? '6' };
-const disks = ['12G'];
-
-for (const backend of (process.env.MAYFLY_TEST_BACKENDS ?? 'lvm-thin,lvm').split(',')) {
-  const run = { env: { ...env, MAYFLY_TEST_BACKENDS: backend }, disks };
-  const arguments_ = ['--project', 'system', 'storm', 'update-kill', '-t', 'SIGKILL'];
-  await inside(`kills on ${backend}`, { ...run, arguments: arguments_ });
-}
+for (const backend of BACKENDS)
+  await inside(`kills on ${backend}`, {
+    arguments: ['--project', 'system', 'storm', 'update-kill'],
+    only: 'SIGKILL',
+    env: { MAYFLY_TEST_BACKENDS: backend, MAYFLY_TEST_KILLS: String(KILLS) },
+    disks: ['12G'],
+    seeded: true,
+    // Some ten seconds each on an idle machine, of three kinds.
+    seconds: 3600 + KILLS * 3 * 120,
+  });

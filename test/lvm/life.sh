@@ -18,6 +18,8 @@ if [ $# -gt 0 ]; then
 	chmod 755 /etc/mayfly/refresh.d/stamp
 	: >/etc/mayfly/enabled # so that the desktops of the stable tree are listed too, which mounts it
 	cat >/etc/mayfly/mayfly.toml <<-END
+		[hook]
+		timeout = 1200
 		[lvm]
 		volume_size = "256M"
 		pool_size = "3G"

@@ -3,10 +3,10 @@
  * udev and real block devices in files. It needs neither virtualisation nor modules of the kernel it runs on, boots
  * in three seconds, and switching it off at once is a signal.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
-import { dirname, resolve } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import { realHost } from '../../src/linux/real-host.ts';
 import { hostSuite } from '../../src/update/apt-sources.ts';
 import { must, tarball } from '../system/lab.ts';
@@ -33,15 +33,77 @@ interface Parts {
   readonly kernel: string;
   /** An ext4 with Debian and the kernel's modules; machines write to a file of their own over it. */
   readonly image: string;
+  /** What the machine sees as the cache of the tests. */
+  readonly trees: string;
+  /** A library for the kernel's process, where the processor needs one. */
+  readonly preload: string | undefined;
 }
 
-/** Kernel and disk image, made once per machine. */
-export function umlParts(): Parts {
+/** Makes what is made once per machine; other workers wait for it. */
+function alone<T>(act: () => T): T {
+  fs.mkdirSync(CACHE, { recursive: true });
+  const lock = fs.openSync(`${CACHE}/uml.lock`, 'w');
+  try {
+    // The lock belongs to the open file, which is ours as well, and goes with it.
+    const { status } = spawnSync('flock', ['3'], { stdio: ['ignore', 'ignore', 'inherit', lock] });
+    if (status !== 0) throw new Error(`${CACHE}/uml.lock cannot be locked`);
+    return act();
+  } finally {
+    fs.closeSync(lock);
+  }
+}
+
+/** Made by xstate.c, which says what for. Undefined on processors that do without. */
+function registersLibrary(): string | undefined {
+  if (!/^flags\b.*\bamx_tile\b/m.test(fs.readFileSync('/proc/cpuinfo', 'utf8'))) return undefined;
+  const source = `${TOP}/test/lvm/xstate.c`;
+  const digest = createHash('sha256').update(fs.readFileSync(source)).digest('hex').slice(0, 8);
+  const library = `${CACHE}/uml-xstate-${digest}.so`;
+  if (fs.existsSync(library)) return library;
+  const dir = fs.mkdtempSync(`${CACHE}/part-`);
+  try {
+    must('sh', ['-c', 'cd "$1" && exec apt-get download -q tcc', 'sh', dir]);
+    const [deb] = fs.readdirSync(dir).filter(n => n.endsWith('.deb'));
+    must('dpkg', ['-x', `${dir}/${deb}`, `${dir}/tcc`]);
+    const own = `${dir}/tcc/usr/lib/x86_64-linux-gnu/tcc`;
+    must(`${dir}/tcc/usr/bin/tcc`, ['-B', own, '-shared', '-nostdlib', '-o', `${dir}/library`, source]);
+    fs.renameSync(`${dir}/library`, library);
+  } finally {
+    fs.rmSync(dir, { recursive: true });
+  }
+  return library;
+}
+
+/** What a tree is as whole without, and an emulator takes long to copy: three of four files. */
+const LEFT_OUT = [
+  ...['doc', 'man', 'locale', 'zoneinfo', 'i18n', 'perl'].map(name => `/usr/share/${name}/*`),
+  '/usr/lib/*/perl/*', // perl-base has its own place
+];
+
+/** A directory with the tree that tests make pools from, under the name that `tarball` knows. */
+function slimTree(): string {
+  const tree = tarball();
+  const digest = createHash('sha256').update(tree).update(LEFT_OUT.join()).digest('hex').slice(0, 8);
+  const cache = `${CACHE}/uml-tree-${digest}`;
+  if (fs.existsSync(cache)) return cache;
+  const dir = fs.mkdtempSync(`${CACHE}/part-`);
+  fs.chmodSync(dir, 0o755);
+  const script = 'from=$1 to=$2; shift 2; exec mmtarfilter "$@" <"$from" >"$to"';
+  const words = LEFT_OUT.map(pattern => `--path-exclude=${pattern}`);
+  must('sh', ['-c', script, 'sh', tree, `${dir}/${basename(tree)}`, ...words]);
+  fs.renameSync(dir, cache);
+  return cache;
+}
+
+/** All that is made once per machine; apt works outside only. */
+function umlParts(): Parts {
+  const trees = slimTree();
+  const preload = registersLibrary();
   const suite = hostSuite(realHost()) ?? 'stable';
   const digest = createHash('sha256').update(PACKAGES).update(STUB).digest('hex').slice(0, 8);
   const image = `${CACHE}/${suite}-uml-${digest}.img`;
   const kernel = `${CACHE}/${suite}-uml-${digest}.linux`;
-  if (fs.existsSync(image)) return { kernel, image };
+  if (fs.existsSync(image)) return { kernel, image, preload, trees };
   const tree = tarball(`uml-${digest}`, PACKAGES);
   const dir = fs.mkdtempSync(`${CACHE}/part-`);
   try {
@@ -61,7 +123,17 @@ export function umlParts(): Parts {
   } finally {
     fs.rmSync(dir, { recursive: true });
   }
-  return { kernel, image };
+  return { kernel, image, preload, trees };
+}
+
+/** The processor for the machines of this worker. */
+function ownProcessor(): number {
+  const text = /^Cpus_allowed_list:\s*(.*)$/m.exec(fs.readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0';
+  const all = text.split(',').flatMap(range => {
+    const [first = 0, last = first] = range.split('-').map(Number);
+    return Array.from({ length: last - first + 1 }, (_, i) => first + i);
+  });
+  return all[Number(process.env.VITEST_POOL_ID ?? 0) % all.length] ?? 0;
 }
 
 export interface Ended {
@@ -74,7 +146,7 @@ export interface Ended {
 
 export class Uml {
   readonly dir = fs.mkdtempSync('/var/tmp/mayfly-test-');
-  readonly #parts = umlParts();
+  readonly #parts = alone(umlParts);
   #kernel: ChildProcess | undefined;
 
   /** `disks`: sizes of /dev/ubdb and so on; sparse, and kept from one boot to the next. */
@@ -103,13 +175,17 @@ export class Uml {
       ...['mem=2048M', `umid=mayfly-${process.pid}`, `uml_dir=${this.dir}/uml/`],
       ...['root=/dev/ubda', 'rootfstype=ext4', 'rw', 'init=/usr/sbin/mayfly-init', 'quiet'],
       ...[`ubd0=${this.dir}/system,${this.#parts.image}`, ...disks, 'con=null', 'con0=null,fd:1'],
-      ...[`mayfly.clone=${TOP}`, `mayfly.exchange=${this.dir}/exchange`],
+      ...[`mayfly.clone=${TOP}`, `mayfly.exchange=${this.dir}/exchange`, `mayfly.trees=${this.#parts.trees}`],
+      `mayfly.modules=${fs.realpathSync(`${TOP}/node_modules`)}`,
       `mayfly.runner=${dirname(process.execPath)}`,
     ];
-    const kernel = spawn(this.#parts.kernel, args, {
+    const { preload } = this.#parts;
+    // Kernel and processes take turns: on one processor each turn is a quarter cheaper than across two.
+    const kernel = spawn('taskset', ['-c', String(ownProcessor()), this.#parts.kernel, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
       cwd: this.dir,
-      env: { PATH: '/usr/bin:/bin' }, // it takes variables for parameters
+      // Nothing else: it takes variables for parameters.
+      env: { PATH: '/usr/bin:/bin', ...(preload === undefined ? {} : { LD_PRELOAD: preload }) },
       detached: true, // a group of its own: each process in it is one of ours
     });
     this.#kernel = kernel;

@@ -6,16 +6,21 @@ import * as fs from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { sleep, until } from '../system/lab.ts';
 import { makeMiniTree } from '../system/mini.ts';
+import { CUTS, chance, SEED } from './campaign.ts';
 import { Uml } from './machine.ts';
+import { BACKENDS } from './suite.ts';
 
-const CUTS = Number(process.env.MAYFLY_TEST_ROUNDS ?? 3);
 /** The longest time that is lived before a cut, in milliseconds. */
 const LIFE = 8_000;
-
-const BACKENDS = (process.env.MAYFLY_TEST_BACKENDS ?? 'lvm-thin,lvm').split(',');
+/** For a boot and its recovery, in milliseconds; only proves "not for ever". */
+const BOOT = 600_000;
 
 describe.each(BACKENDS)('the power is cut on %s', backend => {
-  it(`${CUTS} times, and each time all is sound after the next boot`, async () => {
+  const timeout = (CUTS + 2) * BOOT;
+  it(`${CUTS} times, and each time all is sound after the next boot`, { timeout }, async () => {
+    const title = `cuts on ${backend}`;
+    const random = chance(title);
+    console.log(`MAYFLY_SEED=${SEED}: ${title}`);
     const machine = new Uml(['6G']);
     const said = (): string =>
       fs.existsSync(machine.exchange('said')) ? fs.readFileSync(machine.exchange('said'), 'utf8') : '';
@@ -26,13 +31,14 @@ describe.each(BACKENDS)('the power is cut on %s', backend => {
       const generations: number[] = [];
       for (let i = 0; i <= CUTS; i++) {
         fs.rmSync(machine.exchange('said'), { force: true });
-        const life = Math.random() * LIFE;
-        const ended = machine.boot('sh test/lvm/life.sh\n');
-        await Promise.race([until(() => said() !== '', 600_000), ended]);
+        const life = random() * LIFE;
+        const ended = machine.boot('sh test/lvm/life.sh\n', (BOOT + LIFE) / 1000);
+        await Promise.race([until(() => said() !== '', BOOT), ended]);
         if (said() !== 'ready\n') {
           machine.cutPower();
           const { output, console: kernel } = await ended;
-          throw new Error(`after cut ${i}: ${said()}${output.slice(-3000)}${kernel.slice(-1000)}`);
+          const when = `after cut ${i} of MAYFLY_SEED=${SEED}`;
+          throw new Error(`${when}: ${said()}${output.slice(-3000)}${kernel.slice(-1000)}`);
         }
         await sleep(i === CUTS ? 0 : life);
         machine.cutPower();

@@ -1,15 +1,16 @@
 /** People log in and out while generations are promoted, rolled back and collected, all in one volume group. */
 import { inside } from './suite.ts';
 
-/** On classic volumes a promotion is two copies of a tree. */
+/** A rollback comes after every fourth promotion. On classic volumes a promotion is two copies of a tree. */
 const rooms = {
-  'lvm-thin': { people: '4', promotions: '4' },
+  'lvm-thin': { people: '3', promotions: '4' },
   lvm: { people: '2', promotions: '2' },
 } as const;
 
 for (const [backend, { people, promotions }] of Object.entries(rooms)) {
   const env = {
     MAYFLY_TEST_CLIENTS: people,
+    MAYFLY_TEST_CROWD: people,
     MAYFLY_TEST_PROMOTIONS: promotions,
     MAYFLY_TEST_BACKENDS: backend,
   };
@@ -17,5 +18,6 @@ for (const [backend, { people, promotions }] of Object.entries(rooms)) {
     env,
     disks: ['16G'],
     arguments: ['--project', 'system', 'promote'],
+    seeded: true,
   });
 }

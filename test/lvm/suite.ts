@@ -1,8 +1,8 @@
 /** Runs test files inside user-mode Linux and tells of each test in them as of one of ours. */
 import * as fs from 'node:fs';
 import { describe, it } from 'vitest';
-import { tarball } from '../system/lab.ts';
-import { Uml } from './machine.ts';
+import { SEED } from './campaign.ts';
+import { type Ended, Uml } from './machine.ts';
 
 interface Result {
   readonly fullName: string;
@@ -16,72 +16,88 @@ interface Result {
 interface Run {
   /** What vitest's command line is given. */
   readonly arguments: readonly string[];
+  /** A pattern of the names of tests; MAYFLY_TEST_NAME stands in its place. */
+  readonly only?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly disks?: readonly string[];
+  /** It has random cases: tells their seed at the start, and where one fails. */
+  readonly seeded?: boolean;
+  /** The most it may take. */
+  readonly seconds?: number;
 }
 
-/** Passed on, so that the numbers of kills and rounds are the same inside. */
-const PASSED_ON = ['MAYFLY_TEST_KILLS', 'MAYFLY_TEST_ROUNDS', 'MAYFLY_TEST_NAME', 'CI'];
+export const BACKENDS = (process.env.MAYFLY_TEST_BACKENDS ?? 'lvm-thin,lvm').split(',');
 
-/** One boot, while the tests are collected: only then is it known which tests there are. */
-export async function inside(name: string, run: Run): Promise<void> {
-  tarball(); // is made outside, where apt works
-  const machine = new Uml(run.disks);
-  const env = { ...run.env };
-  for (const key of PASSED_ON) if (process.env[key] !== undefined) env[key] ??= process.env[key];
-  const words = Object.entries({ MAYFLY_TEST_VG: 'vg-test', MAYFLY_TEST_SLOW: '10', ...env }).map(
-    ([k, v]) => `${k}='${v}'`,
-  );
-  const only = process.env.MAYFLY_TEST_NAME;
-  const vitest = [
-    ...[
-      '/runner/node',
-      'node_modules/vitest/vitest.mjs',
-      'run',
-      '--configLoader=runner',
-      '--testTimeout=3600000',
-      '--hookTimeout=3600000',
-      ...run.arguments,
-    ],
-    ...(only === undefined ? [] : ['-t', `'${only}'`]),
-    ...['--reporter=verbose', '--reporter=json', '--outputFile.json=/exchange/result.json'],
-  ];
-  const ended = await machine.boot(
-    `vgcreate -q vg-test /dev/ubdb && PATH=/runner:$PATH ${words.join(' ')} ${vitest.join(' ')}\n`,
-    3600,
-  );
-  const path = machine.exchange('result.json');
-  const results: Result[] = fs.existsSync(path)
-    ? JSON.parse(fs.readFileSync(path, 'utf8')).testResults.flatMap(
-        (f: { assertionResults: Result[]; message: string; status: string; name: string }) =>
-          f.assertionResults.length > 0 || f.status === 'passed'
-            ? f.assertionResults
-            : [
-                {
-                  ...{ fullName: f.name, title: f.name, ancestorTitles: [] },
-                  ...{ status: 'failed', failureMessages: [f.message] },
-                },
-              ],
-      )
-    : [];
-  machine.close(name);
+/** Passed on, so that the same things are done inside. */
+const PASSED_ON = ['MAYFLY_LONG', 'MAYFLY_ROUNDS', 'CI'];
+
+/** One boot, while the tests are collected: only then is it known which tests there are. Returns what it printed. */
+export async function inside(name: string, run: Run): Promise<string> {
+  const { seconds = 3600 } = run;
+  const seed = run.seeded ? `MAYFLY_SEED=${SEED}: ${name}` : undefined;
+  if (seed !== undefined) console.log(seed);
+  const { ended, results } = await boot(name, run, seconds);
   describe(`in user-mode Linux: ${name}`, () => {
     it('ran to its end', () => {
       const [passed, failed] = ['passed', 'failed'].map(is => results.some(r => r.status === is));
       // Failed tests tell themselves below; a run that failed without one, or that tested nothing, is told of here.
       if (ended.code === undefined || (ended.code !== 0 && !failed) || !(passed || failed))
         throw new Error(
-          `exit code ${ended.code}: ${ended.output.slice(-4000)}\n${ended.console.slice(-2000)}`,
+          `${seed ?? name}: exit code ${ended.code}: ${ended.output.slice(-4000)}\n${ended.console.slice(-2000)}`,
         );
     });
     for (const r of results) {
       if (r.status === 'pending' || r.status === 'skipped') continue;
       const tell = (): void =>
         it(r.title, () => {
-          if (r.status !== 'passed') throw new Error(r.failureMessages.join('\n'));
+          if (r.status !== 'passed')
+            throw new Error([...(seed ? [seed] : []), ...r.failureMessages].join('\n'));
         });
       if (r.ancestorTitles.length > 0) describe(r.ancestorTitles.join(' '), tell);
       else tell();
     }
   });
+  return ended.output;
+}
+
+async function boot(name: string, run: Run, seconds: number): Promise<{ ended: Ended; results: Result[] }> {
+  const env: Record<string, string> = { MAYFLY_TEST_VG: 'vg-test', MAYFLY_TEST_SLOW: '60', ...run.env };
+  if (run.seeded) env.MAYFLY_SEED = String(SEED);
+  for (const key of PASSED_ON) if (process.env[key] !== undefined) env[key] ??= process.env[key];
+  const words = Object.entries(env).map(([k, v]) => `${k}='${v}'`);
+  const only = process.env.MAYFLY_TEST_NAME ?? run.only;
+  const vitest = [
+    ...['/runner/node', 'node_modules/vitest/vitest.mjs', 'run', '--configLoader=runner'],
+    ...[`--testTimeout=${seconds}000`, `--hookTimeout=${seconds}000`, ...run.arguments],
+    ...(only === undefined ? [] : ['-t', `'${only}'`]),
+    ...['--reporter=verbose', '--reporter=json', '--outputFile.json=/exchange/result.json'],
+  ];
+  const machine = new Uml(run.disks);
+  try {
+    const command = `PATH=/runner:$PATH ${words.join(' ')} ${vitest.join(' ')}`;
+    const ended = await machine.boot(`vgcreate -q vg-test /dev/ubdb && ${command}\n`, seconds);
+    const path = machine.exchange('result.json');
+    const results = fs.existsSync(path) ? resultsOf(JSON.parse(fs.readFileSync(path, 'utf8'))) : [];
+    return { ended, results };
+  } finally {
+    machine.close(name);
+  }
+}
+
+interface Report {
+  readonly testResults: readonly {
+    readonly assertionResults: readonly Result[];
+    readonly message: string;
+    readonly status: string;
+    readonly name: string;
+  }[];
+}
+
+/** Of each test; a file that could not be run is one that failed. */
+function resultsOf(report: Report): Result[] {
+  return report.testResults.flatMap(({ assertionResults, message, name, status }) =>
+    assertionResults.length > 0 || status === 'passed'
+      ? assertionResults
+      : [{ fullName: name, title: name, ancestorTitles: [], status: 'failed', failureMessages: [message] }],
+  );
 }

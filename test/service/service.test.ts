@@ -158,7 +158,7 @@ describe('a login of lightdm', () => {
       await w.host.sleep(END_GRACE);
     }
     expect(findEnded(w.host, s, sightings, undefined)).toEqual(
-      over ? { because: 'logind says that the login has ended', left: [] } : undefined,
+      over ? { because: 'the login has ended according to logind', left: [] } : undefined,
     );
   });
 
@@ -258,7 +258,7 @@ describe('a login of lightdm that logind never showed', () => {
     expect(look()).toBeUndefined();
     await w.host.sleep(1);
     expect(look()).toEqual(
-      over ? { because: 'its login ended before logind showed it', left: [] } : undefined,
+      over ? { because: 'its login ended before logind listed it', left: [] } : undefined,
     );
   });
 
@@ -420,7 +420,7 @@ describe('the reaper', () => {
     const { on, said } = logging(w);
     await reap(on, s, () => ({ because: 'told so', left }));
     expect(readSessions(w.host, on.paths)).toMatchObject([{ id: s.id, state: 'live', logins: left }]);
-    expect(said).toEqual([`notice: ${s.id} of alice: told so; 1 of 2 logins are left`]);
+    expect(said).toEqual([`notice: ${s.id} of alice: told so; 1 of 2 logins remain`]);
   });
 
   it('does nothing if the user logged in again while it waited for the lock', async () => {
@@ -450,9 +450,7 @@ describe('the reaper', () => {
     };
     await take();
     expect(changes).toEqual([false]);
-    expect(said.at(-1)).toMatch(
-      /^err: u1001-\S+ of alice can not be ended: "perl" failed.*next attempt in 10 s$/,
-    );
+    expect(said.at(-1)).toMatch(/^err: cannot end u1001-\S+ of alice: "perl" failed.*next attempt in 10 s$/);
     expect(ends.next()).toBe(w.host.now() + 10_000);
     await take();
     expect(changes).toEqual([false]);
@@ -542,21 +540,16 @@ describe('space alerts', () => {
   it.each<[number, SpaceLevel, SpaceLevel, string?]>([
     [50, 0, 0],
     [85, 0, 0],
-    [
-      86.5,
-      0,
-      1,
-      'warning: the pool "/pool" is 86 % full, 3.3 GiB are left: new logins are refused above 95 %',
-    ],
+    [86.5, 0, 1, 'warning: the pool "/pool" is 86 % full, 3.3 GiB free: new logins are refused above 95 %'],
     [90, 1, 1],
-    [96, 1, 2, 'warning: the pool "/pool" is 96 % full, 3.3 GiB are left: new logins are refused'],
-    [96, 0, 2, 'warning: the pool "/pool" is 96 % full, 3.3 GiB are left: new logins are refused'],
+    [96, 1, 2, 'warning: the pool "/pool" is 96 % full, 3.3 GiB free: new logins are refused'],
+    [96, 0, 2, 'warning: the pool "/pool" is 96 % full, 3.3 GiB free: new logins are refused'],
     [99, 2, 2],
     [94.5, 2, 2], // not yet, so that it does not flap
-    [93, 2, 1, 'notice: the pool "/pool" is 93 % full, 3.3 GiB are left: logins are let in again'],
+    [93, 2, 1, 'notice: the pool "/pool" is 93 % full, 3.3 GiB free: logins are allowed again'],
     [84.5, 1, 1],
-    [60, 1, 0, 'notice: the pool "/pool" is 60 % full, 3.3 GiB are left again'],
-    [60, 2, 0, 'notice: the pool "/pool" is 60 % full, 3.3 GiB are left again'],
+    [60, 1, 0, 'notice: the pool "/pool" is 60 % full, 3.3 GiB free: there is enough space again'],
+    [60, 2, 0, 'notice: the pool "/pool" is 60 % full, 3.3 GiB free: there is enough space again'],
   ])('at %d %% change the level from %i to %i', (percent, before, after, words) => {
     const { scarcity, level, ...said } = at(percent, before);
     expect(scarcity).toBe(after);
@@ -585,7 +578,7 @@ describe('the configuration', () => {
       '\n[logout]\ngrace = "no"\n',
       [
         expect.stringMatching(
-          /^err: the configuration stays as it was: \/etc\/mayfly\/mayfly\.toml:3: .*\(.*\)$/,
+          /^err: keeping the previous configuration: \/etc\/mayfly\/mayfly\.toml:3: .*\(.*\)$/,
         ),
       ],
       false,
@@ -594,7 +587,7 @@ describe('the configuration', () => {
       'is used without a change of directories',
       '[directories]\nrun = "/run/elsewhere"\n[logout]\ngrace = 9\n',
       [
-        'warning: directories.run changed: restart the service; until then it stays with the old ones',
+        'warning: directories.run changed; the service uses the old value until it is restarted',
         'notice: the configuration has changed: logout.grace',
       ],
       true,

@@ -1,28 +1,32 @@
 /** The contract over the real backends. */
 import * as fs from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import type { Host } from '../../src/linux/host.ts';
 import { realHost } from '../../src/linux/real-host.ts';
-import type { BackendKind } from '../../src/volume/backend.ts';
+import type { BackendKind, Volume } from '../../src/volume/backend.ts';
 import { volumePath } from '../../src/volume/directory-layout.ts';
 import { openBackend } from '../../src/volume/open.ts';
 import { contract } from '../volume/contract.ts';
-import { must } from './lab.ts';
+import { dyingHost } from '../volume/dying.ts';
+import { must, sh } from './lab.ts';
 import { sitDown, standUp } from './sitters.ts';
 
 function bench(kind: BackendKind, upper: 'disk' | 'tmpfs') {
   return async () => {
     const host = realHost();
-    const backend = openBackend(kind, host);
     const dir = fs.mkdtempSync('/var/lib/mayfly-test-');
+    const backend = openBackend(kind, host, `${dir}/memory.json`);
     const pool = `${dir}/pool`;
     const at = `${dir}/at`;
     fs.mkdirSync(pool);
     fs.mkdirSync(at);
-    if (kind === 'btrfs') {
-      must('truncate', ['-s', '512M', `${dir}/image`]);
-      must('mkfs.btrfs', ['-q', `${dir}/image`]);
-      must('mount', ['-o', 'loop', `${dir}/image`, pool]);
-    }
+    // A file system of its own, so that it can be filled.
+    must('truncate', ['-s', kind === 'btrfs' ? '512M' : '64M', `${dir}/image`]);
+    const format = kind === 'btrfs' ? ['mkfs.btrfs', '-q'] : ['mkfs.ext4', '-q', '-I', '256'];
+    must(format[0] ?? '', [...format.slice(1), `${dir}/image`]);
+    must('mount', ['-o', 'loop', `${dir}/image`, pool]);
     await backend.prepare(pool);
+    const filling = `${pool}/.filling`;
     return {
       backend,
       pool,
@@ -53,14 +57,70 @@ function bench(kind: BackendKind, upper: 'disk' | 'tmpfs') {
       async unplant(v: Parameters<typeof backend.mount>[0]) {
         fs.rmSync(volumePath(v), { recursive: true });
       },
+      dying: (at: number) => openBackend(kind, dyingHost(host, at)),
+      fill() {
+        // To the last block, which a file made by large writes alone would leave.
+        for (const size of ['1M', '4k', '1k'])
+          sh('dd', [
+            'if=/dev/zero',
+            `of=${filling}`,
+            `bs=${size}`,
+            'oflag=append',
+            'conv=notrunc',
+            'status=none',
+          ]);
+        must('sync', ['-f', pool]);
+        expect(fs.statfsSync(pool).bavail).toBe(0);
+      },
+      empty() {
+        fs.rmSync(filling);
+        must('sync', ['-f', pool]);
+      },
       async close() {
-        if (kind === 'btrfs') must('umount', [pool]);
+        must('umount', [pool]);
         fs.rmSync(dir, { recursive: true });
       },
     };
   };
 }
 
-contract('overlay on disk', bench('overlay', 'disk'));
-contract('overlay on tmpfs', bench('overlay', 'tmpfs'));
+contract('overlay on disk', bench('overlay', 'disk'), { spares: 'no spares' });
+contract('overlay on tmpfs', bench('overlay', 'tmpfs'), { spares: 'no spares' });
 contract('btrfs', bench('btrfs', 'disk'));
+
+describe('the identity of a generation on btrfs', () => {
+  it('is asked of btrfs once for as long as no generation comes or goes, in whatever process', async () => {
+    const b = await bench('btrfs', 'disk')();
+    const memory = `${b.pool}/../asked.json`;
+    const asked: string[] = [];
+    const host: Host = {
+      ...realHost(),
+      run(c) {
+        asked.push(`${c.file} ${c.args.join(' ')}`);
+        return realHost().run(c);
+      },
+    };
+    const generation = (n: number): Volume => ({
+      ...{ backend: 'btrfs', pool: b.pool, role: 'generation', name: String(n) },
+    });
+    const identity = (n: number) => openBackend('btrfs', host, memory).identity(generation(n));
+    try {
+      await b.backend.create(generation(1));
+      await b.backend.create(generation(2));
+      const [one, two] = [await identity(1), await identity(2)];
+      expect(asked).toHaveLength(2);
+      expect([await identity(1), await identity(2), await identity(1)]).toEqual([one, two, one]);
+      expect(asked).toHaveLength(2);
+      await b.backend.remove(generation(2));
+      expect(await identity(1)).toBe(one);
+      expect(asked).toHaveLength(3);
+      await b.backend.create(generation(2));
+      expect(await identity(2)).not.toBe(two);
+      fs.writeFileSync(memory, '{"directory":"cut');
+      expect(await identity(1)).toBe(one);
+    } finally {
+      for (const n of [1, 2]) await b.backend.remove(generation(n));
+      await b.close();
+    }
+  });
+});

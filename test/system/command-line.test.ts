@@ -14,8 +14,8 @@ afterAll(() => lab.close());
 const HOOK = ['hook', 'lightdm', 'start', '--dry-run'];
 
 it.each([
-  [['status'], 'typo.toml', 3, /there is no configuration file "\/.*\/typo\.toml"/],
-  [HOOK, 'typo.toml', 3, /there is no configuration file "\/.*\/typo\.toml"/],
+  [['status'], 'typo.toml', 3, /the configuration file "\/.*\/typo\.toml" does not exist/],
+  [HOOK, 'typo.toml', 3, /the configuration file "\/.*\/typo\.toml" does not exist/],
   [HOOK, '', 2, /--config needs a file/],
   [HOOK, 'mayfly.toml', 3, /\/conf\.d\/bad\.toml:1: unknown option/],
   [['config'], 'mayfly.toml', 3, /\/conf\.d\/bad\.toml:1: unknown option/],

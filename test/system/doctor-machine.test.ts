@@ -56,32 +56,17 @@ describe('a machine with display managers', () => {
       `chmod 644 ${H}/lightdm/session-setup`,
       /session-setup" is not executable/,
     ],
-    ['a hook anybody can write', 'hooks', `chmod 777 ${H}/gdm/PreSession`, /gdm\/PreSession" can be changed/],
+    ['a hook anybody can write', 'hooks', `chmod 777 ${H}/gdm/PreSession`, /gdm\/PreSession" is writable/],
     ['a wrapper of somebody else', 'hooks', `chown mfdoc-m ${H}/session-wrapper`, /belongs to uid/],
-    [
-      'our file for lightdm, edited',
-      'settings',
-      `echo '#' >>${conf}/50-mayfly.conf`,
-      /is not as it was written/,
-    ],
+    ['our file for lightdm, edited', 'settings', `echo '#' >>${conf}/50-mayfly.conf`, /" was changed/],
     [
       'our file for lightdm, writable',
       'settings',
       `chmod 666 ${conf}/50-mayfly.conf`,
-      /can be changed by others/,
+      /is writable by users other/,
     ],
-    [
-      'gdm’s script, edited',
-      'settings',
-      'echo "exit 0" >>/etc/gdm3/PreSession/Default',
-      /is not as it was written/,
-    ],
-    [
-      'gdm’s script, not executable',
-      'settings',
-      'chmod 644 /etc/gdm3/PreSession/Default',
-      /is not as it was written/,
-    ],
+    ['gdm’s script, edited', 'settings', 'echo "exit 0" >>/etc/gdm3/PreSession/Default', /" was changed/],
+    ['gdm’s script, not executable', 'settings', 'chmod 644 /etc/gdm3/PreSession/Default', /" was changed/],
     [
       'gdm’s script, missing',
       'settings',
@@ -105,13 +90,13 @@ describe('a machine with display managers', () => {
       'a drop-in of somebody else that wins',
       'services',
       'printf "[Service]\nRootDirectory=/\n" >/etc/systemd/system/user@.service.d/99-x.conf',
-      /99-x\.conf" sets another root/,
+      /99-x\.conf" overrides the root directory/,
     ],
     [
       'a wrapper of lightdm’s past Xsession',
       'lightdm',
       `printf '[Seat:*]\nsession-wrapper=/opt/x\n' >${conf}/60.conf`,
-      /60\.conf:2 starts desktops past Xsession/,
+      /60\.conf:2 starts desktops without Xsession/,
     ],
     [
       'a script for one display',
@@ -123,9 +108,9 @@ describe('a machine with display managers', () => {
       'no line in PAM',
       'settings',
       'sed -i /mayfly/d /etc/pam.d/common-session',
-      /common-session" has lost the lines/,
+      /common-session" lacks the lines/,
     ],
-    ['no desktop to choose', 'greeter', 'rm /run/mayfly/greeter/*/*', /lists no desktop/],
+    ['no desktop to choose', 'greeter', 'rm /run/mayfly/greeter/*/*', /has no desktops/],
   ])('%s is seen, and the hint mends it', (name, check, sicken, what) => {
     const before = seen(sicken);
     expect(before.map(s => s.check)).toEqual([check]);
@@ -167,7 +152,7 @@ describe('a machine with display managers', () => {
       'a second schedule',
       'nightly update',
       'echo "0 3 * * * root mayfly update" >/etc/cron.d/own; trap "rm /etc/cron.d/own" EXIT',
-      /"\/etc\/cron.d\/own" runs updates besides/,
+      /"\/etc\/cron.d\/own" runs updates in addition to/,
       /^sed -i/,
     ],
   ])('%s is seen, with what to do', (_, check, sicken, what, hint) => {

@@ -29,12 +29,12 @@ const record = (id: string) => `${lab.dir}/state/sessions/${id}.json`;
 
 describe('names', () => {
   it.each([
-    ['../../etc/passwd', /is not a user name/],
-    ['a/b', /is not a user name/],
-    ['a b', /is not a user name/],
-    ['-rf', /is not a user name/],
+    ['../../etc/passwd', /invalid user name/],
+    ['a/b', /invalid user name/],
+    ['a b', /invalid user name/],
+    ['-rf', /invalid user name/],
     ['x'.repeat(300), /has 300 characters/],
-    ['a\nb', /is not a user name/],
+    ['a\nb', /invalid user name/],
     ['$(reboot)', /there is no user/],
     ['no-such-user', /there is no user "no-such-user"/],
   ])('%j is refused', (name, message) => {
@@ -168,7 +168,7 @@ describe('the accident of 2009: a root that is not mounted', () => {
     fs.symlinkSync(victim, root);
     const r = lab.hook('stop', A);
     expect(r.code).not.toBe(0);
-    expect(r.err).toMatch(/is a link, not a mount point/);
+    expect(r.err).toMatch(/is not a directory, so it is not a mount point/);
     expect(fs.existsSync(victim)).toBe(true);
     fs.unlinkSync(root);
     expect(lab.mayfly('recover').code).toBe(0);
@@ -183,7 +183,7 @@ describe('the accident of 2009: a root that is not mounted', () => {
     fs.writeFileSync(`${root}/precious`, 'x');
     const r = lab.hook('stop', A);
     expect(r.code).not.toBe(0);
-    expect(r.err).toMatch(/could not be removed: it is not empty/);
+    expect(r.err).toMatch(/cannot remove the mount point .*: it is not empty/);
     expect(fs.readFileSync(`${root}/precious`, 'utf8')).toBe('x');
     fs.unlinkSync(`${root}/precious`);
     expect(lab.mayfly('recover').code).toBe(0);
@@ -281,7 +281,7 @@ describe('surroundings', () => {
     fs.symlinkSync('/etc', file);
     const r = lab.hook('start', A);
     expect(r.code).not.toBe(0);
-    expect(r.err).toMatch(/"\/srv" in the generation is a symlink, so "\/srv" can not be mounted on it/);
+    expect(r.err).toMatch(/"\/srv" in the generation is a symlink; cannot mount "\/srv" on it/);
     fs.unlinkSync(file);
     fs.mkdirSync(file);
     lab.configure('');
@@ -302,7 +302,7 @@ describe('surroundings', () => {
     fs.writeFileSync(lab.config, `nonsense = 1\n${good}`);
     const r = lab.hook('start', B, ':7');
     expect(r.code).toBe(3);
-    expect(r.err).toMatch(/mayfly\.toml:1: unknown option "nonsense"\nhint: known here/);
+    expect(r.err).toMatch(/mayfly\.toml:1: unknown option "nonsense"\nhint: valid options/);
     expect(lab.hook('stop', A)).toMatchObject({ code: 0 });
     fs.writeFileSync(lab.config, good);
     const reason = fs.readFileSync(`${lab.dir}/run/users/${uidOf(B)}/reason`, 'utf8');
@@ -416,12 +416,12 @@ describe('the command line', () => {
     [['run'], 2, /there is no command/],
     [['end', 'nobody'], 2, /there is no session "nobody"/],
     [['enter', '99'], 4, /there is no generation 99/],
-    [['init', '--from', 'nowhere'], 2, /takes "debootstrap", "host", or an absolute path/],
-    [['init', '--suite', '../x'], 2, /is not a release/],
-    [['init', '--packages=-rf'], 2, /is not the name of a package/],
+    [['init', '--from', 'nowhere'], 2, /takes "debootstrap", "host" or an absolute path/],
+    [['init', '--suite', '../x'], 2, /invalid release/],
+    [['init', '--packages=-rf'], 2, /invalid package name/],
     [['init'], 4, /is already in use: generation 1 is stable\nhint: mayfly status\n/],
-    [['destroy'], 2, /say --yes/],
-    [['hook', 'sddm', 'start'], 2, /is not known/],
+    [['destroy'], 2, /confirm with --yes/],
+    [['hook', 'sddm', 'start'], 2, /invalid command/],
   ])('%j exits with %i', (args, code, message) => {
     const r = lab.mayfly(args[0] ?? '', ...args.slice(1));
     expect(r.err).toMatch(message);

@@ -34,7 +34,7 @@ describe('the Debian package', () => {
       'dpkg --force-depends -i /root/mayfly.deb >/dev/null 2>&1; node --version; mayfly --version; mayfly status; mayfly config | head -1',
     );
     expect(out).toMatch(/^v\d+\.\d+/);
-    expect(out).toMatch(/pool +none; make one with "mayfly init"/);
+    expect(out).toMatch(/pool +none; create one with "mayfly init"/);
     expect(out).toMatch(/# from \/etc\/mayfly\/mayfly\.toml/);
     console.log(`the package runs under node ${out.split('\n')[0]}`);
   });
@@ -83,12 +83,12 @@ describe('the Debian package', () => {
   const dropIns = ['user-runtime-dir@', 'user@'].map(unit => `/etc/systemd/system/${unit}.service.d`);
   const inside = {
     on: dropIns.flatMap(d => [
-      `make the directory ${d}: systemd looks there for settings of that unit`,
-      `write ${d}/50-mayfly.conf: services of people in a session run inside`,
+      `create the directory ${d}: systemd reads settings of this unit there`,
+      `write ${d}/50-mayfly.conf: services of users run in their sessions`,
     ]),
     off: dropIns.flatMap(d => [
-      `remove ${d}/50-mayfly.conf: services of people run on the host`,
-      `remove the directory ${d}: nothing else is in it`,
+      `remove ${d}/50-mayfly.conf: services of users run on the host`,
+      `remove the directory ${d}: it is empty`,
     ]),
   };
 
@@ -126,13 +126,13 @@ describe('the Debian package', () => {
       rm -r /etc/lightdm /usr/sbin/lightdm`);
     const conf = '/etc/lightdm/lightdm.conf.d';
     expect(out.split('\n')).toEqual([
-      `mayfly: lightdm reads this after ${conf}/50-mayfly.conf, so that it would win: /etc/lightdm/lightdm.conf:2 (session-setup-script)`,
-      `hint: move these lines, with their section, to ${conf}/40-local.conf, then type it again; Mayfly runs those scripts too`,
+      `mayfly: these settings would override ${conf}/50-mayfly.conf, because lightdm reads them later: /etc/lightdm/lightdm.conf:2 (session-setup-script)`,
+      `hint: move these lines, with their section, to ${conf}/40-local.conf, then repeat the command; Mayfly runs those scripts too`,
       `write ${conf}/50-mayfly.conf: lightdm runs the hooks at every login and logout, and they run your own scripts`,
       ...inside.on,
-      'write /etc/mayfly/enabled: Xsession takes desktops inside',
+      'write /etc/mayfly/enabled: Xsession runs desktops in their sessions',
       expect.stringContaining('systemctl restart lightdm'),
-      'lightdm is enabled already; nothing to do',
+      'lightdm is already enabled; nothing to do',
       'in, carol at :0, 1',
       '    "state": "live",',
       'nothing to recover',
@@ -143,8 +143,8 @@ describe('the Debian package', () => {
       'refused',
       'out, carol at :0, 1',
       'no sessions',
-      'remove /etc/mayfly/enabled: Xsession leaves desktops on the host',
-      `remove ${conf}/50-mayfly.conf: lightdm runs what it ran before, scripts of yours too`,
+      'remove /etc/mayfly/enabled: Xsession runs desktops on the host',
+      `remove ${conf}/50-mayfly.conf: lightdm runs the same scripts as before`,
       ...inside.off,
       expect.stringContaining('systemctl restart lightdm'),
       '',
@@ -201,7 +201,7 @@ describe('the Debian package', () => {
       mayfly enable pam --quiet; mayfly disable pam --quiet
       picture | diff /root/without -`);
     expect(out.split('\n')).toEqual([
-      'gdm is enabled already; nothing to do',
+      'gdm is already enabled; nothing to do',
       '1',
       'hooks/pam/session',
       'pre 43.0-3',
@@ -212,13 +212,13 @@ describe('the Debian package', () => {
       'pre 43.0-3',
       'post 43.0-3',
       'no sessions',
-      'remove /etc/mayfly/enabled: Xsession leaves desktops on the host',
+      'remove /etc/mayfly/enabled: Xsession runs desktops on the host',
       `remove ${gdmUnit}/50-mayfly.conf: gdm offers the desktops of the host`,
-      `remove the directory ${gdmUnit}: nothing else is in it`,
-      'take the profile of Mayfly out of /etc/pam.d/common-session: logins by PAM get the host',
+      `remove the directory ${gdmUnit}: it is empty`,
+      'remove the Mayfly profile from /etc/pam.d/common-session: logins through PAM get the host',
       ...['PreSession', 'PostSession'].flatMap(script => [
-        `rename /etc/gdm3/${script}/Default.before-mayfly to /etc/gdm3/${script}/Default: what was there is back, as it was`,
-        `end the diversion of /etc/gdm3/${script}/Default: it is gdm3’s again`,
+        `rename /etc/gdm3/${script}/Default.before-mayfly to /etc/gdm3/${script}/Default: the original script is restored`,
+        `remove the diversion of /etc/gdm3/${script}/Default: the file belongs to gdm3 again`,
       ]),
       ...inside.off,
       expect.stringMatching(/systemctl restart gdm3$/),
@@ -228,8 +228,8 @@ describe('the Debian package', () => {
       'echo post 48.0-2; exit 7',
       'echo pre 48.0-2; exit 7',
       'Default',
-      'mayfly: gdm is enabled, and its sessions are made by PAM',
-      'hint: mayfly disable gdm, which takes both back',
+      'mayfly: gdm is enabled, and PAM creates its sessions',
+      'hint: mayfly disable gdm, which disables both',
       '',
     ]);
   });
@@ -251,7 +251,7 @@ describe('the Debian package', () => {
       echo 'exec /usr/lib/mayfly/hooks/gdm/PreSession' >>/etc/gdm3/PreSession/Default
       dpkg --force-depends -i /root/mayfly.deb >/dev/null 2>&1
       dpkg -r mayfly >/root/said 2>&1 && exit 1
-      grep 'by hand, in line 2' /root/said
+      grep 'not written by Mayfly: line 2' /root/said
       rm -r /etc/lightdm /usr/sbin/lightdm /etc/gdm3 /usr/sbin/gdm3`);
   });
 
@@ -285,6 +285,6 @@ describe('the Debian package', () => {
       userdel -r carol 2>/dev/null; rm -r /etc/ssh
       find / -xdev ! -path "/proc/*" ! -path "/root/*" ! -path "/var/log/*" ! -path "/var/lib/dpkg/*" ! -path "/run/*" ! -path "/tmp/*" | sort >/root/after
       diff /root/before /root/after | grep -v -e '^[0-9,acd]*$' -e '/etc/.*-$' -e /var/lib/systemd -e /var/cache || true`);
-    expect(out).toBe('the pool and all generations are removed\n');
+    expect(out).toBe('removed the pool and all generations\n');
   });
 });

@@ -61,7 +61,7 @@ const cases: Readonly<Record<string, Refusal>> = {
   '/home is a symlink': {
     run: 'rmdir /home; ln -s /srv /home',
     phase: 'check',
-    says: /^the trial login failed: "\/home" in the generation is a symlink, so "\/home" can not be mounted on it$/,
+    says: /^the trial login failed: "\/home" in the generation is a symlink; cannot mount "\/home" on it$/,
   },
   'users do not resolve': {
     run: 'echo "passwd: nothing" >/etc/nsswitch.conf',
@@ -125,13 +125,13 @@ const cases: Readonly<Record<string, Refusal>> = {
     scripts: { 'refresh.d/10-open': `touch ${OWNED}` },
     mode: 0o777,
     phase: 'refresh',
-    says: /^"\/.*\/refresh\.d\/10-open" can be changed by others than root, so it is not run$/,
+    says: /^"\/.*\/refresh\.d\/10-open" is writable by users other than root; it is not run$/,
   },
   'a check that its group may write': {
     scripts: { 'checks.d/open': `touch ${OWNED}` },
     mode: 0o775,
     phase: 'check',
-    says: /^"\/.*\/checks\.d\/open" can be changed by others than root, so it is not run$/,
+    says: /^"\/.*\/checks\.d\/open" is writable by users other than root; it is not run$/,
   },
 };
 

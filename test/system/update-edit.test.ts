@@ -71,7 +71,7 @@ describe.each(BACKENDS)('one update at a time, on %s', backend => {
         const since = Date.parse(message.exec(r.err)?.[1] ?? r.err);
         expect(Math.abs(since - begun)).toBeLessThan(10_000);
       }
-      expect(lab.mayfly('status').out).toMatch(/an update is at work for 0 min, in "refresh"/);
+      expect(lab.mayfly('status').out).toMatch(/an update has been running for 0 min, in phase "refresh"/);
       loginWorks(lab, A); // nobody waits for an update
 
       await kill(child, signal);
@@ -153,8 +153,8 @@ describe.each(BACKENDS.slice(-1))('by hand, on %s', backend => {
     const before = standing(lab);
     const r = edit('--', 'touch', '/etc/mine');
     expect(r).toMatchObject({ code: 2, out: '' });
-    expect(r.err).toMatch(/^mayfly: without a terminal, say --promote or --discard\n/);
-    expect(edit('--promote', '--discard').err).toMatch(/exclude each other/);
+    expect(r.err).toMatch(/^mayfly: there is no terminal to ask on: give --promote or --discard\n/);
+    expect(edit('--promote', '--discard').err).toMatch(/are mutually exclusive/);
     expect(standing(lab)).toEqual(before);
   });
 

@@ -72,7 +72,7 @@ describe('rollback', () => {
     expect(lab.mayfly('rollback', '3').out).toBe('generation 3 is stable already\n');
     const refused: [string, Ran, number, RegExp][] = [
       ['9', lab.mayfly('rollback', '9'), 4, /^mayfly: there is no generation 9\nhint: mayfly generations\n$/],
-      ['x', lab.mayfly('rollback', 'x'), 2, /is not the number of a generation\n/],
+      ['x', lab.mayfly('rollback', 'x'), 2, /invalid generation "x"\n/],
     ];
     for (const [what, r, code, says] of refused) {
       expect(r.err, what).toMatch(says);
@@ -88,7 +88,7 @@ describe('rollback', () => {
 
 describe('a generation that people can not log in to', () => {
   const broken = 'rm -r /srv; ln -s /nowhere /srv';
-  const says = new RegExp(`"/srv" in the generation is a symlink, so "/srv/${S}" can not be mounted on it`);
+  const says = new RegExp(`"/srv" in the generation is a symlink; cannot mount "/srv/${S}" on it`);
 
   it('is demoted after as many failures as configured, and the last of them gets in', () => {
     update('good');
@@ -176,7 +176,7 @@ describe('what is kept', () => {
       [5, 'keep'],
     ]);
     expect(numbers()).toEqual([2, 4, 5]); // a dry run
-    expect(lab.mayfly('gc')).toMatchObject({ code: 0, out: 'removed generation 2, 4\n' });
+    expect(lab.mayfly('gc')).toMatchObject({ code: 0, out: 'removed generations 2, 4\n' });
     expect(numbers()).toEqual([5]);
     expect(fs.readdirSync(`${lab.dir}/pool/generations`).filter(n => !n.startsWith('.'))).toEqual(['5']);
     loginWorks(lab, A);
@@ -190,8 +190,8 @@ describe('what is kept', () => {
     expect(numbers()).toEqual([2, 3, 4]);
     lab.mayfly('rollback');
     const demoted = lab.mayfly('gc', '--dry-run').out;
-    expect(demoted).toMatch(/^generation 2 is kept while there is room: the newest 3 are kept$/m);
-    expect(demoted).toMatch(/^generation 4 would go: it was demoted$/m);
+    expect(demoted).toMatch(/^generation 2 is kept while there is space: the newest 3 are kept$/m);
+    expect(demoted).toMatch(/^generation 4 would be removed: it was demoted$/m);
     lab.mayfly('gc');
     expect(numbers()).toEqual([2, 3]);
     lab.configure('[update]\nmax_used_percent = 1');

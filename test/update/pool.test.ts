@@ -81,9 +81,9 @@ it('a corrupt record of the pool is rewritten from a generation, or the error ha
   const on = w.machine();
   const before = readPool(w.host, on.paths);
   w.put(on.paths.poolFile, '{"backe');
-  expect(() => readPool(w.host, on.paths)).toThrow(/pool\.json" is not whole/);
+  expect(() => readPool(w.host, on.paths)).toThrow(/pool\.json" is corrupt/);
   expect((await recover(on)).swept).toEqual([
-    'what was left of "/var/lib/mayfly/pool.json", which is written anew',
+    'the corrupt file "/var/lib/mayfly/pool.json", which was written again',
   ]);
   expect(readPool(w.host, on.paths)).toEqual(before);
   w.put(on.paths.poolFile, '');

@@ -234,7 +234,7 @@ it('the configuration refuses btrfs on LVM with the reason', () => {
   w.host.mkdir('/etc/mayfly', 0o755);
   w.put('/etc/mayfly/mayfly.toml', '[lvm]\nfs = "btrfs"\n');
   expect(() => readConfig(w.host, '/etc/mayfly/mayfly.toml')).toThrow(
-    /mayfly.toml:2: "lvm.fs" is not valid: .*btrfs takes a snapshot of its device for the device itself/,
+    /mayfly.toml:2: invalid "lvm.fs": .*btrfs would confuse a snapshot of its device with the device itself/,
   );
 });
 

@@ -1,7 +1,7 @@
 import { World } from '../world.ts';
-import { contract } from './contract.ts';
+import { type Bench, contract } from './contract.ts';
 
-contract('memory', async () => {
+async function bench(): Promise<Bench> {
   const world = new World();
   const backend = world.backend();
   return {
@@ -29,6 +29,14 @@ contract('memory', async () => {
     async unplant(v) {
       world.foreign.delete(`${v.pool}/${v.role}/${v.name}`);
     },
+    dying(at) {
+      world.newProcess();
+      world.dieAt = at;
+      return world.backend();
+    },
+    revive: () => world.newProcess(),
     async close() {},
   };
-});
+}
+
+contract('memory', bench, { spares: 'no spares', room: 'its pool has no end' });

@@ -1,4 +1,4 @@
-/** Whether every desktop a person can choose goes inside, and nothing leads past the hooks. */
+/** Whether every desktop that a user can choose runs in the session, and nothing bypasses the hooks. */
 
 import { namesHook, PAM_STACK, pamBypasses } from '../../desktop/adapters/pam.ts';
 import { BRING_BACK } from '../../desktop/reinstall.ts';
@@ -14,7 +14,7 @@ const XSESSION = '/etc/X11/Xsession';
 
 const SNIPPET = '/etc/X11/Xsession.d/97mayfly';
 
-/** What takes X11 desktops inside. */
+/** The script that runs X11 desktops in the session. */
 export interface Snippet {
   readonly wanted: boolean;
   readonly xsession: boolean;
@@ -29,30 +29,30 @@ export function judgeSnippet(s: Snippet): CheckResult {
     findings.push(problem(`"${SNIPPET}" is missing: desktops run on the host`, BRING_BACK));
   else if (!s.text.includes('STARTUP="$mayfly_wrapper $STARTUP"')) {
     const fix = `rm ${SNIPPET} && ${BRING_BACK}`;
-    findings.push(problem(`"${SNIPPET}" takes nobody inside: it was changed`, fix));
+    findings.push(problem(`"${SNIPPET}" was changed: desktops run on the host`, fix));
   }
   return found(findings, SNIPPET);
 }
 
-/** What the greeter has to offer. */
+/** The desktops that the greeter offers. */
 export interface Offer {
-  /** Display managers that were told to look there. */
+  /** The display managers that are configured to read them. */
   readonly looking: readonly string[];
   readonly offered: number;
 }
 
 export function judgeOffer({ looking, offered }: Offer): CheckResult {
-  if (looking.length === 0) return notApplicable('no display manager looks there');
-  const what = `"${GREETER_DIRECTORY}" lists no desktop: nobody can choose one`;
+  if (looking.length === 0) return notApplicable('no display manager lists the desktops of the generation');
+  const what = `"${GREETER_DIRECTORY}" has no desktops: users cannot choose one`;
   return found(offered > 0 ? [] : [problem(what, 'mayfly recover')], `${offered} to choose from`);
 }
 
-/** Where our lines stand in a PAM stack. `text` is that of common-session; undefined where there is none. */
+/** Checks the position of our lines in PAM's common-session, whose text is `text`; undefined if there is no such file. */
 export function judgePam(text = ''): CheckResult {
   if (!namesHook(text)) return notApplicable('it is not enabled');
   return found(
     pamBypasses(text).map(p => problem(p.what, p.fix)),
-    'nothing of the person is started before',
+    'nothing of the user starts before the hook',
   );
 }
 

@@ -1,4 +1,4 @@
-/** Whether the display managers run our hooks, all of them, as `enable` wrote them. */
+/** Whether the display managers run all of our hooks, as `enable` wrote them. */
 
 import { gdmWarnings } from '../../desktop/adapters/gdm.ts';
 import { LIGHTDM_FILE, lightdmBypasses, lightdmFiles } from '../../desktop/adapters/lightdm.ts';
@@ -27,46 +27,47 @@ const GROUP = 'display managers';
 
 const NONE = notApplicable('no display manager is enabled');
 
-/** Who makes sessions, and whether Xsession asks for them. */
+/** Which display managers start sessions, and whether Xsession enters them. */
 export interface HookSettings {
   readonly calling: readonly Adapter[];
   readonly marker: boolean;
-  /** The one to enable, where none is. */
+  /** The one to suggest if none is enabled. */
   readonly likely: Adapter;
 }
 
-export function judgeTold({ calling, marker, likely }: HookSettings): CheckResult {
+export function judgeEnabled({ calling, marker, likely }: HookSettings): CheckResult {
   if (calling.length === 0) {
-    if (!marker) return notApplicable(`none is; "mayfly enable ${likely}" does it`);
-    const what = `"${ENABLED_MARKER}" has Xsession ask for sessions, but no display manager makes any: people in scope are refused`;
+    if (!marker) return notApplicable(`none; to enable one, run "mayfly enable ${likely}"`);
+    const what = `"${ENABLED_MARKER}" exists, but no display manager is enabled: logins of users in scope are refused`;
     return found([problem(what, `mayfly enable ${likely}`)], '');
   }
-  const what = `"${ENABLED_MARKER}" is missing, so that desktops run on the host although there are sessions for them`;
+  const what = `"${ENABLED_MARKER}" is missing: desktops run on the host, outside their sessions`;
   return found(marker ? [] : [problem(what, `mayfly enable ${calling[0]}`)], calling.join(', '));
 }
 
-/** What `enable` would still do, in words; `there`: whether something stands at the path. */
-export function wordsForChange(c: Change, there: boolean): string {
-  if (c.act === 'write')
-    return there ? `"${c.path}" is not as it was written` : `"${c.path}" is missing: ${c.why}`;
-  if (c.act === 'rename') return `"${c.path}" was put there after it was enabled`;
-  if (c.act === 'profile') return `"${c.path}" has lost the lines of the profile "mayfly": ${c.why}`;
+/** Describes a change that `enable` would still make; `there`: the path exists. */
+export function describePendingChange(c: Change, there: boolean): string {
+  if (c.act === 'write') return there ? `"${c.path}" was changed` : `"${c.path}" is missing: ${c.why}`;
+  if (c.act === 'rename') return `"${c.path}" was created after "mayfly enable"`;
+  if (c.act === 'profile') return `"${c.path}" lacks the lines of the profile "mayfly": ${c.why}`;
   if (c.act === 'divert') return `"${c.path}" is not diverted: ${c.why}`;
   return `"${c.path}": ${c.why}`;
 }
 
-/** Findings for what `enable` would change now, or its refusal. */
+/** Findings for what `enable` would change now, or for its error. */
 async function planned(host: Host, adapter: Adapter, plan: () => Promise<Change[]>): Promise<Finding[]> {
   try {
     return (await plan())
       .filter(c => c.act !== 'mkdir')
-      .map(c => problem(wordsForChange(c, host.lstat(c.path) !== undefined), `mayfly enable ${adapter}`));
+      .map(c =>
+        problem(describePendingChange(c, host.lstat(c.path) !== undefined), `mayfly enable ${adapter}`),
+      );
   } catch (error) {
     return [fromError(error)];
   }
 }
 
-/** A program or file of the package that hooks need. */
+/** A program or file of the package that the hooks need. */
 export interface Part extends Owned {
   readonly stat: Stat | undefined;
   readonly program: boolean;
@@ -76,11 +77,11 @@ export function judgePart(p: Part): Finding[] {
   if (p.stat?.kind !== 'file')
     return [problem(`"${p.path}" is ${p.stat ? 'not a file' : 'missing'}`, REINSTALL)];
   const runs = !p.program || (p.stat.mode & 0o111) !== 0;
-  const silent = `"${p.path}" is not executable: it is passed over or refuses everybody`;
-  return [...(runs ? [] : [problem(silent, `chmod 0755 ${p.path}`)]), ...judgeOwner(p)];
+  const what = `"${p.path}" is not executable: logins bypass it or are refused`;
+  return [...(runs ? [] : [problem(what, `chmod 0755 ${p.path}`)]), ...judgeOwner(p)];
 }
 
-/** What the package has in the directory of the program. */
+/** The package's files in the directory of the program. */
 export const BUNDLE = ['mayfly.cjs', 'hot.js', 'parse.cjs', 'cli.cjs'];
 
 function partsOf(host: Host, adapters: readonly Adapter[]): Part[] {
@@ -90,15 +91,15 @@ function partsOf(host: Host, adapters: readonly Adapter[]): Part[] {
   return [...programs.map(p => part(p, true)), ...bundle.map(p => part(p, false))];
 }
 
-/** What is set for systemd's units of people, by us and by others. */
+/** Drop-ins for systemd's units of users, ours and others. */
 export interface DropIns {
   readonly enabled: readonly Adapter[];
   readonly systemd: boolean;
-  /** Of ours, in words. */
+  /** About ours. */
   readonly findings: readonly Finding[];
-  /** Ours that are there. */
+  /** Those of ours that exist. */
   readonly left: readonly string[];
-  /** Others' that are read after ours and set another root. */
+  /** Others that are read after ours and set another root directory. */
   readonly overriding: readonly string[];
 }
 
@@ -106,13 +107,13 @@ export function judgeDropIns(d: DropIns): CheckResult {
   if (!d.systemd) return notApplicable('there is no systemd');
   if (d.enabled.length === 0) {
     if (d.left.length === 0) return NONE;
-    const what = `no display manager is enabled, but ${d.left.join(' and ')} are there`;
+    const what = `no display manager is enabled, but there are still ${d.left.join(' and ')}`;
     return found([warning(what, 'mayfly disable lightdm')], '');
   }
   const others = d.overriding.map(path =>
-    problem(`"${path}" sets another root after ours: people's services run on the host`, `rm ${path}`),
+    problem(`"${path}" overrides the root directory: users' services run on the host`, `rm ${path}`),
   );
-  return found([...d.findings, ...others], 'people’s own services run inside');
+  return found([...d.findings, ...others], 'users’ services run in their sessions');
 }
 
 async function gatherDropIns({ host }: Subject): Promise<DropIns> {
@@ -134,31 +135,31 @@ async function gatherDropIns({ host }: Subject): Promise<DropIns> {
   };
 }
 
-/** A display manager as it runs. Times are milliseconds since the epoch. */
+/** A running display manager. Times are milliseconds since the epoch. */
 export interface RunningManager {
   readonly enabled: boolean;
   readonly findings: readonly Finding[];
-  /** What it reads when it starts. */
+  /** The file that it reads when it starts. */
   readonly file: string;
   readonly written: number | undefined;
   readonly started: number | undefined;
   readonly restart: string;
 }
 
-/** Start times are told in hundredths of a second, and files may be written just before a start. */
-const CLOSE = 2000;
+/** Tolerance in milliseconds: start times have a resolution of 10 ms, and a file may be written just before a start. */
+const TOLERANCE = 2000;
 
 export function judgeRunning(f: RunningManager): CheckResult {
   if (!f.enabled) return notApplicable('it is not enabled');
-  const late = f.started !== undefined && f.written !== undefined && f.written > f.started + CLOSE;
-  const what = `it has run since before "${f.file}" was written and knows nothing of it; a restart ends every desktop`;
+  const late = f.started !== undefined && f.written !== undefined && f.written > f.started + TOLERANCE;
+  const what = `it was started before "${f.file}" was written and does not use it; a restart ends every desktop`;
   return found(
     [...f.findings, ...(late ? [problem(what, f.restart)] : [])],
-    f.started === undefined ? 'it does not run' : 'it runs with these settings',
+    f.started === undefined ? 'it is not running' : 'it is running with these settings',
   );
 }
 
-/** When the first process of that name was started; the kernel counts hundredths of a second for us (USER_HZ). */
+/** When the first process with this name was started; the kernel reports hundredths of a second (USER_HZ). */
 function startOf(host: Host, name: string): number | undefined {
   const booted = Number(/^btime (\d+)$/m.exec(host.read('/proc/stat') ?? '')?.[1]) * 1000;
   const starts = processesNamed(host, name).map(pid => Number(identify(host, pid)?.start) * 10);
@@ -193,7 +194,7 @@ export const managerChecks = [
       likely:
         host.stat(adapterSpecs.lightdm.program) || !host.stat(adapterSpecs.gdm.program) ? 'lightdm' : 'gdm',
     }),
-    evaluate: judgeTold,
+    evaluate: judgeEnabled,
   }),
   check({
     group: GROUP,
@@ -202,7 +203,8 @@ export const managerChecks = [
       const adapters = adaptersIn(host);
       return adapters.length === 0 ? [] : partsOf(host, adapters);
     },
-    evaluate: parts => (parts.length === 0 ? NONE : found(parts.flatMap(judgePart), 'whole, and root’s')),
+    evaluate: parts =>
+      parts.length === 0 ? NONE : found(parts.flatMap(judgePart), 'complete and owned by root'),
   }),
   check({
     group: GROUP,
@@ -216,7 +218,7 @@ export const managerChecks = [
       return { adapters, findings: [...findings, ...files.flatMap(judgeOwner)] };
     },
     evaluate: ({ adapters, findings }) =>
-      adapters.length === 0 ? NONE : found(findings, 'as they were written'),
+      adapters.length === 0 ? NONE : found(findings, 'unchanged since "mayfly enable"'),
   }),
   check({ group: GROUP, title: 'services', gather: gatherDropIns, evaluate: judgeDropIns }),
   check({

@@ -1,4 +1,4 @@
-/** The generations: what logins get, how old it is, and what became of the last update. */
+/** The generations: which one logins get, how old it is, and the result of the last update. */
 
 import {
   corruptRecord,
@@ -11,26 +11,25 @@ import {
 import { loginBlockReason } from '../../state/login-block.ts';
 import type { Machine } from '../../state/machine.ts';
 import { readPool } from '../../state/pool.ts';
-import { gatherHealth, type HealthIssue, healthIssues } from '../../update/health.ts';
-import { isUsable } from '../../update/pool.ts';
+import { gatherHealth, type HealthIssue, healthIssues, isUsable } from '../../update/health.ts';
 import { masterOf } from '../../volume/backend.ts';
 import { type CheckResult, check, fine, found, problem, type Subject, warning } from './check.ts';
 
 const GROUP = 'generations';
 
-/** What to type for what speaks against a machine; of `stable` and `pool`, others say more. */
-const MENDS: Partial<Record<HealthIssue['topic'], string>> = {
+/** The command that fixes an issue of a topic. `stable` and `pool` have checks of their own with better hints. */
+const FIXES: Partial<Record<HealthIssue['topic'], string>> = {
   update: 'mayfly update',
   demoted: 'mayfly update --force',
   age: 'mayfly update',
 };
 
-/** The complaints of one kind that `/run/mayfly/health` has too. */
+/** The result for one topic of the health issues, which are those in `/run/mayfly/health`. */
 export function judgeTopic(
   all: readonly HealthIssue[],
   topic: HealthIssue['topic'],
   words: string,
-  fix = MENDS[topic] ?? 'mayfly status',
+  fix = FIXES[topic] ?? 'mayfly status',
 ): CheckResult {
   const own = all.filter(c => c.topic === topic);
   return found(
@@ -39,43 +38,43 @@ export function judgeTopic(
   );
 }
 
-/** What logins get, and what they could get instead. */
+/** The generation that logins get, and those they could get instead. */
 export interface Stable {
   readonly all: readonly HealthIssue[];
   readonly stable: number | undefined;
-  /** Generations that are whole and were not demoted, ascending. */
+  /** The numbers of usable generations that were not demoted, ascending. */
   readonly good: readonly number[];
   readonly master: boolean;
 }
 
 export function judgeStable({ all, stable, good, master }: Stable): CheckResult {
-  // Without master the pool itself is not there, which recovery brings back if anything does.
-  const anew = stable === undefined ? 'mayfly init' : master ? undefined : 'mayfly recover';
-  return judgeTopic(all, 'stable', `generation ${stable}`, instead(good, stable, anew));
+  // Without master the pool itself is missing; "mayfly recover" can mount it again.
+  const otherwise = stable === undefined ? 'mayfly init' : master ? undefined : 'mayfly recover';
+  return judgeTopic(all, 'stable', `generation ${stable}`, replacementFor(good, stable, otherwise));
 }
 
-/** What to type for another generation than the stable: the newest of the others that are good, or else `anew`. */
-export function instead(
+/** The command that replaces the stable generation: a rollback to the newest other good one, or else `otherwise`. */
+export function replacementFor(
   good: readonly number[],
   stable: number | undefined,
-  anew = 'mayfly update --force',
+  otherwise = 'mayfly update --force',
 ): string {
   const other = good.filter(n => n !== stable).at(-1);
-  return other === undefined ? anew : `mayfly rollback ${other}`;
+  return other === undefined ? otherwise : `mayfly rollback ${other}`;
 }
 
 async function gatherStable(on: Subject): Promise<Stable> {
   const { host, paths } = on;
   const pool = readPool(host, paths);
   return {
-    all: await complaintsOf(on),
+    all: await issuesOf(on),
     stable: stableNumber(host, paths),
     good: await goodGenerations(on),
     master: pool !== undefined && (await on.backend(pool.backend).identity(masterOf(pool))) !== undefined,
   };
 }
 
-/** Those that are whole and were not demoted, ascending. */
+/** The numbers of the usable generations that were not demoted, ascending. */
 export async function goodGenerations(on: Machine): Promise<number[]> {
   const { host, paths } = on;
   const good: number[] = [];
@@ -85,14 +84,14 @@ export async function goodGenerations(on: Machine): Promise<number[]> {
   return good;
 }
 
-/** Records that are not whole, of those that logins do not get; of the stable one, its own check tells. */
+/** Warnings for corrupt records of generations other than stable, which has a check of its own. */
 export function judgeRecords(broken: readonly { number: number; path: string }[]): CheckResult {
   return found(
     broken.map(({ number, path }) => {
-      const what = `nobody can go back to generation ${number}, which stays: "${path}" is not whole`;
+      const what = `generation ${number} is unusable and is kept: "${path}" is corrupt`;
       return warning(what, `rm ${path} && mayfly recover`);
     }),
-    'their records are whole',
+    'intact',
   );
 }
 
@@ -106,26 +105,29 @@ function gatherRecords({ host, paths }: Subject): { number: number; path: string
   );
 }
 
-async function complaintsOf(on: Subject): Promise<HealthIssue[]> {
+async function issuesOf(on: Subject): Promise<HealthIssue[]> {
   return healthIssues(await gatherHealth(on), on.host.now());
 }
 
-/** Whether people can log in just now, as far as generations go. */
-export interface Door {
+/** Whether users can log in now, as far as generations are concerned. */
+export interface LoginState {
   readonly held: string | undefined;
   readonly hold: string;
   readonly stable: number | undefined;
   readonly probation: { readonly number: number; readonly failures: number } | undefined;
 }
 
-export function judgeDoor({ held, hold, stable, probation: p }: Door): CheckResult {
+export function judgeLogins({ held, hold, stable, probation: p }: LoginState): CheckResult {
   const findings =
-    held === undefined ? [] : [warning(`logins are held off: ${held}`, `shutdown -c; rm ${hold}`)];
+    held === undefined ? [] : [warning(`logins are blocked: ${held}`, `shutdown -c; rm ${hold}`)];
   if (p && p.number === stable && p.failures > 0)
     findings.push(
-      warning(`${p.failures} logins with the new generation ${p.number} failed`, 'mayfly rollback'),
+      warning(`${p.failures} logins to the new generation ${p.number} have failed`, 'mayfly rollback'),
     );
-  return found(findings, p?.number === stable && p ? 'nobody has logged in to it yet' : 'logins are let in');
+  return found(
+    findings,
+    p?.number === stable && p ? 'nobody has logged in to the new generation yet' : 'allowed',
+  );
 }
 
 export const generationChecks = [
@@ -135,29 +137,29 @@ export const generationChecks = [
     gather: gatherStable,
     evaluate: judgeStable,
   }),
-  check({ group: GROUP, title: 'earlier', gather: gatherRecords, evaluate: judgeRecords }),
+  check({ group: GROUP, title: 'other records', gather: gatherRecords, evaluate: judgeRecords }),
   check({
     group: GROUP,
     title: 'age',
-    gather: complaintsOf,
-    evaluate: all => judgeTopic(all, 'age', 'updated in the last days'),
+    gather: issuesOf,
+    evaluate: all => judgeTopic(all, 'age', 'updated recently'),
   }),
   check({
     group: GROUP,
     title: 'demoted',
-    gather: complaintsOf,
-    evaluate: all => judgeTopic(all, 'demoted', 'none that is newer than stable'),
+    gather: issuesOf,
+    evaluate: all => judgeTopic(all, 'demoted', 'no generation newer than stable was demoted'),
   }),
   check({
     group: GROUP,
     title: 'logins',
-    gather: (on): Door => ({
+    gather: (on): LoginState => ({
       held: loginBlockReason(on),
       hold: on.paths.loginBlock,
       stable: stableNumber(on.host, on.paths),
       probation: probation(on.host, on.paths),
     }),
-    evaluate: judgeDoor,
+    evaluate: judgeLogins,
   }),
   check({
     group: GROUP,
@@ -167,10 +169,10 @@ export const generationChecks = [
       return { all: healthIssues(facts, on.host.now()), last: facts.history };
     },
     evaluate: ({ all, last }) => {
-      if (!last) return fine('none so far');
+      if (!last) return fine('none yet');
       const why = last.reason === undefined ? '' : `: ${last.reason}`;
-      const { findings, ...verdict } = judgeTopic(all, 'update', last.result);
-      return { ...verdict, findings: findings.map(f => ({ ...f, what: f.what + why })) };
+      const { findings, ...result } = judgeTopic(all, 'update', last.result);
+      return { ...result, findings: findings.map(f => ({ ...f, what: f.what + why })) };
     },
   }),
 ];

@@ -1,4 +1,4 @@
-/** The pool: where it is, and how much room is in it. */
+/** The pool: where it is, and how much space is left in it. */
 
 import { limitsOf } from '../../config/config.ts';
 import { isMounted } from '../../linux/mounts.ts';
@@ -28,23 +28,23 @@ const POOL = 'pool';
 
 const NONE = notApplicable('there is no pool');
 
-/** Where the pool is, and whether what is there is it. */
+/** The location of the pool, and whether the pool is there. */
 export interface PoolLocation {
   readonly pool: Pool | undefined;
-  /** The image it is in is there; true where it is in none. */
+  /** Its image file exists; true if it is not in an image. */
   readonly image: boolean;
-  /** Something is mounted at its path. */
+  /** A file system is mounted at its path. */
   readonly mounted: boolean;
-  /** It is ours: by the file that marks a pool in a directory. */
+  /** The directory has the file that marks a pool. */
   readonly marked: boolean;
-  /** On LVM: why nothing can be made in it. */
+  /** On LVM: why no volume can be created in it. */
   readonly trouble: Problem | undefined;
   readonly master: boolean;
-  /** What remembers a pool that is lost. */
+  /** The files to remove before a new pool replaces one that is lost. */
   readonly records: readonly string[];
 }
 
-export function judgePlace({
+export function judgeLocation({
   pool,
   image,
   mounted,
@@ -53,25 +53,25 @@ export function judgePlace({
   master,
   records,
 }: PoolLocation): CheckResult {
-  if (!pool) return found([problem('there is none: every login is refused', 'mayfly init')], '');
+  if (!pool) return found([problem('there is no pool: all logins are refused', 'mayfly init')], '');
   const words = `${pool.backend} at ${pool.path}`;
   if (pool.image !== undefined && !image) {
-    const what = `its image "${pool.image}" is not there: it is to be brought back, or the pool to be made anew`;
+    const what = `the image "${pool.image}" is missing: restore it, or create the pool again`;
     const fix = `rm -f ${records.join(' ')} && mayfly init --backend ${pool.backend}`;
     return found([problem(what, fix)], '');
   }
   if (pool.image !== undefined && !mounted)
-    return found([problem(`its image is not mounted at "${pool.path}"`, 'mayfly recover')], '');
+    return found([problem(`the image is not mounted at "${pool.path}"`, 'mayfly recover')], '');
   if (trouble) return found([problem(trouble.what, trouble.fix)], '');
   if (!marked) {
-    const what = `there is no pool at "${pool.path}": is its file system not mounted?`;
+    const what = `there is no pool at "${pool.path}"; its file system may not be mounted`;
     return found([problem(what, `mount ${pool.path} && mayfly recover`)], '');
   }
-  const lost = 'the volume of master is not there: nothing can be updated';
+  const lost = 'the volume of master is missing: updates are impossible';
   return found(master ? [] : [problem(lost, 'mayfly recover')], words);
 }
 
-async function gatherPlace(on: Subject): Promise<PoolLocation> {
+async function gatherLocation(on: Subject): Promise<PoolLocation> {
   const { host, paths, backend } = on;
   const pool = readPool(host, paths);
   const records = [paths.poolFile, paths.stable, `${paths.generations}/*`];
@@ -80,7 +80,7 @@ async function gatherPlace(on: Subject): Promise<PoolLocation> {
   const onDevice = backend(pool.backend).open !== undefined;
   const trouble = onDevice ? (await poolUsage(on, pool))?.problem : undefined;
   if (trouble) return { pool, ...nothing, trouble };
-  // An update that is nearly done puts another in its place.
+  // A running update replaces master at its end, so master may be missing for a moment.
   const master =
     (await backend(pool.backend).identity(masterOf(pool))) !== undefined ||
     readRunning(host, paths) !== undefined;
@@ -96,13 +96,13 @@ async function gatherPlace(on: Subject): Promise<PoolLocation> {
   };
 }
 
-/** How full it is, by the words of those who refuse logins and updates for it. */
-async function gatherRoom(on: Subject): Promise<{ words: string; findings: Finding[] } | undefined> {
+/** How full the pool is, by the limits that refuse logins and updates; undefined if it cannot be found out. */
+async function gatherSpace(on: Subject): Promise<{ words: string; findings: Finding[] } | undefined> {
   const { host, paths, config } = on;
   const pool = readPool(host, paths);
   if (!pool || (pool.image !== undefined && !host.exists(pool.image))) return undefined;
   const usage = await poolUsage(on, pool);
-  if (!usage || usage.problem) return undefined; // "place" tells
+  if (!usage || usage.problem) return undefined; // the check "location" reports it
   const words = describeUsage(usage);
   const limits = limitsOf(config, pool.backend);
   const min_free = parseSize(config.admission.min_free);
@@ -113,28 +113,32 @@ async function gatherRoom(on: Subject): Promise<{ words: string; findings: Findi
   } catch (error) {
     return { words, findings: [{ ...fromError(error), fix: 'mayfly gc' }] };
   }
-  const scarce = spaceAlert(0, usage, pool.path, limits).words;
-  return { words, findings: scarce === undefined ? [] : [warning(scarce, 'mayfly gc')] };
+  const alert = spaceAlert(0, usage, pool.path, limits).words;
+  return { words, findings: alert === undefined ? [] : [warning(alert, 'mayfly gc')] };
 }
 
-/** The mount that a pool on btrfs is on, as findmnt(8) shows it. */
+/** The mount of a pool on btrfs, as findmnt(8) prints it. */
 export interface BtrfsMount {
   readonly place: string;
   readonly options: string;
 }
 
-/** Seconds between commits where the mount does not say: the kernel's default. */
-const COMMIT = 30;
+/** The kernel's default commit interval, in seconds, for a mount without the option. */
+const DEFAULT_COMMIT = 30;
 
-const SHORT = 5;
+const MAX_COMMIT = 5;
 
-/** btrfs takes deleted sessions apart when it wakes up for a commit; the more there are, the longer everybody waits. */
+/**
+ * Warns about a long commit interval. btrfs cleans up deleted subvolumes when it wakes up for a commit; the more have
+ * piled up, the longer all logins wait.
+ */
 export function judgeCommit(m: BtrfsMount | undefined): CheckResult {
-  if (!m) return notApplicable('the pool is on no btrfs of your own');
-  const seconds = Number(/(?:^|,)commit=(\d+)/.exec(m.options)?.[1] ?? COMMIT);
-  const what = `"${m.place}" takes deleted sessions apart only every ${seconds} s, and logins wait for the heap; put commit=${SHORT} into /etc/fstab too`;
-  const late = seconds > SHORT ? [warning(what, `mount -o remount,commit=${SHORT} ${m.place}`)] : [];
-  return found(late, `commit=${seconds}`);
+  if (!m) return notApplicable('the pool is not in a directory on btrfs');
+  const seconds = Number(/(?:^|,)commit=(\d+)/.exec(m.options)?.[1] ?? DEFAULT_COMMIT);
+  const what = `"${m.place}" cleans up deleted sessions only every ${seconds} s, which delays logins; add commit=${MAX_COMMIT} to /etc/fstab as well`;
+  const findings =
+    seconds > MAX_COMMIT ? [warning(what, `mount -o remount,commit=${MAX_COMMIT} ${m.place}`)] : [];
+  return found(findings, `commit=${seconds}`);
 }
 
 async function gatherCommit({ host, paths }: Subject): Promise<BtrfsMount | undefined> {
@@ -146,22 +150,22 @@ async function gatherCommit({ host, paths }: Subject): Promise<BtrfsMount | unde
   return { place, options };
 }
 
-/** Sessions on classic LVM that have filled their own store, or nearly: nobody else is hurt, and nothing helps them. */
-export function judgeStores(strains: readonly SnapshotUsage[]): CheckResult {
-  const nearly = strains.filter(s => s.percent > WARN_PERCENT);
-  const all = nearly.map(({ session, percent }) =>
+/**
+ * Warns about sessions on classic LVM whose snapshot is full or nearly so. Other sessions are not affected, and the
+ * session itself cannot be saved.
+ */
+export function judgeSnapshots(snapshots: readonly SnapshotUsage[]): CheckResult {
+  const nearlyFull = snapshots.filter(s => s.percent > WARN_PERCENT);
+  const findings = nearlyFull.map(({ session, percent }) =>
     percent >= 100
-      ? warning(
-          `${session} has changed more than its store holds, and can only be ended`,
-          `mayfly end ${session}`,
-        )
-      : warning(`${session} has filled ${Math.floor(percent)} % of its store`, `mayfly end ${session}`),
+      ? warning(`the snapshot of ${session} is full; the session can only be ended`, `mayfly end ${session}`)
+      : warning(`the snapshot of ${session} is ${Math.floor(percent)} % full`, `mayfly end ${session}`),
   );
-  return found(all, `${strains.length} in use`);
+  return found(findings, `${snapshots.length} in use`);
 }
 
 export const poolChecks = [
-  check({ group: POOL, title: 'place', gather: gatherPlace, evaluate: judgePlace }),
+  check({ group: POOL, title: 'location', gather: gatherLocation, evaluate: judgeLocation }),
   check({
     group: POOL,
     title: 'owner',
@@ -170,13 +174,13 @@ export const poolChecks = [
       return pool && !backend(pool.backend).open ? owned(host, pool.path) : undefined;
     },
     evaluate: o =>
-      o ? found(judgeOwner(o), 'only root can change it') : notApplicable('there is no directory of it'),
+      o ? found(judgeOwner(o), 'writable only by root') : notApplicable('the pool is not in a directory'),
   }),
   check({
     group: POOL,
-    title: 'room',
-    gather: gatherRoom,
-    evaluate: room => (room ? found(room.findings, room.words) : NONE),
+    title: 'free space',
+    gather: gatherSpace,
+    evaluate: space => (space ? found(space.findings, space.words) : NONE),
   }),
   check({
     group: POOL,
@@ -191,26 +195,28 @@ export const poolChecks = [
         kind,
       ),
   }),
-  check({ group: POOL, title: 'commits', gather: gatherCommit, evaluate: judgeCommit }),
+  check({ group: POOL, title: 'commit interval', gather: gatherCommit, evaluate: judgeCommit }),
   check({
     group: POOL,
-    title: 'stores',
+    title: 'snapshots',
     async gather({ host, paths, backend }) {
       const pool = readPool(host, paths);
       return pool && (await backend(pool.backend).snapshotUsage?.(pool.path));
     },
-    evaluate: strains =>
-      strains === undefined ? notApplicable('no session has a store of its own') : judgeStores(strains),
+    evaluate: snapshots =>
+      snapshots === undefined
+        ? notApplicable('sessions have no snapshots of a fixed size')
+        : judgeSnapshots(snapshots),
   }),
   check({
     group: POOL,
-    title: 'growth',
+    title: 'automatic growth',
     async gather({ host, paths }) {
       if (readPool(host, paths)?.backend !== 'lvm-thin') return undefined;
       const { describeGrowth } = await import('../../volume/lvm/pool.ts');
       return describeGrowth(host);
     },
-    // For the administrator to decide: nothing is wrong with a pool that stays as it was made.
-    evaluate: words => (words === undefined ? notApplicable('the pool is no thin pool') : fine(words)),
+    // Never a finding: whether the pool grows is the administrator's decision.
+    evaluate: words => (words === undefined ? notApplicable('the pool is not a thin pool') : fine(words)),
   }),
 ];

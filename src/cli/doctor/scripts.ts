@@ -1,4 +1,4 @@
-/** The administrator's own scripts: whose they are, and those that updates pass over without a word. */
+/** The administrator's own scripts: their owners, and those that updates silently ignore. */
 
 import { MayflyError } from '../../errors.ts';
 import { isScriptName, scriptsIn } from '../../linux/run-parts.ts';
@@ -11,19 +11,19 @@ export interface Script {
   readonly executable: boolean;
 }
 
-/** Hidden, or what an editor or a package left: nobody expects them to be run. */
-const LEFT = /^\.|^#|~$|\.(dpkg|ucf)-|\.(bak|orig|swp|disabled|off)$|^README/;
+/** Hidden files and those left by an editor or a package: nobody expects them to be run. */
+const NO_SCRIPT = /^\.|^#|~$|\.(dpkg|ucf)-|\.(bak|orig|swp|disabled|off)$|^README/;
 
-/** What is passed over, and what to type for it to be run. Pure. */
+/** A warning if updates ignore the file, with the command that makes them run it. Pure. */
 export function judgeScript({ directory, name, executable }: Script): Finding[] {
-  if (LEFT.test(name)) return [];
+  if (NO_SCRIPT.test(name)) return [];
   const quoted = (path: string): string =>
     /^[\w./+@-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
   const good = name.replace(/(?<=.)\.[^.]*$/, '').replaceAll(/[^a-zA-Z0-9_-]+/g, '-');
   const from = quoted(`${directory}/${name}`);
   const to = `${directory}/${good}`;
   const why = [
-    ...(isScriptName(name) ? [] : ['its name has more than letters, digits, "_" and "-"']),
+    ...(isScriptName(name) ? [] : ['its name has characters other than letters, digits, "_" and "-"']),
     ...(executable ? [] : ['it is not executable']),
   ];
   const fix = [
@@ -31,12 +31,12 @@ export function judgeScript({ directory, name, executable }: Script): Finding[] 
     ...(executable ? [] : [`chmod +x ${isScriptName(name) ? from : to}`]),
   ];
   if (why.length === 0) return [];
-  return [warning(`"${directory}/${name}" is passed over: ${why.join(', and ')}`, fix.join(' && '))];
+  return [warning(`"${directory}/${name}" is ignored: ${why.join(', and ')}`, fix.join(' && '))];
 }
 
 interface Scripts {
   readonly count: number;
-  /** By what updates themselves say of them. */
+  /** The errors with which an update would refuse them. */
   readonly unsafe: readonly MayflyError[];
   readonly files: readonly Script[];
 }
@@ -71,8 +71,8 @@ export const scriptChecks = [
         ...unsafe.map(e => problem(e.message, `chown root: ${e.facts.path} && chmod go-w ${e.facts.path}`)),
         ...files.flatMap(judgeScript),
       ];
-      if (count + findings.length === 0) return notApplicable('there are none in refresh.d and checks.d');
-      return found(findings, `${count} that only root can change`);
+      if (count + findings.length === 0) return notApplicable('there are none in refresh.d or checks.d');
+      return found(findings, `${count}, writable only by root`);
     },
   }),
 ];

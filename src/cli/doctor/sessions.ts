@@ -1,5 +1,5 @@
-/** Sessions, and what may be left of earlier ones. Nothing here is a finding unless it is still there at a second look. */
-import { EXIT, installHint } from '../../advice.ts';
+/** Sessions, and leftovers of earlier ones. A leftover is only reported if it is still there when checked again. */
+import { EXIT } from '../../advice.ts';
 import type { Host } from '../../linux/host.ts';
 import { bootId } from '../../linux/process-id.ts';
 import { mountLines } from '../../linux/processes.ts';
@@ -18,38 +18,38 @@ const SCHROOT = 'schroot';
 
 const RECOVER = 'mayfly recover';
 
-/** One record. */
-export interface Known {
+/** A session record. */
+export interface SessionFacts {
   readonly id: string;
-  /** It can be read. */
-  readonly whole: boolean;
+  /** It is not corrupt. */
+  readonly readable: boolean;
   readonly stuck: string | undefined;
   readonly over: string | undefined;
-  /** Milliseconds since it was written. */
+  /** Milliseconds since the record was written. */
   readonly age: number;
 }
 
-/** How long an end may take, milliseconds; as long as its unit's retries leave it alone. */
+/** How long the end of a session may take, in milliseconds; mayfly-end@.service retries that long by itself. */
 const END_TIMEOUT = 60_000;
 
-export function judgeSessions(all: readonly Known[]): CheckResult {
+export function judgeSessions(all: readonly SessionFacts[]): CheckResult {
   const findings = all.flatMap((s): Finding[] => {
-    if (!s.whole) return [warning(`the record of ${s.id} is not whole`, RECOVER)];
+    if (!s.readable) return [warning(`the record of ${s.id} is corrupt`, RECOVER)];
     if (s.stuck !== undefined) return [problem(`${s.id} is stuck: ${s.stuck}`, RECOVER, EXIT.stuck)];
     if (s.over === undefined || s.age < END_TIMEOUT) return [];
-    return [warning(`${s.id} is over and still there: ${s.over}`, RECOVER)];
+    return [warning(`${s.id} is over but was not ended: ${s.over}`, RECOVER)];
   });
-  return found(findings, all.length === 0 ? 'none' : `${all.length}, all in use or ending`);
+  return found(findings, all.length === 0 ? 'none' : `${all.length}, all live or ending`);
 }
 
-function known({ host, paths }: Subject): Known[] {
+function gatherSessions({ host, paths }: Subject): SessionFacts[] {
   return sessionIds(host, paths).flatMap(id => {
     const s = readSession(host, paths, id);
     const record = host.lstat(`${paths.sessions}/${id}.json`);
-    if (!record) return []; // it has just ended
+    if (!record) return []; // the session has just ended
     return {
       id,
-      whole: s !== undefined,
+      readable: s !== undefined,
       stuck: s?.stuck,
       over: s && overBecause(host, s),
       age: host.now() - record.mtimeMs,
@@ -57,32 +57,35 @@ function known({ host, paths }: Subject): Known[] {
   });
 }
 
-/** What names a session: `ids` of things that were there before the records were read, and still are. */
-export interface Left {
+/** Leftovers: the session IDs of objects that were there before and after the records were read. */
+export interface Leftovers {
   readonly what: string;
   readonly ids: readonly string[];
 }
 
-export function judgeLeft(all: readonly Left[]): CheckResult {
+export function judgeLeftovers(all: readonly Leftovers[]): CheckResult {
   const findings = all
     .filter(l => l.ids.length > 0)
-    .map(l => warning(`${l.what} of no session: ${l.ids.join(', ')}`, RECOVER));
-  return found(findings, 'nothing');
+    .map(l => warning(`${l.what} without a session: ${l.ids.join(', ')}`, RECOVER));
+  return found(findings, 'none');
 }
 
-/** Ids without a record. What a session makes is made after its record, and goes before it does. */
+/**
+ * The session IDs that `list` returns and that have no record. Lists twice, around reading the records: everything else
+ * of a session is created after its record and removed before it.
+ */
 async function strays(
   host: Host,
   paths: Paths,
-  look: () => readonly string[] | Promise<readonly string[]>,
+  list: () => readonly string[] | Promise<readonly string[]>,
 ): Promise<string[]> {
-  const before = (await look()).filter(isSessionId);
+  const before = (await list()).filter(isSessionId);
   const records = new Set(sessionIds(host, paths));
-  const still = new Set(await look());
+  const still = new Set(await list());
   return [...new Set(before)].filter(id => !records.has(id) && still.has(id));
 }
 
-async function gatherLeft({ host, paths, backend }: Subject): Promise<Left[]> {
+async function gatherLeftovers({ host, paths, backend }: Subject): Promise<Leftovers[]> {
   const pool = readPool(host, paths);
   const volumes = async (): Promise<string[]> => {
     const all = pool ? (await backend(pool.backend).list(pool.path)).volumes : [];
@@ -99,36 +102,41 @@ async function gatherLeft({ host, paths, backend }: Subject): Promise<Left[]> {
   ];
 }
 
-/** What a person's wrapper and service manager are led by. */
-export interface Led {
+/** Where a user's session wrapper and service manager are directed to. */
+export interface Redirect {
   readonly uid: string;
-  /** The session named, and whether it has a record. */
+  /** The session that the wrapper enters, and whether it has a record. */
   readonly session: string | undefined;
   readonly known: boolean;
-  /** Where services get their root, and whether it is there. */
+  /** The root directory of the user's services, and whether it exists. */
   readonly root: string | undefined;
   readonly there: boolean;
 }
 
-export function judgeLed(all: readonly Led[]): CheckResult {
+export function judgeRedirects(all: readonly Redirect[]): CheckResult {
   const findings = all.flatMap(l => {
     const fix = l.known ? `mayfly end ${l.session}` : RECOVER;
     return [
       ...(l.root !== undefined && !l.there
-        ? [problem(`the services of uid ${l.uid} are led to "${l.root}", which is not there`, fix)]
+        ? [
+            problem(
+              `the services of uid ${l.uid} have the root directory "${l.root}", which does not exist`,
+              fix,
+            ),
+          ]
         : []),
       ...(l.session !== undefined && !l.known
-        ? [warning(`uid ${l.uid} is sent into ${l.session}, which is no more`, fix)]
+        ? [warning(`logins of uid ${l.uid} enter session ${l.session}, which does not exist`, fix)]
         : []),
     ];
   });
-  return found(findings, 'they lead to living sessions, or the host');
+  return found(findings, 'directed to existing sessions or the host');
 }
 
-function ledOf({ host, paths }: Subject, uid: string): Led {
-  const theirs = userFiles(paths, uid);
-  const session = host.read(theirs.session)?.trim();
-  const root = host.readlink(theirs.root);
+function redirectOf({ host, paths }: Subject, uid: string): Redirect {
+  const mine = userDirectory(paths, Number(uid));
+  const session = host.read(`${mine}/session`)?.trim();
+  const root = host.readlink(`${mine}/root`);
   return {
     ...{ uid, session, root },
     known: session !== undefined && readSession(host, paths, session) !== undefined,
@@ -136,16 +144,16 @@ function ledOf({ host, paths }: Subject, uid: string): Led {
   };
 }
 
-/** Of those who are just logging in or out, nothing is said. */
-function gatherLed(on: Subject): Led[] {
-  const look = (): string[] => on.host.list(on.paths.users).map(uid => JSON.stringify(ledOf(on, uid)));
-  const before = new Set(look());
-  return look()
-    .filter(led => before.has(led))
-    .map(led => JSON.parse(led) as Led);
+/** Only what is the same twice, so that users who are logging in or out are left out. */
+function gatherRedirects(on: Subject): Redirect[] {
+  const list = (): string[] => on.host.list(on.paths.users).map(uid => JSON.stringify(redirectOf(on, uid)));
+  const before = new Set(list());
+  return list()
+    .filter(text => before.has(text))
+    .map(text => JSON.parse(text) as Redirect);
 }
 
-/** Entries of ours in schroot's directory. */
+/** Our entries in schroot's directory: those without a session, and sessions without one. */
 export interface Entries {
   readonly stray: readonly string[];
   readonly missing: readonly string[];
@@ -154,10 +162,10 @@ export interface Entries {
 export function judgeEntries({ stray, missing }: Entries): CheckResult {
   return found(
     [
-      ...stray.map(id => problem(`there is an entry of ${id}, which is no session`, RECOVER)),
-      ...missing.map(id => problem(`${id} has no entry, so that nobody gets into it`, `mayfly end ${id}`)),
+      ...stray.map(id => problem(`there is an entry for ${id}, but no such session`, RECOVER)),
+      ...missing.map(id => problem(`${id} has no entry: nobody can enter it`, `mayfly end ${id}`)),
     ],
-    'as many as sessions',
+    'one for each session',
   );
 }
 
@@ -173,24 +181,27 @@ async function gatherEntries({ host, paths }: Subject): Promise<Entries> {
   };
 }
 
-/** schroot's own sessions on our roots: our entries have none, but one that was written by hand can. */
-export interface Own {
+/** schroot's own sessions on our roots. Our entries create none, but an entry written by hand can. */
+export interface SchrootSessions {
   readonly recovers: boolean;
   readonly sessions: readonly string[];
 }
 
-export function judgeOwn({ recovers, sessions }: Own): CheckResult {
+export function judgeSchrootSessions({ recovers, sessions }: SchrootSessions): CheckResult {
   const findings = sessions.map(id => {
-    const again = recovers ? ', and schroot.service mounts it again at boot' : '';
-    return problem(`schroot has a session "${id}" on a root of ours${again}`, `schroot -e -c session:${id}`);
+    const atBoot = recovers ? ', and schroot.service mounts it again at boot' : '';
+    return problem(
+      `schroot has a session "${id}" on a root directory of Mayfly${atBoot}`,
+      `schroot -e -c session:${id}`,
+    );
   });
   return found(
     findings,
-    recovers ? 'recovered at boot, and none of them is on a root of ours' : 'not recovered at boot',
+    recovers ? 'recovered at boot; none is on a root directory of Mayfly' : 'not recovered at boot',
   );
 }
 
-function gatherOwn({ host, paths }: Subject): Own {
+function gatherSchrootSessions({ host, paths }: Subject): SchrootSessions {
   const directory = '/var/lib/schroot/session';
   return {
     recovers: !/^\s*START_ACTION=["']?(end|none)/m.test(host.read('/etc/default/schroot') ?? ''),
@@ -201,23 +212,23 @@ function gatherOwn({ host, paths }: Subject): Own {
 }
 
 export const sessionChecks = [
-  check({ group: SESSIONS, title: 'records', gather: known, evaluate: judgeSessions }),
-  check({ group: SESSIONS, title: 'left behind', gather: gatherLeft, evaluate: judgeLeft }),
-  check({ group: SESSIONS, title: 'people', gather: gatherLed, evaluate: judgeLed }),
+  check({ group: SESSIONS, title: 'records', gather: gatherSessions, evaluate: judgeSessions }),
+  check({ group: SESSIONS, title: 'leftovers', gather: gatherLeftovers, evaluate: judgeLeftovers }),
+  check({ group: SESSIONS, title: 'users', gather: gatherRedirects, evaluate: judgeRedirects }),
   check({
     group: SCHROOT,
     title: 'directory',
     gather: ({ host, paths }) => owned(host, paths.schroot),
     evaluate: d =>
       d.stat
-        ? found(judgeOwner(d), `only root can change ${d.path}`)
-        : found([problem(`"${d.path}" is not there`, installHint('schroot'))], ''),
+        ? found(judgeOwner(d), `${d.path}, writable only by root`)
+        : found([problem(`"${d.path}" does not exist`, 'apt install schroot')], ''),
   }),
   check({ group: SCHROOT, title: 'entries', gather: gatherEntries, evaluate: judgeEntries }),
   check({
     group: SCHROOT,
-    title: 'its own sessions',
-    gather: gatherOwn,
-    evaluate: judgeOwn,
+    title: 'sessions',
+    gather: gatherSchrootSessions,
+    evaluate: judgeSchrootSessions,
   }),
 ];

@@ -1,5 +1,5 @@
-/** Programs, the configuration, and whose the files and directories are. */
-import { EXIT, installHint } from '../../advice.ts';
+/** Programs, the configuration, and the owners of files and directories. */
+import { EXIT, packageOf } from '../../advice.ts';
 import { type Config, DEFAULT_CONFIG_FILE } from '../../config/config.ts';
 import { cacheKey, cachePath, readCache } from '../../config/load.ts';
 import { ADAPTERS, type Adapter, adapterSpecs } from '../../desktop/adapters/specs.ts';
@@ -22,30 +22,30 @@ import {
 } from './check.ts';
 import { scriptChecks } from './scripts.ts';
 
-/** The oldest Node.js the program runs on, as in package.json. */
+/** The oldest supported version of Node.js, as in package.json. */
 const NODE = [18, 19] as const;
 
-/** Judges what `node --version` says; undefined where the hooks find none. */
+/** Evaluates the output of `node --version`; undefined if node is not in the PATH of the hooks. */
 export function judgeNode(version: string | undefined): CheckResult {
   if (version === undefined) return found([problem('"node" is not installed', installHint('node'))], '');
   const [, major = 0, minor = 0] = (/^v(\d+)\.(\d+)/.exec(version) ?? []).map(Number);
   const old = major < NODE[0] || (major === NODE[0] && minor < NODE[1]);
-  const what = `Node.js ${version} is too old: ${NODE.join('.')} is needed`;
-  return found(old ? [problem(what, installHint('node'))] : [], version);
+  const what = `Node.js ${version} is too old: ${NODE.join('.')} or later is required`;
+  return found(old ? [problem(what, 'apt install nodejs')] : [], version);
 }
 
-/** What there is to run, and what is run. */
+/** The programs that this machine needs, and those that are missing. */
 export interface Tools {
   readonly backend: BackendKind;
   readonly systemd: boolean;
   readonly adapters: readonly Adapter[];
-  /** What the configuration has run on the host by itself. */
+  /** The programs that nightly updates run on the host, by the configuration. */
   readonly host: readonly string[];
   readonly missing: ReadonlySet<string>;
   readonly schroot: Pick<Stat, 'uid' | 'mode'> | undefined;
 }
 
-/** Besides what is essential in every Debian. */
+/** Needed on every machine, besides the essential packages of Debian. */
 const ALWAYS = [
   ...['schroot', 'perl', 'mount', 'umount', 'losetup', 'flock', 'findmnt', 'getent'],
   ...['setpriv', 'unshare', 'logger', 'chattr'],
@@ -65,14 +65,12 @@ export function judgeTools(t: Tools): CheckResult {
     .filter(tool => t.missing.has(tool))
     .map(tool => problem(`the program "${tool}" is missing`, installHint(tool)));
   if (t.schroot && (t.schroot.uid !== 0 || (t.schroot.mode & 0o4000) === 0))
-    findings.push(
-      problem('schroot is not setuid root: nobody gets inside', 'apt install --reinstall schroot'),
-    );
+    findings.push(problem('schroot is not setuid root: no logins work', 'apt install --reinstall schroot'));
   if (t.adapters.includes('lightdm') && DIALOGS.every(tool => t.missing.has(tool)))
     findings.push(
-      warning('without zenity or xmessage nobody is told why a login is refused', installHint('zenity')),
+      warning('zenity and xmessage are missing: a refused login shows no reason', 'apt install zenity'),
     );
-  return found(findings, `all ${needed.length} are there`);
+  return found(findings, `all ${needed.length} are installed`);
 }
 
 function findTool(host: Host, tool: string): string | undefined {
@@ -81,7 +79,7 @@ function findTool(host: Host, tool: string): string | undefined {
     .find(path => isProgram(host, path));
 }
 
-/** The display managers whose settings name our hooks. */
+/** The adapters whose display manager's settings call our hooks. */
 export function adaptersIn(host: Host): Adapter[] {
   return ADAPTERS.filter(a => adapterSpecs[a].calls(host));
 }
@@ -101,7 +99,7 @@ function gatherTools({ host, paths, config }: Subject): Tools {
   };
 }
 
-/** A file or directory that decides what root does; `secret`: others must not even look. */
+/** A file or directory that decides what root does. `secret`: users other than root must not read it either. */
 export interface Owned {
   readonly path: string;
   readonly stat: Pick<Stat, 'uid' | 'mode'> | undefined;
@@ -112,59 +110,58 @@ export function owned(host: Host, path: string, secret = false): Owned {
   return { path, stat: host.stat(path), secret };
 }
 
-/** What is wrong with whose it is; nothing where it is absent. */
+/** Findings about the owner and mode of a file; none if it is absent. */
 export function judgeOwner({ path, stat, secret }: Owned): Finding[] {
   if (!stat) return [];
   const findings: Finding[] = [];
   if (stat.uid !== 0)
     findings.push(problem(`"${path}" belongs to uid ${stat.uid}, not to root`, `chown root: ${path}`));
   if ((stat.mode & (secret ? 0o077 : 0o022)) !== 0) {
-    const what = `"${path}" can be ${secret ? 'looked into' : 'changed'} by others than root`;
+    const what = `"${path}" is ${secret ? 'accessible to' : 'writable by'} users other than root`;
     findings.push(problem(what, `chmod ${secret ? 'go=' : 'go-w'} ${path}`));
   }
   return findings;
 }
 
-/**
- * A source that its readers can not read. The wrapper of a session that is not there asks as the person, with
- * "mayfly scope", whether they are to have one.
- */
+/** A warning if a user cannot read a configuration file: the session wrapper runs "mayfly scope" as the user. */
 export function judgeReadable({ path, stat }: { path: string; stat: Stat | undefined }): Finding[] {
   const need = stat?.kind === 'dir' ? 0o005 : 0o004;
   if (!stat || (stat.mode & need) === need) return [];
-  const what = `"${path}" can not be read by everybody: who is to have a session can not be told to the person's own programs`;
+  const what = `"${path}" is not readable by all users: the session wrapper cannot tell whether a user gets a session`;
   return [warning(what, `chmod o+r${stat.kind === 'dir' ? 'x' : ''} ${path}`)];
 }
 
-/** The configuration's validity, with file, line and hint where it is not valid. */
+/** A problem with file, line and hint if the configuration is invalid. */
 export function judgeConfig(f: { invalid: Error | undefined; files: readonly string[] }): CheckResult {
   if (!f.invalid)
-    return fine(f.files.length === 0 ? 'no file: every option has its default' : f.files.join(', '));
+    return fine(
+      f.files.length === 0 ? 'no configuration file: all options have their defaults' : f.files.join(', '),
+    );
   const { file, line, hint } = f.invalid instanceof MayflyError ? f.invalid.facts : {};
   const what = `${f.invalid.message}${hint === undefined ? '' : ` (${hint})`}; logins are refused`;
   const fix = line === undefined ? String(hint ?? 'mayfly config') : `sensible-editor +${line} ${file}`;
   return found([problem(what, fix, EXIT.config)], '');
 }
 
-/** The cached configuration against the files'. */
+/** The cached configuration, and that of the files. */
 export interface Cached {
   readonly path: string;
   readonly there: boolean;
-  /** Undefined where it can not be believed. */
+  /** Undefined if it cannot be trusted. */
   readonly cache: { readonly key: string; readonly config: Config } | undefined;
   readonly key: string;
   readonly config: Config | undefined;
 }
 
 export function judgeCache(c: Cached): CheckResult {
-  if (!c.there) return fine('the next login makes it');
+  if (!c.there) return fine('the next login creates it');
   if (!c.cache) {
-    const what = `"${c.path}" can not be believed, as it is not whole or others than root could have written it`;
+    const what = `"${c.path}" cannot be trusted: it is corrupt, or users other than root could have written it`;
     return found([warning(what, `rm ${c.path}`)], '');
   }
-  if (c.cache.key !== c.key) return fine('the next login makes it anew');
+  if (c.cache.key !== c.key) return fine('outdated; the next login replaces it');
   const same = c.config === undefined || JSON.stringify(c.config) === JSON.stringify(c.cache.config);
-  const what = `logins go by "${c.path}", which is not what the files say: one of them was changed within its time and size`;
+  const what = `logins use "${c.path}", which differs from the configuration files: one was changed but kept its time and size`;
   return found(same ? [] : [problem(what, `rm ${c.path}`)], 'up to date');
 }
 
@@ -203,7 +200,7 @@ export const setupChecks = [
     evaluate: files =>
       found(
         files.flatMap(f => [...judgeOwner(f), ...judgeReadable(f)]),
-        'only root can change them, and everybody can read them',
+        'writable only by root, readable by all users',
       ),
   }),
   check({
@@ -228,14 +225,15 @@ export const setupChecks = [
         owned(host, path, true),
       ),
     ],
-    evaluate: all => found(all.flatMap(judgeOwner), 'root’s, the state and the mount points root’s alone'),
+    evaluate: all =>
+      found(all.flatMap(judgeOwner), 'owned by root; state and mount points are accessible to root only'),
   }),
 ];
 
-/** Whether commands of systemd's and cron's are about this configuration: another file is nobody's but the caller's. */
+/** Whether systemd's units and the cron job use this configuration; they use no other file than the default. */
 export const isDefault = (on: Subject): boolean => on.file === DEFAULT_CONFIG_FILE;
 
-/** Processes of that name on this system: not in containers, and not in sessions. */
+/** The pids of the processes with this name on the host itself, not in containers or sessions. */
 export function processesNamed(host: Host, name: string): number[] {
   const here = host.stat('/');
   return host

@@ -1,4 +1,4 @@
-/** What runs by itself: the service, the nightly update, recovery at boot. */
+/** The background jobs: the session monitor, the nightly update, recovery at boot. */
 
 import { installHint } from '../../advice.ts';
 import { BRING_BACK } from '../../desktop/reinstall.ts';
@@ -16,7 +16,7 @@ import {
 } from './check.ts';
 import { isDefault, processesNamed } from './setup.ts';
 
-const GROUP = 'what runs by itself';
+const GROUP = 'background jobs';
 
 const SERVICE = 'mayfly.service';
 
@@ -24,16 +24,16 @@ const TIMER = 'mayfly-update.timer';
 
 const RECOVER = 'mayfly-recover.service';
 
-/** An alias: systemd shows it by the display manager's own name. */
+/** An alias: systemd shows it with the display manager's own name as Id. */
 const DISPLAY = 'display-manager.service';
 
 const CRON = '/etc/cron.d/mayfly';
 
-const FOREIGN = notApplicable('these serve /etc/mayfly/mayfly.toml only');
+const FOREIGN = notApplicable('the units only use /etc/mayfly/mayfly.toml');
 
 const NO_SYSTEMD = notApplicable('there is no systemd');
 
-/** Of `systemctl show`, by name of the unit: its properties. */
+/** The properties that `systemctl show` prints, by unit name. */
 export type Units = Readonly<Record<string, Readonly<Record<string, string>>>>;
 
 export function parseUnits(text: string): Units {
@@ -48,7 +48,7 @@ export function parseUnits(text: string): Units {
   return Object.fromEntries(blocks.map(b => [b.Id ?? '', b]));
 }
 
-/** Where things are run by themselves; `units` undefined without systemd, `foreign` with a file of one's own. */
+/** The units; undefined without systemd. `foreign`: doctor examines another configuration file than theirs. */
 export interface Surroundings {
   readonly foreign: boolean;
   readonly units: Units | undefined;
@@ -69,20 +69,20 @@ export function judgeService({ foreign, units }: Surroundings): CheckResult {
   if (!units) return NO_SYSTEMD;
   const { UnitFileState, ActiveState = 'missing' } = units[SERVICE] ?? {};
   if (UnitFileState === 'masked') return notApplicable('it is masked');
-  const what = `it is ${ActiveState}: sessions of logins that died without a word stay until the next boot`;
+  const what = `it is ${ActiveState}: sessions whose logout was not reported stay until the next boot`;
   return found(
     ActiveState === 'active' ? [] : [warning(what, `systemctl enable --now ${SERVICE}`)],
-    'it runs',
+    'running',
   );
 }
 
-/** What runs nightly updates. */
+/** The jobs that run nightly updates. */
 export interface Schedule extends Surroundings {
-  /** The cron job of the package; undefined where it is not there. */
+  /** The text of the package's cron job; undefined if the file is missing. */
   readonly cron: string | undefined;
-  /** cron(8) runs. */
+  /** cron(8) is running. */
   readonly crond: boolean;
-  /** Other files of cron's that run updates. */
+  /** Other crontabs that run updates. */
   readonly others: readonly string[];
 }
 
@@ -90,26 +90,28 @@ export function judgeSchedule({ foreign, units, cron, crond, others }: Schedule)
   if (foreign) return FOREIGN;
   const twice = others.map(path =>
     warning(
-      `"${path}" runs updates besides the schedule of the package`,
+      `"${path}" runs updates in addition to the schedule of the package`,
       `sed -i '/mayfly update/s/^/#/' ${path}`,
     ),
   );
   if (!units) {
     const missing: Finding[] = [
-      ...(cron === undefined ? [warning(`"${CRON}" is missing: nothing updates by itself`, BRING_BACK)] : []),
-      ...(crond ? [] : [warning('cron does not run: nothing updates by itself', installHint('cron'))]),
+      ...(cron === undefined
+        ? [warning(`"${CRON}" is missing: there are no automatic updates`, BRING_BACK)]
+        : []),
+      ...(crond ? [] : [warning('cron is not running: there are no automatic updates', 'apt install cron')]),
     ];
     return found([...missing, ...twice], 'every night, by cron');
   }
   // The package's own cron job does nothing where systemd runs.
   const both = cron !== undefined && !cron.includes('[ -d /run/systemd/system ] ||');
   const fix = `rm ${CRON} && ${BRING_BACK}`;
-  if (both) twice.push(warning(`"${CRON}" runs updates besides the timer`, fix));
+  if (both) twice.push(warning(`"${CRON}" runs updates in addition to the timer`, fix));
   const { UnitFileState, ActiveState } = units[TIMER] ?? {};
   if (UnitFileState === 'masked')
     return { ...found(twice, ''), applies: twice.length > 0, words: 'the timer is masked' };
   const on = UnitFileState === 'enabled' && ActiveState === 'active';
-  const what = `the timer is ${UnitFileState || 'missing'} and ${ActiveState ?? 'inactive'}: nothing updates by itself; mask it if that is wanted`;
+  const what = `the timer is ${UnitFileState || 'missing'} and ${ActiveState ?? 'inactive'}: there are no automatic updates; mask it if that is intended`;
   return found(
     [...(on ? [] : [warning(what, `systemctl enable --now ${TIMER}`)]), ...twice],
     'every night, by the timer',
@@ -131,14 +133,14 @@ function runsUpdates(host: Host, path: string): boolean {
   return host.stat(path)?.kind === 'file' && /^[^#\n]*\bmayfly update\b/m.test(host.read(path) ?? '');
 }
 
-/** Recovery at boot, before anybody can log in. `wanted`: a display manager makes sessions. */
+/** Recovery at boot, before anyone can log in. `wanted`: a display manager is enabled. */
 export function judgeRecovery({ foreign, units, wanted }: Surroundings & { wanted: boolean }): CheckResult {
   if (foreign) return FOREIGN;
   if (!units) return NO_SYSTEMD;
   const { UnitFileState, ActiveState, Before = '' } = units[RECOVER] ?? {};
   const level = wanted ? problem : warning;
   if (UnitFileState !== 'enabled') {
-    const what = `it is ${UnitFileState || 'missing'}: what a power cut leaves stays, and an image is not mounted at boot`;
+    const what = `it is ${UnitFileState || 'missing'}: leftovers of a power cut are not removed at boot, and a pool image is not mounted`;
     return found([level(what, `systemctl enable ${RECOVER}`)], '');
   }
   const aliases = Object.values(units).find(u => u.Names?.split(' ').includes(DISPLAY))?.Names ?? '';

@@ -1,6 +1,6 @@
 /**
  * gdm's scripts for our hooks, up to version 49. PreSession/Default and PostSession/Default are conffiles of gdm3, so
- * they are diverted: gdm3's own stands beside ours, upgrades of gdm3 go there, and ours runs it.
+ * they are diverted: gdm3's own file gets another name beside ours, upgrades of gdm3 write to it, and ours runs it.
  */
 
 import { MayflyError } from '../../errors.ts';
@@ -12,43 +12,43 @@ export const GDM_HOOKS = '/usr/lib/mayfly/hooks/gdm';
 
 const DIRECTORY = '/etc/gdm3';
 
-/** In the order in which they are put in place: a login that made a session finds the script that ends it. */
+/** In the order in which they are written: PostSession exists before PreSession can create a session. */
 export const GDM_SCRIPTS = ['PostSession', 'PreSession'] as const;
 
 export type GdmScript = (typeof GDM_SCRIPTS)[number];
 
-/** What there is of one script. */
+/** The state of one script. */
 export interface GdmFound {
   readonly script: GdmScript;
   readonly current: Found | undefined;
-  /** gdm3's own, put aside by us. */
+  /** gdm3's own script, which we have renamed. */
   readonly aside: Found | undefined;
-  /** The package that diverts it ("LOCAL" where a person does), and to where. */
+  /** The package that diverts it ("LOCAL" for the administrator, "" for none), and the path it is diverted to. */
   readonly divertedBy: string;
   readonly divertedTo: string;
 }
 
 export const gdmPath = (script: GdmScript): string => `${DIRECTORY}/${script}/Default`;
 
-/** gdm looks for names of displays, of hosts, and "Default" only. */
+/** gdm ignores this name: it only looks for names of displays and hosts, and for "Default". */
 const asidePath = (script: GdmScript): string => `${gdmPath(script)}.before-mayfly`;
 
-/** Ours by its second line. */
+/** Our scripts are recognized by their second line. */
 const MARK = '# Written by "mayfly enable gdm"';
 
 /**
- * Our script. At login theirs runs first: where it fails gdm gives the login up and never runs PostSession, so that
- * nothing would end a session made before it. At logout ours runs whatever theirs says. The last program is exec'ed:
- * the hook knows a login by its parent, which must be gdm's worker. Where Mayfly is gone there is nothing to run, and
- * Xsession asks for no session either.
+ * The text of our script. At login the original script runs first: if it fails, gdm aborts the login and never runs
+ * PostSession, so nothing would end a session created before it. At logout our hook runs whatever the exit status of the
+ * original. The hook is exec'ed because it identifies a login by its parent, which must be gdm's worker. If Mayfly has
+ * been removed, the script runs nothing, and Xsession requires no session either.
  */
 export function renderGdm(script: GdmScript): string {
   const onFailure = script === 'PreSession' ? ' || exit' : '';
   return `#!/bin/sh
-${MARK} and removed by "mayfly disable gdm"; not to be changed.
-# What gdm3 or you had here is ${asidePath(script)}; it runs first, if gdm would have run it.
-theirs=${asidePath(script)}
-if [ -f "$theirs" ] && [ -x "$theirs" ]; then "$theirs" "$@"${onFailure}; fi
+${MARK} and removed by "mayfly disable gdm"; do not edit.
+# The original script is ${asidePath(script)}; it runs first, if it is executable.
+original=${asidePath(script)}
+if [ -f "$original" ] && [ -x "$original" ]; then "$original" "$@"${onFailure}; fi
 hook=${GDM_HOOKS}/${script}
 [ ! -x "$hook" ] || exec "$hook"
 `;
@@ -67,25 +67,33 @@ function check(f: GdmFound): void {
   const aside = asidePath(f.script);
   const foreign = f.divertedBy !== '' && (f.divertedBy !== 'mayfly' || f.divertedTo !== aside);
   if (foreign) {
-    throw new MayflyError('refused', `"${path}" is diverted already, to "${f.divertedTo}"`, {
+    throw new MayflyError('refused', `"${path}" is already diverted to "${f.divertedTo}"`, {
       hint: `dpkg-divert --list ${path}`,
     });
   }
   if (!f.current || isOurs(f.current)) return;
   if (f.aside) {
-    throw new MayflyError('refused', `both "${path}" and "${aside}" are there, and neither is Mayfly's`, {
-      hint: 'remove the one that is not wanted, then type it again',
-    });
+    throw new MayflyError(
+      'refused',
+      `both "${path}" and "${aside}" exist, and neither was written by Mayfly`,
+      {
+        hint: 'remove the one that you do not need, then repeat the command',
+      },
+    );
   }
   const line = callsOurs(f.current.text);
   if (line > 0) {
-    throw new MayflyError('refused', `"${path}" calls Mayfly's hook by hand, in line ${line}`, {
-      hint: 'take out that line, then type it again',
-    });
+    throw new MayflyError(
+      'refused',
+      `"${path}" calls Mayfly's hook, but was not written by Mayfly: line ${line}`,
+      {
+        hint: 'remove that line, then repeat the command',
+      },
+    );
   }
 }
 
-/** What is to be done for gdm to run our hooks. */
+/** The changes that make gdm run our hooks. Throws `refused` if the scripts were diverted or edited by others. */
 export function planGdmOn(found: readonly GdmFound[]): Change[] {
   found.forEach(check);
   return GDM_SCRIPTS.flatMap(script => found.filter(f => f.script === script)).flatMap(f => {
@@ -94,8 +102,9 @@ export function planGdmOn(found: readonly GdmFound[]): Change[] {
     const text = renderGdm(f.script);
     const mine = isOurs(f.current);
     const changes: Change[] = [];
-    if (f.divertedBy === '') changes.push({ act: 'divert', path, to, why: 'upgrades of gdm3 go there' });
-    if (f.current && !mine) changes.push({ act: 'rename', path, to, why: 'what is there stays, as it is' });
+    if (f.divertedBy === '')
+      changes.push({ act: 'divert', path, to, why: 'upgrades of gdm3 write to that path' });
+    if (f.current && !mine) changes.push({ act: 'rename', path, to, why: 'the original script is kept' });
     if (!mine || f.current?.text !== text || f.current.mode !== 0o755) {
       const when = f.script === 'PreSession' ? 'login' : 'logout';
       changes.push({
@@ -103,14 +112,14 @@ export function planGdmOn(found: readonly GdmFound[]): Change[] {
         path,
         text,
         mode: 0o755,
-        why: `runs what was there, then the ${when} hook`,
+        why: `runs the original script, then the ${when} hook`,
       });
     }
     return changes;
   });
 }
 
-/** What is to be done for gdm to forget them; backwards, so that no login makes what no logout would end. */
+/** The changes that remove our hooks from gdm, in reverse order, so that no login creates a session that no logout ends. */
 export function planGdmOff(found: readonly GdmFound[]): Change[] {
   found.forEach(check);
   return [...GDM_SCRIPTS]
@@ -121,15 +130,16 @@ export function planGdmOff(found: readonly GdmFound[]): Change[] {
       const to = asidePath(f.script);
       const changes: Change[] = [];
       if (f.aside)
-        changes.push({ act: 'rename', path: to, to: path, why: 'what was there is back, as it was' });
+        changes.push({ act: 'rename', path: to, to: path, why: 'the original script is restored' });
       else if (f.current && isOurs(f.current))
-        changes.push({ act: 'remove', path, why: 'there was none before' });
-      if (f.divertedBy === 'mayfly') changes.push({ act: 'undivert', path, to, why: 'it is gdm3’s again' });
+        changes.push({ act: 'remove', path, why: 'there was no script before' });
+      if (f.divertedBy === 'mayfly')
+        changes.push({ act: 'undivert', path, to, why: 'the file belongs to gdm3 again' });
       return changes;
     });
 }
 
-/** What there is of gdm's scripts. */
+/** Reads gdm's scripts and their diversions. Throws `unsafe`, `missing-tool` without dpkg-divert, and `command`. */
 export async function findGdm(host: Host): Promise<GdmFound[]> {
   const ask = async (option: string, path: string): Promise<string> =>
     (await host.run({ file: 'dpkg-divert', args: [option, path], effect: 'read' })).stdout.trim();
@@ -149,20 +159,20 @@ export function gdmCalls(host: Host): boolean {
   return GDM_SCRIPTS.some(script => callsOurs(readTarget(host, gdmPath(script))?.text ?? '') > 0);
 }
 
-/** Whether this gdm runs such scripts at all: version 50 no longer does, and has PAM's line alone. */
+/** Whether this gdm runs such scripts at all: version 50 no longer does, and only PAM runs our hook. */
 export async function hasGdmScripts(host: Host): Promise<boolean> {
-  const args = ['--show', 'gdm3']; // says "gdm3", a tab and the version
+  const args = ['--show', 'gdm3']; // prints "gdm3", a tab and the version
   const { stdout } = await host.run({ file: 'dpkg-query', args, effect: 'read', okCodes: [0, 1] });
   const major = Number(/^gdm3\t(?:\d+:)?(\d+)/.exec(stdout)?.[1] ?? 0);
   return major < 50 && GDM_SCRIPTS.every(s => host.pathType(`${DIRECTORY}/${s}`) === 'dir');
 }
 
-/** What in gdm's settings lets people past the hooks. */
+/** The scripts of single displays, which gdm runs instead of ours. */
 export function gdmWarnings(host: Host): Problem[] {
   return GDM_SCRIPTS.flatMap(s => host.list(`${DIRECTORY}/${s}`).map(name => `${DIRECTORY}/${s}/${name}`))
     .filter(path => /\/:[^/.]*$/.test(path))
     .map(path => ({
-      what: `gdm runs ${path} instead of Default at that display, and so not Mayfly's hook`,
+      what: `gdm runs ${path} instead of Default on that display, which bypasses Mayfly's hook`,
       fix: `mv ${path} ${path}.off`,
     }));
 }

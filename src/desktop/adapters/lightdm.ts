@@ -1,7 +1,7 @@
 /**
- * lightdm's settings for our hooks. lightdm reads the files of several directories and lightdm.conf last, and joins
- * them key by key, so that of two files the later one wins; then, for each seat, the sections [Seat:NAME] that match
- * win over [Seat:*]. A script is a command line, taken apart as a shell does but not run by one.
+ * lightdm's settings for our hooks. lightdm reads the files of several directories, and lightdm.conf last. It merges
+ * them key by key, so that the later file wins. For each seat, matching sections [Seat:NAME] win over [Seat:*]. A script
+ * is a command line, split as by a shell but not run by one.
  */
 
 import { MayflyError } from '../../errors.ts';
@@ -32,12 +32,12 @@ const KEYS = ['session-setup-script', 'session-cleanup-script'] as const;
 
 type Key = (typeof KEYS)[number];
 
-/** The program that gets every session's command line; Debian's own setting is Xsession. */
+/** The program that lightdm runs with the command line of every session; Debian sets it to Xsession. */
 const WRAPPER_KEY = 'session-wrapper';
 
 const WRAPPERS = ['/etc/X11/Xsession', WRAPPER];
 
-/** Our hook for each key, alone and around a script of the administrator's. */
+/** Our hook for each key: alone, and with a script of the administrator. */
 const HOOKS: Record<Key, { readonly alone: string; readonly around: string }> = {
   'session-setup-script': { alone: 'session-setup', around: 'session-setup-then' },
   'session-cleanup-script': { alone: 'session-cleanup', around: 'session-cleanup-after' },
@@ -53,11 +53,11 @@ interface Setting<K = Key> {
   readonly line: number;
   readonly group: string;
   readonly key: K;
-  /** As it stands in the file, with the escapes of a key file. */
+  /** As in the file, with the escapes of a key file. */
   readonly value: string;
 }
 
-/** lightdm's configuration, in the order in which it is read. */
+/** lightdm's configuration files, in the order in which lightdm reads them. */
 export function lightdmFiles(host: Host): ConfigFile[] {
   const parts = DIRECTORIES.flatMap(directory =>
     host
@@ -70,12 +70,12 @@ export function lightdmFiles(host: Host): ConfigFile[] {
     .map(path => ({ path, text: host.read(path) ?? '' }));
 }
 
-/** The scripts that a file sets for seats. */
+/** The scripts that a file sets. */
 function settingsIn(file: ConfigFile): Setting[] {
   return settingsOf(KEYS, file);
 }
 
-/** What a file sets for seats; [SeatDefaults] is the old name of [Seat:*]. */
+/** The settings of `keys` in the sections for seats; [SeatDefaults] is the old name of [Seat:*]. */
 function settingsOf<K extends string>(keys: readonly K[], { path, text }: ConfigFile): Setting<K>[] {
   let group = '';
   return text.split('\n').flatMap((raw, i) => {
@@ -96,7 +96,7 @@ function readAfterOurs(s: Setting): boolean {
   return s.file === LAST_FILE || (s.file.startsWith(`${OWN_DIRECTORY}/`) && s.file > LIGHTDM_FILE);
 }
 
-/** Whether lightdm could take `value` apart; one that it can not would take our hook along. */
+/** Whether lightdm can split `value` into arguments. If not, it would not run our hook either. */
 function isCommandLine(value: string): boolean {
   const plain = value.replace(/\\([sntr\\])/g, (_, c: string) => ({ s: ' ', '\\': '\\' })[c] ?? ' ');
   return /^(?!\s*#)(?:[^'"\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*")+$/.test(plain);
@@ -112,12 +112,13 @@ function refused(message: string, hint: string, settings: readonly Setting[]): M
 }
 
 /**
- * The text of our file. A script that is set before it is run by our hook; the command stands in the setting itself,
- * so that there is one file, written and removed whole, and nobody else's is touched.
+ * The text of our file. If an earlier file sets a script, our setting names it as an argument of our hook, which runs
+ * it; so there is a single file to write and remove, and no other file is changed.
  *
- * One that is set after it would win over ours and is refused: lightdm.conf is a conffile and the administrator's.
- * A line that we took out of it and put back would stay out where we died, would be asked about at the next upgrade,
- * and might be put back into a file that has been changed in between. To move a line is a minute's work, once.
+ * Throws `refused` if a later file sets a script, which would win over ours. We do not edit that file: lightdm.conf is a
+ * conffile and belongs to the administrator. A line that we removed and restored would be lost if we were interrupted,
+ * would cause a question at the next upgrade, and might be restored into a file that has changed since. Moving the line
+ * by hand takes a minute, once.
  */
 export function renderLightdm(files: readonly ConfigFile[]): string {
   const others = files.filter(f => f.path !== LIGHTDM_FILE).flatMap(settingsIn);
@@ -125,35 +126,34 @@ export function renderLightdm(files: readonly ConfigFile[]): string {
   const byHand = late.filter(isOurs);
   if (late.length > 0) {
     throw refused(
-      `lightdm reads this after ${LIGHTDM_FILE}, so that it would win: ${linesOf(late)}`,
+      `these settings would override ${LIGHTDM_FILE}, because lightdm reads them later: ${linesOf(late)}`,
       byHand.length === late.length
-        ? 'take out these lines, then type it again'
-        : `move these lines, with their section, to ${OWN_DIRECTORY}/40-local.conf, then type it again; Mayfly runs those scripts too`,
+        ? 'remove these lines, then repeat the command'
+        : `move these lines, with their section, to ${OWN_DIRECTORY}/40-local.conf, then repeat the command; Mayfly runs those scripts too`,
       late,
     );
   }
   const broken = others.filter(s => s.value !== '' && !isCommandLine(s.value));
   if (broken.length > 0)
-    throw refused(`this is not a command line: ${linesOf(broken)}`, 'fix the quotes there', broken);
+    throw refused(`invalid command line: ${linesOf(broken)}`, 'fix the quotes in these lines', broken);
   const groups = [...new Set(['Seat:*', ...others.map(s => s.group)])];
   const text = groups.flatMap(group => [
     `[${group}]`,
     ...KEYS.flatMap(key => {
-      const theirs = others.filter(s => s.group === group && s.key === key).at(-1);
-      if (!theirs && group !== 'Seat:*') return []; // this seat gets what all get
+      const other = others.filter(s => s.group === group && s.key === key).at(-1);
+      if (!other && group !== 'Seat:*') return []; // [Seat:*] applies to this seat
       const { alone, around } = HOOKS[key];
-      const run = theirs && theirs.value !== '' && !isOurs(theirs) ? `${around} ${theirs.value}` : alone;
+      const run = other && other.value !== '' && !isOurs(other) ? `${around} ${other.value}` : alone;
       return [`${key}=${LIGHTDM_HOOKS}/${run}`];
     }),
   ]);
-  const head =
-    '# Written by "mayfly enable lightdm" and removed by "mayfly disable lightdm"; not to be changed.\n';
-  // The desktops of the volume, not those of the host.
+  const head = '# Written by "mayfly enable lightdm" and removed by "mayfly disable lightdm"; do not edit.\n';
+  // The desktops of the stable generation, not those of the host.
   const desktops = `[LightDM]\nsessions-directory=${SESSION_TYPES.map(kind => `${GREETER_DIRECTORY}/${kind}`).join(':')}`;
   return `${head}${[desktops, ...text].join('\n')}\n`;
 }
 
-/** What of lightdm's settings we do not go by, a line each. */
+/** Warnings about settings of other files that conflict with ours, one line each. */
 export function lightdmWarnings(files: readonly ConfigFile[]): string[] {
   return files.flatMap(({ path, text }) => {
     if (path === LIGHTDM_FILE) return [];
@@ -161,13 +161,15 @@ export function lightdmWarnings(files: readonly ConfigFile[]): string[] {
     if (line === 0) return [];
     return path === LAST_FILE || (path.startsWith(`${OWN_DIRECTORY}/`) && path > LIGHTDM_FILE)
       ? [
-          `${path}:${line} has lightdm list the desktops of the host, not those of the volume; take out that line`,
+          `${path}:${line} makes lightdm list the desktops of the host instead of those of the stable generation; remove that line`,
         ]
-      : [`${path}:${line}: the desktops listed there are no longer offered; those of the volume are`];
+      : [
+          `${path}:${line}: this list of desktops no longer applies; lightdm lists those of the stable generation`,
+        ];
   });
 }
 
-/** Settings in force that keep desktops away from Xsession, and so from their session: the last one of each section. */
+/** The settings in effect, the last one of each section, that start desktops without Xsession and so outside sessions. */
 export function lightdmBypasses(files: readonly ConfigFile[]): Problem[] {
   const all = files.flatMap(f => settingsOf([WRAPPER_KEY], f));
   const last = [...new Set(all.map(s => s.group))].flatMap(
@@ -176,31 +178,31 @@ export function lightdmBypasses(files: readonly ConfigFile[]): Problem[] {
   return last
     .filter(s => !WRAPPERS.includes(s.value.trim()))
     .map(s => ({
-      what: `"${WRAPPER_KEY}=${s.value}" in ${s.file}:${s.line} starts desktops past Xsession, on the host`,
+      what: `"${WRAPPER_KEY}=${s.value}" in ${s.file}:${s.line} starts desktops without Xsession, on the host`,
       fix: `sed -i '${s.line}s/^/#/' ${s.file}`,
     }));
 }
 
-/** Whether some file of lightdm's names our hooks. */
+/** Whether a file of lightdm's configuration calls our hooks. */
 export function lightdmCalls(files: readonly ConfigFile[]): boolean {
   return files.flatMap(settingsIn).some(isOurs);
 }
 
-/** What is to be done for lightdm to run our hooks; `directory`: whether the one for our file is there. */
+/** The changes that make lightdm run our hooks. `directory`: the directory of our file exists. Throws `refused`. */
 export function planLightdmOn(files: readonly ConfigFile[], directory: boolean): Change[] {
   const text = renderLightdm(files);
   if (files.find(f => f.path === LIGHTDM_FILE)?.text === text) return [];
   const made: Change[] = directory
     ? []
-    : [{ act: 'mkdir', path: OWN_DIRECTORY, why: 'lightdm looks there for settings' }];
-  const theirs = /^\S+-(?:then|after) /m.test(text) ? ', and they run your own scripts' : '';
-  const why = `lightdm runs the hooks at every login and logout${theirs}`;
+    : [{ act: 'mkdir', path: OWN_DIRECTORY, why: 'lightdm reads settings there' }];
+  const scripts = /^\S+-(?:then|after) /m.test(text) ? ', and they run your own scripts' : '';
+  const why = `lightdm runs the hooks at every login and logout${scripts}`;
   return [...made, { act: 'write', path: LIGHTDM_FILE, text, mode: 0o644, why }];
 }
 
 /**
- * What is to be done for lightdm to forget them. The directory stays: an empty one says nothing to lightdm, and whose
- * it was is not known.
+ * The changes that remove our hooks from lightdm. The directory stays: lightdm ignores an empty one, and it is not known
+ * who created it. Throws `refused` if another file calls our hooks.
  */
 export function planLightdmOff(files: readonly ConfigFile[]): Change[] {
   const byHand = files
@@ -208,16 +210,14 @@ export function planLightdmOff(files: readonly ConfigFile[]): Change[] {
     .flatMap(settingsIn)
     .filter(isOurs);
   if (byHand.length > 0) {
-    const hint = 'take out these lines, then type it again';
-    throw refused(`lightdm is told of Mayfly's hooks by hand too: ${linesOf(byHand)}`, hint, byHand);
+    const hint = 'remove these lines, then repeat the command';
+    throw refused(`Mayfly's hooks were also added by hand: ${linesOf(byHand)}`, hint, byHand);
   }
   const there = files.some(f => f.path === LIGHTDM_FILE);
-  return there
-    ? [{ act: 'remove', path: LIGHTDM_FILE, why: 'lightdm runs what it ran before, scripts of yours too' }]
-    : [];
+  return there ? [{ act: 'remove', path: LIGHTDM_FILE, why: 'lightdm runs the same scripts as before' }] : [];
 }
 
-/** Whether the directory for our file is there; refuses where something else than a file has its name. */
+/** Whether the directory of our file exists. Throws `unsafe` if our file's path is anything but a file. */
 export function hasLightdmDirectory(host: Host): boolean {
   if (readTarget(host, LIGHTDM_FILE)?.kind === 'link')
     throw new MayflyError('unsafe', `"${LIGHTDM_FILE}" is a symlink`, { path: LIGHTDM_FILE });

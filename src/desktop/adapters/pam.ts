@@ -1,7 +1,7 @@
 /**
- * PAM's line for our hook: a profile of pam-auth-update(8), which writes /etc/pam.d/common-session. It stands before
- * pam_systemd, so that what systemd starts for the person at a login finds the session there, and it lets only the
- * services of display managers through to the hook; cron and sudo do not read that file at all.
+ * The PAM line for our hook: a profile of pam-auth-update(8), which writes /etc/pam.d/common-session. The line comes
+ * before pam_systemd, so that the session exists when systemd starts the user's services at login. It runs the hook only
+ * for the services of display managers; cron and sudo do not read that file at all.
  */
 
 import { MayflyError } from '../../errors.ts';
@@ -20,57 +20,56 @@ function stackOf(host: Host): string {
   return readTarget(host, PAM_STACK)?.text ?? '';
 }
 
-/** Whether a stack has our line. */
+/** Whether the text of a PAM stack has our line. */
 export function namesHook(text: string): boolean {
   return linesWith(text, PAM_HOOK).length > 0;
 }
 
-/** Whether logins go through our hook by PAM. */
+/** Whether PAM runs our hook at logins. */
 export function pamCalls(host: Host): boolean {
   return namesHook(stackOf(host));
 }
 
-/** Throws where this machine's PAM can not be told. */
+/** Throws `refused` if PAM cannot be configured on this machine. */
 export function checkPam(host: Host): void {
   if (host.stat('/usr/sbin/pam-auth-update') && host.stat(PROFILE) && readTarget(host, PAM_STACK)) return;
   throw new MayflyError(
     'refused',
-    `PAM can not be told: there is no pam-auth-update, "${PROFILE}" or "${PAM_STACK}"`,
+    `cannot configure PAM: pam-auth-update, "${PROFILE}" or "${PAM_STACK}" is missing`,
     {
       hint: REINSTALL_PAM,
     },
   );
 }
 
-/** What is to be done for PAM to run our hook. */
+/** The changes that make PAM run our hook; none if it does already. */
 export function planPamOn(host: Host): Change[] {
-  const why =
-    'display managers make a session for every login, before systemd starts anything for the person';
+  const why = 'display managers create a session for every login, before systemd starts services of the user';
   return pamCalls(host) ? [] : [{ act: 'profile', path: PAM_STACK, line: PAM_HOOK, on: true, why }];
 }
 
-/** What is to be done for PAM to forget it. */
+/** The changes that remove our hook from PAM; none if it is not there. */
 export function planPamOff(host: Host): Change[] {
-  const why = 'logins by PAM get the host';
+  const why = 'logins through PAM get the host';
   return pamCalls(host) ? [{ act: 'profile', path: PAM_STACK, line: PAM_HOOK, on: false, why }] : [];
 }
 
 /**
- * What in a stack undoes what the hook is for: pam_systemd starts the person's service manager, which has to find the
- * session made, so that a line of ours behind it comes too late.
+ * The problems in the text of a PAM stack: pam_systemd starts the user's service manager, which needs the session, so a
+ * line of ours after it comes too late.
  */
 export function pamBypasses(text: string): Problem[] {
   const [systemd] = linesWith(text, 'pam_systemd.so');
   if (systemd === undefined) return [];
   const late = linesWith(text, PAM_HOOK).filter(line => line > systemd);
   return late.map(line => ({
-    what: `line ${line + 1} of "${PAM_STACK}" comes after pam_systemd.so: people's services run on the host`,
-    // pam-auth-update(8) puts them in the right order; it does not touch what stands outside its block.
+    what: `line ${line + 1} of "${PAM_STACK}" comes after pam_systemd.so: users' services run on the host`,
+    // pam-auth-update(8) puts them in the right order, but does not change lines outside its block.
     fix: `move line ${systemd + 1} of ${PAM_STACK}, pam_systemd.so, below line ${line + 1}`,
   }));
 }
 
-/** The same of this machine's, a line each. */
+/** The same for this machine's stack, one line each. */
 export function pamWarnings(host: Host): string[] {
   return pamBypasses(stackOf(host)).map(inOneLine);
 }

@@ -1,4 +1,4 @@
-/** The adapters in one table: what belongs to each, and how it is enabled and disabled. */
+/** The table of adapters: the files of each, and how it is enabled and disabled. */
 
 import { MayflyError } from '../../errors.ts';
 import type { Host } from '../../linux/host.ts';
@@ -28,24 +28,24 @@ import {
 } from './lightdm.ts';
 import { checkPam, PAM_HOOK, pamCalls, pamWarnings, planPamOff, planPamOn } from './pam.ts';
 
-/** What can be told: display managers, and PAM for those that have no scripts of their own. */
+/** What can be enabled: display managers, and PAM for those without scripts of their own. */
 export const ADAPTERS = ['lightdm', 'gdm', 'pam'] as const;
 
 export type Adapter = (typeof ADAPTERS)[number];
 
-/** One display manager: what belongs to it, how it is told, and how it forgets. */
+/** One display manager: its files, and how it is enabled and disabled. */
 export interface AdapterSpec {
   readonly package: string;
   readonly program: string;
-  /** Others that it is told through, and that are taken back with it. */
+  /** Other adapters that are enabled and disabled with it. */
   readonly through: readonly Adapter[];
-  /** Ours that it is going to run. */
+  /** The hooks that it runs. */
   readonly hooks: readonly string[];
-  /** Of its configuration, what we write. */
+  /** The configuration files that we write. */
   readonly files: readonly string[];
-  /** Whether its configuration names our hooks. */
+  /** Whether its configuration calls our hooks. */
   calls(host: Host): boolean;
-  /** Throws where this version of it can not be told. */
+  /** Throws `refused` if it cannot be enabled on this machine. */
   check(host: Host): Promise<void>;
   planOn(host: Host): Promise<Change[]>;
   planOff(host: Host): Promise<Change[]>;
@@ -73,9 +73,9 @@ export const adapterSpecs: Record<Adapter, AdapterSpec> = {
     through: ['pam'],
     hooks: [PAM_HOOK, ...GDM_SCRIPTS.map(name => `${GDM_HOOKS}/${name}`)],
     files: GDM_SCRIPTS.map(gdmPath),
-    calls: isGdmTold,
+    calls: isGdmEnabled,
     check: async host => checkPam(host),
-    // The scripts are the second net: they make and end what PAM's line, where somebody took it out, does not.
+    // The scripts are a second line of defence: they start and end sessions if someone removes PAM's line.
     async planOn(host) {
       const scripts = (await hasGdmScripts(host)) ? planGdmOn(await findGdm(host)) : [];
       return [...scripts, ...planPamOn(host), ...planDropIns(host, GDM_DROP_IN)];
@@ -97,16 +97,16 @@ export const adapterSpecs: Record<Adapter, AdapterSpec> = {
     check: async host => checkPam(host),
     planOn: async host => planPamOn(host),
     async planOff(host) {
-      if (!isGdmTold(host)) return planPamOff(host);
-      throw new MayflyError('refused', 'gdm is enabled, and its sessions are made by PAM', {
-        hint: 'mayfly disable gdm, which takes both back',
+      if (!isGdmEnabled(host)) return planPamOff(host);
+      throw new MayflyError('refused', 'gdm is enabled, and PAM creates its sessions', {
+        hint: 'mayfly disable gdm, which disables both',
       });
     },
     warnings: pamWarnings,
   },
 };
 
-/** gdm 50 and later have no scripts, and PAM's line may be there for others. */
-function isGdmTold(host: Host): boolean {
+/** By the scripts or the drop-in: gdm 50 and later have no scripts, and PAM's line may belong to another display manager. */
+function isGdmEnabled(host: Host): boolean {
   return gdmCalls(host) || Object.keys(GDM_DROP_IN).some(path => host.lstat(path) !== undefined);
 }

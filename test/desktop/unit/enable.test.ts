@@ -152,7 +152,7 @@ describe('the settings for lightdm', () => {
       `${CONF}/60.conf`,
       `[Seat:*]\n${S}=${H}/session-setup\n`,
       /60\.conf:2/,
-      /^take out/,
+      /^remove these lines/,
     ],
     ['with an open quote', `${CONF}/1.conf`, `[Seat:*]\n${S}=/x "a\n`, /1\.conf:2/, /quotes/],
     ['that is only a comment', `${CONF}/1.conf`, `[Seat:*]\n${S}=# /x\n`, /1\.conf:2/, /quotes/],
@@ -170,7 +170,7 @@ it.each([
     'one after ours',
     '/etc/lightdm/lightdm.conf',
     '\n\nsessions-directory = /x\n',
-    [/lightdm\.conf:3 .*take out/],
+    [/lightdm\.conf:3 .*remove that line/],
   ],
 ])('there is a warning for another list of desktops in lightdm: %s', (_name, path, text, words) => {
   expect(lightdmWarnings([{ path, text }])).toEqual(words.map(w => expect.stringMatching(w)));
@@ -187,7 +187,7 @@ describe('gdm', () => {
     [
       'a diversion by others',
       (w: World) => w.diversions.set(gdmPath('PreSession'), { to: '/x', by: 'LOCAL' }),
-      /diverted already/,
+      /already diverted/,
     ],
     [
       'our hook, set by hand',
@@ -197,7 +197,7 @@ describe('gdm', () => {
     [
       'two scripts that are not ours',
       (w: World) => w.put(`${gdmPath('PreSession')}.before-mayfly`, ''),
-      /neither is/,
+      /neither was/,
     ],
   ])('is refused with %s', async (_name, change, message) => {
     const w = world();
@@ -279,7 +279,7 @@ describe('PAM', () => {
     const w = world();
     w.put(PAM_STACK, `# by hand\n${SYSTEMD}\n`);
     const error = await refusal(on(w, 'pam'));
-    expect(error.message).toMatch(/changed by hand/);
+    expect(error.message).toMatch(/edited by hand/);
     expect(error.facts.hint).toMatch(/--force --enable mayfly/);
     expect(w.host.lstat(ENABLED)).toBeUndefined();
   });
@@ -293,7 +293,7 @@ describe('PAM', () => {
   it('is refused without its profile', async () => {
     const w = world();
     w.host.unlink('/usr/share/pam-configs/mayfly');
-    expect((await refusal(on(w, 'pam'))).message).toMatch(/PAM can not be told/);
+    expect((await refusal(on(w, 'pam'))).message).toMatch(/cannot configure PAM/);
   });
 });
 

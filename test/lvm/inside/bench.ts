@@ -4,11 +4,26 @@ import { realHost } from '../../../src/linux/real-host.ts';
 import type { BackendKind, FileSystem, Volume } from '../../../src/volume/backend.ts';
 import { lvNameOf, parsePoolPath } from '../../../src/volume/lvm/names.ts';
 import { openBackend } from '../../../src/volume/open.ts';
-import { must } from '../../system/lab.ts';
+import { must, sh } from '../../system/lab.ts';
 import { sitDown, standUp } from '../../system/sitters.ts';
 import type { Bench } from '../../volume/contract.ts';
+import { LONG } from '../campaign.ts';
+import { whenFree } from './devices.ts';
 
 export const GROUP = process.env.MAYFLY_TEST_VG ?? '';
+
+/** Where volumes are mounted, and whether somebody sits there. */
+const entered = new Map<string, boolean>();
+
+/** Leaves every volume that a case has entered and not left. */
+export async function leaveAll(): Promise<void> {
+  for (const [root, sitting] of [...entered].reverse()) {
+    if (sitting) await standUp(root);
+    sh('umount', ['-l', root]);
+    fs.rmdirSync(root);
+    entered.delete(root);
+  }
+}
 
 export function lvmBench(kind: BackendKind & `lvm${string}`, fileSystem: FileSystem): () => Promise<Bench> {
   return async () => {
@@ -16,6 +31,9 @@ export function lvmBench(kind: BackendKind & `lvm${string}`, fileSystem: FileSys
     const host = realHost();
     const backend = openBackend(kind, host);
     const dir = fs.mkdtempSync('/var/lib/mayfly-test-');
+    const volumes = (): string[] =>
+      must('lvs', ['--noheadings', '-a', '-o', 'lv_name', GROUP]).trim().split(/\s+/).filter(Boolean);
+    const before = volumes();
     const pool = `/dev/${GROUP}/${kind}${fileSystem}`;
     const size = fileSystem === 'xfs' ? '304M' : '64M'; // the least mkfs.xfs makes
     await backend.prepare(pool, { pool: '1G', volume: size });
@@ -24,7 +42,7 @@ export function lvmBench(kind: BackendKind & `lvm${string}`, fileSystem: FileSys
       fs: fileSystem,
       ...(v.origin ? { origin: withFs(v.origin) } : {}),
     });
-    const mounted = new Map<string, string>();
+    const rootOf = (v: Volume): string => `${dir}/${v.role}-${v.name}`;
     return {
       backend: {
         ...backend,
@@ -32,9 +50,9 @@ export function lvmBench(kind: BackendKind & `lvm${string}`, fileSystem: FileSys
         fork: (from, to, o) => backend.fork(withFs(from), withFs(to), { ...o, cow: '16M' }),
       },
       pool,
-      ...(kind === 'lvm' ? { crowd: 6 } : {}),
+      crowd: kind === 'lvm' ? 6 : LONG ? 20 : 10,
       async enter(v) {
-        const root = `${dir}/${v.role}-${v.name}`;
+        const root = rootOf(v);
         fs.mkdirSync(root, { recursive: true });
         const m =
           v.role === 'session'
@@ -42,15 +60,20 @@ export function lvmBench(kind: BackendKind & `lvm${string}`, fileSystem: FileSys
             : await backend.attachTree?.(withFs(v), root);
         if (!m) throw new Error('no mount');
         must('mount', ['-t', m.type, '-o', m.options, m.source, m.target]);
-        if (v.role === 'session') sitDown(root);
-        mounted.set(`${v.role}-${v.name}`, root);
+        entered.set(root, false);
+        if (v.role === 'session') {
+          entered.set(root, true);
+          sitDown(root);
+        }
         return root;
       },
       async leave(v) {
-        const root = mounted.get(`${v.role}-${v.name}`) ?? '';
+        const root = rootOf(v);
         if (v.role === 'session') await standUp(root);
-        must('umount', [root]);
+        entered.set(root, false);
+        await whenFree('umount', [root]);
         fs.rmdirSync(root);
+        entered.delete(root);
         if (v.role !== 'session') await backend.detachTree?.(v);
       },
       write: (path, text) => fs.writeFileSync(path, text),
@@ -64,8 +87,8 @@ export function lvmBench(kind: BackendKind & `lvm${string}`, fileSystem: FileSys
       async close() {
         await backend.dissolve(pool);
         fs.rmSync(dir, { recursive: true });
-        const left = must('lvs', ['--noheadings', '-a', '-o', 'lv_name', GROUP]).trim();
-        if (left !== '') throw new Error(`volumes are left: ${left}`);
+        const left = volumes().filter(name => !before.includes(name));
+        if (left.length > 0) throw new Error(`volumes are left: ${left.join(', ')}`);
       },
     };
   };

@@ -10,7 +10,7 @@ import { makeMiniTree } from '../../system/mini.ts';
 import { GROUP } from './bench.ts';
 
 const A = 'mayfly-a';
-const TURNS = Number(process.env.MAYFLY_TEST_ROUNDS ?? 5);
+const TURNS = Number(process.env.MAYFLY_ROUNDS ?? 5);
 
 const BEGIN = {
   'lvm-thin': 'lvcreate -q -s -n plain -ay -K "$1" && mount "/dev/$2/plain" "$3"',
