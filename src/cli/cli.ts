@@ -17,9 +17,9 @@ import { enterCommand, runSessionCommand } from './run.ts';
 import { serviceCommand } from './service.ts';
 import { configCommand, generationsCommand, scopeCommand, sessionsCommand, statusCommand } from './status.ts';
 import { gcCommand, rollbackCommand, updateCommand } from './update.ts';
-import { usageMessage } from './usage-errors.ts';
+import { usageStrings } from './usage-errors.ts';
 
-const commands: readonly Command[] = [
+const commands: readonly CliCommand[] = [
   initCommand,
   statusCommand,
   sessionsCommand,
@@ -110,7 +110,7 @@ export async function runCli(argv: readonly string[]): Promise<number> {
     .showHelpOnFail(false)
     .fail((message, error) => {
       // Without a message, the error was thrown by a command.
-      throw message ? new MayflyError('usage', usageMessage(message, called?.command)) : error;
+      throw message ? new MayflyError('usage', message.trim().replaceAll(/\s+/g, ' ')) : error;
     });
   for (const command of commands) {
     parser = parser.command({
@@ -151,7 +151,7 @@ function configOf(named: unknown): string | undefined {
   return resolve(named);
 }
 
-const commandName = (command: Command): string => command.command.split(' ')[0] ?? '';
+const commandName = (command: CliCommand): string => command.command.split(' ')[0] ?? '';
 
 function reportError(error: unknown, json: boolean, called: CliCommand | undefined): number {
   const known = error instanceof MayflyError ? error : undefined;

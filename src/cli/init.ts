@@ -6,7 +6,7 @@ import { init } from '../update/init.ts';
 import { type LvmChoice, volumeGroupOf } from '../update/init-lvm.ts';
 import { describeSource, type Source } from '../update/source.ts';
 import type { BackendKind } from '../volume/backend.ts';
-import type { Command } from './command.ts';
+import type { CliCommand } from './command.ts';
 import { clearLine, progressPrinter } from './update.ts';
 import { refuseOptions } from './usage-errors.ts';
 
@@ -109,7 +109,9 @@ export const initCommand: CliCommand = {
     const source = sourceOf(on, args);
     if (flags.dryRun) {
       const { pool, lvm: configured } = on.config;
-      const place = backend.startsWith('lvm') ? `/dev/${groupOf(on, lvm)}/${configured.name}` : pool.path;
+      const place = backend.startsWith('lvm')
+        ? `/dev/${volumeGroupOf(on, lvm)}/${configured.name}`
+        : pool.path;
       show(
         { backend, source, pool: place },
         `would create a pool (${backend}) at ${place} and fill it from ${describeSource(source)}`,

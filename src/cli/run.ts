@@ -68,7 +68,7 @@ export const runSessionCommand: CliCommand = {
     const command = commandOf(args);
     if (command.length === 0)
       throw new MayflyError('usage', 'no command given: mayfly run [--user USER] -- COMMAND');
-    const number = args.generation === undefined ? undefined : generationOf(args.generation);
+    const number = args.generation === undefined ? undefined : parseGenerationNumber(args.generation);
     return inTemporarySession(
       await machine(),
       typeof args.user === 'string' ? args.user : 'root',

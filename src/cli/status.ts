@@ -162,28 +162,19 @@ export const configCommand: CliCommand = {
   anyone: true,
   async run(_args, { flags, show }) {
     // Not from the cache: with this command an administrator looks for mistakes in the files.
-    const { readConfig } = await import('../config/parse.ts');
-    const config = readConfig(realHost(), flags.config ?? DEFAULT_CONFIG_FILE);
-    const { files, directory, ...values } = config;
+    const { readConfig, toToml } = await import('../config/parse.ts');
+    const config = readConfig(thisHost, flags.config ?? DEFAULT_CONFIG_FILE);
+    const { files } = config;
     const from =
       files.length === 0
         ? '# no configuration file: all options have their defaults'
         : `# from ${files.join(', ')}`;
-    show(config, `${from}\n${render(values)}`);
+    show(config, `${from}\n${toToml(config)}`);
     return 0;
   },
 };
 
-/** Formats values as TOML, tables last. */
-function render(values: object): string {
-  const entries = Object.entries(values);
-  const isTable = (v: unknown): v is object => typeof v === 'object' && v !== null && !Array.isArray(v);
-  const plain = entries.filter(([, v]) => !isTable(v)).map(([k, v]) => `${k} = ${JSON.stringify(v)}\n`);
-  const tables = entries.flatMap(([k, v]) => (isTable(v) ? [`\n[${k}]\n${render(v)}`] : []));
-  return plain.join('') + tables.join('');
-}
-
-export const scopeCommand: Command = {
+export const scopeCommand: CliCommand = {
   command: 'scope [user]',
   describe: 'print whether logins of a user get a session (exit status 0) or the host (1)',
   anyone: true,

@@ -171,6 +171,11 @@ export function readConfig(host: Host, file: string): Config {
   return Object.freeze({ ...config, files, directory: file.slice(0, file.lastIndexOf('/')) });
 }
 
+/** Formats a configuration as a configuration file. */
+export function toToml({ files, directory, ...options }: Config): string {
+  return stringify(options);
+}
+
 /** Parses and checks a single file, so that errors name the right file. */
 function checkSource(file: string, text: string): Table {
   let table: Table;

@@ -1,5 +1,12 @@
-/** A host for dry runs: it reads the real machine and only prints what it would change. */
+/**
+ * A host for dry runs: it reads the real machine and only prints what it would change. Later reads see these changes
+ * as far as our code depends on them, so that nothing else has to know that this is a dry run.
+ */
+import type { SimulatedView } from './command.ts';
 import type { Host } from './host.ts';
+
+/** The device number of what is mounted only in a dry run. No file system has it. */
+const NO_DEVICE = -1;
 
 /** Wraps `real`; `tell` is called with one line for each change, in order. */
 export function dryRun(real: Host, tell: (line: string) => void): Host {
@@ -28,6 +35,7 @@ export function dryRun(real: Host, tell: (line: string) => void): Host {
       if (c.effect === 'read') return real.run(c);
       const lines = c.describe?.() ?? (c.file === 'flock' ? [] : [`run ${c.file} ${c.args.join(' ')}`]);
       lines.forEach(tell);
+      c.simulate?.(view);
       return { code: 0, stdout: '', stderr: '' };
     },
     async runInteractive(c) {
@@ -59,7 +67,8 @@ export function dryRun(real: Host, tell: (line: string) => void): Host {
     pathType: aside(real.pathType),
     readlink: aside(real.readlink),
     space: aside(real.space),
-    write(path, text) {
+    write(path, text, o) {
+      if (o.cache) return;
       written.set(path, text);
       tell(`write ${path}`);
     },

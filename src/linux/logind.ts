@@ -1,6 +1,6 @@
 /**
- * The sessions of systemd-logind, read from its state files in /run/systemd/sessions, as libsystemd's sd-login(3) does.
- * This needs no bus and no child process.
+ * The sessions of systemd-logind: on D-Bus, its public interface (org.freedesktop.login1(5)); and for hooks, from its
+ * private state files, as libsystemd's sd-login(3) does, because that needs no bus and no child process.
  */
 import { MayflyError } from '../errors.ts';
 import type { Host } from './host.ts';
@@ -44,7 +44,7 @@ export function parseSession(id: string, text: string): LogindSession {
 }
 
 /** The sessions of all users, including closing ones; undefined without logind. */
-export function shownSessions(host: Host, directory = LOGIND_SESSIONS): LogindSession[] | undefined {
+export function shownSessions(host: Host, directory = SESSION_FILES): LogindSession[] | undefined {
   if (host.pathType(directory) !== 'dir') return undefined;
   return host
     .list(directory)

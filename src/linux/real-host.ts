@@ -38,16 +38,7 @@ function absentIs<T>(value: T, names: readonly string[], act: () => T): T {
 }
 
 function toStat(s: Stats): Stat {
-  // From the mode bits: a login calls this a hundred times, and the methods cost more than the system call.
-  const type = s.mode & constants.S_IFMT;
-  const kind =
-    type === constants.S_IFREG
-      ? 'file'
-      : type === constants.S_IFDIR
-        ? 'dir'
-        : type === constants.S_IFLNK
-          ? 'link'
-          : 'other';
+  const kind = s.isFile() ? 'file' : s.isDirectory() ? 'dir' : s.isSymbolicLink() ? 'link' : 'other';
   const { dev, ino, uid, gid, size, mtimeMs, ctimeMs, birthtimeMs } = s;
   return { kind, dev, ino, uid, gid, mode: s.mode & 0o7777, size, mtimeMs, ctimeMs, birthtimeMs };
 }
@@ -57,7 +48,7 @@ function stat(path: string): Stat | undefined {
     const s = statSync(path, { throwIfNoEntry: false });
     return s && toStat(s);
   } catch {
-    return undefined; // gone, not ours to see, or on a file system whose server is dead: it cannot be had
+    return undefined; // it does not exist, we may not see it, or the server of its file system is dead
   }
 }
 
@@ -68,11 +59,6 @@ function sync(path: string): void {
   } finally {
     closeSync(fd);
   }
-}
-
-/** Checked first where a path usually does not exist: throwing an error costs many times as much. */
-function absent(path: string): boolean {
-  return lstatSync(path, { throwIfNoEntry: false }) === undefined;
 }
 
 function parent(path: string): string {
@@ -95,17 +81,12 @@ export function realHost(deadline = Number.POSITIVE_INFINITY): Host {
         const s = lstatSync(path, { throwIfNoEntry: false });
         return s && toStat(s);
       }),
-    stat(path) {
-      try {
-        const s = statSync(path, { throwIfNoEntry: false });
-        return s && toStat(s);
-      } catch {
-        return undefined; // it does not exist, we may not see it, or the server of its file system is dead
-      }
-    },
+    stat,
     exists: existsSync,
-    // access(2) of a path with a trailing slash only succeeds for directories.
-    pathType: path => (existsSync(`${path}/`) ? 'dir' : existsSync(path) ? 'other' : undefined),
+    pathType(path) {
+      const kind = stat(path)?.kind;
+      return kind && (kind === 'dir' ? 'dir' : 'other');
+    },
     readlink: path =>
       absentIs<string | undefined>(
         undefined,

@@ -22,8 +22,7 @@ export const POLL_INTERVAL = 2_000;
 export interface ServiceOptions {
   /** The configuration file, absolute. */
   readonly file: string;
-  /** The directory of logind's session files. */
-  readonly logind: string;
+  readonly logind: LogindSource;
   /** The environment, with NOTIFY_SOCKET and WATCHDOG_USEC. */
   readonly env: NodeJS.ProcessEnv;
   /** Registers a function for requests to stop and to reload the configuration. */
@@ -89,8 +88,8 @@ async function askLogind(
 }
 
 /** Finds sessions and logins that are over, passes them to the reaper, and sets the time of the next scan. */
-export function scanSessions(state: ServiceState): void {
-  const { on, o, reaper: ends } = state;
+export async function scanSessions(state: ServiceState): Promise<void> {
+  const { on, reaper: ends } = state;
   const { host, paths, log } = on;
   state.dirSnapshot = takeDirSnapshot(state);
   const sessions = readSessions(host, paths);
@@ -109,7 +108,8 @@ export function scanSessions(state: ServiceState): void {
   });
   state.watched = watchedProcesses(sessions, state.bindings).filter(mark => isAlive(host, mark));
   const graceEnds = Object.values(state.bindings).map(s => (s.missing ?? Number.NaN) + END_GRACE);
-  const dues = [ends.next() ?? state.scanDue, ...graceEnds.filter(due => due > host.now())];
+  const retry = state.logindSilent ? host.now() + POLL_INTERVAL : state.scanDue;
+  const dues = [ends.next() ?? state.scanDue, retry, ...graceEnds.filter(due => due > host.now())];
   state.scanDue = Math.min(state.scanDue, ...dues);
   watchLeftovers(state, new Set(sessions.map(s => `${s.id}.json`)));
 }

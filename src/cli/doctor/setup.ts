@@ -1,5 +1,5 @@
 /** Programs, the configuration, and the owners of files and directories. */
-import { EXIT, packageOf } from '../../advice.ts';
+import { EXIT, installHint } from '../../advice.ts';
 import { type Config, DEFAULT_CONFIG_FILE } from '../../config/config.ts';
 import { cacheKey, cachePath, readCache } from '../../config/load.ts';
 import { ADAPTERS, type Adapter, adapterSpecs } from '../../desktop/adapters/specs.ts';
@@ -31,7 +31,7 @@ export function judgeNode(version: string | undefined): CheckResult {
   const [, major = 0, minor = 0] = (/^v(\d+)\.(\d+)/.exec(version) ?? []).map(Number);
   const old = major < NODE[0] || (major === NODE[0] && minor < NODE[1]);
   const what = `Node.js ${version} is too old: ${NODE.join('.')} or later is required`;
-  return found(old ? [problem(what, 'apt install nodejs')] : [], version);
+  return found(old ? [problem(what, installHint('node'))] : [], version);
 }
 
 /** The programs that this machine needs, and those that are missing. */
@@ -68,7 +68,7 @@ export function judgeTools(t: Tools): CheckResult {
     findings.push(problem('schroot is not setuid root: no logins work', 'apt install --reinstall schroot'));
   if (t.adapters.includes('lightdm') && DIALOGS.every(tool => t.missing.has(tool)))
     findings.push(
-      warning('zenity and xmessage are missing: a refused login shows no reason', 'apt install zenity'),
+      warning('zenity and xmessage are missing: a refused login shows no reason', installHint('zenity')),
     );
   return found(findings, `all ${needed.length} are installed`);
 }
