@@ -5,7 +5,7 @@ declare const MAYFLY_VERSION: string;
 
 export const VERSION = typeof MAYFLY_VERSION === 'undefined' ? '0.0.0-dev' : MAYFLY_VERSION;
 
-/** Where the system's own instance keeps what a boot empties; another one has a directory of its own. */
+/** The run directory of the system's own instance; another instance has its own. */
 export const SYSTEM_RUN = '/run/mayfly';
 
 export const DEFAULT_CONFIG_FILE = '/etc/mayfly/mayfly.toml';
@@ -83,10 +83,10 @@ export interface Config {
   readonly directories: { readonly state: string; readonly run: string; readonly schroot: string };
 }
 
-/** The user "nobody", which some systems number above all people. */
+/** The uid of "nobody". */
 const NOBODY = 65534;
 
-/** Whether an account is a person's, by its number. */
+/** Whether a uid is that of a person's account. Pure. */
 export function isPerson({ min_uid }: Pick<Config, 'min_uid'>, uid: number): boolean {
   return uid >= min_uid && uid !== NOBODY;
 }

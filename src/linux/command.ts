@@ -34,7 +34,7 @@ export interface Command {
 
 /** The machine as a dry run sees it. */
 export interface SimulatedView {
-  /** What is at `instead` shows at `path`, as a file system of its own. */
+  /** Reading below `path` reads below `instead`, which looks like a file system of its own. */
   mount(path: string, instead: string): void;
   unmount(path: string): void;
   write(path: string, text: string): void;

@@ -58,22 +58,22 @@ export function liveSessions(host: Host, uid: number): LogindSession[] {
   return shown.filter(s => s.uid === uid && s.class === 'user' && s.state !== 'closing');
 }
 
-/** Who says which sessions there are, and a directory in which something changes when they do. */
+/** A source of logind's sessions, and a directory that changes whenever they do. */
 export interface LogindSource {
   readonly directory: string;
   /**
-   * The sessions of these users, closing ones too; undefined where there is no logind. Rejects where it does not
-   * answer, which says nothing of any session.
+   * The sessions of these users, including closing ones; undefined without logind. Rejects if logind does not answer:
+   * nothing is then known about any session.
    */
   sessions(host: Host, uids: ReadonlySet<number>): Promise<readonly LogindSession[] | undefined>;
 }
 
-/** Its own files, or a directory of such files. */
+/** Reads session files from a directory. */
 export function logindFiles(directory: string): LogindSource {
   return { directory, sessions: async host => shownSessions(host, directory) };
 }
 
-/** On D-Bus. */
+/** Asks logind on D-Bus. */
 export const logindBus: LogindSource = {
   directory: SESSION_FILES,
   async sessions(host, uids) {
@@ -82,7 +82,7 @@ export const logindBus: LogindSource = {
     const mine = (await busSessions(host)).filter(s => uids.has(s.uid));
     const all = await Promise.all(mine.map(s => busSession(host, s.path)));
     if (all.every(s => s !== undefined)) return all;
-    // One ended between the two questions, or there is no answer.
+    // A session ended between the two calls, or logind does not answer.
     const still = new Set((await busSessions(host)).map(s => s.path));
     const silent = mine.find((s, i) => all[i] === undefined && still.has(s.path));
     if (silent) throw new MayflyError('command', `logind does not answer about "${silent.path}"`);
@@ -90,7 +90,7 @@ export const logindBus: LogindSource = {
   },
 };
 
-/** Whether anybody is logged in on this machine, in whatever way; rejects where logind does not answer. */
+/** Whether anyone is logged in to this machine, in any way. Rejects if logind does not answer. */
 export async function isAnyoneLoggedIn(host: Host): Promise<boolean> {
   if (host.pathType(SESSION_FILES) !== 'dir') return false;
   const uids = new Set((await busSessions(host)).map(s => s.uid));
@@ -98,10 +98,10 @@ export async function isAnyoneLoggedIn(host: Host): Promise<boolean> {
   return all.some(s => s.class === 'user' && s.state !== 'closing');
 }
 
-/** Seconds that logind has for an answer, a few milliseconds being usual. */
+/** Seconds that logind has for an answer; it usually takes milliseconds. */
 const BUS_TIMEOUT = 3;
 
-/** busctl(1) does not bound how long it takes to reach the bus, so timeout(1) does. */
+/** Calls a method of logind. timeout(1) is needed because busctl(1) may wait for the bus without a limit. */
 async function askBus(host: Host, path: string, call: readonly string[], okCodes: number[]): Promise<string> {
   const words = ['busctl', '--json=short', 'call', 'org.freedesktop.login1', path, ...call];
   const { stdout } = await host.run({
@@ -110,27 +110,27 @@ async function askBus(host: Host, path: string, call: readonly string[], okCodes
   return stdout;
 }
 
-/** Where each session's properties are. */
+/** The object paths of all sessions. */
 async function busSessions(host: Host): Promise<{ readonly uid: number; readonly path: string }[]> {
   const call = ['org.freedesktop.login1.Manager', 'ListSessions'];
   const text = await askBus(host, '/org/freedesktop/login1', call, [0]);
   return parseBusList(text);
 }
 
-/** Undefined where logind knows it no more, or says nothing. */
+/** The session at an object path; undefined if it no longer exists or logind does not answer. */
 async function busSession(host: Host, path: string): Promise<LogindSession | undefined> {
   const call = ['org.freedesktop.DBus.Properties', 'GetAll', 's', 'org.freedesktop.login1.Session'];
   const text = await askBus(host, path, call, [0, 1]);
   return text === '' ? undefined : parseBusSession(text);
 }
 
-/** `a(susso)`: id, uid, user, seat, path. */
+/** Parses the result of ListSessions, `a(susso)`: ID, uid, user, seat, object path. Pure. */
 export function parseBusList(text: string): { readonly uid: number; readonly path: string }[] {
   const { data } = JSON.parse(text) as { data: [[string, number, string, string, string][]] };
   return data[0].map(([, uid, , , path]) => ({ uid, path }));
 }
 
-/** `a{sv}`. Times are in microseconds since the epoch. */
+/** Parses a session's properties, `a{sv}`. Times are in microseconds since the epoch. Pure. */
 export function parseBusSession(text: string): LogindSession {
   const [properties] = (JSON.parse(text) as { data: [Record<string, { data: unknown }>] }).data;
   const get = (name: string): unknown => properties[name]?.data;

@@ -55,7 +55,7 @@ export interface ServiceState {
   unresolved: ReadonlySet<string>;
   /** Watching directories has failed. */
   watchFailed: boolean;
-  /** logind did not answer the last time. */
+  /** logind did not answer at the last scan; logged once. */
   logindSilent: boolean;
   stopping: boolean;
 }
@@ -70,7 +70,7 @@ function takeDirSnapshot({ on, o }: ServiceState): string {
   return [on.paths.sessions, o.logind.directory].map(path => String(on.host.stat(path)?.mtimeMs)).join();
 }
 
-/** What logind shows of whoever has a session; undefined where nothing can be said, which proves nothing. */
+/** logind's sessions of the users of `sessions`; undefined without logind, and if it does not answer. */
 async function askLogind(
   state: ServiceState,
   sessions: readonly Session[],

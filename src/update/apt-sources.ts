@@ -1,38 +1,38 @@
 /**
- * Where apt takes packages from on this machine, in apt's own words: which entries a file has in force is asked of
- * apt, and the file is handed on as it is, with its keys, options, comments and continuation lines.
+ * The package sources of apt on this machine. Apt itself says which entries of a file are enabled, and mmdebstrap(1)
+ * gets the file unchanged, with all keys and options. Nothing here parses sources.list(5).
  *
- * `apt-get indextargets` would be the machine-readable way, but lists only what has been downloaded, and names no key
- * (apt 2.6). `update --print-uris` needs neither lists nor the network and downloads nothing.
+ * `apt-get indextargets` only lists indexes that have been downloaded, and does not name the keys (apt 2.6).
+ * `apt-get update --print-uris` needs neither lists nor the network, and downloads nothing.
  */
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
 
-/** The release this machine runs. */
+/** The codename of the release that this machine runs; undefined if /etc/os-release does not say. */
 export function hostSuite(host: Host): string | undefined {
   return /^VERSION_CODENAME="?([a-z0-9.-]+)"?$/m.exec(host.read('/etc/os-release') ?? '')?.[1];
 }
 
-/** The files apt reads its sources from (sources.list(5)). */
+/** The files from which apt reads its sources (sources.list(5)). */
 export function sourceFiles(host: Host): string[] {
   const parts = host.list('/etc/apt/sources.list.d').filter(n => /^[\w.-]+\.(list|sources)$/.test(n));
   const all = ['/etc/apt/sources.list', ...parts.map(n => `/etc/apt/sources.list.d/${n}`)];
   return all.filter(file => host.stat(file)?.kind === 'file');
 }
 
-/** Arguments of apt-get(8): prints what an update of this file alone would download. */
+/** Arguments for apt-get(8) that print what an update with this file alone would download. Pure. */
 export function printUris(file: string): string[] {
   const only = ['-o', `Dir::Etc::SourceList=${file}`, '-o', 'Dir::Etc::SourceParts=/dev/null'];
   return ['update', '--print-uris', ...only];
 }
 
-/** An archive and a release in it that has the component "main". */
+/** A release with the component "main", and the archive that it is in. */
 export interface AptTarget {
   readonly uri: string;
   readonly release: string;
 }
 
-/** What {@link printUris} has apt-get print. Entries that are disabled or for source packages only are not in it. */
+/** Parses the output of {@link printUris}. Apt leaves out disabled entries; source packages are ignored. Pure. */
 export function parseUris(printed: string): AptTarget[] {
   const found = printed.split('\n').flatMap(line => {
     const m = /^'(.*)\/dists\/(.+)\/main\/binary-[^/]+\/Packages[^/]*' /.exec(line);
@@ -41,19 +41,19 @@ export function parseUris(printed: string): AptTarget[] {
   return [...new Map(found.map(t => [`${t.uri} ${t.release}`, t])).values()];
 }
 
-/** A file of sources, and what apt says of it. */
+/** A file of sources and its enabled entries. */
 export interface SourceFile {
   readonly file: string;
   readonly targets: readonly AptTarget[];
 }
 
-/** Archives on a medium or a disk of this machine cannot be reached from the new tree. */
+/** Whether an archive can be reached from the new tree; one on a medium or a local disk cannot. */
 const isRemote = ({ uri }: AptTarget): boolean => /^(https?|mirror\+https?|tor\+https?|ftp):/.test(uri);
 
 /**
- * What mmdebstrap(1) takes as its MIRRORs. For the release `own` that this machine runs the files that have it, as
- * they are; for another release, or where a file has what cannot be reached, the first archive; none where there is
- * none, and mmdebstrap then takes Debian's own.
+ * The MIRROR arguments for mmdebstrap(1): the files whose entries have the suite, unchanged. If no file has it, or one
+ * of them also has an archive that cannot be reached, the archive of this machine's own release. Empty if there is
+ * none; mmdebstrap then uses Debian's default. Pure.
  */
 export function chooseMirrors(all: readonly SourceFile[], suite: string, own: string | undefined): string[] {
   const isOf = (release: string): boolean =>
@@ -68,7 +68,7 @@ export function chooseMirrors(all: readonly SourceFile[], suite: string, own: st
   return best ? [best.uri] : [];
 }
 
-/** The keys in files that entries name; a key in the entry itself goes with it. */
+/** The key files that the entries name; a key in an entry itself needs no file. Pure. */
 export function signingKeys(text: string): string[] {
   const named = [...text.matchAll(/^[^#\n]*signed-by\s*[=:]([^\]\n]*)/gim)].flatMap(
     m => m[1]?.split(/[\s,]+/) ?? [],
@@ -76,13 +76,14 @@ export function signingKeys(text: string): string[] {
   return [...new Set(named.filter(word => /^(\/[\w.+-]+)+$/.test(word)))];
 }
 
-/** For mmdebstrap(1), how a fresh Debian gets its packages, and can go on getting them. */
+/** What mmdebstrap(1) needs so that a fresh Debian gets its packages and can be updated later. */
 export interface AptSources {
   readonly mirrors: readonly string[];
-  /** Files on this machine that the sources in the new tree name. */
+  /** Key files on this machine that the sources in the new tree name. */
   readonly keys: readonly string[];
 }
 
+/** The package sources for `suite`. Without apt, none. Throws `command` if apt cannot read its sources. */
 export async function aptSources(host: Host, suite: string): Promise<AptSources> {
   const all: SourceFile[] = [];
   for (const file of sourceFiles(host)) {

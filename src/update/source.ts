@@ -191,7 +191,7 @@ function mmdebstrap(
   { mirrors, keys }: AptSources,
 ): Command {
   const include = s.packages.length > 0 ? [`--include=${s.packages.join(',')}`] : [];
-  // Keys that no package brings: without them nothing could be updated inside.
+  // Keys that no package installs: the tree could not be updated without them.
   const copy = `for key in ${keys.join(' ')}; do [ -e "$1$key" ] || install -D -m 0644 "$key" "$1$key"; done`;
   return {
     file: 'mmdebstrap',

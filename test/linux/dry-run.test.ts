@@ -1,4 +1,4 @@
-/** A dry run is another host: whoever acts on it sees what was told as if it had been done. */
+/** A dry run is another host: later reads see its changes as if they had been made. */
 import { describe, expect, it } from 'vitest';
 import { perform } from '../../src/desktop/changes.ts';
 import { dryRun } from '../../src/linux/dry-run.ts';

@@ -1,4 +1,4 @@
-/** logind asked by its public interface. The answers are those of systemd 252 (Debian 12). */
+/** logind on D-Bus. The answers are those of systemd 252 (Debian 12). */
 import { describe, expect, it } from 'vitest';
 import { MayflyError } from '../../src/errors.ts';
 import type { Command } from '../../src/linux/command.ts';

@@ -1,4 +1,4 @@
-/** Where a fresh Debian gets its packages: apt itself reads the files, in all the forms people write them. */
+/** Package sources of a fresh Debian: the apt of this machine reads every form of sources.list(5). */
 import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
