@@ -20,3 +20,31 @@ it.each([
   rmSync(dir, { recursive: true });
   expect([r.stdout.trim().split('\n').at(-1), r.status]).toEqual([words, code]);
 });
+
+const NOT_APPLICABLE = 'spares [not applicable: no spares]';
+const caseOf = (title: string, status: string, backend = 'backend one') => ({
+  ...{ title, status, ancestorTitles: [backend], fullName: `${backend} ${title}` },
+});
+it.each([
+  ['prints and does not count as skipped what does not apply to a backend', [], '', 0],
+  ['counts a skipped case of the contract', [caseOf('b', 'pending')], ', 1 skipped', 1],
+  [
+    'lets no other test call itself not applicable',
+    [caseOf(NOT_APPLICABLE, 'pending', 'x')],
+    ', 1 skipped',
+    1,
+  ],
+] as const)('in CI the summary %s', (_, more, words, code) => {
+  const dir = mkdtempSync(`${tmpdir()}/mayfly-summary-`);
+  const usual = [caseOf('a', 'passed'), caseOf('c', 'passed'), caseOf(NOT_APPLICABLE, 'pending')];
+  const assertionResults = [...usual, ...more];
+  const counts = { numPassedTests: 2, numPendingTests: 1 + more.length, numFailedTests: 0 };
+  writeFileSync(`${dir}/unit.json`, JSON.stringify({ ...counts, testResults: [{ assertionResults }] }));
+  writeFileSync(`${dir}/layers`, '');
+  const env = { ...process.env, CI: '1' };
+  const r = spawnSync(process.execPath, ['scripts/summary.mjs', dir], { encoding: 'utf8', env });
+  rmSync(dir, { recursive: true });
+  const all = more.some(t => t.ancestorTitles[0] === 'backend one') ? 3 : 2;
+  expect(r.stdout).toContain(`  one                  2 of ${all}, 1 not applicable: no spares\n`);
+  expect([r.stdout.trim().split('\n').at(-1), r.status]).toEqual([`2 passed, 0 failed${words}`, code]);
+});

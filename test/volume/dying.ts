@@ -1,13 +1,12 @@
-/** A process that dies at a chosen effect, for the contract of the backends: the real machine, and what is left of it. */
+/** A process on the real machine that crashes at a chosen effect, for the contract of the backends. */
 import type { Host } from '../../src/linux/host.ts';
 
-/** What every effect throws once the process is dead. */
+/** Every effect after the crash throws it. */
 export class Dead extends Error {}
 
 /**
- * The machine as a process sees it that dies at its effect number `at`. An effect is what changes something; of a
- * command there are three: not begun; cut off on the way, which a copy leaves in part; and done, with nobody left to
- * hear of it.
+ * The machine for a process that crashes at its effect number `at`. An effect is what changes something. A command is
+ * two: the process crashes before it, or after it. A copy is three: it also stops on the way.
  */
 export function dyingHost(host: Host, at: number): Host {
   let effects = 0;
@@ -26,7 +25,7 @@ export function dyingHost(host: Host, at: number): Host {
     async run(c) {
       if (c.effect === 'read') return host.run(c);
       effect();
-      effects += 1;
+      if (c.file === 'cp') effects += 1;
       if (c.file === 'cp' && effects >= at) {
         // The kernel kills it (SIGXFSZ) at the second byte of a file.
         await host

@@ -1,16 +1,20 @@
 /** A pool on LVM for the contract suite, in the volume group of the machine. */
 import * as fs from 'node:fs';
 import { realHost } from '../../../src/linux/real-host.ts';
-import type { BackendKind, FileSystem, Volume } from '../../../src/volume/backend.ts';
+import type { BackendKind, FileSystem, Volume, VolumeBackend } from '../../../src/volume/backend.ts';
 import { lvNameOf, parsePoolPath } from '../../../src/volume/lvm/names.ts';
 import { openBackend } from '../../../src/volume/open.ts';
 import { must, sh } from '../../system/lab.ts';
 import { sitDown, standUp } from '../../system/sitters.ts';
 import type { Bench } from '../../volume/contract.ts';
+import { dyingHost } from '../../volume/dying.ts';
 import { LONG } from '../campaign.ts';
 import { whenFree } from './devices.ts';
 
 export const GROUP = process.env.MAYFLY_TEST_VG ?? '';
+
+/** A volume that takes all that is free in the group; a thin pool has its room already. */
+const FILLING = 'filling';
 
 /** Where volumes are mounted, and whether somebody sits there. */
 const entered = new Map<string, boolean>();
@@ -42,13 +46,14 @@ export function lvmBench(kind: BackendKind & `lvm${string}`, fileSystem: FileSys
       fs: fileSystem,
       ...(v.origin ? { origin: withFs(v.origin) } : {}),
     });
+    const sized = (b: VolumeBackend): VolumeBackend => ({
+      ...b,
+      create: to => b.create(withFs(to), { pool: '1G', volume: size }),
+      fork: (from, to, o) => b.fork(withFs(from), withFs(to), { ...o, cow: '16M' }),
+    });
     const rootOf = (v: Volume): string => `${dir}/${v.role}-${v.name}`;
     return {
-      backend: {
-        ...backend,
-        create: to => backend.create(withFs(to), { pool: '1G', volume: size }),
-        fork: (from, to, o) => backend.fork(withFs(from), withFs(to), { ...o, cow: '16M' }),
-      },
+      backend: sized(backend),
       pool,
       crowd: kind === 'lvm' ? 6 : LONG ? 20 : 10,
       async enter(v) {
@@ -83,6 +88,13 @@ export function lvmBench(kind: BackendKind & `lvm${string}`, fileSystem: FileSys
       },
       async unplant(v) {
         must('lvremove', ['-q', '-y', `${GROUP}/${lvNameOf(v, () => '')}`]);
+      },
+      ...(kind === 'lvm' ? {} : { dying: at => sized(openBackend(kind, dyingHost(host, at))) }),
+      fill() {
+        must('lvcreate', ['-q', '-l', '100%FREE', '-n', FILLING, GROUP]);
+      },
+      empty() {
+        must('lvremove', ['-q', '-y', `${GROUP}/${FILLING}`]);
       },
       async close() {
         await backend.dissolve(pool);
