@@ -26,6 +26,12 @@ import type { Login, Session } from '../src/state/sessions.ts';
 import { isFromInterruptedInit } from '../src/update/init.ts';
 import { World } from './world.ts';
 
+/** Repeats the random cases of an earlier run, which printed it. */
+const seed = Number(process.env.MAYFLY_SEED || Math.floor(Math.random() * 2 ** 31));
+if (!Number.isInteger(seed) || seed < 0) throw new Error(`MAYFLY_SEED takes a number, not "${seed}"`);
+console.log(`MAYFLY_SEED=${seed}`);
+fc.configureGlobal({ seed: seed | 0 });
+
 const alice: User = { name: 'alice', uid: 1001, gid: 1001, gecos: '', home: '/home/alice', shell: '/bin/sh' };
 const world = new World();
 const config = readConfig(world.host, '/etc/mayfly/mayfly.toml');

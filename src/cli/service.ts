@@ -3,9 +3,9 @@
 import { resolve } from 'node:path';
 import { DEFAULT_CONFIG_FILE } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
-import { logindBus, logindFiles } from '../linux/logind.ts';
-import { openMachine } from '../state/machine.ts';
-import type { CliCommand } from './command.ts';
+import { LOGIND_SESSIONS } from '../linux/logind.ts';
+import type { Command } from './command.ts';
+import { openCliMachine } from './ports.ts';
 
 export const serviceCommand: CliCommand = {
   command: 'service',
@@ -25,7 +25,7 @@ export const serviceCommand: CliCommand = {
     const amount = flags.quiet ? 'quiet' : flags.verbose ? 'verbose' : 'normal';
     const { serve } = await import('../service/service.ts'); // imports chokidar, which no other command needs
     // If the configuration has become invalid, it uses the last valid one, as logouts do.
-    await serve(await openMachine({ config: file, dryRun: false, amount }, undefined, true), {
+    await serve(await openCliMachine({ config: file, dryRun: false, amount }, { lastGood: true }), {
       file,
       logind: args.logind === undefined ? logindBus : logindFiles(resolve(String(args.logind))),
       env: process.env,

@@ -22,6 +22,7 @@ import { describeUsage, poolUsage } from '../update/pool-usage.ts';
 import { inOneLine } from '../volume/backend.ts';
 import type { CliCommand } from './command.ts';
 import { ago, table } from './format.ts';
+import { cliHost } from './ports.ts';
 
 function stateOf(on: Machine, s: Session): string {
   if (s.stuck !== undefined) return `stuck: ${s.stuck}`;
@@ -162,9 +163,9 @@ export const configCommand: CliCommand = {
   anyone: true,
   async run(_args, { flags, show }) {
     // Not from the cache: with this command an administrator looks for mistakes in the files.
-    const { readConfig, toToml } = await import('../config/parse.ts');
-    const config = readConfig(thisHost, flags.config ?? DEFAULT_CONFIG_FILE);
-    const { files } = config;
+    const { readConfig } = await import('../config/parse.ts');
+    const config = readConfig(cliHost, flags.config ?? DEFAULT_CONFIG_FILE);
+    const { files, directory, ...values } = config;
     const from =
       files.length === 0
         ? '# no configuration file: all options have their defaults'
@@ -180,7 +181,7 @@ export const scopeCommand: CliCommand = {
   anyone: true,
   positionals: { user: { type: 'string', describe: 'user name (default: the calling user)' } },
   async run(args, { flags, show }) {
-    const host = thisHost;
+    const host = cliHost;
     const config = await loadConfig(host, flags.config);
     const user = await lookupUser(host, typeof args.user === 'string' ? args.user : userInfo().username);
     const inside = inScope(config, user, await groupsOf(host, user));

@@ -1,24 +1,27 @@
 /**
- * The UUIDs of subvolumes. Nothing else tells a subvolume from one that was put in its place: the inode, the times and
- * the device number of a snapshot are those of the snapshot of the same source that stood there before (measured).
+ * The UUIDs of subvolumes. Only the UUID distinguishes a subvolume from one that replaced it: the inode, the times
+ * and the device number of a snapshot equal those of an earlier snapshot of the same source (measured).
  *
- * It takes a process to ask for one, and a login must not start one more; so what generations answered is kept, for as
- * long as their directory is as it was. Whatever comes, goes or is renamed in a directory changes its ctime, and nobody
- * can set that back.
+ * Reading a UUID needs a process, and a login must not start one more. So the UUIDs of generations are cached as long
+ * as their directory is unchanged. Creating, removing or renaming anything in a directory changes its ctime, which
+ * cannot be set back.
  */
 import { isErrno, MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
 import type { Volume } from './backend.ts';
 
-/** What is in the file. */
+/** The content of the cache file. */
 interface Known {
-  /** The state that the directory was in. */
+  /** The directory's device, inode and ctime. */
   readonly directory: string;
   /** By the number of the generation. */
   readonly uuids: Readonly<Record<string, string>>;
 }
 
-/** `memory` is the file for the answers; without one, each question is asked. */
+/**
+ * Returns a function that reads the UUID of a volume's subvolume at `path`; it throws `internal` if btrfs(8) prints
+ * none. `memory` is the cache file; without it every UUID is read.
+ */
 export function subvolumeUuids(
   host: Host,
   memory: string | undefined,
@@ -43,7 +46,7 @@ async function ask(host: Host, path: string): Promise<string> {
   });
   const uuid = /^\s*UUID:\s+([0-9a-f-]{36})$/m.exec(stdout)?.[1];
   if (uuid === undefined)
-    throw new MayflyError('internal', `"btrfs" does not say what UUID "${path}" has`, { path });
+    throw new MayflyError('internal', `unexpected output from "btrfs": no UUID of "${path}"`, { path });
   return uuid;
 }
 
@@ -52,11 +55,11 @@ function read(host: Host, file: string, directory: string): Known['uuids'] {
     const known = JSON.parse(host.read(file) ?? '{}') as Partial<Known>;
     return known.directory === directory ? (known.uuids ?? {}) : {};
   } catch {
-    return {}; // cut by a full disk
+    return {}; // truncated, for example on a full disk
   }
 }
 
-/** One that cannot be written is asked again. */
+/** Writes the cache if there is space; otherwise the UUID is read again next time. */
 function write(host: Host, file: string, known: Known): void {
   try {
     host.write(file, JSON.stringify(known), { mode: 0o600, cache: true });

@@ -35,7 +35,7 @@ const subvolumeIn = (directory: string): string => `${directory}/volume`;
 
 const rootOf = (v: Volume): string => (v.role === 'session' ? subvolumeIn(volumePath(v)) : volumePath(v));
 
-/** `memory` is a file for the UUIDs of generations. */
+/** `memory` is the cache file for the UUIDs of generations. */
 export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
   const uuidOf = subvolumeUuids(host, memory);
 

@@ -196,7 +196,7 @@ export function overlayBackend(host: Host): VolumeBackend {
 
     async identity(v) {
       const s = host.lstat(volumePath(v));
-      // The number of an inode is given out again, and soon; when it was made is not.
+      // Inode numbers are soon reused; together with the creation time they are unique.
       return s?.kind === 'dir' ? `inode ${s.ino} of ${s.birthtimeMs}` : undefined;
     },
 
