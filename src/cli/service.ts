@@ -3,8 +3,8 @@
 import { resolve } from 'node:path';
 import { DEFAULT_CONFIG_FILE } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
-import { LOGIND_SESSIONS } from '../linux/logind.ts';
-import type { Command } from './command.ts';
+import { logindBus, logindFiles } from '../linux/logind.ts';
+import type { CliCommand } from './command.ts';
 import { openCliMachine } from './ports.ts';
 
 export const serviceCommand: CliCommand = {

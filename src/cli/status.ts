@@ -13,7 +13,7 @@ import {
   stableNumber,
   whyDemoted,
 } from '../state/generations.ts';
-import { type Machine, thisHost } from '../state/machine.ts';
+import type { Machine } from '../state/machine.ts';
 import { readPool } from '../state/pool.ts';
 import { readSessions, type Session } from '../state/sessions.ts';
 import { type History, type RunningUpdate, readHistory, readRunning } from '../state/update-history.ts';
@@ -163,9 +163,9 @@ export const configCommand: CliCommand = {
   anyone: true,
   async run(_args, { flags, show }) {
     // Not from the cache: with this command an administrator looks for mistakes in the files.
-    const { readConfig } = await import('../config/parse.ts');
+    const { readConfig, toToml } = await import('../config/parse.ts');
     const config = readConfig(cliHost, flags.config ?? DEFAULT_CONFIG_FILE);
-    const { files, directory, ...values } = config;
+    const { files } = config;
     const from =
       files.length === 0
         ? '# no configuration file: all options have their defaults'

@@ -7,9 +7,10 @@
  */
 
 import type { ChildProcess } from 'node:child_process';
-import { closeSync, constants, openSync, readSync, writeFileSync, writevSync } from 'node:fs';
+import { closeSync, constants, openSync, readSync, writeFileSync, writeSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { isErrno, MayflyError } from '../errors.ts';
+import type { SimulatedView } from './simulated-view.ts';
 
 /** A command as data. Arguments are an array: no shell ever reads them. */
 export interface Command {
@@ -34,14 +35,6 @@ export interface Command {
   readonly simulate?: (view: SimulatedView) => void;
   /** Exit codes that are not failures. Default: 0 only. */
   readonly okCodes?: readonly number[];
-}
-
-/** The machine as a dry run sees it. */
-export interface SimulatedView {
-  /** Reading below `path` reads below `instead`, which looks like a file system of its own. */
-  mount(path: string, instead: string): void;
-  unmount(path: string): void;
-  write(path: string, text: string): void;
 }
 
 export interface Output {

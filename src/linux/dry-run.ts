@@ -2,8 +2,9 @@
  * A host for dry runs: it reads the real machine and only prints what it would change. Later reads see these changes
  * as far as our code depends on them, so that nothing else has to know that this is a dry run.
  */
-import type { SimulatedView } from './command.ts';
 import type { Host } from './host.ts';
+import { type Log, logTo } from './log.ts';
+import type { SimulatedView } from './simulated-view.ts';
 
 /** The device number of what is mounted only in a dry run. No file system has it. */
 const NO_DEVICE = -1;
@@ -96,4 +97,11 @@ export function dryRun(real: Host, tell: (line: string) => void): Host {
       return true;
     },
   };
+}
+
+/** The log of a dry run: without the level `info`, which reports what was done. */
+export function dryRunLog(real: Log): Log {
+  return logTo((level, message, fields) => {
+    if (level !== 'info') real(level, message, fields);
+  });
 }

@@ -1,6 +1,7 @@
 /** A look of the service at logind that does not answer. */
 import { expect, it } from 'vitest';
 import { MayflyError } from '../../src/errors.ts';
+import { logTo } from '../../src/linux/log.ts';
 import type { LogindSession } from '../../src/linux/logind.ts';
 import { POLL_INTERVAL, type ServiceState, scanSessions } from '../../src/service/scan.ts';
 import { login } from '../../src/session/session.ts';
@@ -18,7 +19,7 @@ it('logind that does not answer ends nothing, is told of once and asked again so
   const said: string[] = [];
   const taken: number[] = [];
   const state: ServiceState = {
-    on: { ...w.machine(), log: (level, words) => level !== 'debug' && said.push(words) },
+    on: { ...w.machine(), log: logTo((level, words) => void (level !== 'debug' && said.push(words))) },
     o: {
       ...{ file: '/etc/mayfly/mayfly.toml', env: {}, onSignal: () => undefined },
       logind: { directory: '/run/systemd/sessions', sessions: () => answer() },

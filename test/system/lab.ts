@@ -82,7 +82,11 @@ export function cached(name: string, make: (part: string) => void): string {
 export function tarball(name = 'tree', packages = 'sudo', suite = hostSuite(realHost()) ?? 'stable'): string {
   const list = createHash('sha256').update(packages).digest('hex').slice(0, 8);
   return cached(`${suite}-${name}-${list}.tar`, part => {
-    const sources = aptSources(realHost(), suite);
+    const files = sourceFiles(realHost()).map(file => ({
+      file,
+      targets: parseUris(must('apt-get', printUris(file))),
+    }));
+    const sources = chooseMirrors(files, suite, hostSuite(realHost()));
     const words = ['--mode=root', '--variant=minbase', `--include=${packages}`];
     must('mmdebstrap', [...words, suite, part, ...sources]);
   });

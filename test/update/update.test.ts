@@ -1,5 +1,6 @@
 /** The updater: tables for its decisions, and a crash at every call of an update and of the recovery after it. */
 import { describe, expect, it } from 'vitest';
+import type { Host } from '../../src/linux/host.ts';
 import { logTo } from '../../src/linux/log.ts';
 import { recover } from '../../src/service/recover.ts';
 import { end } from '../../src/session/end.ts';
