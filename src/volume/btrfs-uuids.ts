@@ -32,7 +32,7 @@ export function subvolumeUuids(
     const directory = `${s?.dev} ${s?.ino} ${s?.ctimeMs}`;
     const known = file === undefined ? {} : read(host, file, directory);
     const uuid = known[v.name] ?? (await ask(host, path));
-    if (file !== undefined && known[v.name] === undefined && !host.pretend)
+    if (file !== undefined && known[v.name] === undefined)
       write(host, file, { directory, uuids: { ...known, [v.name]: uuid } });
     return uuid;
   };
@@ -62,7 +62,7 @@ function read(host: Host, file: string, directory: string): Known['uuids'] {
 /** Writes the cache if there is space; otherwise the UUID is read again next time. */
 function write(host: Host, file: string, known: Known): void {
   try {
-    host.write(file, JSON.stringify(known), { mode: 0o600 });
+    host.write(file, JSON.stringify(known), { mode: 0o600, cache: true });
   } catch (error) {
     if (!isErrno(error, 'ENOSPC', 'EDQUOT', 'EROFS', 'ENOENT')) throw error;
   }
