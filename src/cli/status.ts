@@ -4,7 +4,7 @@ import { userInfo } from 'node:os';
 import { DEFAULT_CONFIG_FILE } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { groupsOf, lookupUser } from '../linux/accounts.ts';
-import { overBecause } from '../session/over.ts';
+import { overBecause } from '../session/end-reason.ts';
 import { inScope } from '../session/scope.ts';
 import {
   corruptRecord,

@@ -2,7 +2,6 @@
  * `mayfly enable` and `mayfly disable`: they add our hooks to the configuration of a display manager, and remove them.
  * The changes are always planned from the files as they are, so repeating the command completes an interrupted run.
  */
-
 import { SYSTEM_RUN } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';

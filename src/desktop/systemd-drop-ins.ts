@@ -3,7 +3,6 @@
  * session/user-manager.ts points to. The drop-ins are the same for all users, so that no login has to reload systemd's
  * units (0.1 s).
  */
-
 import { SYSTEM_RUN } from '../config/config.ts';
 import type { Host } from '../linux/host.ts';
 import { GREETER_DIRECTORY, userFiles } from '../state/paths.ts';

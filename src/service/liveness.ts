@@ -12,8 +12,8 @@ import type { LogindSession } from '../linux/logind.ts';
 import { isMounted } from '../linux/mounts.ts';
 import { bootId, childrenOf, identify, isAlive, type ProcessId } from '../linux/process-id.ts';
 import { isUsed } from '../linux/processes.ts';
+import { overBecause } from '../session/end-reason.ts';
 import { hasOwnProcess } from '../session/hook-call.ts';
-import { overBecause } from '../session/over.ts';
 import type { Paths } from '../state/paths.ts';
 import type { Login, Session } from '../state/sessions.ts';
 

@@ -6,7 +6,7 @@
 import { MayflyError, reasonOf } from '../errors.ts';
 import { onStuck } from '../session/on-stuck.ts';
 import { stop } from '../session/session.ts';
-import { prepareSpare } from '../session/spare.ts';
+import { prepareSpare } from '../session/spare-snapshot.ts';
 import { lockNameOf, withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
 import { readSession, type Session, writeSession } from '../state/sessions.ts';

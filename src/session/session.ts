@@ -14,9 +14,9 @@ import { readSession, readSessions, type Session, sessionIds, writeSession } fro
 import { isSameVolume } from '../volume/identity.ts';
 import { endedLogin, type HookCall, hasOwnProcess, isSameLogin, loginOf } from './hook-call.ts';
 import { clearHostPass } from './outcome.ts';
-import { planSession } from './plan.ts';
 import { LOGIN_TRIES, loginSucceeded, mayTryAgain } from './probation.ts';
 import { inScope } from './scope.ts';
+import { planSession } from './session-plan.ts';
 import type { Step } from './steps/step.ts';
 import { steps } from './steps.ts';
 

@@ -10,7 +10,7 @@ import { type Config, isPerson } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
 import { sweepTemporary } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
-import { prepareSpare } from '../session/spare.ts';
+import { prepareSpare } from '../session/spare-snapshot.ts';
 import { formatBytes, parseSize } from '../size.ts';
 import {
   forgetAll,

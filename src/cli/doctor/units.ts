@@ -1,5 +1,4 @@
 /** The background jobs: the session monitor, the nightly update, recovery at boot. */
-
 import { installHint } from '../../advice.ts';
 import { BRING_BACK } from '../../desktop/reinstall.ts';
 import type { Host } from '../../linux/host.ts';
