@@ -195,6 +195,12 @@ export class World {
     this.set(path, { kind: 'file', text, mode });
   }
 
+  /** Changes owner, group and mode. */
+  chown(path: string, id: number, mode: number): void {
+    const n = this.node(path);
+    if (n) this.set(path, { ...n, uid: id, gid: id, mode });
+  }
+
   /** The complete state, for comparison, without our own process, lock files and the mount of the private roots. */
   picture(): string {
     const files = this.mounts
@@ -496,6 +502,14 @@ export class World {
       if (there) return;
       this.effect();
       this.set(path, { kind: 'dir', text: '', mode });
+    },
+    own: (path, mode) => {
+      const n = this.node(path);
+      if (!n) throw this.errno('ENOENT', path);
+      if (n.kind !== 'dir') throw new MayflyError('unsafe', `"${path}" is not a directory`);
+      if (n.uid === 0 && n.gid === 0 && n.mode === mode) return;
+      this.effect();
+      this.set(path, { ...n, mode, uid: 0, gid: 0 });
     },
     writeControlFile: (path, text) => {
       this.effect();

@@ -20,7 +20,9 @@ import type { Machine } from '../state/machine.ts';
 import type { Paths } from '../state/paths.ts';
 import { readSession } from '../state/sessions.ts';
 import { generationOf, masterOf, type Pool, type Usage, type Volume, workOf } from '../volume/backend.ts';
+import { protectLayout } from '../volume/directory-layout.ts';
 import { admit, usageOf } from '../volume/usage.ts';
+import { adopt, dropIntent, readIntent } from './adopt.ts';
 import { cowReserve } from './pool-usage.ts';
 import { pins, prune, retire } from './retention.ts';
 import { unmountLeftovers } from './volume-tree.ts';
@@ -42,13 +44,20 @@ export function poolOf(host: Host, paths: Paths, { backend, pool: path, fs }: Vo
 }
 
 /**
- * Makes the pool available: opens one on devices, mounts one in an image. Nothing else does so at boot. Throws
- * `no-pool` if the image is missing.
+ * Makes the pool available: opens one on devices, mounts one in an image. Nothing else does so at boot. Then it and
+ * the state directory are made accessible to root only. Throws `no-pool` if the image is missing, and `unsafe`.
  */
 export async function mountPool(on: Machine, pool: Pool): Promise<void> {
-  await on.backend(pool.backend).open?.(pool.path);
+  const { host, paths } = on;
+  const { open } = on.backend(pool.backend);
+  await open?.(pool.path);
+  await mountImage(host, pool);
+  host.own(paths.state, 0o700);
+  if (!open) protectLayout(host, pool.path);
+}
+
+async function mountImage(host: Host, pool: Pool): Promise<void> {
   if (pool.image === undefined) return;
-  const { host } = on;
   if (isMounted(host, pool.path)) return;
   if (host.lstat(pool.image)?.kind !== 'file') {
     throw new MayflyError('no-pool', `the pool's image "${pool.image}" is missing`, { path: pool.image });
@@ -60,38 +69,6 @@ export async function mountPool(on: Machine, pool: Pool): Promise<void> {
     args: ['-o', 'loop,noatime,private,commit=5', '--', pool.image, pool.path],
     effect: 'write',
   });
-}
-
-/**
- * Records that an update is about to promote a generation and to make its working copy master; written before both.
- */
-function intentPath(paths: Paths): string {
-  return `${paths.state}/adopt`;
-}
-
-/** Records, durably, the generation about to be promoted and the one that was stable `before`. */
-export function writeIntent(host: Host, paths: Paths, number: number, before: number | undefined): void {
-  host.write(intentPath(paths), `${number} ${before ?? 0}\n`, { mode: 0o600, durable: true });
-}
-
-function readIntent(
-  host: Host,
-  paths: Paths,
-): { readonly number: number; readonly before: number } | undefined {
-  const [number, before] = (host.read(intentPath(paths)) ?? '').trim().split(' ').map(Number);
-  return number && before !== undefined ? { number, before } : undefined;
-}
-
-/** Makes the working copy master. After a crash it can be repeated, and continues where it was. */
-export async function adopt(on: Machine, pool: Pool): Promise<void> {
-  const { host, paths } = on;
-  const backend = on.backend(pool.backend);
-  const work = workOf(pool);
-  if ((await backend.identity(work)) !== undefined) {
-    await backend.remove(masterOf(pool));
-    await backend.rename(work, masterOf(pool));
-  }
-  host.unlink(intentPath(paths));
 }
 
 /** Runs one step of a cleanup, named `what`; decides whether its failure stops the rest. */
@@ -115,7 +92,7 @@ export async function finishInterruptedUpdate(
   if (intent !== undefined) {
     const { number, before } = intent;
     await tryEach(`generation ${number}`, async () => {
-      if (!readGeneration(host, paths, number)) return host.unlink(intentPath(paths));
+      if (!readGeneration(host, paths, number)) return dropIntent(host, paths);
       const untouched = (stableNumber(host, paths) ?? 0) === before;
       if (untouched && whyDemoted(host, paths, number) === undefined) pointStableAt(host, paths, number);
       await adopt(on, pool);

@@ -19,18 +19,11 @@ import {
   writeRunning,
 } from '../state/update-history.ts';
 import { masterOf, type Pool, workOf } from '../volume/backend.ts';
+import { adopt } from './adopt.ts';
 import { checkGeneration } from './check.ts';
 import type { ChrootOptions } from './chroot.ts';
 import { countDifferences } from './diff.ts';
-import {
-  adopt,
-  ensureSpace,
-  finishInterruptedUpdate,
-  mountPool,
-  requireSpace,
-  seal,
-  type TryEach,
-} from './pool.ts';
+import { ensureSpace, finishInterruptedUpdate, mountPool, requireSpace, seal, type TryEach } from './pool.ts';
 import { promote } from './promote.ts';
 import { prune } from './retention.ts';
 import { withUpdateLock } from './update-lock.ts';

@@ -1,6 +1,7 @@
 /** The pool: where it is, and how much space is left in it. */
 
 import { limitsOf } from '../../config/config.ts';
+import { openParents } from '../../linux/files.ts';
 import { isMounted } from '../../linux/mounts.ts';
 import { WARN_PERCENT } from '../../service/snapshot-alerts.ts';
 import { spaceAlert } from '../../service/space-alerts.ts';
@@ -171,10 +172,14 @@ export const poolChecks = [
     title: 'owner',
     gather({ host, paths, backend }) {
       const pool = readPool(host, paths);
-      return pool && !backend(pool.backend).open ? owned(host, pool.path) : undefined;
+      if (!pool || backend(pool.backend).open) return undefined;
+      const own = ['', '/generations', '/sessions'].map(name => owned(host, pool.path + name, true));
+      return [...own, ...openParents(host, pool.path)];
     },
-    evaluate: o =>
-      o ? found(judgeOwner(o), 'writable only by root') : notApplicable('the pool is not in a directory'),
+    evaluate: all =>
+      all
+        ? found(all.flatMap(judgeOwner), 'accessible to root only')
+        : notApplicable('the pool is not in a directory'),
   }),
   check({
     group: POOL,
