@@ -25,6 +25,7 @@ import { admit, usageOf } from '../volume/usage.ts';
 import { adopt, dropIntent, readIntent } from './adopt.ts';
 import { cowReserve } from './pool-usage.ts';
 import { pins, prune, retire } from './retention.ts';
+import { makeWhole } from './separate-trees.ts';
 import { unmountLeftovers } from './volume-tree.ts';
 
 /** Path of the embedded pool's image; it need not exist. */
@@ -138,7 +139,7 @@ export async function finishInterruptedUpdate(
 
 /**
  * Seals an immutable copy of the working copy as generation `g.number` and writes its record in `state`. The storage
- * command inherits the locks' descriptors `fds`.
+ * command inherits the locks' descriptors `fds`. Throws `refused` if the generation would lack files of the copy.
  */
 export async function seal(
   on: Machine,
@@ -149,6 +150,7 @@ export async function seal(
 ): Promise<Generation> {
   const backend = on.backend(pool.backend);
   const volume = generationOf(pool, g.number);
+  await makeWhole(on, workOf(pool));
   await backend.fork(workOf(pool), volume, { lockFds: fds });
   const identity = await backend.identity(volume);
   if (identity === undefined)

@@ -26,6 +26,7 @@ import { countDifferences } from './diff.ts';
 import { ensureSpace, finishInterruptedUpdate, mountPool, requireSpace, seal, type TryEach } from './pool.ts';
 import { promote } from './promote.ts';
 import { prune } from './retention.ts';
+import { requireWholeMaster } from './separate-trees.ts';
 import { withUpdateLock } from './update-lock.ts';
 import { withMountedVolume } from './volume-tree.ts';
 
@@ -129,10 +130,11 @@ async function runPhases(
   await mountPool(on, pool);
   await finishInterruptedUpdate(on, pool, orLeaveToRecovery(on), []);
   const stable = stableNumber(host, paths);
-  await ensureSpace(on, pool);
-
   const backend = on.backend(pool.backend);
   const [master, work] = [masterOf(pool), workOf(pool)];
+  await requireWholeMaster(on, master);
+  await ensureSpace(on, pool);
+
   let accepted = false;
   try {
     enter('fork');

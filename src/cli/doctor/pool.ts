@@ -23,6 +23,7 @@ import {
   type Subject,
   warning,
 } from './check.ts';
+import { masterCheck } from './master.ts';
 import { judgeOwner, owned } from './setup.ts';
 
 const POOL = 'pool';
@@ -200,6 +201,7 @@ export const poolChecks = [
         kind,
       ),
   }),
+  masterCheck,
   check({ group: POOL, title: 'commit interval', gather: gatherCommit, evaluate: judgeCommit }),
   check({
     group: POOL,
