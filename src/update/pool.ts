@@ -10,19 +10,16 @@ import {
   type Generation,
   type GenerationState,
   generationNumbers,
-  pointStableAt,
-  readGeneration,
   stableNumber,
-  whyDemoted,
   writeGeneration,
 } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Paths } from '../state/paths.ts';
 import { readSession } from '../state/sessions.ts';
-import { generationOf, masterOf, type Pool, type Usage, type Volume, workOf } from '../volume/backend.ts';
+import { generationOf, type Pool, type Usage, type Volume, workOf } from '../volume/backend.ts';
 import { protectLayout } from '../volume/directory-layout.ts';
 import { admit, usageOf } from '../volume/usage.ts';
-import { adopt, dropIntent, readIntent } from './adopt.ts';
+import { completePromotion, keepLastTree, readIntent } from './adopt.ts';
 import { cowReserve } from './pool-usage.ts';
 import { pins, prune, retire } from './retention.ts';
 import { makeWhole } from './separate-trees.ts';
@@ -91,13 +88,10 @@ export async function finishInterruptedUpdate(
   await tryEach('a mounted tree', () => unmountLeftovers(on, pool));
   const intent = readIntent(host, paths);
   if (intent !== undefined) {
-    const { number, before } = intent;
+    const { number } = intent;
     await tryEach(`generation ${number}`, async () => {
-      if (!readGeneration(host, paths, number)) return dropIntent(host, paths);
-      const untouched = (stableNumber(host, paths) ?? 0) === before;
-      if (untouched && whyDemoted(host, paths, number) === undefined) pointStableAt(host, paths, number);
-      await adopt(on, pool);
-      swept.push(`leftovers of the promotion of generation ${number}, which was completed`);
+      if (await completePromotion(on, pool, intent))
+        swept.push(`leftovers of the promotion of generation ${number}, which was completed`);
     });
   }
   for (const number of generationNumbers(host, paths, 'retired'))
@@ -131,6 +125,7 @@ export async function finishInterruptedUpdate(
     const isLeftover = v.role === 'work' && readIntent(host, paths) === undefined;
     if (!isUnsealed && !isLeftover) continue;
     await tryEach(`${v.role} ${v.name}`, async () => {
+      if (isLeftover && (await keepLastTree(on, pool))) return;
       await backend.remove(v);
       swept.push(`${v.role} ${v.name}`);
     });
@@ -179,10 +174,13 @@ async function usageFor(on: Machine, pool: Pool): Promise<Usage> {
   return { ...usage, free: Math.min(usage.free, usageOf(on.host, pool.image).free) };
 }
 
-/** Ensures that there is space for an update, and prunes generations if there is too little. Throws `full`. */
-export async function ensureSpace(on: Machine, pool: Pool): Promise<void> {
+/**
+ * Ensures that there is space for an update that starts from `source`, and prunes generations if there is too little.
+ * Throws `full`.
+ */
+export async function ensureSpace(on: Machine, pool: Pool, source: Volume): Promise<void> {
   const backend = on.backend(pool.backend);
-  const copies = (await backend.forkCost(masterOf(pool))) * 2;
+  const copies = (await backend.forkCost(source)) * 2;
   const needed = copies + (await cowReserve(on, pool)) + minFree(on.config);
   const isShort = async (): Promise<boolean> => {
     const { free, percent, problem } = await usageFor(on, pool);

@@ -55,6 +55,17 @@ describe('the directory of a new pool', () => {
     },
   );
 
+  it('is refused if its owner puts something in it before root has it', async () => {
+    const w = new World();
+    directory(w, '/disk', 1001, 0o755);
+    const own: World['host']['own'] = (path, mode) => {
+      if (path === '/disk') w.put('/disk/master', '');
+      w.host.own(path, mode);
+    };
+    await expect(overlayBackend({ ...w.host, own }).prepare('/disk')).rejects.toThrow(/it holds "master"/);
+    expect(w.host.lstat('/disk/.mayfly-pool')).toBeUndefined();
+  });
+
   it('is refused if it is a symlink', async () => {
     const w = new World();
     w.makeDirs('/elsewhere');

@@ -69,8 +69,8 @@ export function judgeLocation({
     const what = `there is no pool at "${pool.path}"; its file system may not be mounted`;
     return found([problem(what, `mount ${pool.path} && mayfly recover`)], '');
   }
-  const lost = 'the volume of master is missing: updates are impossible';
-  return found(master ? [] : [problem(lost, 'mayfly recover')], words);
+  const lost = 'the volume of master is missing; the next update makes it again from the stable generation';
+  return found(master ? [] : [problem(lost, 'mayfly update')], words);
 }
 
 async function gatherLocation(on: Subject): Promise<PoolLocation> {
