@@ -48,7 +48,12 @@ const hot = await build({
   define: { ...common.define, MAYFLY_BUILD: JSON.stringify(buildId) },
   write: false,
   outfile: 'dist/hot.js',
+  metafile: true,
 });
+const packageOf = input => /^(?:.*\/)?node_modules\/(?:@[^/]+\/)?[^/]+(?=\/)/.exec(input)?.[0];
+const foreign = Object.keys(hot.metafile.inputs).filter(packageOf);
+if (foreign.length > 0)
+  throw new Error(`a hook would load more than Node's own modules: ${foreign.join(', ')}`);
 // A function of what the loader gives it, to compile with a cache; and plain ASCII, one byte a character.
 const source = `(function(require,keepCode){${hot.outputFiles[0].text}\n})`;
 writeFileSync('dist/hot.js', source);
@@ -73,11 +78,10 @@ chmodSync('dist/mayfly.cjs', 0o755);
 // The licences of what was bundled travel with it.
 const packages = new Set();
 for (const input of [...Object.keys(cli.metafile.inputs), ...Object.keys(load.metafile.inputs)]) {
-  const name = /^node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(input)?.[1];
-  if (name) packages.add(name);
+  const directory = packageOf(input);
+  if (directory) packages.add(directory);
 }
-const notices = [...packages].sort().map(name => {
-  const directory = `node_modules/${name}`;
+const notices = [...packages].sort().map(directory => {
   const p = JSON.parse(readFileSync(`${directory}/package.json`, 'utf8'));
   const file = readdirSync(directory).find(f => /^licen[cs]e/i.test(f));
   const text = file ? readFileSync(`${directory}/${file}`, 'utf8').trim() : `Licence: ${p.license}`;

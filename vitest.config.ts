@@ -18,8 +18,8 @@ export default defineConfig({
         test: {
           name: 'system',
           include: ['test/system/*.test.ts'],
-          testTimeout: 600_000,
-          hookTimeout: 600_000,
+          testTimeout: 1_800_000,
+          hookTimeout: 1_800_000,
           fileParallelism: false,
           sequence: { concurrent: false },
         },
@@ -28,8 +28,8 @@ export default defineConfig({
         test: {
           name: 'desktop',
           include: ['test/desktop/*.test.ts'],
-          testTimeout: 120_000,
-          hookTimeout: 600_000,
+          testTimeout: 1_800_000,
+          hookTimeout: 1_800_000,
           fileParallelism: false,
           sequence: { concurrent: false },
         },
@@ -41,6 +41,17 @@ export default defineConfig({
           testTimeout: 1_800_000,
           hookTimeout: 1_800_000,
           maxWorkers: 2, // machines of one processor each
+          sequence: { concurrent: false },
+        },
+      },
+      // Run by `npm run bench`.
+      {
+        test: {
+          name: 'bench',
+          include: ['test/bench/*.test.ts'],
+          testTimeout: 3_600_000,
+          hookTimeout: 3_600_000,
+          fileParallelism: false,
           sequence: { concurrent: false },
         },
       },

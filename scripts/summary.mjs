@@ -1,16 +1,18 @@
 /**
- * What the layers of tests came to: one line for each, the contract of the storage backends as a table, and every test
- * that failed or was skipped. Arguments: a directory with vitest's JSON reports and `layers`, and how many layers failed.
+ * What the layers of tests came to: one line for each, the contract of the storage backends as a table, every test that
+ * failed or was skipped, and the slowest files. Argument: a directory with vitest's JSON reports, the seconds of their
+ * files (scripts/seconds.mjs), and `layers`, in which a line says how each layer went.
  */
 import * as fs from 'node:fs';
 
-const [directory = '', broken = '0'] = process.argv.slice(2);
-const reports = fs
-  .readdirSync(directory)
-  .filter(name => name.endsWith('.json'))
-  .map(name => JSON.parse(fs.readFileSync(`${directory}/${name}`, 'utf8')));
+const [directory = ''] = process.argv.slice(2);
+const read = name => fs.readFileSync(`${directory}/${name}`, 'utf8');
+const named = extension => fs.readdirSync(directory).filter(name => name.endsWith(extension));
+const reports = named('.json').map(name => JSON.parse(read(name)));
 const tests = reports.flatMap(r => r.testResults.flatMap(file => file.assertionResults));
 const sum = key => reports.reduce((n, r) => n + r[key], 0);
+const layers = read('layers');
+const broken = layers.split('\n').filter(line => line.includes(': FAILED')).length;
 
 /** Why a case of the contract does not apply to a backend (test/volume/contract.ts); such a one is not a skipped test. */
 const inapplicable = t =>
@@ -31,8 +33,18 @@ for (const t of tests) {
   if (t.status === 'passed') row.passed += 1;
 }
 
-console.log(`\n== summary\n${fs.readFileSync(`${directory}/layers`, 'utf8')}`);
-if (backends.size > 0) console.log('the contract of the storage backends');
+const slowest = named('.seconds')
+  .flatMap(name => read(name).trim().split('\n'))
+  .sort((a, b) => Number.parseFloat(b) - Number.parseFloat(a))
+  .slice(0, 10);
+
+console.log(`\n== summary\n${layers}`);
+if (slowest.length > 0) console.log('the slowest files, in seconds');
+for (const line of slowest) {
+  const [seconds, file] = line.split(' ');
+  console.log(`${seconds.padStart(8)}  ${file}`);
+}
+if (backends.size > 0) console.log('\nthe contract of the storage backends');
 for (const [name, { passed, all, not }] of backends) {
   const others = not.length > 0 ? `, ${not.length} not applicable: ${[...new Set(not)].join('; ')}` : '';
   console.log(`  ${name.padEnd(20)} ${passed} of ${all}${others}`);
@@ -44,6 +56,6 @@ for (const t of tests) {
 const passed = sum('numPassedTests');
 const skipped = sum('numPendingTests') - tests.filter(t => inapplicable(t) !== undefined).length;
 // A layer whose tests failed is counted by them, one that failed otherwise by itself.
-const failed = sum('numFailedTests') + Number(broken) - reports.filter(r => r.numFailedTests > 0).length;
+const failed = sum('numFailedTests') + broken - reports.filter(r => r.numFailedTests > 0).length;
 console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
 if (failed > 0 || passed === 0 || (process.env.CI && skipped > 0)) process.exitCode = 1;

@@ -4,21 +4,56 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { expect, it } from 'vitest';
 
-it.each([
-  ['succeeds if everything passed', 0, 0, '2 passed, 0 failed', 0],
-  ['counts a failed test and its failed layer once', 1, 1, '2 passed, 1 failed', 1],
-  ['counts a failed test and another failed layer', 1, 2, '2 passed, 2 failed', 1],
-  ['counts a failed layer without tests', 0, 1, '2 passed, 1 failed', 1],
-])('the summary %s', (_, failedTests, failedLayers, words, code) => {
+function summary(files: Readonly<Record<string, string>>): { lines: string[]; code: number | null } {
   const dir = mkdtempSync(`${tmpdir()}/mayfly-summary-`);
-  const report = { numPassedTests: 2, numPendingTests: 0, numFailedTests: failedTests, testResults: [] };
-  writeFileSync(`${dir}/unit.json`, JSON.stringify(report));
-  writeFileSync(`${dir}/layers`, '');
-  const r = spawnSync(process.execPath, ['scripts/summary.mjs', dir, String(failedLayers)], {
-    encoding: 'utf8',
-  });
+  for (const [name, text] of Object.entries(files)) writeFileSync(`${dir}/${name}`, text);
+  const r = spawnSync(process.execPath, ['scripts/summary.mjs', dir], { encoding: 'utf8' });
   rmSync(dir, { recursive: true });
-  expect([r.stdout.trim().split('\n').at(-1), r.status]).toEqual([words, code]);
+  return { lines: r.stdout.trim().split('\n'), code: r.status };
+}
+
+const report = (failed: number): string =>
+  JSON.stringify({ numPassedTests: 2, numPendingTests: 0, numFailedTests: failed, testResults: [] });
+
+it.each([
+  ['succeeds if everything passed', 0, 'unit: passed (1 s)\n', '2 passed, 0 failed', 0],
+  ['counts a failed test and its failed layer once', 1, 'unit: FAILED (1 s)\n', '2 passed, 1 failed', 1],
+  [
+    'counts a failed test and another failed layer',
+    1,
+    'types: FAILED (1 s)\nunit: FAILED (1 s)\n',
+    '2 passed, 2 failed',
+    1,
+  ],
+  [
+    'counts a failed layer without tests',
+    0,
+    'types: FAILED (1 s)\nunit: passed (1 s)\n',
+    '2 passed, 1 failed',
+    1,
+  ],
+])('the summary %s', (_, failedTests, layers, words, code) => {
+  const { lines, code: ended } = summary({ 'unit.json': report(failedTests), layers });
+  expect([lines.at(-1), ended]).toEqual([words, code]);
+});
+
+it('names the ten slowest files of all layers, the slowest first', () => {
+  const seconds = (layer: string): string =>
+    Array.from({ length: 8 }, (_, i) => `${i}.5 test/${layer}/${i}.test.ts\n`).join('');
+  const { lines } = summary({
+    'unit.json': report(0),
+    'system.seconds': seconds('system'),
+    'lvm.seconds': `100.0 test/lvm/slow.test.ts\n${seconds('lvm')}`,
+    layers: '',
+  });
+  const begin = lines.indexOf('the slowest files, in seconds');
+  const named = lines.slice(begin + 1, -1).map(line => line.trim().replace(/ +/, ' '));
+  expect(named).toHaveLength(10);
+  expect(named.slice(0, 3)).toEqual([
+    '100.0 test/lvm/slow.test.ts',
+    expect.stringMatching(/^7\.5 test\/(lvm|system)\/7\.test\.ts$/),
+    expect.stringMatching(/^7\.5 /),
+  ]);
 });
 
 const NOT_APPLICABLE = 'spares [not applicable: no spares]';

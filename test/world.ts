@@ -8,6 +8,7 @@ import { readConfig } from '../src/config/parse.ts';
 import { MayflyError } from '../src/errors.ts';
 import type { Command, Output } from '../src/linux/command.ts';
 import type { Host, Stat } from '../src/linux/host.ts';
+import { noLog } from '../src/linux/log.ts';
 import { type Mount, MS } from '../src/linux/mount-program.ts';
 import { identify } from '../src/linux/process-id.ts';
 import type { HookCall } from '../src/session/hook-call.ts';
@@ -542,6 +543,7 @@ export class World {
       this.clock += ms;
     },
     now: () => this.clock,
+    monotonic: () => this.clock,
     random: () => {
       this.chance += 1;
       return this.chance.toString(16).padStart(8, '0');
@@ -643,7 +645,7 @@ export class World {
       host,
       config,
       paths: pathsOf(config.directories),
-      log: () => undefined,
+      log: noLog,
       backend: () => this.backend(),
       lockFds: [],
     };

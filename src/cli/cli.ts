@@ -6,13 +6,14 @@ import { adviceOn, EXIT } from '../advice.ts';
 import { VERSION } from '../config/config.ts';
 import { MayflyError, reasonOf } from '../errors.ts';
 import { print } from '../linux/command.ts';
-import { openMachine } from '../state/machine.ts';
+import { logged } from '../linux/log.ts';
 import type { Command, Context, Flags } from './command.ts';
 import { destroyCommand } from './destroy.ts';
 import { doctorCommand } from './doctor.ts';
 import { disableCommand, enableCommand } from './enable.ts';
 import { endCommand, recoverCommand } from './end.ts';
 import { initCommand } from './init.ts';
+import { openCliMachine } from './ports.ts';
 import { enterCommand, runCommand } from './run.ts';
 import { serviceCommand } from './service.ts';
 import { configCommand, generationsCommand, scopeCommand, sessionsCommand, statusCommand } from './status.ts';
@@ -57,7 +58,7 @@ function contextOf(flags: Flags): Context {
     report: (value, text) => {
       if (!flags.quiet || flags.json) show(flags.dryRun ? { ...value, dry_run: true } : value, text);
     },
-    machine: () => openMachine({ ...flags, amount }),
+    machine: () => openCliMachine({ ...flags, amount }),
   };
 }
 
@@ -139,6 +140,8 @@ export async function runCli(argv: readonly string[]): Promise<number> {
     return code;
   } catch (error) {
     return reportError(error, json, called);
+  } finally {
+    await logged();
   }
 }
 

@@ -3,7 +3,7 @@
 import { type Config, DEFAULT_CONFIG_FILE } from '../config/config.ts';
 import { readCache } from '../config/load.ts';
 import { MayflyError } from '../errors.ts';
-import { realHost } from '../linux/real-host.ts';
+import { noLog } from '../linux/log.ts';
 import type { Machine } from '../state/machine.ts';
 import { pathsOf } from '../state/paths.ts';
 import { openBackend } from '../volume/open.ts';
@@ -19,6 +19,7 @@ import { trialLogin } from './doctor/trial.ts';
 import { unitChecks } from './doctor/units.ts';
 import { allCodes, explainCode } from './error-codes.ts';
 import { table } from './format.ts';
+import { cliHost } from './ports.ts';
 
 const CHECKS = [
   ...setupChecks,
@@ -33,7 +34,7 @@ const CHECKS = [
 /** The configuration of the files; if they are invalid, the last valid one, or the defaults. */
 async function configurationIn(file: string): Promise<{ config: Config; invalid: Error | undefined }> {
   const { withDefaults: completed, readConfig } = await import('../config/parse.ts');
-  const host = realHost();
+  const host = cliHost;
   try {
     return { config: readConfig(host, file), invalid: undefined };
   } catch (error) {
@@ -45,9 +46,9 @@ async function configurationIn(file: string): Promise<{ config: Config; invalid:
 async function subjectOf(flags: Flags): Promise<{ subject: Subject; machine: Machine }> {
   const file = flags.config ?? DEFAULT_CONFIG_FILE;
   const { config, invalid } = await configurationIn(file);
-  const host = realHost();
+  const host = cliHost;
   const machine: Machine = {
-    ...{ host, config, paths: pathsOf(config.directories), log: () => undefined, lockFds: [] },
+    ...{ host, config, paths: pathsOf(config.directories), log: noLog, lockFds: [] },
     backend: kind => openBackend(kind, host),
   };
   const safe = readOnly(host);

@@ -4,8 +4,8 @@ import { resolve } from 'node:path';
 import { DEFAULT_CONFIG_FILE } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
 import { LOGIND_SESSIONS } from '../linux/logind.ts';
-import { openMachine } from '../state/machine.ts';
 import type { Command } from './command.ts';
+import { openCliMachine } from './ports.ts';
 
 export const serviceCommand: Command = {
   command: 'service',
@@ -24,7 +24,7 @@ export const serviceCommand: Command = {
     const amount = flags.quiet ? 'quiet' : flags.verbose ? 'verbose' : 'normal';
     const { serve } = await import('../service/service.ts'); // imports chokidar, which no other command needs
     // If the configuration has become invalid, it uses the last valid one, as logouts do.
-    await serve(await openMachine({ config: file, dryRun: false, amount }, undefined, true), {
+    await serve(await openCliMachine({ config: file, dryRun: false, amount }, { lastGood: true }), {
       file,
       logind: resolve(String(args.logind)),
       env: process.env,

@@ -4,7 +4,6 @@ import { userInfo } from 'node:os';
 import { DEFAULT_CONFIG_FILE } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { groupsOf, lookupUser } from '../linux/accounts.ts';
-import { realHost } from '../linux/real-host.ts';
 import { overBecause } from '../session/over.ts';
 import { inScope } from '../session/scope.ts';
 import {
@@ -23,6 +22,7 @@ import { describeUsage, poolUsage } from '../update/pool-usage.ts';
 import { inOneLine } from '../volume/backend.ts';
 import type { Command } from './command.ts';
 import { ago, table } from './format.ts';
+import { cliHost } from './ports.ts';
 
 function stateOf(on: Machine, s: Session): string {
   if (s.stuck !== undefined) return `stuck: ${s.stuck}`;
@@ -164,7 +164,7 @@ export const configCommand: Command = {
   async run(_args, { flags, show }) {
     // Not from the cache: with this command an administrator looks for mistakes in the files.
     const { readConfig } = await import('../config/parse.ts');
-    const config = readConfig(realHost(), flags.config ?? DEFAULT_CONFIG_FILE);
+    const config = readConfig(cliHost, flags.config ?? DEFAULT_CONFIG_FILE);
     const { files, directory, ...values } = config;
     const from =
       files.length === 0
@@ -190,7 +190,7 @@ export const scopeCommand: Command = {
   anyone: true,
   positionals: { user: { type: 'string', describe: 'user name (default: the calling user)' } },
   async run(args, { flags, show }) {
-    const host = realHost();
+    const host = cliHost;
     const config = await loadConfig(host, flags.config);
     const user = await lookupUser(host, typeof args.user === 'string' ? args.user : userInfo().username);
     const inside = inScope(config, user, await groupsOf(host, user));

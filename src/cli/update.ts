@@ -2,6 +2,7 @@
 
 import { MayflyError, reasonOf } from '../errors.ts';
 import { print } from '../linux/command.ts';
+import { type Fields, noLog } from '../linux/log.ts';
 import { stableNumber } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import { readPool } from '../state/pool.ts';
@@ -24,12 +25,17 @@ import { generationOf } from './usage-errors.ts';
  * Returns a function that logs one line per phase. On a terminal it also prints details, each of which overwrites the
  * one before.
  */
-export function progressPrinter(on: Machine, flags: Flags): (line: string, detail?: boolean) => void {
+export function progressPrinter(
+  on: Machine,
+  flags: Flags,
+): (line: string, detail?: boolean, fields?: Fields) => void {
   const terminal = process.stderr.isTTY === true && !flags.quiet;
-  return (line, detail = false) => {
+  return (line, detail = false, fields = {}) => {
     if (terminal && detail) print(2, `\r\u001b[K  ${line.slice(0, (process.stderr.columns ?? 80) - 4)}`);
-    else if (!detail) on.log('info', terminal ? `${line}\u001b[K` : line);
-    else on.log('debug', line);
+    else if (!detail) {
+      clearLine(flags);
+      on.log('info', line, fields);
+    } else on.log('debug', line);
   };
 }
 
@@ -192,7 +198,7 @@ export const rollbackCommand: Command = {
   async run(args, { machine, flags, show, report }) {
     const wanted = args.generation === undefined ? undefined : generationOf(args.generation);
     const on = await machine();
-    const { from, to } = rollback(flags.dryRun ? { ...on, log: () => undefined } : on, wanted);
+    const { from, to } = rollback(flags.dryRun ? { ...on, log: noLog } : on, wanted);
     await tryPublishSessions(on);
     if (!flags.dryRun) await writeHealth(on);
     if (flags.dryRun) show({ from, to }, `generation ${to} would be stable`);
@@ -211,9 +217,14 @@ export const gcCommand: Command = {
     if (!pool) throw new MayflyError('no-pool', 'there is no pool yet');
     await mountPool(on, pool);
     if (flags.dryRun) {
-      const actions = { keep: 'is kept', spare: 'is kept while there is space', go: 'would be removed' };
-      const plan = retentionPlan(on);
-      show(plan, plan.map(f => `generation ${f.number} ${actions[f.action]}: ${f.why}`).join('\n'));
+      const actions = {
+        keep: { fate: 'keep', text: 'is kept' },
+        'keep-if-space': { fate: 'spare', text: 'is kept while there is space' },
+        remove: { fate: 'go', text: 'would be removed' },
+      } as const; // "fate" and its values are the JSON that programs know
+      const plan = retentionPlan(on).map(({ action, ...rest }) => ({ ...rest, ...actions[action] }));
+      const value = plan.map(({ number, fate, why }) => ({ number, fate, why }));
+      show(value, plan.map(p => `generation ${p.number} ${p.text}: ${p.why}`).join('\n'));
       return 0;
     }
     const removed = await withUpdateLock(on, 'a removal of generations', () => prune(on, pool));

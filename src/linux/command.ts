@@ -1,10 +1,14 @@
 /**
  * Running programs, for `real-host.ts`; all other code uses the interface in `host.ts`. Commands are asynchronous, so
  * that one that hangs does not keep a hook from answering in time.
+ *
+ * There are two runners with the same contract (test/linux/runner.contract.ts): the one below for hooks, which loads
+ * only Node's built-in modules, and `execa-runner.ts` for the command line and the service.
  */
 
 import type { ChildProcess } from 'node:child_process';
 import { closeSync, constants, openSync, readSync, writeFileSync, writevSync } from 'node:fs';
+import type { Readable } from 'node:stream';
 import { isErrno, MayflyError } from '../errors.ts';
 
 /** A command as data. Arguments are an array: no shell ever reads them. */
@@ -34,6 +38,17 @@ export interface Output {
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
+}
+
+/** Starts programs. */
+export interface Runner {
+  /**
+   * Runs a command and waits for it until `deadline` (milliseconds since the epoch). After the deadline the command is
+   * left running and never killed, because it may be changing storage. Throws `command`, `missing-tool` or `timeout`.
+   */
+  run(c: Command, deadline: number): Promise<Output>;
+  /** See {@link Host.runInteractive}. The runner of hooks lacks it: they have no terminal. */
+  readonly runInteractive?: (c: Pick<Command, 'file' | 'args'>, own: boolean) => Promise<number>;
 }
 
 /** The search path for programs. The caller's PATH is never used: gdm's lacks sbin, and a user's can be anything. */
@@ -74,7 +89,7 @@ function readBack(fd: number): string {
   return buffer.toString('utf8', 0, readSync(fd, buffer, 0, buffer.length, 0));
 }
 
-function failure(c: Command, exit: number, signal: NodeJS.Signals | null, stderr: string): MayflyError {
+function failure(c: Command, exit: number, signal: string | null, stderr: string): MayflyError {
   const how = signal ? `was killed by ${signal}` : `failed with exit code ${exit}`;
   const reason = stderr.trim().split('\n').slice(0, 4).join('; ');
   // Arguments that contain a whole program would hide the reason.
@@ -84,123 +99,145 @@ function failure(c: Command, exit: number, signal: NodeJS.Signals | null, stderr
 }
 
 /**
- * Waits for a child. After the deadline it is left to finish by itself and never killed, because it may be in the middle
- * of a storage operation. `errors`: the descriptor with its stderr, if that is not a pipe.
+ * Returns the output of a command that has ended; throws `command` if its exit code is not expected. `errors` is the
+ * file that its stderr went to, if that was not a pipe.
  */
+export function outputOf(
+  c: Command,
+  { code, signal }: { readonly code: number | null; readonly signal: string | null },
+  said: { readonly stdout: string; readonly stderr: string; readonly errors: number | undefined },
+): Output {
+  const exit = code ?? 255;
+  const stderr = said.errors !== undefined && exit !== 0 ? readBack(said.errors) : said.stderr;
+  if (!(c.okCodes ?? [0]).includes(exit)) throw failure(c, exit, signal, stderr);
+  return { code: exit, stdout: said.stdout, stderr };
+}
+
+/** The error for a command that could not be started: `missing-tool`, or the system error as it is. */
+export function startFailure(c: Pick<Command, 'file'>, error: unknown): unknown {
+  if (!isErrno(error, 'ENOENT')) return error;
+  return new MayflyError('missing-tool', `the program "${c.file}" is not installed`, { tool: c.file });
+}
+
+export function notInTime(c: Pick<Command, 'file' | 'args'>): MayflyError {
+  const what = `"${c.file} ${c.args.join(' ')}" did not finish in time; it was left running`;
+  return new MayflyError('timeout', what);
+}
+
+export function refuseWithoutTime(c: Command, deadline: number): void {
+  if (Date.now() > deadline) throw new MayflyError('timeout', `no time left to run "${c.file}"`);
+}
+
+/** Passes each line to `onLine` as it comes. The function it returns passes an unfinished last line and returns the last 64 KiB. */
+export function followLines(stream: Readable | null, onLine: Command['onLine']): () => string {
+  let last = '';
+  let begun = ''; // an unfinished line
+  stream?.setEncoding('utf8').on('data', (chunk: string) => {
+    last = (last + chunk).slice(-65536); // the end says why a command failed
+    if (!onLine) return;
+    const lines = (begun + chunk).split(/[\r\n]+/);
+    begun = lines.pop() ?? '';
+    for (const line of lines) if (line) onLine(line);
+  });
+  return () => {
+    if (begun) onLine?.(begun);
+    begun = '';
+    return last;
+  };
+}
+
+/**
+ * The program to start for a command, and its arguments. If the command closes inherited descriptors, timeout(1) runs
+ * it, without a limit, and keeps them open until it ends.
+ */
+export function argvOf(c: Command): readonly [string, ...string[]] {
+  if (!(c.closesInheritedFds && c.inheritFds?.length)) return [c.file, ...c.args];
+  return ['timeout', '--foreground', '0', c.file, ...c.args];
+}
+
+/**
+ * Opens an unnamed file for the stderr of a command; undefined if it needs a pipe. The file is cheaper than a pipe, and
+ * a command that outlives us is not killed by SIGPIPE when it writes to it.
+ */
+export function openErrors(c: Command): number | undefined {
+  return c.effect === 'write' && !c.onLine ? openUnnamed() : undefined;
+}
+
+/**
+ * The output of the command that reads from a pipe. If both commands fail, one failure is a consequence of the other (a
+ * broken pipe, or input that ends early), so the message has both.
+ */
+export async function bothEnds(reader: Promise<Output>, writer: Promise<Output>): Promise<Output> {
+  const [read, written] = await Promise.allSettled([reader, writer]);
+  if (read.status === 'fulfilled') {
+    if (written.status === 'rejected') throw written.reason;
+    return read.value;
+  }
+  const [first, second] = [read.reason, written.status === 'rejected' ? written.reason : undefined];
+  const bothFailed = [first, second].every(e => e instanceof MayflyError && e.code === 'command');
+  throw bothFailed ? new MayflyError('command', `${first.message}; ${second.message}`, first.facts) : first;
+}
+
+/** Waits for a child; after the deadline it is left running. */
 function waitFor(child: ChildProcess, c: Command, deadline: number, errors?: number): Promise<Output> {
   return new Promise((resolve, reject) => {
     let stdout = '';
-    let stderr = '';
-    let partial = ''; // the unfinished last line
     const left = deadline - Date.now();
     const giveUp = (): void => {
       child.unref();
       for (const stream of child.stdio) stream?.destroy();
-      const what = `"${c.file} ${c.args.join(' ')}" did not finish in time; it was left running`;
-      reject(new MayflyError('timeout', what));
+      reject(notInTime(c));
     };
     const timer = Number.isFinite(left) ? setTimeout(giveUp, Math.max(0, left)) : undefined;
     child.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
       stdout += chunk;
     });
-    child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
-      stderr = (stderr + chunk).slice(-65536); // a long command prints a lot; the end has the reason of a failure
-      if (!c.onLine) return;
-      const lines = (partial + chunk).split(/[\r\n]+/);
-      partial = lines.pop() ?? '';
-      for (const line of lines) if (line) c.onLine(line);
-    });
+    const lastWords = followLines(child.stderr, c.onLine);
     child.on('error', error => {
       clearTimeout(timer);
-      const missing = 'code' in error && error.code === 'ENOENT';
-      reject(
-        missing
-          ? new MayflyError('missing-tool', `the program "${c.file}" is not installed`, { tool: c.file })
-          : error,
-      );
+      reject(startFailure(c, error));
     });
     child.on('close', (code, signal) => {
       clearTimeout(timer);
-      if (partial) c.onLine?.(partial);
-      const exit = code ?? 255;
-      const errorText = errors !== undefined && exit !== 0 ? readBack(errors) : stderr;
-      if ((c.okCodes ?? [0]).includes(exit)) resolve({ code: exit, stdout, stderr: errorText });
-      else reject(failure(c, exit, signal, errorText));
+      try {
+        resolve(outputOf(c, { code, signal }, { stdout, stderr: lastWords(), errors }));
+      } catch (error) {
+        reject(error);
+      }
     });
   });
 }
 
-/** The exit code of a process; 128 + the signal number for one that was killed, as shells report it. */
-function exitCode(
-  code: number | null,
-  signal: NodeJS.Signals | null,
-  signals: Record<string, number>,
-): number {
-  return code ?? 128 + (signal ? (signals[signal] ?? 0) : 0);
-}
-
-/** See {@link Host.runInteractive}. */
-export async function runInteractive(c: Pick<Command, 'file' | 'args'>, own: boolean): Promise<number> {
-  const { spawn } = await import('node:child_process');
-  const { constants } = await import('node:os');
-  return new Promise((resolve, reject) => {
-    const env = { ...process.env, PATH: TOOL_PATH };
-    const child = spawn(c.file, c.args, { env, stdio: 'inherit', detached: own });
-    const pass = (signal: NodeJS.Signals): void => {
-      child.kill(signal);
-    };
-    const signals: NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'];
-    for (const signal of signals) process.on(signal, pass);
-    const done = (): void => {
-      for (const signal of signals) process.off(signal, pass);
-    };
-    child.on('error', error => {
-      done();
-      reject(
-        new MayflyError('missing-tool', `cannot start "${c.file}": ${error.message}`, {
-          tool: c.file,
-        }),
-      );
-    });
-    child.on('exit', (code, signal) => {
-      done();
-      resolve(exitCode(code, signal, constants.signals));
-    });
-  });
-}
-
-/**
- * Runs a command and waits for it until `deadline` (milliseconds since the epoch); after that, the command is left to
- * finish by itself. Throws `command`, `missing-tool` or `timeout`.
- */
-export async function runCommand(c: Command, deadline: number): Promise<Output> {
-  if (Date.now() > deadline) throw new MayflyError('timeout', `no time left to run "${c.file}"`);
+async function run(c: Command, deadline: number): Promise<Output> {
+  refuseWithoutTime(c, deadline);
   const { spawn } = await import('node:child_process'); // costs milliseconds, so only if a command is run
   const options = { env: TOOL_ENV, cwd: '/' };
   const source =
     c.pipeFrom && spawn(c.pipeFrom.file, c.pipeFrom.args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] });
-  // Cheaper than a pipe, which needs a stream: the stderr of a short command only matters if it fails.
-  const errors = c.effect === 'write' && !c.onLine ? openUnnamed() : undefined;
+  const errors = openErrors(c);
   try {
     const input = source?.stdout ?? 'ignore';
     const output = c.effect === 'read' ? 'pipe' : 'ignore';
-    const keeper = c.closesInheritedFds && c.inheritFds?.length ? ['timeout', '--foreground', '0'] : []; // 0: no time limit
-    const [file = c.file, ...args] = [...keeper, c.file, ...c.args];
+    const [file, ...args] = argvOf(c);
     const child = spawn(file, args, {
       ...options,
       stdio: [input, output, errors ?? 'pipe', ...(c.inheritFds ?? [])],
     });
     if (c.background) {
       child.unref();
-      await new Promise((started, failed) => child.once('spawn', started).once('error', failed));
+      await new Promise((started, failed) =>
+        child.once('spawn', started).once('error', error => failed(startFailure(c, error))),
+      );
       return { code: 0, stdout: '', stderr: '' };
     }
     source?.stdout?.destroy(); // the child has its own copy of the pipe, and ours would keep it open
     const end = waitFor(child, c, deadline, errors);
     if (!source || !c.pipeFrom) return await end;
-    const [out] = await Promise.all([end, waitFor(source, { ...c.pipeFrom, effect: 'write' }, deadline)]);
-    return out;
+    return await bothEnds(end, waitFor(source, { ...c.pipeFrom, effect: 'write' }, deadline));
   } finally {
     if (errors !== undefined) closeSync(errors);
   }
 }
+
+/** The runner for hooks. */
+export const leanRunner: Runner = { run };

@@ -95,6 +95,8 @@ export interface Host {
   sleep(ms: number): Promise<void>;
   /** Milliseconds since the epoch. */
   now(): number;
+  /** Milliseconds on a clock that is never set, to measure durations. */
+  monotonic(): number;
   /** 32 random bits in hex, for names. The kernel seeds V8, but the bits are not suited for secrets. */
   random(): string;
 

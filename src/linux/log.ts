@@ -1,41 +1,81 @@
 /**
  * The log: one line per event on stderr, and, if there is a journal, an entry with fields in it. The journal's native
  * protocol needs datagram sockets, which Node lacks, so logger(1) writes the entry; it is started and not waited for.
+ *
+ * There are two logs with the same contract (test/linux/log.contract.ts): the one below for hooks, which loads only
+ * Node's built-in modules, and `winston-log.ts` for the command line and the service.
  */
 
 import { closeSync, existsSync, writeSync } from 'node:fs';
 import { openUnnamed, print, TOOL_ENV } from './command.ts';
 
+/** Levels of syslog(3), by its keywords. */
 export type LogLevel = 'err' | 'warning' | 'notice' | 'info' | 'debug';
 
-const PRIORITY: Record<LogLevel, number> = { err: 3, warning: 4, notice: 5, info: 6, debug: 7 };
+export const PRIORITY: Record<LogLevel, number> = { err: 3, warning: 4, notice: 5, info: 6, debug: 7 };
 
 export interface Fields {
   readonly session?: string | undefined;
   readonly user?: string | undefined;
   /** The code of the error with which a login was refused, from {@link publicCodeOf}. */
   readonly code?: string | undefined;
+  /** The step of a login or logout, or the phase of an update. */
+  readonly step?: string | undefined;
 }
 
-export type Log = (level: LogLevel, message: string, fields?: Fields) => void;
+export interface Log {
+  (level: LogLevel, message: string, fields?: Fields): void;
+  /** Returns a log that adds these fields to each entry. */
+  child(fields: Fields): Log;
+}
+
+/** How much is printed on stderr. */
+export type Amount = 'quiet' | 'normal' | 'verbose';
+
+/** The least severe level that is printed on stderr. */
+export const SHOWN: Record<Amount, LogLevel> = { quiet: 'warning', normal: 'info', verbose: 'debug' };
+
+/** Creates the log of a process. Entries of level `debug` never go to the journal. */
+export type LogMaker = (amount: Amount, journal: boolean) => Log;
+
+const FIELD_NAMES = {
+  session: 'MAYFLY_SESSION',
+  user: 'MAYFLY_USER',
+  code: 'MAYFLY_CODE',
+  step: 'MAYFLY_STEP',
+} as const satisfies Record<keyof Fields, string>;
 
 /** The input of `logger --journald`. Newlines in values are replaced, because they would start another field. */
 export function journalEntry(level: LogLevel, message: string, fields: Fields): string {
-  const flat = (v: string): string => v.replaceAll('\n', ' ');
-  const rows = [`MESSAGE=${flat(message)}`, `PRIORITY=${PRIORITY[level]}`, 'SYSLOG_IDENTIFIER=mayfly'];
-  if (fields.session) rows.push(`MAYFLY_SESSION=${flat(fields.session)}`);
-  if (fields.user) rows.push(`MAYFLY_USER=${flat(fields.user)}`);
-  if (fields.code) rows.push(`MAYFLY_CODE=${fields.code}`);
-  return `${rows.join('\n')}\n`;
+  const rows = [`MESSAGE=${message}`, `PRIORITY=${PRIORITY[level]}`, 'SYSLOG_IDENTIFIER=mayfly'];
+  for (const [name, field] of Object.entries(FIELD_NAMES)) {
+    const value = fields[name as keyof Fields];
+    if (value) rows.push(`${field}=${value}`);
+  }
+  return rows.map(row => `${row.replaceAll('\n', ' ')}\n`).join('');
 }
 
-/** Creates a log. On stderr, `quiet` prints only warnings and errors, `verbose` everything. */
-export function makeLog(amount: 'quiet' | 'normal' | 'verbose', journal: boolean): Log {
-  const limit = amount === 'quiet' ? 4 : amount === 'normal' ? 6 : 7;
-  return (level, message, fields = {}) => {
-    if (PRIORITY[level] <= limit) print(2, `mayfly: ${message}\n`);
+/** A log that passes each entry to `write`, with all its fields. */
+export function logTo(
+  write: (level: LogLevel, message: string, fields: Fields) => void,
+  fixed: Fields = {},
+): Log {
+  const log = (level: LogLevel, message: string, fields: Fields = {}): void =>
+    write(level, message, { ...fixed, ...fields });
+  return Object.assign(log, { child: (fields: Fields) => logTo(write, { ...fixed, ...fields }) });
+}
+
+/** A log that discards everything. */
+export const noLog: Log = logTo(() => undefined);
+
+export const makeLog: LogMaker = (amount, journal) =>
+  logTo((level, message, fields) => {
+    if (PRIORITY[level] <= PRIORITY[SHOWN[amount]]) toStderr(message);
     if (journal && level !== 'debug') toJournal(level, message, fields);
-  };
+  });
+
+export function toStderr(message: string): void {
+  print(2, `mayfly: ${message}\n`);
 }
 
 /** Logs to the journal only, if there is one; for messages that stderr gets in another form. */

@@ -25,7 +25,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { MayflyError } from '../errors.ts';
-import { runCommand, runInteractive } from './command.ts';
+import { leanRunner } from './command.ts';
 import { type Host, type Stat, temporaryName } from './host.ts';
 
 function absentIs<T>(value: T, names: readonly string[], act: () => T): T {
@@ -70,11 +70,14 @@ function parent(path: string): string {
   return path.slice(0, path.lastIndexOf('/')) || '/';
 }
 
+const noTerminal = (): Promise<never> =>
+  Promise.reject(new MayflyError('internal', 'this process cannot run interactive programs'));
+
 /** The real machine. Commands are waited for until `deadline` (milliseconds since the epoch). */
-export function realHost(deadline = Number.POSITIVE_INFINITY): Host {
+export function realHost({ deadline = Number.POSITIVE_INFINITY, runner = leanRunner } = {}): Host {
   return {
-    run: c => runCommand(c, deadline),
-    runInteractive: runInteractive,
+    run: c => runner.run(c, deadline),
+    runInteractive: runner.runInteractive ?? noTerminal,
     read: path =>
       absentIs<string | undefined>(undefined, ['ENOENT', 'ENOTDIR', 'ESRCH', 'EINVAL'], () =>
         readFileSync(path, 'utf8'),
@@ -171,6 +174,10 @@ export function realHost(deadline = Number.POSITIVE_INFINITY): Host {
     ppid: process.ppid,
     sleep: ms => new Promise(resolve => setTimeout(resolve, ms)),
     now: () => Date.now(),
+    monotonic() {
+      const [seconds, nanoseconds] = process.hrtime(); // not `performance`, which Node loads on first use
+      return seconds * 1000 + nanoseconds / 1e6;
+    },
     random: () =>
       Math.floor(Math.random() * 2 ** 32)
         .toString(16)

@@ -48,7 +48,6 @@ export async function reap(on: Machine, s: Session, findEnded: FindEnded): Promi
       fields,
     );
     await stop({ ...on, lockFds: [lock.fd] }, now);
-    on.log('info', `${s.id} of ${s.user.name} has ended`, fields);
     return 'ended';
   }).catch(async error => {
     await onStuck(on, error);

@@ -44,20 +44,18 @@ async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Hook
   let on: Machine | undefined;
   let call: HookCall | undefined;
   try {
-    on = await openMachine(o, c => c.hook.timeout);
+    on = await openMachine(o, { seconds: c => c.hook.timeout });
     call = callOf(on.host, o.adapter, env, o.caller);
     if (!call) throw new MayflyError('bad-user', `${o.adapter} named no user (USER is not set)`);
     const s = await login(on, call);
-    const fields = { session: s?.id, user: call.user };
-    if (!s) on.log('debug', `${call.user} is out of scope and gets a host session`, fields);
-    else if (!o.dryRun) on.log('info', `${s.id}: ${call.user} is in generation ${s.generation}`, fields);
+    if (!s) on.log('debug', `${call.user} is out of scope and gets a host session`, { user: call.user });
     if (!o.dryRun) await writeLoginOutcome(thisHost, on.paths, call.user, s ? 'session' : 'host');
     return { code: 0, complete: s !== undefined };
   } catch (error) {
     if (o.dryRun) throw error;
     const user = call?.user ?? env.USER ?? '';
     // If the configuration is invalid, the last valid one says where the reason is written.
-    const at = on ?? (await openMachine(o, undefined, true).catch(() => undefined));
+    const at = on ?? (await openMachine(o, { lastGood: true }).catch(() => undefined));
     // A failure to write the reason must not hide it; it is thrown below.
     if (at) await writeLoginOutcome(thisHost, at.paths, user, error).catch(() => undefined);
     const fields = { user, code: publicCodeOf(error) };
@@ -75,7 +73,7 @@ async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Hook
 }
 
 async function handleStop(o: HookOptions, env: NodeJS.ProcessEnv): Promise<HookOutcome> {
-  const on = await openMachine(o, c => c.hook.timeout * 2, true);
+  const on = await openMachine(o, { seconds: c => c.hook.timeout * 2, lastGood: true });
   const call = callOf(on.host, o.adapter, env, o.caller);
   if (!call) return nothingToDo;
   try {

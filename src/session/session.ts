@@ -4,6 +4,7 @@ import { groupsOf, lookupUser, type User } from '../linux/accounts.ts';
 import type { Fields } from '../linux/log.ts';
 import { liveSessions } from '../linux/logind.ts';
 import { bootId, isAlive } from '../linux/process-id.ts';
+import { type Stopwatch, stopwatch } from '../linux/stopwatch.ts';
 import { type Generation, isSealed, readStable } from '../state/generations.ts';
 import { withLock } from '../state/locks.ts';
 import { loginBlockReason } from '../state/login-block.ts';
@@ -16,12 +17,29 @@ import { clearHostPass } from './outcome.ts';
 import { planSession } from './plan.ts';
 import { LOGIN_TRIES, loginSucceeded, mayTryAgain } from './probation.ts';
 import { inScope } from './scope.ts';
+import type { Step } from './steps/step.ts';
 import { steps } from './steps.ts';
 
 /** Seconds to wait for another login or logout of the same user. */
 export const LOGIN_LOCK_WAIT = 25;
 
 const fieldsOf = (s: Session): Fields => ({ session: s.id, user: s.user.name });
+
+/** The machine for one step: whatever the step logs has the session and the step in its fields. */
+function machineFor(step: Step, s: Session, on: Machine): Machine {
+  return { ...on, log: on.log.child({ ...fieldsOf(s), step: step.name }) };
+}
+
+/**
+ * Logs how long each step took, in one line. The level is `info` for logins and `debug` for other sessions, which are
+ * part of another command. A dry run logs nothing.
+ */
+function logTimes(on: Machine, s: Session, step: string, message: string, watch: Stopwatch): void {
+  watch.enter();
+  if (on.host.pretend) return;
+  const level = s.kind === 'login' ? 'info' : 'debug';
+  on.log(level, `${s.id}: ${message} ${watch.words()}`, { ...fieldsOf(s), step });
+}
 
 /**
  * Handles a login: joins the user's live session, or creates a new one. Returns undefined if the user is out of scope
@@ -30,20 +48,27 @@ const fieldsOf = (s: Session): Fields => ({ session: s.id, user: s.user.name });
  * with `stuck` says what does.
  */
 export async function login(on: Machine, call: HookCall): Promise<Session | undefined> {
+  const watch = stopwatch(on.host);
+  watch.enter('user');
   const user = await lookupUser(on.host, call.user);
   const groups = await groupsOf(on.host, user);
+  watch.enter('lock');
   if (!inScope(on.config, user, groups)) return undefined;
   makeDirectories(on.host, on.paths);
   return withLock(on.host, on.paths, `user-${user.uid}`, LOGIN_LOCK_WAIT, async lock => {
     const locked = { ...on, lockFds: [lock.fd] };
+    watch.enter('join');
     const joined = await joinExisting(locked, user, call);
-    if (joined) return joined;
+    if (joined) {
+      logTimes(on, joined, 'login', `${user.name} joined generation ${joined.generation} in`, watch);
+      return joined;
+    }
     const who = { kind: 'login', user, groups, logins: [loginOf(call, on.host.now())] } as const;
     for (let tries = 0; ; tries++) {
       let stable: Generation | undefined;
       try {
         stable = readStable(on.host, on.paths);
-        const s = await runSteps(locked, planSession(locked, stable, who), stable);
+        const s = await runSteps(locked, planSession(locked, stable, who), stable, watch);
         loginSucceeded(locked, stable.number);
         return s;
       } catch (error) {
@@ -81,16 +106,27 @@ async function joinExisting(on: Machine, user: User, call: HookCall): Promise<Se
  * Runs the steps forwards and returns the session in state `live`. If a step fails, runs the steps backwards and
  * throws its error; an error of the way back is only logged. After `timeout` nothing is taken down: see below.
  */
-export async function runSteps(on: Machine, planned: Session, generation: Generation): Promise<Session> {
+export async function runSteps(
+  on: Machine,
+  planned: Session,
+  generation: Generation,
+  watch = stopwatch(on.host),
+): Promise<Session> {
   let s = planned;
   try {
     for (const step of steps) {
-      on.log('debug', `${s.id}: ${step.name}`, fieldsOf(s));
-      s = await step.up(s, on);
+      watch.enter(step.name);
+      const here = machineFor(step, s, on);
+      here.log('debug', `${s.id}: ${step.name}`);
+      s = await step.up(s, here);
       if (step === steps[0]) await verifyGeneration(on, s, generation);
     }
-    return writeSession(on.host, on.paths, { ...s, state: 'live' });
+    s = writeSession(on.host, on.paths, { ...s, state: 'live' });
+    logTimes(on, s, 'login', `${s.user.name} logged in to generation ${s.generation} in`, watch);
+    return s;
   } catch (error) {
+    const step = watch.step ?? 'login';
+    logTimes(on, s, step, `login of ${s.user.name} failed in "${step}" after`, watch);
     if (error instanceof MayflyError && error.code === 'timeout') {
       // A storage command may still be running and keeps the lock. `recover` waits for the lock and removes the rest.
       tryWriteRecord(on, { ...s, state: 'ending', stuck: reasonOf(error) });
@@ -161,16 +197,23 @@ export async function logout(
  */
 export async function stop(on: Machine, session: Session): Promise<void> {
   const s = tryWriteRecord(on, { ...session, state: 'ending' });
+  const watch = stopwatch(on.host);
   for (const step of [...steps].reverse()) {
-    on.log('debug', `${s.id}: ${step.name} down`, fieldsOf(s));
+    watch.enter(step.name);
+    const here = machineFor(step, s, on);
+    here.log('debug', `${s.id}: ${step.name} down`);
     try {
-      await step.down(s, on);
+      await step.down(s, here);
     } catch (error) {
+      // Only for the first attempt: a stuck session is tried again and again.
+      const message = `logout of ${s.user.name} failed in "${step.name}" after`;
+      if (s.stuck === undefined) logTimes(on, s, step.name, message, watch);
       if (readSession(on.host, on.paths, s.id))
         tryWriteRecord(on, { ...s, stuck: `${step.name}: ${reasonOf(error)}` });
       throw error;
     }
   }
+  logTimes(on, s, 'logout', `session of ${s.user.name} ended in`, watch);
 }
 
 /** Writes a record if there is room. On a full disk the teardown must go on without it, because it frees space. */

@@ -1,10 +1,10 @@
 /** The machine that commands and steps act on. */
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
-import { print } from '../linux/command.ts';
+import { leanRunner, print, type Runner } from '../linux/command.ts';
 import { dryRun } from '../linux/dry-run.ts';
 import type { Host } from '../linux/host.ts';
-import { type Log, makeLog } from '../linux/log.ts';
+import { type Amount, type Log, type LogMaker, makeLog } from '../linux/log.ts';
 import { realHost } from '../linux/real-host.ts';
 import type { BackendKind, VolumeBackend } from '../volume/backend.ts';
 import { openBackend } from '../volume/open.ts';
@@ -29,24 +29,29 @@ export interface MachineOptions {
   /** Absolute path of the configuration file; undefined for the default. */
   readonly config: string | undefined;
   readonly dryRun: boolean;
-  readonly amount: 'quiet' | 'normal' | 'verbose';
+  readonly amount: Amount;
   /** Standard output is for JSON, so a dry run is described on standard error. */
   readonly json?: boolean;
 }
 
+export interface OpenOptions {
+  /** The time, from now, after which commands of the machine fail with `timeout`. Default: no deadline. */
+  readonly seconds?: (c: Config) => number;
+  /** Replaces an invalid configuration by the last valid one, so that a typo cannot block logouts. */
+  readonly lastGood?: boolean;
+  /** How commands are run and events are logged. Default: as in a hook. */
+  readonly runner?: Runner;
+  readonly makeLog?: LogMaker;
+}
+
 /**
- * Opens the real machine. `seconds` returns the time, from now, after which its commands fail with `timeout`; without
- * it there is no deadline. With `lastGood`, an invalid configuration is replaced by the last valid one, so that a
- * typo cannot block logouts. A dry run describes its effects when the process exits, on standard output, or on
- * standard error with `json`. Throws `config`.
+ * Opens the real machine. A dry run describes its effects when the process exits, on standard output, or on standard
+ * error with `json`. Throws `config`.
  */
-export async function openMachine(
-  o: MachineOptions,
-  seconds?: (c: Machine['config']) => number,
-  lastGood = false,
-): Promise<Machine> {
-  const config = await loadConfig(thisHost, o.config, lastGood);
-  const real = seconds ? realHost(Date.now() + seconds(config) * 1000) : thisHost;
+export async function openMachine(o: MachineOptions, by: OpenOptions = {}): Promise<Machine> {
+  const config = await loadConfig(thisHost, o.config, by.lastGood);
+  const deadline = by.seconds ? Date.now() + by.seconds(config) * 1000 : Number.POSITIVE_INFINITY;
+  const real = realHost({ deadline, runner: by.runner ?? leanRunner });
   const effects: string[] = [];
   const host = o.dryRun ? dryRun(real, line => effects.push(line)) : real;
   const paths = pathsOf(config.directories);
@@ -56,7 +61,7 @@ export async function openMachine(
     host,
     config,
     paths,
-    log: makeLog(o.amount, !o.dryRun),
+    log: (by.makeLog ?? makeLog)(o.amount, !o.dryRun),
     backend(kind) {
       backends[kind] ??= openBackend(kind, host, `${paths.run}/volumes.json`);
       return backends[kind];

@@ -17,8 +17,8 @@ import type { Pool } from '../volume/backend.ts';
 
 export interface RetentionDecision {
   readonly number: number;
-  /** `spare` is kept only while the pool has space; `go` is removed. */
-  readonly action: 'keep' | 'spare' | 'go';
+  /** `keep-if-space` is kept only while the pool has space; `go` is removed. */
+  readonly action: 'keep' | 'keep-if-space' | 'remove';
   readonly why: string;
 }
 
@@ -53,8 +53,8 @@ export function planRetention(
     if (sessions > 0) return is('keep', `${sessions} session${sessions > 1 ? 's use' : ' uses'} it`);
     if (corrupt) return is('keep', 'its record is corrupt; see "mayfly doctor"');
     if (number === o.fallback) return is('keep', `nobody has logged in to generation ${o.stable} yet`);
-    if (newest.has(number)) return is('spare', `the newest ${o.keep} are kept`);
-    return is('go', demoted ? 'it was demoted' : `only the newest ${o.keep} are kept`);
+    if (newest.has(number)) return is('keep-if-space', `the newest ${o.keep} are kept`);
+    return is('remove', demoted ? 'it was demoted' : `only the newest ${o.keep} are kept`);
   });
 }
 
@@ -92,7 +92,7 @@ async function isAboveWarnLimit(on: Machine, pool: Pool): Promise<boolean> {
 }
 
 /**
- * Removes the generations that are not kept, and then the oldest `spare` ones while the pool is above its warning
+ * Removes the generations that are not kept, and then the oldest `keep-if-space` ones while the pool is above its warning
  * limit. With `isShort`, also while it returns true (an update lacks space), except the newest, to which a rollback
  * can go. Returns the numbers that were removed. Throws `stuck` if one cannot be removed.
  */
@@ -102,15 +102,16 @@ export async function prune(
   isShort: () => Promise<boolean> = async () => false,
 ): Promise<number[]> {
   const plan = retentionPlan(on);
-  const newest = plan.filter(f => f.action === 'spare').at(-1)?.number;
+  const newest = plan.filter(f => f.action === 'keep-if-space').at(-1)?.number;
   const removed: number[] = [];
   for (const { number, action, why } of plan) {
     const corrupt = corruptRecord(on.host, on.paths, number);
     if (corrupt !== undefined)
       on.log('warning', `generation ${number} is unusable and is kept: "${corrupt}" is corrupt`);
     const tooFull =
-      action === 'spare' && ((await isAboveWarnLimit(on, pool)) || (number !== newest && (await isShort())));
-    if (action === 'keep' || (action === 'spare' && !tooFull)) continue;
+      action === 'keep-if-space' &&
+      ((await isAboveWarnLimit(on, pool)) || (number !== newest && (await isShort())));
+    if (action === 'keep' || (action === 'keep-if-space' && !tooFull)) continue;
     if (await retire(on, number, tooFull ? 'the pool is too full to keep it' : why)) removed.push(number);
   }
   return removed;

@@ -4,6 +4,8 @@
  * master unchanged.
  */
 import { MayflyError, reasonOf } from '../errors.ts';
+import type { Fields } from '../linux/log.ts';
+import { stopwatch } from '../linux/stopwatch.ts';
 import { prepareSpare } from '../session/spare.ts';
 import {
   generationNumbers,
@@ -48,8 +50,8 @@ export interface UpdateOptions {
   readonly origin: string;
   /** Changes the working copy; returns false to discard it. */
   change(inside: ChrootOptions): Promise<boolean>;
-  /** Gets a line per phase and, with `detail`, each line of the commands' output. */
-  readonly say: (line: string, detail?: boolean) => void;
+  /** Gets a line per phase when it ends and, with `detail`, the phase that begins and each line of output. */
+  readonly say: (line: string, detail?: boolean, fields?: Fields) => void;
   /** Creates a generation even if nothing was changed. */
   readonly force?: boolean;
 }
@@ -75,20 +77,28 @@ export async function update(on: Machine, o: UpdateOptions): Promise<UpdateOutco
     let phase: Phase = 'prepare';
     const write = (h: Partial<History> & Pick<History, 'result'>): void =>
       writeHistory(host, paths, { lastAttempt: started, ...kept, ...h });
+    const watch = stopwatch(host);
+    const leave = (how: string, next?: Phase): void => {
+      const lap = watch.enter(next);
+      if (lap) o.say(`${lap.step} ${how} ${lap.took} ms`, false, { step: lap.step });
+    };
     const enter = (next: Phase): void => {
+      leave('took', next);
       phase = next;
-      o.say(next);
+      o.say(next, true);
       writeRunning(host, paths, { what: o.what, since: started, phase });
       write({ result: 'running', phase });
     };
     try {
       const outcome = await runPhases(on, o, enter, fd);
+      leave('took');
       const success = outcome.result === 'promoted' || outcome.result === 'unchanged';
       write({ ...outcome, ...(success ? { lastSuccess: host.now() } : {}) });
       on.log('notice', describeOutcome(outcome));
       for (const warning of outcome.warnings ?? []) on.log('warning', warning);
       return outcome;
     } catch (error) {
+      leave('failed after');
       write({ result: 'failed', phase, reason: reasonOf(error) });
       const code = error instanceof MayflyError ? error.code : 'internal';
       const facts = error instanceof MayflyError ? error.facts : {};

@@ -3,10 +3,10 @@
  * sealed `generation`s and one `session` per login.
  *
  * The life of a volume: `fork` creates it completely or not at all (leftovers of a crash are listed as such and
- * removed by `recover`; of a session an incomplete volume may be listed, which no login uses); `mount` returns, as data, how to mount it; `remove` makes it absent. A fork sees exactly
- * what its source held; nothing written to a fork is ever seen in its source or in a sibling. Generations and the
- * volumes from which sessions were forked are never written to. A session volume cannot be forked, and is mounted
- * once in its life.
+ * removed by `recover`; of a session an incomplete volume may be listed, which no login uses); `mount` returns, as
+ * data, how to mount it; `remove` makes it absent. A fork sees exactly what its source held; nothing written to a
+ * fork is ever seen in its source or in a sibling. Generations and the volumes from which sessions were forked are
+ * never written to. A session volume cannot be forked, and is mounted once in its life.
  *
  * Backends never read the configuration: a {@link Volume} names its pool and its source itself, so that it can be
  * taken down after both have changed.

@@ -1,24 +1,27 @@
 /**
- * UUIDs of subvolumes. Only the UUID distinguishes a subvolume from its replacement: inode number, timestamps and device
- * number of a snapshot equal those of an earlier snapshot of the same source (measured).
+ * The UUIDs of subvolumes. Only the UUID distinguishes a subvolume from one that replaced it: the inode, the times
+ * and the device number of a snapshot equal those of an earlier snapshot of the same source (measured).
  *
- * Reading it takes a process (`btrfs subvolume show`, 3 ms), and a login must not start another one. The UUIDs of
- * generations are therefore cached for as long as the ctime of their directory is unchanged (40 µs): every creation,
- * removal and rename in a directory updates it, and no program can set it.
+ * Reading a UUID needs a process, and a login must not start one more. So the UUIDs of generations are cached as long
+ * as their directory is unchanged. Creating, removing or renaming anything in a directory changes its ctime, which
+ * cannot be set back.
  */
 import { isErrno, MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
 import type { Volume } from './backend.ts';
 
-/** The content of the cache. */
+/** The content of the cache file. */
 interface Known {
-  /** Device, inode and ctime of the directory of generations. */
+  /** The directory's device, inode and ctime. */
   readonly directory: string;
   /** By the number of the generation. */
   readonly uuids: Readonly<Record<string, string>>;
 }
 
-/** `memory` is the file of the cache; without one, btrfs is asked each time. */
+/**
+ * Returns a function that reads the UUID of a volume's subvolume at `path`; it throws `internal` if btrfs(8) prints
+ * none. `memory` is the cache file; without it every UUID is read.
+ */
 export function subvolumeUuids(
   host: Host,
   memory: string | undefined,
@@ -43,7 +46,7 @@ async function ask(host: Host, path: string): Promise<string> {
   });
   const uuid = /^\s*UUID:\s+([0-9a-f-]{36})$/m.exec(stdout)?.[1];
   if (uuid === undefined)
-    throw new MayflyError('internal', `"btrfs" did not print the UUID of "${path}"`, { path });
+    throw new MayflyError('internal', `unexpected output from "btrfs": no UUID of "${path}"`, { path });
   return uuid;
 }
 
@@ -52,11 +55,11 @@ function read(host: Host, file: string, directory: string): Known['uuids'] {
     const known = JSON.parse(host.read(file) ?? '{}') as Partial<Known>;
     return known.directory === directory ? (known.uuids ?? {}) : {};
   } catch {
-    return {}; // truncated, for example by a full disk
+    return {}; // truncated, for example on a full disk
   }
 }
 
-/** If the cache cannot be written, btrfs is asked again. */
+/** Writes the cache if there is space; otherwise the UUID is read again next time. */
 function write(host: Host, file: string, known: Known): void {
   try {
     host.write(file, JSON.stringify(known), { mode: 0o600 });

@@ -34,7 +34,7 @@ const subvolumeIn = (directory: string): string => `${directory}/volume`;
 
 const rootOf = (v: Volume): string => (v.role === 'session' ? subvolumeIn(volumePath(v)) : volumePath(v));
 
-/** `memory` is the file in which the UUIDs of generations are cached. */
+/** `memory` is the cache file for the UUIDs of generations. */
 export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
   const uuidOf = subvolumeUuids(host, memory);
 

@@ -6,7 +6,9 @@ import { btrfsBackend } from './btrfs.ts';
 import { lvmBackend } from './lvm/lvm.ts';
 import { overlayBackend } from './overlay.ts';
 
-/** `memory` is a file, which may be lost, for values that a backend caches. */
+/**
+ * Opens a backend. `memory` is a file in which it may cache facts that are expensive to read; the file may be lost.
+ */
 export function openBackend(kind: BackendKind, host: Host, memory?: string): VolumeBackend {
   switch (kind) {
     case 'overlay':

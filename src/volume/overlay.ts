@@ -196,7 +196,7 @@ export function overlayBackend(host: Host): VolumeBackend {
 
     async identity(v) {
       const s = host.lstat(volumePath(v));
-      // Inode numbers are reused soon; a creation time is not.
+      // Inode numbers are soon reused; together with the creation time they are unique.
       return s?.kind === 'dir' ? `inode ${s.ino} of ${s.birthtimeMs}` : undefined;
     },
 

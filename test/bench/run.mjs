@@ -9,6 +9,7 @@ import { btrfsLogin, enter, overlayLogin, startUp } from './login.mjs';
 import { run } from './measure.mjs';
 import { cleanUp, makeSandbox, openScratch, temporaryUsers } from './sandbox.mjs';
 import { forkBomb, manyProcesses } from './teardown.mjs';
+import { inVitest } from './vitest.mjs';
 
 const benchmarks = {
   'start-up': startUp,
@@ -19,6 +20,8 @@ const benchmarks = {
   'crowd-300': crowd,
   'teardown-500': manyProcesses,
   'teardown-bomb': forkBomb,
+  promote: inVitest('promote'),
+  desktop: inVitest('desktop'),
 };
 
 const { values: options } = parseArgs({

@@ -181,15 +181,19 @@ describe('the check of the configuration', () => {
   const cached = { path: '/c', there: true, cache: { key: 'k', config }, key: 'k', config };
   it.each([
     ['up to date', cached, /^ok$/],
-    ['none', { ...cached, there: false, cache: undefined }, /^ok$/],
-    ['of others', { ...cached, cache: undefined }, /^warning: .*cannot be trusted.* \| rm \/c$/],
-    ['of other files', { ...cached, key: 'l' }, /^ok$/],
+    ['missing', { ...cached, there: false, cache: undefined }, /^ok$/],
     [
-      'with something else in it',
+      'not owned by root alone',
+      { ...cached, cache: undefined },
+      /^warning: .*cannot be trusted.* \| rm \/c$/,
+    ],
+    ['made from other files', { ...cached, key: 'l' }, /^ok$/],
+    [
+      'different from the files',
       { ...cached, config: { ...config, min_uid: 7 } },
       /^problem: .*differs from the configuration files.* \| rm \/c$/,
     ],
-    ['of an invalid file', { ...cached, config: undefined }, /^ok$/],
+    ['beside an invalid configuration', { ...cached, config: undefined }, /^ok$/],
   ])('judges a cache that is %s', (_, c, words) => expect(line(judgeCache(c))).toMatch(words));
 });
 
@@ -221,7 +225,7 @@ describe('the check of display managers', () => {
     ['not executable', { ...stat, mode: 0o644 }, true, /not executable.*\| chmod 0755 \/h$/],
     ['missing', undefined, true, /"\/h" is missing \| apt install --reinstall mayfly # or .*FILE\.deb/],
     ['a directory', { ...stat, kind: 'dir' as const }, true, /"\/h" is not a file/],
-    ['of others', { ...stat, mode: 0o775 }, true, /chmod go-w \/h$/],
+    ['writable by others', { ...stat, mode: 0o775 }, true, /chmod go-w \/h$/],
   ])('judges a part of the package that is %s', (_, s, program, words) => {
     expect(line(found(judgePart({ path: '/h', stat: s, program }), ''))).toMatch(words);
   });
@@ -280,8 +284,8 @@ describe('the check of display managers', () => {
     ['another that is overridden again', `[Seat:*]\n${W}=/opt/x\n${W}=/etc/X11/Xsession\n`, []],
     ['another for one seat', `[Seat:*]\n${W}=/etc/X11/Xsession\n[Seat:1]\n${W}=\n`, ["sed -i '4s/^/#/' /c"]],
     ['none', '[Seat:*]\n', []],
-  ])('judges the session wrapper of lightdm: %s', (_, text, mends) => {
-    expect(lightdmBypasses([{ path: '/c', text }]).map(b => b.fix)).toEqual(mends);
+  ])('judges the session wrapper of lightdm: %s', (_, text, fixes) => {
+    expect(lightdmBypasses([{ path: '/c', text }]).map(b => b.fix)).toEqual(fixes);
   });
 });
 
@@ -339,27 +343,27 @@ describe('the check of pool and generations', () => {
     records: ['/a', '/b'],
   };
   it.each([
-    ['there', place, /^ok$/],
-    ['none', { ...place, pool: undefined }, /^problem: .*\| mayfly init$/],
+    ['it exists', place, /^ok$/],
+    ['there is none', { ...place, pool: undefined }, /^problem: .*\| mayfly init$/],
     [
-      'its file system is away',
+      'its file system is not mounted',
       { ...place, marked: false },
       /not be mounted \| mount \/p && mayfly recover$/,
     ],
     [
-      'a full thin pool',
+      'it is a full thin pool',
       { ...place, trouble: { what: 'it is full', fix: 'lvextend' } },
       /^problem: it is full \| lvextend$/,
     ],
-    ['no master', { ...place, master: false }, /updates are impossible \| mayfly recover$/],
-    ['an image', { ...place, pool: { ...pool, image: '/i' }, mounted: true }, /^ok$/],
+    ['it has no master', { ...place, master: false }, /updates are impossible \| mayfly recover$/],
+    ['it is a mounted image', { ...place, pool: { ...pool, image: '/i' }, mounted: true }, /^ok$/],
     [
-      'an image, not mounted',
+      'its image is not mounted',
       { ...place, pool: { ...pool, image: '/i' } },
       /not mounted at "\/p" \| mayfly recover$/,
     ],
     [
-      'an image that is gone',
+      'its image is missing',
       { ...place, pool: { ...pool, image: '/i' }, image: false },
       /"\/i" is missing.* \| rm -f \/a \/b && mayfly init --backend overlay$/,
     ],
@@ -412,9 +416,9 @@ describe('the check of pool and generations', () => {
     ],
     [
       'pool',
-      { pool: { percent: 100, problem: { what: 'it can not be asked', fix: 'x' } } },
+      { pool: { percent: 100, problem: { what: 'it cannot be queried', fix: 'x' } } },
       0,
-      /^problem: it can not be asked \| [^;]*$/,
+      /^problem: it cannot be queried \| [^;]*$/,
     ],
     ['demoted', { demoted: [3] }, 0, /^warning: demoted: 3 \| mayfly update --force$/],
     [
@@ -476,7 +480,7 @@ describe('the check of sessions', () => {
   const s = { id: 'u1-0', readable: true, stuck: undefined, over: undefined, age: 0 };
   it.each([
     ['in use', s, /^ok$/],
-    ['not whole', { ...s, readable: false }, /^warning: .*\| mayfly recover$/],
+    ['its record is corrupt', { ...s, readable: false }, /^warning: .*\| mayfly recover$/],
     [
       'stuck',
       { ...s, stuck: 'volume: busy', over: 'its teardown had begun' },
@@ -565,7 +569,7 @@ describe('the check of units', () => {
       /^not applicable$/,
     ],
     [
-      'both',
+      'by the timer and by cron',
       { ...night, cron: '* * * * * root mayfly update' },
       /^warning: .*in addition to the timer \| rm/,
     ],
@@ -575,7 +579,11 @@ describe('the check of units', () => {
       /^warning: "\/etc\/crontab" runs updates in addition to/,
     ],
     ['by cron', { ...night, units: undefined, crond: true }, /^ok$/],
-    ['no cron', { ...night, units: undefined }, /^warning: cron is not running.* \| apt install cron$/],
+    [
+      'with cron not running',
+      { ...night, units: undefined },
+      /^warning: cron is not running.* \| apt install cron$/,
+    ],
     [
       'with cron but without a job',
       { ...night, units: undefined, crond: true, cron: undefined },

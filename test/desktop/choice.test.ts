@@ -3,7 +3,7 @@
  * login, and what they may do in it.
  */
 import * as fs from 'node:fs';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { sleep, until } from '../system/lab.ts';
 import {
   alice,
@@ -12,7 +12,6 @@ import {
   endsBy,
   freshGreeter,
   isIn,
-  LIMIT,
   logsOut,
   mustBeGone,
   mustBeInside,
@@ -33,10 +32,13 @@ function writeEntry(path: string, name: string, command: string): void {
   );
 }
 
-/** A desktop that is a terminal and a window manager; the program is where the entry is. */
+/**
+ * A desktop that is a terminal and a window manager; the program is where the entry is. The terminal comes second: while
+ * it starts, openbox misses windows that are just being shown, and they never are.
+ */
 function install(name: string, program: string): void {
   writeEntry(entry('xsessions', program), name, program);
-  fs.writeFileSync(lab.at(`/usr/local/bin/${program}`), '#!/bin/sh\nxterm &\nexec openbox\n', {
+  fs.writeFileSync(lab.at(`/usr/local/bin/${program}`), '#!/bin/sh\nexec openbox --startup xterm\n', {
     mode: 0o755,
   });
 }
@@ -75,8 +77,7 @@ describe('a desktop chosen at the greeter', () => {
     mustBeInside(lab, alice, id, 'weston', 'systemd', 'weston-keyboard');
     // Without virtual terminals lightdm brings its greeter back at once, as it does where somebody locks the screen.
     await lab.greeter();
-    await lab.logIn({ ...alice, password: 'no' });
-    await sleep(2500);
+    await lab.mistype('alice');
     expect(lab.sessions('alice')).toEqual([id]);
     lab.keys(alice.password);
     await sleep(2500); // lightdm goes back to her desktop, and calls its cleanup script
@@ -94,17 +95,19 @@ describe('a desktop chosen at the greeter', () => {
     lab.keys(alice.password);
     const dialog = ['xdotool', 'search', '--onlyvisible', '--class', 'zenity'];
     await until(() => lab.x(...dialog).out !== '', 10_000);
-    await sleep(1000);
+    await lab.settle();
     lab.shot('for-staff');
     expect(lab.run('pgrep', '-u', 'alice', '-x', 'xterm').code).not.toBe(0);
     logsOut(lab, alice, 'zenity');
 
-    fs.writeFileSync(lab.at('/etc/mayfly/conf.d/staff.toml'), 'exclude = ["root", "bob"]\n');
+    const staff = lab.at('/etc/mayfly/conf.d/staff.toml');
+    onTestFinished(() => fs.rmSync(staff, { force: true }));
+    fs.writeFileSync(staff, 'exclude = ["root", "bob"]\n');
     await isIn(lab, bob, 'On the host (staff)', 'xterm');
     const all = lab.processes('bob');
     expect(all.filter(p => p.root !== '/')).toEqual([]);
     lab.must('pkill', '-x', 'openbox');
-    fs.rmSync(lab.at('/etc/mayfly/conf.d/staff.toml'));
+    lab.run('pkill', '-u', 'bob', '-x', 'ssh-agent'); // ends by itself, but looks every ten seconds whether it is time
     await lab.greeter();
   });
 });
@@ -115,21 +118,23 @@ describe('the notice at login', () => {
   const asked = (): string => lab.run('pgrep', '-a', '-u', 'bob', '-f', 'mayfly-notice').out;
 
   it('is seen in a whole desktop, in the language of the session, and everything of Xfce is inside', async () => {
-    fs.writeFileSync(lab.at('/home/bob/.xsessionrc'), 'export LANG=de_DE.UTF-8\n');
+    const rc = lab.at('/home/bob/.xsessionrc');
+    onTestFinished(() => fs.rmSync(rc, { force: true }));
+    fs.writeFileSync(rc, 'export LANG=de_DE.UTF-8\n');
     const id = await isIn(lab, bob, 'Xfce Session', 'xfce4-session');
     expect(asked()).toContain('Dieses System wird beim Abmelden zurückgesetzt');
     await runs(lab, bob, 'xfce4-panel');
     await until(() => lab.x(...shown).out !== '', 20_000);
-    await sleep(1000);
+    await lab.settle();
     lab.shot('notice-de');
     mustBeInside(lab, bob, id, 'xfce4-session', 'xfconfd', 'systemd', 'xfce4-notifyd');
     logsOut(lab, bob, 'xfce4-session');
-    fs.rmSync(lab.at('/home/bob/.xsessionrc'));
   });
 
   it('is not there where its file is empty', async () => {
     const file = lab.at('/etc/mayfly/notice/en');
     const text = fs.readFileSync(file);
+    onTestFinished(() => fs.writeFileSync(file, text));
     fs.writeFileSync(file, '');
     await isIn(lab, bob, 'Openbox');
     expect(asked()).toBe('');
@@ -137,13 +142,14 @@ describe('the notice at login', () => {
     expect(lab.x(...shown).out).toBe('');
     lab.shot('no-notice');
     logsOut(lab, bob);
-    fs.writeFileSync(file, text);
   });
 });
 
 describe('sudo', () => {
   it('inside: /usr is gone for this login, and the machine, master and the next login are whole', async () => {
-    fs.writeFileSync(lab.at('/etc/mayfly/conf.d/sudo.toml'), 'sudo = ["alice"]\n');
+    const sudo = lab.at('/etc/mayfly/conf.d/sudo.toml');
+    onTestFinished(() => fs.rmSync(sudo, { force: true }));
+    fs.writeFileSync(sudo, 'sudo = ["alice"]\n');
     const files = (): string =>
       lab.script(
         `find /usr /etc/passwd /etc/sudoers.d /var/lib/mayfly/pool/generations -printf '%p %i %m %s %T@\\n' | sort | sha256sum`,
@@ -153,11 +159,10 @@ describe('sudo', () => {
     const before = files();
     const id = await isIn(lab, alice, 'In the volume', 'xterm');
     const whole = inside(id);
-    // Its title is written by the shell's first prompt. Whether openbox gives it the keyboard depends on which of the
-    // two was there first.
+    // Its title is written by the shell's first prompt.
     const terminal = ['xdotool', 'search', '--onlyvisible', '--name', '^alice@'];
     await until(() => lab.x(...terminal, 'windowfocus').code === 0, 20_000);
-    await sleep(500);
+    await lab.settle();
     lab.keys('sudo rm -rf /usr');
     await until(() => inside(id) === '0' || !fs.existsSync(lab.at('/usr/bin')), 30_000);
     lab.keys('ls /usr');
@@ -168,7 +173,6 @@ describe('sudo', () => {
     expect(inside(next)).toBe(whole);
     expect(files()).toBe(before);
     logsOut(lab, alice);
-    fs.rmSync(lab.at('/etc/mayfly/conf.d/sudo.toml'));
   });
 });
 
@@ -195,7 +199,7 @@ describe('the same person twice', () => {
     await until(() => displays(id).length === 1, 10_000);
     expect(displays(id)).toEqual([':7']);
     expect(lab.must('mayfly', 'sessions')).toMatch(new RegExp(`${id} .* live`));
-    expect(endsBy(lab, alice, hook('cleanup', ':7'))).toBeLessThan(LIMIT);
+    endsBy(lab, alice, hook('cleanup', ':7'));
     mustBeGone(lab, alice);
     expect(lab.must('systemctl', 'is-active', 'other').trim()).toBe('active');
     lab.must('systemctl', 'stop', 'other');

@@ -3,7 +3,7 @@
  * systemd telling of it.
  */
 import * as fs from 'node:fs';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { sleep, until } from '../system/lab.ts';
 import { disable, endsWithoutAWord, noLogin, typedLogin } from './basics.ts';
 import {
@@ -12,7 +12,6 @@ import {
   endsBy,
   freshGreeter,
   isIn,
-  LIMIT,
   logsOut,
   mustBeGone,
   runs,
@@ -36,7 +35,9 @@ describe('a typed login', () => typedLogin(() => lab));
 
 describe('somebody out of scope', () => {
   it('gets the host, services too, by what the hook has said', async () => {
-    fs.writeFileSync(lab.at('/etc/mayfly/conf.d/staff.toml'), 'exclude = ["root", "bob"]\n');
+    const staff = lab.at('/etc/mayfly/conf.d/staff.toml');
+    onTestFinished(() => fs.rmSync(staff, { force: true }));
+    fs.writeFileSync(staff, 'exclude = ["root", "bob"]\n');
     const asked = lab.at('/usr/local/bin/mayfly'); // first in the path of a desktop
     fs.writeFileSync(asked, '#!/bin/sh\nexit 1\n', { mode: 0o755 });
     const word = `/run/mayfly/users/${lab.must('id', '-u', 'bob').trim()}/host`;
@@ -48,7 +49,6 @@ describe('somebody out of scope', () => {
     expect(all.filter(p => p.root !== '/')).toEqual([]);
     lab.must('pkill', '-x', 'openbox');
     await until(() => lab.run('test', '-e', word).code === 1, 10_000);
-    fs.rmSync(lab.at('/etc/mayfly/conf.d/staff.toml'));
     await lab.greeter();
   });
 });
@@ -73,7 +73,8 @@ describe('the doctor', () => {
     ['recovery at boot', 'systemctl disable mayfly-recover.service', 1],
     ['lightdm, which was not restarted', 'touch /etc/lightdm/lightdm.conf.d/50-mayfly.conf', 1],
   ])('%s is missed, and the hint mends it', async (_, act, code) => {
-    await sleep(2500); // after lightdm's start
+    // What is written within two seconds of lightdm's start may have been read by it.
+    await until(() => Number(lab.script('ps -o etimes= -p $(pgrep -o -x lightdm)')) > 3);
     lab.script(`${act} 2>&1`);
     const r = lab.run('mayfly', 'doctor', '--quiet');
     expect(r.code, r.out).toBe(code);
@@ -103,12 +104,13 @@ describe('a login that is refused', () => {
     ],
   ])('says why on the screen, and then the greeter is back: %s', async (_, text, code, seen) => {
     const file = lab.at('/etc/mayfly/conf.d/refused.toml');
+    onTestFinished(() => fs.rmSync(file, { force: true }));
     fs.writeFileSync(file, text);
     await lab.greeter();
     await lab.logIn(alice);
     const dialog = ['xdotool', 'search', '--onlyvisible', '--class', 'zenity'];
     await until(() => lab.x(...dialog).out !== '', 10_000);
-    await sleep(1000);
+    await lab.settle();
     lab.shot(`6-refused-${code.toLowerCase()}`);
     const journal = ['-t', 'mayfly', '-o', 'cat', `MAYFLY_CODE=${code}`, 'MAYFLY_USER=alice'];
     expect(lab.run('journalctl', ...journal).out).toMatch(
@@ -143,8 +145,8 @@ describe('a login that ends without a word', () => {
     lab.script(
       `setsid -f schroot -c ${id} -d / -u alice -- sh -c 'trap "" TERM HUP INT; while :; do sleep 1; done' >/dev/null 2>&1 </dev/null`,
     );
-    await sleep(500);
-    expect(endsBy(lab, alice, 'pkill -x openbox')).toBeLessThan(LIMIT);
+    await until(() => lab.run('pgrep', '-u', 'alice', '-f', 'TERM HUP INT; while').code === 0);
+    endsBy(lab, alice, 'pkill -x openbox');
     mustBeGone(lab, alice);
   });
 
@@ -160,7 +162,12 @@ describe('a login that ends without a word', () => {
   it('is not one that takes long in PAM', async () => {
     const pam = lab.at('/etc/pam.d/lightdm');
     const text = fs.readFileSync(pam, 'utf8');
-    fs.writeFileSync(pam, text.replace('session ', 'session optional pam_exec.so /bin/sleep 5\nsession '));
+    const wait = lab.at('/usr/local/bin/wait-for-go');
+    fs.writeFileSync(wait, '#!/bin/sh\nuntil [ -e /run/go ]; do sleep 0.1; done\n', { mode: 0o755 });
+    fs.writeFileSync(
+      pam,
+      text.replace('session ', 'session optional pam_exec.so /usr/local/bin/wait-for-go\nsession '),
+    );
     try {
       await lab.greeter();
       await lab.logIn(bob); // of whom nothing is left that could be inside
@@ -169,9 +176,11 @@ describe('a login that ends without a word', () => {
       age(id);
       await sleep(2500);
       expect(lab.run('pgrep', '-u', 'bob').code).toBe(1);
+      lab.must('touch', '/run/go');
       await runs(lab, bob, 'openbox');
       expect(lab.sessions('bob')).toEqual([id]);
     } finally {
+      lab.must('touch', '/run/go');
       fs.writeFileSync(pam, text);
     }
     logsOut(lab, bob);

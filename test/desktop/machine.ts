@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import * as fs from 'node:fs';
-import { buildPackage } from '../system/build-package.ts';
+import { sharedPackage } from '../system/build-package.ts';
 import { must, type Ran, sh, sleep, tarball, until } from '../system/lab.ts';
 import { ARTEFACTS, type Person, Workstation } from './workstation.ts';
 
@@ -18,7 +18,7 @@ export const BASE = [
 const PACKAGES = [
   BASE,
   'xfce4-session,xfce4-panel,xfwm4,xfdesktop4,xfconf',
-  'libnotify-bin,xfce4-notifyd,weston,greetd,btrfs-progs,mmdebstrap',
+  'libnotify-bin,xfce4-notifyd,weston,greetd,btrfs-progs,mmdebstrap,cron,openssh-server,openssh-client',
 ].join(',');
 
 /** lightdm's words in its log when it has the greeter ask for a name or a password. */
@@ -65,7 +65,7 @@ export class Machine extends Workstation {
     const machine = new Machine(dir);
     fs.mkdirSync(machine.root);
     must('tar', ['-xf', tarball('desktop', packages, suite), '--exclude=./dev/*', '-C', machine.root]);
-    fs.copyFileSync(buildPackage(dir), machine.at('/root/mayfly.deb'));
+    fs.copyFileSync(sharedPackage(), machine.at('/root/mayfly.deb'));
     fs.writeFileSync(machine.at('/usr/local/bin/xvfb-server'), X_SERVER, { mode: 0o755 });
     fs.mkdirSync(machine.at('/etc/lightdm/lightdm.conf.d'), { recursive: true });
     fs.writeFileSync(machine.at('/etc/lightdm/lightdm.conf.d/10-bench.conf'), LIGHTDM);
@@ -143,13 +143,26 @@ export class Machine extends Workstation {
     const isSeen = () => this.x('xdotool', 'search', '--onlyvisible', '--class', 'lightdm').out !== '';
     await until(isSeen, 30_000);
     await until(() => this.#log().lastIndexOf(PROMPT) > this.#log().lastIndexOf('Greeter connected'), 30_000);
-    await sleep(500); // it takes the keyboard a little later than it is seen
+    // It takes the keyboard a little later than it is seen. Windows of one program differ in their last 21 bits alone.
+    const program = (...words: string[]): number =>
+      Math.floor(Number(this.x('xdotool', ...words).out) / 2 ** 21);
+    const hasKeyboard = (): boolean =>
+      program('getwindowfocus') === program('search', '--onlyvisible', '--class', 'lightdm');
+    await until(hasKeyboard, 30_000);
+    await this.settle();
+  }
+
+  /** Lets the screen do what nothing tells of, such as which field has the keyboard: many times what a look at it takes. */
+  async settle(): Promise<void> {
+    const begun = performance.now();
+    this.x('xdotool', 'getwindowfocus');
+    await sleep(Math.max(300, 10 * (performance.now() - begun)));
   }
 
   override run(...command: string[]): Ran {
     const enter = ['-t', String(this.#leader), '-m', '-u', '-i', '-n', '-p', '-C'];
     const env = ['env', '-i', 'PATH=/usr/sbin:/usr/bin:/sbin:/bin', 'HOME=/root', 'LC_ALL=C.UTF-8'];
-    return sh('timeout', ['-k', '5', '120', 'nsenter', ...enter, ...env, ...command]);
+    return sh('timeout', ['-k', '5', '900', 'nsenter', ...enter, ...env, ...command]);
   }
 
   /**
@@ -173,7 +186,17 @@ export class Machine extends Workstation {
     const before = asked();
     this.keys(text);
     await until(() => asked() > before, 30_000);
-    await sleep(300); // its next field has the keyboard
+    await this.settle(); // its next field has the keyboard
+  }
+
+  /** Types a wrong password, and waits until the greeter asks again; pam_unix takes its time. */
+  async mistype(name: string): Promise<void> {
+    await this.name(name);
+    const asked = () => this.#log().split(PROMPT).length;
+    const before = asked();
+    this.keys('no');
+    await until(() => asked() > before, 30_000);
+    await this.settle();
   }
 
   /** Types a line. */

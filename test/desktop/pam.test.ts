@@ -56,7 +56,15 @@ afterAll(() => lab.close());
 
 /** Types a login; the greeter comes by itself. */
 function logIn(command: string, { name, password } = alice): void {
-  lab.must('timeout', '20', 'sh', '-c', 'echo "$1" >/run/greet/keys', 'sh', `${name} ${password} ${command}`);
+  lab.must(
+    'timeout',
+    '300',
+    'sh',
+    '-c',
+    'echo "$1" >/run/greet/keys',
+    'sh',
+    `${name} ${password} ${command}`,
+  );
 }
 
 /** Nothing of a session is left anywhere on the machine. */
@@ -127,11 +135,61 @@ describe('a login through PAM', () => {
     fs.rmSync(lab.at('/etc/mayfly/conf.d/staff.toml'));
     lab.must('pkill', '-u', 'alice', '-x', 'sleep');
   });
+});
 
-  it('costs su, cron and ssh nothing: their services do not reach the hook', () => {
-    lab.script(
-      'mv /usr/lib/mayfly/hooks/pam/session /root/; su alice -c true; mv /root/session /usr/lib/mayfly/hooks/pam/',
+describe('a login that no display manager makes', () => {
+  const hook = '/usr/lib/mayfly/hooks/pam/session';
+  /** Leaves in her home, in a file of this name, which root directory a login has. */
+  const where = '/usr/local/bin/where';
+  const told = (name: string): string => lab.run('cat', `/home/alice/${name}`).out;
+  /** The services that have reached the hook; one of greetd's from before may still be ending. */
+  const reached = (): string[] => [...new Set(lab.run('cat', '/run/hook-calls').out.match(/^\S+/gm))];
+
+  beforeAll(() => {
+    const tell = "stat -c '%d %i' / >~/$1.part && mv ~/$1.part ~/$1";
+    fs.writeFileSync(lab.at(where), `#!/bin/sh\n${tell}\n`, { mode: 0o755 });
+    lab.script(`mv ${hook} ${hook}.real`);
+    const text = `#!/bin/sh\necho "$PAM_SERVICE $PAM_TYPE" >>/run/hook-calls\nexec ${hook}.real "$@"\n`;
+    fs.writeFileSync(lab.at(hook), text, { mode: 0o755 });
+    lab.script(`
+      ssh-keygen -q -t ed25519 -N '' -f /root/key
+      install -d -o alice -g alice -m 700 /home/alice/.ssh
+      install -o alice -g alice -m 600 /root/key.pub /home/alice/.ssh/authorized_keys
+      systemctl start ssh.service`);
+  });
+  afterAll(() => {
+    lab.script(`mv ${hook}.real ${hook}; systemctl stop ssh.service cron.service`);
+  });
+
+  it.each([
+    ['su', `su - alice -c "$1"`],
+    // What is due at the start of the machine is done when cron starts for the first time.
+    ['cron', 'echo "@reboot $1" | crontab -u alice -; rm -f /run/crond.reboot; systemctl restart cron'],
+    ['ssh', 'ssh -i /root/key -o BatchMode=yes -o StrictHostKeyChecking=no alice@127.0.0.1 "$1"'],
+  ])('%s is on the host: its service does not reach the hook', async (name, login) => {
+    lab.must('sh', '-euc', login, 'sh', `${where} ${name}`);
+    await until(() => told(name) !== '', 30_000);
+    expect(told(name)).toBe(lab.must('stat', '-c', '%d %i', '/'));
+    // Not by luck: the real PAM stack has opened a session for it.
+    const opened = new RegExp(
+      `\\((${name}|${name}d|${name}-l):session\\): session opened for user alice`,
+      'i',
     );
+    await until(() => opened.test(lab.run('journalctl', '--no-pager', '-o', 'cat').out), 30_000);
+    expect(reached().filter(service => service !== 'greetd')).toEqual([]);
+    expect(lab.sessions('alice')).toEqual([]);
+  });
+
+  it('is none that greetd makes: that one reaches it', async () => {
+    logIn(`${wrapper} sleep 1000`);
+    await until(() => lab.run('pgrep', '-u', 'alice', '-x', 'sleep').code === 0, 20_000);
+    expect(reached()).toEqual(['greetd']);
+    expect(lab.sessions('alice')).toHaveLength(1);
+    lab.must('pkill', '-u', 'alice', '-x', 'sleep');
+    await mustBeGone();
+  });
+
+  it('is let in by one file of PAM alone', () => {
     expect(lab.script('grep -l mayfly /etc/pam.d/*').trim()).toBe('/etc/pam.d/common-session');
   });
 });

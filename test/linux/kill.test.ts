@@ -1,4 +1,4 @@
-/** Nobody of the host is ever killed or held to be in a session, whatever device numbers a record has (2009). */
+/** Processes of the host are never killed or counted as in a session, whatever device numbers a record has (2009). */
 import { describe, expect, it } from 'vitest';
 import { killAll } from '../../src/linux/kill.ts';
 import { findHolders } from '../../src/linux/processes.ts';
@@ -6,7 +6,7 @@ import { World } from '../world.ts';
 
 const LIMITS = { grace: 10, timeout: 1000 };
 
-/** A machine on which each of these is a file system of its own, with somebody in it. */
+/** A machine on which each of these is a separate file system with a process in it. */
 const HOST = ['/usr', '/var', '/home', '/tmp', '/run', '/dev', '/dev/shm', '/dev/pts', '/proc', '/sys'];
 function hostWithMounts(): World {
   const w = new World();
@@ -20,7 +20,7 @@ function hostWithMounts(): World {
 const devOf = (w: World, path: string): number => w.host.stat(path)?.dev ?? 0;
 
 describe.each(['/', ...HOST])('the device of the host’s %s', path => {
-  it('kills nobody, not even beside one that is a session’s', async () => {
+  it('kills no process, not even together with the device of a session', async () => {
     const w = hostWithMounts();
     w.mountEmpty('/session');
     const inside = w.enter('/session');
@@ -35,15 +35,15 @@ describe.each(['/', ...HOST])('the device of the host’s %s', path => {
     expect(before).toContain(inside);
   });
 
-  it('makes nobody a holder', () => {
+  it('makes no process a holder', () => {
     const w = hostWithMounts();
     expect(() => findHolders(w.host, new Set([devOf(w, path)]), '/session')).toThrow(
-      `device ${devOf(w, path)} is that of "${path}" on the host`,
+      `device ${devOf(w, path)} is that of "${path}" on the host; refusing to kill its users`,
     );
   });
 });
 
-it('the device of a session kills those who are in it, and nobody else', async () => {
+it('the device of a session kills only the processes in it', async () => {
   const w = hostWithMounts();
   w.mountEmpty('/session');
   const others = [...w.processes.keys()];
@@ -64,7 +64,7 @@ describe('a process outside the session', () => {
   });
 });
 
-it('spares this process, also if it is in the control group of the session', async () => {
+it('this process is spared, also if it is in the control group of the session', async () => {
   const w = hostWithMounts();
   w.makeDirs('/sys/fs/cgroup/mayfly.x');
   const self = w.processes.get(w.pid);

@@ -1,11 +1,11 @@
-/** Taking a tree of mounts apart without touching the host's own. */
+/** Detaching a tree of mounts without affecting the host's own. */
 import { expect, it } from 'vitest';
 import type { Command } from '../../src/linux/command.ts';
 import { makeMountOps, mountCommand } from '../../src/linux/mount-program.ts';
 import { detach, isMounted } from '../../src/linux/mounts.ts';
 import { Died, World } from '../world.ts';
 
-/** A tree with a bind of the host's /dev in it, whose maker died before it had made that a slave. */
+/** A tree with a bind of the host's /dev; the process crashed before it made the bind a slave. */
 async function interrupted(): Promise<World> {
   const w = new World();
   w.mountEmpty('/root');
@@ -19,14 +19,14 @@ async function interrupted(): Promise<World> {
   return w;
 }
 
-it('a tree whose mounting was interrupted is made a slave first, so that the host keeps what is mounted on it', async () => {
+it('a tree whose mounting was interrupted becomes a slave first, so that the host keeps its mounts', async () => {
   const w = await interrupted();
   await detach(w.host, '/root', true);
   expect(w.host.lstat('/root')).toBeUndefined();
   expect(isMounted(w.host, '/dev/pts')).toBe(true);
 });
 
-it('without that, the host would lose it: this machine in memory behaves as the kernel does', async () => {
+it('the machine in memory would otherwise lose the host’s mounts, as the kernel does', async () => {
   const w = await interrupted();
   await detach(w.host, '/root', false);
   expect(isMounted(w.host, '/dev/pts')).toBe(false);
@@ -49,7 +49,7 @@ it.each([
   expect(ran[0]?.inheritFds).toEqual([7]);
 });
 
-it('what is not a directory, or not empty once nothing is mounted on it, is left alone', async () => {
+it('a mount point that is not a directory, or not empty after unmounting, is left alone', async () => {
   const w = new World();
   w.put('/file', '');
   await expect(detach(w.host, '/file', false)).rejects.toMatchObject({ code: 'unsafe' });

@@ -1,12 +1,14 @@
 /** SIGKILL at random moments of logins, logouts and updates on LVM's two backends. */
-import { KILLS } from './campaign.ts';
+import { count } from '../campaign.ts';
 import { BACKENDS, inside } from './suite.ts';
+
+const KILLS = count('KILLS', 5);
 
 for (const backend of BACKENDS)
   await inside(`kills on ${backend}`, {
     arguments: ['--project', 'system', 'storm', 'update-kill'],
     only: 'SIGKILL',
-    env: { MAYFLY_TEST_BACKENDS: backend, MAYFLY_TEST_KILLS: String(KILLS) },
+    env: { MAYFLY_TEST_BACKENDS: backend, MAYFLY_KILLS: String(KILLS) },
     disks: ['12G'],
     seeded: true,
     // Some ten seconds each on an idle machine, of three kinds.

@@ -4,12 +4,13 @@
  */
 import * as fs from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { chance, count, SEED } from '../campaign.ts';
 import { sleep, until } from '../system/lab.ts';
 import { makeMiniTree } from '../system/mini.ts';
-import { CUTS, chance, SEED } from './campaign.ts';
 import { Uml } from './machine.ts';
 import { BACKENDS } from './suite.ts';
 
+const CUTS = count('CUTS', 2);
 /** The longest time that is lived before a cut, in milliseconds. */
 const LIFE = 8_000;
 /** For a boot and its recovery, in milliseconds; only proves "not for ever". */
@@ -20,7 +21,6 @@ describe.each(BACKENDS)('the power is cut on %s', backend => {
   it(`${CUTS} times, and each time all is sound after the next boot`, { timeout }, async () => {
     const title = `cuts on ${backend}`;
     const random = chance(title);
-    console.log(`MAYFLY_SEED=${SEED}: ${title}`);
     const machine = new Uml(['6G']);
     const said = (): string =>
       fs.existsSync(machine.exchange('said')) ? fs.readFileSync(machine.exchange('said'), 'utf8') : '';

@@ -9,9 +9,8 @@ const rooms = {
 
 for (const [backend, { people, promotions }] of Object.entries(rooms)) {
   const env = {
-    MAYFLY_TEST_CLIENTS: people,
-    MAYFLY_TEST_CROWD: people,
-    MAYFLY_TEST_PROMOTIONS: promotions,
+    MAYFLY_CROWD: people,
+    MAYFLY_PROMOTIONS: promotions,
     MAYFLY_TEST_BACKENDS: backend,
   };
   await inside(`a room on ${backend}`, {

@@ -1,7 +1,7 @@
 /** Runs test files inside user-mode Linux and tells of each test in them as of one of ours. */
 import * as fs from 'node:fs';
 import { describe, it } from 'vitest';
-import { SEED } from './campaign.ts';
+import { SEED } from '../campaign.ts';
 import { type Ended, Uml } from './machine.ts';
 
 interface Result {

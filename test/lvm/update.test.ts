@@ -1,5 +1,5 @@
 /** Updates on LVM: one at a time, by hand, cut short and refused. What needs a mirror on the network is not here. */
-import { LONG } from './campaign.ts';
+import { LONG } from '../campaign.ts';
 import { inside } from './suite.ts';
 
 const run = (backend: string) => ({

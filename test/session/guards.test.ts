@@ -1,4 +1,4 @@
-/** What a login and a logout refuse to do, and what they leave to others. */
+/** The safety rules of login and logout: what they refuse and what they leave alone. */
 import { describe, expect, it } from 'vitest';
 import { MayflyError } from '../../src/errors.ts';
 import { recover } from '../../src/service/recover.ts';
@@ -20,7 +20,7 @@ function withBackend(w: World, change: (b: VolumeBackend) => Partial<VolumeBacke
   return { ...w.machine(), backend: () => ({ ...backend, ...change(backend) }) };
 }
 
-/** A world that has made on first use what stays. */
+/** A world in which everything that is created on first use exists. */
 async function usedWorld(): Promise<World> {
   const w = preparedWorld();
   const s = await alice(w);
@@ -29,8 +29,8 @@ async function usedWorld(): Promise<World> {
   return w;
 }
 
-describe('a mount that did not happen, though its command said so', () => {
-  it('ends the login, writes nothing into the host, and kills nobody', async () => {
+describe('a mount that did not happen although its command succeeded', () => {
+  it('fails the login, writes nothing to the host and kills no process', async () => {
     const w = await usedWorld();
     const before = w.picture();
     w.programs.perl = () => undefined;
@@ -41,7 +41,7 @@ describe('a mount that did not happen, though its command said so', () => {
     expect(w.picture()).toBe(before);
   });
 
-  it('leaves the host alone also where the mount point has an /etc', async () => {
+  it('leaves the host alone, also if the mount point has an /etc', async () => {
     const w = await usedWorld();
     const { roots } = w.machine().paths;
     w.programs.perl = args => {
@@ -58,7 +58,7 @@ describe('a mount that did not happen, though its command said so', () => {
 });
 
 describe('device numbers of a record', () => {
-  /** Alice's session, its tree gone, and its number given to what was mounted next. */
+  /** Alice's session without its tree; the kernel has given its device number to the next mount. */
   async function reused(): Promise<{ w: World; s: Session; other: number }> {
     const w = await usedWorld();
     const s = await alice(w);
@@ -71,14 +71,14 @@ describe('device numbers of a record', () => {
     return { w, s, other };
   }
 
-  it('that are shown no more at the root kill nobody: the kernel has given them to another', async () => {
+  it('that are not mounted at the root any more kill no process, because they may be reused', async () => {
     const { w, s, other } = await reused();
     await end(w.machine(), s.id);
     expect(w.processes.has(other)).toBe(true);
     expect(sessionsOf(w)).toEqual([]);
   });
 
-  it('count while the kernel says that the volume is in use', async () => {
+  it('count while the kernel reports the volume in use', async () => {
     const { w, s, other } = await reused();
     let asked = 0;
     const on = withBackend(w, () => ({
@@ -93,7 +93,7 @@ describe('device numbers of a record', () => {
     expect(w.processes.has(other)).toBe(false);
   });
 
-  it('of another boot kill nobody, even if the volume is in use', async () => {
+  it('of another boot kill no process, even if the volume is in use', async () => {
     const { w, s, other } = await reused();
     const on = withBackend(w, () => ({ busyReason: async () => 'it is in use' }));
     writeSession(w.host, on.paths, { ...s, devices: [w.processes.get(other)?.dev ?? 0], boot: 'boot-0' });
@@ -101,7 +101,7 @@ describe('device numbers of a record', () => {
     expect(w.processes.has(other)).toBe(true);
   });
 
-  it('that were never written down are those of the root alone', async () => {
+  it('that were never recorded are limited to that of the root', async () => {
     const w = await usedWorld();
     const s = await alice(w);
     if (!s) throw new Error('out of scope');
@@ -112,7 +112,7 @@ describe('device numbers of a record', () => {
     expect([mine, other].map(pid => w.processes.has(pid))).toEqual([false, true]);
   });
 
-  it('of what was mounted over the root later kill nobody', async () => {
+  it('of a mount made over the root later kill no process', async () => {
     const w = await usedWorld();
     const s = await alice(w);
     if (!s) throw new Error('out of scope');
@@ -124,7 +124,7 @@ describe('device numbers of a record', () => {
 });
 
 describe('a storage command that does not finish in time', () => {
-  it('is left running: nothing is torn down under it, and recovery does that later', async () => {
+  it('is left running, and recovery takes the session down later', async () => {
     const w = await usedWorld();
     const before = w.picture();
     const removed: string[] = [];
@@ -143,7 +143,7 @@ describe('a storage command that does not finish in time', () => {
     expect(removed).toEqual([]);
     const [s] = sessionsOf(w);
     expect(s).toMatchObject({ state: 'ending', stuck: expect.stringMatching(/did not finish in time/) });
-    await finish(); // the command has gone on, and made the volume
+    await finish(); // the command has continued and created the volume
     expect([...w.volumes.keys()].some(v => v.endsWith(s?.id ?? '-'))).toBe(true);
     w.newProcess();
     expect((await recover(w.machine())).ended).toEqual([s?.id]);
@@ -152,7 +152,7 @@ describe('a storage command that does not finish in time', () => {
 });
 
 describe('loop devices at a logout', () => {
-  it('on files of the session are released before its tree is detached; all others stay', async () => {
+  it('on files of the session are detached before its tree; all others stay', async () => {
     const w = await usedWorld();
     const s = await alice(w);
     if (!s) throw new Error('out of scope');
@@ -186,7 +186,7 @@ describe('loop devices at a logout', () => {
 describe('a generation whose volume was replaced', () => {
   const stable = '/var/lib/mayfly/pool/generation/1';
 
-  it('gets no login, and says why', async () => {
+  it('refuses a login with the reason', async () => {
     const w = await usedWorld();
     const before = w.volumes.size;
     const backend = w.backend();
@@ -208,7 +208,7 @@ describe('a generation whose volume was replaced', () => {
     expect(w.volumes.size).toBe(before);
   });
 
-  it('gets one where its record is of a version that knew less', async () => {
+  it('accepts a login if its record is from an earlier version', async () => {
     const w = await usedWorld();
     const file = `${w.machine().paths.generations}/1.json`;
     w.put(file, (w.host.read(file) ?? '').replace(/"memory \d+"/, '"memory"'));
@@ -217,7 +217,7 @@ describe('a generation whose volume was replaced', () => {
 });
 
 describe('the order of steps', () => {
-  /** Effects on a session, as they come. */
+  /** The effects on a session, in order. */
   function watched(w: World): { on: Machine; seen: string[] } {
     const seen: string[] = [];
     const note = (what: string): void => void (seen.at(-1) === what || seen.push(what));
@@ -259,14 +259,14 @@ describe('the order of steps', () => {
     return { on: { ...base, host: watching }, seen };
   }
 
-  it('of a login: the record first, access last', async () => {
+  it('of a login is the record first and access last', async () => {
     const w = await usedWorld();
     const { on, seen } = watched(w);
     await alice(w, on);
     expect(seen).toEqual(['record', 'fork', 'mount', 'identity', 'record', 'open', 'record']);
   });
 
-  it('of a logout: access first, processes before mounts, the volume after them, the record last', async () => {
+  it('of a logout is access first, processes before mounts, then the volume, and the record last', async () => {
     const w = await usedWorld();
     const s = await alice(w);
     w.enter(s?.root ?? '');
@@ -285,7 +285,7 @@ describe('admission', () => {
     ['it is as full as the limit', { total: 100 * G, free: 5 * G }, undefined],
     ['less is free than a login needs', { total: 2 * G, free: MIN_FREE - 1 }, /a new login needs 512 MiB/],
     ['just enough is free', { total: 2 * G, free: MIN_FREE }, undefined],
-  ])('by the pool: %s', async (_what, room, refusal) => {
+  ])('is decided by the pool: %s', async (_what, room, refusal) => {
     const w = await usedWorld();
     w.space = () => ({ ...room, inodes: 0, freeInodes: 0 });
     const made = alice(w);
@@ -297,7 +297,7 @@ describe('admission', () => {
   it.each([
     ['has room', MIN_FREE, true],
     ['has none', MIN_FREE - 1, false],
-  ])('by the file system around the pool’s image, which %s', async (_what, free, admitted) => {
+  ])('is decided by the file system that holds the pool’s image, which %s', async (_what, free, admitted) => {
     const w = await usedWorld();
     const { paths } = w.machine();
     const image = '/var/lib/mayfly/pool.img';

@@ -1,16 +1,36 @@
 /** The Debian package of these sources, as a stranger would build it. */
+import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
-import { must, sh } from './lab.ts';
+import { cached, must, sh } from './lab.ts';
+
+/** The files of the sources, by their paths in them. */
+function sources(): string[] {
+  const words = ['ls-files', '-z', '--cached', '--others', '--exclude-standard'];
+  const files = sh('git', ['-c', 'safe.directory=*', ...words], { cwd: process.cwd() });
+  if (files.code !== 0) throw new Error(`git ls-files: ${files.err}`);
+  return files.out.split('\0').filter(f => fs.statSync(f, { throwIfNoEntry: false })?.isFile());
+}
+
+/** The package of the sources as they are now, built once and shared by all tests. Returns its path. */
+export function sharedPackage(): string {
+  const digest = createHash('sha256');
+  // What tests and people read is not in it.
+  for (const file of sources().filter(f => !/^(test|scripts)\//.test(f)))
+    digest.update(`${file}\0${fs.statSync(file).mode}\0`).update(fs.readFileSync(file));
+  return cached(`mayfly-${digest.digest('hex').slice(0, 16)}.deb`, part => {
+    const dir = fs.mkdtempSync('/var/tmp/mayfly-test-');
+    try {
+      fs.copyFileSync(buildPackage(dir), part);
+    } finally {
+      must('rm', ['-r', '--one-file-system', dir]);
+    }
+  });
+}
 
 /** Builds it from a clean copy below `dir` and returns its path. Throws with what the build said. */
 export function buildPackage(dir: string): string {
   const source = `${dir}/source`;
-  const files = sh(
-    'git',
-    ['-c', 'safe.directory=*', 'ls-files', '-z', '--cached', '--others', '--exclude-standard'],
-    { cwd: process.cwd() },
-  );
-  for (const file of files.out.split('\0').filter(f => f !== '' && fs.existsSync(f))) {
+  for (const file of sources()) {
     fs.mkdirSync(`${source}/${file}`.replace(/\/[^/]*$/, ''), { recursive: true });
     fs.copyFileSync(file, `${source}/${file}`);
   }

@@ -2,7 +2,7 @@
 import * as fs from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { BareMachine } from './bare-machine.ts';
-import { buildPackage } from './build-package.ts';
+import { sharedPackage } from './build-package.ts';
 import { findings, type Seen } from './findings.ts';
 import { makeMiniTree } from './mini.ts';
 
@@ -17,16 +17,18 @@ describe('a machine with display managers', () => {
 
   /** In a room of its own each time, as after a boot: with a process that passes for cron. */
   const inMachine = (script: string): string =>
-    m.must(`mayfly recover --quiet; /usr/local/cron 30 >/dev/null 2>&1 & pid=$!\n(\n${script}\n)\nkill $pid`);
+    m.must(
+      `mayfly recover --quiet; /usr/local/cron 300 >/dev/null 2>&1 & pid=$!\n(\n${script}\n)\nkill $pid`,
+    );
   const seen = (script: string): Seen[] => {
     const act = `{\n:\n${script}\n} >/root/said 2>&1`;
-    const cron = 'mayfly recover --quiet; /usr/local/cron 30 >/dev/null 2>&1 & pid=$!';
+    const cron = 'mayfly recover --quiet; /usr/local/cron 300 >/dev/null 2>&1 & pid=$!';
     return findings(m.run(`${cron}\n${act}\nmayfly doctor --json && c=0 || c=$?; kill $pid; exit $c`));
   };
 
   beforeAll(() => {
     m = new BareMachine();
-    fs.copyFileSync(buildPackage(m.dir), `${m.root}/root/mayfly.deb`);
+    fs.copyFileSync(sharedPackage(), `${m.root}/root/mayfly.deb`);
     makeMiniTree(`${m.root}/root/tree`);
     m.must(`
       dpkg --force-depends -i /root/mayfly.deb >/dev/null 2>&1

@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import * as fs from 'node:fs';
 import { afterEach, describe, expect, it } from 'vitest';
+import { chance, moments } from '../campaign.ts';
 import { forgetUsers, Lab, MAYFLY, must, sleep, tarball, user } from './lab.ts';
 
 const A = 'mayfly-a';
@@ -41,14 +42,14 @@ describe('init', () => {
     'killed at random moments on %s: nothing half-made is taken as complete, and again works',
     async backend => {
       lab = new Lab();
-      for (let i = 0; i < 6; i++) {
+      for (const moment of moments(6, chance(`kills of init on ${backend}`))) {
         const child = spawn(
           'node',
           [MAYFLY, 'init', '--config', lab.config, '--backend', backend, '--from', tarball()],
           { detached: true, stdio: 'ignore' },
         );
         const done = new Promise(yes => child.on('close', yes));
-        await sleep(100 + Math.random() * 1500);
+        await sleep(100 + moment * 1500);
         if (child.exitCode === null && child.pid) process.kill(-child.pid, 'SIGKILL');
         await done;
         const stable = fs.existsSync(`${lab.dir}/state/stable`);
@@ -73,7 +74,7 @@ describe('init', () => {
       },
       /"tar .* failed/,
     ],
-    ['nothing', (dir: string) => `${dir}-nowhere`, /there is no "/],
+    ['nothing', (dir: string) => `${dir}-nowhere`, /" does not exist/],
   ] as const)('from %s: refused, and again with a good one works', (_what, source, message) => {
     lab = new Lab();
     const dir = `${lab.dir}/empty`;

@@ -49,25 +49,43 @@ export function must(file: string, args: readonly string[]): string {
   return r.out;
 }
 
+/**
+ * A file that is made once per machine and shared by all tests, also by those that run at the same time: `make` is
+ * given where to put it. Returns its path.
+ */
+export function cached(name: string, make: (part: string) => void): string {
+  const path = `${CACHE}/${name}`;
+  if (fs.existsSync(path)) return path;
+  fs.mkdirSync(CACHE, { recursive: true });
+  const lock = fs.openSync(`${path}.lock`, 'w');
+  try {
+    // The lock belongs to the open file, which is ours too, and is given up with it.
+    const taken = spawnSync('flock', ['3'], { stdio: ['ignore', 'ignore', 'inherit', lock] });
+    if (taken.status !== 0) throw new Error(`${path}.lock can not be locked`);
+    if (!fs.existsSync(path)) {
+      const extension = /\.[a-z]+$/.exec(name)?.[0] ?? '';
+      const part = `${CACHE}/part-${process.pid}${extension}`;
+      try {
+        make(part);
+        fs.renameSync(part, path);
+      } finally {
+        fs.rmSync(part, { force: true });
+      }
+    }
+  } finally {
+    fs.closeSync(lock);
+  }
+  return path;
+}
+
 /** A real minimal Debian with some packages, as a tarball, made once per machine, release and list of packages. */
 export function tarball(name = 'tree', packages = 'sudo', suite = hostSuite(realHost()) ?? 'stable'): string {
   const list = createHash('sha256').update(packages).digest('hex').slice(0, 8);
-  const path = `${CACHE}/${suite}-${name}-${list}.tar`;
-  if (!fs.existsSync(path)) {
-    fs.mkdirSync(CACHE, { recursive: true });
-    const part = `${CACHE}/part-${process.pid}.tar`;
+  return cached(`${suite}-${name}-${list}.tar`, part => {
     const sources = aptSources(realHost(), suite);
-    must('mmdebstrap', [
-      '--mode=root',
-      '--variant=minbase',
-      `--include=${packages}`,
-      suite,
-      part,
-      ...sources,
-    ]);
-    fs.renameSync(part, path);
-  }
-  return path;
+    const words = ['--mode=root', '--variant=minbase', `--include=${packages}`];
+    must('mmdebstrap', [...words, suite, part, ...sources]);
+  });
 }
 
 /** Temporary accounts of this machine; only those made here are deleted again. */
@@ -440,14 +458,14 @@ export function spawnMayfly(lab: Lab, verb: string, ...args: string[]): Promise<
 
 export const sleep = (ms: number): Promise<void> => new Promise(yes => setTimeout(yes, ms));
 
-/** How much longer everything may take; an emulator is slow. */
-const SLOW = Number(process.env.MAYFLY_TEST_SLOW ?? 1);
+/** How much longer everything may take than on an idle machine: others may be at work on it, and emulators are slow. */
+const SLOW = Number(process.env.MAYFLY_TEST_SLOW ?? 10);
 
-/** Waits until `what` holds. */
+/** Waits until `what` holds: `ms` is ample on an idle machine, and a tenth of what is waited for. */
 export async function until(what: () => boolean, ms = 5000): Promise<void> {
   const end = Date.now() + ms * SLOW;
   while (!what()) {
-    if (Date.now() > end) throw new Error(`not within ${ms} ms: ${what}`);
+    if (Date.now() > end) throw new Error(`not within ${ms * SLOW} ms: ${what}`);
     await sleep(10);
   }
 }

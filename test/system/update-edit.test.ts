@@ -69,9 +69,10 @@ describe.each(BACKENDS)('one update at a time, on %s', backend => {
       for (const r of [lab.mayfly('update'), edit('--discard', '--', 'true'), lab.mayfly('gc')]) {
         expect(r).toMatchObject({ code: 5, out: '' });
         const since = Date.parse(message.exec(r.err)?.[1] ?? r.err);
-        expect(Math.abs(since - begun)).toBeLessThan(10_000);
+        expect(since).toBeGreaterThan(begun - 1000); // in whole seconds
+        expect(since).toBeLessThanOrEqual(Date.now());
       }
-      expect(lab.mayfly('status').out).toMatch(/an update has been running for 0 min, in phase "refresh"/);
+      expect(lab.mayfly('status').out).toMatch(/an update has been running for \d+ min, in phase "refresh"/);
       loginWorks(lab, A); // nobody waits for an update
 
       await kill(child, signal);

@@ -2,13 +2,14 @@
 import { spawn } from 'node:child_process';
 import * as fs from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { chance, count, moments } from '../campaign.ts';
 import { BACKENDS, forgetUsers, killTree, Lab, MAYFLY, sh, sleep, until, user } from './lab.ts';
 import { makeMiniTree } from './mini.ts';
 
 const A = 'mayfly-k';
 const B = 'mayfly-l';
 /** Per backend. */
-const KILLS = Number(process.env.MAYFLY_TEST_KILLS ?? 100);
+const KILLS = count('KILLS', 25);
 
 describe.each(BACKENDS)('SIGKILL of an update at random moments on %s', backend => {
   let lab: Lab;
@@ -70,24 +71,32 @@ describe.each(BACKENDS)('SIGKILL of an update at random moments on %s', backend 
   }
 
   it(`${KILLS} times`, async () => {
+    const random = chance(`kills of an update on ${backend}`);
     let killed = 0;
+    let i = 0;
     const where = new Map<string, number>();
-    for (let i = 0; i < KILLS; i++) {
+    // An update that was quicker than its kill is one more case, and another moment is drawn for the kill.
+    for (const queue = moments(KILLS, random); queue.length > 0; i++) {
       nextStamp();
+      const begun = performance.now();
       const child = spawn('node', [MAYFLY, 'update', '--quiet', '--config', lab.config], {
         cwd: '/',
         stdio: 'ignore',
       });
-      const ended = new Promise<NodeJS.Signals | null>(yes =>
-        child.on('close', (_code, signal) => yes(signal)),
+      const ended = new Promise<{ signal: NodeJS.Signals | null; ms: number }>(yes =>
+        child.on('close', (_code, signal) => yes({ signal, ms: performance.now() - begun })),
       );
-      const after = Math.random() * span * 1.1;
+      const after = (queue.pop() ?? 0) * span;
       await sleep(after);
       // Every other time only the program itself: what it runs must die with it, but storage commands finish.
       if (i % 2 === 0) killTree(child.pid ?? 0);
       else child.kill('SIGKILL');
-      const signal = await ended;
+      const { signal, ms } = await ended;
       if (signal === 'SIGKILL') killed += 1;
+      else {
+        span = ms;
+        if (i < 5 * KILLS) queue.push(random());
+      }
       const told = JSON.parse(fs.readFileSync(`${lab.dir}/state/update.json`, 'utf8'));
       const phase = signal === 'SIGKILL' && told.result === 'running' ? told.phase : 'outside';
       where.set(phase, (where.get(phase) ?? 0) + 1);
@@ -108,10 +117,7 @@ describe.each(BACKENDS)('SIGKILL of an update at random moments on %s', backend 
       }
     }
     expect(lab.inside(B, 'true')).toMatchObject({ code: 0 });
-    console.log(
-      `${backend}: ${killed} of ${KILLS} died: ${[...where].map(([p, n]) => `${p} ${n}`).join(', ')}`,
-    );
-    // Of a few, chance may spare any.
-    if (KILLS >= 50) expect(killed).toBeGreaterThan(KILLS / 2);
+    console.log(`${backend}: ${killed} of ${i} died: ${[...where].map(([p, n]) => `${p} ${n}`).join(', ')}`);
+    expect(killed).toBe(KILLS);
   });
 });

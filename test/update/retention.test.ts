@@ -1,4 +1,4 @@
-/** What keeps a generation from being removed, at the moment of its removal. */
+/** What prevents the removal of a generation at the last moment. */
 import { describe, expect, it } from 'vitest';
 import { login } from '../../src/session/session.ts';
 import { readGeneration, stableNumber, writeGeneration } from '../../src/state/generations.ts';
@@ -31,13 +31,13 @@ async function world(): Promise<World> {
   return w;
 }
 
-/** The generation is as it was: proven, with its volume. */
+/** Expects the generation to be unchanged: proven, with its volume. */
 function isKept(w: World, n: number): boolean {
   return readGeneration(w.host, w.machine().paths, n) !== undefined && w.volumes.has(volumeOf(n));
 }
 
 describe('a generation', () => {
-  it('that nobody needs is removed, with all that is known of it', async () => {
+  it('that is not needed is removed with all its records', async () => {
     const w = await world();
     expect(await retire(w.machine(), 2, 'asked')).toBe(true);
     expect(isKept(w, 2)).toBe(false);
@@ -59,18 +59,18 @@ describe('a generation', () => {
     expect(isKept(w, 1)).toBe(true);
   });
 
-  it('that might be named by a record which cannot be read is kept', async () => {
+  it('that a corrupt record may name is kept', async () => {
     const w = await world();
     w.put(`${w.machine().paths.sessions}/u1002-0000000f.json`, '{"id":"u1002-');
     expect(await retire(w.machine(), 2, 'asked')).toBe(false);
     expect(isKept(w, 2)).toBe(true);
   });
 
-  it('for which a login writes its record at the last moment is kept, and the login goes on', async () => {
+  it('for which a login writes its record at the last moment is kept, and the login succeeds', async () => {
     const w = await world();
     rollback(w.machine(), 2);
     const on = w.machine();
-    // The login has read the pointer and writes its record as the file of the generation is renamed.
+    // The login has read the pointer and writes its record while the generation's file is renamed.
     let joined = false;
     const host: Machine['host'] = {
       ...on.host,
@@ -89,7 +89,7 @@ describe('a generation', () => {
     expect(isKept(w, 2)).toBe(true);
   });
 
-  it('that is retired between a login’s look and its record gets no login', async () => {
+  it('that is retired before a login writes its record is not used by it', async () => {
     const w = await world();
     const on = w.machine();
     const host: Machine['host'] = {
@@ -109,7 +109,7 @@ describe('a generation', () => {
   });
 });
 
-it('a rollback during an update stands: the new generation is proven and not promoted', async () => {
+it('a rollback during an update is kept: the new generation is proven but not promoted', async () => {
   const w = await world();
   rollback(w.machine(), 2);
   const on = w.machine();

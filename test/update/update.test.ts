@@ -1,5 +1,6 @@
 /** The updater: tables for its decisions, and a crash at every call of an update and of the recovery after it. */
 import { describe, expect, it } from 'vitest';
+import { logTo } from '../../src/linux/log.ts';
 import { recover } from '../../src/service/recover.ts';
 import { end } from '../../src/session/end.ts';
 import { login } from '../../src/session/session.ts';
@@ -35,20 +36,26 @@ describe('retention', () => {
       [g(1), g(2), g(3), g(4)],
       4,
       2,
-      '1 go, 2 go, 3 spare, 4 keep',
+      '1 remove, 2 remove, 3 keep-if-space, 4 keep',
     ],
-    ['keeps the stable one regardless of its age', [g(1), g(2), g(3)], 1, 2, '1 keep, 2 go, 3 spare'],
-    ['keeps one that sessions use', [g(1, 2), g(2), g(3), g(4)], 4, 1, '1 keep, 2 go, 3 go, 4 keep'],
-    ['removes a demoted one', [g(1), g(2), g(3, 0, true)], 2, 3, '1 spare, 2 keep, 3 go'],
+    [
+      'keeps the stable one regardless of its age',
+      [g(1), g(2), g(3)],
+      1,
+      2,
+      '1 keep, 2 remove, 3 keep-if-space',
+    ],
+    ['keeps one that sessions use', [g(1, 2), g(2), g(3), g(4)], 4, 1, '1 keep, 2 remove, 3 remove, 4 keep'],
+    ['removes a demoted one', [g(1), g(2), g(3, 0, true)], 2, 3, '1 keep-if-space, 2 keep, 3 remove'],
     ['keeps a demoted one that sessions use', [g(1), g(2, 1, true)], 1, 3, '1 keep, 2 keep'],
-    ['keeps only the stable one with keep = 1', [g(1), g(2)], 2, 1, '1 go, 2 keep'],
+    ['keeps only the stable one with keep = 1', [g(1), g(2)], 2, 1, '1 remove, 2 keep'],
     ['keeps all if none is stable', [g(1), g(2), g(3)], undefined, 1, '1 keep, 2 keep, 3 keep'],
     [
       'keeps one with a corrupt record, without counting it',
       [g(1), g(2, 0, false, true), g(3)],
       3,
       2,
-      '1 spare, 2 keep, 3 keep',
+      '1 keep-if-space, 2 keep, 3 keep',
     ],
     ['decides nothing without generations', [], undefined, 3, ''],
   ] as const)('%s', (_what, generations, stable, keep, expected) => {
@@ -57,7 +64,7 @@ describe('retention', () => {
   });
   it('keeps the generation to which one on probation falls back', () => {
     const plan = planRetention([g(1), g(2), g(3)], { stable: 3, fallback: 1, keep: 1 });
-    expect(plan.map(f => f.action)).toEqual(['keep', 'go', 'keep']);
+    expect(plan.map(f => f.action)).toEqual(['keep', 'remove', 'keep']);
   });
 });
 
@@ -243,7 +250,7 @@ it('a generation with a corrupt record is skipped, and kept until the administra
   const w = await world();
   await updateOf(w, 'two');
   const said: string[] = [];
-  const on = { ...w.machine(), log: (_: string, words: string) => void said.push(words) };
+  const on = { ...w.machine(), log: logTo((_, words) => said.push(words)) };
   const { host, paths } = on;
   const at = (n: number) => `${paths.generations}/${n}.json`;
   const text = host.read(at(1)) ?? '';

@@ -2,7 +2,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { alice, bob, logsOut, mustBeGone, mustBeInside, tell } from '../desktop/desk.ts';
 import { sleep } from '../system/lab.ts';
-import { desktop, ends, inFront, isIn, mustLive, SLOW_LIMIT } from './people.ts';
+import { desktop, ends, inFront, isIn, mustLive } from './people.ts';
 import { Vm, waitFor } from './vm.ts';
 
 let lab: Vm;
@@ -39,11 +39,11 @@ describe('a login typed at gdm', () => {
     lab.shot('gdm-x');
     mustBeInside(lab, alice, id, 'openbox', 'systemd', 'dbus-daemon', 'pipewire');
     lab.script(`schroot -c ${id} -d / -u root -- rm -rf /usr 2>/dev/null || true; test -e /usr/bin/sh`);
-    logsOut(lab, alice, 'openbox', SLOW_LIMIT);
+    logsOut(lab, alice);
     const next = await isIn(lab, alice);
     expect(next).not.toBe(id);
     expect(lab.script(`schroot -c ${next} -d / -u root -- ls /usr`)).toContain('bin');
-    logsOut(lab, alice, 'openbox', SLOW_LIMIT);
+    logsOut(lab, alice);
   });
 
   it('on Wayland is inside', async () => {
@@ -52,7 +52,7 @@ describe('a login typed at gdm', () => {
     await lab.still();
     lab.shot('gdm-wayland');
     mustBeInside(lab, alice, id, 'weston', 'systemd');
-    logsOut(lab, alice, 'weston', SLOW_LIMIT);
+    logsOut(lab, alice, 'weston');
     lab.choose('alice', 'openbox');
   });
 });
@@ -97,7 +97,7 @@ describe('somebody who is to be refused', () => {
     });
     await lab.keys(alice.password); // the name is still known
     await desktop(lab, alice, 'openbox');
-    logsOut(lab, alice, 'openbox', SLOW_LIMIT);
+    logsOut(lab, alice);
   });
 
   it.each(['openbox', 'gnome'])('is refused an automatic login, to %s, once, and has a greeter', async to => {
@@ -125,7 +125,7 @@ describe('somebody who is to be refused', () => {
     lab.choose('alice', 'openbox');
     const id = await isIn(lab, alice);
     mustLive(lab, alice, id);
-    logsOut(lab, alice, 'openbox', SLOW_LIMIT);
+    logsOut(lab, alice);
   });
 });
 
@@ -177,7 +177,7 @@ describe('GNOME on Wayland', () => {
     await lab.logIn(alice);
     await inFront(lab, alice);
     mustLive(lab, alice, id, 'gnome-shell');
-    logsOut(lab, alice, 'gnome-session-b', SLOW_LIMIT); // the shell alone would be started again
+    logsOut(lab, alice, 'gnome-session-b'); // the shell alone would be started again
     lab.choose('alice', 'openbox');
   });
 });

@@ -4,9 +4,6 @@ import { mustBeGone } from '../desktop/desk.ts';
 import type { Person } from '../desktop/workstation.ts';
 import { type Vm, waitFor } from './vm.ts';
 
-/** How long after logind a session may still be there, in seconds; the machine is slow. */
-export const SLOW_LIMIT = 30;
-
 /** Whose session is on the screen; a greeter's is its own. */
 export const front = (lab: Vm): string =>
   lab

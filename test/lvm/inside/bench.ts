@@ -4,11 +4,11 @@ import { realHost } from '../../../src/linux/real-host.ts';
 import type { BackendKind, FileSystem, Volume, VolumeBackend } from '../../../src/volume/backend.ts';
 import { lvNameOf, parsePoolPath } from '../../../src/volume/lvm/names.ts';
 import { openBackend } from '../../../src/volume/open.ts';
+import { LONG } from '../../campaign.ts';
 import { must, sh } from '../../system/lab.ts';
 import { sitDown, standUp } from '../../system/sitters.ts';
 import type { Bench } from '../../volume/contract.ts';
 import { dyingHost } from '../../volume/dying.ts';
-import { LONG } from '../campaign.ts';
 import { whenFree } from './devices.ts';
 
 export const GROUP = process.env.MAYFLY_TEST_VG ?? '';

@@ -1,7 +1,7 @@
 /** The contract over LVM's two backends, each with one file system; in a campaign with both. */
 import { afterEach } from 'vitest';
+import { LONG } from '../../campaign.ts';
 import { contract } from '../../volume/contract.ts';
-import { LONG } from '../campaign.ts';
 import { leaveAll, lvmBench } from './bench.ts';
 
 // What a case that failed has left mounted would keep its volumes from being removed.

@@ -1,0 +1,64 @@
+/**
+ * Campaigns: cases that repeat something at random. They are short here and long in scripts/campaign, which sets the
+ * environment:
+ *
+ *     MAYFLY_KILLS       kills per backend and kind
+ *     MAYFLY_CUTS        power cuts per backend
+ *     MAYFLY_CROWD       people at once
+ *     MAYFLY_ROUNDS      logins of each of them
+ *     MAYFLY_PROMOTIONS  promotions beneath them
+ *     MAYFLY_SEED        repeats a campaign; printed when one begins and when it fails
+ *     MAYFLY_LONG        set: LVM with each file system and all kinds of update
+ */
+import { onTestFailed } from 'vitest';
+
+const given = (name: string): string | undefined => process.env[`MAYFLY_${name}`] || undefined;
+
+export const LONG = given('LONG') !== undefined;
+
+/** How often, or how many; `usual` where nothing is said. */
+export function count(name: 'KILLS' | 'CUTS' | 'CROWD' | 'ROUNDS' | 'PROMOTIONS', usual: number): number {
+  const text = given(name);
+  if (text === undefined) return usual;
+  if (!/^[1-9]\d*$/.test(text)) throw new Error(`MAYFLY_${name} takes a number, not "${text}"`);
+  return Number(text);
+}
+
+/** Of all campaigns of this run. */
+export const SEED = Number(given('SEED') ?? Math.floor(Math.random() * 2 ** 32));
+if (!Number.isInteger(SEED) || SEED < 0)
+  throw new Error(`MAYFLY_SEED takes a number, not "${given('SEED')}"`);
+
+/** Numbers in [0, 1), always the same ones for the same seed (mulberry32). */
+export function generator(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/**
+ * The chance of one test, which is called from within it. It depends on the seed and on `title` alone, not on which
+ * other tests run.
+ */
+export function chance(title: string): () => number {
+  const words = `MAYFLY_SEED=${SEED}: ${title}`;
+  console.log(words);
+  onTestFailed(() => console.error(`failed with ${words}`));
+  let hash = SEED;
+  for (const c of title) hash = Math.imul(hash ^ c.charCodeAt(0), 0x01000193);
+  return generator(hash);
+}
+
+/** `n` moments in [0, 1) in a random order: one in each n-th, so that a few cover the whole as well as many do. */
+export function moments(n: number, random: () => number): number[] {
+  const all = Array.from({ length: n }, (_, i) => (i + random()) / n);
+  for (let i = n - 1; i > 0; i--) {
+    const j = Math.floor(random() * (i + 1));
+    [all[i], all[j]] = [all[j] ?? 0, all[i] ?? 0];
+  }
+  return all;
+}
