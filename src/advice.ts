@@ -18,6 +18,18 @@ export const EXIT = {
   warned: 7,
 } as const;
 
+/** Hints that name our own commands, for the folders below the command line. */
+export const REMEDY = {
+  recover: 'mayfly recover',
+  examine: 'mayfly doctor',
+  status: 'mayfly status',
+  sessions: 'mayfly sessions',
+  rollback: 'mayfly rollback',
+  destroy: 'mayfly destroy --yes',
+  disable: 'mayfly disable lightdm (or gdm, or pam)',
+  endSessions: 'end sessions ("mayfly sessions")',
+} as const;
+
 /** The exit code and hint of an error code. The table is built only after an error. */
 export function adviceOn(code: ErrorCode): Advice {
   const advice: Record<ErrorCode, Advice> = {
@@ -29,29 +41,34 @@ export function adviceOn(code: ErrorCode): Advice {
     'no-generation': { exit: EXIT.refused, hint: () => 'mayfly generations' },
     'bad-user': { exit: EXIT.refused, hint: () => 'mayfly doctor bad-user' },
     'unknown-user': { exit: EXIT.refused, hint: f => `getent passwd ${f.user ?? ''}` },
-    'unknown-session': { exit: EXIT.usage, hint: () => 'mayfly sessions' },
+    'unknown-session': { exit: EXIT.usage, hint: () => REMEDY.sessions },
     refused: { exit: EXIT.refused, hint: f => String(f.hint ?? '') || undefined },
-    full: { exit: EXIT.refused, hint: () => 'end sessions ("mayfly sessions") or free space in the pool' },
+    full: { exit: EXIT.refused, hint: () => `${REMEDY.endSessions} or free space in the pool` },
     exists: { exit: EXIT.refused, hint: f => String(f.hint ?? '') || undefined },
     locked: { exit: EXIT.locked, hint: () => 'try again when it has finished' },
-    timeout: { exit: EXIT.failed, hint: () => 'mayfly recover' },
+    timeout: { exit: EXIT.failed, hint: () => REMEDY.recover },
     unsafe: { exit: EXIT.failed },
-    stuck: { exit: EXIT.stuck, hint: () => 'mayfly recover' },
+    stuck: { exit: EXIT.stuck, hint: () => REMEDY.recover },
     'missing-tool': {
       exit: EXIT.failed,
-      hint: f => (f.tool === undefined ? undefined : `apt install ${packageOf(String(f.tool))}`),
+      hint: f => (f.tool === undefined ? undefined : installHint(String(f.tool))),
     },
     command: { exit: EXIT.failed },
-    corrupt: { exit: EXIT.failed, hint: f => String(f.hint ?? 'mayfly recover') },
+    corrupt: { exit: EXIT.failed, hint: f => String(f.hint ?? REMEDY.recover) },
     held: { exit: EXIT.refused },
-    update: { exit: EXIT.failed, hint: () => 'mayfly status' },
+    update: { exit: EXIT.failed, hint: () => REMEDY.status },
     internal: { exit: EXIT.failed },
   };
   return advice[code];
 }
 
+/** The command that installs a missing program. */
+export function installHint(tool: string): string {
+  return `apt install ${packageOf(tool)}`;
+}
+
 /** The Debian package that contains a program that Mayfly runs. */
-export function packageOf(tool: string): string {
+function packageOf(tool: string): string {
   const packages: Record<string, string> = {
     btrfs: 'btrfs-progs',
     'mkfs.btrfs': 'btrfs-progs',
@@ -73,6 +90,7 @@ export function packageOf(tool: string): string {
     lvs: 'lvm2',
     vgs: 'lvm2',
     lvcreate: 'lvm2',
+    thin_check: 'thin-provisioning-tools',
     'mkfs.xfs': 'xfsprogs',
     'mkfs.ext4': 'e2fsprogs',
   };

@@ -21,6 +21,3 @@ export function parseSize(text: string): number {
 export function formatBytes(bytes: number): string {
   return bytes < 2 ** 30 ? `${Math.floor(bytes / 2 ** 20)} MiB` : `${(bytes / 2 ** 30).toFixed(1)} GiB`;
 }
-
-/** Formats bytes as "512 MiB", rounded down. */
-export const mib = (bytes: number): string => `${Math.floor(bytes / 2 ** 20)} MiB`;

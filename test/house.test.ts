@@ -71,6 +71,22 @@ describe('the source tree', () => {
     expect(long).toEqual([]);
   });
 
+  it('has one meaning for every exported name', () => {
+    const places = new Map<string, string[]>();
+    for (const file of files)
+      for (const [, name = ''] of text(file).matchAll(
+        /^export (?:declare )?(?:async )?(?:function|const|class|interface|type) (\w+)/gm,
+      ))
+        places.set(name, [...(places.get(name) ?? []), file]);
+    expect([...places].filter(([, where]) => where.length > 1)).toEqual([]);
+  });
+
+  it('imports file and process modules only in linux/, in the loader and in the watching of directories', () => {
+    const modules = /from '(node:fs|node:child_process|execa|chokidar)'/;
+    const found = files.filter(file => folderOf(file) !== 'linux' && modules.test(text(file)));
+    expect(found.sort()).toEqual(['loader.ts', 'service/watch.ts']);
+  });
+
   it('describes every folder in src/README.md', () => {
     const folders = [...new Set(files.filter(file => file.includes('/')).map(folderOf))];
     const described = [...readFileSync('src/README.md', 'utf8').matchAll(/^\| `([a-z]+)\/` +\|/gm)].map(

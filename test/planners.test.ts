@@ -23,7 +23,6 @@ import { redirectUserManager, resetUserManager } from '../src/session/user-manag
 import { parseSize } from '../src/size.ts';
 import { pathsOf } from '../src/state/paths.ts';
 import type { Login, Session } from '../src/state/sessions.ts';
-import { parseAptSources } from '../src/update/apt-sources.ts';
 import { isFromInterruptedInit } from '../src/update/init.ts';
 import { World } from './world.ts';
 
@@ -394,26 +393,6 @@ describe('text for other programs', () => {
       'MESSAGE=a PRIORITY=0\nPRIORITY=3\nSYSLOG_IDENTIFIER=mayfly\nMAYFLY_USER=x y\n',
     );
   });
-});
-
-describe('apt sources', () => {
-  it.each([
-    [
-      'deb http://m/debian bookworm main contrib # c',
-      [{ uri: 'http://m/debian', suites: ['bookworm'], components: ['main', 'contrib'] }],
-    ],
-    [
-      'deb [signed-by=/k] http://m/d bookworm main',
-      [{ uri: 'http://m/d', suites: ['bookworm'], components: ['main'] }],
-    ],
-    ['deb-src http://m/debian bookworm main', []],
-    ['# deb http://m/debian bookworm main', []],
-    [
-      'Types: deb deb-src\nURIs: http://m/d\nSuites: trixie trixie-updates\nComponents: main',
-      [{ uri: 'http://m/d', suites: ['trixie', 'trixie-updates'], components: ['main'] }],
-    ],
-    ['Types: deb\nEnabled: no\nURIs: http://m/d\nSuites: trixie\nComponents: main', []],
-  ])('are parsed from %j', (text, expected) => expect(parseAptSources(text)).toEqual(expected));
 });
 
 describe('sizes', () => {

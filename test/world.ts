@@ -97,7 +97,7 @@ export class World {
   /** Volume names that a foreign object occupies. */
   readonly foreign = new Set<string>();
   /** What df(1) would report. */
-  space: Host['space'] = () => ({ total: 100, free: 2 ** 40, inodes: 0, freeInodes: 0 });
+  space: Host['space'] = () => ({ total: 2 ** 40, used: 0, free: 2 ** 40, inodes: 0, freeInodes: 0 });
   private mounts: Mounted[] = [];
   private devices = 10;
   private inodes = 1;

@@ -7,20 +7,20 @@ import { VERSION } from '../config/config.ts';
 import { MayflyError, reasonOf } from '../errors.ts';
 import { print } from '../linux/command.ts';
 import { logged } from '../linux/log.ts';
-import type { Command, Context, Flags } from './command.ts';
+import type { CliCommand, Context, Flags } from './command.ts';
 import { destroyCommand } from './destroy.ts';
 import { doctorCommand } from './doctor.ts';
 import { disableCommand, enableCommand } from './enable.ts';
 import { endCommand, recoverCommand } from './end.ts';
 import { initCommand } from './init.ts';
 import { openCliMachine } from './ports.ts';
-import { enterCommand, runCommand } from './run.ts';
+import { enterCommand, runSessionCommand } from './run.ts';
 import { serviceCommand } from './service.ts';
 import { configCommand, generationsCommand, scopeCommand, sessionsCommand, statusCommand } from './status.ts';
 import { gcCommand, rollbackCommand, updateCommand } from './update.ts';
-import { usageMessage } from './usage-errors.ts';
+import { usageStrings } from './usage-errors.ts';
 
-const commands: readonly Command[] = [
+const commands: readonly CliCommand[] = [
   initCommand,
   statusCommand,
   sessionsCommand,
@@ -28,7 +28,7 @@ const commands: readonly Command[] = [
   updateCommand,
   rollbackCommand,
   gcCommand,
-  runCommand,
+  runSessionCommand,
   enterCommand,
   endCommand,
   recoverCommand,
@@ -102,6 +102,8 @@ export async function runCli(argv: readonly string[]): Promise<number> {
     .epilogue(EPILOGUE)
     .parserConfiguration({ 'populate--': true, 'duplicate-arguments-array': false })
     .locale('en')
+    .updateStrings(usageStrings(called?.command))
+    .recommendCommands()
     .wrap(null)
     .strict()
     .demandCommand(1, 'no command given')
@@ -109,7 +111,7 @@ export async function runCli(argv: readonly string[]): Promise<number> {
     .showHelpOnFail(false)
     .fail((message, error) => {
       // Without a message, the error was thrown by a command.
-      throw message ? new MayflyError('usage', usageMessage(message, called?.command)) : error;
+      throw message ? new MayflyError('usage', message.trim().replaceAll(/\s+/g, ' ')) : error;
     });
   for (const command of commands) {
     parser = parser.command({
@@ -152,9 +154,9 @@ function configOf(named: unknown): string | undefined {
   return resolve(named);
 }
 
-const commandName = (command: Command): string => command.command.split(' ')[0] ?? '';
+const commandName = (command: CliCommand): string => command.command.split(' ')[0] ?? '';
 
-function reportError(error: unknown, json: boolean, called: Command | undefined): number {
+function reportError(error: unknown, json: boolean, called: CliCommand | undefined): number {
   const known = error instanceof MayflyError ? error : undefined;
   const { exit, hint } = adviceOn(known?.code ?? 'internal');
   const help = known?.code === 'usage' && called ? { hint: `mayfly ${commandName(called)} --help` } : {};

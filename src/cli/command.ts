@@ -23,7 +23,7 @@ export interface Context {
 }
 
 /** A command of the command line. `run` returns the exit code; undefined means 0. */
-export interface Command {
+export interface CliCommand {
   readonly command: string;
   readonly describe: string;
   readonly options?: Readonly<Record<string, Options>>;

@@ -3,9 +3,9 @@
 import { MayflyError } from '../errors.ts';
 import { readPool } from '../state/pool.ts';
 import { destroy } from '../update/destroy.ts';
-import type { Command } from './command.ts';
+import type { CliCommand } from './command.ts';
 
-export const destroyCommand: Command = {
+export const destroyCommand: CliCommand = {
   command: 'destroy',
   describe: 'remove the pool with master and all generations; refused while there are sessions',
   options: { yes: { type: 'boolean', default: false, describe: 'confirm the removal' } },

@@ -7,7 +7,7 @@ import { noLog } from '../linux/log.ts';
 import type { Machine } from '../state/machine.ts';
 import { pathsOf } from '../state/paths.ts';
 import { openBackend } from '../volume/open.ts';
-import type { Command, Context, Flags } from './command.ts';
+import type { CliCommand, Context, Flags } from './command.ts';
 import { type Examination, exitCode, readOnly, runChecks, type Subject } from './doctor/check.ts';
 import { desktopChecks } from './doctor/desktops.ts';
 import { managerChecks } from './doctor/display-managers.ts';
@@ -102,7 +102,7 @@ function explainTo({ show }: Context, code: string): number {
   return 0;
 }
 
-export const doctorCommand: Command = {
+export const doctorCommand: CliCommand = {
   command: 'doctor [code]',
   describe:
     'check this machine and print how to fix what is wrong, or explain an error code; changes nothing',

@@ -6,7 +6,7 @@ import { describeChange } from '../desktop/changes.ts';
 import { disable, type Enabled, enable } from '../desktop/enable.ts';
 import { MayflyError } from '../errors.ts';
 import type { Machine } from '../state/machine.ts';
-import type { Command, Context } from './command.ts';
+import type { CliCommand, Context } from './command.ts';
 
 const adapter = {
   choices: ADAPTERS,
@@ -70,7 +70,7 @@ function showResult(on: Machine, context: Context, name: Adapter, to: 'on' | 'of
   return 0;
 }
 
-export const enableCommand: Command = {
+export const enableCommand: CliCommand = {
   command: 'enable <adapter>',
   describe: 'configure a display manager to create a session for every login and to run desktops in it',
   positionals: { adapter },
@@ -81,7 +81,7 @@ export const enableCommand: Command = {
   },
 };
 
-export const disableCommand: Command = {
+export const disableCommand: CliCommand = {
   command: 'disable <adapter>',
   describe: 'undo "enable" and restore all files; refused while there are sessions',
   positionals: { adapter },

@@ -4,10 +4,10 @@ import { MayflyError, reasonOf } from '../errors.ts';
 import { recover } from '../service/recover.ts';
 import { end } from '../session/end.ts';
 import type { Machine } from '../state/machine.ts';
-import type { Command } from './command.ts';
+import type { CliCommand } from './command.ts';
 import { sessionNamed } from './run.ts';
 
-export const endCommand: Command = {
+export const endCommand: CliCommand = {
   command: 'end <session>',
   describe: 'end a session now: kill its processes and remove its root',
   positionals: {
@@ -50,7 +50,7 @@ export async function endIfThere(on: Machine, id: string): Promise<void> {
   }
 }
 
-export const recoverCommand: Command = {
+export const recoverCommand: CliCommand = {
   command: 'recover',
   describe: 'restore a consistent state; runs at boot, and is safe at any time',
   async run(_args, { flags, machine, report }) {

@@ -3,10 +3,10 @@ import { LVM_NAME, PACKAGE_NAME, RELEASE, SIZE } from '../names.ts';
 import type { Machine } from '../state/machine.ts';
 import { hostSuite } from '../update/apt-sources.ts';
 import { init } from '../update/init.ts';
-import { groupOf, type LvmChoice } from '../update/init-lvm.ts';
+import { type LvmChoice, volumeGroupOf } from '../update/init-lvm.ts';
 import { describeSource, type Source } from '../update/source.ts';
 import type { BackendKind } from '../volume/backend.ts';
-import type { Command } from './command.ts';
+import type { CliCommand } from './command.ts';
 import { clearLine, progressPrinter } from './update.ts';
 import { refuseOptions } from './usage-errors.ts';
 
@@ -60,7 +60,7 @@ function choiceOf(args: Readonly<Record<string, unknown>>, backend: BackendKind)
   };
 }
 
-export const initCommand: Command = {
+export const initCommand: CliCommand = {
   command: 'init',
   describe: 'create the pool and master, and seal generation 1',
   options: {
@@ -109,7 +109,9 @@ export const initCommand: Command = {
     const source = sourceOf(on, args);
     if (flags.dryRun) {
       const { pool, lvm: configured } = on.config;
-      const place = backend.startsWith('lvm') ? `/dev/${groupOf(on, lvm)}/${configured.name}` : pool.path;
+      const place = backend.startsWith('lvm')
+        ? `/dev/${volumeGroupOf(on, lvm)}/${configured.name}`
+        : pool.path;
       show(
         { backend, source, pool: place },
         `would create a pool (${backend}) at ${place} and fill it from ${describeSource(source)}`,

@@ -8,9 +8,9 @@ import { end } from '../session/end.ts';
 import { startRunSession } from '../session/run-session.ts';
 import type { Machine } from '../state/machine.ts';
 import { type Login, readSessions, type Session } from '../state/sessions.ts';
-import type { Command } from './command.ts';
+import type { CliCommand } from './command.ts';
 import { enterMaster } from './update.ts';
-import { generationOf, refuseOptions } from './usage-errors.ts';
+import { parseGenerationNumber, refuseOptions } from './usage-errors.ts';
 
 /** The `schroot` command for a session; without a command it starts the user's shell. */
 function schroot(s: Session, user: string, command: readonly string[], directory: string | undefined) {
@@ -52,7 +52,7 @@ function commandOf(args: Readonly<Record<string, unknown>>): string[] {
   return Array.isArray(args['--']) ? args['--'].map(String) : [];
 }
 
-export const runCommand: Command = {
+export const runSessionCommand: CliCommand = {
   command: 'run',
   takesCommand: true,
   describe: 'run a command in a temporary session: mayfly run [--user USER] -- COMMAND [ARGUMENT...]',
@@ -68,7 +68,7 @@ export const runCommand: Command = {
     const command = commandOf(args);
     if (command.length === 0)
       throw new MayflyError('usage', 'no command given: mayfly run [--user USER] -- COMMAND');
-    const number = args.generation === undefined ? undefined : generationOf(args.generation);
+    const number = args.generation === undefined ? undefined : parseGenerationNumber(args.generation);
     return inTemporarySession(
       await machine(),
       typeof args.user === 'string' ? args.user : 'root',
@@ -109,7 +109,7 @@ export function sessionNamed(on: Machine, name: string): Session {
   throw new MayflyError('unknown-session', `"${name}" is ambiguous: ${ids}`, facts);
 }
 
-export const enterCommand: Command = {
+export const enterCommand: CliCommand = {
   command: 'enter <what>',
   takesCommand: true,
   describe:

@@ -3,15 +3,16 @@
 import { resolve } from 'node:path';
 import { DEFAULT_CONFIG_FILE } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
-import { LOGIND_SESSIONS } from '../linux/logind.ts';
-import type { Command } from './command.ts';
+import { logindBus, logindFiles } from '../linux/logind.ts';
+import type { CliCommand } from './command.ts';
 import { openCliMachine } from './ports.ts';
 
-export const serviceCommand: Command = {
+export const serviceCommand: CliCommand = {
   command: 'service',
   describe: 'monitor sessions, disk space and the configuration until stopped; run by mayfly.service',
   options: {
-    logind: { type: 'string', default: LOGIND_SESSIONS, hidden: true, requiresArg: true },
+    // A directory of session files in place of logind, for tests.
+    logind: { type: 'string', hidden: true, requiresArg: true },
   },
   async run(args, { flags }) {
     if (flags.dryRun) {
@@ -26,7 +27,7 @@ export const serviceCommand: Command = {
     // If the configuration has become invalid, it uses the last valid one, as logouts do.
     await serve(await openCliMachine({ config: file, dryRun: false, amount }, { lastGood: true }), {
       file,
-      logind: resolve(String(args.logind)),
+      logind: args.logind === undefined ? logindBus : logindFiles(resolve(String(args.logind))),
       env: process.env,
       onSignal: request => {
         for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => request('stop'));

@@ -4,7 +4,7 @@ import { userInfo } from 'node:os';
 import { DEFAULT_CONFIG_FILE } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { groupsOf, lookupUser } from '../linux/accounts.ts';
-import { overBecause } from '../session/over.ts';
+import { overBecause } from '../session/end-reason.ts';
 import { inScope } from '../session/scope.ts';
 import {
   corruptRecord,
@@ -20,7 +20,7 @@ import { type History, type RunningUpdate, readHistory, readRunning } from '../s
 import { isUsable } from '../update/health.ts';
 import { describeUsage, poolUsage } from '../update/pool-usage.ts';
 import { inOneLine } from '../volume/backend.ts';
-import type { Command } from './command.ts';
+import type { CliCommand } from './command.ts';
 import { ago, table } from './format.ts';
 import { cliHost } from './ports.ts';
 
@@ -57,7 +57,7 @@ function sessionsText(on: Machine): string {
   return table([['SESSION', 'USER', 'GENERATION', 'SINCE', 'LOGINS', 'STATE'], ...cells]);
 }
 
-export const sessionsCommand: Command = {
+export const sessionsCommand: CliCommand = {
   command: 'sessions',
   describe: 'list the sessions, with the reason for stuck ones',
   async run(_args, { machine, show }) {
@@ -87,7 +87,7 @@ async function generationRows(on: Machine) {
   return rows;
 }
 
-export const generationsCommand: Command = {
+export const generationsCommand: CliCommand = {
   command: 'generations',
   describe: 'list the generations and mark the stable one',
   async run(_args, { machine, show }) {
@@ -121,7 +121,7 @@ function describeHistory(h: History | undefined, now: number): string {
   return last + where + good;
 }
 
-export const statusCommand: Command = {
+export const statusCommand: CliCommand = {
   command: 'status',
   describe: 'show the pool, the stable generation and the sessions',
   async run(_args, { machine, show }) {
@@ -157,34 +157,25 @@ export const statusCommand: Command = {
   },
 };
 
-export const configCommand: Command = {
+export const configCommand: CliCommand = {
   command: 'config',
   describe: 'check the configuration and print the settings in effect',
   anyone: true,
   async run(_args, { flags, show }) {
     // Not from the cache: with this command an administrator looks for mistakes in the files.
-    const { readConfig } = await import('../config/parse.ts');
+    const { readConfig, toToml } = await import('../config/parse.ts');
     const config = readConfig(cliHost, flags.config ?? DEFAULT_CONFIG_FILE);
-    const { files, directory, ...values } = config;
+    const { files } = config;
     const from =
       files.length === 0
         ? '# no configuration file: all options have their defaults'
         : `# from ${files.join(', ')}`;
-    show(config, `${from}\n${render(values)}`);
+    show(config, `${from}\n${toToml(config)}`);
     return 0;
   },
 };
 
-/** Formats values as TOML, tables last. */
-function render(values: object): string {
-  const entries = Object.entries(values);
-  const isTable = (v: unknown): v is object => typeof v === 'object' && v !== null && !Array.isArray(v);
-  const plain = entries.filter(([, v]) => !isTable(v)).map(([k, v]) => `${k} = ${JSON.stringify(v)}\n`);
-  const tables = entries.flatMap(([k, v]) => (isTable(v) ? [`\n[${k}]\n${render(v)}`] : []));
-  return plain.join('') + tables.join('');
-}
-
-export const scopeCommand: Command = {
+export const scopeCommand: CliCommand = {
   command: 'scope [user]',
   describe: 'print whether logins of a user get a session (exit status 0) or the host (1)',
   anyone: true,

@@ -18,8 +18,8 @@ import { rollback } from '../update/rollback.ts';
 import { isDue, machineOffset, skipReason } from '../update/schedule.ts';
 import { type UpdateOutcome, update } from '../update/update.ts';
 import { withUpdateLock } from '../update/update-lock.ts';
-import type { Command, Context, Flags } from './command.ts';
-import { generationOf } from './usage-errors.ts';
+import type { CliCommand, Context, Flags } from './command.ts';
+import { parseGenerationNumber } from './usage-errors.ts';
 
 /**
  * Returns a function that logs one line per phase. On a terminal it also prints details, each of which overwrites the
@@ -49,7 +49,7 @@ function showOutcome(outcome: UpdateOutcome, { flags, show }: Context): void {
   if (flags.json) show(outcome, '');
 }
 
-export const updateCommand: Command = {
+export const updateCommand: CliCommand = {
   command: 'update',
   describe: 'refresh a copy of master, check it, and promote it to stable',
   options: {
@@ -186,7 +186,7 @@ async function ask(question: string): Promise<string> {
   }
 }
 
-export const rollbackCommand: Command = {
+export const rollbackCommand: CliCommand = {
   command: 'rollback [generation]',
   describe: 'make an earlier generation stable; sessions keep theirs',
   positionals: {
@@ -196,7 +196,7 @@ export const rollbackCommand: Command = {
     },
   },
   async run(args, { machine, flags, show, report }) {
-    const wanted = args.generation === undefined ? undefined : generationOf(args.generation);
+    const wanted = args.generation === undefined ? undefined : parseGenerationNumber(args.generation);
     const on = await machine();
     const { from, to } = rollback(flags.dryRun ? { ...on, log: noLog } : on, wanted);
     await tryPublishSessions(on);
@@ -208,7 +208,7 @@ export const rollbackCommand: Command = {
   },
 };
 
-export const gcCommand: Command = {
+export const gcCommand: CliCommand = {
   command: 'gc',
   describe: 'remove the generations that do not have to be kept',
   async run(_args, { machine, flags, show, report }) {

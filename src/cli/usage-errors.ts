@@ -2,19 +2,27 @@
 import { MayflyError } from '../errors.ts';
 import { isNumber } from '../names.ts';
 
-/** Turns yargs's message into ours, one sentence; `command` is the command's synopsis, such as "end <session>". */
-export function usageMessage(message: string, command: string | undefined): string {
-  const bare = /^Not enough arguments following: (\S+)/.exec(message)?.[1];
-  if (bare !== undefined) return `--${bare} needs a value`;
-  if (command && message.startsWith('Not enough non-option arguments'))
-    return `missing argument ${/<\w+>/.exec(command)?.[0] ?? ''}: mayfly ${command}`;
-  const [, name, given, choices] = /Argument: (\S+), Given: (.*), Choices: (.*)/.exec(message) ?? [];
-  if (name !== undefined) return `invalid ${name} ${given}: choose from ${choices}`;
-  return message.charAt(0).toLowerCase() + message.slice(1);
+/**
+ * Our wording of yargs's messages, for its `updateStrings`; `command` is the command's synopsis, such as
+ * "end <session>". yargs formats each with its own values; "%c" skips one (util.format in Node).
+ */
+export function usageStrings(command: string | undefined): Record<string, string> {
+  const missing = /<\w+>/.exec(command ?? '')?.[0] ?? '';
+  const plural = (text: string): string => ({ one: text, other: text }) as unknown as string; // as y18n has them
+  return {
+    'Not enough arguments following: %s': '--%s needs a value',
+    'Not enough non-option arguments: got %s, need at least %s': plural(
+      `%c%cmissing argument ${missing}: mayfly ${command ?? '--help'}`,
+    ),
+    'Unknown argument: %s': plural('unknown argument: %s'),
+    'Invalid values:': ' ', // a heading of its own line
+    'Argument: %s, Given: %s, Choices: %s': 'invalid %s %s: choose from %s',
+    'Did you mean %s?': 'unknown command; did you mean "%s"?',
+  };
 }
 
 /** Parses a generation number from the command line. Throws `usage`. */
-export function generationOf(argument: unknown): number {
+export function parseGenerationNumber(argument: unknown): number {
   const text = String(argument);
   if (!isNumber(text, 9) || text === '0') throw new MayflyError('usage', `invalid generation "${text}"`);
   return Number(text);

@@ -5,6 +5,9 @@ declare const MAYFLY_VERSION: string;
 
 export const VERSION = typeof MAYFLY_VERSION === 'undefined' ? '0.0.0-dev' : MAYFLY_VERSION;
 
+/** The run directory of the system's own instance; another instance has its own. */
+export const SYSTEM_RUN = '/run/mayfly';
+
 export const DEFAULT_CONFIG_FILE = '/etc/mayfly/mayfly.toml';
 
 /** The configuration as one frozen value. The field names are those of the file; mayfly.toml(5) describes them. */
@@ -78,6 +81,14 @@ export interface Config {
     readonly reboot: 'never' | 'idle';
   };
   readonly directories: { readonly state: string; readonly run: string; readonly schroot: string };
+}
+
+/** The uid of "nobody". */
+const NOBODY = 65534;
+
+/** Whether a uid is that of a person's account. Pure. */
+export function isPerson({ min_uid }: Pick<Config, 'min_uid'>, uid: number): boolean {
+  return uid >= min_uid && uid !== NOBODY;
 }
 
 /**

@@ -4,7 +4,7 @@
  */
 
 import type { Host } from '../linux/host.ts';
-import { type Config, DEFAULT_CONFIG_FILE, VERSION } from './config.ts';
+import { type Config, DEFAULT_CONFIG_FILE, SYSTEM_RUN, VERSION } from './config.ts';
 
 declare const MAYFLY_BUILD: string;
 
@@ -29,7 +29,7 @@ export function cacheKey(host: Host, file: string): string {
 
 /** The path of the cache: beside a file given with `--config`; in /run for the default, because /etc may be read-only. */
 export function cachePath(file: string): string {
-  return file === DEFAULT_CONFIG_FILE ? '/run/mayfly/config.json' : `${file}.cache`;
+  return file === DEFAULT_CONFIG_FILE ? `${SYSTEM_RUN}/config.json` : `${file}.cache`;
 }
 
 /**
@@ -52,7 +52,7 @@ export async function loadConfig(host: Host, file = DEFAULT_CONFIG_FILE, lastGoo
   if (process.getuid?.() === 0) {
     const text = JSON.stringify({ key, config } satisfies Cache);
     try {
-      if (file === DEFAULT_CONFIG_FILE) host.mkdir('/run/mayfly', 0o755);
+      if (file === DEFAULT_CONFIG_FILE) host.mkdir(SYSTEM_RUN, 0o755);
       host.write(cachePath(file), text, { mode: 0o600 });
     } catch {
       // Without a cache (on a read-only medium) only time is lost.

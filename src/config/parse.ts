@@ -1,6 +1,6 @@
 /** Reads and checks the TOML files. Only loaded if a file has changed, because zod and the parser are slow to start. */
 
-import { parse, TomlError } from 'smol-toml';
+import { parse, stringify, TomlError } from 'smol-toml';
 import type * as z from 'zod';
 import { isErrno, MayflyError, reasonOf } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
@@ -169,6 +169,11 @@ export function readConfig(host: Host, file: string): Config {
     fail(file, 1, '"host.update" is "command", but "host.command" is empty', 'set "host.command"');
   }
   return Object.freeze({ ...config, files, directory: file.slice(0, file.lastIndexOf('/')) });
+}
+
+/** Formats a configuration as a configuration file. */
+export function toToml({ files, directory, ...options }: Config): string {
+  return stringify(options);
 }
 
 /** Parses and checks a single file, so that errors name the right file. */

@@ -2,6 +2,7 @@
 
 import * as z from 'zod';
 import { LVM_NAME, PACKAGE_NAME, RELEASE, SIZE } from '../names.ts';
+import { SYSTEM_RUN } from './config.ts';
 
 const size = z.string().regex(SIZE, 'expected a size such as "512M" or "10G"');
 
@@ -199,7 +200,7 @@ export const schema = z.strictObject({
   directories: z
     .strictObject({
       state: path.default('/var/lib/mayfly'),
-      run: path.default('/run/mayfly'),
+      run: path.default(SYSTEM_RUN),
       schroot: path.default('/etc/schroot/chroot.d'),
     })
     .prefault({}),

@@ -123,8 +123,12 @@ async function changeProfile(
 ): Promise<void> {
   const option = on ? '--enable' : '--disable';
   const args = ['DEBIAN_FRONTEND=noninteractive', 'pam-auth-update', option, 'mayfly'];
-  await host.run({ file: 'env', args, effect: 'write' });
-  if (host.pretend !== undefined || linesWith(host.read(path) ?? '', line).length > 0 === on) return;
+  const text = host.read(path) ?? '';
+  const own = new Set(linesWith(text, line));
+  const rest = text.split('\n').filter((_, i) => !own.has(i));
+  const after = (on ? [line, ...rest] : rest).join('\n');
+  await host.run({ file: 'env', args, effect: 'write', simulate: view => view.write(path, after) });
+  if (linesWith(host.read(path) ?? '', line).length > 0 === on) return;
   throw new MayflyError('refused', `"${path}" was edited by hand, so pam-auth-update does not change it`, {
     path,
     hint: `pam-auth-update --force ${option} mayfly, which saves the old file as ${path}.pam-old; then repeat the command`,

@@ -2,12 +2,13 @@
  * `mayfly enable` and `mayfly disable`: they add our hooks to the configuration of a display manager, and remove them.
  * The changes are always planned from the files as they are, so repeating the command completes an interrupted run.
  */
-
+import { SYSTEM_RUN } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
 import { readGeneration, stableNumber } from '../state/generations.ts';
 import { withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
+import { isSystemInstance } from '../state/paths.ts';
 import { readSessions } from '../state/sessions.ts';
 import { ENABLED_MARKER, removePublishedSessions, tryPublishSessions, WRAPPER } from '../update/greeter.ts';
 import { ADAPTERS, type Adapter, type AdapterSpec, adapterSpecs } from './adapters/specs.ts';
@@ -48,10 +49,10 @@ function checkReady(on: Machine, m: AdapterSpec): void {
     });
   }
   // The session wrapper and systemd's drop-ins use this path whatever the configuration says.
-  if (paths.run !== '/run/mayfly') {
+  if (!isSystemInstance(paths)) {
     throw new MayflyError(
       'refused',
-      `"directories.run" is "${paths.run}", but desktops look for their session in "/run/mayfly"`,
+      `"directories.run" is "${paths.run}", but desktops look for their session in "${SYSTEM_RUN}"`,
       {
         path: paths.run,
         hint: 'remove the option "directories.run" from the configuration',

@@ -3,9 +3,9 @@
  * session/user-manager.ts points to. The drop-ins are the same for all users, so that no login has to reload systemd's
  * units (0.1 s).
  */
-
+import { SYSTEM_RUN } from '../config/config.ts';
 import type { Host } from '../linux/host.ts';
-import { GREETER_DIRECTORY } from '../update/greeter.ts';
+import { GREETER_DIRECTORY, userFiles } from '../state/paths.ts';
 import { type Change, readTarget } from './changes.ts';
 
 /** The user manager. In a volume without it, users get the host's. */
@@ -17,7 +17,10 @@ const OWN = '50-mayfly.conf';
 
 const OURS = '# Written by "mayfly enable" and removed by "mayfly disable".\n';
 
-const LINK = '/run/mayfly/users/%i/root';
+/** Of the instance %i, which is a uid. */
+const USER = userFiles({ users: `${SYSTEM_RUN}/users` }, '%i');
+
+const LINK = USER.root;
 
 /**
  * user@ requires user-runtime-dir@, which runs before it. That unit creates the link if it is missing or leads to no
@@ -29,8 +32,8 @@ const LINK = '/run/mayfly/users/%i/root';
  */
 export const DROP_INS: Readonly<Record<string, string>> = {
   [`${UNITS}/user-runtime-dir@.service.d/${OWN}`]: `${OURS}[Service]
-ExecStartPre=-/bin/sh -c 'mkdir -p /run/mayfly/users/%i; [ -e ${LINK}/${MANAGER} ] || ln -sfn / ${LINK}'
-ExecStopPost=-/bin/sh -c '[ "$$(readlink ${LINK})" != / ] || rm ${LINK}; rmdir --ignore-fail-on-non-empty /run/mayfly/users/%i'
+ExecStartPre=-/bin/sh -c 'mkdir -p ${USER.directory}; [ -e ${LINK}/${MANAGER} ] || ln -sfn / ${LINK}'
+ExecStopPost=-/bin/sh -c '[ "$$(readlink ${LINK})" != / ] || rm ${LINK}; rmdir --ignore-fail-on-non-empty ${USER.directory}'
 `,
   [`${UNITS}/user@.service.d/${OWN}`]: `${OURS}[Service]
 RootDirectory=${LINK}

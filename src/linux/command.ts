@@ -7,9 +7,10 @@
  */
 
 import type { ChildProcess } from 'node:child_process';
-import { closeSync, constants, openSync, readSync, writeFileSync, writevSync } from 'node:fs';
+import { closeSync, constants, openSync, readSync, writeFileSync, writeSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { isErrno, MayflyError } from '../errors.ts';
+import type { SimulatedView } from './simulated-view.ts';
 
 /** A command as data. Arguments are an array: no shell ever reads them. */
 export interface Command {
@@ -30,6 +31,8 @@ export interface Command {
   readonly background?: boolean;
   /** The lines that a dry run prints instead of arguments that explain nothing. */
   readonly describe?: () => readonly string[];
+  /** What a dry run sees from then on, as if the command had been run. */
+  readonly simulate?: (view: SimulatedView) => void;
   /** Exit codes that are not failures. Default: 0 only. */
   readonly okCodes?: readonly number[];
 }
@@ -67,8 +70,7 @@ export const TOOL_ENV: NodeJS.ProcessEnv = { PATH: TOOL_PATH, LC_ALL: 'C.UTF-8',
 export function print(fd: 1 | 2, text: string): void {
   try {
     const bytes = Buffer.from(text);
-    // Costs half as much as writeSync, whose many overloads node has to compile first.
-    const written = writevSync(fd, [bytes]);
+    const written = writeSync(fd, bytes);
     if (written < bytes.length) writeFileSync(fd, bytes.subarray(written)); // a pipe that was full
   } catch (error) {
     if (!isErrno(error, 'EPIPE', 'EAGAIN', 'EBADF', 'EIO')) throw error;

@@ -1,24 +1,42 @@
-/** A host for dry runs: it reads the real machine and only prints what it would change. */
+/**
+ * A host for dry runs: it reads the real machine and only prints what it would change. Later reads see these changes
+ * as far as our code depends on them, so that nothing else has to know that this is a dry run.
+ */
 import type { Host } from './host.ts';
+import { type Log, logTo } from './log.ts';
+import type { SimulatedView } from './simulated-view.ts';
+
+/** The device number of what is mounted only in a dry run. No file system has it. */
+const NO_DEVICE = -1;
 
 /** Wraps `real`; `tell` is called with one line for each change, in order. */
 export function dryRun(real: Host, tell: (line: string) => void): Host {
-  const aliases: [string, string][] = [];
+  const mounted: [string, string][] = [];
+  const unmounted = new Set<string>();
   const written = new Map<string, Parameters<Host['write']>[1]>();
+  const killed = new Set<string>();
+  const below = (path: string): [string, string] | undefined =>
+    mounted.find(([from]) => path === from || path.startsWith(`${from}/`));
   const at = (path: string): string => {
-    const alias = aliases.find(([from]) => path === from || path.startsWith(`${from}/`));
-    return alias ? alias[1] + path.slice(alias[0].length) : path;
+    const mount = below(path);
+    return mount ? mount[1] + path.slice(mount[0].length) || '/' : path;
   };
   const aside =
     <T>(ask: (path: string) => T) =>
     (path: string): T =>
       ask(at(path));
+  const view: SimulatedView = {
+    mount: (path, instead) => mounted.push([path, instead === '/' ? '' : instead]),
+    unmount: path => unmounted.add(path),
+    write: (path, text) => written.set(path, text),
+  };
   return {
     ...real,
     async run(c) {
       if (c.effect === 'read') return real.run(c);
       const lines = c.describe?.() ?? (c.file === 'flock' ? [] : [`run ${c.file} ${c.args.join(' ')}`]);
       lines.forEach(tell);
+      c.simulate?.(view);
       return { code: 0, stdout: '', stderr: '' };
     },
     async runInteractive(c) {
@@ -27,16 +45,31 @@ export function dryRun(real: Host, tell: (line: string) => void): Host {
     },
     read(path) {
       const text = written.get(path);
-      return (typeof text === 'function' ? text() : text) ?? real.read(at(path));
+      const now = (typeof text === 'function' ? text() : text) ?? real.read(at(path));
+      if (killed.size === 0 || !path.endsWith('/cgroup.procs')) return now;
+      return now
+        ?.split('\n')
+        .filter(pid => !killed.has(pid))
+        .join('\n');
     },
-    list: aside(real.list),
-    lstat: aside(real.lstat),
+    list(path) {
+      const names = real.list(at(path));
+      return path === '/proc' ? names.filter(name => !killed.has(name)) : names;
+    },
+    lstat(path) {
+      const s = real.lstat(at(path));
+      if (!s) return undefined;
+      if (below(path)) return { ...s, dev: NO_DEVICE };
+      const above = unmounted.has(path) ? real.stat(path.slice(0, path.lastIndexOf('/'))) : undefined;
+      return above ? { ...s, dev: above.dev } : s;
+    },
     stat: aside(real.stat),
     exists: aside(real.exists),
     pathType: aside(real.pathType),
     readlink: aside(real.readlink),
     space: aside(real.space),
-    write(path, text) {
+    write(path, text, o) {
+      if (o.cache) return;
       written.set(path, text);
       tell(`write ${path}`);
     },
@@ -60,10 +93,15 @@ export function dryRun(real: Host, tell: (line: string) => void): Host {
     close: () => undefined,
     kill(pid, signal) {
       tell(`send ${signal} to process ${pid}`);
+      killed.add(String(pid));
       return true;
     },
-    pretend: (path, instead) => {
-      aliases.push([path, instead]);
-    },
   };
+}
+
+/** The log of a dry run: without the level `info`, which reports what was done. */
+export function dryRunLog(real: Log): Log {
+  return logTo((level, message, fields) => {
+    if (level !== 'info') real(level, message, fields);
+  });
 }

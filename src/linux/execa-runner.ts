@@ -2,6 +2,7 @@
  * The runner of the command line and the service. It uses execa, and changes those of its defaults that would harm
  * commands which change storage and may outlive us.
  */
+
 import { constants as bufferLimits } from 'node:buffer';
 import { closeSync } from 'node:fs';
 import { constants } from 'node:os';

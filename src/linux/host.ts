@@ -1,6 +1,9 @@
 /**
- * The only interface to commands, files, processes and time. Nothing else in `src/` changes the system, so a dry run
- * (`dry-run.ts`) and a simulated machine that crashes at call N (`test/world.ts`) are just other hosts.
+ * The only interface through which Mayfly changes the machine: commands, files, processes and time. So a dry run
+ * (`dry-run.ts`) and a simulated machine that crashes at call N (`test/world.ts`) are just other hosts. Exceptions: the
+ * program's own output and log (`print`, `log.ts`), its cache of compiled code (`loader.ts`), what it asks of its own
+ * process (arguments, environment, uid, signals, terminal), and directory watches, which only trigger a scan
+ * (`service/watch.ts`).
  *
  * File operations are synchronous: a hook does a few dozen of them, and each takes microseconds.
  */
@@ -22,9 +25,11 @@ export interface Stat {
   readonly birthtimeMs: number;
 }
 
-/** Space of a file system, in bytes and inodes. */
+/** Space of a file system, in bytes and inodes. Blocks that are reserved for root are neither used nor free. */
 export interface Space {
   readonly total: number;
+  readonly used: number;
+  /** What anybody can still write. */
   readonly free: number;
   readonly inodes: number;
   readonly freeInodes: number;
@@ -36,6 +41,8 @@ export interface WriteOptions {
   readonly gid?: number;
   /** fsync the file and its directory, so that the text survives a power cut. */
   readonly durable?: boolean;
+  /** The file only saves time: a dry run neither prints nor needs it. */
+  readonly cache?: boolean;
 }
 
 export interface Host {
@@ -55,11 +62,10 @@ export interface Host {
   lstat(path: string): Stat | undefined;
   /** Follows symlinks, as `/proc/PID/root` requires. Undefined on any error. */
   stat(path: string): Stat | undefined;
-  /** Whether `path` exists; follows symlinks. Costs half as much as `pathType` for a path that does not exist. */
+  /** Whether `path` exists; follows symlinks. */
   exists(path: string): boolean;
   /**
-   * Whether `path` exists and is a directory; follows symlinks; undefined on any error. Costs a quarter of `stat`, and a
-   * login calls it dozens of times.
+   * Whether `path` exists and is a directory; follows symlinks; undefined on any error.
    */
   pathType(path: string): 'dir' | 'other' | undefined;
   /** The target of a symlink; undefined if there is none or it cannot be read. */
@@ -99,9 +105,6 @@ export interface Host {
   monotonic(): number;
   /** 32 random bits in hex, for names. The kernel seeds V8, but the bits are not suited for secrets. */
   random(): string;
-
-  /** Only in a dry run: from now on, reading below `path` reads below `instead`. */
-  readonly pretend?: (path: string, instead: string) => void;
 }
 
 /** The temporary name for writing `path`: hidden and with dots, so that schroot and Mayfly ignore an unfinished file. */

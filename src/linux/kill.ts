@@ -46,7 +46,6 @@ export async function killAll(host: Host, target: Target, limits: KillLimits): P
   let left = inside(true);
   if (left.length === 0) return;
   for (const pid of left) host.kill(pid, 'SIGTERM');
-  if (host.pretend) return; // a dry run kills nothing, so there is nothing to wait for
   const graceEnds = host.now() + limits.grace;
   for (let wait = 2; left.length > 0 && host.now() < graceEnds; wait = Math.min(wait * 2, 25)) {
     await host.sleep(wait);

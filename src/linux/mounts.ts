@@ -91,7 +91,7 @@ export async function detach(
   if (unfinished) calls.unshift({ op: 'slave', target: root });
   // Stacked mounts are detached one by one. More than a few cannot be right, so the loop has a limit.
   for (let n = 0; isMounted(host, root) && n < 8; n++) {
-    await host.run(mountCommand(calls, fds));
+    await host.run({ ...mountCommand(calls, fds), simulate: view => view.unmount(root) });
   }
   try {
     host.rmdir(root);

@@ -38,18 +38,18 @@ function absentIs<T>(value: T, names: readonly string[], act: () => T): T {
 }
 
 function toStat(s: Stats): Stat {
-  // From the mode bits: a login calls this a hundred times, and the methods cost more than the system call.
-  const type = s.mode & constants.S_IFMT;
-  const kind =
-    type === constants.S_IFREG
-      ? 'file'
-      : type === constants.S_IFDIR
-        ? 'dir'
-        : type === constants.S_IFLNK
-          ? 'link'
-          : 'other';
+  const kind = s.isFile() ? 'file' : s.isDirectory() ? 'dir' : s.isSymbolicLink() ? 'link' : 'other';
   const { dev, ino, uid, gid, size, mtimeMs, ctimeMs, birthtimeMs } = s;
   return { kind, dev, ino, uid, gid, mode: s.mode & 0o7777, size, mtimeMs, ctimeMs, birthtimeMs };
+}
+
+function stat(path: string): Stat | undefined {
+  try {
+    const s = statSync(path, { throwIfNoEntry: false });
+    return s && toStat(s);
+  } catch {
+    return undefined; // it does not exist, we may not see it, or the server of its file system is dead
+  }
 }
 
 function sync(path: string): void {
@@ -59,11 +59,6 @@ function sync(path: string): void {
   } finally {
     closeSync(fd);
   }
-}
-
-/** Checked first where a path usually does not exist: throwing an error costs many times as much. */
-function absent(path: string): boolean {
-  return lstatSync(path, { throwIfNoEntry: false }) === undefined;
 }
 
 function parent(path: string): string {
@@ -83,25 +78,18 @@ export function realHost({ deadline = Number.POSITIVE_INFINITY, runner = leanRun
         readFileSync(path, 'utf8'),
       ),
     list: path =>
-      absent(path)
-        ? []
-        : absentIs<string[]>([], ['ENOENT', 'ENOTDIR', 'ESRCH', 'EACCES'], () => readdirSync(path).sort()),
+      absentIs<string[]>([], ['ENOENT', 'ENOTDIR', 'ESRCH', 'EACCES'], () => readdirSync(path).sort()),
     lstat: path =>
       absentIs<Stat | undefined>(undefined, ['ESRCH'], () => {
         const s = lstatSync(path, { throwIfNoEntry: false });
         return s && toStat(s);
       }),
-    stat(path) {
-      try {
-        const s = statSync(path, { throwIfNoEntry: false });
-        return s && toStat(s);
-      } catch {
-        return undefined; // it does not exist, we may not see it, or the server of its file system is dead
-      }
-    },
+    stat,
     exists: existsSync,
-    // access(2) of a path with a trailing slash only succeeds for directories.
-    pathType: path => (existsSync(`${path}/`) ? 'dir' : existsSync(path) ? 'other' : undefined),
+    pathType(path) {
+      const kind = stat(path)?.kind;
+      return kind && (kind === 'dir' ? 'dir' : 'other');
+    },
     readlink: path =>
       absentIs<string | undefined>(
         undefined,
@@ -110,12 +98,16 @@ export function realHost({ deadline = Number.POSITIVE_INFINITY, runner = leanRun
       ),
     space(path) {
       const s = statfsSync(path);
-      return { total: s.blocks * s.bsize, free: s.bavail * s.bsize, inodes: s.files, freeInodes: s.ffree };
+      const bytes = (blocks: number): number => blocks * s.bsize;
+      return {
+        ...{ total: bytes(s.blocks), used: bytes(s.blocks - s.bfree), free: bytes(s.bavail) },
+        ...{ inodes: s.files, freeInodes: s.ffree },
+      };
     },
     write(path, text, o) {
       const temporary = temporaryName(path, process.pid);
       const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
-      if (!absent(temporary)) unlinkSync(temporary);
+      absentIs(undefined, ['ENOENT'], () => unlinkSync(temporary));
       const fd = openSync(temporary, flags, 0o600);
       try {
         writeFileSync(fd, typeof text === 'string' ? text : text()); // continues after a short write, which happens on a nearly full disk
@@ -133,7 +125,7 @@ export function realHost({ deadline = Number.POSITIVE_INFINITY, runner = leanRun
     },
     symlink(target, path, durable) {
       const temporary = temporaryName(path, process.pid);
-      if (!absent(temporary)) unlinkSync(temporary);
+      absentIs(undefined, ['ENOENT'], () => unlinkSync(temporary));
       symlinkSync(target, temporary);
       renameSync(temporary, path);
       if (durable) sync(parent(path));
@@ -161,10 +153,10 @@ export function realHost({ deadline = Number.POSITIVE_INFINITY, runner = leanRun
     },
     rename: (from, to) => renameSync(from, to),
     unlink: path => {
-      if (!absent(path)) absentIs(undefined, ['ENOENT'], () => unlinkSync(path));
+      absentIs(undefined, ['ENOENT'], () => unlinkSync(path));
     },
     rmdir: path => {
-      if (!absent(path)) absentIs(undefined, ['ENOENT'], () => rmdirSync(path));
+      absentIs(undefined, ['ENOENT'], () => rmdirSync(path));
     },
     sync,
     openLock: path => openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600),

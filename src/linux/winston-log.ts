@@ -1,4 +1,5 @@
 /** The log of the command line and the service: a winston logger with one transport for stderr and one for the journal. */
+
 import { Writable } from 'node:stream';
 import winston from 'winston';
 import {

@@ -12,8 +12,8 @@ import type { LogindSession } from '../linux/logind.ts';
 import { isMounted } from '../linux/mounts.ts';
 import { bootId, childrenOf, identify, isAlive, type ProcessId } from '../linux/process-id.ts';
 import { isUsed } from '../linux/processes.ts';
+import { overBecause } from '../session/end-reason.ts';
 import { hasOwnProcess } from '../session/hook-call.ts';
-import { overBecause } from '../session/over.ts';
 import type { Paths } from '../state/paths.ts';
 import type { Login, Session } from '../state/sessions.ts';
 
@@ -174,12 +174,10 @@ interface SavedBindings {
   readonly sightings: LoginBindings;
 }
 
-const bindingsPath = (paths: Paths): string => `${paths.run}/sightings.json`;
-
 /** Reads the bindings of an earlier run of the service, so that it also notices logins that end while it restarts. */
 export function readBindings(host: Host, paths: Paths): LoginBindings {
   try {
-    const saved = JSON.parse(host.read(bindingsPath(paths)) ?? '{}') as Partial<SavedBindings>;
+    const saved = JSON.parse(host.read(paths.bindings) ?? '{}') as Partial<SavedBindings>;
     return saved.boot === bootId(host) ? (saved.sightings ?? {}) : {};
   } catch {
     return {}; // truncated by a full disk; sessions that logind still lists will be bound again
@@ -191,6 +189,6 @@ export function writeBindings(host: Host, paths: Paths, before: LoginBindings, a
   const text = (sightings: LoginBindings): string =>
     JSON.stringify({ boot: bootId(host), sightings } satisfies SavedBindings);
   if (text(before) === text(after)) return;
-  if (Object.keys(after).length === 0) host.unlink(bindingsPath(paths));
-  else host.write(bindingsPath(paths), text(after), { mode: 0o600 });
+  if (Object.keys(after).length === 0) host.unlink(paths.bindings);
+  else host.write(paths.bindings, text(after), { mode: 0o600 });
 }

@@ -6,13 +6,13 @@
 import { MayflyError, reasonOf } from '../errors.ts';
 import { onStuck } from '../session/on-stuck.ts';
 import { stop } from '../session/session.ts';
-import { prepareSpare } from '../session/spare.ts';
+import { prepareSpare } from '../session/spare-snapshot.ts';
 import { lockNameOf, withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
 import { readSession, type Session, writeSession } from '../state/sessions.ts';
 import type { EndedLogins } from './liveness.ts';
 
-export type FindEnded = (s: Session) => EndedLogins | undefined;
+export type FindEnded = (s: Session) => EndedLogins | undefined | Promise<EndedLogins | undefined>;
 
 /** How many sessions are ended at the same time; each kills processes, unmounts and deletes. */
 const AT_ONCE = 4;
@@ -32,7 +32,7 @@ export function pauseAfter(failures: number): number {
 export async function reap(on: Machine, s: Session, findEnded: FindEnded): Promise<boolean> {
   const done = await withLock(on.host, on.paths, lockNameOf(s), REAP_LOCK_WAIT, async lock => {
     const now = readSession(on.host, on.paths, s.id);
-    const ended = now && findEnded(now);
+    const ended = now && (await findEnded(now));
     if (!ended) return 'nothing';
     const fields = { session: s.id, user: s.user.name };
     if (ended.left.length > 0) {

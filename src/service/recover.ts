@@ -7,15 +7,15 @@ import { MayflyError, reasonOf } from '../errors.ts';
 import * as cgroup from '../linux/cgroup.ts';
 import { sweepTemporary } from '../linux/files.ts';
 import { isSessionId, uidOfSession } from '../names.ts';
-import { overBecause } from '../session/over.ts';
+import { overBecause } from '../session/end-reason.ts';
 import { listEntries } from '../session/schroot.ts';
 import { stop } from '../session/session.ts';
-import { prepareSpare } from '../session/spare.ts';
+import { prepareSpare } from '../session/spare-snapshot.ts';
 import { resetUserManager } from '../session/user-manager.ts';
 import { generationNumbers, readableGeneration, stableNumber } from '../state/generations.ts';
 import { lockNameOf, takeLock, withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
-import { makeDirectories } from '../state/paths.ts';
+import { makeDirectories, userFiles } from '../state/paths.ts';
 import { readPool, writePool } from '../state/pool.ts';
 import { readSession, type Session, sessionIds } from '../state/sessions.ts';
 import { clearRunning } from '../state/update-history.ts';
@@ -206,12 +206,12 @@ async function removeEmptyUsers(on: Machine, result: Recovered): Promise<void> {
   for (const uid of host.list(paths.users)) {
     await tryStep(result, `the directory of uid ${uid}`, () =>
       withLock(host, paths, `user-${uid}`, 0, async () => {
-        const directory = `${paths.users}/${uid}`;
+        const { directory, ...files } = userFiles(paths, uid);
         sweepTemporary(host, directory);
-        const id = host.read(`${directory}/session`)?.trim();
+        const id = host.read(files.session)?.trim();
         const known = id !== undefined && readSession(host, paths, id);
         if (!known) {
-          for (const name of ['session', 'host']) host.unlink(`${directory}/${name}`);
+          for (const path of [files.session, files.host]) host.unlink(path);
           resetUserManager(host, paths, Number(uid));
         }
         if (host.list(directory).length === 0) host.rmdir(directory);

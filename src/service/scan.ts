@@ -1,9 +1,9 @@
 /** One scan of the service: reads the session records and logind's sessions, and finds those that are over. */
 import { reasonOf } from '../errors.ts';
-import { shownSessions } from '../linux/logind.ts';
+import type { LogindSession, LogindSource } from '../linux/logind.ts';
 import { identify, isAlive, type ProcessId } from '../linux/process-id.ts';
 import type { Machine } from '../state/machine.ts';
-import { readSessions } from '../state/sessions.ts';
+import { readSessions, type Session } from '../state/sessions.ts';
 import {
   bindLogins,
   END_GRACE,
@@ -22,8 +22,7 @@ export const POLL_INTERVAL = 2_000;
 export interface ServiceOptions {
   /** The configuration file, absolute. */
   readonly file: string;
-  /** The directory of logind's session files. */
-  readonly logind: string;
+  readonly logind: LogindSource;
   /** The environment, with NOTIFY_SOCKET and WATCHDOG_USEC. */
   readonly env: NodeJS.ProcessEnv;
   /** Registers a function for requests to stop and to reload the configuration. */
@@ -56,6 +55,8 @@ export interface ServiceState {
   unresolved: ReadonlySet<string>;
   /** Watching directories has failed. */
   watchFailed: boolean;
+  /** logind did not answer at the last scan; logged once. */
+  logindSilent: boolean;
   stopping: boolean;
 }
 
@@ -66,17 +67,34 @@ export function isQuiet(state: ServiceState): boolean {
 }
 
 function takeDirSnapshot({ on, o }: ServiceState): string {
-  return [on.paths.sessions, o.logind].map(path => String(on.host.stat(path)?.mtimeMs)).join();
+  return [on.paths.sessions, o.logind.directory].map(path => String(on.host.stat(path)?.mtimeMs)).join();
+}
+
+/** logind's sessions of the users of `sessions`; undefined without logind, and if it does not answer. */
+async function askLogind(
+  state: ServiceState,
+  sessions: readonly Session[],
+): Promise<readonly LogindSession[] | undefined> {
+  const { host, log } = state.on;
+  try {
+    const shown = await state.o.logind.sessions(host, new Set(sessions.map(s => s.user.uid)));
+    state.logindSilent = false;
+    return shown;
+  } catch (error) {
+    if (!state.logindSilent) log('warning', `logind does not answer: ${reasonOf(error)}`);
+    state.logindSilent = true;
+    return undefined;
+  }
 }
 
 /** Finds sessions and logins that are over, passes them to the reaper, and sets the time of the next scan. */
-export function scanSessions(state: ServiceState): void {
-  const { on, o, reaper: ends } = state;
+export async function scanSessions(state: ServiceState): Promise<void> {
+  const { on, reaper: ends } = state;
   const { host, paths, log } = on;
   state.dirSnapshot = takeDirSnapshot(state);
   const sessions = readSessions(host, paths);
   const before = state.bindings;
-  const shown = shownSessions(host, o.logind);
+  const shown = await askLogind(state, sessions);
   state.bindings = bindLogins(host, before, sessions, shown);
   try {
     writeBindings(host, paths, before, state.bindings);
@@ -84,13 +102,14 @@ export function scanSessions(state: ServiceState): void {
     log('debug', `cannot write the login bindings: ${reasonOf(error)}`);
   }
   const over = sessions.filter(s => findEnded(host, s, state.bindings, shown) !== undefined);
-  ends.take(on, over, s => {
-    const now = shownSessions(host, o.logind);
+  ends.take(on, over, async s => {
+    const now = await askLogind(state, [s]);
     return findEnded(host, s, bindLogins(host, state.bindings, [s], now), now);
   });
   state.watched = watchedProcesses(sessions, state.bindings).filter(mark => isAlive(host, mark));
   const graceEnds = Object.values(state.bindings).map(s => (s.missing ?? Number.NaN) + END_GRACE);
-  const dues = [ends.next() ?? state.scanDue, ...graceEnds.filter(due => due > host.now())];
+  const retry = state.logindSilent ? host.now() + POLL_INTERVAL : state.scanDue;
+  const dues = [ends.next() ?? state.scanDue, retry, ...graceEnds.filter(due => due > host.now())];
   state.scanDue = Math.min(state.scanDue, ...dues);
   watchLeftovers(state, new Set(sessions.map(s => `${s.id}.json`)));
 }

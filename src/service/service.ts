@@ -70,6 +70,7 @@ export async function serve(first: Machine, o: ServiceOptions): Promise<void> {
       leftovers: new Set(),
       unresolved: new Set(),
       watchFailed: false,
+      logindSilent: false,
       stopping: false,
       snapshotAlerts: new Map(),
     },
@@ -126,7 +127,7 @@ async function round(state: ServiceState): Promise<void> {
   const { host, log } = state.on;
   state.scanDue = host.now() + SCAN_INTERVAL;
   try {
-    scanSessions(state);
+    await scanSessions(state);
     if (host.now() >= state.choresDue) {
       state.choresDue = host.now() + SCAN_INTERVAL;
       await chores(state);
@@ -190,7 +191,7 @@ function watchTargets(paths: Paths, o: ServiceOptions): WatchTarget[] {
     { directory: paths.sessions, matters: () => true },
     { directory, matters: n => n === name || n === 'conf.d' },
     { directory: `${directory}/conf.d`, matters: n => n.endsWith('.toml') },
-    { directory: o.logind, matters: n => !n.includes('.') },
+    { directory: o.logind.directory, matters: n => !n.includes('.') },
   ];
 }
 

@@ -5,7 +5,7 @@ import type { Machine } from '../state/machine.ts';
 import { deleteSession, readSession } from '../state/sessions.ts';
 import { onStuck } from './on-stuck.ts';
 import { LOGIN_LOCK_WAIT, stop } from './session.ts';
-import { prepareSpare } from './spare.ts';
+import { prepareSpare } from './spare-snapshot.ts';
 
 /**
  * Ends a session by its ID, also while it is in use, and waits up to {@link LOGIN_LOCK_WAIT} seconds for its lock.

@@ -11,7 +11,7 @@ import { onStuck } from './on-stuck.ts';
 import { writeLoginOutcome } from './outcome.ts';
 import { refusalText, screenOf, showRefusal } from './refusal-dialog.ts';
 import { login, logout, stop } from './session.ts';
-import { prepareSpare } from './spare.ts';
+import { prepareSpare } from './spare-snapshot.ts';
 
 export interface HookOptions extends Omit<MachineOptions, 'json'> {
   readonly adapter: 'gdm' | 'lightdm' | 'pam';

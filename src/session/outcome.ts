@@ -6,7 +6,7 @@ import { publicCodeOf, reasonOf } from '../errors.ts';
 import { lookupUser } from '../linux/accounts.ts';
 import { removeIfEmpty } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
-import { type Paths, userDirectory } from '../state/paths.ts';
+import { type Paths, userFiles } from '../state/paths.ts';
 
 /**
  * Writes the outcome of a login into the user's directory: `what` is 'session', 'host' for a user out of scope, or
@@ -20,23 +20,24 @@ export async function writeLoginOutcome(
   user: string,
   what: unknown,
 ): Promise<void> {
-  const mine = userDirectory(paths, (await lookupUser(host, user)).uid);
+  const mine = userFiles(paths, (await lookupUser(host, user)).uid);
   const files = {
-    host: what === 'host' ? `${Math.floor(host.now() / 1000)}\n` : undefined,
-    reason: what === 'host' || what === 'session' ? undefined : `${reasonOf(what)} (${publicCodeOf(what)})\n`,
+    [mine.host]: what === 'host' ? `${Math.floor(host.now() / 1000)}\n` : undefined,
+    [mine.reason]:
+      what === 'host' || what === 'session' ? undefined : `${reasonOf(what)} (${publicCodeOf(what)})\n`,
   };
   // Removed first: with a full /run no outdated file may remain.
-  for (const [name, text] of Object.entries(files)) if (text === undefined) host.unlink(`${mine}/${name}`);
+  for (const [path, text] of Object.entries(files)) if (text === undefined) host.unlink(path);
   if (what === 'session') return;
-  for (const path of [paths.run, paths.users, mine]) host.mkdir(path, 0o755);
-  for (const [name, text] of Object.entries(files))
-    if (text !== undefined) host.write(`${mine}/${name}`, text, { mode: 0o644 });
+  for (const path of [paths.run, paths.users, mine.directory]) host.mkdir(path, 0o755);
+  for (const [path, text] of Object.entries(files))
+    if (text !== undefined) host.write(path, text, { mode: 0o644 });
 }
 
 /** Removes the file `host` at a logout. */
 export function clearHostPass(host: Host, paths: Paths, uid: number): void {
-  const mine = userDirectory(paths, uid);
-  if (!host.exists(`${mine}/host`)) return;
-  host.unlink(`${mine}/host`);
-  removeIfEmpty(host, mine);
+  const mine = userFiles(paths, uid);
+  if (!host.exists(mine.host)) return;
+  host.unlink(mine.host);
+  removeIfEmpty(host, mine.directory);
 }

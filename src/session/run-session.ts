@@ -6,8 +6,8 @@ import { lockNameOf, withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
 import { makeDirectories } from '../state/paths.ts';
 import type { Login, Session } from '../state/sessions.ts';
-import { planSession } from './plan.ts';
 import { LOGIN_LOCK_WAIT, runSteps } from './session.ts';
+import { planSession } from './session-plan.ts';
 
 /**
  * Starts a session for one command, from the stable generation, generation number `which`, or the candidate `which`.

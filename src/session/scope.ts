@@ -1,5 +1,5 @@
 /** Decides which users get a session, and matches users against lists in the configuration. */
-import type { Config } from '../config/config.ts';
+import { type Config, isPerson } from '../config/config.ts';
 import type { Group, User } from '../linux/accounts.ts';
 
 /** Whether a list of the configuration ("alice", "@staff", "*") matches this user. Pure. */
@@ -14,6 +14,6 @@ export function isMember(list: readonly string[], user: User, groups: readonly G
 
 /** Whether this user's logins get a session (true) or the host (false). Pure. */
 export function inScope(config: Config, user: User, groups: readonly Group[]): boolean {
-  if (user.uid < config.min_uid || user.uid === 65534) return false;
+  if (!isPerson(config, user.uid)) return false;
   return isMember(config.include, user, groups) && !isMember(config.exclude, user, groups);
 }

@@ -14,9 +14,9 @@ import { readSession, readSessions, type Session, sessionIds, writeSession } fro
 import { isSameVolume } from '../volume/identity.ts';
 import { endedLogin, type HookCall, hasOwnProcess, isSameLogin, loginOf } from './hook-call.ts';
 import { clearHostPass } from './outcome.ts';
-import { planSession } from './plan.ts';
 import { LOGIN_TRIES, loginSucceeded, mayTryAgain } from './probation.ts';
 import { inScope } from './scope.ts';
+import { planSession } from './session-plan.ts';
 import type { Step } from './steps/step.ts';
 import { steps } from './steps.ts';
 
@@ -32,11 +32,10 @@ function machineFor(step: Step, s: Session, on: Machine): Machine {
 
 /**
  * Logs how long each step took, in one line. The level is `info` for logins and `debug` for other sessions, which are
- * part of another command. A dry run logs nothing.
+ * part of another command.
  */
 function logTimes(on: Machine, s: Session, step: string, message: string, watch: Stopwatch): void {
   watch.enter();
-  if (on.host.pretend) return;
   const level = s.kind === 'login' ? 'info' : 'debug';
   on.log(level, `${s.id}: ${message} ${watch.words()}`, { ...fieldsOf(s), step });
 }

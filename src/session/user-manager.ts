@@ -4,11 +4,7 @@
  * root it gets instead; desktop/systemd-drop-ins.ts makes systemd follow it.
  */
 import type { Host } from '../linux/host.ts';
-import { type Paths, userDirectory } from '../state/paths.ts';
-
-function linkOf(paths: Paths, uid: number): string {
-  return `${userDirectory(paths, uid)}/root`;
-}
+import { type Paths, userFiles } from '../state/paths.ts';
 
 /**
  * Makes the user's service manager start in `root` from now on. A manager left over from an earlier login (logind
@@ -23,7 +19,7 @@ export async function redirectUserManager(
   uid: number,
   root: string,
 ): Promise<void> {
-  host.symlink(root, linkOf(paths, uid));
+  host.symlink(root, userFiles(paths, uid).root);
   const known = `/run/systemd/users/${uid}`;
   // `exists` first: at nearly every login logind does not know the user yet, and a failed read throws internally.
   if (!host.exists(known) || !host.read(known)?.includes('\nSTATE=closing\n')) return;
@@ -36,7 +32,7 @@ export async function redirectUserManager(
  * and not a newer session's.
  */
 export function resetUserManager(host: Host, paths: Paths, uid: number, root?: string): void {
-  const link = linkOf(paths, uid);
+  const link = userFiles(paths, uid).root;
   const now = host.readlink(link);
   if (now === undefined || (root !== undefined && now !== root)) return;
   // While the runtime directory exists, user@ may start without the unit that would create the symlink.

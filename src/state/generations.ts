@@ -8,6 +8,7 @@
  * records and for the pointer. Each side writes before it reads, so at least one sees the other: the login keeps its
  * generation or starts over with the new stable one, and neither waits.
  */
+import { REMEDY } from '../advice.ts';
 import { MayflyError } from '../errors.ts';
 import { parseJson } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
@@ -60,7 +61,7 @@ export function readGeneration(
 ): Generation | undefined {
   const path = generationPath(paths, number, state);
   const text = host.read(path);
-  return text === undefined ? undefined : parseJson<Generation>(path, text, 'mayfly doctor');
+  return text === undefined ? undefined : parseJson<Generation>(path, text, REMEDY.examine);
 }
 
 /** Like {@link readGeneration}, for callers that list all generations: undefined also if the record is corrupt. */
@@ -171,7 +172,7 @@ export function readStable(host: Host, paths: Paths): Generation {
     if (generationNumbers(host, paths).length === 0)
       throw new MayflyError('no-stable', 'no generation is stable yet');
     throw new MayflyError('no-stable', 'the pointer to the stable generation is missing', {
-      hint: 'mayfly rollback',
+      hint: REMEDY.rollback,
     });
   }
   const generation = readGeneration(host, paths, number);

@@ -2,7 +2,7 @@
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { leanRunner, print, type Runner } from '../linux/command.ts';
-import { dryRun } from '../linux/dry-run.ts';
+import { dryRun, dryRunLog } from '../linux/dry-run.ts';
 import type { Host } from '../linux/host.ts';
 import { type Amount, type Log, type LogMaker, makeLog } from '../linux/log.ts';
 import { realHost } from '../linux/real-host.ts';
@@ -57,11 +57,12 @@ export async function openMachine(o: MachineOptions, by: OpenOptions = {}): Prom
   const paths = pathsOf(config.directories);
   const backends: Partial<Record<BackendKind, VolumeBackend>> = {};
   if (o.dryRun) process.on('exit', () => print(o.json ? 2 : 1, effects.map(line => `${line}\n`).join('')));
+  const log = (by.makeLog ?? makeLog)(o.amount, !o.dryRun);
   return {
     host,
     config,
     paths,
-    log: (by.makeLog ?? makeLog)(o.amount, !o.dryRun),
+    log: o.dryRun ? dryRunLog(log) : log,
     backend(kind) {
       backends[kind] ??= openBackend(kind, host, `${paths.run}/volumes.json`);
       return backends[kind];

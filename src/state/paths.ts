@@ -1,5 +1,5 @@
 /** The paths of one Mayfly instance, and creating its directories. */
-import type { Config } from '../config/config.ts';
+import { type Config, SYSTEM_RUN } from '../config/config.ts';
 import type { Host } from '../linux/host.ts';
 
 /** All paths of one instance; two instances with different directories do not interfere. */
@@ -16,6 +16,13 @@ export interface Paths {
   readonly locks: string;
   /** Exists while logins are blocked; holds the reason. */
   readonly loginBlock: string;
+  /** Which logind session each login belongs to; kept for the next run of the service. */
+  readonly bindings: string;
+  /** One line for monitoring. */
+  readonly health: string;
+  readonly history: string;
+  /** The update in progress. */
+  readonly runningUpdate: string;
   /** Prefix of the names of our sessions' control groups. */
   readonly cgroup: string;
 }
@@ -34,8 +41,23 @@ export function pathsOf(directories: Config['directories']): Paths {
     users: `${run}/users`,
     locks: `${run}/locks`,
     loginBlock: `${run}/hold`,
-    cgroup: run === '/run/mayfly' ? 'mayfly' : `mayfly${run.replaceAll('/', '.')}`,
+    bindings: `${run}/sightings.json`,
+    health: `${run}/health`,
+    history: `${state}/update.json`,
+    runningUpdate: `${run}/update.json`,
+    cgroup: run === SYSTEM_RUN ? 'mayfly' : `mayfly${run.replaceAll('/', '.')}`,
   };
+}
+
+/**
+ * The data directory in which display managers look for our entries. `enable` ensures that it is in the run
+ * directory.
+ */
+export const GREETER_DIRECTORY = `${SYSTEM_RUN}/greeter`;
+
+/** Whether this is the instance to which the system's own hooks and units belong. */
+export function isSystemInstance({ run }: Pick<Paths, 'run'>): boolean {
+  return run === SYSTEM_RUN;
 }
 
 /** Creates the directories below the state and run directories. Safe to repeat; everything that writes calls it. */
@@ -47,10 +69,21 @@ export function makeDirectories(host: Host, paths: Paths): void {
   for (const path of [paths.roots, paths.locks]) host.mkdir(path, 0o700);
 }
 
-/**
- * The directory that a user's session wrapper may read: the session's ID or why there is none, and the services'
- * root.
- */
-export function userDirectory(paths: Paths, uid: number): string {
-  return `${paths.users}/${uid}`;
+/** What a user's session wrapper may read. */
+export interface UserFiles {
+  readonly directory: string;
+  /** The ID of the user's session. */
+  readonly session: string;
+  /** Why there is no session. */
+  readonly reason: string;
+  /** Allows a host session for one minute. */
+  readonly host: string;
+  /** A symlink to the root of the user's service manager. */
+  readonly root: string;
+}
+
+export function userFiles({ users }: Pick<Paths, 'users'>, uid: number | string): UserFiles {
+  const directory = `${users}/${uid}`;
+  const at = (name: string): string => `${directory}/${name}`;
+  return { directory, session: at('session'), reason: at('reason'), host: at('host'), root: at('root') };
 }

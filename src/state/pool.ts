@@ -1,4 +1,5 @@
 /** The record of the pool: where the volumes are. `init` writes it; from then on it overrides the configuration. */
+import { REMEDY } from '../advice.ts';
 import { parseJson } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
 import type { Pool } from '../volume/backend.ts';
@@ -7,7 +8,7 @@ import type { Paths } from './paths.ts';
 /** The record of the pool; undefined if there is none. Throws `corrupt`. */
 export function readPool(host: Host, paths: Paths): Pool | undefined {
   const text = host.read(paths.poolFile);
-  return text === undefined ? undefined : parseJson<Pool>(paths.poolFile, text, 'mayfly recover');
+  return text === undefined ? undefined : parseJson<Pool>(paths.poolFile, text, REMEDY.recover);
 }
 
 export function writePool(host: Host, paths: Paths, pool: Pool): void {

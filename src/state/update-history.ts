@@ -37,14 +37,6 @@ export interface RunningUpdate {
   readonly phase: Phase;
 }
 
-function historyPath(paths: Paths): string {
-  return `${paths.state}/update.json`;
-}
-
-function runningPath(paths: Paths): string {
-  return `${paths.run}/update.json`;
-}
-
 /** Undefined if the file is missing or corrupt: it is informational, and a corrupt one must not block updates. */
 function readJson<T>(host: Host, path: string): T | undefined {
   try {
@@ -59,7 +51,7 @@ function readJson<T>(host: Host, path: string): T | undefined {
  * The last update. One that is marked running but has no process is returned as `interrupted`. Undefined if corrupt.
  */
 export function readHistory(host: Host, paths: Paths): History | undefined {
-  const history = readJson<History>(host, historyPath(paths));
+  const history = readJson<History>(host, paths.history);
   if (history === undefined) return undefined;
   if (history.result !== 'running' || readRunning(host, paths)) return history;
   const reason = `it was interrupted${history.phase ? ` in "${history.phase}"` : ''}`;
@@ -67,21 +59,21 @@ export function readHistory(host: Host, paths: Paths): History | undefined {
 }
 
 export function writeHistory(host: Host, paths: Paths, history: History): void {
-  host.write(historyPath(paths), `${JSON.stringify(history, null, 2)}\n`, { mode: 0o600, durable: true });
+  host.write(paths.history, `${JSON.stringify(history, null, 2)}\n`, { mode: 0o600, durable: true });
 }
 
 /** The running update; undefined if its process is gone. */
 export function readRunning(host: Host, paths: Paths): RunningUpdate | undefined {
-  const running = readJson<RunningUpdate>(host, runningPath(paths));
+  const running = readJson<RunningUpdate>(host, paths.runningUpdate);
   return running && isAlive(host, running.holder) ? running : undefined;
 }
 
 export function writeRunning(host: Host, paths: Paths, running: Omit<RunningUpdate, 'holder'>): void {
   const holder = identify(host, host.pid);
   if (!holder) return;
-  host.write(runningPath(paths), `${JSON.stringify({ ...running, holder })}\n`, { mode: 0o600 });
+  host.write(paths.runningUpdate, `${JSON.stringify({ ...running, holder })}\n`, { mode: 0o600 });
 }
 
 export function clearRunning(host: Host, paths: Paths): void {
-  host.unlink(runningPath(paths));
+  host.unlink(paths.runningUpdate);
 }

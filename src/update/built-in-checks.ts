@@ -1,4 +1,5 @@
 /** The built-in checks that every generation must pass in its trial session. */
+import { isPerson } from '../config/config.ts';
 import { allEntries, parseDesktopEntry } from '../linux/desktop-entry.ts';
 import type { Host } from '../linux/host.ts';
 import type { Machine } from '../state/machine.ts';
@@ -116,7 +117,7 @@ const shellsWork: GenerationCheck = {
   async problem(run, _s, on) {
     const { host, config } = on;
     const lines = (host.read('/etc/passwd') ?? '').split('\n').map(line => line.split(':'));
-    const users = lines.filter(f => f[2] === '0' || (Number(f[2]) >= config.min_uid && f[2] !== '65534'));
+    const users = lines.filter(f => f[2] === '0' || isPerson(config, Number(f[2])));
     const known = (host.read('/etc/shells') ?? '').split('\n');
     const all = [...new Set(users.map(f => f[6] ?? ''))].filter(shell => known.includes(shell));
     // A shell that master never had must not block updates for ever.

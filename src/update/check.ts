@@ -36,7 +36,7 @@ function scriptCheck(
     async problem(_run, s) {
       const { code, stderr, stdout } = await runScript([path, s.root, s.id, String(s.generation)]);
       const output = firstLines(stderr) || firstLines(stdout);
-      return code === 0 ? undefined : `"${path}" failed with exit code ${code}${output ? `: ${output}` : ''}`;
+      return code === 0 ? undefined : `failed with exit code ${code}${output ? `: ${output}` : ''}`;
     },
   };
 }
@@ -74,7 +74,7 @@ export async function checkGeneration(on: Machine, g: Generation, say: Progress)
     for (const check of optional) {
       const problem = await check.problem(runnerFor(on, s, until), s, on);
       if (problem === undefined) continue;
-      warnings.push(`${problem} (optional)`);
+      warnings.push(`${check.name}: ${problem} (optional)`);
     }
   } finally {
     await end(on, s.id);

@@ -1,4 +1,5 @@
 /** The reverse of `init`: removes the pool, all generations and the state. */
+import { REMEDY } from '../advice.ts';
 import { MayflyError } from '../errors.ts';
 import { removeIfEmpty } from '../linux/files.ts';
 import { isMounted } from '../linux/mounts.ts';
@@ -11,7 +12,7 @@ import {
 } from '../state/generations.ts';
 import { takeLock, withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
-import { makeDirectories } from '../state/paths.ts';
+import { isSystemInstance, makeDirectories } from '../state/paths.ts';
 import { readPool } from '../state/pool.ts';
 import { sessionIds } from '../state/sessions.ts';
 import { ENABLED_MARKER } from './greeter.ts';
@@ -29,12 +30,12 @@ export async function destroy(on: Machine): Promise<void> {
     if (sessions.length > 0) {
       throw new MayflyError('refused', `there are sessions: ${sessions.join(', ')}; end them first`, {
         sessions,
-        hint: 'mayfly sessions',
+        hint: REMEDY.sessions,
       });
     }
-    if (paths.run === '/run/mayfly' && host.exists(ENABLED_MARKER)) {
+    if (isSystemInstance(paths) && host.exists(ENABLED_MARKER)) {
       throw new MayflyError('refused', 'a display manager still uses Mayfly', {
-        hint: 'mayfly disable lightdm (or gdm, or pam)',
+        hint: REMEDY.disable,
       });
     }
     const pool = readPool(host, paths);
@@ -89,6 +90,6 @@ function refuseLogins({ host, paths }: Machine): void {
   if (stable !== undefined) pointStableAt(host, paths, stable);
   throw new MayflyError('refused', `a user has just logged in: ${sessions.join(', ')}`, {
     sessions,
-    hint: 'mayfly sessions',
+    hint: REMEDY.sessions,
   });
 }

@@ -19,15 +19,10 @@ import type { Host } from '../linux/host.ts';
 import { readStable, stableNumber } from '../state/generations.ts';
 import { withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
+import { GREETER_DIRECTORY, isSystemInstance } from '../state/paths.ts';
 import { withMountedVolume } from './volume-tree.ts';
 
 export const WRAPPER = '/usr/lib/mayfly/hooks/session-wrapper';
-
-/**
- * The data directory in which display managers look for our entries. `enable` ensures that it is in the run
- * directory.
- */
-export const GREETER_DIRECTORY = '/run/mayfly/greeter';
 
 /** Exists while a display manager uses Mayfly. Xsession checks it, and entries are only generated while it exists. */
 export const ENABLED_MARKER = '/etc/mayfly/enabled';
@@ -88,7 +83,7 @@ export function planEntries(
  */
 export async function publishSessions(on: Machine): Promise<void> {
   const { host, config, paths } = on;
-  if (!host.exists(ENABLED_MARKER) || paths.run !== '/run/mayfly' || stableNumber(host, paths) === undefined)
+  if (!host.exists(ENABLED_MARKER) || !isSystemInstance(paths) || stableNumber(host, paths) === undefined)
     return;
   const { volume } = readStable(host, paths);
   const inside = await withMountedVolume(on, volume, async tree => readEntries(host, tree));

@@ -107,16 +107,11 @@ export function healthLine(
   return { level: worst, line };
 }
 
-/** Path of the file with the health line. */
-export function healthPath({ paths }: Machine): string {
-  return `${paths.run}/health`;
-}
-
 /** Writes the health line to a file that all users can read. Never throws: a failure must not fail the caller. */
 export async function writeHealth(on: Machine): Promise<void> {
   try {
     const { line } = healthLine(await gatherHealth(on), on.host.now());
-    on.host.write(healthPath(on), `${line}\n`, { mode: 0o644 });
+    on.host.write(on.paths.health, `${line}\n`, { mode: 0o644 });
   } catch (error) {
     on.log('debug', `cannot write the health line: ${String(error)}`);
   }

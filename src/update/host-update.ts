@@ -2,7 +2,8 @@
  * Updates of the host itself after the nightly update, and its reboot when one is required and nobody is logged in.
  */
 import type { Config } from '../config/config.ts';
-import { shownSessions } from '../linux/logind.ts';
+import { reasonOf } from '../errors.ts';
+import { isAnyoneLoggedIn } from '../linux/logind.ts';
 import { blockLogins, unblockLogins } from '../state/login-block.ts';
 import type { Machine } from '../state/machine.ts';
 import { sessionIds } from '../state/sessions.ts';
@@ -34,13 +35,13 @@ export async function updateHost({ host, config }: Machine, onLine: (line: strin
  */
 export async function rebootIfRequired(on: Machine): Promise<string | undefined> {
   const { host, config } = on;
-  if (config.host.reboot !== 'idle' || !host.exists(REBOOT_REQUIRED) || isAnyoneLoggedIn(on))
-    return undefined;
+  if (config.host.reboot !== 'idle' || !host.exists(REBOOT_REQUIRED)) return undefined;
+  if (await isInUse(on)) return undefined;
   const packages = (host.read(`${REBOOT_REQUIRED}.pkgs`) ?? '').split('\n').filter(Boolean);
   const reason = `an update requires a reboot${packages.length > 0 ? ` (${[...new Set(packages)].join(', ')})` : ''}`;
   blockLogins(on, 'this machine is about to reboot for an update; try again in a few minutes');
   try {
-    if (isAnyoneLoggedIn(on)) {
+    if (await isInUse(on)) {
       unblockLogins(on);
       return undefined;
     }
@@ -53,8 +54,16 @@ export async function rebootIfRequired(on: Machine): Promise<string | undefined>
   }
 }
 
-/** Whether anyone is logged in, in a session or on the host itself: on a console, over ssh. */
-function isAnyoneLoggedIn({ host, paths }: Machine): boolean {
-  const others = (shownSessions(host) ?? []).filter(s => s.class === 'user' && s.state !== 'closing');
-  return sessionIds(host, paths).length > 0 || others.length > 0;
+/**
+ * Whether anyone is logged in, in a session or on the host itself: on a console, over ssh. If logind does not answer,
+ * someone may be.
+ */
+async function isInUse({ host, paths, log }: Machine): Promise<boolean> {
+  if (sessionIds(host, paths).length > 0) return true;
+  try {
+    return await isAnyoneLoggedIn(host);
+  } catch (error) {
+    log('warning', `not rebooting, because logind does not say who is logged in: ${reasonOf(error)}`);
+    return true;
+  }
 }

@@ -50,7 +50,7 @@ export function whyTooLarge(
 }
 
 /** The volume group from the command line or the configuration. Throws `usage` if neither names one. */
-export function groupOf({ config }: Machine, choice: LvmChoice): string {
+export function volumeGroupOf({ config }: Machine, choice: LvmChoice): string {
   const group = choice.group ?? config.lvm.group;
   if (group === '') throw new MayflyError('usage', 'name the volume group with --vg, or as "lvm.group"');
   return group;
@@ -67,7 +67,7 @@ export async function openLvmPool(
   say: Progress,
 ): Promise<Pool> {
   const { host, paths, config } = on;
-  const group = groupOf(on, choice);
+  const group = volumeGroupOf(on, choice);
   const pool: Pool = { backend: kind, path: `/dev/${group}/${config.lvm.name}`, fs: config.lvm.fs };
   if (!fits(parsePoolPath(pool.path)))
     throw new MayflyError(

@@ -5,12 +5,13 @@
  * and stable. A crash before that leaves a work volume, a master or a generation that is not proven; another run of
  * `init` removes these leftovers and nothing else.
  */
-import type { Config } from '../config/config.ts';
+import { REMEDY } from '../advice.ts';
+import { type Config, isPerson } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
 import { sweepTemporary } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
-import { prepareSpare } from '../session/spare.ts';
-import { parseSize } from '../size.ts';
+import { prepareSpare } from '../session/spare-snapshot.ts';
+import { formatBytes, parseSize } from '../size.ts';
 import {
   forgetAll,
   type Generation,
@@ -54,7 +55,7 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
     if (stable !== undefined) {
       throw new MayflyError('exists', `"${paths.state}" is already in use: generation ${stable} is stable`, {
         generation: stable,
-        hint: 'mayfly status',
+        hint: REMEDY.status,
       });
     }
     refuseIfInUse(on);
@@ -71,7 +72,7 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
     const others = found.volumes.filter(v => !isFromInterruptedInit(v, known)).map(describe);
     if (others.length > 0) {
       const what = `the pool "${pool.path}" holds volumes that are not on record: ${others.join(', ')}`;
-      throw new MayflyError('refused', what, { pool: pool.path, hint: 'mayfly destroy --yes' });
+      throw new MayflyError('refused', what, { pool: pool.path, hint: REMEDY.destroy });
     }
     for (const name of [...found.leftovers, ...found.spares.values()]) await backend.sweep(pool.path, name);
     for (const v of found.volumes) {
@@ -86,7 +87,7 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
       host.rmdir(`${tree}/lost+found`); // created by mkfs; some sources need an empty directory
       o.say(`filling ${tree} from ${describeSource(o.source)}`);
       await fillTree(host, tree, o, [pool.path, paths.state, paths.run]);
-      finishTree(host, tree, o.source.kind === 'host' ? on.config.min_uid : undefined);
+      finishTree(host, tree, o.source.kind === 'host' ? on.config : undefined);
     });
 
     const number = takeNumber(host, paths, []);
@@ -115,12 +116,12 @@ function refuseIfInUse({ host, paths }: Machine): void {
     throw new MayflyError(
       'refused',
       `no generation is stable, but there are proven generations: ${proven.join(', ')}`,
-      { hint: 'mayfly rollback' },
+      { hint: REMEDY.rollback },
     );
   const sessions = sessionIds(host, paths);
   if (sessions.length > 0)
     throw new MayflyError('refused', `there are sessions: ${sessions.join(', ')}`, {
-      hint: 'mayfly recover',
+      hint: REMEDY.recover,
     });
 }
 
@@ -147,7 +148,7 @@ async function openOrMakePool(on: Machine, o: InitOptions): Promise<Pool> {
   if (known && known.backend !== o.backend) {
     throw new MayflyError('exists', `the pool "${known.path}" exists and its backend is ${known.backend}`, {
       path: known.path,
-      hint: 'mayfly destroy --yes',
+      hint: REMEDY.destroy,
     });
   }
   if (known) {
@@ -198,7 +199,7 @@ async function makeImage(host: Host, config: Config, image: string, say: Progres
       free,
     });
   }
-  say(`creating a btrfs of ${Math.floor(size / 2 ** 20)} MiB in ${image}`);
+  say(`creating a btrfs of ${formatBytes(size)} in ${image}`);
   const aside = `${image}.new`;
   host.unlink(aside);
   await host.run({ file: 'truncate', args: ['-s', String(size), '--', aside], effect: 'write' });
@@ -207,7 +208,7 @@ async function makeImage(host: Host, config: Config, image: string, say: Progres
 }
 
 /** Throws `refused` if the tree is not a complete system, and removes what must be unique to one machine. */
-function finishTree(host: Host, tree: string, minUid: number | undefined): void {
+function finishTree(host: Host, tree: string, withUsers: Config | undefined): void {
   for (const name of ['etc', 'usr', 'var']) {
     if (host.lstat(`${tree}/${name}`)?.kind !== 'dir') {
       throw new MayflyError('refused', `the tree is not a complete system: it has no directory "/${name}"`);
@@ -223,17 +224,14 @@ function finishTree(host: Host, tree: string, minUid: number | undefined): void 
   }
   // Empty: a boot fills it in. A copy would give two machines the same ID.
   host.write(`${tree}/etc/machine-id`, '', { mode: 0o444 });
-  if (minUid !== undefined) removeUsers(host, tree, minUid);
+  if (withUsers) removeUsers(host, tree, withUsers);
   sweepTemporary(host, `${tree}/etc`);
 }
 
 /** Removes the host's users and all passwords. A session gets the account of its own user (session/identity.ts). */
-function removeUsers(host: Host, tree: string, minUid: number): void {
+function removeUsers(host: Host, tree: string, config: Config): void {
   const passwd = (host.read(`${tree}/etc/passwd`) ?? '').split('\n').filter(Boolean);
-  const isUser = (line: string): boolean => {
-    const uid = Number(line.split(':')[2]);
-    return uid >= minUid && uid !== 65534;
-  };
+  const isUser = (line: string): boolean => isPerson(config, Number(line.split(':')[2]));
   const users = new Set(passwd.filter(isUser).map(line => line.split(':')[0]));
   host.write(`${tree}/etc/passwd`, `${passwd.filter(line => !isUser(line)).join('\n')}\n`, { mode: 0o644 });
   for (const file of ['shadow', 'gshadow']) {

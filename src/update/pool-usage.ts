@@ -1,4 +1,5 @@
 /** Usage of the pool, and the space that the next session needs. */
+import { REMEDY } from '../advice.ts';
 import { MayflyError, reasonOf } from '../errors.ts';
 import { bytesOf, formatBytes } from '../size.ts';
 import { readableGeneration, stableNumber } from '../state/generations.ts';
@@ -23,10 +24,10 @@ export async function poolUsage(on: Machine, pool: Pool): Promise<Usage | undefi
     const store = await cowReserve(on, pool);
     if (usage.problem || usage.free >= store) return usage;
     const what = `a session's store needs ${formatBytes(store)}, and "${pool.path}" has ${formatBytes(usage.free)} left`;
-    return { ...usage, problem: { what, fix: 'end sessions ("mayfly sessions"), or vgextend(8)' } };
+    return { ...usage, problem: { what, fix: `${REMEDY.endSessions}, or vgextend(8)` } };
   } catch (error) {
     const hint = error instanceof MayflyError ? error.facts.hint : undefined;
-    const problem = { what: reasonOf(error), fix: String(hint ?? 'mayfly recover') };
+    const problem = { what: reasonOf(error), fix: String(hint ?? REMEDY.recover) };
     return { total: 0, free: 0, percent: 100, problem };
   }
 }

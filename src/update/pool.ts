@@ -3,7 +3,7 @@ import { type Config, limitsOf } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
 import { isMounted } from '../linux/mounts.ts';
-import { mib, parseSize } from '../size.ts';
+import { formatBytes, parseSize } from '../size.ts';
 import {
   changeState,
   forgetGeneration,
@@ -215,7 +215,7 @@ export async function ensureSpace(on: Machine, pool: Pool): Promise<void> {
   if (free >= needed) return;
   throw new MayflyError(
     'full',
-    `the pool "${pool.path}" has ${mib(free)} left; an update needs ${mib(needed)}`,
+    `the pool "${pool.path}" has ${formatBytes(free)} left; an update needs ${formatBytes(needed)}`,
     { pool: pool.path, free, needed },
   );
 }
@@ -224,7 +224,7 @@ export async function ensureSpace(on: Machine, pool: Pool): Promise<void> {
 export async function requireSpace(on: Machine, pool: Pool): Promise<void> {
   const free = await admittedSpace(on, pool);
   if (free >= minFree(on.config)) return;
-  throw new MayflyError('full', `the update left only ${mib(free)} in the pool "${pool.path}"`, {
+  throw new MayflyError('full', `the update left only ${formatBytes(free)} in the pool "${pool.path}"`, {
     pool: pool.path,
     free,
   });

@@ -1,4 +1,5 @@
 /** Decides which generations are kept, and removes the others. */
+import { REMEDY } from '../advice.ts';
 import { limitsOf } from '../config/config.ts';
 import { MayflyError, reasonOf } from '../errors.ts';
 import {
@@ -51,7 +52,7 @@ export function planRetention(
     if (number === o.stable) return is('keep', 'it is stable');
     if (o.stable === undefined) return is('keep', 'no generation is stable');
     if (sessions > 0) return is('keep', `${sessions} session${sessions > 1 ? 's use' : ' uses'} it`);
-    if (corrupt) return is('keep', 'its record is corrupt; see "mayfly doctor"');
+    if (corrupt) return is('keep', `its record is corrupt; see "${REMEDY.examine}"`);
     if (number === o.fallback) return is('keep', `nobody has logged in to generation ${o.stable} yet`);
     if (newest.has(number)) return is('keep-if-space', `the newest ${o.keep} are kept`);
     return is('remove', demoted ? 'it was demoted' : `only the newest ${o.keep} are kept`);

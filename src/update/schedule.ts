@@ -1,4 +1,5 @@
 /** Decides when the nightly update runs, and whether tonight's is skipped. */
+
 import { createHash } from 'node:crypto';
 import type { Host } from '../linux/host.ts';
 import type { Machine } from '../state/machine.ts';

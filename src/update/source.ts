@@ -2,7 +2,7 @@
 import { MayflyError } from '../errors.ts';
 import type { Command } from '../linux/command.ts';
 import type { Host } from '../linux/host.ts';
-import { aptSources } from './apt-sources.ts';
+import { type AptSources, aptSources } from './apt-sources.ts';
 
 /** Gets a line for each step; with `detail`, a line of a command's output. */
 export type Progress = (line: string, detail?: boolean) => void;
@@ -135,7 +135,7 @@ export async function fillTree(
       await host.run({ ...untar(tree, '-'), onLine, pipeFrom: tarOfHost(host, own) });
       return;
     case 'debootstrap':
-      await host.run({ ...mmdebstrap(source, tree, aptSources(host, source.suite)), onLine });
+      await host.run({ ...mmdebstrap(source, tree, await aptSources(host, source.suite)), onLine });
       return;
   }
 }
@@ -188,9 +188,11 @@ function tarOfHost(host: Host, own: readonly string[]): Pick<Command, 'file' | '
 function mmdebstrap(
   s: Extract<Source, { kind: 'debootstrap' }>,
   tree: string,
-  sources: readonly string[],
+  { mirrors, keys }: AptSources,
 ): Command {
   const include = s.packages.length > 0 ? [`--include=${s.packages.join(',')}`] : [];
+  // Keys that no package installs: the tree could not be updated without them.
+  const copy = `for key in ${keys.join(' ')}; do [ -e "$1$key" ] || install -D -m 0644 "$key" "$1$key"; done`;
   return {
     file: 'mmdebstrap',
     args: [
@@ -198,9 +200,10 @@ function mmdebstrap(
       '--format=directory',
       `--variant=${s.variant}`,
       ...include,
+      ...(keys.length > 0 ? [`--customize-hook=${copy}`] : []),
       s.suite,
       tree,
-      ...sources,
+      ...mirrors,
     ],
     effect: 'write',
   };

@@ -6,14 +6,8 @@
 import { MayflyError, reasonOf } from '../errors.ts';
 import type { Fields } from '../linux/log.ts';
 import { stopwatch } from '../linux/stopwatch.ts';
-import { prepareSpare } from '../session/spare.ts';
-import {
-  generationNumbers,
-  pointStableAt,
-  stableNumber,
-  takeNumber,
-  writeProbation,
-} from '../state/generations.ts';
+import { prepareSpare } from '../session/spare-snapshot.ts';
+import { generationNumbers, stableNumber, takeNumber } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import { readPool } from '../state/pool.ts';
 import {
@@ -29,7 +23,6 @@ import { checkGeneration } from './check.ts';
 import type { ChrootOptions } from './chroot.ts';
 import { countDifferences } from './diff.ts';
 import {
-  acceptCandidate,
   adopt,
   ensureSpace,
   finishInterruptedUpdate,
@@ -37,8 +30,8 @@ import {
   requireSpace,
   seal,
   type TryEach,
-  writeIntent,
 } from './pool.ts';
+import { promote } from './promote.ts';
 import { prune } from './retention.ts';
 import { withUpdateLock } from './update-lock.ts';
 import { withMountedVolume } from './volume-tree.ts';
@@ -204,24 +197,6 @@ async function numbersIn(on: Machine, pool: Pool): Promise<number[]> {
   const { volumes: all } = await on.backend(pool.backend).list(pool.path);
   const volumes = all.filter(v => v.role === 'generation');
   return [...volumes.map(v => Number(v.name)), ...generationNumbers(on.host, on.paths)];
-}
-
-/**
- * Promotes a candidate. The rename of its record is the commit point; `recover` completes the rest after a crash.
- * Logins are not blocked: each gets the old or the new generation, and both exist.
- */
-function promote(on: Machine, number: number, before: number | undefined): UpdateOutcome {
-  const { host, paths } = on;
-  writeIntent(host, paths, number, before);
-  acceptCandidate(on, number);
-  const now = stableNumber(host, paths);
-  if (now !== before) {
-    const reason = `generation ${now} became stable meanwhile`;
-    return { result: 'kept', generation: number, reason };
-  }
-  if (before !== undefined) writeProbation(host, paths, { number, previous: before, failures: 0 });
-  pointStableAt(host, paths, number);
-  return { result: 'promoted', generation: number };
 }
 
 /**

@@ -13,7 +13,9 @@
  *
  * `test/volume/contract.ts` tests this contract on every backend.
  */
+import { MayflyError } from '../errors.ts';
 import type { Mount } from '../linux/mount-program.ts';
+import { isNumber, isSessionId } from '../names.ts';
 
 /** `lvm` uses classic snapshots, each with its own copy-on-write store; with `lvm-thin` all share a thin pool. */
 export type BackendKind = 'overlay' | 'btrfs' | 'lvm-thin' | 'lvm';
@@ -34,6 +36,27 @@ export interface Volume {
   readonly name: string;
   /** The volume a session was forked from. */
   readonly origin?: Volume;
+}
+
+/** Whether a name is valid for its role; false for an unknown role. Pure. */
+export function isVolumeName(role: Role, name: string): boolean {
+  switch (role) {
+    case 'master':
+    case 'work':
+      return name === role;
+    case 'generation':
+      return name !== '0' && isNumber(name, 9);
+    case 'session':
+      return isSessionId(name);
+    default:
+      return false;
+  }
+}
+
+/** Throws `unsafe` if the name is not valid: a record that was tampered with must not lead to any other path. */
+export function requireVolumeName({ role, name }: Volume): void {
+  if (isVolumeName(role, name)) return;
+  throw new MayflyError('unsafe', `"${name}" is not a valid ${role} name`, { role, name });
 }
 
 /** What keeps a backend from working, as text for the administrator, and the command or action that fixes it. */
@@ -109,8 +132,8 @@ export interface VolumeBackend {
   open?(path: string): Promise<void>;
   /** Removes an empty pool. */
   dissolve(path: string): Promise<void>;
-  /** Usage of the pool. */
-  usage(path: string): Promise<Usage>;
+  /** Usage of the pool. An inactive one is a problem of its own, or is activated if `activate` is true. */
+  usage(path: string, activate?: boolean): Promise<Usage>;
   /** Usage of every session's own store, where sessions have one. */
   snapshotUsage?(path: string): Promise<readonly SnapshotUsage[]>;
   /** Creates an empty tree for `init` to fill. It becomes `master` by {@link rename}. Throws `exists`. */

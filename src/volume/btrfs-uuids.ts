@@ -1,10 +1,10 @@
 /**
- * The UUIDs of subvolumes. Only the UUID distinguishes a subvolume from one that replaced it: the inode, the times
- * and the device number of a snapshot equal those of an earlier snapshot of the same source (measured).
+ * UUIDs of subvolumes. Only the UUID distinguishes a subvolume from its replacement: inode number, timestamps and device
+ * number of a snapshot equal those of an earlier snapshot of the same source (measured).
  *
- * Reading a UUID needs a process, and a login must not start one more. So the UUIDs of generations are cached as long
- * as their directory is unchanged. Creating, removing or renaming anything in a directory changes its ctime, which
- * cannot be set back.
+ * Reading it takes a process (`btrfs subvolume show`, 3 ms), and a login must not start another one. The UUIDs of
+ * generations are therefore cached for as long as the ctime of their directory is unchanged (40 µs): every creation,
+ * removal and rename in a directory updates it, and no program can set it.
  */
 import { isErrno, MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
@@ -32,7 +32,7 @@ export function subvolumeUuids(
     const directory = `${s?.dev} ${s?.ino} ${s?.ctimeMs}`;
     const known = file === undefined ? {} : read(host, file, directory);
     const uuid = known[v.name] ?? (await ask(host, path));
-    if (file !== undefined && known[v.name] === undefined && !host.pretend)
+    if (file !== undefined && known[v.name] === undefined)
       write(host, file, { directory, uuids: { ...known, [v.name]: uuid } });
     return uuid;
   };
@@ -62,7 +62,7 @@ function read(host: Host, file: string, directory: string): Known['uuids'] {
 /** Writes the cache if there is space; otherwise the UUID is read again next time. */
 function write(host: Host, file: string, known: Known): void {
   try {
-    host.write(file, JSON.stringify(known), { mode: 0o600 });
+    host.write(file, JSON.stringify(known), { mode: 0o600, cache: true });
   } catch (error) {
     if (!isErrno(error, 'ENOSPC', 'EDQUOT', 'EROFS', 'ENOENT')) throw error;
   }

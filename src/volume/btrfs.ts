@@ -9,6 +9,7 @@
  * can be renamed (the kernel's `subvol_sem`). So a session's subvolume has its own parent directory, and that
  * directory is renamed: logins that find a spare wait for none of this.
  */
+import { installHint } from '../advice.ts';
 import { isErrno, MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
 import type { Mount } from '../linux/mount-program.ts';
@@ -117,15 +118,14 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
       try {
         await host.run({ file: 'btrfs', args: ['--version'], effect: 'read' });
       } catch {
-        problems.push({ what: 'the program "btrfs" is not installed', fix: 'apt install btrfs-progs' });
+        problems.push({ what: 'the program "btrfs" is not installed', fix: installHint('btrfs') });
       }
-      if (!/\bbtrfs$/m.test(host.read('/proc/filesystems') ?? '')) {
-        try {
-          // --dry-run is enough: the kernel loads the module at the first mount.
-          await host.run({ file: 'modprobe', args: ['--dry-run', 'btrfs'], effect: 'read' });
-        } catch {
-          problems.push({ what: 'this kernel does not support btrfs', fix: 'modprobe btrfs' });
-        }
+      if (/\bbtrfs$/m.test(host.read('/proc/filesystems') ?? '')) return problems;
+      try {
+        // --dry-run is enough: the kernel loads the module at the first mount.
+        await host.run({ file: 'modprobe', args: ['--dry-run', 'btrfs'], effect: 'read' });
+      } catch {
+        problems.push({ what: 'this kernel does not support btrfs', fix: 'modprobe btrfs' });
       }
       return problems;
     },

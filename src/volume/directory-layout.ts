@@ -2,8 +2,14 @@
 import { MayflyError } from '../errors.ts';
 import { sweepTemporary } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
-import { isNumber, isSessionId } from '../names.ts';
-import type { BackendKind, Listing, Role, Volume } from './backend.ts';
+import {
+  type BackendKind,
+  isVolumeName,
+  type Listing,
+  type Role,
+  requireVolumeName,
+  type Volume,
+} from './backend.ts';
 
 /** Prefixes of volumes that are being created or removed. One rename makes a directory a volume or a leftover. */
 const NEW = '.new-';
@@ -22,19 +28,6 @@ function directoryOf(v: Volume): string {
   }
 }
 
-/** Valid names per role: a record that was tampered with must not lead to any other path. */
-function isNameOf(role: Role, name: string): boolean {
-  switch (role) {
-    case 'master':
-    case 'work':
-      return name === role;
-    case 'generation':
-      return name !== '0' && isNumber(name, 9);
-    case 'session':
-      return isSessionId(name);
-  }
-}
-
 /** Directory of the spare, ready or in the making, for the next session from `origin`. Throws `unsafe`. */
 export function sparePath(origin: Volume): string {
   volumePath(origin);
@@ -43,12 +36,7 @@ export function sparePath(origin: Volume): string {
 
 /** Path of a volume. Throws `unsafe` if the name is not valid for its role. */
 export function volumePath(v: Volume): string {
-  if (!isNameOf(v.role, v.name)) {
-    throw new MayflyError('unsafe', `"${v.name}" is not a valid ${v.role} name`, {
-      role: v.role,
-      name: v.name,
-    });
-  }
+  requireVolumeName(v);
   return `${directoryOf(v)}/${v.name}`;
 }
 
@@ -106,7 +94,7 @@ export function listLayout(
       const spare = /^\.spare-([1-9]\d{0,8})$/.exec(name)?.[1];
       if (spare !== undefined && host.lstat(path)?.kind === 'dir') spares.set(Number(spare), relative);
       const bare = name.startsWith(NEW) || name.startsWith(OLD) ? name.slice(NEW.length) : name;
-      const role = roles.find(r => isNameOf(r, bare));
+      const role = roles.find(r => isVolumeName(r, bare));
       if (role === undefined) continue;
       if (bare === name && isVolume(path, role)) volumes.push({ backend: kind, pool, role, name });
       if (bare !== name && host.lstat(path)?.kind === 'dir') leftovers.push(relative);

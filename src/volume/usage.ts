@@ -1,14 +1,16 @@
 /** Usage of a file system or a pool, and whether a new session is admitted. */
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
+import { formatBytes } from '../size.ts';
 import type { Usage } from './backend.ts';
 
 /**
- * Usage of the file system at `path`; bytes, and percent of space or inodes. On btrfs, 0 inodes means "not limited".
+ * Usage of the file system at `path`; bytes, and percent of space or inodes, as df(1) computes it: used / (used +
+ * available). On btrfs, 0 inodes means "not limited".
  */
-export function usageOf(host: Host, path: string): Usage {
+export function usageOf(host: Pick<Host, 'space'>, path: string): Usage {
   const s = host.space(path);
-  const space = s.total === 0 ? 100 : (100 * (s.total - s.free)) / s.total;
+  const space = s.used + s.free === 0 ? 100 : (100 * s.used) / (s.used + s.free);
   const inodes = s.inodes === 0 ? 0 : (100 * (s.inodes - s.freeInodes)) / s.inodes;
   return { total: s.total, free: s.free, percent: Math.max(space, inodes) };
 }
@@ -43,7 +45,7 @@ export function admit(
   if (usage.free < limits.min_free) {
     throw new MayflyError(
       'full',
-      `the pool "${pool}" has ${Math.floor(usage.free / 2 ** 20)} MiB left; a new login needs ${Math.floor(limits.min_free / 2 ** 20)} MiB`,
+      `the pool "${pool}" has ${formatBytes(usage.free)} left; a new login needs ${formatBytes(limits.min_free)}`,
       facts,
     );
   }

@@ -44,6 +44,8 @@ describe('a command line', () => {
     [['init', '--backend', 'zfs'], 2, /^mayfly: invalid backend "zfs": choose from "overlay", "btrfs", .*\n/],
     [['doctor', '--trial', '--dry-run'], 2, /^mayfly: a trial login has no dry run/],
     [['no-such-verb'], 2, /^mayfly: unknown argument: no-such-verb\nhint: mayfly --help\n$/],
+    [['statuz'], 2, /^mayfly: unknown command; did you mean "status"\?\nhint: mayfly --help\n$/],
+    [['status', '--bogus', '--other'], 2, /^mayfly: unknown argument: bogus, other\n/],
     [['status', '--bogus'], 2, /^mayfly: unknown argument: bogus\nhint: mayfly status --help\n$/],
     [[], 2, /^mayfly: no command given\n/],
   ])('%j exits with status %i', async (argv, code, words) => {

@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os';
 import { describe, expect, it } from 'vitest';
 import type { Config } from '../../src/config/config.ts';
 import { loadConfig } from '../../src/config/load.ts';
-import { lineOf, readConfig, withDefaults } from '../../src/config/parse.ts';
+import { lineOf, readConfig, toToml, withDefaults } from '../../src/config/parse.ts';
 import { realHost } from '../../src/linux/real-host.ts';
 import { World } from '../world.ts';
 
@@ -32,6 +32,14 @@ describe('configuration', () => {
     expect(directory).toBe('/etc/mayfly');
     expect(values.pool.backend).toBe('overlay');
     expect(values.exclude).toEqual(['root']);
+  });
+
+  it.each([
+    '',
+    'min_uid = 5\nexclude = ["o\'hara", "@\\u00e4"]\n[update]\ncommand = ["sh", "-c", "echo \\"a\\\\b\\""]\n',
+  ])('is shown as a file with the same meaning: %j', text => {
+    const config = read(text);
+    expect(read(toToml(config))).toEqual(config);
   });
 
   it('refuses a named file that does not exist, also if conf.d beside it does', async () => {

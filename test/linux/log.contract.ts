@@ -36,9 +36,11 @@ fi
 `;
 
 export function logContract(name: string): void {
-  const directory = fs.mkdtempSync(`${tmpdir()}/mayfly-log-`);
-  const program = `${directory}/process.cjs`;
+  let directory: string;
+  let program: string;
   beforeAll(() => {
+    directory = fs.mkdtempSync(`${tmpdir()}/mayfly-log-`);
+    program = `${directory}/process.cjs`;
     const entryPoints = [`${import.meta.dirname}/log-process.ts`];
     buildSync({ entryPoints, bundle: true, platform: 'node', format: 'cjs', outfile: program });
   });

@@ -31,10 +31,12 @@ export const ended = (child: ChildProcess): Promise<number> =>
 
 /** A directory and a process for the tests of one runner. */
 export function runnerLab(name: string): Lab {
-  const directory = fs.mkdtempSync(`${tmpdir()}/mayfly-runner-`);
-  const program = `${directory}/process.cjs`;
+  let directory: string;
+  let program: string;
   let count = 0;
   beforeAll(() => {
+    directory = fs.mkdtempSync(`${tmpdir()}/mayfly-runner-`);
+    program = `${directory}/process.cjs`;
     const entryPoints = [`${import.meta.dirname}/runner-process.ts`];
     buildSync({ entryPoints, bundle: true, platform: 'node', format: 'cjs', outfile: program });
   });

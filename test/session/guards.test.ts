@@ -287,7 +287,7 @@ describe('admission', () => {
     ['just enough is free', { total: 2 * G, free: MIN_FREE }, undefined],
   ])('is decided by the pool: %s', async (_what, room, refusal) => {
     const w = await usedWorld();
-    w.space = () => ({ ...room, inodes: 0, freeInodes: 0 });
+    w.space = () => ({ ...room, used: room.total - room.free, inodes: 0, freeInodes: 0 });
     const made = alice(w);
     if (refusal === undefined) expect((await made)?.state).toBe('live');
     else await expect(made).rejects.toMatchObject({ code: 'full', message: expect.stringMatching(refusal) });
@@ -304,7 +304,10 @@ describe('admission', () => {
     writePool(w.host, paths, { backend: 'btrfs', path: '/var/lib/mayfly/pool', image });
     const file = `${paths.generations}/1.json`;
     w.put(file, (w.host.read(file) ?? '').replace('"overlay"', '"btrfs"'));
-    w.space = path => ({ total: 2 * G, free: path === image ? free : G, inodes: 0, freeInodes: 0 });
+    w.space = path => ({
+      ...{ total: 2 * G, used: G, free: path === image ? free : G },
+      ...{ inodes: 0, freeInodes: 0 },
+    });
     if (admitted) expect((await alice(w))?.state).toBe('live');
     else await expect(alice(w)).rejects.toMatchObject({ code: 'full' });
   });

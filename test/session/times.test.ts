@@ -1,5 +1,7 @@
 /** The durations of the steps of logins, logouts and updates in the log. */
+
 import { describe, expect, it } from 'vitest';
+import { dryRunLog } from '../../src/linux/dry-run.ts';
 import { type Fields, logTo } from '../../src/linux/log.ts';
 import { stopwatch } from '../../src/linux/stopwatch.ts';
 import { end } from '../../src/session/end.ts';
@@ -93,7 +95,7 @@ describe('the log', () => {
 
   it('has no durations of a dry run', async () => {
     const { on, said, call } = slow(preparedWorld());
-    await login({ ...on, host: { ...on.host, pretend: () => undefined } }, call(':0'));
+    await login({ ...on, log: dryRunLog(on.log) }, call(':0'));
     expect(said).toEqual([]);
   });
 

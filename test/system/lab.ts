@@ -9,7 +9,7 @@ import * as fs from 'node:fs';
 import { resolve } from 'node:path';
 import { realHost } from '../../src/linux/real-host.ts';
 import type { Session } from '../../src/state/sessions.ts';
-import { aptSources, hostSuite } from '../../src/update/apt-sources.ts';
+import { chooseMirrors, hostSuite, parseUris, printUris, sourceFiles } from '../../src/update/apt-sources.ts';
 import type { BackendKind } from '../../src/volume/backend.ts';
 
 const TOP = resolve(import.meta.dirname, '../..');
@@ -82,7 +82,11 @@ export function cached(name: string, make: (part: string) => void): string {
 export function tarball(name = 'tree', packages = 'sudo', suite = hostSuite(realHost()) ?? 'stable'): string {
   const list = createHash('sha256').update(packages).digest('hex').slice(0, 8);
   return cached(`${suite}-${name}-${list}.tar`, part => {
-    const sources = aptSources(realHost(), suite);
+    const files = sourceFiles(realHost()).map(file => ({
+      file,
+      targets: parseUris(must('apt-get', printUris(file))),
+    }));
+    const sources = chooseMirrors(files, suite, hostSuite(realHost()));
     const words = ['--mode=root', '--variant=minbase', `--include=${packages}`];
     must('mmdebstrap', [...words, suite, part, ...sources]);
   });

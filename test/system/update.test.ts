@@ -183,7 +183,9 @@ describe('apt as configured', () => {
     lab.configure('[update]\ncommand = ["touch", "/etc/new"]');
     const r = lab.mayfly('update', '--json');
     expect(r).toMatchObject({ code: 0 });
-    expect(r.err).toMatch(/failed with exit code 3: the printer is not set up \(optional\)/);
+    expect(r.err).toMatch(
+      /^mayfly: printer: failed with exit code 3: the printer is not set up \(optional\)$/m,
+    );
     expect(JSON.parse(r.out)).toMatchObject({ result: 'promoted', generation: 2 });
     expect(JSON.parse(r.out).warnings).toHaveLength(1);
     expect(fs.existsSync(`${lab.dir}/seen`)).toBe(true);

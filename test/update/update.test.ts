@@ -1,5 +1,6 @@
 /** The updater: tables for its decisions, and a crash at every call of an update and of the recovery after it. */
 import { describe, expect, it } from 'vitest';
+import type { Host } from '../../src/linux/host.ts';
 import { logTo } from '../../src/linux/log.ts';
 import { recover } from '../../src/service/recover.ts';
 import { end } from '../../src/session/end.ts';
@@ -370,13 +371,6 @@ describe('a reboot after a kernel update', () => {
     ['none is required', (w: World) => w.host.unlink('/run/reboot-required')],
     ['it is not configured', (w: World) => w.put('/etc/mayfly/mayfly.toml', '')],
     ['a session exists', (w: World) => login(w.machine(), callOf(w, 'alice', ':0'))],
-    [
-      'a user is logged in to the host',
-      (w: World) => {
-        w.makeDirs('/run/systemd/sessions');
-        w.put('/run/systemd/sessions/3', 'UID=1002\nSTATE=active\nCLASS=user\nSERVICE=sshd\n');
-      },
-    ],
   ])('does not happen when %s', async (_what, prepare) => {
     const w = await wanted();
     await prepare(w);
@@ -384,6 +378,22 @@ describe('a reboot after a kernel update', () => {
     expect(await rebootIfRequired(w.machine())).toBeUndefined();
     expect(restarts(w)).toEqual([]);
     expect((await login(w.machine(), callOf(w, 'bob', ':1')))?.state).toBe('live');
+  });
+  it.each([
+    ['a user is logged in to the host', '{"type":"a(susso)","data":[[["3",1002,"bob","","/s/_33"]]]}'],
+    ['logind does not answer', ''],
+  ])('does not happen when %s', async (_what, list) => {
+    const w = await wanted();
+    w.makeDirs('/run/systemd/sessions');
+    const session =
+      '{"data":[{"User":{"data":[1002,"/u"]},"Class":{"data":"user"},"State":{"data":"active"}}]}';
+    const on = w.machine();
+    const run: Host['run'] = async c =>
+      c.args.includes('busctl')
+        ? { code: 0, stdout: c.args.includes('GetAll') ? session : list, stderr: '' }
+        : on.host.run(c);
+    expect(await rebootIfRequired({ ...on, host: { ...on.host, run } })).toBeUndefined();
+    expect(restarts(w)).toEqual([]);
   });
   it('does not block logins if it could not be scheduled', async () => {
     const w = await wanted();

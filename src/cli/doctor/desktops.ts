@@ -3,7 +3,8 @@
 import { namesHook, PAM_STACK, pamBypasses } from '../../desktop/adapters/pam.ts';
 import { BRING_BACK } from '../../desktop/reinstall.ts';
 import { SESSION_TYPES } from '../../linux/desktop-entry.ts';
-import { ENABLED_MARKER, GREETER_DIRECTORY } from '../../update/greeter.ts';
+import { GREETER_DIRECTORY } from '../../state/paths.ts';
+import { ENABLED_MARKER } from '../../update/greeter.ts';
 import { type CheckResult, check, type Finding, found, notApplicable, problem } from './check.ts';
 import { adaptersIn } from './setup.ts';
 

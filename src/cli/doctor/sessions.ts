@@ -1,12 +1,12 @@
 /** Sessions, and leftovers of earlier ones. A leftover is only reported if it is still there when checked again. */
-import { EXIT } from '../../advice.ts';
+import { EXIT, installHint } from '../../advice.ts';
 import type { Host } from '../../linux/host.ts';
 import { bootId } from '../../linux/process-id.ts';
 import { mountLines } from '../../linux/processes.ts';
 import { isSessionId } from '../../names.ts';
-import { overBecause } from '../../session/over.ts';
+import { overBecause } from '../../session/end-reason.ts';
 import { entryPath, listEntries } from '../../session/schroot.ts';
-import { type Paths, userDirectory } from '../../state/paths.ts';
+import { type Paths, userFiles } from '../../state/paths.ts';
 import { readPool } from '../../state/pool.ts';
 import { readSession, sessionIds } from '../../state/sessions.ts';
 import { type CheckResult, check, type Finding, found, problem, type Subject, warning } from './check.ts';
@@ -134,9 +134,9 @@ export function judgeRedirects(all: readonly Redirect[]): CheckResult {
 }
 
 function redirectOf({ host, paths }: Subject, uid: string): Redirect {
-  const mine = userDirectory(paths, Number(uid));
-  const session = host.read(`${mine}/session`)?.trim();
-  const root = host.readlink(`${mine}/root`);
+  const files = userFiles(paths, uid);
+  const session = host.read(files.session)?.trim();
+  const root = host.readlink(files.root);
   return {
     ...{ uid, session, root },
     known: session !== undefined && readSession(host, paths, session) !== undefined,
@@ -222,7 +222,7 @@ export const sessionChecks = [
     evaluate: d =>
       d.stat
         ? found(judgeOwner(d), `${d.path}, writable only by root`)
-        : found([problem(`"${d.path}" does not exist`, 'apt install schroot')], ''),
+        : found([problem(`"${d.path}" does not exist`, installHint('schroot'))], ''),
   }),
   check({ group: SCHROOT, title: 'entries', gather: gatherEntries, evaluate: judgeEntries }),
   check({

@@ -1,5 +1,5 @@
 /** Programs, the configuration, and the owners of files and directories. */
-import { EXIT, packageOf } from '../../advice.ts';
+import { EXIT, installHint } from '../../advice.ts';
 import { type Config, DEFAULT_CONFIG_FILE } from '../../config/config.ts';
 import { cacheKey, cachePath, readCache } from '../../config/load.ts';
 import { ADAPTERS, type Adapter, adapterSpecs } from '../../desktop/adapters/specs.ts';
@@ -27,11 +27,11 @@ const NODE = [18, 19] as const;
 
 /** Evaluates the output of `node --version`; undefined if node is not in the PATH of the hooks. */
 export function judgeNode(version: string | undefined): CheckResult {
-  if (version === undefined) return found([problem('"node" is not installed', 'apt install nodejs')], '');
+  if (version === undefined) return found([problem('"node" is not installed', installHint('node'))], '');
   const [, major = 0, minor = 0] = (/^v(\d+)\.(\d+)/.exec(version) ?? []).map(Number);
   const old = major < NODE[0] || (major === NODE[0] && minor < NODE[1]);
   const what = `Node.js ${version} is too old: ${NODE.join('.')} or later is required`;
-  return found(old ? [problem(what, 'apt install nodejs')] : [], version);
+  return found(old ? [problem(what, installHint('node'))] : [], version);
 }
 
 /** The programs that this machine needs, and those that are missing. */
@@ -63,12 +63,12 @@ export function judgeTools(t: Tools): CheckResult {
   ];
   const findings: Finding[] = needed
     .filter(tool => t.missing.has(tool))
-    .map(tool => problem(`the program "${tool}" is missing`, `apt install ${packageOf(tool)}`));
+    .map(tool => problem(`the program "${tool}" is missing`, installHint(tool)));
   if (t.schroot && (t.schroot.uid !== 0 || (t.schroot.mode & 0o4000) === 0))
     findings.push(problem('schroot is not setuid root: no logins work', 'apt install --reinstall schroot'));
   if (t.adapters.includes('lightdm') && DIALOGS.every(tool => t.missing.has(tool)))
     findings.push(
-      warning('zenity and xmessage are missing: a refused login shows no reason', 'apt install zenity'),
+      warning('zenity and xmessage are missing: a refused login shows no reason', installHint('zenity')),
     );
   return found(findings, `all ${needed.length} are installed`);
 }

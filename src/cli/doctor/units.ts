@@ -1,5 +1,5 @@
 /** The background jobs: the session monitor, the nightly update, recovery at boot. */
-
+import { installHint } from '../../advice.ts';
 import { BRING_BACK } from '../../desktop/reinstall.ts';
 import type { Host } from '../../linux/host.ts';
 import { ENABLED_MARKER } from '../../update/greeter.ts';
@@ -98,7 +98,7 @@ export function judgeSchedule({ foreign, units, cron, crond, others }: Schedule)
       ...(cron === undefined
         ? [warning(`"${CRON}" is missing: there are no automatic updates`, BRING_BACK)]
         : []),
-      ...(crond ? [] : [warning('cron is not running: there are no automatic updates', 'apt install cron')]),
+      ...(crond ? [] : [warning('cron is not running: there are no automatic updates', installHint('cron'))]),
     ];
     return found([...missing, ...twice], 'every night, by cron');
   }

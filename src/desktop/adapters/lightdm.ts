@@ -7,7 +7,8 @@
 import { MayflyError } from '../../errors.ts';
 import { SESSION_TYPES } from '../../linux/desktop-entry.ts';
 import type { Host } from '../../linux/host.ts';
-import { GREETER_DIRECTORY, WRAPPER } from '../../update/greeter.ts';
+import { GREETER_DIRECTORY } from '../../state/paths.ts';
+import { WRAPPER } from '../../update/greeter.ts';
 import type { Problem } from '../../volume/backend.ts';
 import { type Change, readTarget } from '../changes.ts';
 

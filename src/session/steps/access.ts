@@ -1,7 +1,7 @@
 /** Lets the user in: the schroot entry, and the root of their service manager. Opened last, closed first. */
 import { MayflyError } from '../../errors.ts';
 import { removeIfEmpty } from '../../linux/files.ts';
-import { userDirectory } from '../../state/paths.ts';
+import { userFiles } from '../../state/paths.ts';
 import { entryPath, renderEntry } from '../schroot.ts';
 import { redirectUserManager, resetUserManager } from '../user-manager.ts';
 import type { Step } from './step.ts';
@@ -19,17 +19,18 @@ export const access: Step = {
     }
     host.write(entryPath(paths.schroot, s.id), renderEntry(s, on.config.root_users), { mode: 0o644 });
     if (s.kind === 'login') {
-      host.mkdir(userDirectory(paths, s.user.uid), 0o755);
-      host.write(`${userDirectory(paths, s.user.uid)}/session`, `${s.id}\n`, { mode: 0o644 });
+      const theirs = userFiles(paths, s.user.uid);
+      host.mkdir(theirs.directory, 0o755);
+      host.write(theirs.session, `${s.id}\n`, { mode: 0o644 });
       await redirectUserManager(host, paths, s.user.uid, s.root);
     }
     return s;
   },
   async down(s, { host, paths }) {
-    const file = `${userDirectory(paths, s.user.uid)}/session`;
-    if (host.read(file)?.trim() === s.id) host.unlink(file);
+    const theirs = userFiles(paths, s.user.uid);
+    if (host.read(theirs.session)?.trim() === s.id) host.unlink(theirs.session);
     resetUserManager(host, paths, s.user.uid, s.root);
     host.unlink(entryPath(paths.schroot, s.id));
-    removeIfEmpty(host, userDirectory(paths, s.user.uid));
+    removeIfEmpty(host, theirs.directory);
   },
 };

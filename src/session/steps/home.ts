@@ -1,4 +1,5 @@
 /** Fills an ephemeral home directory. */
+
 import type { Machine } from '../../state/machine.ts';
 import type { Session } from '../../state/sessions.ts';
 import type { Step } from './step.ts';

@@ -19,14 +19,13 @@ export const mounts: Step = {
     const base = backend.path(s.volume.origin);
     const calls = planMountOps(await backend.mount(s.volume, s.root), s.mounts);
     try {
-      await host.run(mountCommand(calls, fds));
+      // A device shows its tree only where it is mounted: in a dry run the host's own stands for it.
+      await host.run({ ...mountCommand(calls, fds), simulate: view => view.mount(s.root, base ?? '/') });
     } catch (error) {
       if (error instanceof MayflyError && error.code === 'command')
         requireMountTargets(host, base ?? s.root, calls);
       throw error;
     }
-    if (base === undefined && host.pretend) return s; // the tree of a device can be read only where it is mounted
-    if (base !== undefined) host.pretend?.(s.root, base);
     refuseHostDevice(host, s.root);
     writeIdentity(host, on.config, s, s.groups);
     const run = `${s.root}/run`;
@@ -59,7 +58,7 @@ async function releaseLoops(host: Host, root: string): Promise<void> {
 
 /** Throws `unsafe` if nothing is mounted at the root: it would then be the host's own file system. */
 function refuseHostDevice(host: Host, root: string): void {
-  if (host.pretend === undefined && !isMounted(host, root)) {
+  if (!isMounted(host, root)) {
     throw new MayflyError('unsafe', `nothing is mounted at "${root}"`, { path: root });
   }
 }

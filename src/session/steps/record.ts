@@ -1,4 +1,5 @@
 /** The record of a session: it pins the generation and states the intent. Written first, deleted last. */
+
 import { deleteSession, writeSession } from '../../state/sessions.ts';
 import type { Step } from './step.ts';
 

@@ -12,7 +12,7 @@ export const volume: Step = {
     const backend = on.backend(s.volume.backend);
     const min_free = parseSize(on.config.admission.min_free);
     const max_used_percent = limitsOf(on.config, s.volume.backend).full;
-    admit(await backend.usage(s.volume.pool), s.volume.pool, { max_used_percent, min_free });
+    admit(await backend.usage(s.volume.pool, true), s.volume.pool, { max_used_percent, min_free });
     // The image is sparse, so the file system that holds it can fill up first. Only a btrfs pool can be in an image.
     const image = s.volume.backend === 'btrfs' ? readPool(on.host, on.paths)?.image : undefined;
     if (image !== undefined) admit(usageOf(on.host, image), image, { max_used_percent: 100, min_free });

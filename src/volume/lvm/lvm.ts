@@ -137,10 +137,10 @@ export function lvmBackend(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
       await lv.change(pool, 'lvremove', ['-y', ...only(row), '--', group]); // -y: it asks if issue_discards is set
     },
 
-    async usage(pool) {
+    async usage(pool, activate = false) {
       const rows = await lv.recentReport(pool);
       const thin = kind === 'lvm-thin' && rows.find(r => r.tags.includes(poolTag(pool)));
-      if (!thin || thin.active || host.pretend) return usageIn(pool, kind, rows);
+      if (!thin || thin.active || !activate) return usageIn(pool, kind, rows);
       await this.open(pool); // the usage of an inactive pool is unknown
       return usageIn(pool, kind, await lv.report(pool));
     },

@@ -3,8 +3,8 @@
  * the metadata as the volume itself. Names prove nothing: others can use or change them. They are for administrators.
  */
 import { MayflyError } from '../../errors.ts';
-import { isMadeOf, isNumber, isSessionId, WORD } from '../../names.ts';
-import type { BackendKind, Role, Volume } from '../backend.ts';
+import { isMadeOf, WORD } from '../../names.ts';
+import { type BackendKind, isVolumeName, type Role, requireVolumeName, type Volume } from '../backend.ts';
 import type { Row } from './report.ts';
 
 /** The parts of a pool's path, `/dev/GROUP/NAME`. NAME is the thin pool and the prefix of all names and tags. */
@@ -24,20 +24,12 @@ export function parsePoolPath(pool: string): LvmPoolPath {
   return { group, name };
 }
 
-function isNameOf(role: Role, name: string): boolean {
-  if (role === 'session') return isSessionId(name);
-  return role === 'generation' ? name !== '0' && isNumber(name, 9) : name === role;
-}
-
 /**
  * The tag that makes a volume ours, `mayfly:POOL:ROLE:NAME`; with `unfinished`, its tag while it is being created.
  * Throws `unsafe` if the name is not valid for its role.
  */
 export function tagOf(v: Volume, unfinished = false): string {
-  if (!isNameOf(v.role, v.name)) {
-    const facts = { role: v.role, name: v.name };
-    throw new MayflyError('unsafe', `"${v.name}" is not a valid ${v.role} name`, facts);
-  }
+  requireVolumeName(v);
   return `${prefixOf(v.pool)}${unfinished ? 'unfinished-' : ''}${v.role}:${v.name}`;
 }
 
@@ -59,7 +51,7 @@ export function roleIn(
   if (tag === undefined || more.length > 0) return undefined; // two of our tags were not set by us
   const [state = '', name = ''] = tag.slice(prefix.length).split(':');
   const role = state.replace(/^unfinished-/, '') as Role;
-  if (!['master', 'work', 'generation', 'session'].includes(role) || !isNameOf(role, name)) return undefined;
+  if (!isVolumeName(role, name)) return undefined;
   return { volume: { backend: kind, pool, role, name }, unfinished: state !== role };
 }
 

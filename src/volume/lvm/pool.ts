@@ -1,4 +1,5 @@
 /** Checks, creates and activates a pool on LVM. Not needed by a login. */
+import { installHint } from '../../advice.ts';
 import { MayflyError, reasonOf } from '../../errors.ts';
 import type { Host } from '../../linux/host.ts';
 import type { PoolSizes, Problem } from '../backend.ts';
@@ -12,16 +13,16 @@ type LvmKind = 'lvm-thin' | 'lvm';
 /** Returns what this machine lacks for the backend; empty if nothing. */
 export async function checkLvm(kind: LvmKind, host: Host): Promise<Problem[]> {
   const problems: Problem[] = [];
-  const needs = async (file: string, args: readonly string[], name: string): Promise<void> => {
+  const needs = async (file: string, args: readonly string[]): Promise<void> => {
     try {
       await host.run({ file, args, effect: 'read' });
     } catch (error) {
       if (!(error instanceof MayflyError) || error.code !== 'missing-tool') return;
-      problems.push({ what: `the program "${file}" is not installed`, fix: `apt install ${name}` });
+      problems.push({ what: `the program "${file}" is not installed`, fix: installHint(file) });
     }
   };
-  await needs('lvs', ['--version'], 'lvm2');
-  if (kind === 'lvm-thin') await needs('thin_check', ['--version'], 'thin-provisioning-tools');
+  await needs('lvs', ['--version']);
+  if (kind === 'lvm-thin') await needs('thin_check', ['--version']);
   const module = kind === 'lvm-thin' ? 'dm-thin-pool' : 'dm-snapshot';
   try {
     // --dry-run is enough: LVM loads the module itself.

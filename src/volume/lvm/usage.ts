@@ -1,4 +1,5 @@
 /** Usage and problems of a pool on LVM. Pure. */
+import { REMEDY } from '../../advice.ts';
 import type { BackendKind, Problem, Usage } from '../backend.ts';
 import { parsePoolPath, poolTag } from './names.ts';
 import type { Row } from './report.ts';
@@ -24,7 +25,7 @@ export function usageIn(pool: string, kind: BackendKind, rows: readonly Row[]): 
   }
   if (!row.active) {
     const what = `the thin pool "${group}/${row.name}" is not active`;
-    return { total: row.size, free: 0, percent: 100, problem: { what, fix: 'mayfly recover' } };
+    return { total: row.size, free: 0, percent: 100, problem: { what, fix: REMEDY.recover } };
   }
   const free = Math.floor((row.size * (100 - row.data)) / 100);
   const usage: Usage = {
@@ -44,7 +45,7 @@ function problemOf(pool: string, row: Row): Problem | undefined {
   if (row.health === 'out_of_data')
     return {
       what: `the thin pool "${pool}" is full`,
-      fix: `end sessions ("mayfly sessions"), or "lvextend -L +10G ${pool}"`,
+      fix: `${REMEDY.endSessions}, or "lvextend -L +10G ${pool}"`,
     };
   if (Number.isNaN(row.data) || Number.isNaN(row.metadata))
     return { what: `the usage of the thin pool "${pool}" is unknown`, fix: `lvs -a ${pool}` };
