@@ -16,7 +16,7 @@ export interface LogindSession {
   readonly display: string;
   /** The process that opened it through PAM: gdm's worker, lightdm's child for the session. 0 if unknown. */
   readonly leader: number;
-  /** Milliseconds since the epoch; 0 if unknown. */
+  /** Milliseconds on the monotonic clock; 0 if unknown. */
   readonly began: number;
 }
 
@@ -39,7 +39,7 @@ export function parseSession(id: string, text: string): LogindSession {
     service: get('SERVICE'),
     display: get('DISPLAY'),
     leader: Number(get('LEADER')) || 0,
-    began: Math.floor(Number(get('REALTIME')) / 1000) || 0,
+    began: Math.floor(Number(get('MONOTONIC')) / 1000) || 0,
   };
 }
 
@@ -130,7 +130,7 @@ export function parseBusList(text: string): { readonly uid: number; readonly pat
   return data[0].map(([, uid, , , path]) => ({ uid, path }));
 }
 
-/** Parses a session's properties, `a{sv}`. Times are in microseconds since the epoch. Pure. */
+/** Parses a session's properties, `a{sv}`. Times are in microseconds. Pure. */
 export function parseBusSession(text: string): LogindSession {
   const [properties] = (JSON.parse(text) as { data: [Record<string, { data: unknown }>] }).data;
   const get = (name: string): unknown => properties[name]?.data;
@@ -142,6 +142,6 @@ export function parseBusSession(text: string): LogindSession {
     service: String(get('Service')),
     display: String(get('Display')),
     leader: Number(get('Leader')),
-    began: Math.floor(Number(get('Timestamp')) / 1000),
+    began: Math.floor(Number(get('TimestampMonotonic')) / 1000),
   };
 }

@@ -101,7 +101,7 @@ class Seat {
   }
   show(state: string): void {
     const rows = `UID=${uidOf(this.name)}\nUSER=${this.name}\nACTIVE=1\nSTATE=${state}\nTYPE=x11\nCLASS=user\n`;
-    const more = `SERVICE=lightdm\nDISPLAY=${this.display}\nLEADER=${this.leader.pid}\nREALTIME=${Date.now() * 1000}\n`;
+    const more = `SERVICE=lightdm\nDISPLAY=${this.display}\nLEADER=${this.leader.pid}\nMONOTONIC=${process.hrtime.bigint() / 1000n}\n`;
     const temporary = `${logind}/.#${Date.now()}`;
     fs.writeFileSync(temporary, `# This is private data. Do not parse.\n${rows}${more}`);
     fs.renameSync(temporary, this.path);

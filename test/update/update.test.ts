@@ -323,7 +323,7 @@ it('a login is refused with the reason while logins are blocked', async () => {
     'this machine is about to be restarted',
   );
   expect(readSessions(w.host, on.paths).map(s => s.user.name)).toEqual(['alice']);
-  const later = { ...on, host: { ...on.host, now: () => on.host.now() + 3_600_000 } };
+  const later = { ...on, host: { ...on.host, monotonic: () => on.host.monotonic() + 3_600_000 } };
   expect((await login(later, callOf(w, 'bob', ':1')))?.state).toBe('live'); // the reboot never happened
 });
 
