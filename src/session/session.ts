@@ -71,7 +71,7 @@ export async function login(on: Machine, call: HookCall): Promise<Session | unde
         loginSucceeded(locked, stable.number);
         return s;
       } catch (error) {
-        if (tries < LOGIN_TRIES && (await mayTryAgain(locked, stable?.number, error))) continue;
+        if (tries < LOGIN_TRIES && (await mayTryAgain(locked, stable?.number, user.uid, error))) continue;
         throw error;
       }
     }
