@@ -52,10 +52,15 @@ export function shownSessions(host: Host, directory = SESSION_FILES): LogindSess
     .map(name => parseSession(name, host.read(`${directory}/${name}`) ?? ''));
 }
 
+/** Whether a person has it. Besides `user` there are classes such as `user-early`: root's, on a console or over ssh. */
+function isOfPerson(s: LogindSession): boolean {
+  return s.class.startsWith('user');
+}
+
 /** The user's sessions that are not closing. */
 export function liveSessions(host: Host, uid: number): LogindSession[] {
   const shown = shownSessions(host) ?? [];
-  return shown.filter(s => s.uid === uid && s.class === 'user' && s.state !== 'closing');
+  return shown.filter(s => s.uid === uid && isOfPerson(s) && s.state !== 'closing');
 }
 
 /** A source of logind's sessions, and a directory that changes whenever they do. */
@@ -95,7 +100,7 @@ export async function isAnyoneLoggedIn(host: Host): Promise<boolean> {
   if (host.pathType(SESSION_FILES) !== 'dir') return false;
   const uids = new Set((await busSessions(host)).map(s => s.uid));
   const all = (await logindBus.sessions(host, uids)) ?? [];
-  return all.some(s => s.class === 'user' && s.state !== 'closing');
+  return all.some(s => isOfPerson(s) && s.state !== 'closing');
 }
 
 /** Seconds that logind has for an answer; it usually takes milliseconds. */
