@@ -28,7 +28,7 @@ async function inTemporarySession(
 ): Promise<number> {
   const caller = identify(on.host, on.host.pid);
   if (!caller) throw new MayflyError('internal', 'this process is not in /proc');
-  const login: Login = { adapter: 'run', caller, since: on.host.now() };
+  const login: Login = { adapter: 'run', caller, since: on.host.monotonic() };
   const s = await startRunSession(on, user, login, number);
   try {
     return await insideGroup(on, s, () => on.host.runInteractive(schroot(s, user, command, '/'), own));

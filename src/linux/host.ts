@@ -104,9 +104,12 @@ export interface Host {
   readonly pid: number;
   readonly ppid: number;
   sleep(ms: number): Promise<void>;
-  /** Milliseconds since the epoch. */
+  /** Milliseconds since the epoch, for times that are shown or recorded: this clock may be set at any moment. */
   now(): number;
-  /** Milliseconds on a clock that is never set, to measure durations. */
+  /**
+   * Milliseconds on a clock that is never set, for durations, deadlines and waits. It is CLOCK_MONOTONIC: the same in
+   * every process, and logind's, until the next boot.
+   */
   monotonic(): number;
   /** 32 random bits in hex, for names. The kernel seeds V8, but the bits are not suited for secrets. */
   random(): string;

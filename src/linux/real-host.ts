@@ -26,6 +26,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { isErrno, MayflyError, reasonOf } from '../errors.ts';
+import { monotonic } from './clock.ts';
 import { leanRunner } from './command.ts';
 import { type Host, type Stat, temporaryName } from './host.ts';
 
@@ -91,7 +92,7 @@ function own(path: string, mode: number): void {
 const noTerminal = (): Promise<never> =>
   Promise.reject(new MayflyError('internal', 'this process cannot run interactive programs'));
 
-/** The real machine. Commands are waited for until `deadline` (milliseconds since the epoch). */
+/** The real machine. Commands are waited for until `deadline`, which is a time of {@link monotonic}. */
 export function realHost({ deadline = Number.POSITIVE_INFINITY, runner = leanRunner } = {}): Host {
   return {
     run: c => runner.run(c, deadline),
@@ -190,10 +191,7 @@ export function realHost({ deadline = Number.POSITIVE_INFINITY, runner = leanRun
     ppid: process.ppid,
     sleep: ms => new Promise(resolve => setTimeout(resolve, ms)),
     now: () => Date.now(),
-    monotonic() {
-      const [seconds, nanoseconds] = process.hrtime(); // not `performance`, which Node loads on first use
-      return seconds * 1000 + nanoseconds / 1e6;
-    },
+    monotonic,
     random: () =>
       Math.floor(Math.random() * 2 ** 32)
         .toString(16)

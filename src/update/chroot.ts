@@ -16,7 +16,7 @@ export interface ChrootOptions {
   readonly tree: string;
   /** Seconds that all commands together may take; it does not apply to interactive commands. */
   readonly timeout: number;
-  /** When that time began, milliseconds since the epoch. */
+  /** When that time began, on the monotonic clock. */
   readonly began: number;
   /** Gets each line of the commands' output. */
   readonly onLine: (line: string) => void;
@@ -151,7 +151,7 @@ export async function runInChroot(
   { chroot = true, read = false, okCodes = [0], name = argv.join(' ') }: RunOptions = {},
 ): Promise<{ readonly code: number; readonly stdout: string }> {
   await prepare(on);
-  const left = o.timeout - (on.host.now() - o.began) / 1000;
+  const left = o.timeout - (on.host.monotonic() - o.began) / 1000;
   if (left <= 0) throw new MayflyError('update', `the refresh did not finish within ${o.timeout} s`);
   const lastLines: string[] = [];
   const out = await on.host.run({

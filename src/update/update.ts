@@ -148,7 +148,9 @@ async function runPhases(
       timeout: on.config.update.timeout,
       onLine: (l: string) => o.say(l, true),
     };
-    if (!(await withMountedVolume(on, work, tree => o.change({ ...options, tree, began: host.now() })))) {
+    if (
+      !(await withMountedVolume(on, work, tree => o.change({ ...options, tree, began: host.monotonic() })))
+    ) {
       await backend.remove(work);
       return { result: 'discarded' };
     }

@@ -469,18 +469,66 @@ it('a generation with a corrupt record is skipped, and kept until the administra
 
 describe('a generation to which logins fail', () => {
   const bob = (w: World) => login(w.machine(), callOf(w, 'bob', ':1'));
+  const carol = (w: World) => login(w.machine(), callOf(w, 'carol', ':2'));
+  const addCarol = (w: World): void =>
+    w.put('/etc/passwd', `${w.host.read('/etc/passwd')}carol:x:1003:1003::/home/carol:/bin/sh\n`);
   const lose = (w: World, n: number) => w.volumes.delete(`${pool.path}/generation/${n}`);
 
-  it('is demoted after the configured number of failures, and that login gets the previous generation', async () => {
+  it('is demoted after the configured number of people, and the last of them gets the previous generation', async () => {
     const w = await world();
+    addCarol(w);
     await updateOf(w, 'two');
     lose(w, 2);
     await expect(bob(w)).rejects.toThrow(/its volume is missing/);
     const { host, paths } = w.machine();
     expect(stableNumber(host, paths)).toBe(2);
-    expect((await bob(w))?.generation).toBe(1);
+    expect((await carol(w))?.generation).toBe(1);
     expect(stableNumber(host, paths)).toBe(1);
-    expect(whyDemoted(host, paths, 2)).toMatch(/first 2 logins failed/);
+    expect(whyDemoted(host, paths, 2)).toMatch(/first logins of 2 users failed; .*its volume is missing/);
+  });
+
+  it.each([1, 2, 3])(
+    'is not demoted by one person, however often they try, with demote_after = %i',
+    async n => {
+      const w = await world();
+      w.put('/etc/mayfly/mayfly.toml', `[check]\nuser = "bob"\ndemote_after = ${n}\n`);
+      addCarol(w);
+      await updateOf(w, 'two');
+      w.failing.add('perl');
+      const { host, paths } = w.machine();
+      for (let tries = 0; tries < 5; tries++) await expect(bob(w)).rejects.toThrow();
+      expect(stableNumber(host, paths)).toBe(2);
+      expect(probation(host, paths)).toMatchObject({ failures: 5, people: { 1002: 'command' } });
+      w.failing.clear();
+      expect((await carol(w))?.generation).toBe(2);
+      expect(probation(host, paths)).toBeUndefined();
+    },
+  );
+
+  it('is not blamed for what the second person does not hit', async () => {
+    const w = await world();
+    addCarol(w);
+    await updateOf(w, 'two');
+    w.failing.add('perl');
+    await expect(bob(w)).rejects.toMatchObject({ code: 'command' });
+    w.failing.clear();
+    const { host, paths } = w.machine();
+    lose(w, 2);
+    await expect(carol(w)).rejects.toMatchObject({ code: 'no-generation' });
+    expect(stableNumber(host, paths)).toBe(2);
+    expect((await bob(w))?.generation).toBe(1); // now both lack the volume
+  });
+
+  it('keeps its probation of an earlier version, whose failures name nobody', async () => {
+    const w = await world();
+    addCarol(w);
+    await updateOf(w, 'two');
+    const { host, paths } = w.machine();
+    host.write(`${paths.state}/probation.json`, '{"number":2,"previous":1,"failures":7}\n', { mode: 0o600 });
+    lose(w, 2);
+    await expect(bob(w)).rejects.toThrow(/its volume is missing/);
+    expect(probation(host, paths)).toMatchObject({ number: 2, previous: 1, failures: 8 });
+    expect((await carol(w))?.generation).toBe(1);
   });
 
   it('is not demoted after a successful login', async () => {
@@ -516,7 +564,7 @@ it('a login is refused with the reason while logins are blocked', async () => {
     'this machine is about to be restarted',
   );
   expect(readSessions(w.host, on.paths).map(s => s.user.name)).toEqual(['alice']);
-  const later = { ...on, host: { ...on.host, now: () => on.host.now() + 3_600_000 } };
+  const later = { ...on, host: { ...on.host, monotonic: () => on.host.monotonic() + 3_600_000 } };
   expect((await login(later, callOf(w, 'bob', ':1')))?.state).toBe('live'); // the reboot never happened
 });
 
