@@ -413,6 +413,8 @@ describe('the screen of a refused login', () => {
     ['host:0', '/run/lightdm/root/:0', false], // another machine's
     [':0', 'relative', false],
     [':0', '/a b', false],
+    [':0', '/home/alice/.Xauthority', false], // root would copy what a person has put there
+    [':0', '/run/lightdm/root/../../../etc/shadow', false],
   ])('is known from DISPLAY=%j and XAUTHORITY=%j: %s', (DISPLAY, XAUTHORITY, known) => {
     expect(screenOf({ DISPLAY, XAUTHORITY }) !== undefined).toBe(known);
   });

@@ -79,7 +79,7 @@ export function print(fd: 1 | 2, text: string): void {
 }
 
 /** O_TMPFILE of open(2) on Linux: an unnamed file, deleted when its descriptor is closed. Node has no constant for it. */
-const O_TMPFILE = 0o20200000;
+export const O_TMPFILE = 0o20200000;
 
 /** Opens an unnamed temporary file and returns its descriptor. */
 export function openUnnamed(): number {
