@@ -3,13 +3,16 @@ import { MayflyError } from '../errors.ts';
 import { isMadeOf, isNumber, WORD } from '../names.ts';
 import type { Host } from './host.ts';
 
-/** Parses a line of passwd(5); undefined if it is malformed. */
+/** Parses a line of passwd(5); undefined if it is malformed. Redundant slashes of the home directory are removed. */
 export function parsePasswd(line: string): User | undefined {
   const [name, , uid, gid, gecos, home, shell] = line.split(':');
   if (!name || !uid || !gid || home === undefined || shell === undefined) return undefined;
   if (!isNumber(uid, 10) || !isNumber(gid, 10)) return undefined;
-  return { name, uid: Number(uid), gid: Number(gid), gecos: gecos ?? '', home, shell };
+  return { name, uid: Number(uid), gid: Number(gid), gecos: gecos ?? '', home: withoutSlashes(home), shell };
 }
+
+/** Some directories of accounts have "/home/alice/" or "/home//alice". */
+const withoutSlashes = (path: string): string => path.replace(/\/{2,}/g, '/').replace(/(.)\/$/, '$1');
 
 /** Throws `bad-user` for an invalid user name, before it is used in a path, a file or a command. */
 export function checkUserName(name: string): void {

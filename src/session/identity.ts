@@ -104,8 +104,16 @@ function shadowLine(host: Host, name: string): string {
   return own ?? `${name}:*:::::::`;
 }
 
+/** Throws `unsafe` unless `path` is a directory of the session's own file system: what is mounted there is the host's. */
+function requireOwnDirectory(host: Host, root: string, path: string): void {
+  if (isPlainDirectory(host, root, path)) return;
+  const message = `"${path}" in the session is not a directory of its own file system; cannot write to it`;
+  throw new MayflyError('unsafe', message, { path: root + path });
+}
+
 /**
- * Writes all identity files into the mounted tree of `s`. Throws `corrupt` if the tree lacks the files of a system.
+ * Writes all identity files into the mounted tree of `s`. Throws `corrupt` if the tree lacks the files of a system, and
+ * `unsafe`, before anything is written, if something is mounted where they belong.
  */
 export function writeIdentity(host: Host, config: Config, s: Session, groups: readonly Group[]): void {
   const etc = `${s.root}/etc`;
@@ -116,6 +124,9 @@ export function writeIdentity(host: Host, config: Config, s: Session, groups: re
       { path: etc },
     );
   }
+  requireOwnDirectory(host, s.root, '/etc');
+  const hasSudoers = host.lstat(`${etc}/sudoers.d`)?.kind === 'dir';
+  if (hasSudoers) requireOwnDirectory(host, s.root, '/etc/sudoers.d');
   const { name, uid, gid, gecos, home, shell } = s.user;
   if (uid !== 0) {
     const line = `${name}:x:${uid}:${gid}:${gecos}:${home}:${shell}`;
@@ -128,7 +139,7 @@ export function writeIdentity(host: Host, config: Config, s: Session, groups: re
       const text = () => withEntry(host.read(`${etc}/shadow`) ?? '', shadowLine(host, name), undefined);
       host.write(`${etc}/shadow`, text, { mode: 0o640, uid: 0, gid: shadow.gid });
     }
-    if (host.lstat(`${etc}/sudoers.d`)?.kind === 'dir') {
+    if (hasSudoers) {
       const rule = sudoRule(s.user, isMember(config.sudo, s.user, groups));
       host.write(`${etc}/sudoers.d/zz-mayfly`, rule, { mode: 0o440 });
     }
