@@ -50,8 +50,9 @@ export function withEntry(text: string, line: string, numberField: number | unde
 
 /**
  * Returns the group file with this user in the groups they have on the host, without {@link ROOT_GROUPS}. Processes
- * keep the host's group IDs, so a group that the generation lacks is added with its host ID if that is free. A group
- * that exists by name keeps its own ID. Pure.
+ * keep the host's group IDs, so a group that the generation lacks is added with its host ID if that is free. The user is
+ * a member only where name and number agree: a directory group called "kmem" is not the generation's group of that name,
+ * nor is a group with the number of "kmem". Pure.
  */
 export function withGroups(text: string, user: User, groups: readonly Group[]): string {
   const lines = text.split('\n').filter(Boolean);
@@ -63,7 +64,7 @@ export function withGroups(text: string, user: User, groups: readonly Group[]): 
     seen.add(name);
     numbers.add(gid);
     const list = members.split(',').filter(m => m !== '' && m !== user.name);
-    const belongs = wanted.some(g => g.name === name && g.gid !== user.gid);
+    const belongs = wanted.some(g => g.name === name && String(g.gid) === gid && g.gid !== user.gid);
     return `${name}:${password}:${gid}:${[...list, ...(belongs ? [user.name] : [])].join(',')}`;
   });
   for (const g of wanted) {
