@@ -99,9 +99,9 @@ export function dryRun(real: Host, tell: (line: string) => void): Host {
   };
 }
 
-/** The log of a dry run: without the level `info`, which reports what was done. */
+/** The log of a dry run: without what is logged about a step, such as its duration, because no step was done. */
 export function dryRunLog(real: Log): Log {
   return logTo((level, message, fields) => {
-    if (level !== 'info') real(level, message, fields);
+    if (level !== 'info' || fields.step === undefined) real(level, message, fields);
   });
 }

@@ -116,7 +116,7 @@ describe('a pool', () => {
 
   it('with too little room for an update is not touched', () => {
     leave(size() * 2 + 8);
-    const says = /^the pool ".*\/pool" has \d+ MiB left; an update needs \d+ MiB$/;
+    const says = /^the pool ".*\/pool" has [\d.]+ [MG]iB left; an update needs [\d.]+ [MG]iB$/;
     refused(lab, A, { before: LIMITS, update, code: 4, phase: 'prepare', says });
   });
 
@@ -156,7 +156,7 @@ describe('a pool', () => {
     expect(numbers()).toEqual([second, third, third + 1]);
     expect(first).toBe(1);
     leave(8);
-    const says = /^the pool ".*" has \d+ MiB left; an update needs \d+ MiB$/;
+    const says = /^the pool ".*" has [\d.]+ [MG]iB left; an update needs [\d.]+ [MG]iB$/;
     const r = make();
     expect(r.err).toMatch(new RegExp(says.source.slice(1, -1)));
     expect(r).toMatchObject({ code: 4 });

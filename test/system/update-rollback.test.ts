@@ -138,7 +138,8 @@ describe('a generation that people can not log in to', () => {
   it('is not for a failure that is not its own', () => {
     update('good');
     lab.configure('[admission]\nmin_free = "100T"');
-    for (let n = 0; n < 4; n++) expect(lab.hook('start', A).err).toMatch(/MiB left; a new login needs/);
+    for (let n = 0; n < 4; n++)
+      expect(lab.hook('start', A).err).toMatch(/[MG]iB left; a new login needs 102400\.0 GiB/);
     lab.configure('');
     expect(stable(lab)).toBe(2);
     loginWorks(lab, A);

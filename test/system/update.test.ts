@@ -50,7 +50,7 @@ describe.each(['overlay', 'btrfs'] as const)('apt from the mirror, on %s', backe
       const r = lab.mayfly('update');
       expect(r).toMatchObject({ code: 0, out: '' });
       expect(r.err).toMatch(
-        /refresh\n.*compare\n.*seal\n.*check\n.*promote\n(.*\n)*.*generation 3 is stable/,
+        /refresh took .*\n.*compare took .*\n.*seal took .*\n.*check took .*\n.*promote took .*\n(.*\n)*.*generation 3 is stable/,
       );
       expect(stable(lab)).toBe(3);
       expect(versionInside(A, 'hello')).toBe('0.1-1 install ok installed');
