@@ -18,6 +18,8 @@ export type MountOp =
       readonly data: string;
       /** Set by a second call of mount(2) for the same target. */
       readonly propagation: number;
+      /** See {@link Mount}. */
+      readonly plain?: boolean;
     }
   /** Makes the mount at the target, and all mounts below it, slaves of their peers. */
   | { readonly op: 'slave'; readonly target: string }
@@ -112,7 +114,13 @@ while (my ($op, $source, $target, $type, $flags, $data, $propagation) = splice @
   if ($op eq "mount") {
     my $place = $tree && inside($target);
     my $at = $tree ? name($place) : $target;
-    syscall($mount, $source, $at, $type, $flags + 0, $data) == 0 or failed("cannot mount $source on $target");
+    my ($from, $shown) = ("", $source);
+    if ($type eq "plain") {
+      # With "/." an automounter mounts it.
+      $from = opened(-100, "$source/.", 0x06) || failed("cannot open $source without following a symlink");
+      $source = name($from);
+    }
+    syscall($mount, $source, $at, $type, $flags + 0, $data) == 0 or failed("cannot mount $shown on $target");
     # The descriptor is that of the mount point, not of what is mounted on it now.
     $place = inside($target) if $tree;
     spread($tree ? name($place) : $target, $propagation, $target);
@@ -167,10 +175,10 @@ function flagsOf(options: string): Flags {
 /** Returns a function that converts a mount to an operation; options and propagation are those of mount(8). */
 export function makeMountOps(): (m: Mount) => MountOp {
   const known = new Map<string, Flags>(); // there are dozens of bind mounts, but only two sets of options
-  return ({ source, target, type, options }) => {
+  return ({ source, target, type, options, plain }) => {
     const flags = known.get(options) ?? flagsOf(options);
     known.set(options, flags);
-    return { op: 'mount', source, target, type, ...flags };
+    return { op: 'mount', source, target, type, ...flags, ...(plain ? { plain } : {}) };
   };
 }
 
@@ -199,7 +207,15 @@ export function mountCommand(
   const args = ['-e', PROGRAM, '--', ...numbers.map(String)];
   for (const c of calls) {
     if (c.op === 'mount')
-      args.push(c.op, c.source, c.target, c.type, `${c.flags}`, c.data, `${c.propagation}`);
+      args.push(
+        c.op,
+        c.source,
+        c.target,
+        c.plain ? 'plain' : c.type,
+        `${c.flags}`,
+        c.data,
+        `${c.propagation}`,
+      );
     else if (c.op === 'enter') args.push(c.op, '', c.target, '', c.merge ? '1' : '0', '', '0', ...c.argv);
     else args.push(c.op, '', c.target, '', `${c.op === 'slave' ? MS.SLAVE | MS.REC : 0}`, '', '0');
   }
@@ -220,4 +236,6 @@ export interface Mount {
   readonly options: string;
   /** The source is not a directory, so the target must be a file. */
   readonly file?: boolean;
+  /** The source of a bind mount is a directory without any symlink in its path; otherwise the mount fails. */
+  readonly plain?: boolean;
 }

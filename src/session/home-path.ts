@@ -5,8 +5,10 @@
 import type { Config } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
 import type { User } from '../linux/accounts.ts';
+import { resolveTrusted } from '../linux/trusted-path.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Paths } from '../state/paths.ts';
+import { isAtOrBelow, isShared } from './mount-plan.ts';
 
 /** Directories of the system: neither they nor anything below them is anybody's home directory. */
 const SYSTEM =
@@ -15,9 +17,6 @@ const SYSTEM =
 
 /** Directories that hold home directories or files of several users, and are nobody's home directory themselves. */
 const SHARED = '/ /home /lost+found /media /mnt /opt /srv /tmp /var /var/lib /var/local /var/opt /var/tmp';
-
-const isAtOrBelow = (path: string, directory: string): boolean =>
-  path === directory || path.startsWith(`${directory}/`);
 
 /** Whether `path` is absolute and has no empty, "." or ".." component and no control character. Pure. */
 function isNormalized(path: string): boolean {
@@ -47,13 +46,19 @@ export function homeProblem(
 }
 
 /**
- * Throws `unsafe` if no session can have the user's home directory. It is called before anything is done, so that the
+ * Throws `unsafe` if no session can have the user's home directory, or the directory where its symlinks lead. It is called before anything is done, so that the
  * error of one account counts against no generation. root has /root, which is not mounted.
  */
-export function checkHome({ config, paths }: Pick<Machine, 'config' | 'paths'>, user: User): void {
+export function checkHome(on: Pick<Machine, 'host' | 'config' | 'paths'>, user: User): void {
   if (user.uid === 0 && user.home === '/root') return;
-  const problem = homeProblem(user.home, config, paths);
-  if (problem === undefined) return;
-  const message = `the home directory "${user.home}" of "${user.name}" ${problem}; no session can have it`;
-  throw new MayflyError('unsafe', message, { path: user.home });
+  const require = (path: string, leads: string): void => {
+    const problem = homeProblem(path, on.config, on.paths);
+    if (problem === undefined) return;
+    const message = `the home directory "${user.home}" of "${user.name}" ${leads}${problem}; no session can have it`;
+    throw new MayflyError('unsafe', message, { path: user.home });
+  };
+  require(user.home, '');
+  if (isShared(on.config, user.home)) return;
+  const real = resolveTrusted(on.host, user.home);
+  require(real, `leads to "${real}", which `);
 }

@@ -65,6 +65,17 @@ describe.skipIf(!canUnshare)('mounts in the tree of a session', () => {
     expect([code, points]).toEqual([32, ['/root']]);
   });
 
+  it('of a plain source follow no symlink to it, whoever has put it there meanwhile', () => {
+    const plain = (source: string): Mount => ({ ...bind(source, 'home'), plain: true });
+    expect(run(plain('shared/real'))).toEqual({ code: 0, message: '', points: ['/root', '/root/home'] });
+    for (const source of ['shared/out', 'shared/within']) {
+      const { code, message, points } = run(plain(source));
+      expect([code, points]).toEqual([32, ['/root']]);
+      expect(message).toMatch(/^cannot open .* without following a symlink: Too many levels/);
+    }
+    expect(run(bind('shared/within', 'home')).code).toBe(0); // the administrator's own
+  });
+
   it.each(['out', 'within'])('through the symlink "%s" of a directory of the host are refused', name => {
     const { code, message, points } = run(bind('shared', 'shared'), bind('usr', `shared/${name}`));
     expect([code, points]).toEqual([32, ['/root', '/root/shared']]);

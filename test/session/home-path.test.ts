@@ -2,10 +2,12 @@
 import { describe, expect, it } from 'vitest';
 import { readConfig } from '../../src/config/parse.ts';
 import { parsePasswd } from '../../src/linux/accounts.ts';
+import type { Host } from '../../src/linux/host.ts';
 import { homeProblem } from '../../src/session/home-path.ts';
 import { startRunSession } from '../../src/session/run-session.ts';
 import { login } from '../../src/session/session.ts';
 import { probation, writeProbation } from '../../src/state/generations.ts';
+import type { Machine } from '../../src/state/machine.ts';
 import { pathsOf } from '../../src/state/paths.ts';
 import { callOf, preparedWorld, type World } from '../world.ts';
 
@@ -114,6 +116,59 @@ describe('a login with an odd home directory', () => {
     expect(w.ran).toEqual([]);
     expect(probation(w.host, on.paths)?.failures).toBe(0); // the error of one account says nothing of the generation
   });
+});
+
+describe('a home directory of its own, reached through a symlink', () => {
+  /** Alice's home directory is not in /home, and a symlink is on the way to it. */
+  function linked(at: string, target: string, owner: number): { w: World; on: Machine } {
+    const w = preparedWorld();
+    w.put('/etc/passwd', 'alice:x:1001:1001::/data/alice/home:/bin/sh\n');
+    for (const path of ['/data/alice', '/export/people/alice/home']) w.makeDirs(path);
+    w.host.unlink(at);
+    w.host.symlink(target, at);
+    w.newProcess();
+    const on = w.machine();
+    const lstat: Host['lstat'] = path => {
+      const there = on.host.lstat(path);
+      return there && path === at ? { ...there, uid: owner } : there;
+    };
+    return { w, on: { ...on, host: { ...on.host, lstat } } };
+  }
+
+  it.each([
+    ['/data/alice', '/export/people/alice'],
+    ['/data/alice', '../export/./people/x/../alice'],
+    ['/data/alice/home', '/export/people/alice/home'],
+  ])('of root, is bound from where it leads: %s -> %s', async (at, target) => {
+    const { w, on } = linked(at, target, 0);
+    const s = await login(on, callOf(w, 'alice', ':0'));
+    const mount = s?.mounts.find(m => m.target === `${s.root}/data/alice/home`);
+    expect(mount).toMatchObject({ source: '/export/people/alice/home', type: 'none', plain: true });
+  });
+
+  it.each([
+    ['/etc', '"/data/alice/home" of "alice" leads to "/etc", which is a directory of the system'],
+    ['/run/mayfly/roots/u1002-00000001', 'which is a directory of the system'],
+    ['/var/lib/mayfly/pool', '"/var/lib/mayfly/pool", which is a directory of Mayfly'],
+    ['home', 'which cannot be followed'],
+  ])('of root, is checked like any other: -> %s', async (target, message) => {
+    const { w, on } = linked('/data/alice/home', target, 0);
+    const refused = { code: 'unsafe', message: expect.stringContaining(message) };
+    await expect(login(on, callOf(w, 'alice', ':0'))).rejects.toMatchObject(refused);
+    expect(w.ran).toEqual([]);
+  });
+
+  it.each(['/export/people/alice/home', '/home/bob/private', '/var/lib/mayfly/pool'])(
+    'of a user, is refused before anything is done: -> %s',
+    async target => {
+      const { w, on } = linked('/data/alice/home', target, 1001);
+      const before = w.picture();
+      const message =
+        '"/data/alice/home" leads through the symlink "/data/alice/home", which does not belong to root';
+      await expect(login(on, callOf(w, 'alice', ':0'))).rejects.toMatchObject({ code: 'unsafe', message });
+      expect(w.picture()).toBe(before);
+    },
+  );
 });
 
 describe('files of the session are written to its own file system only', () => {
