@@ -6,6 +6,7 @@ import type { Host } from '../../src/linux/host.ts';
 import { homeProblem } from '../../src/session/home-path.ts';
 import { startRunSession } from '../../src/session/run-session.ts';
 import { login } from '../../src/session/session.ts';
+import { home } from '../../src/session/steps/home.ts';
 import { probation, writeProbation } from '../../src/state/generations.ts';
 import type { Machine } from '../../src/state/machine.ts';
 import { pathsOf } from '../../src/state/paths.ts';
@@ -175,10 +176,11 @@ describe('files of the session are written to its own file system only', () => {
   /** Bound by the configuration, as a home directory could be before it was checked. */
   async function withBind(
     path: string,
+    there = '/etc/sudoers.d',
   ): Promise<{ w: World; before: string | undefined; made: Promise<unknown> }> {
     const w = preparedWorld();
     w.makeDirs('/etc/mayfly');
-    w.makeDirs('/etc/sudoers.d');
+    w.makeDirs(there);
     const tree = w.volumes.get('/var/lib/mayfly/pool/generation/1')?.nodes;
     const etc = tree?.get('/etc');
     if (etc) tree?.set('/etc/sudoers.d', etc);
@@ -194,5 +196,24 @@ describe('files of the session are written to its own file system only', () => {
     expect(w.host.read('/etc/passwd')).toBe(before);
     expect(w.host.lstat('/etc/mayfly-session')).toBeUndefined();
     expect(w.host.list('/etc/sudoers.d')).toEqual([]);
+  });
+
+  it('not to the host’s /run/systemd', async () => {
+    const { w, made } = await withBind('/run/systemd', '/run/systemd');
+    await made;
+    expect(w.host.lstat('/run/systemd/system')).toBeUndefined();
+  });
+
+  it('not to what is mounted in the place of an ephemeral home directory', async () => {
+    const w = preparedWorld();
+    const s = await login(w.machine(), callOf(w, 'alice', ':0'));
+    if (!s) throw new Error('out of scope');
+    w.makeDirs(`${s.root}/etc/skel`);
+    const target = `${s.root}/home/alice`; // the host's
+    const ephemeral = { ...s, mounts: [{ source: 'mayfly', target, type: 'tmpfs', options: '' }] };
+    w.ran.length = 0;
+    const refused = { code: 'unsafe', message: `"${target}" is not a directory of the session` };
+    await expect(home.up(ephemeral, w.machine())).rejects.toMatchObject(refused);
+    expect(w.ran).toEqual([]);
   });
 });

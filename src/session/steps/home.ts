@@ -20,7 +20,8 @@ async function fillHome(s: Session, { host }: Machine): Promise<void> {
   if (host.lstat(skel)?.kind !== 'dir') return;
   const home = s.root + s.user.home;
   const there = host.lstat(home);
-  if (there?.kind !== 'dir' || !s.devices.includes(there.dev)) {
+  // In a dry run it is not there.
+  if (there && (there.kind !== 'dir' || !s.devices.includes(there.dev))) {
     throw new MayflyError('unsafe', `"${home}" is not a directory of the session`, { path: home });
   }
   await host.run({

@@ -36,8 +36,9 @@ export const mounts: Step = {
     writeIdentity(host, on.config, s, s.groups);
     const run = `${s.root}/run`;
     for (const path of [`${run}/lock`, `${run}/systemd`]) host.mkdir(path, 0o755);
-    // The host's own, if the configuration binds it.
-    if (isPlainDirectory(host, run, '/systemd')) host.mkdir(`${run}/systemd/system`, 0o755);
+    // If the configuration binds it, it is the host's own. In a dry run it is not there.
+    const isForeign = host.lstat(`${run}/systemd`) && !isPlainDirectory(host, run, '/systemd');
+    if (!isForeign) host.mkdir(`${run}/systemd/system`, 0o755);
     host.mkdir(`${run}/shm`, 0o1777);
     return writeSession(host, paths, { ...s, devices: devicesOf(host, s) });
   },
