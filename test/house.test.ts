@@ -87,6 +87,20 @@ describe('the source tree', () => {
     expect(found.sort()).toEqual(['loader.ts', 'service/watch.ts']);
   });
 
+  it('gives commands the way to a desktop only in linux/display.ts, and runs no window as root in a hook', () => {
+    const variables = /\b(DISPLAY|XAUTHORITY|WAYLAND_\w+|DBUS_SESSION_\w+|XDG_RUNTIME_DIR|AT_SPI_\w+)=/;
+    const programs = /\b(zenity|xmessage|notify-send|xhost|xauth|dbus-send|gdbus|dbus-launch)\b/;
+    expect(files.filter(file => variables.test(text(file)))).toEqual(['linux/display.ts']);
+    const named = files.filter(file => programs.test(text(file).replaceAll(/^\s*(\/?\*|\/\/).*$/gm, '')));
+    expect(named.sort()).toEqual(['cli/doctor/setup.ts', 'session/refusal-dialog.ts']);
+    expect(text('session/refusal-dialog.ts').match(/\.run\((?!\{ \.\.\.onScreen\()/g)).toBeNull();
+    const hooks = readdirSync('hooks', { recursive: true, encoding: 'utf8' })
+      .filter(file => /^(gdm|lightdm|pam)\//.test(file))
+      .map(file => readFileSync(`hooks/${file}`, 'utf8'));
+    expect(hooks).toHaveLength(8);
+    expect(hooks.filter(hook => programs.test(hook))).toEqual([]);
+  });
+
   it('describes every folder in src/README.md', () => {
     const folders = [...new Set(files.filter(file => file.includes('/')).map(folderOf))];
     const described = [...readFileSync('src/README.md', 'utf8').matchAll(/^\| `([a-z]+)\/` +\|/gm)].map(

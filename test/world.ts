@@ -79,6 +79,26 @@ afterEach(() => {
   if (all.length > 0) throw new Error(all.join('\n'));
 });
 
+/** What leads a program to a display, a session bus or a Wayland socket, and the programs that show something there. */
+const DESKTOP =
+  /^(DISPLAY|XAUTHORITY|WAYLAND_\w+|DBUS_SESSION_\w+|XDG_RUNTIME_DIR|AT_SPI_\w+)=|^(zenity|xmessage|notify-send|xhost|xauth)$/;
+
+/** Whether a command would bring root to a person's desktop: they decide there which code their clients load. */
+export function isRootOnDesktop({ file, args }: Pick<Command, 'file' | 'args'>): boolean {
+  const argv = [file, ...args];
+  const first = argv.findIndex(word => DESKTOP.test(word));
+  if (first < 0) return false;
+  const before = argv.slice(0, first);
+  const drop = before.slice(before.indexOf('setpriv'), first);
+  const numberOf = (option: string): number => Number(drop[drop.indexOf(option) + 1]);
+  const isDropped =
+    drop[0] === 'setpriv' &&
+    numberOf('--reuid') > 0 &&
+    numberOf('--regid') >= 0 &&
+    drop.includes('--clear-groups');
+  return !(isDropped && drop.includes('--no-new-privs') && drop.join(' ').includes(' env -i '));
+}
+
 export class World {
   calls = 0;
   dieAt = Number.POSITIVE_INFINITY;
@@ -205,6 +225,12 @@ export class World {
     this.set(path, { kind: 'file', text, mode });
   }
 
+  /** Changes owner, group and mode. */
+  chown(path: string, id: number, mode: number): void {
+    const n = this.node(path);
+    if (n) this.set(path, { ...n, uid: id, gid: id, mode });
+  }
+
   /** The complete state, for comparison, without our own process, lock files and the mount of the private roots. */
   picture(): string {
     const files = this.mounts
@@ -325,9 +351,9 @@ export class World {
     );
   }
 
-  /** The program of `src/linux/mount-program.ts`: six arguments per call; it can be killed between any two calls. */
+  /** The program of `src/linux/mount-program.ts`: seven arguments per call; it can be killed between any two calls. */
   private runCalls(args: readonly string[]): undefined {
-    for (let i = 2; i < args.length; i += 7) {
+    for (let i = 3; i < args.length; i += 7) {
       const [op, source = '', target = '', type = '', flags = ''] = args.slice(i, i + 7);
       if (op === 'dir' || op === 'file') {
         const there = this.node(target)?.kind;
@@ -381,6 +407,8 @@ export class World {
   private run(c: Command): Output {
     if (c.file === 'flock') return { code: 0, stdout: '', stderr: '' }; // the lock dies with its holder: no lasting effect
     this.effect();
+    for (const one of [c, c.pipeFrom])
+      if (one && isRootOnDesktop(one)) throw this.isStrange(one.file, one.args);
     this.ran.push(`${c.file} ${c.args.join(' ')}`);
     if (this.failing.has(c.file)) throw new MayflyError('command', `"${c.file}" failed as told`);
     const act = this.programs[c.file];
@@ -411,7 +439,7 @@ export class World {
   readonly programs: Record<string, (args: readonly string[]) => Partial<Output> | undefined> = {
     mount: args => (args[0]?.startsWith('--make-') ? undefined : this.runMount(args)),
     umount: args => this.umount(args.at(-1) ?? ''),
-    perl: args => this.runCalls(args.slice(args.indexOf('--') + 1)),
+    perl: args => (args.includes('setpriv') ? {} : this.runCalls(args.slice(args.indexOf('--') + 1))), // or a window
     'dpkg-divert': args => ({ stdout: this.divert(args) }),
     env: args => {
       if (args[1] !== 'pam-auth-update') throw this.isStrange('env', args);
@@ -507,6 +535,14 @@ export class World {
       if (there) return;
       this.effect();
       this.set(path, { kind: 'dir', text: '', mode });
+    },
+    own: (path, mode) => {
+      const n = this.node(path);
+      if (!n) throw this.errno('ENOENT', path);
+      if (n.kind !== 'dir') throw new MayflyError('unsafe', `"${path}" is not a directory`);
+      if (n.uid === 0 && n.gid === 0 && n.mode === mode) return;
+      this.effect();
+      this.set(path, { ...n, mode, uid: 0, gid: 0 });
     },
     writeControlFile: (path, text) => {
       this.effect();

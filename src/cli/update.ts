@@ -3,6 +3,7 @@
 import { MayflyError, reasonOf } from '../errors.ts';
 import { print } from '../linux/command.ts';
 import { type Fields, noLog } from '../linux/log.ts';
+import { printableLine } from '../linux/printable.ts';
 import { stableNumber } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import { readPool } from '../state/pool.ts';
@@ -21,6 +22,13 @@ import { withUpdateLock } from '../update/update-lock.ts';
 import type { CliCommand, Context, Flags } from './command.ts';
 import { parseGenerationNumber } from './usage-errors.ts';
 
+const CLEAR_LINE = '\r\u001b[K';
+
+/** A detail that fits in the terminal's line; it is output of other programs, so it is escaped before it is cut. */
+function shortened(line: string): string {
+  return `  ${printableLine(line).slice(0, (process.stderr.columns ?? 80) - 4)}`;
+}
+
 /**
  * Returns a function that logs one line per phase. On a terminal it also prints details, each of which overwrites the
  * one before.
@@ -31,7 +39,7 @@ export function progressPrinter(
 ): (line: string, detail?: boolean, fields?: Fields) => void {
   const terminal = process.stderr.isTTY === true && !flags.quiet;
   return (line, detail = false, fields = {}) => {
-    if (terminal && detail) print(2, `\r\u001b[K  ${line.slice(0, (process.stderr.columns ?? 80) - 4)}`);
+    if (terminal && detail) print(2, shortened(line), CLEAR_LINE);
     else if (!detail) {
       clearLine(flags);
       on.log('info', line, fields);
@@ -41,7 +49,7 @@ export function progressPrinter(
 
 /** Clears the line of details that {@link progressPrinter} printed. */
 export function clearLine(flags: Flags): void {
-  if (process.stderr.isTTY === true && !flags.quiet) print(2, '\r\u001b[K');
+  if (process.stderr.isTTY === true && !flags.quiet) print(2, '', CLEAR_LINE);
 }
 
 /** Prints the outcome as JSON. As text it is in the log already, on the terminal and in the journal. */
@@ -136,7 +144,7 @@ async function scheduled(on: Machine, context: Context, force: boolean): Promise
 
 /**
  * `enter master`: opens a shell in a copy of master, which becomes the next generation if `decision` or the answer to
- * the question says so and the checks pass. Returns the exit code of the shell. Throws `usage` if it would have to ask
+ * the question says so and the checks pass; with `from`, in a copy of that generation instead. Returns the exit code of the shell. Throws `usage` if it would have to ask
  * without a terminal, and whatever `update` throws.
  */
 export async function enterMaster(
@@ -144,14 +152,16 @@ export async function enterMaster(
   context: Context,
   command: readonly string[],
   decision: 'promote' | 'discard' | 'ask',
+  from?: number,
 ): Promise<number> {
+  const source = from === undefined ? 'master' : `generation ${from}`;
   if (context.flags.dryRun) {
     const then = {
       ask: 'ask whether to seal, check and promote it',
       promote: 'seal, check and promote it',
       discard: 'discard it',
     };
-    const text = `would fork master, open a shell in the copy, and ${then[decision]}`;
+    const text = `would fork ${source}, open a shell in the copy, and ${then[decision]}`;
     context.show({ edit: 'master', decision }, text);
     return 0;
   }
@@ -162,10 +172,11 @@ export async function enterMaster(
   const say = progressPrinter(on, context.flags);
   const outcome = await update(on, {
     what: 'an edit of master',
-    origin: 'an edit of master',
+    origin: from === undefined ? 'an edit of master' : `an edit of generation ${from}`,
+    from,
     say,
     async change(inside) {
-      on.log('info', 'this is a copy of master; leave it with "exit"');
+      on.log('info', `this is a copy of ${source}; leave it with "exit"`);
       code = await runInteractiveInChroot(on, inside, command);
       if (decision !== 'ask') return decision === 'promote';
       return (await ask('seal, check and promote it for new logins? [y/N] ')).startsWith('y');

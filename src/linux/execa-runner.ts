@@ -25,6 +25,7 @@ import {
   TOOL_ENV,
   TOOL_PATH,
 } from './command.ts';
+import { withoutDesktop } from './display.ts';
 
 /** For every program. The option `timeout` is not used either, because it kills. */
 const OURS = {
@@ -120,7 +121,7 @@ const STOP_SIGNALS: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP', 
 
 /** The program is started when this returns: `insideGroup` in cli/run.ts relies on it. */
 async function runInteractive(c: Pick<Command, 'file' | 'args'>, own: boolean): Promise<number> {
-  const env = { ...process.env, PATH: TOOL_PATH };
+  const env = { ...withoutDesktop(process.env), PATH: TOOL_PATH };
   let child: { kill(signal: NodeJS.Signals): boolean } | undefined;
   const pass = (signal: NodeJS.Signals): void => {
     child?.kill(signal);

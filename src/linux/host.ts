@@ -80,6 +80,11 @@ export interface Host {
   symlink(target: string, path: string, durable?: boolean): void;
   /** Creates a directory; an existing one is success. Throws `unsafe` if anything else exists there. */
   mkdir(path: string, mode: number): void;
+  /**
+   * Gives an existing directory to root, with this mode. Throws `unsafe` if it is not a directory (also a symlink to
+   * one) or if its file system does not keep owner and mode.
+   */
+  own(path: string, mode: number): void;
   /** Writes to an existing control file of the kernel (cgroup); false if the process or file no longer exists. */
   writeControlFile(path: string, text: string): boolean;
   rename(from: string, to: string): void;

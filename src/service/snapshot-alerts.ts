@@ -3,6 +3,7 @@
  * the session can no longer be read, programs fail in odd ways, and only the kernel's log has the reason. So the user
  * is told.
  */
+import * as cgroup from '../linux/cgroup.ts';
 import { screenAt, showDialog } from '../session/refusal-dialog.ts';
 import type { Machine } from '../state/machine.ts';
 import { readSession, type Session } from '../state/sessions.ts';
@@ -49,10 +50,17 @@ export async function alertSnapshots(on: Machine, pool: Pool, sent: AlertsSent):
 const MESSAGE =
   'This session has run out of space, and all changes outside your home directory are lost. Please save your work to your home directory, log out, and log in again.';
 
-/** Shows the message on each of the session's screens, without waiting for it to be closed. */
-async function showMessage({ host }: Machine, s: Session): Promise<void> {
-  for (const { display } of s.logins) {
-    const screen = display === undefined ? undefined : screenAt(host, display, s.user.uid);
+/**
+ * Shows the message on each of the session's screens, without waiting for it to be closed. The processes of the window
+ * belong to the session and end with it.
+ */
+async function showMessage({ host, paths }: Machine, s: Session): Promise<void> {
+  const root = cgroup.hierarchy(host);
+  // In the group of the service, the person could send messages to systemd in its name (NotifyAccess=all).
+  if (root === undefined && host.exists('/run/systemd/system')) return;
+  const group = root && cgroup.groupPath(root, paths.cgroup, s.id);
+  for (const login of s.logins) {
+    const screen = screenAt(host, login, s.user, group);
     if (screen) await showDialog(host, screen, 'Session out of space', MESSAGE, true);
   }
 }

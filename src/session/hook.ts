@@ -66,7 +66,7 @@ async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Hook
     toJournal('err', `login of ${user} refused: ${reasonOf(error)} (${fields.code})`, fields);
     // The program that opened the PAM session shows the user what the hook prints.
     if (o.adapter === 'pam') print(1, `${refusalText(error).replaceAll(/\s+/g, ' ')}\n`);
-    const screen = screenOf(env);
+    const screen = o.adapter === 'lightdm' ? screenOf(env) : undefined;
     if (screen) await showRefusal(thisHost, screen, error).catch(() => undefined);
     throw error;
   }

@@ -3,35 +3,43 @@
  * greeter is gone while it waits for the hook; but the X server runs, and the hook gets its cookie.
  */
 import { publicCodeOf, reasonOf } from '../errors.ts';
+import type { User } from '../linux/accounts.ts';
+import { onScreen, type Screen } from '../linux/display.ts';
 import type { Host } from '../linux/host.ts';
+import type { Login } from '../state/sessions.ts';
 
 /** Seconds for which a message stays; lightdm waits that long with all its seats. */
 const LIMIT = 20;
 
-export interface Screen {
-  readonly display: string;
-  /** The X server's cookie file, root's. */
-  readonly authority: string;
-}
-
 /**
- * The screen in the environment of a hook; undefined if there is none, or if the values are not as lightdm sets them.
+ * The screen in the environment of a hook of lightdm; undefined if there is none, or if the values are not as lightdm
+ * sets them. "nobody" shows the message. It must not be the person: their login is refused, the greeter returns on the
+ * same X server, and whoever has its cookie can read the passwords that are typed there.
  */
 export function screenOf(env: NodeJS.ProcessEnv): Screen | undefined {
-  const { DISPLAY: display = '', XAUTHORITY: authority = '' } = env;
-  return /^:[\d.]{1,8}$/.test(display) && /^\/[\w./:-]+$/.test(authority)
-    ? { display, authority }
+  const { DISPLAY: display = '', XAUTHORITY: copyOf = '' } = env;
+  // A directory in which only root can create files.
+  return /^:[\d.]{1,8}$/.test(display) && /^(\/var)?\/run\/lightdm\/root\/:\d{1,5}$/.test(copyOf)
+    ? { display, viewer: { copyOf } }
     : undefined;
 }
 
 /**
- * The screen of a live login, found by the cookie file of its X server (lightdm's or gdm's); undefined if neither
- * exists.
+ * The screen of a live login; undefined if it has none. The person shows the message, with the cookie file that their
+ * display manager gave them: a copy of root's could be that of another person who has the display by now.
  */
-export function screenAt(host: Host, display: string, uid: number): Screen | undefined {
-  const cookies = [`/run/lightdm/root/${display}`, `/run/user/${uid}/gdm/Xauthority`];
-  const authority = cookies.find(path => host.exists(path));
-  return authority === undefined ? undefined : screenOf({ DISPLAY: display, XAUTHORITY: authority });
+export function screenAt(
+  host: Host,
+  { adapter, display = '' }: Pick<Login, 'adapter' | 'display'>,
+  { name, uid, gid, home }: User,
+  group: string | undefined,
+): Screen | undefined {
+  if (!/^:[\d.]{1,8}$/.test(display)) return undefined;
+  // Of lightdm's option user-authority-in-system-dir; the directory belongs to root.
+  const own = `/run/lightdm/${name}`;
+  const ofLightdm = host.lstat(own)?.kind === 'dir' ? `${own}/xauthority` : `${home}/.Xauthority`;
+  const cookie = adapter === 'lightdm' ? ofLightdm : `/run/user/${uid}/gdm/Xauthority`;
+  return { display, viewer: { uid, gid, cookie, group } };
 }
 
 /** The text for the user: the reason, and the code that the journal and `mayfly doctor` use. */
@@ -55,15 +63,11 @@ export async function showDialog(
   text: string,
   background = false,
 ): Promise<void> {
-  // zenity: 1 when its window is closed, 5 when time is up. 124: timeout(1) ended it. 127: not installed.
   const zenity = ['zenity', '--error', '--no-markup', '--title', title, '--width', '480', '--text', text];
   const xmessage = ['xmessage', '-center', '-buttons', 'OK', '-title', title, text];
   for (const command of [zenity, xmessage]) {
     if (background && !host.exists(`/usr/bin/${command[0]}`)) continue; // its exit code is not seen
-    const variables = [`DISPLAY=${screen.display}`, `XAUTHORITY=${screen.authority}`, 'HOME=/'];
-    const args = [...variables, 'timeout', String(LIMIT), ...command];
-    const okCodes = [0, 1, 5, 124, 127];
-    const { code } = await host.run({ file: 'env', args, effect: 'write', okCodes, background });
-    if (code !== 127) return;
+    const { code } = await host.run({ ...onScreen(screen, command, LIMIT), background });
+    if (code !== 127) return; // 127: it is not installed
   }
 }

@@ -22,13 +22,14 @@ export interface ChrootOptions {
   readonly onLine: (line: string) => void;
 }
 
-/** Keeps package managers from asking questions. */
+/** Keeps package managers from asking questions, and systemd-tmpfiles(8) from creating subvolumes. */
 const ENVIRONMENT = [
   'HOME=/root',
   'DEBIAN_FRONTEND=noninteractive',
   'DEBCONF_NONINTERACTIVE_SEEN=true',
   'APT_LISTCHANGES_FRONTEND=none',
   'NEEDRESTART_SUSPEND=1',
+  'SYSTEMD_TMPFILES_FORCE_SUBVOL=0',
 ];
 
 const TMPFS = 'mode=0755,nosuid,nodev,nr_inodes=200k,size=20%';

@@ -112,6 +112,8 @@ describe('a login that is refused', () => {
     await until(() => lab.x(...dialog).out !== '', 10_000);
     await lab.settle();
     lab.shot(`6-refused-${code.toLowerCase()}`);
+    expect(lab.run('pgrep', '-x', '-U', 'nobody', 'zenity').code).toBe(0); // never root
+    expect(lab.run('pgrep', '-x', '-U', 'root', 'zenity').code).toBe(1);
     const journal = ['-t', 'mayfly', '-o', 'cat', `MAYFLY_CODE=${code}`, 'MAYFLY_USER=alice'];
     expect(lab.run('journalctl', ...journal).out).toMatch(
       new RegExp(`^login of alice refused: .*\\(${code}\\)$`, 'm'),
