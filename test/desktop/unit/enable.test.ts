@@ -11,6 +11,13 @@ import { PAM_HOOK, PAM_STACK, pamWarnings } from '../../../src/desktop/adapters/
 import type { Adapter } from '../../../src/desktop/adapters/specs.ts';
 import { describeChange } from '../../../src/desktop/changes.ts';
 import { disable, enable } from '../../../src/desktop/enable.ts';
+import {
+  NAMESPACE_HOOKS,
+  planNamespacesOff,
+  planNamespacesOn,
+  withNamespace,
+  withoutNamespace,
+} from '../../../src/desktop/pam-namespace.ts';
 import { MayflyError } from '../../../src/errors.ts';
 import { login } from '../../../src/session/session.ts';
 import { readSessions } from '../../../src/state/sessions.ts';
@@ -40,6 +47,8 @@ function world(): World {
     '/usr/lib/mayfly/hooks/pam',
     '/usr/share/pam-configs',
     '/etc/pam.d',
+    '/etc/security/namespace.d',
+    '/usr/lib/pam.d',
   ])
     w.makeDirs(directory);
   for (const program of [
@@ -48,8 +57,12 @@ function world(): World {
     '/usr/sbin/pam-auth-update',
     '/usr/lib/mayfly/hooks/session-wrapper',
     PAM_HOOK,
+    ...NAMESPACE_HOOKS,
   ])
     w.put(program, '', 0o755);
+  w.put('/etc/security/namespace.conf', '', 0o644);
+  w.put('/etc/pam.d/schroot', 'auth sufficient pam_rootok.so\n', 0o644);
+  w.put('/usr/lib/pam.d/systemd-user', `${SYSTEMD}\n`, 0o644);
   w.put('/usr/share/pam-configs/mayfly', '', 0o644);
   w.put(PAM_STACK, `session required pam_unix.so\n${SYSTEMD}\n`, 0o644);
   for (const name of ['session-setup', 'session-cleanup', 'session-setup-then', 'session-cleanup-after'])
@@ -417,5 +430,53 @@ describe.each(['lightdm', 'gdm', 'pam'] as const)('%s', adapter => {
     await off(w, adapter === 'lightdm' ? 'gdm' : 'lightdm'); // these are not its sessions
     await off(w, adapter, { dryRun: false, force: true });
     expect(w.host.lstat(ENABLED)).toBeUndefined();
+  });
+});
+
+describe('the namespaces of sessions', () => {
+  it.each([
+    ['lines', 'auth sufficient pam_rootok.so\n# end\n'],
+    ['no newline at its end', 'session required pam_unix.so'],
+    ['nothing', ''],
+  ])('are added to a stack with %s, and removed without a trace', (_what, text) => {
+    const changed = withNamespace(text);
+    expect(changed.split('\n').filter(line => line.startsWith('session ['))).toHaveLength(1);
+    expect(withoutNamespace(changed)).toBe(text);
+    expect(withoutNamespace(text)).toBeUndefined();
+  });
+
+  it('leave lines alone that were added below ours', () => {
+    const more = 'session optional pam_keyinit.so\n';
+    expect(withoutNamespace(withNamespace('a\n') + more)).toBe(`a\n${more}`);
+  });
+
+  it('take the place of the stack that systemd ships, and include it', () => {
+    const w = world();
+    const [manager] = planNamespacesOn(w.host).filter(c => c.path === '/etc/pam.d/systemd-user');
+    expect(manager?.act === 'write' && manager.text.split('\n').slice(1, -1)).toEqual([
+      '@include /usr/lib/pam.d/systemd-user',
+      expect.stringContaining('mayfly enable'),
+      expect.stringMatching(/^session \[success=ignore default=1\] pam_exec.so .*namespace-wanted$/),
+      'session optional pam_namespace.so',
+    ]);
+  });
+
+  it('are added at the end of a stack of systemd that the administrator has changed', async () => {
+    const w = world();
+    w.put('/etc/pam.d/systemd-user', 'session required pam_limits.so\n', 0o600);
+    await on(w, 'lightdm');
+    expect(w.host.read('/etc/pam.d/systemd-user')).toMatch(
+      /^session required pam_limits.so\n# .*pam_namespace.so\n$/s,
+    );
+    await off(w, 'lightdm');
+    expect(w.host.read('/etc/pam.d/systemd-user')).toBe('session required pam_limits.so\n');
+  });
+
+  it.each(['/etc/security/namespace.conf', '/etc/security/namespace.d'])('need %s', path => {
+    const w = world();
+    if (path.endsWith('.d')) w.host.rmdir(path);
+    else w.host.unlink(path);
+    expect(planNamespacesOn(w.host)).toEqual([]);
+    expect(planNamespacesOff(w.host)).toEqual([]);
   });
 });
