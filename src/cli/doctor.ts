@@ -13,6 +13,7 @@ import { desktopChecks } from './doctor/desktops.ts';
 import { managerChecks } from './doctor/display-managers.ts';
 import { generationChecks } from './doctor/generations.ts';
 import { poolChecks } from './doctor/pool.ts';
+import { sandboxChecks } from './doctor/sandboxes.ts';
 import { sessionChecks } from './doctor/sessions.ts';
 import { setupChecks } from './doctor/setup.ts';
 import { trialLogin } from './doctor/trial.ts';
@@ -25,6 +26,7 @@ const CHECKS = [
   ...setupChecks,
   ...managerChecks,
   ...desktopChecks,
+  ...sandboxChecks,
   ...sessionChecks,
   ...poolChecks,
   ...generationChecks,

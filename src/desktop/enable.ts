@@ -13,7 +13,7 @@ import { readSessions } from '../state/sessions.ts';
 import { ENABLED_MARKER, removePublishedSessions, tryPublishSessions, WRAPPER } from '../update/greeter.ts';
 import { ADAPTERS, type Adapter, type AdapterSpec, adapterSpecs } from './adapters/specs.ts';
 import { type Change, checkChanges, perform, readTarget, sweepBeside } from './changes.ts';
-import { NAMESPACE_FILES, NAMESPACE_HOOKS, planNamespacesOff, planNamespacesOn } from './pam-namespace.ts';
+import { NAMESPACE_FILES, planNamespacesOff, planNamespacesOn } from './pam-namespace.ts';
 import { REINSTALL } from './reinstall.ts';
 import { DROP_INS, GDM_DROP_IN, isUnit, planDropIns, planReload } from './systemd-drop-ins.ts';
 
@@ -42,7 +42,7 @@ function checkReady(on: Machine, m: AdapterSpec): void {
       tool: m.package,
     });
   }
-  const broken = [...m.hooks, ...NAMESPACE_HOOKS, WRAPPER].find(path => !isProgram(host, path));
+  const broken = [...m.hooks, WRAPPER].find(path => !isProgram(host, path));
   if (broken !== undefined) {
     throw new MayflyError('refused', `"${broken}" is missing or not executable`, {
       path: broken,

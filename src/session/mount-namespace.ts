@@ -2,9 +2,9 @@
  * A mount namespace whose root is the session's tree, for whatever enters the session.
  *
  * In a chroot the kernel creates no user namespaces (current_chrooted() in fs/namespace.c), so sandboxes fail there:
- * those of browsers, Flatpak and rootless containers. Therefore PAM gives each process that enters a session a mount
- * namespace of its own, with a copy of the session's tree as its root: see `hooks/pam/namespace`, which PAM runs, and
- * `desktop/pam-namespace.ts`, which tells PAM. Here the tree is prepared for it.
+ * those of browsers, Flatpak and rootless containers. Therefore a module of PAM gives each process that enters a session
+ * a mount namespace of its own, with a copy of the session's tree as its root: see `hooks/pam/pam_mayfly.c`, and
+ * `desktop/pam-namespace.ts`, which adds it to PAM's stacks. Here the tree is prepared for it.
  *
  * The copies are peers: a mount that one process makes, such as that of the document portal, appears in all of them. It
  * appears below the session's mount point on the host, too, where teardown detaches it, and nowhere else on the host.
@@ -47,4 +47,19 @@ export function linkRoot(host: Host, s: Session, paths: Paths): void {
   const theirs = userFiles(paths, s.user.uid);
   for (const path of [paths.users, theirs.directory]) host.mkdir(s.root + path, 0o755);
   host.symlink('/', s.root + theirs.root);
+}
+
+/** Our PAM module, in the directory of PAM's own. */
+export const PAM_MODULE = 'pam_mayfly.so';
+
+export const SCHROOT_STACK = '/etc/pam.d/schroot';
+
+/** Whether a line of a PAM stack names the module. Pure. */
+export function namesModule(stack: string): boolean {
+  return stack.split('\n').some(line => !/^\s*#/.test(line) && line.includes(PAM_MODULE));
+}
+
+/** Whether PAM gives what enters a session a mount namespace. Otherwise schroot enters it by chroot(2) only. */
+export function hasNamespaces(host: Host, paths: Pick<Paths, 'run'>): boolean {
+  return isSystemInstance(paths) && namesModule(host.read(SCHROOT_STACK) ?? '');
 }

@@ -133,6 +133,7 @@ export function mustBeGone(lab: Workstation, { name }: Person): void {
     grep -o " /run/mayfly/roots/$u[^ ]*" /proc/1/mountinfo
     cd /var/lib/mayfly; find sessions pool/sessions /etc/schroot/chroot.d -maxdepth 1 -name "*$u*"
     ls -l /proc/[0-9]*/root 2>/dev/null | grep -o " /proc/[0-9]*/root.*/mayfly/roots/$u.*"
+    grep -s "/mayfly/.*/$u" /proc/[0-9]*/mountinfo
     true`);
   expect(left).toBe('');
 }

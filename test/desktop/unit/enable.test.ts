@@ -11,13 +11,7 @@ import { PAM_HOOK, PAM_STACK, pamWarnings } from '../../../src/desktop/adapters/
 import type { Adapter } from '../../../src/desktop/adapters/specs.ts';
 import { describeChange } from '../../../src/desktop/changes.ts';
 import { disable, enable } from '../../../src/desktop/enable.ts';
-import {
-  NAMESPACE_HOOKS,
-  planNamespacesOff,
-  planNamespacesOn,
-  withNamespace,
-  withoutNamespace,
-} from '../../../src/desktop/pam-namespace.ts';
+import { planNamespacesOn, withNamespace, withoutNamespace } from '../../../src/desktop/pam-namespace.ts';
 import { MayflyError } from '../../../src/errors.ts';
 import { login } from '../../../src/session/session.ts';
 import { readSessions } from '../../../src/state/sessions.ts';
@@ -27,6 +21,7 @@ import { callOf, preparedWorld, type World } from '../../world.ts';
 const CONF = '/etc/lightdm/lightdm.conf.d';
 const H = '/usr/lib/mayfly/hooks/lightdm';
 const ENABLED = '/etc/mayfly/enabled';
+const MODULE = '/usr/lib/x86_64-linux-gnu/security/pam_mayfly.so';
 const SYSTEMD = 'session optional pam_systemd.so';
 const options = { dryRun: false, force: false };
 
@@ -47,7 +42,7 @@ function world(): World {
     '/usr/lib/mayfly/hooks/pam',
     '/usr/share/pam-configs',
     '/etc/pam.d',
-    '/etc/security/namespace.d',
+    '/usr/lib/x86_64-linux-gnu/security',
     '/usr/lib/pam.d',
   ])
     w.makeDirs(directory);
@@ -57,10 +52,9 @@ function world(): World {
     '/usr/sbin/pam-auth-update',
     '/usr/lib/mayfly/hooks/session-wrapper',
     PAM_HOOK,
-    ...NAMESPACE_HOOKS,
   ])
     w.put(program, '', 0o755);
-  w.put('/etc/security/namespace.conf', '', 0o644);
+  w.put(MODULE, '', 0o644);
   w.put('/etc/pam.d/schroot', 'auth sufficient pam_rootok.so\n', 0o644);
   w.put('/usr/lib/pam.d/systemd-user', `${SYSTEMD}\n`, 0o644);
   w.put('/usr/share/pam-configs/mayfly', '', 0o644);
@@ -440,7 +434,7 @@ describe('the namespaces of sessions', () => {
     ['nothing', ''],
   ])('are added to a stack with %s, and removed without a trace', (_what, text) => {
     const changed = withNamespace(text);
-    expect(changed.split('\n').filter(line => line.startsWith('session ['))).toHaveLength(1);
+    expect(changed.split('\n').filter(line => line.includes('pam_mayfly.so'))).toHaveLength(1);
     expect(withoutNamespace(changed)).toBe(text);
     expect(withoutNamespace(text)).toBeUndefined();
   });
@@ -450,33 +444,30 @@ describe('the namespaces of sessions', () => {
     expect(withoutNamespace(withNamespace('a\n') + more)).toBe(`a\n${more}`);
   });
 
-  it('take the place of the stack that systemd ships, and include it', () => {
-    const w = world();
-    const [manager] = planNamespacesOn(w.host).filter(c => c.path === '/etc/pam.d/systemd-user');
-    expect(manager?.act === 'write' && manager.text.split('\n').slice(1, -1)).toEqual([
-      '@include /usr/lib/pam.d/systemd-user',
-      expect.stringContaining('mayfly enable'),
-      expect.stringMatching(/^session \[success=ignore default=1\] pam_exec.so .*namespace-wanted$/),
-      'session optional pam_namespace.so',
-    ]);
+  it('include the stack that systemd ships', () => {
+    const [manager] = planNamespacesOn(world().host).filter(c => c.path === '/etc/pam.d/systemd-user');
+    expect(
+      manager?.act === 'write' && manager.text.split('\n').filter(line => !line.startsWith('#')),
+    ).toEqual(['@include /usr/lib/pam.d/systemd-user', '-session optional pam_mayfly.so', '']);
   });
 
   it('are added at the end of a stack of systemd that the administrator has changed', async () => {
     const w = world();
-    w.put('/etc/pam.d/systemd-user', 'session required pam_limits.so\n', 0o600);
+    const text = 'session required pam_limits.so\n';
+    w.put('/etc/pam.d/systemd-user', text, 0o600);
     await on(w, 'lightdm');
     expect(w.host.read('/etc/pam.d/systemd-user')).toMatch(
-      /^session required pam_limits.so\n# .*pam_namespace.so\n$/s,
+      /^session required pam_limits.so\n# .*\n-session optional pam_mayfly.so\n$/,
     );
     await off(w, 'lightdm');
-    expect(w.host.read('/etc/pam.d/systemd-user')).toBe('session required pam_limits.so\n');
+    expect(w.host.read('/etc/pam.d/systemd-user')).toBe(text);
   });
 
-  it.each(['/etc/security/namespace.conf', '/etc/security/namespace.d'])('need %s', path => {
+  it('need the module, and leave a stack that names it already', () => {
     const w = world();
-    if (path.endsWith('.d')) w.host.rmdir(path);
-    else w.host.unlink(path);
+    w.put('/etc/pam.d/schroot', 'session required pam_mayfly.so\n', 0o644);
+    expect(planNamespacesOn(w.host).map(c => c.path)).toEqual(['/etc/pam.d/systemd-user']);
+    w.host.unlink(MODULE);
     expect(planNamespacesOn(w.host)).toEqual([]);
-    expect(planNamespacesOff(w.host)).toEqual([]);
   });
 });
