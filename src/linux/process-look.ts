@@ -2,9 +2,9 @@
  * Looking at what processes use, in a child process that ends after some seconds.
  *
  * A look can take long or hang: a process may have a million descriptors, and stat(2) of a file asks its file server,
- * which may be dead. The child asks no server (`AT_STATX_DONT_SYNC`); what it has found when its time is over is its
- * answer. A process that it could not look at to its end is left out, and the look is repeated without it. The child is a
- * Perl program, because Node.js has no statx(2) with flags; perl-base is Essential in Debian.
+ * which may be dead. The child asks no server (`AT_STATX_DONT_SYNC`), and what it has found when its time is over is its
+ * answer. If one process takes too long all the same, the child dies, and another one leaves that process out. The child
+ * is a Perl program, because Node.js has no statx(2) with flags; perl-base is Essential in Debian.
  */
 import type { Command } from './command.ts';
 import type { Host } from './host.ts';
@@ -27,8 +27,6 @@ export interface LookOptions {
   readonly of: { readonly uid: number; readonly system?: boolean } | 'all';
   /** Also finds one process of each mount namespace in which this is still mounted. */
   readonly mounted?: MountedDirectory | undefined;
-  /** Seconds after which a look ends. Default: {@link LOOK_SECONDS}. */
-  readonly seconds?: number;
 }
 
 /** A process that uses one of the devices. */
@@ -46,11 +44,14 @@ export interface ProcessLook {
   readonly unseen: readonly number[];
 }
 
-/** How long one look may take; on a busy machine, a normal one takes a hundredth of it. */
-const LOOK_SECONDS = 5;
+/** How long a look at all processes may take, in seconds; it normally takes a thousandth of it. */
+const LOOK_SECONDS = 8;
 
-/** How many looks are made if processes cannot be looked at. */
-const MOST_LOOKS = 4;
+/** How long a look at one process may take, in seconds. */
+const PROCESS_SECONDS = 2;
+
+/** The exit code of a child whose time is over. */
+const OVER = 3;
 
 /** The exit code of a child that SIGALRM has ended. */
 const KILLED = 255;
@@ -69,16 +70,16 @@ const STATX: Readonly<Record<string, number>> = {
 };
 
 /**
- * Arguments: the number of statx (0: unknown), the time in seconds, whose processes, pids to leave out, devices, and
- * device and directory of a mount. It writes a line with the pid before it looks at a process, and a line with pid, name
- * and use, separated by tabs, for each that it finds. SIGALRM ends it wherever it is.
+ * Arguments: the number of statx (0: unknown), the times for all processes and for each in seconds, whose processes, pids
+ * to leave out, devices, and device and directory of a mount. It writes a line with the pid before it looks at a process,
+ * and a line with pid, name and use, separated by tabs, for each that it finds. SIGALRM ends it wherever it is.
  *
  * Root directories come first, because they are quickly seen.
  */
 export const LOOK_PROGRAM = `
 use strict;
-my ($statx, $seconds, $of, $skip, $devices, $device, $root) = splice @ARGV, 0, 7;
-alarm $seconds;
+my ($statx, $seconds, $each, $of, $skip, $devices, $device, $root) = splice @ARGV, 0, 8;
+my $over = time + $seconds;
 my %skip = map { $_ => 1 } $$, split(/,/, $skip);
 my %wanted = map { $_ => 1 } split(/,/, $devices);
 my $buffer = "\\0" x 256;
@@ -96,6 +97,11 @@ sub slurp {
   return scalar(<$file>) // "";
 }
 sub tell_of { syswrite(STDOUT, join("\\t", map { s/([^\\x20-\\x7e]|%)/sprintf "%%%02x", ord $1/ger } @_) . "\\n") }
+sub begin {
+  tell_of($_[0]);
+  exit ${OVER} if time > $over;
+  alarm $each;
+}
 sub found {
   my ($pid, $use) = @_;
   my $name = slurp("/proc/$pid/comm");
@@ -134,7 +140,7 @@ opendir(my $proc, "/proc") or exit 1;
 my @pids = grep { /^\\d+$/ && $_ > 1 && !$skip{$_} } readdir $proc;
 my %rooted;
 for my $pid (@pids) {
-  tell_of($pid);
+  begin($pid);
   $wanted{device_of("/proc/$pid/root")} or next;
   found($pid, "root");
   $rooted{$pid} = 1;
@@ -142,7 +148,7 @@ for my $pid (@pids) {
 }
 for my $pid (@pids) {
   next if $rooted{$pid} || !is_one_of_them($pid);
-  tell_of($pid);
+  begin($pid);
   my $use = use_of($pid);
   defined $use or next;
   found($pid, $use);
@@ -150,23 +156,23 @@ for my $pid (@pids) {
 }
 exit if $device eq "";
 for my $pid (@pids) {
-  tell_of($pid);
+  begin($pid);
   my $place = mount_in($pid);
   found($pid, "its mount at $place") if defined $place;
 }
 `;
 
 /** The command of one look; `skip`: pids to leave out. */
-export function lookCommand(o: LookOptions, skip: Iterable<number>, architecture = process.arch): Command {
+function lookCommand(o: LookOptions, skip: readonly number[], seconds: number): Command {
   const whose = o.of === 'all' ? 'all' : `${o.of.uid},${o.of.system ? 1 : 0}`;
-  const numbers = [STATX[architecture] ?? 0, o.seconds ?? LOOK_SECONDS];
-  const lists = [[...skip].join(), [...o.devices].join()];
+  const numbers = [STATX[process.arch] ?? 0, seconds, PROCESS_SECONDS];
+  const lists = [skip.join(), [...o.devices].join()];
   const mount = [o.mounted?.device ?? '', o.mounted?.root ?? ''];
   return {
     file: 'perl',
     args: ['-e', LOOK_PROGRAM, '--', ...numbers.map(String), whose, ...lists, ...mount],
     effect: 'read',
-    okCodes: [0, KILLED],
+    okCodes: [0, OVER, KILLED],
     describe: () => [],
   };
 }
@@ -195,12 +201,14 @@ function parseLook(text: string): { users: DeviceUser[]; last: number | undefine
 export async function lookAtProcesses(host: Host, o: LookOptions): Promise<ProcessLook> {
   const users = new Map<number, DeviceUser>();
   const unseen: number[] = [];
-  for (let looks = 1; ; looks++) {
-    const { code, stdout } = await host.run(lookCommand(o, [host.pid, ...unseen]));
+  const over = host.monotonic() + LOOK_SECONDS * 1000;
+  for (;;) {
+    const seconds = Math.max(0, Math.ceil((over - host.monotonic()) / 1000));
+    const { code, stdout } = await host.run(lookCommand(o, [host.pid, ...unseen], seconds));
     const seen = parseLook(stdout);
     for (const user of seen.users) if (!users.has(user.pid)) users.set(user.pid, user);
-    if (code === 0) return { users: [...users.values()], unseen };
-    unseen.push(seen.last ?? 0);
-    if (seen.last === undefined || looks === MOST_LOOKS) return { users: [...users.values()], unseen };
+    if (code !== 0) unseen.push(seen.last ?? 0);
+    if (code !== KILLED || seen.last === undefined || seconds === 0) break;
   }
+  return { users: [...users.values()], unseen };
 }
