@@ -3,8 +3,9 @@
  *
  * A look can take long or hang: a process may have a million descriptors, and stat(2) of a file asks its file server,
  * which may be dead. The child asks no server (`AT_STATX_DONT_SYNC`), and what it has found when its time is over is its
- * answer. If one process takes too long all the same, the child dies, and another one leaves that process out. The child
- * is a Perl program, because Node.js has no statx(2) with flags; perl-base is Essential in Debian.
+ * answer. If one process takes too long all the same, the child dies, and another one leaves that process out. A child that
+ * no signal reaches, because it waits for a server, is left behind. It is a Perl program, because Node.js has no statx(2)
+ * with flags; perl-base is Essential in Debian.
  */
 import type { Command } from './command.ts';
 import type { Host } from './host.ts';
@@ -173,6 +174,7 @@ function lookCommand(o: LookOptions, skip: readonly number[], seconds: number): 
     args: ['-e', LOOK_PROGRAM, '--', ...numbers.map(String), whose, ...lists, ...mount],
     effect: 'read',
     okCodes: [0, OVER, KILLED],
+    limit: (seconds + PROCESS_SECONDS + 1) * 1000,
     describe: () => [],
   };
 }
