@@ -31,15 +31,16 @@ const buildId = createHash('sha256').update(readFileSync('dist/parse.cjs')).dige
 // What a hook needs only where something may hang or take long.
 await build({
   ...common,
-  entryPoints: ['src/linux/process-look.ts'],
-  outfile: 'dist/process-look.cjs',
+  entryPoints: ['src/linux/process-look.ts', 'src/linux/time-limits.ts'],
+  outdir: 'dist',
+  outExtension: { '.js': '.cjs' },
 });
 
 /** The hot bundle names the cold ones as files beside it instead of swallowing them. */
 const cold = {
   name: 'cold',
   setup(b) {
-    b.onResolve({ filter: /\/(cli|parse|process-look)\.ts$/ }, ({ path, kind }) =>
+    b.onResolve({ filter: /\/(cli|parse|process-look|time-limits)\.ts$/ }, ({ path, kind }) =>
       kind === 'dynamic-import'
         ? { path: `./${path.split('/').pop().replace('.ts', '.cjs')}`, external: true }
         : undefined,

@@ -12,6 +12,7 @@ import { noLog } from '../src/linux/log.ts';
 import { type Mount, MS } from '../src/linux/mount-program.ts';
 import { identify } from '../src/linux/process-id.ts';
 import { LOOK_PROGRAM } from '../src/linux/process-look.ts';
+import { ANSWER_PROGRAM } from '../src/linux/time-limits.ts';
 import type { HookCall } from '../src/session/hook-call.ts';
 import { type Generation, pointStableAt, writeGeneration } from '../src/state/generations.ts';
 import type { Machine } from '../src/state/machine.ts';
@@ -420,10 +421,11 @@ export class World {
 
   private run(c: Command): Output {
     if (c.file === 'flock') return { code: 0, stdout: '', stderr: '' }; // the lock dies with its holder: no lasting effect
-    this.effect();
     for (const one of [c, c.pipeFrom])
       if (one && isRootOnDesktop(one)) throw this.isStrange(one.file, one.args);
-    this.ran.push(`${c.file} ${c.args.join(' ')}`);
+    const isLook = [LOOK_PROGRAM, ANSWER_PROGRAM].includes(c.args[1] ?? '');
+    if (!isLook) this.effect();
+    if (!isLook) this.ran.push(`${c.file} ${c.args.join(' ')}`);
     if (this.failing.has(c.file)) throw new MayflyError('command', `"${c.file}" failed as told`);
     const act = this.programs[c.file];
     if (!act) throw this.isStrange(c.file, c.args);
@@ -456,6 +458,7 @@ export class World {
     perl: args => {
       const given = args.slice(args.indexOf('--') + 1);
       if (args[1] === LOOK_PROGRAM) return this.look(given);
+      if (args[1] === ANSWER_PROGRAM) return { stdout: given.map(() => '\n').join('') };
       return args.includes('setpriv') ? {} : this.runCalls(given); // or a window
     },
     'dpkg-divert': args => ({ stdout: this.divert(args) }),

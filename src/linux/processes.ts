@@ -89,7 +89,8 @@ export async function findUsers(
   }
   const { lookAtProcesses } = await import('./process-look.ts');
   const { users } = await lookAtProcesses(host, { devices, of: { uid } });
-  return users.map(user => user.pid);
+  const now = new Set(host.list('/proc')); // without those that a dry run has killed
+  return users.map(user => user.pid).filter(pid => now.has(String(pid)));
 }
 
 /** The name of a process (proc_pid_comm(5)), which it chooses itself, in one line; "?" if it no longer exists. */
