@@ -47,6 +47,9 @@ export class ProcessScan {
     const using: number[] = [];
     let count = 0;
     for (const pid of pids) {
+      // The size of the table of descriptors: a list of a million names would block this process for a second.
+      const size = /^FDSize:\s+(\d+)/m.exec(this.host.read(`/proc/${pid}/status`) ?? '')?.[1];
+      if (Number(size) > 4 * most) return undefined;
       const descriptors = this.host.list(`/proc/${pid}/fd`);
       count += descriptors.length;
       if (count > most) return undefined;
