@@ -309,8 +309,13 @@ describe('the check of desktops', () => {
   it.each([
     [[], 0, /^not applicable$/],
     [['gdm'], 2, /^ok$/],
-    [['lightdm'], 0, /^problem: .* has no desktops.* \| mayfly recover$/],
-  ])('judges %j enabled with %i desktops offered', (looking, offered, words) => {
+    [['lightdm'], undefined, /^problem: .* is missing: users cannot choose a desktop \| mayfly recover$/],
+    [
+      ['lightdm'],
+      0,
+      /^problem: the stable generation has no desktop.* \| mayfly enter master --promote -- sh/,
+    ],
+  ])('judges %j enabled with %s desktops offered', (looking, offered, words) => {
     expect(line(judgeOffer({ looking, offered }))).toMatch(words);
   });
 
