@@ -123,6 +123,7 @@ describe('the check of the configuration', () => {
   it.each([
     [0, 0o644, false, /^ok$/],
     [0, 0o664, false, /^problem: "\/x" is writable by users other than root \| chmod go-w \/x$/],
+    [0, 0o1777, false, /^problem: "\/x" is writable by users other than root \| move the files out of \/x$/],
     [0, 0o646, false, /chmod go-w/],
     [0, 0o644, true, /is accessible to users other than root \| chmod go= \/x$/],
     [0, 0o700, true, /^ok$/],

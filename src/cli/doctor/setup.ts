@@ -118,7 +118,11 @@ export function judgeOwner({ path, stat, secret }: Owned): Finding[] {
     findings.push(problem(`"${path}" belongs to uid ${stat.uid}, not to root`, `chown root: ${path}`));
   if ((stat.mode & (secret ? 0o077 : 0o022)) !== 0) {
     const what = `"${path}" is ${secret ? 'accessible to' : 'writable by'} users other than root`;
-    findings.push(problem(what, `chmod ${secret ? 'go=' : 'go-w'} ${path}`));
+    // A directory that users share, such as /tmp, must stay as it is.
+    const shared = !secret && (stat.mode & 0o1000) !== 0;
+    findings.push(
+      problem(what, shared ? `move the files out of ${path}` : `chmod ${secret ? 'go=' : 'go-w'} ${path}`),
+    );
   }
   return findings;
 }
