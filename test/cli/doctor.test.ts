@@ -433,6 +433,12 @@ describe('the check of pool and generations', () => {
       0,
       /^warning: the last update failed in check/,
     ],
+    [
+      'update',
+      { history: { lastAttempt: 0, result: 'interrupted', phase: 'refresh' } },
+      0,
+      /^warning: the last update was interrupted in refresh/,
+    ],
   ] as const)('judges the topic %s with %j', (topic, f, now, words) => {
     expect(line(judgeTopic(healthIssues({ ...facts, ...f }, now), topic, ''))).toMatch(words);
   });
