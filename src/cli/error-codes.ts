@@ -52,13 +52,8 @@ const table: Readonly<Record<PublicCode, Explanation>> = {
     type: ['mayfly status', 'mayfly sessions', WHY],
   },
   timeout: {
-<<<<<<< HEAD
     means: 'a command or a file server did not answer within the time limit of a login (timeout in [hook])',
-    look: 'a slow or failing disk, or a file server that does not respond',
-=======
-    means: 'a command did not finish within the time limit of a login (timeout in [hook])',
     look: 'whether a disk is slow or failing, or a file server does not respond',
->>>>>>> reader
     type: [WHY, 'mayfly recover'],
   },
   'no-session': {
