@@ -81,10 +81,20 @@ function reportError(error: unknown): number {
   return exit;
 }
 
-// Exit at once: everything has been written, and Node's normal exit takes another half millisecond.
+/**
+ * Exits at once: everything has been written, and Node's normal exit takes another half millisecond. process.exit() ends
+ * with the same two calls, after code that Node compiles first, for a tenth of a millisecond.
+ */
+function exit(code: number): void {
+  const { reallyExit } = process as { reallyExit?: (code: number) => void };
+  if (!reallyExit) process.exit(code);
+  process.emit('exit', code);
+  reallyExit.call(process, code);
+}
+
 main()
   .catch(reportError)
   .then(async code => {
     await logged();
-    process.exit(code);
+    exit(code);
   });
