@@ -81,20 +81,10 @@ function reportError(error: unknown): number {
   return exit;
 }
 
-/**
- * Exits at once: everything has been written, and Node's normal exit takes another half millisecond. process.exit() ends
- * with the same two calls, after code that Node compiles first, for a tenth of a millisecond.
- */
-function exit(code: number): void {
-  const { reallyExit } = process as { reallyExit?: (code: number) => void };
-  if (!reallyExit) process.exit(code);
-  process.emit('exit', code);
-  reallyExit.call(process, code);
-}
-
+// Exit at once: everything has been written, and Node's normal exit takes another half millisecond.
 main()
   .catch(reportError)
   .then(async code => {
     await logged();
-    exit(code);
+    process.exit(code);
   });
