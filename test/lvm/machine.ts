@@ -136,6 +136,9 @@ function ownProcessor(): number {
   return all[Number(process.env.VITEST_POOL_ID ?? 0) % all.length] ?? 0;
 }
 
+/** How often a machine gets an extra timer interrupt, in milliseconds. */
+const WAKE_UP = 5_000;
+
 export interface Ended {
   /** The command's exit code; undefined where the machine was switched off before. */
   readonly code: number | undefined;
@@ -197,7 +200,12 @@ export class Uml {
         said += chunk;
       });
     const timer = setTimeout(() => this.cutPower(), seconds * 1000);
+    // The kernel now and then loses the signal of its timer (Linux 6.1: it disarms the timer and waits for ever, seen
+    // once in some thirty boots). An extra one is harmless as soon as it can take one, which its console socket shows.
+    const console = `${this.dir}/uml/mayfly-${process.pid}/mconsole`;
+    const wakeUp = setInterval(() => fs.existsSync(console) && kernel.kill('SIGALRM'), WAKE_UP);
     await new Promise(yes => kernel.on('close', yes));
+    clearInterval(wakeUp);
     clearTimeout(timer);
     process.off('exit', cut);
     this.cutPower(); // whatever of it is left
