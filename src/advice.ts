@@ -47,7 +47,7 @@ export function adviceOn(code: ErrorCode): Advice {
     exists: { exit: EXIT.refused, hint: f => String(f.hint ?? '') || undefined },
     locked: { exit: EXIT.locked, hint: () => 'try again when it has finished' },
     timeout: { exit: EXIT.failed, hint: () => REMEDY.recover },
-    unsafe: { exit: EXIT.failed },
+    unsafe: { exit: EXIT.failed, hint: f => String(f.hint ?? '') || undefined },
     stuck: { exit: EXIT.stuck, hint: () => REMEDY.recover },
     'missing-tool': {
       exit: EXIT.failed,

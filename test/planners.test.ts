@@ -361,7 +361,7 @@ describe('a call of a logout hook', () => {
   });
   it('reads the session files of logind', () => {
     const text =
-      '# This is private data. Do not parse.\nUID=1001\nUSER=alice\nACTIVE=1\nSTATE=active\nSERVICE=lightdm\nCLASS=user\nDISPLAY=":0"\nLEADER=70\nREALTIME=1600000000123456\n';
+      '# This is private data. Do not parse.\nUID=1001\nUSER=alice\nACTIVE=1\nSTATE=active\nSERVICE=lightdm\nCLASS=user\nDISPLAY=":0"\nLEADER=70\nREALTIME=1600000000123456\nMONOTONIC=7200123456\n';
     expect(parseSession('c2', text)).toEqual({
       id: 'c2',
       uid: 1001,
@@ -370,7 +370,7 @@ describe('a call of a logout hook', () => {
       service: 'lightdm',
       display: ':0',
       leader: 70,
-      began: 1600000000123,
+      began: 7200123,
     });
   });
 });

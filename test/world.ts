@@ -121,7 +121,10 @@ export class World {
   private mounts: Mounted[] = [];
   private devices = 10;
   private inodes = 1;
-  private clock = Date.parse('2026-01-01T00:00:00Z');
+  /** Milliseconds since boot. */
+  private clock = 3_600_000;
+  /** The time of day at boot. */
+  private booted = Date.parse('2026-01-01T00:00:00Z') - this.clock;
   private chance = 0;
 
   constructor() {
@@ -181,6 +184,8 @@ export class World {
   /** Power fails and returns: processes, mounts and /run are gone. */
   reboot(): void {
     this.boot = `boot-${Number(this.boot.slice(5)) + 1}`;
+    this.booted += this.clock;
+    this.clock = 10_000;
     this.mounts = this.mounts.filter(m => ['/', ...HOST_MOUNTS].includes(m.target));
     for (const pid of [...this.processes.keys()]) if (pid > 60) this.processes.delete(pid);
     const root = this.mounts[0]?.fs;
@@ -188,6 +193,11 @@ export class World {
       if (path.startsWith('/run/') || /^\/sys\/fs\/cgroup\/mayfly/.test(path)) root?.nodes.delete(path);
     }
     this.newProcess();
+  }
+
+  /** Somebody sets the time of day, `ms` milliseconds forwards. */
+  setClock(ms: number): void {
+    this.booted += ms;
   }
 
   /** Mounts an empty file system of the host's own. */
@@ -215,6 +225,12 @@ export class World {
 
   put(path: string, text: string, mode = 0o644): void {
     this.set(path, { kind: 'file', text, mode });
+  }
+
+  /** Changes owner, group and mode. */
+  chown(path: string, id: number, mode: number): void {
+    const n = this.node(path);
+    if (n) this.set(path, { ...n, uid: id, gid: id, mode });
   }
 
   /** The complete state, for comparison, without our own process, lock files and the mount of the private roots. */
@@ -449,6 +465,7 @@ export class World {
     runInteractive: async () => 0,
     read: path => {
       if (path === '/proc/sys/kernel/random/boot_id') return this.boot;
+      if (path === '/proc/uptime') return `${(this.clock / 1000).toFixed(2)} 0.00\n`;
       const proc = this.proc(path);
       if (proc) {
         const p = this.processes.get(proc.pid);
@@ -521,6 +538,14 @@ export class World {
       this.effect();
       this.set(path, { kind: 'dir', text: '', mode });
     },
+    own: (path, mode) => {
+      const n = this.node(path);
+      if (!n) throw this.errno('ENOENT', path);
+      if (n.kind !== 'dir') throw new MayflyError('unsafe', `"${path}" is not a directory`);
+      if (n.uid === 0 && n.gid === 0 && n.mode === mode) return;
+      this.effect();
+      this.set(path, { ...n, mode, uid: 0, gid: 0 });
+    },
     writeControlFile: (path, text) => {
       this.effect();
       const group = parentOf(path).slice('/sys/fs/cgroup'.length);
@@ -566,7 +591,7 @@ export class World {
     sleep: async ms => {
       this.clock += ms;
     },
-    now: () => this.clock,
+    now: () => this.booted + this.clock,
     monotonic: () => this.clock,
     random: () => {
       this.chance += 1;

@@ -28,7 +28,7 @@ async function inTemporarySession(
 ): Promise<number> {
   const caller = identify(on.host, on.host.pid);
   if (!caller) throw new MayflyError('internal', 'this process is not in /proc');
-  const login: Login = { adapter: 'run', caller, since: on.host.now() };
+  const login: Login = { adapter: 'run', caller, since: on.host.monotonic() };
   const s = await startRunSession(on, user, login, number);
   try {
     return await insideGroup(on, s, () => on.host.runInteractive(schroot(s, user, command, '/'), own));
@@ -127,16 +127,23 @@ export const enterCommand: CliCommand = {
       describe: 'master: promote the copy without asking, if the checks pass',
     },
     discard: { type: 'boolean', default: false, describe: 'master: discard the copy without asking' },
+    from: {
+      type: 'string',
+      describe: 'master: copy this generation instead; it replaces master if it is promoted',
+      requiresArg: true,
+    },
   },
   async run(args, context) {
     const what = String(args.what);
-    if (what !== 'master') refuseOptions(args, ['promote', 'discard'], 'only applies to "enter master"');
+    if (what !== 'master')
+      refuseOptions(args, ['promote', 'discard', 'from'], 'only applies to "enter master"');
+    const from = args.from === undefined ? undefined : parseGenerationNumber(args.from);
     const on = await context.machine();
     if (what === 'master') {
       if (args.promote === true && args.discard === true)
         throw new MayflyError('usage', '--promote and --discard are mutually exclusive');
       const decision = args.promote === true ? 'promote' : args.discard === true ? 'discard' : 'ask';
-      return enterMaster(on, context, commandOf(args), decision);
+      return enterMaster(on, context, commandOf(args), decision, from);
     }
     if (/^[1-9]\d*$/.test(what)) {
       on.log('info', 'this is a copy of the generation; changes to it are not kept');

@@ -136,7 +136,7 @@ async function scheduled(on: Machine, context: Context, force: boolean): Promise
 
 /**
  * `enter master`: opens a shell in a copy of master, which becomes the next generation if `decision` or the answer to
- * the question says so and the checks pass. Returns the exit code of the shell. Throws `usage` if it would have to ask
+ * the question says so and the checks pass; with `from`, in a copy of that generation instead. Returns the exit code of the shell. Throws `usage` if it would have to ask
  * without a terminal, and whatever `update` throws.
  */
 export async function enterMaster(
@@ -144,14 +144,16 @@ export async function enterMaster(
   context: Context,
   command: readonly string[],
   decision: 'promote' | 'discard' | 'ask',
+  from?: number,
 ): Promise<number> {
+  const source = from === undefined ? 'master' : `generation ${from}`;
   if (context.flags.dryRun) {
     const then = {
       ask: 'ask whether to seal, check and promote it',
       promote: 'seal, check and promote it',
       discard: 'discard it',
     };
-    const text = `would fork master, open a shell in the copy, and ${then[decision]}`;
+    const text = `would fork ${source}, open a shell in the copy, and ${then[decision]}`;
     context.show({ edit: 'master', decision }, text);
     return 0;
   }
@@ -162,10 +164,11 @@ export async function enterMaster(
   const say = progressPrinter(on, context.flags);
   const outcome = await update(on, {
     what: 'an edit of master',
-    origin: 'an edit of master',
+    origin: from === undefined ? 'an edit of master' : `an edit of generation ${from}`,
+    from,
     say,
     async change(inside) {
-      on.log('info', 'this is a copy of master; leave it with "exit"');
+      on.log('info', `this is a copy of ${source}; leave it with "exit"`);
       code = await runInteractiveInChroot(on, inside, command);
       if (decision !== 'ask') return decision === 'promote';
       return (await ask('seal, check and promote it for new logins? [y/N] ')).startsWith('y');

@@ -10,6 +10,7 @@ import type { ChildProcess } from 'node:child_process';
 import { closeSync, constants, openSync, readSync, writeFileSync, writeSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { isErrno, MayflyError } from '../errors.ts';
+import { monotonic } from './clock.ts';
 import type { SimulatedView } from './simulated-view.ts';
 
 /** A command as data. Arguments are an array: no shell ever reads them. */
@@ -46,7 +47,7 @@ export interface Output {
 /** Starts programs. */
 export interface Runner {
   /**
-   * Runs a command and waits for it until `deadline` (milliseconds since the epoch). After the deadline the command is
+   * Runs a command and waits for it until `deadline`, which is a time of {@link monotonic}. After that the command is
    * left running and never killed, because it may be changing storage. Throws `command`, `missing-tool` or `timeout`.
    */
   run(c: Command, deadline: number): Promise<Output>;
@@ -127,7 +128,7 @@ export function notInTime(c: Pick<Command, 'file' | 'args'>): MayflyError {
 }
 
 export function refuseWithoutTime(c: Command, deadline: number): void {
-  if (Date.now() > deadline) throw new MayflyError('timeout', `no time left to run "${c.file}"`);
+  if (monotonic() > deadline) throw new MayflyError('timeout', `no time left to run "${c.file}"`);
 }
 
 /** Passes each line to `onLine` as it comes. The function it returns passes an unfinished last line and returns the last 64 KiB. */
@@ -184,7 +185,7 @@ export async function bothEnds(reader: Promise<Output>, writer: Promise<Output>)
 function waitFor(child: ChildProcess, c: Command, deadline: number, errors?: number): Promise<Output> {
   return new Promise((resolve, reject) => {
     let stdout = '';
-    const left = deadline - Date.now();
+    const left = deadline - monotonic();
     const giveUp = (): void => {
       child.unref();
       for (const stream of child.stdio) stream?.destroy();

@@ -77,6 +77,11 @@ export function dryRun(real: Host, tell: (line: string) => void): Host {
     mkdir: path => {
       if (!real.exists(at(path))) tell(`create the directory ${path}`);
     },
+    own(path, mode) {
+      const s = real.lstat(at(path));
+      if (s && (s.uid !== 0 || s.gid !== 0 || s.mode !== mode))
+        tell(`give ${path} to root, with mode ${mode.toString(8).padStart(4, '0')}`);
+    },
     writeControlFile(path, text) {
       tell(`write "${text}" into ${path}`);
       return true;

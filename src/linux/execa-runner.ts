@@ -9,6 +9,7 @@ import { constants } from 'node:os';
 import type { Readable } from 'node:stream';
 import { execa, type Options } from 'execa';
 import { MayflyError } from '../errors.ts';
+import { monotonic } from './clock.ts';
 import {
   argvOf,
   bothEnds,
@@ -75,7 +76,7 @@ async function waitFor(child: Child, c: Command, deadline: number, errors?: numb
 
 /** Undefined if the deadline passes first. */
 async function withDeadline(child: Child, deadline: number): Promise<Awaited<Child> | undefined> {
-  const left = deadline - Date.now();
+  const left = deadline - monotonic();
   if (!Number.isFinite(left)) return child;
   let timer: NodeJS.Timeout | undefined;
   const over = new Promise<undefined>(resolve => {

@@ -1,6 +1,6 @@
 /** Helpers for files: JSON that may be corrupt, leftover temporary files, empty directories. */
 import { isErrno, MayflyError } from '../errors.ts';
-import type { Host } from './host.ts';
+import type { Host, Stat } from './host.ts';
 import { identify } from './process-id.ts';
 
 /** Parses the text of the file `path`. Throws `corrupt` with `hint`, the command that fixes it. */
@@ -24,6 +24,24 @@ export function sweepTemporary(host: Host, directory: string, prefix = ''): void
       if (!isErrno(error, 'EISDIR', 'EPERM')) throw error; // a directory with such a name is not ours
     }
   }
+}
+
+/**
+ * The directories on the way to `path` whose owner, or others who can write to them, could exchange it; also those on
+ * the way to the target of a symlink. In a directory with the sticky bit, such as /tmp, what belongs to root is safe.
+ */
+export function openParents(host: Host, path: string): { path: string; stat: Stat }[] {
+  const parts = path.split('/').slice(1, -1);
+  return ['/', ...parts.map((_, i) => `/${parts.slice(0, i + 1).join('/')}`)].flatMap(at => {
+    const stat = host.stat(at);
+    if (!stat) return []; // root creates it
+    const target = host.lstat(at)?.kind === 'link' ? host.readlink(at) : undefined;
+    const above = at.slice(0, at.lastIndexOf('/'));
+    const onTheWay =
+      target === undefined ? [] : openParents(host, target.startsWith('/') ? target : `${above}/${target}`);
+    const isOpen = stat.uid !== 0 || ((stat.mode & 0o022) !== 0 && (stat.mode & 0o1000) === 0);
+    return isOpen ? [...onTheWay, { path: at, stat }] : onTheWay;
+  });
 }
 
 /** Removes a directory if it is empty. One that is a mount point stays. */

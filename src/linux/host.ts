@@ -80,6 +80,11 @@ export interface Host {
   symlink(target: string, path: string, durable?: boolean): void;
   /** Creates a directory; an existing one is success. Throws `unsafe` if anything else exists there. */
   mkdir(path: string, mode: number): void;
+  /**
+   * Gives an existing directory to root, with this mode. Throws `unsafe` if it is not a directory (also a symlink to
+   * one) or if its file system does not keep owner and mode.
+   */
+  own(path: string, mode: number): void;
   /** Writes to an existing control file of the kernel (cgroup); false if the process or file no longer exists. */
   writeControlFile(path: string, text: string): boolean;
   rename(from: string, to: string): void;
@@ -99,9 +104,12 @@ export interface Host {
   readonly pid: number;
   readonly ppid: number;
   sleep(ms: number): Promise<void>;
-  /** Milliseconds since the epoch. */
+  /** Milliseconds since the epoch, for times that are shown or recorded: this clock may be set at any moment. */
   now(): number;
-  /** Milliseconds on a clock that is never set, to measure durations. */
+  /**
+   * Milliseconds on a clock that is never set, for durations, deadlines and waits. It is CLOCK_MONOTONIC: the same in
+   * every process, and logind's, until the next boot.
+   */
   monotonic(): number;
   /** 32 random bits in hex, for names. The kernel seeds V8, but the bits are not suited for secrets. */
   random(): string;

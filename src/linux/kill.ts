@@ -46,18 +46,18 @@ export async function killAll(host: Host, target: Target, limits: KillLimits): P
   let left = inside(true);
   if (left.length === 0) return;
   for (const pid of left) host.kill(pid, 'SIGTERM');
-  const graceEnds = host.now() + limits.grace;
-  for (let wait = 2; left.length > 0 && host.now() < graceEnds; wait = Math.min(wait * 2, 25)) {
+  const graceEnds = host.monotonic() + limits.grace;
+  for (let wait = 2; left.length > 0 && host.monotonic() < graceEnds; wait = Math.min(wait * 2, 25)) {
     await host.sleep(wait);
     left = inside(false);
   }
 
-  const deadline = host.now() + limits.timeout;
+  const deadline = host.monotonic() + limits.timeout;
   for (let wait = 1, round = 1; ; wait = Math.min(wait * 2, 50), round++) {
     if (group !== undefined) cgroup.kill(host, group);
     left = inside(true);
     if (left.length === 0) return;
-    if (host.now() > deadline) {
+    if (host.monotonic() > deadline) {
       const who = left
         .slice(0, 5)
         .map(pid => `process ${pid} ${processName(host, pid)} (${stateOf(host, pid)})`);

@@ -16,7 +16,7 @@ export interface LogindSession {
   readonly display: string;
   /** The process that opened it through PAM: gdm's worker, lightdm's child for the session. 0 if unknown. */
   readonly leader: number;
-  /** Milliseconds since the epoch; 0 if unknown. */
+  /** Milliseconds on the monotonic clock; 0 if unknown. */
   readonly began: number;
 }
 
@@ -39,7 +39,7 @@ export function parseSession(id: string, text: string): LogindSession {
     service: get('SERVICE'),
     display: get('DISPLAY'),
     leader: Number(get('LEADER')) || 0,
-    began: Math.floor(Number(get('REALTIME')) / 1000) || 0,
+    began: Math.floor(Number(get('MONOTONIC')) / 1000) || 0,
   };
 }
 
@@ -52,10 +52,15 @@ export function shownSessions(host: Host, directory = SESSION_FILES): LogindSess
     .map(name => parseSession(name, host.read(`${directory}/${name}`) ?? ''));
 }
 
+/** Whether a person has it. Besides `user` there are classes such as `user-early`: root's, on a console or over ssh. */
+function isOfPerson(s: LogindSession): boolean {
+  return s.class.startsWith('user');
+}
+
 /** The user's sessions that are not closing. */
 export function liveSessions(host: Host, uid: number): LogindSession[] {
   const shown = shownSessions(host) ?? [];
-  return shown.filter(s => s.uid === uid && s.class === 'user' && s.state !== 'closing');
+  return shown.filter(s => s.uid === uid && isOfPerson(s) && s.state !== 'closing');
 }
 
 /** A source of logind's sessions, and a directory that changes whenever they do. */
@@ -95,7 +100,7 @@ export async function isAnyoneLoggedIn(host: Host): Promise<boolean> {
   if (host.pathType(SESSION_FILES) !== 'dir') return false;
   const uids = new Set((await busSessions(host)).map(s => s.uid));
   const all = (await logindBus.sessions(host, uids)) ?? [];
-  return all.some(s => s.class === 'user' && s.state !== 'closing');
+  return all.some(s => isOfPerson(s) && s.state !== 'closing');
 }
 
 /** Seconds that logind has for an answer; it usually takes milliseconds. */
@@ -130,7 +135,7 @@ export function parseBusList(text: string): { readonly uid: number; readonly pat
   return data[0].map(([, uid, , , path]) => ({ uid, path }));
 }
 
-/** Parses a session's properties, `a{sv}`. Times are in microseconds since the epoch. Pure. */
+/** Parses a session's properties, `a{sv}`. Times are in microseconds. Pure. */
 export function parseBusSession(text: string): LogindSession {
   const [properties] = (JSON.parse(text) as { data: [Record<string, { data: unknown }>] }).data;
   const get = (name: string): unknown => properties[name]?.data;
@@ -142,6 +147,6 @@ export function parseBusSession(text: string): LogindSession {
     service: String(get('Service')),
     display: String(get('Display')),
     leader: Number(get('Leader')),
-    began: Math.floor(Number(get('Timestamp')) / 1000),
+    began: Math.floor(Number(get('TimestampMonotonic')) / 1000),
   };
 }

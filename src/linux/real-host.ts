@@ -7,6 +7,7 @@ import {
   existsSync,
   fchmodSync,
   fchownSync,
+  fstatSync,
   fsyncSync,
   lstatSync,
   mkdirSync,
@@ -24,7 +25,8 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { MayflyError } from '../errors.ts';
+import { isErrno, MayflyError, reasonOf } from '../errors.ts';
+import { monotonic } from './clock.ts';
 import { leanRunner } from './command.ts';
 import { type Host, type Stat, temporaryName } from './host.ts';
 
@@ -65,10 +67,32 @@ function parent(path: string): string {
   return path.slice(0, path.lastIndexOf('/')) || '/';
 }
 
+/** Gives a directory to root, through a descriptor, so that it cannot be exchanged for a symlink meanwhile. */
+function own(path: string, mode: number): void {
+  const unsafe = (why: string, cause?: unknown): MayflyError =>
+    new MayflyError('unsafe', `"${path}" ${why}`, { path }, { cause });
+  if (!lstatSync(path).isDirectory()) throw unsafe('is not a directory');
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  try {
+    const isOurs = ({ uid, gid, mode: now }: Stats): boolean =>
+      uid === 0 && gid === 0 && (now & 0o7777) === mode;
+    if (isOurs(fstatSync(fd))) return;
+    fchownSync(fd, 0, 0);
+    fchmodSync(fd, mode);
+    if (!isOurs(fstatSync(fd))) throw unsafe('does not keep its owner and mode');
+  } catch (error) {
+    if (isErrno(error, 'EPERM', 'EROFS', 'EOPNOTSUPP', 'EINVAL'))
+      throw unsafe(`cannot be made accessible to root only (${reasonOf(error)})`, error);
+    throw error;
+  } finally {
+    closeSync(fd);
+  }
+}
+
 const noTerminal = (): Promise<never> =>
   Promise.reject(new MayflyError('internal', 'this process cannot run interactive programs'));
 
-/** The real machine. Commands are waited for until `deadline` (milliseconds since the epoch). */
+/** The real machine. Commands are waited for until `deadline`, which is a time of {@link monotonic}. */
 export function realHost({ deadline = Number.POSITIVE_INFINITY, runner = leanRunner } = {}): Host {
   return {
     run: c => runner.run(c, deadline),
@@ -140,6 +164,7 @@ export function realHost({ deadline = Number.POSITIVE_INFINITY, runner = leanRun
         throw new MayflyError('unsafe', `"${path}" is not a directory`, { path });
       }
     },
+    own,
     writeControlFile(path, text) {
       return absentIs(false, ['ENOENT', 'ESRCH', 'ENODEV', 'EINVAL', 'EOPNOTSUPP', 'EBUSY'], () => {
         const fd = openSync(path, constants.O_WRONLY | constants.O_NOFOLLOW);
@@ -166,10 +191,7 @@ export function realHost({ deadline = Number.POSITIVE_INFINITY, runner = leanRun
     ppid: process.ppid,
     sleep: ms => new Promise(resolve => setTimeout(resolve, ms)),
     now: () => Date.now(),
-    monotonic() {
-      const [seconds, nanoseconds] = process.hrtime(); // not `performance`, which Node loads on first use
-      return seconds * 1000 + nanoseconds / 1e6;
-    },
+    monotonic,
     random: () =>
       Math.floor(Math.random() * 2 ** 32)
         .toString(16)

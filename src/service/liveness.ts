@@ -21,7 +21,7 @@ export interface LoginBinding {
   /** logind's ID of this login's session. */
   readonly session: string;
   readonly leader?: ProcessId;
-  /** When it was first seen missing or closing, in milliseconds since the epoch. */
+  /** When it was first seen missing or closing, on the monotonic clock. */
   readonly missing?: number;
 }
 
@@ -70,15 +70,17 @@ export function bindLogins(
   shown: readonly LogindSession[] | undefined,
 ): LoginBindings {
   const after: Record<string, LoginBinding> = {};
+  const now = host.monotonic();
   for (const s of sessions) {
     if (!isLive(host, s)) continue;
     for (const l of s.logins) {
       const key = bindingKey(s.id, l);
       const known = before[key] ?? bind(host, s, l, shown ?? []);
       if (!known) continue;
-      const { missing = host.now(), ...binding } = known;
+      const { missing = now, ...binding } = known;
       const gone = shown !== undefined && !isShown(s, l, known, shown);
-      after[key] = gone ? { ...binding, missing } : binding;
+      // An earlier version saved times of the other clock, which all seem to be in the future.
+      after[key] = gone ? { ...binding, missing: Math.min(missing, now) } : binding;
     }
   }
   return after;
@@ -141,8 +143,8 @@ function isAbandoned(
   const [l, ...others] = s.logins;
   if (!l || others.length > 0 || hasOwnProcess(l.adapter)) return false;
   // The child of a login that joined later cannot be identified.
-  if (l.since > s.created || host.now() - s.created < ABANDONED_AFTER || bindings[bindingKey(s.id, l)])
-    return false;
+  if (s.since === undefined || l.since > s.since) return false;
+  if (host.monotonic() - s.since < ABANDONED_AFTER || bindings[bindingKey(s.id, l)]) return false;
   if (shown.some(a => a.state !== 'closing' && mayBe(s.user.uid, l, a, s.logins))) return false;
   const name = host.read(`/proc/${l.caller.pid}/comm`);
   const isOld = (child: ProcessId): boolean => Number(child.start) <= Number(s.starter.start);
@@ -153,7 +155,7 @@ function isAbandoned(
 }
 
 function hasEnded(host: Host, seen: LoginBinding | undefined): boolean {
-  if (seen?.missing === undefined || host.now() - seen.missing < END_GRACE) return false;
+  if (seen?.missing === undefined || host.monotonic() - seen.missing < END_GRACE) return false;
   return seen.leader === undefined || !isAlive(host, seen.leader);
 }
 

@@ -58,7 +58,7 @@ export async function reap(on: Machine, s: Session, findEnded: FindEnded): Promi
 }
 
 interface RetryState {
-  /** When to try again, in milliseconds since the epoch. */
+  /** When to try again, on the monotonic clock. */
   due: number;
   failures: number;
   reason?: string;
@@ -67,7 +67,7 @@ interface RetryState {
 export interface Reaper {
   /** Starts to end the sessions that are due. `over`: all that are over; the reaper forgets all others. */
   take(on: Machine, over: readonly Session[], findEnded: FindEnded): void;
-  /** When the next one is due, in milliseconds since the epoch; undefined if none is waiting. */
+  /** When the next one is due, on the monotonic clock; undefined if none is waiting. */
   next(): number | undefined;
   busy(): boolean;
   /** Waits until no session is being ended. */
@@ -90,7 +90,7 @@ export function reaper(handoverWait: number, onEnd: (changed: boolean) => void):
     } catch (error) {
       if (error instanceof MayflyError && error.code === 'locked') {
         on.log('debug', `${s.id}: ${reasonOf(error)}`);
-        a.due = on.host.now() + handoverWait;
+        a.due = on.host.monotonic() + handoverWait;
       } else fail(on, s, a, reasonOf(error));
     }
     running.delete(s.id);
@@ -99,7 +99,7 @@ export function reaper(handoverWait: number, onEnd: (changed: boolean) => void):
 
   function fail(on: Machine, s: Session, a: RetryState, reason: string): void {
     a.failures += 1;
-    a.due = on.host.now() + pauseAfter(a.failures);
+    a.due = on.host.monotonic() + pauseAfter(a.failures);
     const message = `cannot end ${s.id} of ${s.user.name}: ${reason}; next attempt in ${pauseAfter(a.failures) / 1000} s`;
     // Each reason is logged once; the record has it as long as the session is stuck.
     on.log(a.reason === reason ? 'debug' : 'err', message, { session: s.id, user: s.user.name });
@@ -112,9 +112,9 @@ export function reaper(handoverWait: number, onEnd: (changed: boolean) => void):
       for (const id of [...attempts.keys()]) if (!ids.has(id) && !running.has(id)) attempts.delete(id);
       for (const s of over) {
         const wait = s.state === 'ending' && s.stuck === undefined ? handoverWait : 0;
-        const a = attempts.get(s.id) ?? { due: on.host.now() + wait, failures: 0 };
+        const a = attempts.get(s.id) ?? { due: on.host.monotonic() + wait, failures: 0 };
         attempts.set(s.id, a);
-        if (running.has(s.id) || running.size >= AT_ONCE || a.due > on.host.now()) continue;
+        if (running.has(s.id) || running.size >= AT_ONCE || a.due > on.host.monotonic()) continue;
         running.set(s.id, endOne(on, s, a, findEnded));
       }
     },

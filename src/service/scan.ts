@@ -40,7 +40,7 @@ export interface ServiceState {
   watched: readonly ProcessId[];
   /** The modification times of the directories at the last scan. */
   dirSnapshot: string;
-  /** When to scan if no event comes before, in milliseconds since the epoch. */
+  /** When to scan if no event comes before, on the monotonic clock. */
   scanDue: number;
   configKey: string;
   choresDue: number;
@@ -108,8 +108,8 @@ export async function scanSessions(state: ServiceState): Promise<void> {
   });
   state.watched = watchedProcesses(sessions, state.bindings).filter(mark => isAlive(host, mark));
   const graceEnds = Object.values(state.bindings).map(s => (s.missing ?? Number.NaN) + END_GRACE);
-  const retry = state.logindSilent ? host.now() + POLL_INTERVAL : state.scanDue;
-  const dues = [ends.next() ?? state.scanDue, retry, ...graceEnds.filter(due => due > host.now())];
+  const retry = state.logindSilent ? host.monotonic() + POLL_INTERVAL : state.scanDue;
+  const dues = [ends.next() ?? state.scanDue, retry, ...graceEnds.filter(due => due > host.monotonic())];
   state.scanDue = Math.min(state.scanDue, ...dues);
   watchLeftovers(state, new Set(sessions.map(s => `${s.id}.json`)));
 }
@@ -121,7 +121,7 @@ function watchLeftovers(state: ServiceState, complete: ReadonlySet<string>): voi
   const isBeingWritten = (name: string): boolean =>
     identify(host, Number(/\.(\d+)\.tmp$/.exec(name)?.[1] ?? 0)) !== undefined;
   const found = host.list(paths.sessions).filter(isLeftover);
-  if (found.length > 0) state.scanDue = Math.min(state.scanDue, host.now() + POLL_INTERVAL);
+  if (found.length > 0) state.scanDue = Math.min(state.scanDue, host.monotonic() + POLL_INTERVAL);
   const leftovers = found.filter(name => !isBeingWritten(name));
   if (leftovers.some(name => !state.leftovers.has(name))) state.sweepDue = 0;
   state.leftovers = new Set(leftovers);

@@ -26,7 +26,7 @@ import { spaceAlert } from './space-alerts.ts';
 import { makeWakeup } from './wakeup.ts';
 import { openWatches, type WatchTarget } from './watch.ts';
 
-// All times are in milliseconds.
+// All times are in milliseconds, on the monotonic clock.
 
 /** The longest time between two scans. */
 const SCAN_INTERVAL = 30_000;
@@ -88,8 +88,8 @@ export async function serve(first: Machine, o: ServiceOptions): Promise<void> {
   let status: string | undefined;
   let pingDue = manager.pingEvery === undefined ? Number.POSITIVE_INFINITY : 0;
   const ping = async (): Promise<void> => {
-    if (host.now() < pingDue) return;
-    pingDue = host.now() + (manager.pingEvery ?? 0);
+    if (host.monotonic() < pingDue) return;
+    pingDue = host.monotonic() + (manager.pingEvery ?? 0);
     await manager.tell('WATCHDOG=1');
   };
   while (!state.stopping) {
@@ -108,9 +108,10 @@ export async function serve(first: Machine, o: ServiceOptions): Promise<void> {
     if (status === undefined) log('info', `the service is ready: ${text}`);
     status = text;
     await ping();
-    while (!state.stopping && host.now() < state.scanDue && isQuiet(state)) {
+    while (!state.stopping && host.monotonic() < state.scanDue && isQuiet(state)) {
       const interval = state.watched.length > 0 || state.watchFailed ? POLL_INTERVAL : SCAN_INTERVAL;
-      if (await wakeup.wait(Math.min(state.scanDue - host.now(), interval, pingDue - host.now()))) break;
+      if (await wakeup.wait(Math.min(state.scanDue - host.monotonic(), interval, pingDue - host.monotonic())))
+        break;
       await ping();
     }
     await host.sleep(MIN_SCAN_GAP);
@@ -125,15 +126,15 @@ export async function serve(first: Machine, o: ServiceOptions): Promise<void> {
 /** One scan with everything that follows from it. Never rejects: the cause of an error may be gone at the next scan. */
 async function round(state: ServiceState): Promise<void> {
   const { host, log } = state.on;
-  state.scanDue = host.now() + SCAN_INTERVAL;
+  state.scanDue = host.monotonic() + SCAN_INTERVAL;
   try {
     await scanSessions(state);
-    if (host.now() >= state.choresDue) {
-      state.choresDue = host.now() + SCAN_INTERVAL;
+    if (host.monotonic() >= state.choresDue) {
+      state.choresDue = host.monotonic() + SCAN_INTERVAL;
       await chores(state);
     }
-    if (host.now() >= state.sweepDue && !state.sweeping && !state.reaper.busy()) {
-      state.sweepDue = host.now() + SWEEP_INTERVAL;
+    if (host.monotonic() >= state.sweepDue && !state.sweeping && !state.reaper.busy()) {
+      state.sweepDue = host.monotonic() + SWEEP_INTERVAL;
       state.sweeping = sweep(state).finally(() => {
         state.sweeping = undefined;
       });

@@ -33,7 +33,7 @@ export function callOf(
   return { adapter, user, caller, ...(isDisplay ? { display } : {}) };
 }
 
-/** The login to record for a call; `now` is in milliseconds since the epoch. */
+/** The login to record for a call; `now` is a time of the monotonic clock. */
 export function loginOf(call: HookCall, now: number): Login {
   const { adapter, display, caller } = call;
   return {

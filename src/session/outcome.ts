@@ -10,8 +10,8 @@ import { type Paths, userFiles } from '../state/paths.ts';
 
 /**
  * Writes the outcome of a login into the user's directory: `what` is 'session', 'host' for a user out of scope, or
- * the error that refused the login. Each outcome removes the files of the others. The file `host` holds the time in
- * seconds since the epoch, and hooks/session-wrapper accepts it for one minute: if a logout is lost nothing removes
+ * the error that refused the login. Each outcome removes the files of the others. The file `host` holds the
+ * machine's uptime in seconds, and hooks/session-wrapper accepts it for one minute: if a logout is lost nothing removes
  * it, and a later login must not get a host session because of it. Throws what `lookupUser` throws.
  */
 export async function writeLoginOutcome(
@@ -22,7 +22,7 @@ export async function writeLoginOutcome(
 ): Promise<void> {
   const mine = userFiles(paths, (await lookupUser(host, user)).uid);
   const files = {
-    [mine.host]: what === 'host' ? `${Math.floor(host.now() / 1000)}\n` : undefined,
+    [mine.host]: what === 'host' ? uptime(host) : undefined,
     [mine.reason]:
       what === 'host' || what === 'session' ? undefined : `${reasonOf(what)} (${publicCodeOf(what)})\n`,
   };
@@ -32,6 +32,15 @@ export async function writeLoginOutcome(
   for (const path of [paths.run, paths.users, mine.directory]) host.mkdir(path, 0o755);
   for (const [path, text] of Object.entries(files))
     if (text !== undefined) host.write(path, text, { mode: 0o644 });
+}
+
+/**
+ * The whole seconds that the machine has been up, as text; undefined if /proc does not say. The time of day would make an
+ * outdated file valid again whenever the clock is set back.
+ */
+function uptime(host: Host): string | undefined {
+  const seconds = host.read('/proc/uptime')?.split('.')[0];
+  return seconds && `${seconds}\n`;
 }
 
 /** Removes the file `host` at a logout. */

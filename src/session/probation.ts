@@ -18,22 +18,30 @@ function blamesGeneration(error: MayflyError): boolean {
 }
 
 /**
- * Counts a failed login to a generation on probation. After `check.demote_after` failures without a success, the
- * generation is demoted and the previous one becomes stable again. Two logins that fail at the same moment may count
- * as one; the rollback then takes one more.
+ * How many people must have failed at least. What happens to one person alone may be the fault of their account or home
+ * directory, and nobody may roll the machine back by failing on purpose.
  */
-function failedLogin({ host, paths, config, log }: Machine, number: number, error: MayflyError): void {
+const LEAST_PEOPLE = 2;
+
+/**
+ * Counts a failed login to a generation on probation. When logins of `check.demote_after` people have failed in the same
+ * way, without a success, the generation is demoted and the previous one becomes stable again. Two logins that fail at
+ * the same moment may count as one; the rollback then takes one more.
+ */
+function failedLogin(on: Machine, number: number, uid: number, error: MayflyError): void {
+  const { host, paths, config, log } = on;
   const p = probation(host, paths);
   if (p?.number !== number || config.check.demote_after === 0) return;
-  const failures = p.failures + 1;
-  if (failures < config.check.demote_after) {
-    writeProbation(host, paths, { ...p, failures });
+  const people = { ...p.people, [uid]: error.code };
+  const alike = Object.values(people).filter(code => code === error.code).length;
+  if (alike < Math.max(LEAST_PEOPLE, config.check.demote_after)) {
+    writeProbation(host, paths, { ...p, failures: p.failures + 1, people });
     return;
   }
   const good =
     readableGeneration(host, paths, p.previous) && whyDemoted(host, paths, p.previous) === undefined;
   if (!good || stableNumber(host, paths) !== number) return;
-  const reason = `the first ${failures} logins failed; the last error was: ${error.message}`;
+  const reason = `the first logins of ${alike} users failed; the last error was: ${error.message}`;
   markDemoted(host, paths, number, reason);
   pointStableAt(host, paths, p.previous);
   endProbation(host, paths);
@@ -50,14 +58,20 @@ export function loginSucceeded({ host, paths }: Machine, number: number): void {
 
 /**
  * Whether a failed login can succeed now: the generation was retired or rolled back meanwhile, or this failure has
- * just demoted it. `number` is the generation that was tried, undefined if the login found none.
+ * just demoted it. `number` is the generation that was tried, undefined if the login found none; `uid` is the user.
  */
-export async function mayTryAgain(on: Machine, number: number | undefined, error: unknown): Promise<boolean> {
+export async function mayTryAgain(
+  on: Machine,
+  number: number | undefined,
+  uid: number,
+  error: unknown,
+): Promise<boolean> {
   if (!(error instanceof MayflyError)) return false;
   if (number === undefined) {
     if (error.code === 'no-generation') await on.host.sleep(20); // a rollback may be putting its record back
     return error.code === 'no-generation';
   }
-  if (stableNumber(on.host, on.paths) === number && blamesGeneration(error)) failedLogin(on, number, error);
+  if (stableNumber(on.host, on.paths) === number && blamesGeneration(error))
+    failedLogin(on, number, uid, error);
   return stableNumber(on.host, on.paths) !== number;
 }

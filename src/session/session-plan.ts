@@ -34,6 +34,7 @@ export function planSession(
     boot: bootId(host),
     starter,
     created: host.now(),
+    since: host.monotonic(),
     state: 'starting',
     devices: [],
   };

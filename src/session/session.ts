@@ -62,7 +62,7 @@ export async function login(on: Machine, call: HookCall): Promise<Session | unde
       logTimes(on, joined, 'login', `${user.name} joined generation ${joined.generation} in`, watch);
       return joined;
     }
-    const who = { kind: 'login', user, groups, logins: [loginOf(call, on.host.now())] } as const;
+    const who = { kind: 'login', user, groups, logins: [loginOf(call, on.host.monotonic())] } as const;
     for (let tries = 0; ; tries++) {
       let stable: Generation | undefined;
       try {
@@ -71,7 +71,7 @@ export async function login(on: Machine, call: HookCall): Promise<Session | unde
         loginSucceeded(locked, stable.number);
         return s;
       } catch (error) {
-        if (tries < LOGIN_TRIES && (await mayTryAgain(locked, stable?.number, error))) continue;
+        if (tries < LOGIN_TRIES && (await mayTryAgain(locked, stable?.number, user.uid, error))) continue;
         throw error;
       }
     }
@@ -90,7 +90,10 @@ async function joinExisting(on: Machine, user: User, call: HookCall): Promise<Se
     // logout.
     const others = s.logins.filter(l => !isSameLogin(l, call) && isAlive(on.host, l.caller));
     if (isUp && others.length > 0 && !joined) {
-      joined = writeSession(on.host, on.paths, { ...s, logins: [...others, loginOf(call, on.host.now())] });
+      joined = writeSession(on.host, on.paths, {
+        ...s,
+        logins: [...others, loginOf(call, on.host.monotonic())],
+      });
       continue;
     }
     if (s.stuck !== undefined && s.boot === bootId(on.host)) continue; // the service retries it; a login does not wait

@@ -209,6 +209,8 @@ export interface Probation {
   readonly previous: number;
   /** Number of failed logins so far. */
   readonly failures: number;
+  /** The code of each person's last error, by UID; undefined before the first, and if an earlier version counted. */
+  readonly people?: Readonly<Record<string, string>>;
 }
 
 function probationPath(paths: Paths): string {

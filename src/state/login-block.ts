@@ -9,7 +9,7 @@ const EXPIRES_AFTER = 10 * 60_000;
 
 /** Refuses logins with `reason` until {@link unblockLogins}, the next boot, or ten minutes have passed. */
 export function blockLogins({ host, paths }: Pick<Machine, 'host' | 'paths'>, reason: string): void {
-  host.write(paths.loginBlock, `${host.now() + EXPIRES_AFTER} ${reason.replaceAll('\n', ' ')}\n`, {
+  host.write(paths.loginBlock, `${host.monotonic() + EXPIRES_AFTER} ${reason.replaceAll('\n', ' ')}\n`, {
     mode: 0o600,
   });
 }
@@ -23,5 +23,8 @@ export function loginBlockReason({ host, paths }: Pick<Machine, 'host' | 'paths'
   if (!host.exists(paths.loginBlock)) return undefined;
   const text = (host.read(paths.loginBlock) ?? '').trim();
   const blank = text.indexOf(' ');
-  return Number(text.slice(0, blank)) > host.now() ? text.slice(blank + 1) : undefined;
+  const left = Number(text.slice(0, blank)) - host.monotonic();
+  // An earlier version, which has just replaced itself by this one, wrote a time of the other clock.
+  const isOn = left > EXPIRES_AFTER ? Number(text.slice(0, blank)) > host.now() : left > 0;
+  return isOn ? text.slice(blank + 1) : undefined;
 }

@@ -50,7 +50,7 @@ export interface OpenOptions {
  */
 export async function openMachine(o: MachineOptions, by: OpenOptions = {}): Promise<Machine> {
   const config = await loadConfig(thisHost, o.config, by.lastGood);
-  const deadline = by.seconds ? Date.now() + by.seconds(config) * 1000 : Number.POSITIVE_INFINITY;
+  const deadline = by.seconds ? thisHost.monotonic() + by.seconds(config) * 1000 : Number.POSITIVE_INFINITY;
   const real = realHost({ deadline, runner: by.runner ?? leanRunner });
   const effects: string[] = [];
   const host = o.dryRun ? dryRun(real, line => effects.push(line)) : real;

@@ -64,7 +64,10 @@ export function isSystemInstance({ run }: Pick<Paths, 'run'>): boolean {
 export function makeDirectories(host: Host, paths: Paths): void {
   // Usually all exist. These are the ones created last and the one that `destroy` removes first.
   if ([paths.sessions, paths.locks, paths.roots].every(path => host.pathType(path) === 'dir')) return;
-  for (const path of [paths.state, paths.generations, paths.sessions]) host.mkdir(path, 0o700);
+  for (const path of [paths.state, paths.generations, paths.sessions]) {
+    host.mkdir(path, 0o700);
+    host.own(path, 0o700); // the root of a file system of its own is usually open to all users
+  }
   for (const path of [paths.run, paths.users]) host.mkdir(path, 0o755);
   for (const path of [paths.roots, paths.locks]) host.mkdir(path, 0o700);
 }

@@ -18,10 +18,7 @@ export interface Login {
    * The calling process: this session's worker (gdm), the program that uses PAM, the daemon (lightdm), or us (run).
    */
   readonly caller: ProcessId;
-  /**
-   * Milliseconds since the epoch. Not an ISO date: formatting one makes V8 load the time zone, a third of a
-   * millisecond.
-   */
+  /** Milliseconds on the monotonic clock, because it is compared with the times of other logins and of logind. */
   readonly since: number;
   /** The cgroup v2 group of the caller before it was moved into the session's; it is moved back at logout. */
   readonly group?: string;
@@ -43,8 +40,13 @@ export interface Session {
   readonly mounts: readonly Mount[];
   readonly boot: string;
   readonly starter: ProcessId;
-  /** Milliseconds since the epoch. */
+  /**
+   * Milliseconds since the epoch, to be shown. Not an ISO date: formatting one makes V8 load the time zone, a third of
+   * a millisecond.
+   */
   readonly created: number;
+  /** The same moment on the monotonic clock; undefined in records of earlier versions. */
+  readonly since?: number;
   readonly state: 'starting' | 'live' | 'ending';
   /** st_dev of every file system that only this session uses; empty until they are mounted. */
   readonly devices: readonly number[];

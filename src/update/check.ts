@@ -49,7 +49,7 @@ export async function checkGeneration(on: Machine, g: Generation, say: Progress)
   const { host, config } = on;
   const caller = identify(host, host.pid);
   if (!caller) throw new MayflyError('internal', 'this process is not in /proc');
-  const login: Login = { adapter: 'run', caller, since: host.now() };
+  const login: Login = { adapter: 'run', caller, since: host.monotonic() };
   let s: Session;
   try {
     s = await startRunSession(on, config.check.user, login, g);
@@ -61,7 +61,7 @@ export async function checkGeneration(on: Machine, g: Generation, say: Progress)
       { cause: error },
     );
   }
-  const until = host.now() + config.check.timeout * 1000;
+  const until = host.monotonic() + config.check.timeout * 1000;
   const warnings: string[] = [];
   try {
     const { required, optional } = checksFor(on, until);
@@ -112,7 +112,7 @@ async function runCheck(
   until: number,
   options: readonly string[] = [],
 ) {
-  const left = (until - on.host.now()) / 1000;
+  const left = (until - on.host.monotonic()) / 1000;
   const late = new MayflyError(
     'update',
     `the checks did not finish within ${on.config.check.timeout} s: "${argv.join(' ')}"`,

@@ -16,19 +16,20 @@ export interface ChrootOptions {
   readonly tree: string;
   /** Seconds that all commands together may take; it does not apply to interactive commands. */
   readonly timeout: number;
-  /** When that time began, milliseconds since the epoch. */
+  /** When that time began, on the monotonic clock. */
   readonly began: number;
   /** Gets each line of the commands' output. */
   readonly onLine: (line: string) => void;
 }
 
-/** Keeps package managers from asking questions. */
+/** Keeps package managers from asking questions, and systemd-tmpfiles(8) from creating subvolumes. */
 const ENVIRONMENT = [
   'HOME=/root',
   'DEBIAN_FRONTEND=noninteractive',
   'DEBCONF_NONINTERACTIVE_SEEN=true',
   'APT_LISTCHANGES_FRONTEND=none',
   'NEEDRESTART_SUSPEND=1',
+  'SYSTEMD_TMPFILES_FORCE_SUBVOL=0',
 ];
 
 const TMPFS = 'mode=0755,nosuid,nodev,nr_inodes=200k,size=20%';
@@ -150,7 +151,7 @@ export async function runInChroot(
   { chroot = true, read = false, okCodes = [0], name = argv.join(' ') }: RunOptions = {},
 ): Promise<{ readonly code: number; readonly stdout: string }> {
   await prepare(on);
-  const left = o.timeout - (on.host.now() - o.began) / 1000;
+  const left = o.timeout - (on.host.monotonic() - o.began) / 1000;
   if (left <= 0) throw new MayflyError('update', `the refresh did not finish within ${o.timeout} s`);
   const lastLines: string[] = [];
   const out = await on.host.run({

@@ -2,9 +2,7 @@
  * Updates of the host itself after the nightly update, and its reboot when one is required and nobody is logged in.
  */
 import type { Config } from '../config/config.ts';
-import { reasonOf } from '../errors.ts';
-import { isAnyoneLoggedIn } from '../linux/logind.ts';
-import { blockLogins, unblockLogins } from '../state/login-block.ts';
+import { rebootIfIdle } from '../session/idle-reboot.ts';
 import type { Machine } from '../state/machine.ts';
 import { sessionIds } from '../state/sessions.ts';
 
@@ -36,34 +34,14 @@ export async function updateHost({ host, config }: Machine, onLine: (line: strin
 export async function rebootIfRequired(on: Machine): Promise<string | undefined> {
   const { host, config } = on;
   if (config.host.reboot !== 'idle' || !host.exists(REBOOT_REQUIRED)) return undefined;
-  if (await isInUse(on)) return undefined;
   const packages = (host.read(`${REBOOT_REQUIRED}.pkgs`) ?? '').split('\n').filter(Boolean);
   const reason = `an update requires a reboot${packages.length > 0 ? ` (${[...new Set(packages)].join(', ')})` : ''}`;
-  blockLogins(on, 'this machine is about to reboot for an update; try again in a few minutes');
-  try {
-    if (await isInUse(on)) {
-      unblockLogins(on);
-      return undefined;
-    }
-    on.log('notice', `rebooting in one minute: ${reason}`);
-    await host.run({ file: 'shutdown', args: ['-r', '+1', `mayfly: ${reason}`], effect: 'write' });
-    return reason;
-  } catch (error) {
-    unblockLogins(on);
-    throw error;
-  }
-}
-
-/**
- * Whether anyone is logged in, in a session or on the host itself: on a console, over ssh. If logind does not answer,
- * someone may be.
- */
-async function isInUse({ host, paths, log }: Machine): Promise<boolean> {
-  if (sessionIds(host, paths).length > 0) return true;
-  try {
-    return await isAnyoneLoggedIn(host);
-  } catch (error) {
-    log('warning', `not rebooting, because logind does not say who is logged in: ${reasonOf(error)}`);
-    return true;
-  }
+  const reboots = await rebootIfIdle(on, {
+    when: '+1',
+    reason,
+    blocked: 'this machine is about to reboot for an update; try again in a few minutes',
+    sessions: () => sessionIds(host, on.paths),
+    announce: () => on.log('notice', `rebooting in one minute: ${reason}`),
+  });
+  return reboots ? reason : undefined;
 }

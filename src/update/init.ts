@@ -31,6 +31,7 @@ import { tryPublishSessions } from './greeter.ts';
 import { writeHealth } from './health.ts';
 import { type LvmChoice, openLvmPool, sizesOf } from './init-lvm.ts';
 import { acceptCandidate, imagePath, mountPool, seal } from './pool.ts';
+import { makePoolDirectory } from './pool-directory.ts';
 import { checkSource, describeSource, fillTree, type Progress, type Source } from './source.ts';
 import { unmountLeftovers, withMountedVolume } from './volume-tree.ts';
 
@@ -158,8 +159,7 @@ async function openOrMakePool(on: Machine, o: InitOptions): Promise<Pool> {
   }
   if (o.backend === 'lvm-thin' || o.backend === 'lvm') return openLvmPool(on, o.backend, o.lvm ?? {}, o.say);
   const { path } = config.pool;
-  makeParents(host, path);
-  host.mkdir(path, 0o700);
+  makePoolDirectory(host, path, paths.state);
   let pool: Pool = { backend: o.backend, path };
   if (o.backend === 'btrfs' && !(await isBtrfs(host, path))) {
     const image = imagePath(paths);
@@ -171,14 +171,6 @@ async function openOrMakePool(on: Machine, o: InitOptions): Promise<Pool> {
   await on.backend(o.backend).prepare(path);
   writePool(host, paths, pool);
   return pool;
-}
-
-function makeParents(host: Host, path: string): void {
-  const parts = path.split('/').slice(1, -1);
-  parts.reduce((above, part) => {
-    if (host.stat(`${above}/${part}`) === undefined) host.mkdir(`${above}/${part}`, 0o755);
-    return `${above}/${part}`;
-  }, '');
 }
 
 async function isBtrfs(host: Host, path: string): Promise<boolean> {

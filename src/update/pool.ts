@@ -10,19 +10,19 @@ import {
   type Generation,
   type GenerationState,
   generationNumbers,
-  pointStableAt,
-  readGeneration,
   stableNumber,
-  whyDemoted,
   writeGeneration,
 } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Paths } from '../state/paths.ts';
 import { readSession } from '../state/sessions.ts';
-import { generationOf, masterOf, type Pool, type Usage, type Volume, workOf } from '../volume/backend.ts';
+import { generationOf, type Pool, type Usage, type Volume, workOf } from '../volume/backend.ts';
+import { protectLayout } from '../volume/directory-layout.ts';
 import { admit, usageOf } from '../volume/usage.ts';
+import { completePromotion, keepLastTree, readIntent } from './adopt.ts';
 import { cowReserve } from './pool-usage.ts';
 import { pins, prune, retire } from './retention.ts';
+import { makeWhole } from './separate-trees.ts';
 import { unmountLeftovers } from './volume-tree.ts';
 
 /** Path of the embedded pool's image; it need not exist. */
@@ -42,13 +42,20 @@ export function poolOf(host: Host, paths: Paths, { backend, pool: path, fs }: Vo
 }
 
 /**
- * Makes the pool available: opens one on devices, mounts one in an image. Nothing else does so at boot. Throws
- * `no-pool` if the image is missing.
+ * Makes the pool available: opens one on devices, mounts one in an image. Nothing else does so at boot. Then it and
+ * the state directory are made accessible to root only. Throws `no-pool` if the image is missing, and `unsafe`.
  */
 export async function mountPool(on: Machine, pool: Pool): Promise<void> {
-  await on.backend(pool.backend).open?.(pool.path);
+  const { host, paths } = on;
+  const { open } = on.backend(pool.backend);
+  await open?.(pool.path);
+  await mountImage(host, pool);
+  host.own(paths.state, 0o700);
+  if (!open) protectLayout(host, pool.path);
+}
+
+async function mountImage(host: Host, pool: Pool): Promise<void> {
   if (pool.image === undefined) return;
-  const { host } = on;
   if (isMounted(host, pool.path)) return;
   if (host.lstat(pool.image)?.kind !== 'file') {
     throw new MayflyError('no-pool', `the pool's image "${pool.image}" is missing`, { path: pool.image });
@@ -60,38 +67,6 @@ export async function mountPool(on: Machine, pool: Pool): Promise<void> {
     args: ['-o', 'loop,noatime,private,commit=5', '--', pool.image, pool.path],
     effect: 'write',
   });
-}
-
-/**
- * Records that an update is about to promote a generation and to make its working copy master; written before both.
- */
-function intentPath(paths: Paths): string {
-  return `${paths.state}/adopt`;
-}
-
-/** Records, durably, the generation about to be promoted and the one that was stable `before`. */
-export function writeIntent(host: Host, paths: Paths, number: number, before: number | undefined): void {
-  host.write(intentPath(paths), `${number} ${before ?? 0}\n`, { mode: 0o600, durable: true });
-}
-
-function readIntent(
-  host: Host,
-  paths: Paths,
-): { readonly number: number; readonly before: number } | undefined {
-  const [number, before] = (host.read(intentPath(paths)) ?? '').trim().split(' ').map(Number);
-  return number && before !== undefined ? { number, before } : undefined;
-}
-
-/** Makes the working copy master. After a crash it can be repeated, and continues where it was. */
-export async function adopt(on: Machine, pool: Pool): Promise<void> {
-  const { host, paths } = on;
-  const backend = on.backend(pool.backend);
-  const work = workOf(pool);
-  if ((await backend.identity(work)) !== undefined) {
-    await backend.remove(masterOf(pool));
-    await backend.rename(work, masterOf(pool));
-  }
-  host.unlink(intentPath(paths));
 }
 
 /** Runs one step of a cleanup, named `what`; decides whether its failure stops the rest. */
@@ -113,13 +88,10 @@ export async function finishInterruptedUpdate(
   await tryEach('a mounted tree', () => unmountLeftovers(on, pool));
   const intent = readIntent(host, paths);
   if (intent !== undefined) {
-    const { number, before } = intent;
+    const { number } = intent;
     await tryEach(`generation ${number}`, async () => {
-      if (!readGeneration(host, paths, number)) return host.unlink(intentPath(paths));
-      const untouched = (stableNumber(host, paths) ?? 0) === before;
-      if (untouched && whyDemoted(host, paths, number) === undefined) pointStableAt(host, paths, number);
-      await adopt(on, pool);
-      swept.push(`leftovers of the promotion of generation ${number}, which was completed`);
+      if (await completePromotion(on, pool, intent))
+        swept.push(`leftovers of the promotion of generation ${number}, which was completed`);
     });
   }
   for (const number of generationNumbers(host, paths, 'retired'))
@@ -153,6 +125,7 @@ export async function finishInterruptedUpdate(
     const isLeftover = v.role === 'work' && readIntent(host, paths) === undefined;
     if (!isUnsealed && !isLeftover) continue;
     await tryEach(`${v.role} ${v.name}`, async () => {
+      if (isLeftover && (await keepLastTree(on, pool))) return;
       await backend.remove(v);
       swept.push(`${v.role} ${v.name}`);
     });
@@ -161,7 +134,7 @@ export async function finishInterruptedUpdate(
 
 /**
  * Seals an immutable copy of the working copy as generation `g.number` and writes its record in `state`. The storage
- * command inherits the locks' descriptors `fds`.
+ * command inherits the locks' descriptors `fds`. Throws `refused` if the generation would lack files of the copy.
  */
 export async function seal(
   on: Machine,
@@ -172,6 +145,7 @@ export async function seal(
 ): Promise<Generation> {
   const backend = on.backend(pool.backend);
   const volume = generationOf(pool, g.number);
+  await makeWhole(on, workOf(pool));
   await backend.fork(workOf(pool), volume, { lockFds: fds });
   const identity = await backend.identity(volume);
   if (identity === undefined)
@@ -200,10 +174,13 @@ async function usageFor(on: Machine, pool: Pool): Promise<Usage> {
   return { ...usage, free: Math.min(usage.free, usageOf(on.host, pool.image).free) };
 }
 
-/** Ensures that there is space for an update, and prunes generations if there is too little. Throws `full`. */
-export async function ensureSpace(on: Machine, pool: Pool): Promise<void> {
+/**
+ * Ensures that there is space for an update that starts from `source`, and prunes generations if there is too little.
+ * Throws `full`.
+ */
+export async function ensureSpace(on: Machine, pool: Pool, source: Volume): Promise<void> {
   const backend = on.backend(pool.backend);
-  const copies = (await backend.forkCost(masterOf(pool))) * 2;
+  const copies = (await backend.forkCost(source)) * 2;
   const needed = copies + (await cowReserve(on, pool)) + minFree(on.config);
   const isShort = async (): Promise<boolean> => {
     const { free, percent, problem } = await usageFor(on, pool);

@@ -1,7 +1,8 @@
 /** The promotion: the candidate becomes the stable generation by one rename. */
 import { pointStableAt, stableNumber, writeProbation } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
-import { acceptCandidate, writeIntent } from './pool.ts';
+import { writeIntent } from './adopt.ts';
+import { acceptCandidate } from './pool.ts';
 
 /** `kept`: the pointer was moved by somebody else meanwhile, and stays where it is. */
 interface Promotion {

@@ -1,5 +1,5 @@
 /**
- * The update: fork master → refresh the copy → seal it → check it → promote it → make the copy master → retire old
+ * The update: fork master (or a generation, if master is missing or another one is asked for) → refresh the copy → seal it → check it → promote it → make the copy master → retire old
  * generations. Nothing is visible to users before the promotion; a failure or crash before it leaves stable and
  * master unchanged.
  */
@@ -18,21 +18,15 @@ import {
   writeHistory,
   writeRunning,
 } from '../state/update-history.ts';
-import { masterOf, type Pool, workOf } from '../volume/backend.ts';
+import { type Pool, workOf } from '../volume/backend.ts';
+import { adopt, startingPoint } from './adopt.ts';
 import { checkGeneration } from './check.ts';
 import type { ChrootOptions } from './chroot.ts';
 import { countDifferences } from './diff.ts';
-import {
-  adopt,
-  ensureSpace,
-  finishInterruptedUpdate,
-  mountPool,
-  requireSpace,
-  seal,
-  type TryEach,
-} from './pool.ts';
+import { ensureSpace, finishInterruptedUpdate, mountPool, requireSpace, seal, type TryEach } from './pool.ts';
 import { promote } from './promote.ts';
 import { prune } from './retention.ts';
+import { requireWholeMaster } from './separate-trees.ts';
 import { withUpdateLock } from './update-lock.ts';
 import { withMountedVolume } from './volume-tree.ts';
 
@@ -47,6 +41,8 @@ export interface UpdateOptions {
   readonly say: (line: string, detail?: boolean, fields?: Fields) => void;
   /** Creates a generation even if nothing was changed. */
   readonly force?: boolean;
+  /** Starts from this generation instead of master. */
+  readonly from?: number | undefined;
 }
 
 export interface UpdateOutcome {
@@ -136,30 +132,37 @@ async function runPhases(
   await mountPool(on, pool);
   await finishInterruptedUpdate(on, pool, orLeaveToRecovery(on), []);
   const stable = stableNumber(host, paths);
-  await ensureSpace(on, pool);
-
   const backend = on.backend(pool.backend);
-  const [master, work] = [masterOf(pool), workOf(pool)];
+  const work = workOf(pool);
+  const source = await startingPoint(on, pool, o.from);
+  const isMaster = source.role === 'master';
+  if (isMaster) await requireWholeMaster(on, source);
+  await ensureSpace(on, pool, source);
+
   let accepted = false;
   try {
     enter('fork');
-    await backend.fork(master, work, { lockFds: [fd] });
+    await backend.fork(source, work, { lockFds: [fd] });
     enter('refresh');
     const options = {
       timeout: on.config.update.timeout,
       onLine: (l: string) => o.say(l, true),
     };
-    if (!(await withMountedVolume(on, work, tree => o.change({ ...options, tree, began: host.now() })))) {
+    if (
+      !(await withMountedVolume(on, work, tree => o.change({ ...options, tree, began: host.monotonic() })))
+    ) {
       await backend.remove(work);
       return { result: 'discarded' };
     }
     enter('compare');
-    const changes = await countDifferences(on, master, work);
-    if (changes === 0 && !o.force) {
-      await backend.remove(work);
-      return { result: 'unchanged' };
+    if (isMaster) {
+      const changes = await countDifferences(on, source, work);
+      if (changes === 0 && !o.force) {
+        await backend.remove(work);
+        return { result: 'unchanged' };
+      }
+      o.say(`${changes} files changed`, true);
     }
-    o.say(`${changes} files changed`, true);
     await requireSpace(on, pool);
     enter('seal');
     const number = takeNumber(host, paths, await numbersIn(on, pool));

@@ -46,35 +46,50 @@ export function asidePath(v: Volume, as: 'new' | 'old'): string {
   return `${directoryOf(v)}/${as === 'new' ? NEW : OLD}${v.name}`;
 }
 
+const markerOf = (pool: string): string => `${pool}/.mayfly-pool`;
+
+/** Whether the directory is a pool: its marker belongs to root. */
+function isMarked(host: Host, pool: string): boolean {
+  const marker = host.lstat(markerOf(pool));
+  return marker?.kind === 'file' && marker.uid === 0;
+}
+
+function requireEmpty(host: Host, pool: string): void {
+  const foreign = host.list(pool).filter(name => name !== 'lost+found');
+  if (foreign.length === 0) return;
+  const what = `"${pool}" is not empty (it holds "${foreign[0]}"); a pool needs an empty directory`;
+  throw new MayflyError('unsafe', what, { path: pool });
+}
+
+/**
+ * Makes the directories of a pool accessible to root only: its volumes have set-user-ID programs and the files of
+ * other people. Does nothing if there is no pool at `pool`. Throws `unsafe`.
+ */
+export function protectLayout(host: Host, pool: string): void {
+  if (!isMarked(host, pool)) return;
+  for (const path of [pool, `${pool}/generations`, `${pool}/sessions`])
+    if (host.lstat(path)) host.own(path, 0o700);
+}
+
 /** Creates a pool's directories and marker. Throws `unsafe` if the directory holds other files. Safe to repeat. */
 export function prepareLayout(host: Host, pool: string): void {
-  const marker = `${pool}/.mayfly-pool`;
   host.mkdir(pool, 0o700);
-  if (host.lstat(marker)?.kind !== 'file') {
+  if (!isMarked(host, pool)) {
     sweepTemporary(host, pool);
-    const foreign = host.list(pool).filter(name => name !== 'lost+found');
-    if (foreign.length > 0) {
-      throw new MayflyError(
-        'unsafe',
-        `"${pool}" is not empty (it holds "${foreign[0]}"); a pool needs an empty directory`,
-        {
-          path: pool,
-        },
-      );
-    }
-    host.write(marker, 'This is a pool of mayfly(8). Do not change its volumes by hand.\n', {
-      mode: 0o600,
-      durable: true,
-    });
+    requireEmpty(host, pool); // first: a directory of somebody else keeps its owner
+    host.own(pool, 0o700);
+    requireEmpty(host, pool); // nobody but root can put anything in it any more
+    const text = 'This is a pool of mayfly(8). Do not change its volumes by hand.\n';
+    host.write(markerOf(pool), text, { mode: 0o600, durable: true });
   }
-  host.mkdir(`${pool}/generations`, 0o700);
-  host.mkdir(`${pool}/sessions`, 0o700);
+  for (const path of [`${pool}/generations`, `${pool}/sessions`]) host.mkdir(path, 0o700);
+  protectLayout(host, pool);
 }
 
 /** The reverse of {@link prepareLayout}; the pool must have no volumes. */
 export function dissolveLayout(host: Host, pool: string): void {
   for (const name of ['generations', 'sessions']) host.rmdir(`${pool}/${name}`);
-  host.unlink(`${pool}/.mayfly-pool`);
+  host.unlink(markerOf(pool));
 }
 
 /** Lists every volume under a valid name, and leftovers and spares. `isVolume` decides whether a path is a volume. */

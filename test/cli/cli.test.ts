@@ -37,6 +37,8 @@ describe('a command line', () => {
     [['rollback', '--', '2'], 2, /^mayfly: "rollback" takes no arguments after "--"\n/],
     [['scope', '--', 'root'], 2, /^mayfly: "scope" takes no arguments after "--"\n/],
     [['enter', '1', '--promote'], 2, /^mayfly: --promote only applies to "enter master"\n/],
+    [['enter', 'alice', '--from', '1'], 2, /^mayfly: --from only applies to "enter master"\n/],
+    [['enter', 'master', '--from', 'x'], 2, /^mayfly: invalid generation "x"\n/],
     [['enter', 'alice', '--discard'], 2, /^mayfly: --discard only applies to "enter master"\n/],
     [['end'], 2, /^mayfly: missing argument <session>: mayfly end <session>\n/],
     [['enable', 'xdm'], 2, /^mayfly: invalid adapter "xdm": choose from "lightdm", "gdm", "pam"\n/],

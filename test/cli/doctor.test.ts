@@ -365,7 +365,7 @@ describe('the check of pool and generations', () => {
       { ...place, trouble: { what: 'it is full', fix: 'lvextend' } },
       /^problem: it is full \| lvextend$/,
     ],
-    ['it has no master', { ...place, master: false }, /updates are impossible \| mayfly recover$/],
+    ['it has no master', { ...place, master: false }, /from the stable generation \| mayfly update$/],
     ['it is a mounted image', { ...place, pool: { ...pool, image: '/i' }, mounted: true }, /^ok$/],
     [
       'its image is not mounted',

@@ -22,7 +22,7 @@ const listOf = (all: readonly Shown[]): string =>
   });
 
 const propertiesOf = (s: Shown): string =>
-  `{"type":"a{sv}","data":[{"Id":{"type":"s","data":"${s.id}"},"User":{"type":"(uo)","data":[${s.uid ?? 1001},"/org/freedesktop/login1/user/_1001"]},"Name":{"type":"s","data":"alice"},"Timestamp":{"type":"t","data":1795883505994346},"Seat":{"type":"(so)","data":["seat0","/org/freedesktop/login1/seat/seat0"]},"Display":{"type":"s","data":":0"},"Service":{"type":"s","data":"lightdm"},"Leader":{"type":"u","data":63},"Class":{"type":"s","data":"${s.class ?? 'user'}"},"State":{"type":"s","data":"${s.state ?? 'active'}"}}]}`;
+  `{"type":"a{sv}","data":[{"Id":{"type":"s","data":"${s.id}"},"User":{"type":"(uo)","data":[${s.uid ?? 1001},"/org/freedesktop/login1/user/_1001"]},"Name":{"type":"s","data":"alice"},"Timestamp":{"type":"t","data":1795883505994346},"TimestampMonotonic":{"type":"t","data":7200123456},"Seat":{"type":"(so)","data":["seat0","/org/freedesktop/login1/seat/seat0"]},"Display":{"type":"s","data":":0"},"Service":{"type":"s","data":"lightdm"},"Leader":{"type":"u","data":63},"Class":{"type":"s","data":"${s.class ?? 'user'}"},"State":{"type":"s","data":"${s.state ?? 'active'}"}}]}`;
 
 /** A machine whose logind shows first these, and those after the first question. */
 function machine(first: readonly Shown[], then = first, answers = true): { host: Host; asked: string[] } {
@@ -58,8 +58,9 @@ describe('logind on the bus', () => {
       class: 'user',
       service: 'lightdm',
       display: ':0',
+      ...{ leader: 63, began: 7200123 },
     };
-    expect(await logindBus.sessions(host, mine)).toEqual([{ ...expected, leader: 63, began: 1795883505994 }]);
+    expect(await logindBus.sessions(host, mine)).toEqual([expected]);
   });
 
   it('is asked about nobody else', async () => {
@@ -108,6 +109,8 @@ describe('logind on the bus', () => {
     ['a person', [{ id: '5' }], true],
     ['a person who is leaving', [{ id: '5', state: 'closing' }], false],
     ['a greeter', [{ id: '5', class: 'greeter', uid: 113 }], false],
+    ['root on a console of Debian 13', [{ id: '5', class: 'user-early', uid: 0 }], true],
+    ['a user manager', [{ id: '5', class: 'manager' }], false],
     ['a greeter and somebody over ssh', [{ id: '5', class: 'greeter', uid: 113 }, { id: '6' }], true],
   ])('with %s: is anyone logged in', async (_who, all, expected) => {
     expect(await isAnyoneLoggedIn(machine(all).host)).toBe(expected);

@@ -1,5 +1,6 @@
 /** A process that runs one command with a runner and may end before it. Bundled by runner.contract.ts. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { monotonic } from '../../src/linux/clock.ts';
 import { leanRunner } from '../../src/linux/command.ts';
 import { execaRunner } from '../../src/linux/execa-runner.ts';
 
@@ -8,7 +9,7 @@ const runner = name === 'execa' ? execaRunner : leanRunner;
 const command = JSON.parse(json);
 
 /** Far, but finite, so that the runner sets up its timer. */
-const far = Date.now() + 600_000;
+const far = monotonic() + 600_000;
 
 async function main(): Promise<number> {
   if (mode === 'interactive' || mode === 'own') {

@@ -3,14 +3,15 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { buildSync } from 'esbuild';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { monotonic } from '../../src/linux/clock.ts';
 import { type Command, type Runner, TOOL_ENV } from '../../src/linux/command.ts';
 import { dryRun } from '../../src/linux/dry-run.ts';
 import { realHost } from '../../src/linux/real-host.ts';
 
 const NEVER = Number.POSITIVE_INFINITY;
 /** A deadline that leaves a program time to start. */
-const soon = (): number => Date.now() + 300;
+const soon = (): number => monotonic() + 300;
 
 export interface Lab {
   /** A new path. */
@@ -259,7 +260,7 @@ export function runnerContract(name: string, runner: Runner): void {
       const mark = lab.path();
       const c = sh(`: >${mark}`, { effect: 'write' });
       const refused = { code: 'timeout', message: 'no time left to run "sh"' };
-      await expect(run(c, Date.now() - 1)).rejects.toMatchObject(refused);
+      await expect(run(c, monotonic() - 1)).rejects.toMatchObject(refused);
       expect(isThere(mark)).toBe(false);
     });
 
@@ -282,8 +283,22 @@ export function runnerContract(name: string, runner: Runner): void {
       lab.release(gate);
     });
 
+    it('stops waiting also if the time of day is set back meanwhile', async () => {
+      const gate = lab.gate();
+      const begun = Date.now();
+      const day = vi.spyOn(Date, 'now').mockReturnValue(begun - 3_600_000);
+      try {
+        const running = run(sh(`read go <${gate}`), soon());
+        day.mockReturnValue(begun - 7_200_000);
+        await expect(running).rejects.toMatchObject({ code: 'timeout' });
+      } finally {
+        day.mockRestore();
+        lab.release(gate);
+      }
+    });
+
     it('has not waited if the command ended earlier', async () => {
-      expect((await run(sh('echo x'), Date.now() + 600_000)).stdout).toBe('x\n');
+      expect((await run(sh('echo x'), monotonic() + 600_000)).stdout).toBe('x\n');
     });
   });
 

@@ -13,7 +13,7 @@ it('logind that does not answer ends nothing, is told of once and asked again so
   await login(w.machine(), callOf(w, 'alice', ':0'));
   const shown: LogindSession = {
     ...{ id: 'c1', uid: 1001, state: 'active', class: 'user', service: 'lightdm', display: ':0' },
-    ...{ leader: 61, began: w.host.now() + 1000 },
+    ...{ leader: 61, began: w.host.monotonic() + 1000 },
   };
   let answer: () => Promise<readonly LogindSession[]> = async () => [shown];
   const said: string[] = [];
@@ -36,7 +36,7 @@ it('logind that does not answer ends nothing, is told of once and asked again so
     stopping: false,
   };
   const scan = async (): Promise<number> => {
-    state.scanDue = w.host.now() + 30_000;
+    state.scanDue = w.host.monotonic() + 30_000;
     await scanSessions(state);
     return taken.at(-1) ?? -1;
   };
@@ -46,7 +46,7 @@ it('logind that does not answer ends nothing, is told of once and asked again so
   answer = () => Promise.reject(new MayflyError('command', 'no answer'));
   for (const _ of [1, 2, 3]) {
     expect(await scan()).toBe(0);
-    expect(state.scanDue).toBe(w.host.now() + POLL_INTERVAL);
+    expect(state.scanDue).toBe(w.host.monotonic() + POLL_INTERVAL);
     await w.host.sleep(POLL_INTERVAL);
   }
   expect(said).toEqual(['logind does not answer: no answer']);

@@ -1,6 +1,6 @@
 /** The outcome of a login that the hook writes for the session wrapper, and what the wrapper does with it. */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { afterAll, describe, expect, it } from 'vitest';
 import { MayflyError } from '../../src/errors.ts';
@@ -67,12 +67,18 @@ describe('the session wrapper', () => {
     });
     return `${stdout}${stderr}`;
   };
-  const ago = (seconds: number): string => `${Math.floor(Date.now() / 1000) - seconds}\n`;
+  const uptime = (): number => Number.parseFloat(readFileSync('/proc/uptime', 'utf8'));
+  const ago = (seconds: number): string => `${Math.floor(uptime() - seconds)}\n`;
   it.each<[string, Record<string, string>, RegExp]>([
     ['allows the host for a new outcome', { host: ago(0) }, /^on the host\n$/],
     ['allows the host for an outcome of 50 s ago', { host: ago(50) }, /^on the host\n$/],
     ['refuses an outcome of an earlier login', { host: ago(70) }, /^asked\nmayfly: there is no session/],
     ['refuses an outcome from the future', { host: ago(-86_400) }, /^asked\nmayfly: there is no session/],
+    [
+      'refuses a time of day',
+      { host: `${Math.floor(Date.now() / 1000)}\n` },
+      /^asked\nmayfly: there is no session/,
+    ],
     ['refuses a truncated outcome', { host: '' }, /^asked\nmayfly: there is no session/],
     ['refuses without an outcome', {}, /^asked\nmayfly: there is no session/],
     ['refused', { reason: 'the pool is full (MAYFLY-FULL)\n' }, /^asked\nmayfly: the pool is full/],

@@ -195,7 +195,13 @@ describe('a lab', () => {
       1,
       () => fs.chmodSync(at('state'), 0o755),
     ],
-    ['a pool that anybody can write', 'owner', /pool" is writable/, 1, () => fs.chmodSync(at('pool'), 0o777)],
+    [
+      'a pool that anybody can enter',
+      'owner',
+      /pool" is accessible/,
+      1,
+      () => fs.chmodSync(at('pool'), 0o755),
+    ],
     [
       'a pointer to nothing',
       'stable',
@@ -423,7 +429,7 @@ describe('btrfs', () => {
     lab.close();
   });
 
-  it('of one’s own: the time between commits, and a file system that is not mounted', () => {
+  it('of one’s own: its root, the time between commits, master, and a file system that is not mounted', () => {
     const lab = new Lab();
     const pool = `${lab.dir}/pool`;
     const image = `${lab.dir}/btrfs`;
@@ -434,7 +440,17 @@ describe('btrfs', () => {
     const from = makeMiniTree(`${lab.dir}/tree`);
     const r = lab.mayfly('init', '--backend', 'btrfs', '--from', from, '--quiet');
     expect(r).toMatchObject({ code: 0, err: '' });
+    expect(fs.statSync(pool).mode & 0o777).toBe(0o700);
     mends(lab, 'commit interval', /deleted sessions only every 30 s/, 7);
+    lab.configure('[update]\ncommand = ["true"]\n');
+    must('btrfs', ['subvolume', 'create', `${pool}/master/data`]);
+    expect(examine(lab)).toEqual([]);
+    fs.writeFileSync(`${pool}/master/data/file`, 'kept');
+    mends(lab, 'master', /master\/data" is a subvolume of its own/, 1);
+    expect(fs.readFileSync(`${pool}/master/data/file`, 'utf8')).toBe('kept');
+    must('btrfs', ['subvolume', 'delete', `${pool}/master`]);
+    mends(lab, 'location', /the volume of master is missing/, 1);
+    expect(fs.existsSync(`${pool}/master/etc`)).toBe(true);
     must('umount', [pool]);
     expect(examine(lab)[0]).toMatchObject({
       check: 'location',

@@ -5,7 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import * as fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { forgetUsers, Lab, MAYFLY, must, sh, sleep, uidOf, until, user } from './lab.ts';
+import { forgetUsers, killTree, Lab, MAYFLY, must, sh, sleep, uidOf, until, user } from './lab.ts';
 
 const A = 'mayfly-sa';
 const B = 'mayfly-sb';
@@ -101,7 +101,7 @@ class Seat {
   }
   show(state: string): void {
     const rows = `UID=${uidOf(this.name)}\nUSER=${this.name}\nACTIVE=1\nSTATE=${state}\nTYPE=x11\nCLASS=user\n`;
-    const more = `SERVICE=lightdm\nDISPLAY=${this.display}\nLEADER=${this.leader.pid}\nREALTIME=${Date.now() * 1000}\n`;
+    const more = `SERVICE=lightdm\nDISPLAY=${this.display}\nLEADER=${this.leader.pid}\nMONOTONIC=${process.hrtime.bigint() / 1000n}\n`;
     const temporary = `${logind}/.#${Date.now()}`;
     fs.writeFileSync(temporary, `# This is private data. Do not parse.\n${rows}${more}`);
     fs.renameSync(temporary, this.path);
@@ -113,11 +113,6 @@ class Seat {
   forget(): void {
     fs.unlinkSync(this.path);
   }
-}
-
-/** Kills a hook, unless it was quicker. */
-function kill(pid: number): void {
-  if (pid > 0 && fs.existsSync(`/proc/${pid}`)) process.kill(pid, 'SIGKILL');
 }
 
 /** What there is, or why that can not be told: things go while we look. */
@@ -279,7 +274,7 @@ describe('a hook that was killed', () => {
     for (const ms of MOMENTS) {
       const hook = lab.hookAsync('start', A);
       await sleep(ms);
-      kill(hook.pid);
+      killTree(hook.pid);
       await hook.done;
       // Killed when all was done: lightdm calls the other hook then, as after any login that was refused.
       if (lab.session(A)?.state === 'live') lab.hook('stop', A);
@@ -293,7 +288,7 @@ describe('a hook that was killed', () => {
       expect(lab.hook('start', A).code).toBe(0);
       const hook = lab.hookAsync('stop', A);
       await sleep(ms);
-      kill(hook.pid);
+      killTree(hook.pid);
       await hook.done;
       // Killed before it had begun: then nobody has told of a logout, and nothing happens.
       await sleep(100);

@@ -11,11 +11,15 @@ import {
   probation,
   readableGeneration,
   stableNumber,
+  takeNumber,
   whyDemoted,
 } from '../../src/state/generations.ts';
 import { blockLogins } from '../../src/state/login-block.ts';
+import { makeDirectories } from '../../src/state/paths.ts';
+import { writePool } from '../../src/state/pool.ts';
 import { readSessions } from '../../src/state/sessions.ts';
 import { readHistory } from '../../src/state/update-history.ts';
+import { readIntent, writeIntent } from '../../src/update/adopt.ts';
 import { programOf, sessionPrograms } from '../../src/update/built-in-checks.ts';
 import { gatherHealth } from '../../src/update/health.ts';
 import { rebootIfRequired } from '../../src/update/host-update.ts';
@@ -122,12 +126,13 @@ const contents = (w: World, v: Volume): string =>
   JSON.stringify([...(w.volumes.get(w.backend().path(v) ?? '')?.nodes ?? [])].map(([p, n]) => [p, n.text]));
 
 /** An update that writes `what` into the tree. */
-function updateOf(w: World, what: string) {
+function updateOf(w: World, what: string, from?: number) {
   const on = w.machine();
   return update(on, {
     what: 'an update',
     origin: 'test',
     force: true,
+    from,
     say: () => undefined,
     change: async () => {
       on.host.sync('/'); // an effect: one more call at which to crash
@@ -235,6 +240,194 @@ describe('a crash at any call of an update', () => {
   });
 });
 
+/** An update from one to two that dies at call `n`. */
+async function diedAt(n: number): Promise<World> {
+  const w = await world();
+  w.newProcess();
+  w.dieAt = n;
+  await updateOf(w, 'two').catch(() => undefined);
+  w.newProcess();
+  return w;
+}
+
+/** Number of calls of an undisturbed update from one to two. */
+async function callsOfUpdate(): Promise<number> {
+  const w = await world();
+  w.newProcess();
+  await updateOf(w, 'two');
+  return w.calls;
+}
+
+const INTENT = '/var/lib/mayfly/adopt';
+const MASTER = `${pool.path}/master/master`;
+const WORK = `${pool.path}/work/work`;
+
+/** The last volume of {@link MASTER} or {@link WORK} must not be removed. */
+const hasTree = (w: World): boolean => w.volumes.has(MASTER) || w.volumes.has(WORK);
+
+describe('the record of a promotion that is cut short', () => {
+  /** The calls at which the update has left the record, and what the first bytes of it may be after a crash. */
+  async function* cuts(): AsyncGenerator<{ when: string; broken: () => Promise<World> }> {
+    const total = await callsOfUpdate();
+    for (let n = 1; n <= total; n++) {
+      const text = (await diedAt(n)).host.read(INTENT);
+      for (let bytes = 0; text !== undefined && bytes < text.length; bytes++) {
+        const broken = async (): Promise<World> => {
+          const w = await diedAt(n);
+          w.put(INTENT, text.slice(0, bytes));
+          return w;
+        };
+        yield { when: `died at ${n}, ${bytes} bytes`, broken };
+      }
+    }
+  }
+
+  it('costs neither master nor the promotion: recover completes or reverts it, and the next update works', async () => {
+    const seen = new Set<string>();
+    for await (const { when, broken } of cuts()) {
+      const w = await broken();
+      const { host, paths } = w.machine();
+      const isCommitted = generationNumbers(host, paths).includes(2);
+      const hadMaster = w.volumes.has(MASTER);
+      expect((await recover(w.machine())).stuck, when).toEqual([]);
+      mustBeSound(w, when);
+      expect(stableNumber(host, paths), when).toBe(isCommitted ? 2 : 1);
+      expect(host.exists(INTENT), when).toBe(false);
+      w.newProcess();
+      expect((await updateOf(w, 'three')).result, when).toBe('promoted');
+      mustBeSound(w, `${when}, then updated`);
+      seen.add(`${isCommitted ? 'committed' : 'not committed'}, master ${hadMaster ? 'there' : 'removed'}`);
+    }
+    expect([...seen].sort()).toEqual([
+      'committed, master removed',
+      'committed, master there',
+      'not committed, master there',
+    ]);
+  });
+
+  it('may be followed by a crash at any call of the recovery', async () => {
+    for await (const { when, broken } of cuts()) {
+      if (!when.endsWith(' 0 bytes')) continue;
+      const once = await broken();
+      await recover(once.machine());
+      for (let m = 1; m <= once.calls; m++) {
+        const w = await broken();
+        w.dieAt = m;
+        await recover(w.machine()).catch(() => undefined);
+        expect(hasTree(w), `${when}, recover died at ${m}`).toBe(true);
+        w.newProcess();
+        await recover(w.machine());
+        mustBeSound(w, `${when}, recover died at ${m}`);
+      }
+    }
+  });
+
+  it('is never read as another one', () => {
+    const w = preparedWorld();
+    const { host, paths } = w.machine();
+    for (const known of [[], Array.from({ length: 11 }, (_, i) => i + 1)]) takeNumber(host, paths, known);
+    writeIntent(host, paths, 12, 10);
+    expect(readIntent(host, paths)).toEqual({ number: 12, before: 10 });
+    const text = host.read(INTENT) ?? '';
+    for (let bytes = 0; bytes < text.length; bytes++) {
+      w.put(INTENT, text.slice(0, bytes));
+      expect(readIntent(host, paths)).toEqual({ number: 12, before: undefined });
+    }
+  });
+
+  it('does not bring back a generation that was demoted', async () => {
+    const w = await world();
+    await updateOf(w, 'two');
+    rollback(w.machine(), 1);
+    w.put(INTENT, '');
+    await recover(w.machine());
+    expect(stableNumber(w.host, w.machine().paths)).toBe(1);
+  });
+});
+
+describe('master that is missing', () => {
+  async function without(): Promise<World> {
+    const w = await world();
+    w.volumes.delete(MASTER);
+    return w;
+  }
+
+  it('is made again from the stable generation by the next update, whenever that is interrupted', async () => {
+    const probe = await without();
+    expect((await updateOf(probe, 'two')).result).toBe('promoted');
+    mustBeSound(probe, 'undisturbed');
+    const total = probe.calls;
+    for (let n = 1; n <= total; n++) {
+      const w = await without();
+      w.newProcess();
+      w.dieAt = n;
+      await updateOf(w, 'two').catch(() => undefined);
+      w.newProcess();
+      expect((await recover(w.machine())).stuck, `died at ${n}`).toEqual([]);
+      expect(w.volumes.has(WORK), `died at ${n}`).toBe(false);
+      w.newProcess();
+      expect((await updateOf(w, 'three')).result, `died at ${n}`).toBe('promoted');
+      mustBeSound(w, `died at ${n}, then updated`);
+    }
+  });
+
+  it('is the working copy if no generation is usable', async () => {
+    const w = await without();
+    await w.backend().fork({ ...masterOf(pool), role: 'generation', name: '1' }, workOf(pool));
+    const before = contents(w, workOf(pool));
+    w.volumes.delete(`${pool.path}/generation/1`);
+    await recover(w.machine());
+    expect(w.volumes.has(WORK)).toBe(false);
+    expect(contents(w, masterOf(pool))).toBe(before);
+  });
+
+  it('is not made of a tree that "init" left unfinished', async () => {
+    const w = new World();
+    const on = w.machine();
+    makeDirectories(w.host, on.paths);
+    writePool(w.host, on.paths, pool);
+    await on.backend('overlay').create(workOf(pool));
+    await recover(on);
+    expect([...w.volumes.keys()]).toEqual([]);
+  });
+
+  it('without a usable generation stops an update with the reason', async () => {
+    const w = await without();
+    w.volumes.delete(`${pool.path}/generation/1`);
+    await expect(updateOf(w, 'two')).rejects.toMatchObject({
+      code: 'no-generation',
+      message: 'an update failed in "prepare": master is missing, and no generation is usable',
+    });
+  });
+});
+
+describe('an update from a generation', () => {
+  it('replaces master by what the generation holds', async () => {
+    const w = await world();
+    await updateOf(w, 'two');
+    const { host, paths } = w.machine();
+    expect(contents(w, masterOf(pool))).toContain('two');
+    const plain = { force: false, change: async () => true, say: () => undefined };
+    const outcome = await update(w.machine(), { ...plain, what: 'an edit', origin: 'test', from: 1 });
+    expect(outcome).toMatchObject({ result: 'promoted', generation: 3 });
+    mustBeSound(w, 'after it');
+    expect(contents(w, masterOf(pool))).not.toContain('two');
+    expect(stableNumber(host, paths)).toBe(3);
+  });
+
+  it.each([
+    [7, 'there is no generation 7'],
+    [1, 'generation 1 is not usable'],
+  ])('%d is refused if %s', async (from, reason) => {
+    const w = await world();
+    await updateOf(w, 'two');
+    w.volumes.delete(`${pool.path}/generation/1`);
+    const before = contents(w, masterOf(pool));
+    await expect(updateOf(w, 'three', from)).rejects.toThrow(reason);
+    expect(contents(w, masterOf(pool))).toBe(before);
+  });
+});
+
 it.each(['', '{"lastAttem', 'null', '\0\0'])(
   'a corrupt history of %j is ignored and does not block an update',
   async text => {
@@ -276,18 +469,66 @@ it('a generation with a corrupt record is skipped, and kept until the administra
 
 describe('a generation to which logins fail', () => {
   const bob = (w: World) => login(w.machine(), callOf(w, 'bob', ':1'));
+  const carol = (w: World) => login(w.machine(), callOf(w, 'carol', ':2'));
+  const addCarol = (w: World): void =>
+    w.put('/etc/passwd', `${w.host.read('/etc/passwd')}carol:x:1003:1003::/home/carol:/bin/sh\n`);
   const lose = (w: World, n: number) => w.volumes.delete(`${pool.path}/generation/${n}`);
 
-  it('is demoted after the configured number of failures, and that login gets the previous generation', async () => {
+  it('is demoted after the configured number of people, and the last of them gets the previous generation', async () => {
     const w = await world();
+    addCarol(w);
     await updateOf(w, 'two');
     lose(w, 2);
     await expect(bob(w)).rejects.toThrow(/its volume is missing/);
     const { host, paths } = w.machine();
     expect(stableNumber(host, paths)).toBe(2);
-    expect((await bob(w))?.generation).toBe(1);
+    expect((await carol(w))?.generation).toBe(1);
     expect(stableNumber(host, paths)).toBe(1);
-    expect(whyDemoted(host, paths, 2)).toMatch(/first 2 logins failed/);
+    expect(whyDemoted(host, paths, 2)).toMatch(/first logins of 2 users failed; .*its volume is missing/);
+  });
+
+  it.each([1, 2, 3])(
+    'is not demoted by one person, however often they try, with demote_after = %i',
+    async n => {
+      const w = await world();
+      w.put('/etc/mayfly/mayfly.toml', `[check]\nuser = "bob"\ndemote_after = ${n}\n`);
+      addCarol(w);
+      await updateOf(w, 'two');
+      w.failing.add('perl');
+      const { host, paths } = w.machine();
+      for (let tries = 0; tries < 5; tries++) await expect(bob(w)).rejects.toThrow();
+      expect(stableNumber(host, paths)).toBe(2);
+      expect(probation(host, paths)).toMatchObject({ failures: 5, people: { 1002: 'command' } });
+      w.failing.clear();
+      expect((await carol(w))?.generation).toBe(2);
+      expect(probation(host, paths)).toBeUndefined();
+    },
+  );
+
+  it('is not blamed for what the second person does not hit', async () => {
+    const w = await world();
+    addCarol(w);
+    await updateOf(w, 'two');
+    w.failing.add('perl');
+    await expect(bob(w)).rejects.toMatchObject({ code: 'command' });
+    w.failing.clear();
+    const { host, paths } = w.machine();
+    lose(w, 2);
+    await expect(carol(w)).rejects.toMatchObject({ code: 'no-generation' });
+    expect(stableNumber(host, paths)).toBe(2);
+    expect((await bob(w))?.generation).toBe(1); // now both lack the volume
+  });
+
+  it('keeps its probation of an earlier version, whose failures name nobody', async () => {
+    const w = await world();
+    addCarol(w);
+    await updateOf(w, 'two');
+    const { host, paths } = w.machine();
+    host.write(`${paths.state}/probation.json`, '{"number":2,"previous":1,"failures":7}\n', { mode: 0o600 });
+    lose(w, 2);
+    await expect(bob(w)).rejects.toThrow(/its volume is missing/);
+    expect(probation(host, paths)).toMatchObject({ number: 2, previous: 1, failures: 8 });
+    expect((await carol(w))?.generation).toBe(1);
   });
 
   it('is not demoted after a successful login', async () => {
@@ -323,7 +564,7 @@ it('a login is refused with the reason while logins are blocked', async () => {
     'this machine is about to be restarted',
   );
   expect(readSessions(w.host, on.paths).map(s => s.user.name)).toEqual(['alice']);
-  const later = { ...on, host: { ...on.host, now: () => on.host.now() + 3_600_000 } };
+  const later = { ...on, host: { ...on.host, monotonic: () => on.host.monotonic() + 3_600_000 } };
   expect((await login(later, callOf(w, 'bob', ':1')))?.state).toBe('live'); // the reboot never happened
 });
 

@@ -43,6 +43,7 @@ export function dyingHost(host: Host, at: number): Host {
       if (host.lstat(path)?.kind !== 'dir') effect();
       host.mkdir(path, mode);
     },
+    own: before(host.own),
     rename: before(host.rename),
     unlink: before(host.unlink),
     rmdir: before(host.rmdir),

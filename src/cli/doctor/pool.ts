@@ -1,6 +1,7 @@
 /** The pool: where it is, and how much space is left in it. */
 
 import { limitsOf } from '../../config/config.ts';
+import { openParents } from '../../linux/files.ts';
 import { isMounted } from '../../linux/mounts.ts';
 import { WARN_PERCENT } from '../../service/snapshot-alerts.ts';
 import { spaceAlert } from '../../service/space-alerts.ts';
@@ -22,6 +23,7 @@ import {
   type Subject,
   warning,
 } from './check.ts';
+import { masterCheck } from './master.ts';
 import { judgeOwner, owned } from './setup.ts';
 
 const POOL = 'pool';
@@ -67,8 +69,8 @@ export function judgeLocation({
     const what = `there is no pool at "${pool.path}"; its file system may not be mounted`;
     return found([problem(what, `mount ${pool.path} && mayfly recover`)], '');
   }
-  const lost = 'the volume of master is missing: updates are impossible';
-  return found(master ? [] : [problem(lost, 'mayfly recover')], words);
+  const lost = 'the volume of master is missing; the next update makes it again from the stable generation';
+  return found(master ? [] : [problem(lost, 'mayfly update')], words);
 }
 
 async function gatherLocation(on: Subject): Promise<PoolLocation> {
@@ -171,10 +173,14 @@ export const poolChecks = [
     title: 'owner',
     gather({ host, paths, backend }) {
       const pool = readPool(host, paths);
-      return pool && !backend(pool.backend).open ? owned(host, pool.path) : undefined;
+      if (!pool || backend(pool.backend).open) return undefined;
+      const own = ['', '/generations', '/sessions'].map(name => owned(host, pool.path + name, true));
+      return [...own, ...openParents(host, pool.path)];
     },
-    evaluate: o =>
-      o ? found(judgeOwner(o), 'writable only by root') : notApplicable('the pool is not in a directory'),
+    evaluate: all =>
+      all
+        ? found(all.flatMap(judgeOwner), 'accessible to root only')
+        : notApplicable('the pool is not in a directory'),
   }),
   check({
     group: POOL,
@@ -195,6 +201,7 @@ export const poolChecks = [
         kind,
       ),
   }),
+  masterCheck,
   check({ group: POOL, title: 'commit interval', gather: gatherCommit, evaluate: judgeCommit }),
   check({
     group: POOL,

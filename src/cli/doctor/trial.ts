@@ -12,12 +12,12 @@ export async function trialLogin(on: Machine): Promise<Examination> {
   const named = { group: 'trial login', title: 'stable' };
   try {
     const stable = readStable(on.host, on.paths);
-    const began = on.host.now();
+    const began = on.host.monotonic();
     const findings = await checkGeneration(on, stable, () => undefined).then(
       ({ warnings }) => warnings.map(w => warning(w, 'mayfly update')),
       async error => [problem(reasonOf(error), await fixFor(on, stable, error))],
     );
-    const seconds = ((on.host.now() - began) / 1000).toFixed(1);
+    const seconds = ((on.host.monotonic() - began) / 1000).toFixed(1);
     return { ...named, ...found(findings, `generation ${stable.number}, in ${seconds} s`) };
   } catch (error) {
     return { ...named, ...found([fromError(error)], '') };

@@ -52,7 +52,7 @@ export function lvmCommands(host: Host) {
       throw refusal(explain(pool, error), pool);
     }
     const rows = parseReport(stdout);
-    last = { pool, rows, at: host.now() };
+    last = { pool, rows, at: host.monotonic() };
     return rows;
   }
 
@@ -69,7 +69,7 @@ export function lvmCommands(host: Host) {
 
   /** The last report, unless it is older than {@link FRESH} or something was changed since. */
   const recentReport = async (pool: string): Promise<Row[]> =>
-    last?.pool === pool && host.now() - last.at < FRESH ? last.rows : report(pool);
+    last?.pool === pool && host.monotonic() - last.at < FRESH ? last.rows : report(pool);
 
   /** Runs an LVM command that changes something; {@link explain}s its error. */
   async function change(

@@ -70,7 +70,9 @@ export function lvmBackend(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
     await host.run(copyTree(parsePoolPath(to.pool).group, fsOf(to), source.name, target.name, fds));
     await lv.deactivate(to, target);
     await finish(to, target);
-    if (!hasSnapshots(await lv.report(from.pool), source)) await lv.deactivate(from, source);
+    // A generation stays active, see detachTree.
+    if (from.role !== 'generation' && !hasSnapshots(await lv.report(from.pool), source))
+      await lv.deactivate(from, source);
   }
 
   /**

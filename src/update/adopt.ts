@@ -1,0 +1,131 @@
+/**
+ * Where master comes from: the working copy of an update becomes master at its end, and a record of that makes sure that
+ * a crash only delays it. An update starts from master, or from a generation.
+ */
+import { MayflyError } from '../errors.ts';
+import type { Host } from '../linux/host.ts';
+import {
+  type Generation,
+  generationNumbers,
+  lastNumber,
+  pointStableAt,
+  readableGeneration,
+  readGeneration,
+  stableNumber,
+  whyDemoted,
+} from '../state/generations.ts';
+import type { Machine } from '../state/machine.ts';
+import type { Paths } from '../state/paths.ts';
+import { masterOf, type Pool, type Volume, workOf } from '../volume/backend.ts';
+import { isUsable } from './health.ts';
+
+/**
+ * Records that an update is about to promote a generation and to make its working copy master; written before both.
+ */
+function intentPath(paths: Paths): string {
+  return `${paths.state}/adopt`;
+}
+
+/** Records, durably, the generation about to be promoted and the one that was stable `before`. */
+export function writeIntent(host: Host, paths: Paths, number: number, before: number | undefined): void {
+  host.write(intentPath(paths), `${number} ${before ?? 0}\n`, { mode: 0o600, durable: true });
+}
+
+export function dropIntent(host: Host, paths: Paths): void {
+  host.unlink(intentPath(paths));
+}
+
+/** A promotion that was begun. `before` is undefined if the record is cut short, for example by a damaged disk. */
+export interface Intent {
+  readonly number: number;
+  readonly before: number | undefined;
+}
+
+export function readIntent(host: Host, paths: Paths): Intent | undefined {
+  const text = host.read(intentPath(paths));
+  if (text === undefined) return undefined;
+  const [, number, before] = /^([1-9]\d*) (\d+)\n$/.exec(text) ?? [];
+  // The working copy was sealed under the number that was assigned last: both happen under the same lock.
+  if (number === undefined) return { number: lastNumber(host, paths) ?? 0, before: undefined };
+  return { number: Number(number), before: Number(before) };
+}
+
+/**
+ * Completes a promotion if it was committed: the candidate is proven. The pointer is moved unless somebody else moved
+ * it meanwhile. Returns whether it was committed.
+ */
+export async function completePromotion(
+  on: Machine,
+  pool: Pool,
+  { number, before }: Intent,
+): Promise<boolean> {
+  const { host, paths } = on;
+  if (!generationNumbers(host, paths).includes(number)) {
+    dropIntent(host, paths);
+    return false;
+  }
+  const now = stableNumber(host, paths) ?? 0;
+  const untouched = before === undefined ? now < number : now === before;
+  const isGood = readableGeneration(host, paths, number) && whyDemoted(host, paths, number) === undefined;
+  if (untouched && isGood) pointStableAt(host, paths, number);
+  await adopt(on, pool);
+  return true;
+}
+
+/** Makes the working copy master. After a crash it can be repeated, and continues where it was. */
+export async function adopt(on: Machine, pool: Pool): Promise<void> {
+  const { host, paths } = on;
+  const backend = on.backend(pool.backend);
+  const work = workOf(pool);
+  if ((await backend.identity(work)) !== undefined) {
+    await backend.remove(masterOf(pool));
+    await backend.rename(work, masterOf(pool));
+  }
+  dropIntent(host, paths);
+}
+
+/**
+ * Makes the working copy master if nothing else is left from which the next update could start: there is no master, and
+ * no generation is usable. Returns whether it did.
+ */
+export async function keepLastTree(on: Machine, pool: Pool): Promise<boolean> {
+  const { host, paths } = on;
+  const backend = on.backend(pool.backend);
+  const isProven = generationNumbers(host, paths).length > 0; // otherwise it is a leftover of `init`
+  if (!isProven || (await backend.identity(masterOf(pool))) !== undefined) return false;
+  if ((await usableGeneration(on)) !== undefined) return false;
+  await backend.rename(workOf(pool), masterOf(pool));
+  return true;
+}
+
+/** The stable generation if it is usable, else the newest that is. */
+async function usableGeneration(on: Machine): Promise<Generation | undefined> {
+  const { host, paths } = on;
+  const stable = stableNumber(host, paths);
+  const newest = generationNumbers(host, paths).reverse();
+  for (const number of stable === undefined ? newest : [stable, ...newest]) {
+    const g = readableGeneration(host, paths, number);
+    if (await isUsable(on, g)) return g;
+  }
+  return undefined;
+}
+
+/**
+ * The volume of which an update makes its working copy: generation `from` if it is given, else master or, if master is
+ * missing, the stable generation. Throws `no-generation`.
+ */
+export async function startingPoint(on: Machine, pool: Pool, from: number | undefined): Promise<Volume> {
+  const { host, paths } = on;
+  const master = masterOf(pool);
+  if (from === undefined && (await on.backend(pool.backend).identity(master)) !== undefined) return master;
+  if (from !== undefined) {
+    const wanted = readGeneration(host, paths, from);
+    if (wanted && (await isUsable(on, wanted))) return wanted.volume;
+    const what = wanted ? `generation ${from} is not usable` : `there is no generation ${from}`;
+    throw new MayflyError('no-generation', what, { generation: from });
+  }
+  const g = await usableGeneration(on);
+  if (!g) throw new MayflyError('no-generation', 'master is missing, and no generation is usable');
+  on.log('warning', `master is missing; it is made again from generation ${g.number}`);
+  return g.volume;
+}
