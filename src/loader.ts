@@ -20,6 +20,7 @@ const action = process.argv[2] === 'hook' ? process.argv[4] : undefined;
 const known = action === 'start' || action === 'stop';
 
 const crashed = known && process.argv.at(-1) === '--no-cache';
+
 if (crashed) process.argv.pop();
 
 /**

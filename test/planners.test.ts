@@ -123,6 +123,11 @@ describe('scope', () => {
   });
   it('does not take a group for a user of the same name', () =>
     expect(isMember(['staff'], alice, staff)).toBe(false));
+  it.each(['@staff', '*', '@*', '@'])('does not take an account called "%s" for what the list says', name => {
+    const user = { ...alice, name };
+    expect(isMember(['@staff', '@*', '@', 'root'], user, [])).toBe(false);
+    expect(isMember(['@staff'], user, staff)).toBe(true); // if it really is a member
+  });
   it.each([
     ['group: files', true],
     ['group: files systemd', true],
@@ -150,10 +155,23 @@ describe('identity', () => {
     { name: 'lab', gid: 2000, members: ['alice'] },
     { name: 'render', gid: 104, members: ['alice'] },
   ];
-  it('adds the user to their groups by name, but never to groups that grant root', () => {
+  it('adds the user to their groups, but never to groups that grant root', () => {
     const text = 'root:x:0:\naudio:x:29:pulse\nsudo:x:27:\nother:x:104:\n';
     expect(withGroups(text, alice, groups)).toBe(
       'root:x:0:\naudio:x:29:pulse,alice\nsudo:x:27:\nother:x:104:\nalice:x:1001:\nlab:x:2000:alice\n',
+    );
+  });
+  it.each([
+    ['the name under another number', 'kmem', 70015, 'kmem:x:15:\ntape:x:26:\n'],
+    ['the number under another name', 'students', 15, 'kmem:x:15:\n'],
+    ['both, but in two groups', 'kmem', 26, 'kmem:x:15:\ntape:x:26:\n'],
+    ['the name twice', 'kmem', 70015, 'kmem:x:15:\nkmem:x:26:\n'],
+  ])('makes the user no member of a group if the generation has %s', (_what, name, gid, text) => {
+    expect(withGroups(text, alice, [{ name, gid, members: [] }])).toBe(text);
+  });
+  it('makes the user a member only of the group with the number, if the generation has the name twice', () => {
+    expect(withGroups('lab:x:15:\nlab:x:2000:\n', alice, groups.slice(3, 4))).toBe(
+      'lab:x:15:\nlab:x:2000:alice\n',
     );
   });
   it('removes the user from groups that only the generation has them in', () => {

@@ -353,9 +353,9 @@ export class World {
     );
   }
 
-  /** The program of `src/linux/mount-program.ts`: six arguments per call; it can be killed between any two calls. */
+  /** The program of `src/linux/mount-program.ts`: seven arguments per call; it can be killed between any two calls. */
   private runCalls(args: readonly string[]): undefined {
-    for (let i = 2; i < args.length; i += 7) {
+    for (let i = 3; i < args.length; i += 7) {
       const [op, source = '', target = '', type = '', flags = ''] = args.slice(i, i + 7);
       if (op === 'dir' || op === 'file') {
         const there = this.node(target)?.kind;

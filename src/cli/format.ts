@@ -1,7 +1,12 @@
 /** Text for terminals: columns and ages. */
+import { printableLine } from '../linux/printable.ts';
 
-/** Aligns rows in columns as wide as their widest cell, separated by two spaces. */
-export function table(rows: readonly (readonly string[])[]): string {
+/**
+ * Aligns rows in columns as wide as their widest cell, separated by two spaces. Control characters are escaped, and each
+ * row stays one line.
+ */
+export function table(cells: readonly (readonly string[])[]): string {
+  const rows = cells.map(row => row.map(printableLine));
   const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map(r => (r[i] ?? '').length)));
   return rows
     .map(r =>

@@ -7,7 +7,7 @@ import { type LvmChoice, volumeGroupOf } from '../update/init-lvm.ts';
 import { describeSource, type Source } from '../update/source.ts';
 import type { BackendKind } from '../volume/backend.ts';
 import type { CliCommand } from './command.ts';
-import { clearLine, progressPrinter } from './update.ts';
+import { clearLine, progressPrinter } from './progress.ts';
 import { refuseOptions } from './usage-errors.ts';
 
 function sourceOf(on: Machine, args: Readonly<Record<string, unknown>>): Source {

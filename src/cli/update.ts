@@ -1,8 +1,7 @@
 /** The commands that change master or the stable generation: update, enter master, rollback, gc. */
 
 import { MayflyError, reasonOf } from '../errors.ts';
-import { print } from '../linux/command.ts';
-import { type Fields, noLog } from '../linux/log.ts';
+import { noLog } from '../linux/log.ts';
 import { stableNumber } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import { readPool } from '../state/pool.ts';
@@ -18,31 +17,9 @@ import { rollback } from '../update/rollback.ts';
 import { isDue, machineOffset, skipReason } from '../update/schedule.ts';
 import { type UpdateOutcome, update } from '../update/update.ts';
 import { withUpdateLock } from '../update/update-lock.ts';
-import type { CliCommand, Context, Flags } from './command.ts';
+import type { CliCommand, Context } from './command.ts';
+import { clearLine, progressPrinter } from './progress.ts';
 import { parseGenerationNumber } from './usage-errors.ts';
-
-/**
- * Returns a function that logs one line per phase. On a terminal it also prints details, each of which overwrites the
- * one before.
- */
-export function progressPrinter(
-  on: Machine,
-  flags: Flags,
-): (line: string, detail?: boolean, fields?: Fields) => void {
-  const terminal = process.stderr.isTTY === true && !flags.quiet;
-  return (line, detail = false, fields = {}) => {
-    if (terminal && detail) print(2, `\r\u001b[K  ${line.slice(0, (process.stderr.columns ?? 80) - 4)}`);
-    else if (!detail) {
-      clearLine(flags);
-      on.log('info', line, fields);
-    } else on.log('debug', line);
-  };
-}
-
-/** Clears the line of details that {@link progressPrinter} printed. */
-export function clearLine(flags: Flags): void {
-  if (process.stderr.isTTY === true && !flags.quiet) print(2, '\r\u001b[K');
-}
 
 /** Prints the outcome as JSON. As text it is in the log already, on the terminal and in the journal. */
 function showOutcome(outcome: UpdateOutcome, { flags, show }: Context): void {

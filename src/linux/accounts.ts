@@ -1,15 +1,18 @@
 /** Accounts and groups, as this host resolves them. Names are untrusted input and are checked first. */
 import { MayflyError } from '../errors.ts';
-import { isMadeOf, isNumber, WORD } from '../names.ts';
+import { DIGITS, isMadeOf, isNumber, WORD } from '../names.ts';
 import type { Host } from './host.ts';
 
-/** Parses a line of passwd(5); undefined if it is malformed. */
+/** Parses a line of passwd(5); undefined if it is malformed. Redundant slashes of the home directory are removed. */
 export function parsePasswd(line: string): User | undefined {
   const [name, , uid, gid, gecos, home, shell] = line.split(':');
   if (!name || !uid || !gid || home === undefined || shell === undefined) return undefined;
   if (!isNumber(uid, 10) || !isNumber(gid, 10)) return undefined;
-  return { name, uid: Number(uid), gid: Number(gid), gecos: gecos ?? '', home, shell };
+  return { name, uid: Number(uid), gid: Number(gid), gecos: gecos ?? '', home: withoutSlashes(home), shell };
 }
+
+/** Some directories of accounts have "/home/alice/" or "/home//alice". */
+const withoutSlashes = (path: string): string => path.replace(/\/{2,}/g, '/').replace(/(.)\/$/, '$1');
 
 /** Throws `bad-user` for an invalid user name, before it is used in a path, a file or a command. */
 export function checkUserName(name: string): void {
@@ -18,13 +21,13 @@ export function checkUserName(name: string): void {
       ? 'it is empty'
       : name.length > 256
         ? `it has ${name.length} characters`
-        : name.startsWith('-')
-          ? 'it begins with "-"'
+        : name.startsWith('-') || name.startsWith('+') // in passwd(5), "+" begins an entry of nss_compat
+          ? `it begins with "${name[0]}"`
           : name === '.' || name === '..'
             ? 'it is the name of a directory'
             : !isMadeOf(name, `${WORD}.-`) && // true for nearly all names; the expression is for the others
                 // biome-ignore lint/suspicious/noControlCharactersInRegex: it matches control characters to refuse them
-                /[/:,\s\u0000-\u001f\u007f[\]]/.test(name)
+                /[/:,\s\u0000-\u001f\u007f-\u009f[\]]/.test(name)
               ? 'it has a character that is not allowed in user names'
               : undefined;
   if (bad) {
@@ -45,8 +48,10 @@ export async function lookupUser(host: Host, name: string): Promise<User> {
     .find(line => line.startsWith(`${name}:`));
   const line = local ?? (await getent(host, 'passwd', name));
   const user = line === undefined ? undefined : parsePasswd(line);
-  if (!user)
+  // getent(1) takes a number for a uid, and answers with another account.
+  if (!user || (user.name !== name && isMadeOf(name, DIGITS)))
     throw new MayflyError('unknown-user', `there is no user "${name}" on this machine`, { user: name });
+  checkUserName(user.name); // a directory may answer with another name than the one it was asked for
   return user;
 }
 
@@ -85,7 +90,16 @@ export function groupsAreLocal(nsswitch: string | undefined): boolean {
   return sources.every(source => source === 'files' || source === 'systemd' || source === 'compat');
 }
 
-/** The groups of a user on this host, including the primary group; `members` is left empty. */
+/** Whether the host's group of this name has this number, and not only a directory's group with the same name. */
+function isGroupOfName(text: string, { name, gid }: Group): boolean {
+  const first = text.split('\n').find(line => line.startsWith(`${name}:`));
+  return first === undefined || parseGroups(first)[0]?.gid === gid;
+}
+
+/**
+ * The groups of a user on this host, including the primary group; `members` is left empty. A directory's group is left
+ * out if /etc/group has its name under another number: its members are not those that the name stands for.
+ */
 export async function groupsOf(host: Host, user: User): Promise<Group[]> {
   const text = host.read('/etc/group') ?? '';
   if (groupsAreLocal(host.read('/etc/nsswitch.conf'))) {
@@ -109,7 +123,7 @@ export async function groupsOf(host: Host, user: User): Promise<Group[]> {
   for (const gid of gids) {
     const known =
       local.find(g => g.gid === gid) ?? parseGroups((await getent(host, 'group', String(gid))) ?? '')[0];
-    if (known) groups.push({ ...known, members: [] });
+    if (known && isGroupOfName(text, known)) groups.push({ ...known, members: [] });
   }
   return groups;
 }

@@ -11,6 +11,7 @@ import { closeSync, constants, openSync, readSync, writeFileSync, writeSync } fr
 import type { Readable } from 'node:stream';
 import { isErrno, MayflyError } from '../errors.ts';
 import { monotonic } from './clock.ts';
+import { printable } from './printable.ts';
 import type { SimulatedView } from './simulated-view.ts';
 
 /** A command as data. Arguments are an array: no shell ever reads them. */
@@ -65,12 +66,13 @@ const QUIET = { LVM_SUPPRESS_FD_WARNINGS: '1' };
 export const TOOL_ENV: NodeJS.ProcessEnv = { PATH: TOOL_PATH, LC_ALL: 'C.UTF-8', LANG: 'C.UTF-8', ...QUIET };
 
 /**
- * Prints text on stdout (1) or stderr (2). process.stdout is not used: setting it up costs a hook a millisecond, and a
+ * Prints text on stdout (1) or stderr (2), with control characters escaped; only `sequence`, which comes first, is meant
+ * for the terminal. process.stdout is not used: setting it up costs a hook a millisecond, and a
  * reader that has gone away would abort a login or a logout.
  */
-export function print(fd: 1 | 2, text: string): void {
+export function print(fd: 1 | 2, text: string, sequence = ''): void {
   try {
-    const bytes = Buffer.from(text);
+    const bytes = Buffer.from(sequence + printable(text));
     const written = writeSync(fd, bytes);
     if (written < bytes.length) writeFileSync(fd, bytes.subarray(written)); // a pipe that was full
   } catch (error) {

@@ -4,6 +4,7 @@
  * socket. This file is the only one that gives a command the variables that lead to one, and always gives up root first;
  * `test/house.test.ts` and every command of `test/world.ts` are checked for this.
  */
+
 import { constants } from 'node:fs';
 import { MayflyError } from '../errors.ts';
 import { type Command, O_TMPFILE, TOOL_PATH } from './command.ts';

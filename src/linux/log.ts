@@ -8,6 +8,7 @@
 
 import { closeSync, existsSync, writeSync } from 'node:fs';
 import { openUnnamed, print, TOOL_ENV } from './command.ts';
+import { printableLine } from './printable.ts';
 
 /** Levels of syslog(3), by its keywords. */
 export type LogLevel = 'err' | 'warning' | 'notice' | 'info' | 'debug';
@@ -45,14 +46,17 @@ const FIELD_NAMES = {
   step: 'MAYFLY_STEP',
 } as const satisfies Record<keyof Fields, string>;
 
-/** The input of `logger --journald`. Newlines in values are replaced, because they would start another field. */
+/**
+ * The input of `logger --journald`, with control characters escaped. Newlines in values are replaced, because they would
+ * start another field.
+ */
 export function journalEntry(level: LogLevel, message: string, fields: Fields): string {
   const rows = [`MESSAGE=${message}`, `PRIORITY=${PRIORITY[level]}`, 'SYSLOG_IDENTIFIER=mayfly'];
   for (const [name, field] of Object.entries(FIELD_NAMES)) {
     const value = fields[name as keyof Fields];
     if (value) rows.push(`${field}=${value}`);
   }
-  return rows.map(row => `${row.replaceAll('\n', ' ')}\n`).join('');
+  return rows.map(row => `${printableLine(row)}\n`).join('');
 }
 
 /** A log that passes each entry to `write`, with all its fields. */
@@ -74,8 +78,9 @@ export const makeLog: LogMaker = (amount, journal) =>
     if (journal && level !== 'debug') toJournal(level, message, fields);
   });
 
+/** One line per event: a newline in a name must not begin what looks like another. */
 export function toStderr(message: string): void {
-  print(2, `mayfly: ${message}\n`);
+  print(2, `mayfly: ${printableLine(message)}\n`);
 }
 
 /** Logs to the journal only, if there is one; for messages that stderr gets in another form. */

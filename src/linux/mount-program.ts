@@ -18,6 +18,8 @@ export type MountOp =
       readonly data: string;
       /** Set by a second call of mount(2) for the same target. */
       readonly propagation: number;
+      /** See {@link Mount}. */
+      readonly plain?: boolean;
     }
   /** Makes the mount at the target, and all mounts below it, slaves of their peers. */
   | { readonly op: 'slave'; readonly target: string }
@@ -47,26 +49,51 @@ export const MS = {
   SLAVE: 1 << 19,
 } as const;
 
-/** The numbers of mount(2) and umount2(2), by Node's name of the architecture. */
-const NUMBERS: Readonly<Record<string, readonly [number, number]>> = {
-  x64: [165, 166],
-  arm64: [40, 39],
-  riscv64: [40, 39],
-  loong64: [40, 39],
-  arm: [21, 52],
-  ia32: [21, 52],
-  ppc64: [21, 52],
-  s390x: [21, 52],
-  mips64el: [5160, 5161],
+/** The numbers of mount(2), umount2(2) and openat2(2), by Node's name of the architecture. */
+const NUMBERS: Readonly<Record<string, readonly [number, number, number]>> = {
+  x64: [165, 166, 437],
+  arm64: [40, 39, 437],
+  riscv64: [40, 39, 437],
+  loong64: [40, 39, 437],
+  arm: [21, 52, 437],
+  ia32: [21, 52, 437],
+  ppc64: [21, 52, 437],
+  s390x: [21, 52, 437],
+  mips64el: [5160, 5161, 5437],
 };
 
-/** Arguments: the two numbers, then seven per operation. umount2's flags are MNT_DETACH and UMOUNT_NOFOLLOW. */
+/**
+ * Arguments: the three numbers, then seven per operation. umount2's flags are MNT_DETACH and UMOUNT_NOFOLLOW.
+ *
+ * The target of the first mount is the top of a tree, and every later target is in it. So that no symlink and no ".."
+ * leads out of the tree, each is opened with openat2 (RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS and RESOLVE_NO_MAGICLINKS;
+ * O_PATH and O_CLOEXEC), and used by its descriptor: what was proven is what is used.
+ */
 const PROGRAM = `
 use strict;
-my ($mount, $umount) = map { $_ + 0 } splice @ARGV, 0, 2;
+my ($mount, $umount, $openat2) = map { $_ + 0 } splice @ARGV, 0, 3;
+my ($top, $tree) = ("", undef);
 sub failed { print STDERR "$_[0]: $!\\n"; exit 32 }
 my ($none, $nothing) = ("none", "");
-sub spread { syscall($mount, $none, $_[0], $none, $_[1] + 0, $nothing) == 0 or failed("cannot set the propagation of $_[0]") }
+sub spread {
+  my ($at, $flags, $target) = @_;
+  syscall($mount, $none, $at, $none, $flags + 0, $nothing) == 0 or failed("cannot set the propagation of $target");
+}
+sub opened {
+  my ($from, $path, $resolve) = @_;
+  my $how = pack("QQQ", 012000000, 0, $resolve);
+  my $fd = syscall($openat2, $from, $path, $how, 24);
+  $fd >= 0 or return;
+  open(my $handle, "<&=", $fd) or return;
+  return $handle;
+}
+sub inside {
+  my ($path) = @_;
+  return $tree if $path eq $top;
+  if (index($path, "$top/") != 0) { $! = 18; failed("$path is not in $top") }
+  return opened(fileno($tree), substr($path, 1 + length $top), 0x0e) || failed("cannot open $path in $top");
+}
+sub name { return "/proc/self/fd/" . fileno($_[0]) }
 sub enter {
   my ($root, $merge) = @_;
   my $pid = fork;
@@ -85,22 +112,38 @@ sub enter {
 }
 while (my ($op, $source, $target, $type, $flags, $data, $propagation) = splice @ARGV, 0, 7) {
   if ($op eq "mount") {
-    syscall($mount, $source, $target, $type, $flags + 0, $data) == 0 or failed("cannot mount $source on $target");
-    spread($target, $propagation);
+    my $place = $tree && inside($target);
+    my $at = $tree ? name($place) : $target;
+    my ($from, $shown) = ("", $source);
+    if ($type eq "plain") {
+      # With "/." an automounter mounts it.
+      $from = opened(-100, "$source/.", 0x06) || failed("cannot open $source without following a symlink");
+      $source = name($from);
+    }
+    syscall($mount, $source, $at, $type, $flags + 0, $data) == 0 or failed("cannot mount $shown on $target");
+    # The descriptor is that of the mount point, not of what is mounted on it now.
+    $place = inside($target) if $tree;
+    spread($tree ? name($place) : $target, $propagation, $target);
+    ($top, $tree) = ($target, opened(-100, "$target/.", 0) || failed("cannot open $target")) unless $tree;
   } elsif ($op eq "slave") {
-    spread($target, $flags);
+    spread($target, $flags, $target);
   } elsif ($op eq "enter") {
     enter($target, $flags);
   } elsif ($op eq "detach") {
     syscall($umount, $target, 10) == 0 or failed("cannot unmount $target");
-  } elsif (-l $target) {
-    $! = 40; failed("$target");
-  } elsif ($op eq "dir") {
-    -d _ or mkdir $target, 0755 or failed("cannot create the directory $target");
-  } elsif (-d _) {
-    $! = 21; failed("$target");
   } else {
-    -e _ or open(my $file, ">", $target) or failed("cannot create the file $target");
+    my ($parent, $last) = $target =~ m{^(.*)/([^/]+)$}s;
+    my $directory = $tree && inside($parent);
+    my $at = $tree ? name($directory) . "/$last" : $target;
+    if (-l $at) {
+      $! = 40; failed("$target");
+    } elsif ($op eq "dir") {
+      -d _ or mkdir $at, 0755 or failed("cannot create the directory $target");
+    } elsif (-d _) {
+      $! = 21; failed("$target");
+    } else {
+      -e _ or open(my $file, ">", $at) or failed("cannot create the file $target");
+    }
   }
 }
 `;
@@ -132,10 +175,10 @@ function flagsOf(options: string): Flags {
 /** Returns a function that converts a mount to an operation; options and propagation are those of mount(8). */
 export function makeMountOps(): (m: Mount) => MountOp {
   const known = new Map<string, Flags>(); // there are dozens of bind mounts, but only two sets of options
-  return ({ source, target, type, options }) => {
+  return ({ source, target, type, options, plain }) => {
     const flags = known.get(options) ?? flagsOf(options);
     known.set(options, flags);
-    return { op: 'mount', source, target, type, ...flags };
+    return { op: 'mount', source, target, type, ...flags, ...(plain ? { plain } : {}) };
   };
 }
 
@@ -161,10 +204,18 @@ export function mountCommand(
   const numbers = NUMBERS[architecture];
   if (!numbers)
     throw new MayflyError('missing-tool', `the system call numbers of "${architecture}" are unknown`);
-  const args = ['-e', PROGRAM, '--', String(numbers[0]), String(numbers[1])];
+  const args = ['-e', PROGRAM, '--', ...numbers.map(String)];
   for (const c of calls) {
     if (c.op === 'mount')
-      args.push(c.op, c.source, c.target, c.type, `${c.flags}`, c.data, `${c.propagation}`);
+      args.push(
+        c.op,
+        c.source,
+        c.target,
+        c.plain ? 'plain' : c.type,
+        `${c.flags}`,
+        c.data,
+        `${c.propagation}`,
+      );
     else if (c.op === 'enter') args.push(c.op, '', c.target, '', c.merge ? '1' : '0', '', '0', ...c.argv);
     else args.push(c.op, '', c.target, '', `${c.op === 'slave' ? MS.SLAVE | MS.REC : 0}`, '', '0');
   }
@@ -185,4 +236,6 @@ export interface Mount {
   readonly options: string;
   /** The source is not a directory, so the target must be a file. */
   readonly file?: boolean;
+  /** The source of a bind mount is a directory without any symlink in its path; otherwise the mount fails. */
+  readonly plain?: boolean;
 }

@@ -3,17 +3,24 @@ import { isErrno, MayflyError } from '../errors.ts';
 import type { Host } from './host.ts';
 import { type Mount, type MountOp, makeMountOps, mountCommand } from './mount-program.ts';
 
-/** Whether every component of `path` below `root` is a directory of the tree, and not a symlink that leads out of it. */
+/**
+ * Whether `path` below `root` is a directory of the same file system: every component is a real directory, no symlink
+ * leads out of the tree, and nothing else is mounted on the way.
+ */
 export function isPlainDirectory(host: Host, root: string, path: string): boolean {
   const parts = path.split('/').filter(Boolean);
-  return parts.every((_, i) => host.lstat(`${root}/${parts.slice(0, i + 1).join('/')}`)?.kind === 'dir');
+  const dev = host.lstat(root)?.dev;
+  return parts.every((part, i) => {
+    const there = host.lstat(`${root}/${parts.slice(0, i + 1).join('/')}`);
+    return part !== '..' && there?.kind === 'dir' && there.dev === dev;
+  });
 }
 
 /**
  * The operations that mount a session's tree: `root` first, then `mounts` in order, each with the mount points it needs.
  * Every component of a mount point must be a real directory of the tree: mount(2) follows symlinks, and a symlink
- * ("/home -> /srv/home") would redirect the mount to a directory of the host. The child process that mounts checks each
- * component in the mounted tree right before using it, and creates missing ones; no other process is in the tree yet.
+ * ("/home -> /srv/home") would redirect the mount to a directory of the host. The child process that mounts creates
+ * missing ones, and proves that each mount point is in the mounted tree when it uses it; see `mount-program.ts`.
  */
 export function planMountOps(root: Mount, mounts: readonly Mount[]): MountOp[] {
   const callFor = makeMountOps();

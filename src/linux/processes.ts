@@ -79,9 +79,9 @@ export class ProcessScan {
   }
 }
 
-/** The name of a process (proc_pid_comm(5)); "?" if it no longer exists. */
+/** The name of a process (proc_pid_comm(5)), which it chooses itself, in one line; "?" if it no longer exists. */
 export function processName(host: Host, pid: number): string {
-  return (host.read(`/proc/${pid}/comm`) ?? '?').trim();
+  return (host.read(`/proc/${pid}/comm`) ?? '?').trim().replaceAll('\n', ' ');
 }
 
 /** The real user ID of a process; undefined if it no longer exists. */

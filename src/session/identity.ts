@@ -50,8 +50,9 @@ export function withEntry(text: string, line: string, numberField: number | unde
 
 /**
  * Returns the group file with this user in the groups they have on the host, without {@link ROOT_GROUPS}. Processes
- * keep the host's group IDs, so a group that the generation lacks is added with its host ID if that is free. A group
- * that exists by name keeps its own ID. Pure.
+ * keep the host's group IDs, so a group that the generation lacks is added with its host ID if that is free. The user is
+ * a member only where name and number agree: a directory group called "kmem" is not the generation's group of that name,
+ * nor is a group with the number of "kmem". Pure.
  */
 export function withGroups(text: string, user: User, groups: readonly Group[]): string {
   const lines = text.split('\n').filter(Boolean);
@@ -63,7 +64,7 @@ export function withGroups(text: string, user: User, groups: readonly Group[]): 
     seen.add(name);
     numbers.add(gid);
     const list = members.split(',').filter(m => m !== '' && m !== user.name);
-    const belongs = wanted.some(g => g.name === name && g.gid !== user.gid);
+    const belongs = wanted.some(g => g.name === name && String(g.gid) === gid && g.gid !== user.gid);
     return `${name}:${password}:${gid}:${[...list, ...(belongs ? [user.name] : [])].join(',')}`;
   });
   for (const g of wanted) {
@@ -104,8 +105,16 @@ function shadowLine(host: Host, name: string): string {
   return own ?? `${name}:*:::::::`;
 }
 
+/** Throws `unsafe` unless `path` is a directory of the session's own file system: what is mounted there is the host's. */
+function requireOwnDirectory(host: Host, root: string, path: string): void {
+  if (isPlainDirectory(host, root, path)) return;
+  const message = `"${path}" in the session is not a directory of its own file system; cannot write to it`;
+  throw new MayflyError('unsafe', message, { path: root + path });
+}
+
 /**
- * Writes all identity files into the mounted tree of `s`. Throws `corrupt` if the tree lacks the files of a system.
+ * Writes all identity files into the mounted tree of `s`. Throws `corrupt` if the tree lacks the files of a system, and
+ * `unsafe`, before anything is written, if something is mounted where they belong.
  */
 export function writeIdentity(host: Host, config: Config, s: Session, groups: readonly Group[]): void {
   const etc = `${s.root}/etc`;
@@ -116,6 +125,9 @@ export function writeIdentity(host: Host, config: Config, s: Session, groups: re
       { path: etc },
     );
   }
+  requireOwnDirectory(host, s.root, '/etc');
+  const hasSudoers = host.lstat(`${etc}/sudoers.d`)?.kind === 'dir';
+  if (hasSudoers) requireOwnDirectory(host, s.root, '/etc/sudoers.d');
   const { name, uid, gid, gecos, home, shell } = s.user;
   if (uid !== 0) {
     const line = `${name}:x:${uid}:${gid}:${gecos}:${home}:${shell}`;
@@ -128,7 +140,7 @@ export function writeIdentity(host: Host, config: Config, s: Session, groups: re
       const text = () => withEntry(host.read(`${etc}/shadow`) ?? '', shadowLine(host, name), undefined);
       host.write(`${etc}/shadow`, text, { mode: 0o640, uid: 0, gid: shadow.gid });
     }
-    if (host.lstat(`${etc}/sudoers.d`)?.kind === 'dir') {
+    if (hasSudoers) {
       const rule = sudoRule(s.user, isMember(config.sudo, s.user, groups));
       host.write(`${etc}/sudoers.d/zz-mayfly`, rule, { mode: 0o440 });
     }

@@ -2,9 +2,19 @@
 import type { Config } from '../config/config.ts';
 import type { Host } from '../linux/host.ts';
 import type { Mount } from '../linux/mount-program.ts';
+import { resolveTrusted } from '../linux/trusted-path.ts';
 
 /** Limits inodes too: an empty file costs kernel memory that `size` does not count. */
 const TMPFS_INODES = 'nr_inodes=200k';
+
+/** Whether `path` is `directory` or below it. Pure. */
+export const isAtOrBelow = (path: string, directory: string): boolean =>
+  path === directory || path.startsWith(`${directory}/`);
+
+/** Whether a mount of the configuration contains this home directory, so that it needs none of its own. Pure. */
+export function isShared({ mounts }: Pick<Config, 'mounts'>, home: string): boolean {
+  return [...mounts.rbind, ...mounts.bind].some(path => isAtOrBelow(home, path));
+}
 
 /**
  * Plans what is mounted below `root` besides the session's tree, in mount order. Host directories are bound with
@@ -23,7 +33,7 @@ export function planMounts(
     const options = recursive(source) ? 'rbind,rslave' : 'bind,slave';
     return { source, target: root + source, type: 'none', options };
   };
-  const shows = (path: string): boolean => home.path === path || home.path.startsWith(`${path}/`);
+  const shows = (path: string): boolean => isAtOrBelow(home.path, path);
   const isHomes = (path: string): boolean => path === '/home' || shows(path);
   // With an ephemeral home, other home directories stay hidden: the binds that hold homes are left out.
   const keep = (path: string): boolean => !(home.ephemeral && isHomes(path));
@@ -35,19 +45,23 @@ export function planMounts(
   if (home.ephemeral) {
     const options = `mode=0700,uid=${home.uid},gid=${home.gid},nosuid,nodev,${TMPFS_INODES},size=${config.home.size}`;
     mounts.push({ source: 'mayfly', target: root + home.path, type: 'tmpfs', options });
-  } else if (home.path.length > 1 && ![...rbind, ...bind].some(shows) && home.path !== '/root') {
-    mounts.push(share(home.path));
+  } else if (home.path.length > 1 && !isShared(config, home.path) && home.path !== '/root') {
+    mounts.push({ ...share(home.path), plain: true });
   }
   return mounts;
 }
 
 /**
  * Drops binds whose source does not exist on this host (/run/cups, for example), and marks those that are not
- * directories.
+ * directories. The user's own directory is bound from where its path leads. Throws `unsafe`, see `resolveTrusted`.
  */
 export function existingMounts(host: Host, mounts: readonly Mount[]): Mount[] {
   return mounts.flatMap(m => {
     if (m.type !== 'none') return [m];
+    if (m.plain) {
+      const source = resolveTrusted(host, m.source);
+      return host.pathType(source) === 'dir' ? [{ ...m, source }] : [];
+    }
     const kind = host.pathType(m.source);
     if (kind === undefined) return [];
     return kind === 'dir' ? [m] : [{ ...m, file: true }];

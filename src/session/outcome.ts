@@ -6,6 +6,7 @@ import { publicCodeOf, reasonOf } from '../errors.ts';
 import { lookupUser } from '../linux/accounts.ts';
 import { removeIfEmpty } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
+import { printable } from '../linux/printable.ts';
 import { type Paths, userFiles } from '../state/paths.ts';
 
 /**
@@ -24,7 +25,9 @@ export async function writeLoginOutcome(
   const files = {
     [mine.host]: what === 'host' ? uptime(host) : undefined,
     [mine.reason]:
-      what === 'host' || what === 'session' ? undefined : `${reasonOf(what)} (${publicCodeOf(what)})\n`,
+      what === 'host' || what === 'session'
+        ? undefined
+        : `${printable(reasonOf(what))} (${publicCodeOf(what)})\n`,
   };
   // Removed first: with a full /run no outdated file may remain.
   for (const [path, text] of Object.entries(files)) if (text === undefined) host.unlink(path);

@@ -6,13 +6,14 @@ import { lockNameOf, withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
 import { makeDirectories } from '../state/paths.ts';
 import type { Login, Session } from '../state/sessions.ts';
+import { checkHome } from './home-path.ts';
 import { LOGIN_LOCK_WAIT, runSteps } from './session.ts';
 import { planSession } from './session-plan.ts';
 
 /**
  * Starts a session for one command, from the stable generation, generation number `which`, or the candidate `which`.
- * Throws `no-generation` if that number does not exist, `no-stable` if none is stable, `unknown-user`, `locked`, and
- * whatever a step throws.
+ * Throws `no-generation` if that number does not exist, `no-stable` if none is stable, `unknown-user`, `unsafe` (the
+ * home directory), `locked`, and whatever a step throws.
  */
 export async function startRunSession(
   on: Machine,
@@ -21,6 +22,7 @@ export async function startRunSession(
   which?: number | Generation,
 ): Promise<Session> {
   const user = await lookupUser(on.host, userName);
+  checkHome(on, user);
   const groups = await groupsOf(on.host, user);
   makeDirectories(on.host, on.paths);
   const generation =

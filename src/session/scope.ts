@@ -2,14 +2,15 @@
 import { type Config, isPerson } from '../config/config.ts';
 import type { Group, User } from '../linux/accounts.ts';
 
-/** Whether a list of the configuration ("alice", "@staff", "*") matches this user. Pure. */
+/**
+ * Whether a list of the configuration ("alice", "@staff", "*") matches this user. An account called "@staff" is not the
+ * group: what is a pattern in a list never stands for a name. Pure.
+ */
 export function isMember(list: readonly string[], user: User, groups: readonly Group[]): boolean {
-  return list.some(
-    entry =>
-      entry === '*' ||
-      entry === user.name ||
-      (entry.startsWith('@') && groups.some(g => g.name === entry.slice(1))),
-  );
+  return list.some(entry => {
+    if (entry === '*') return true;
+    return entry.startsWith('@') ? groups.some(g => g.name === entry.slice(1)) : entry === user.name;
+  });
 }
 
 /** Whether this user's logins get a session (true) or the host (false). Pure. */

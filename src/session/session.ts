@@ -12,6 +12,7 @@ import type { Machine } from '../state/machine.ts';
 import { makeDirectories } from '../state/paths.ts';
 import { readSession, readSessions, type Session, sessionIds, writeSession } from '../state/sessions.ts';
 import { isSameVolume } from '../volume/identity.ts';
+import { checkHome } from './home-path.ts';
 import { endedLogin, type HookCall, hasOwnProcess, isSameLogin, loginOf } from './hook-call.ts';
 import { clearHostPass } from './outcome.ts';
 import { LOGIN_TRIES, loginSucceeded, mayTryAgain } from './probation.ts';
@@ -42,8 +43,8 @@ function logTimes(on: Machine, s: Session, step: string, message: string, watch:
 
 /**
  * Handles a login: joins the user's live session, or creates a new one. Returns undefined if the user is out of scope
- * and gets a host session. Throws if no complete session could be created (`unknown-user`, `bad-user`, `locked`,
- * `held`, `no-stable`, `no-generation`, `full`, or whatever a step throws); then nothing of it remains, or a record
+ * and gets a host session. Throws if no complete session could be created (`unknown-user`, `bad-user`, `unsafe`,
+ * `locked`, `held`, `no-stable`, `no-generation`, `full`, or whatever a step throws); then nothing of it remains, or a record
  * with `stuck` says what does.
  */
 export async function login(on: Machine, call: HookCall): Promise<Session | undefined> {
@@ -53,6 +54,7 @@ export async function login(on: Machine, call: HookCall): Promise<Session | unde
   const groups = await groupsOf(on.host, user);
   watch.enter('lock');
   if (!inScope(on.config, user, groups)) return undefined;
+  checkHome(on, user);
   makeDirectories(on.host, on.paths);
   return withLock(on.host, on.paths, `user-${user.uid}`, LOGIN_LOCK_WAIT, async lock => {
     const locked = { ...on, lockFds: [lock.fd] };

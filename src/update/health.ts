@@ -3,6 +3,7 @@
  * in time, so that the line stays correct until it is read.
  */
 import { limitsOf } from '../config/config.ts';
+import { printableLine } from '../linux/printable.ts';
 import {
   type Generation,
   generationNumbers,
@@ -111,7 +112,7 @@ export function healthLine(
 export async function writeHealth(on: Machine): Promise<void> {
   try {
     const { line } = healthLine(await gatherHealth(on), on.host.now());
-    on.host.write(on.paths.health, `${line}\n`, { mode: 0o644 });
+    on.host.write(on.paths.health, `${printableLine(line)}\n`, { mode: 0o644 });
   } catch (error) {
     on.log('debug', `cannot write the health line: ${String(error)}`);
   }

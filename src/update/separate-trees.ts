@@ -20,6 +20,7 @@ export interface SeparateTree {
 
 /** Inode numbers of a subvolume's root and of a stub (BTRFS_FIRST_FREE_OBJECTID, BTRFS_EMPTY_SUBVOL_DIR_OBJECTID). */
 const SUBVOLUME = '256';
+
 const STUB = '2';
 
 /** The topmost of these directories in a master or work volume. A volume on a device of its own has none. */

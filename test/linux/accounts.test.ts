@@ -14,6 +14,12 @@ function networked(): { host: Host; asked: string[] } {
     'passwd dave@lab.example': 'dave@lab.example:*:70001:70000:Dave:/home/dave:/bin/bash\n',
     'initgroups dave@lab.example': 'dave@lab.example      70000 70010 29\n',
     'group 70000': 'students@lab.example:*:70000:\n',
+    'passwd erin': 'erin,root:*:70002:70000:Erin:/home/erin:/bin/bash\n',
+    'passwd 1001': 'alice:x:1001:1001::/home/alice:/bin/sh\n',
+    'passwd 70004': '70004:*:70004:70000::/home/70004:/bin/bash\n',
+    'passwd mallory': 'mallory:*:70003:70000:Mallory:/home/mallory:/bin/bash\n',
+    'initgroups mallory': 'mallory      70000 70029\n',
+    'group 70029': 'audio:*:70029:mallory\n',
     'group 70010': 'robotics@lab.example:*:70010:dave@lab.example,erin@lab.example\n',
   };
   const run = async (c: Command) => {
@@ -57,5 +63,23 @@ describe('a network account', () => {
     const { host, asked } = networked();
     await expect(lookupUser(host, '--version')).rejects.toMatchObject({ code: 'bad-user' });
     expect(asked).toEqual([]);
+  });
+  it('is refused if NSS answers with a name that would be several in a list', async () => {
+    const { host } = networked();
+    await expect(lookupUser(host, 'erin')).rejects.toMatchObject({ code: 'bad-user' });
+  });
+  it('with a number as its name is not mistaken for the account with this uid', async () => {
+    const { host } = networked();
+    await expect(lookupUser(host, '1001')).rejects.toMatchObject({ code: 'unknown-user' });
+    expect((await lookupUser(host, '70004')).uid).toBe(70004);
+  });
+  it.each(['+', '+alice', '+@staff'])('is refused if its name is a pattern in passwd(5): %s', async name => {
+    const { host } = networked();
+    await expect(lookupUser(host, name)).rejects.toMatchObject({ code: 'bad-user' });
+  });
+  it('is no member of a group of the machine because a group of the directory has its name', async () => {
+    const { host } = networked();
+    const groups = await groupsOf(host, await lookupUser(host, 'mallory'));
+    expect(groups.map(g => g.name)).toEqual(['students@lab.example']);
   });
 });

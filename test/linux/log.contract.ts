@@ -153,6 +153,14 @@ export function logContract(name: string): void {
       expect(journal).toEqual([fields(flat, 3, ...names.map(n => `MAYFLY_${n}=${flat}`))]);
     });
 
+    it('escapes control characters in messages and fields, and prints one line per entry', () => {
+      const evil = 'x\u001b]0;y\u0007\r\n\u009b2J\u007f\u202e';
+      const flat = 'x\\u001b]0;y\\u0007\\u000d \\u009b2J\\u007f\\u202e';
+      const { journal, stderr } = say([['err', evil, { user: evil }]], { due: 1 });
+      expect(journal).toEqual([fields(flat, 3, `MAYFLY_USER=${flat}`)]);
+      expect(stderr).toBe(`mayfly: ${flat}\n`);
+    });
+
     it('does not take a message for a format', () => {
       const { journal, stderr } = say([['info', 'full %s %d %j %%', { user: 'alice' }, { step: 'a' }]], {
         due: 1,

@@ -1,4 +1,5 @@
 /** The tree of master: whether a generation would contain all of it. */
+
 import { readPool } from '../../state/pool.ts';
 import { readRunning } from '../../state/update-history.ts';
 import { type SeparateTree, separateTrees, whyLost } from '../../update/separate-trees.ts';

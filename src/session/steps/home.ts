@@ -1,5 +1,5 @@
 /** Fills an ephemeral home directory. */
-
+import { MayflyError } from '../../errors.ts';
 import type { Machine } from '../../state/machine.ts';
 import type { Session } from '../../state/sessions.ts';
 import type { Step } from './step.ts';
@@ -19,6 +19,11 @@ async function fillHome(s: Session, { host }: Machine): Promise<void> {
   const skel = `${s.root}/etc/skel`;
   if (host.lstat(skel)?.kind !== 'dir') return;
   const home = s.root + s.user.home;
+  const there = host.lstat(home);
+  // In a dry run it is not there.
+  if (there && (there.kind !== 'dir' || !s.devices.includes(there.dev))) {
+    throw new MayflyError('unsafe', `"${home}" is not a directory of the session`, { path: home });
+  }
   await host.run({
     file: 'cp',
     args: ['-a', '--no-preserve=ownership', '-T', '--', skel, home],

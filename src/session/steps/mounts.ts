@@ -2,7 +2,13 @@
 import { MayflyError } from '../../errors.ts';
 import type { Host } from '../../linux/host.ts';
 import { mountCommand } from '../../linux/mount-program.ts';
-import { detach, isMounted, planMountOps, requireMountTargets } from '../../linux/mounts.ts';
+import {
+  detach,
+  isMounted,
+  isPlainDirectory,
+  planMountOps,
+  requireMountTargets,
+} from '../../linux/mounts.ts';
 import { ensureMountRoot } from '../../state/mount-root.ts';
 import { type Session, writeSession } from '../../state/sessions.ts';
 import { writeIdentity } from '../identity.ts';
@@ -29,7 +35,10 @@ export const mounts: Step = {
     refuseHostDevice(host, s.root);
     writeIdentity(host, on.config, s, s.groups);
     const run = `${s.root}/run`;
-    for (const path of [`${run}/lock`, `${run}/systemd`, `${run}/systemd/system`]) host.mkdir(path, 0o755);
+    for (const path of [`${run}/lock`, `${run}/systemd`]) host.mkdir(path, 0o755);
+    // If the configuration binds it, it is the host's own. In a dry run it is not there.
+    const isForeign = host.lstat(`${run}/systemd`) && !isPlainDirectory(host, run, '/systemd');
+    if (!isForeign) host.mkdir(`${run}/systemd/system`, 0o755);
     host.mkdir(`${run}/shm`, 0o1777);
     return writeSession(host, paths, { ...s, devices: devicesOf(host, s) });
   },

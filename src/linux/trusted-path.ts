@@ -1,0 +1,48 @@
+/** Resolving a path that a user may be able to change. */
+import { MayflyError } from '../errors.ts';
+import type { Host, Stat } from './host.ts';
+
+/** As many symlinks as the kernel follows. */
+const MOST_LINKS = 40;
+
+function lstat(host: Host, path: string): Stat | undefined {
+  try {
+    return host.lstat(path);
+  } catch {
+    return undefined; // a file server that hides it from root
+  }
+}
+
+/**
+ * Resolves the symlinks of an absolute path; what does not exist stays as it is. Throws `unsafe` for a symlink that does
+ * not belong to root: its owner could point it to what others have behind a directory that only they or root can search.
+ * The path may have changed when it is used, so whoever uses it must follow no symlink any more.
+ */
+export function resolveTrusted(host: Host, path: string): string {
+  let rest = path.split('/');
+  let at = '';
+  let links = 0;
+  for (let part = rest.shift(); part !== undefined; part = rest.shift()) {
+    if (part === '' || part === '.') continue;
+    if (part === '..') {
+      at = at.slice(0, at.lastIndexOf('/'));
+      continue;
+    }
+    const next = `${at}/${part}`;
+    const there = lstat(host, next);
+    if (there?.kind !== 'link') {
+      at = next;
+      continue;
+    }
+    const target = host.readlink(next);
+    const isLost = target === undefined || ++links > MOST_LINKS;
+    if (there.uid !== 0 || isLost) {
+      const why = isLost ? 'cannot be followed' : 'does not belong to root';
+      const message = `"${path}" leads through the symlink "${next}", which ${why}`;
+      throw new MayflyError('unsafe', message, { path: next });
+    }
+    if (target.startsWith('/')) at = '';
+    rest = [...target.split('/'), ...rest];
+  }
+  return at === '' ? '/' : at;
+}

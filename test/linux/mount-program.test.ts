@@ -1,0 +1,86 @@
+/** The mount program, run for real in a mount namespace of its own. */
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { afterAll, describe, expect, it } from 'vitest';
+import { type Mount, mountCommand } from '../../src/linux/mount-program.ts';
+import { planMountOps } from '../../src/linux/mounts.ts';
+
+const UNSHARE = ['--mount', '--propagation', 'private', ...(process.getuid?.() === 0 ? [] : ['-r'])];
+const canUnshare = spawnSync('unshare', [...UNSHARE, 'true']).status === 0;
+
+describe.skipIf(!canUnshare)('mounts in the tree of a session', () => {
+  const base = mkdtempSync(`${tmpdir()}/mayfly-mount-program-`);
+  afterAll(() => rmSync(base, { recursive: true }));
+  const [tree, host, root] = [`${base}/tree`, `${base}/host`, `${base}/root`];
+  for (const path of ['home', 'srv', 'usr/deep', 'shared']) mkdirSync(`${tree}/${path}`, { recursive: true });
+  for (const path of ['home/alice', 'usr', 'shared/real']) mkdirSync(`${host}/${path}`, { recursive: true });
+  mkdirSync(root);
+  writeFileSync(`${host}/socket`, '');
+  symlinkSync(`${host}/usr`, `${tree}/out`);
+  symlinkSync('usr', `${tree}/within`);
+  symlinkSync(`${host}/usr`, `${host}/shared/out`);
+  symlinkSync('real', `${host}/shared/within`);
+
+  const bind = (source: string, target: string): Mount => ({
+    ...{ source: `${host}/${source}`, target: `${root}/${target}` },
+    ...{ type: 'none', options: 'bind,slave' },
+  });
+  const top: Mount = { source: tree, target: root, type: 'none', options: 'bind' };
+
+  /** Makes the mounts; returns the exit code, the message, and the mount points from /proc/self/mountinfo. */
+  function run(...mounts: readonly Mount[]): { code: number | null; message: string; points: string[] } {
+    const { file, args } = mountCommand(planMountOps(top, mounts));
+    // The shell is in the same namespace, so it sees what was mounted although the program has failed.
+    const script = '"$@"; code=$?; cat /proc/self/mountinfo; exit $code';
+    const out = spawnSync('unshare', [...UNSHARE, 'sh', '-c', script, 'sh', file, ...args], {
+      encoding: 'utf8',
+    });
+    const points = out.stdout.split('\n').map(line => line.split(' ')[4] ?? '');
+    const ours = points.filter(point => point.startsWith(base)).map(point => point.slice(base.length));
+    return { code: out.status, message: out.stderr, points: ours };
+  }
+
+  it('are made where they belong: directories, files, and below other mounts', () => {
+    const shared = bind('shared', 'shared');
+    const all = [
+      bind('home', 'home'),
+      shared,
+      bind('usr', 'shared/real'),
+      { ...bind('socket', 'run/socket'), file: true },
+      bind('usr', 'new/place'),
+    ];
+    const points = ['/root', '/root/home', '/root/shared', '/root/shared/real', '/root/run/socket'];
+    expect(run(...all)).toEqual({ code: 0, message: '', points: [...points, '/root/new/place'] });
+  });
+
+  it.each([
+    ['".." that leads to the host', bind('usr', '../host/usr')],
+    ['".." after a directory', bind('usr', 'srv/../../host/usr')],
+    ['a symlink to the host', bind('usr', 'out')],
+    ['a symlink within the tree', bind('usr', 'within')],
+    ['a symlink on the way', bind('usr', 'within/deep')],
+  ])('through %s are refused, and the host keeps its directories', (_what, mount) => {
+    const { code, points } = run(mount);
+    expect([code, points]).toEqual([32, ['/root']]);
+  });
+
+  it('of a plain source follow no symlink to it, whoever has put it there meanwhile', () => {
+    const plain = (source: string): Mount => ({ ...bind(source, 'home'), plain: true });
+    expect(run(plain('shared/real'))).toEqual({ code: 0, message: '', points: ['/root', '/root/home'] });
+    for (const source of ['shared/out', 'shared/within']) {
+      const { code, message, points } = run(plain(source));
+      expect([code, points]).toEqual([32, ['/root']]);
+      expect(message).toMatch(/^cannot open .* without following a symlink: Too many levels/);
+    }
+    expect(run(bind('shared/within', 'home')).code).toBe(0); // the administrator's own
+  });
+
+  it.each(['out', 'within'])('through the symlink "%s" of a directory of the host are refused', name => {
+    const { code, message, points } = run(bind('shared', 'shared'), bind('usr', `shared/${name}`));
+    expect([code, points]).toEqual([32, ['/root', '/root/shared']]);
+    expect(message).toMatch(
+      /^cannot open .*\/root\/shared\/\w+ in .*\/root: Too many levels of symbolic links/,
+    );
+  });
+});
