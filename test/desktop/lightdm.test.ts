@@ -94,7 +94,7 @@ describe('a login that is refused', () => {
       'a full pool',
       '[admission]\nmax_used_percent = 1\n',
       'MAYFLY-FULL',
-      / problem +room .*the limit for new logins is 1 %/,
+      / problem +free space .*the limit for new logins is 1 %/,
     ],
     [
       'a wrong configuration',
