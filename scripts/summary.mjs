@@ -14,9 +14,12 @@ const sum = key => reports.reduce((n, r) => n + r[key], 0);
 const layers = read('layers');
 const broken = layers.split('\n').filter(line => line.includes(': FAILED')).length;
 
+/** A test that is skipped where it stands is "skipped", one that others leave out is "pending" (vitest 4). */
+const isSkipped = t => t.status === 'pending' || t.status === 'skipped';
+
 /** Why a case of the contract does not apply to a backend (test/volume/contract.ts); such a one is not a skipped test. */
 const inapplicable = t =>
-  t.status === 'pending' && t.ancestorTitles.some(words => words.startsWith('backend '))
+  isSkipped(t) && t.ancestorTitles.some(words => words.startsWith('backend '))
     ? / \[not applicable: (.*)\]$/.exec(t.title)?.[1]
     : undefined;
 
@@ -50,7 +53,7 @@ for (const [name, { passed, all, not }] of backends) {
   console.log(`  ${name.padEnd(20)} ${passed} of ${all}${others}`);
 }
 for (const t of tests) {
-  if (t.status === 'pending' && inapplicable(t) === undefined) console.log(`skipped: ${t.fullName}`);
+  if (isSkipped(t) && inapplicable(t) === undefined) console.log(`skipped: ${t.fullName}`);
   if (t.status === 'failed') console.log(`FAILED: ${t.fullName}`);
 }
 const passed = sum('numPassedTests');

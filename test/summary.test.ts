@@ -71,7 +71,7 @@ it.each([
   ],
 ] as const)('in CI the summary %s', (_, more, words, code) => {
   const dir = mkdtempSync(`${tmpdir()}/mayfly-summary-`);
-  const usual = [caseOf('a', 'passed'), caseOf('c', 'passed'), caseOf(NOT_APPLICABLE, 'pending')];
+  const usual = [caseOf('a', 'passed'), caseOf('c', 'passed'), caseOf(NOT_APPLICABLE, 'skipped')];
   const assertionResults = [...usual, ...more];
   const counts = { numPassedTests: 2, numPendingTests: 1 + more.length, numFailedTests: 0 };
   writeFileSync(`${dir}/unit.json`, JSON.stringify({ ...counts, testResults: [{ assertionResults }] }));

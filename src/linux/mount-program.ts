@@ -116,8 +116,8 @@ while (my ($op, $source, $target, $type, $flags, $data, $propagation) = splice @
     my $at = $tree ? name($place) : $target;
     my ($from, $shown) = ("", $source);
     if ($type eq "plain") {
-      # With "/." an automounter mounts it.
-      $from = opened(-100, "$source/.", 0x06) || failed("cannot open $source without following a symlink");
+      # With "/" an automounter mounts it. "/." would search the directory too, which root may not in a home on NFS.
+      $from = opened(-100, "$source/", 0x06) || failed("cannot open $source without following a symlink");
       $source = name($from);
     }
     syscall($mount, $source, $at, $type, $flags + 0, $data) == 0 or failed("cannot mount $shown on $target");

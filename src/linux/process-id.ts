@@ -13,10 +13,14 @@ export function bootId(host: Host): string {
   return (host.read('/proc/sys/kernel/random/boot_id') ?? 'unknown').trim();
 }
 
-/** Identifies the running process `pid`; undefined if it no longer exists. */
+/**
+ * Identifies the running process `pid`; undefined if it no longer exists. A zombie has ended, although its parent has
+ * not waited for it yet: it will neither write nor call again.
+ */
 export function identify(host: Host, pid: number): ProcessId | undefined {
-  const start = statOf(host, pid)?.[19];
-  return start === undefined ? undefined : { pid, start };
+  const [state = '', ...rest] = statOf(host, pid) ?? [];
+  const start = rest[18];
+  return start === undefined || state === 'Z' || state === 'X' ? undefined : { pid, start };
 }
 
 /** The fields of proc_pid_stat(5), from field 3 on. */
@@ -35,7 +39,7 @@ export function childrenOf(host: Host, pid: number): ProcessId[] {
   });
 }
 
-/** Whether the process still exists. */
+/** Whether the process is still running. */
 export function isAlive(host: Host, id: ProcessId): boolean {
   return identify(host, id.pid)?.start === id.start;
 }

@@ -46,8 +46,9 @@ export function homeProblem(
 }
 
 /**
- * Throws `unsafe` if no session can have the user's home directory, or the directory where its symlinks lead. It is called before anything is done, so that the
- * error of one account counts against no generation. root has /root, which is not mounted.
+ * Throws `unsafe` if no session can have the user's home directory, or the directory where its symlinks lead. It is
+ * called before anything is done, so that the error of one account counts against no generation. root has /root, which
+ * is not mounted.
  */
 export function checkHome(on: Pick<Machine, 'host' | 'config' | 'paths'>, user: User): void {
   if (user.uid === 0 && user.home === '/root') return;

@@ -187,7 +187,9 @@ export async function ensureSpace(on: Machine, pool: Pool, source: Volume): Prom
     if (problem) return false; // removing generations does not fix it
     return free < needed || percent > fullAt(on, pool);
   };
-  if (await isShort()) await prune(on, pool, isShort);
+  // The generation that the update starts from is not removed to make space for it.
+  const kept = source.role === 'generation' ? Number(source.name) : undefined;
+  if (await isShort()) await prune(on, pool, isShort, kept);
   const free = await admittedSpace(on, pool);
   if (free >= needed) return;
   throw new MayflyError(

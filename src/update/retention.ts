@@ -95,14 +95,15 @@ async function isAboveWarnLimit(on: Machine, pool: Pool): Promise<boolean> {
 /**
  * Removes the generations that are not kept, and then the oldest `keep-if-space` ones while the pool is above its warning
  * limit. With `isShort`, also while it returns true (an update lacks space), except the newest, to which a rollback
- * can go. Returns the numbers that were removed. Throws `stuck` if one cannot be removed.
+ * can go. Never removes `kept`. Returns the numbers that were removed. Throws `stuck` if one cannot be removed.
  */
 export async function prune(
   on: Machine,
   pool: Pool,
   isShort: () => Promise<boolean> = async () => false,
+  kept?: number,
 ): Promise<number[]> {
-  const plan = retentionPlan(on);
+  const plan = retentionPlan(on).filter(d => d.number !== kept);
   const newest = plan.filter(f => f.action === 'keep-if-space').at(-1)?.number;
   const removed: number[] = [];
   for (const { number, action, why } of plan) {

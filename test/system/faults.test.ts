@@ -129,7 +129,7 @@ describe('the accident of 2009: a root that is not mounted', () => {
     const s = lab.session(A);
     must('umount', ['-l', s?.root ?? '/nonexistent']);
     lab.hook('start', B, ':7');
-    lab.linger(B, false, 'sleep 1000');
+    lab.linger(B, false, 'exec sleep 1000');
     await until(() => lab.processesInside().length >= 1);
     const neighbours = lab.processesInside();
     fs.writeFileSync(record(s?.id ?? ''), JSON.stringify({ ...s, devices: lab.session(B)?.devices }));

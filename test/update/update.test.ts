@@ -7,9 +7,12 @@ import { end } from '../../src/session/end.ts';
 import { login } from '../../src/session/session.ts';
 import {
   corruptRecord,
+  endProbation,
   generationNumbers,
+  markDemoted,
   probation,
   readableGeneration,
+  readGeneration,
   stableNumber,
   takeNumber,
   whyDemoted,
@@ -413,6 +416,18 @@ describe('an update from a generation', () => {
     mustBeSound(w, 'after it');
     expect(contents(w, masterOf(pool))).not.toContain('two');
     expect(stableNumber(host, paths)).toBe(3);
+  });
+
+  it('does not remove that generation to make space for the update', async () => {
+    const w = await world();
+    for (const text of ['two', 'three']) await updateOf(w, text);
+    const { host, paths } = w.machine();
+    endProbation(host, paths); // so that no rollback to generation 2 is expected
+    markDemoted(host, paths, 2, 'a test'); // it would be the first to be removed
+    const isShort = async () => true;
+    expect(await prune(w.machine(), pool, isShort, 2)).toEqual([]);
+    expect(readGeneration(host, paths, 2)).toBeDefined();
+    expect(await prune(w.machine(), pool, isShort)).toEqual([2]);
   });
 
   it.each([
