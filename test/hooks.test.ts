@@ -3,7 +3,9 @@ import { spawn, spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { GDM_HOOKS, GDM_SCRIPTS, renderGdm } from '../src/desktop/adapters/gdm.ts';
 import { isStatic } from '../src/desktop/adapters/pam.ts';
+import { CARELESS_HOOK, foundProofs, hostileVariables, splitHostile, writeHostileTools } from './hostile.ts';
 
 let dir: string;
 
@@ -68,101 +70,58 @@ describe('a hook whose login is refused', () => {
   });
 });
 
-/** Every variable by which a program that root starts can be made to run other code, or to write a file. */
-function hostile(proofs: string, tools: string): Record<string, string> {
-  const file = (name: string): string => `${proofs}/${name}`;
-  return {
-    // Of the loader. The library does not exist: the loader says so, and LD_DEBUG writes a file for each program.
-    ...{ LD_PRELOAD: `${tools}/evil.so`, LD_AUDIT: `${tools}/evil.so`, LD_LIBRARY_PATH: tools },
-    ...{ LD_DEBUG: 'files', LD_DEBUG_OUTPUT: file('ld'), LD_PROFILE: 'libc.so.6', LD_PROFILE_OUTPUT: proofs },
-    // Of the C library, also in static programs.
-    ...{ GLIBC_TUNABLES: 'glibc.malloc.check=3', MALLOC_TRACE: file('malloc'), GCONV_PATH: tools },
-    ...{ LOCPATH: tools, NLSPATH: `${tools}/%N`, LANG: 'xx_XX.EVIL', LC_ALL: 'xx_XX.EVIL', TZDIR: tools },
-    // Of shells.
-    ...{
-      ENV: `${tools}/env.sh`,
-      BASH_ENV: `${tools}/env.sh`,
-      SHELLOPTS: 'xtrace',
-      IFS: '/ae',
-      CDPATH: tools,
-    },
-    ...{
-      PS4: `$(touch ${file('ps4')})`,
-      PS1: `$(touch ${file('ps1')})`,
-      PATH: tools,
-      PPID: '1',
-      OPTIND: '7',
-    },
-    'BASH_FUNC_exec%%': `() { touch ${file('function')}; }`,
-    // Of what the hooks start.
-    ...{ NODE_OPTIONS: `--require=${tools}/evil.cjs`, NODE_PATH: tools, NODE_EXTRA_CA_CERTS: `${tools}/x` },
-    ...{
-      NODE_V8_COVERAGE: proofs,
-      NODE_REDIRECT_WARNINGS: file('warnings'),
-      OPENSSL_CONF: `${tools}/openssl.cnf`,
-    },
-    ...{
-      PERL5OPT: '-MEvil',
-      PERL5LIB: tools,
-      PERL5DB: `BEGIN { open F, ">${file('perl5db')}" }`,
-      PERLLIB: tools,
-    },
-    ...{ HOME: tools, TMPDIR: proofs, XDG_CONFIG_HOME: tools, HISTFILE: file('history') },
-  };
-}
-
 describe('a hook that runs as root with variables of a user', () => {
   const proofs = (): string => `${dir}/proofs`;
-  const tools = (): string => `${dir}/tools`;
-  const prove = (by: string): string => `echo ${by} >>${proofs()}/${by}`;
+  const variables = (): Record<string, string> => hostileVariables(proofs(), `${dir}/tools`);
   beforeAll(() => {
-    fs.mkdirSync(tools());
-    for (const name of ['node', 'env', 'sh', 'sleep', 'busybox', 'dirname', 'test'])
-      fs.writeFileSync(`${tools()}/${name}`, `#!/bin/sh\n${prove('path')}\n`, { mode: 0o755 });
-    fs.writeFileSync(`${tools()}/env.sh`, `${prove('env')}\n`);
-    fs.writeFileSync(`${tools()}/evil.cjs`, `require('fs').writeFileSync('${proofs()}/node', '')\n`);
-    fs.writeFileSync(`${tools()}/Evil.pm`, `open F, ">${proofs()}/perl"; 1;\n`);
+    writeHostileTools(proofs(), `${dir}/tools`);
+    for (const script of GDM_SCRIPTS) {
+      const text = renderGdm(script).replaceAll(GDM_HOOKS, `${dir}/hooks/gdm`);
+      fs.writeFileSync(`${dir}/hooks/gdm/${script}.Default`, text, { mode: 0o755 });
+    }
+    fs.writeFileSync(`${dir}/hooks/pam/careless`, CARELESS_HOOK, { mode: 0o755 });
+    const text = fs.readFileSync('hooks/pam/session', 'utf8').replace('#!/bin/busybox sh', '#!/bin/sh');
+    fs.writeFileSync(`${dir}/hooks/pam/dynamic`, text, { mode: 0o755 });
   });
   beforeEach(() => {
     fs.rmSync(proofs(), { recursive: true, force: true });
     fs.mkdirSync(proofs());
   });
-  const given = { USER: 'alice', DISPLAY: ':0', XAUTHORITY: '/x', PAM_TTY: ':0', PAM_SERVICE: 'x-autologin' };
-  const run = (file: string, args: string[], env: Record<string, string>) =>
-    spawnSync(file, args, { env: { ...given, ...env }, encoding: 'utf8' });
-  const attack = (file: string, args: string[], env: Record<string, string> = {}) =>
-    run(file, args, { ...hostile(proofs(), tools()), ...env });
+  const given = { USER: 'alice', DISPLAY: ':0', PAM_USER: 'alice', PAM_TTY: ':0' };
+  const run = (hook: string, args: readonly string[], env: Record<string, string>) =>
+    spawnSync(`${dir}/hooks/${hook}`, args, { env: { ...env, ...given }, encoding: 'utf8' });
 
   it.each([
-    ['pam/session', 'open_session'],
-    ['pam/session', 'close_session'],
-    ['gdm/PreSession', ''],
-    ['gdm/PostSession', ''],
-    ['lightdm/session-setup', ''],
-    ['lightdm/session-cleanup', ''],
-  ])('obeys none of them: %s %s', (hook, type) => {
-    const clean = run(`${dir}/hooks/${hook}`, [], { PAM_TYPE: type, PAM_USER: 'alice' });
-    const r = attack(`${dir}/hooks/${hook}`, [], { PAM_TYPE: type, PAM_USER: 'alice' });
-    expect(fs.readdirSync(proofs())).toEqual([]);
-    expect([r.status, r.stdout, r.stderr]).toEqual([clean.status, clean.stdout, clean.stderr]);
+    ['pam/session', [], 'close_session'],
+    ['pam/session', [], 'open_session'],
+    ['gdm/PreSession.Default', [], ''],
+    ['gdm/PostSession.Default', [], ''],
+    ['lightdm/session-setup', [], ''],
+    ['lightdm/session-cleanup', [], ''],
+    // With a script of the administrator, which gets the environment of lightdm.
+    ['lightdm/session-setup-then', ['/bin/busybox', 'true'], ''],
+    ['lightdm/session-cleanup-after', ['/bin/busybox', 'true'], ''],
+  ] as const)('obeys none of them: %s %j %s', (hook, args, type) => {
+    // A login of this kind is not refused, so the hook does not wait.
+    const pam = { PAM_TYPE: type, PAM_SERVICE: type === 'open_session' ? 'x-autologin' : 'x' };
+    const xauthority = { XAUTHORITY: '/x' };
+    // The hook that another one runs names that one too.
+    const said = (r: { stdout: string }): string => r.stdout.replace(/ --caller \d+(?= --caller)/, '');
+    const clean = run(hook, args, { ...pam, ...xauthority });
+    const r = run(hook, args, { ...variables(), ...pam, ...xauthority });
+    expect(foundProofs(proofs())).toEqual([]);
+    expect([r.status, said(r), r.stderr]).toEqual([clean.status, said(clean), clean.stderr]);
   });
 
   it('can be tested: a hook with another shell obeys them', () => {
-    const text = fs
-      .readFileSync(`${dir}/hooks/pam/session`, 'utf8')
-      .replace('#!/bin/busybox sh', '#!/bin/sh');
-    fs.writeFileSync(`${dir}/hooks/pam/dynamic`, text, { mode: 0o755 });
-    attack(`${dir}/hooks/pam/dynamic`, [], { PAM_TYPE: 'open_session', PAM_USER: 'alice' });
-    expect(fs.readdirSync(proofs())).not.toEqual([]);
-    for (const [program, args] of [
-      ['/usr/bin/perl', ['-e', '1']],
-      [process.execPath, ['-e', '1']],
-    ] as const) {
-      const one = hostile(proofs(), tools());
-      const { PERL5OPT = '', PERL5LIB = '', NODE_OPTIONS = '' } = one;
-      run(program, [...args], { PERL5OPT, PERL5LIB, NODE_OPTIONS });
-    }
-    expect(fs.readdirSync(proofs())).toEqual(expect.arrayContaining(['node', 'perl']));
+    run('pam/dynamic', [], { ...variables(), PAM_TYPE: 'open_session', PAM_SERVICE: 'x-autologin' });
+    expect(foundProofs(proofs())).toContain('library');
+  });
+
+  it.each([0, 1])('can be tested: each of them has an effect on a careless hook, part %i', part => {
+    const [env = {}, left = []] = splitHostile(variables())[part] ?? [];
+    run('pam/careless', [], env);
+    expect(foundProofs(proofs())).toEqual(left);
   });
 
   it('begins with the static shell, and so do all hooks that root runs', () => {
@@ -171,6 +130,7 @@ describe('a hook that runs as root with variables of a user', () => {
     expect(roots).toHaveLength(7);
     for (const name of roots)
       expect(fs.readFileSync(`hooks/${name}`, 'utf8')).toMatch(/^#!\/bin\/busybox sh\n/);
+    for (const script of GDM_SCRIPTS) expect(renderGdm(script)).toMatch(/^#!\/bin\/busybox sh\n/);
     expect(isStatic(fs.readFileSync('/bin/busybox', 'utf8'))).toBe(true);
     expect(isStatic(fs.readFileSync('/bin/sh', 'utf8'))).toBe(false);
     expect([undefined, '', '#!/bin/sh\n'].map(isStatic)).toEqual([false, false, false]);
