@@ -32,9 +32,14 @@ export function checkLauncher(host: Host): void {
   throw new MayflyError('refused', what, { hint: installHint('busybox') });
 }
 
-/** The PAM stacks in which users set variables with ~/.pam_environment. */
+/**
+ * The PAM stacks in which users set variables with ~/.pam_environment. A stack in /etc replaces the one of the same name
+ * that a package has in /usr/lib.
+ */
 export function stacksWithUserEnvironment(host: Host): string[] {
-  const paths = host.list('/etc/pam.d').map(name => `/etc/pam.d/${name}`);
+  const own = host.list('/etc/pam.d');
+  const vendor = host.list('/usr/lib/pam.d').filter(name => !own.includes(name));
+  const paths = [...own.map(name => `/etc/pam.d/${name}`), ...vendor.map(name => `/usr/lib/pam.d/${name}`)];
   return paths.filter(path => linesWith(host.read(path) ?? '', 'user_readenv=1').length > 0);
 }
 

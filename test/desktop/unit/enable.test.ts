@@ -300,7 +300,9 @@ describe('PAM', () => {
     const line = 'session required pam_env.so envfile=/etc/default/locale';
     w.put('/etc/pam.d/sddm', `${line} user_readenv=1\n`);
     w.put('/etc/pam.d/other', `# ${line} user_readenv=1\n${line} user_readenv=0\n`);
-    expect(stacksWithUserEnvironment(w.host)).toEqual(['/etc/pam.d/sddm']);
+    w.makeDirs('/usr/lib/pam.d');
+    for (const name of ['other', 'vendor']) w.put(`/usr/lib/pam.d/${name}`, `${line} user_readenv=1\n`);
+    expect(stacksWithUserEnvironment(w.host)).toEqual(['/etc/pam.d/sddm', '/usr/lib/pam.d/vendor']);
   });
 
   it('is refused without its profile', async () => {
