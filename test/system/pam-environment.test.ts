@@ -1,123 +1,126 @@
 /**
- * The PAM hook below the real modules of PAM, with variables that the user sets in ~/.pam_environment (sddm's stack) and
- * that a greeter sets (greetd). In a mount namespace with accounts and stacks of its own.
+ * The PAM hook below the real modules of PAM and in the real stacks of sddm and greetd, with variables that the user sets
+ * in ~/.pam_environment (sddm) and that a greeter sets (greetd). In a mount namespace with accounts and stacks of its own.
  */
 import * as fs from 'node:fs';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { must, sh } from './lab.ts';
+import { CARELESS_HOOK, foundProofs, hostileVariables, splitHostile, writeHostileTools } from '../hostile.ts';
+import { filesOfPackages, must, sh } from './lab.ts';
 
-/** The session part of /etc/pam.d/sddm in Debian 12 and 13; pam_loginuid is left out, it does not work in containers. */
-const SDDM = `auth required pam_permit.so
-account required pam_permit.so
-session [success=ok ignore=ignore module_unknown=ignore default=bad] pam_selinux.so close
-session optional pam_keyinit.so force revoke
-session required pam_limits.so
-@include common-session
-session [success=ok ignore=ignore module_unknown=ignore default=bad] pam_selinux.so open
-session required pam_env.so
-session required pam_env.so envfile=/etc/default/locale user_readenv=1
-`;
-
-/** /etc/pam.d/greetd includes login, which has no user_readenv; the variables come from the greeter. */
-const GREETD = `auth required pam_permit.so
-account required pam_permit.so
-session required pam_env.so
-@include common-session
-`;
-
-/** The lines that the profile of pam-auth-update(8) writes. */
-const COMMON = (hook: string): string => `session required pam_permit.so
-session [success=ignore default=1] pam_succeed_if.so quiet service in sddm:greetd
-session requisite pam_exec.so quiet stdout ${hook}
-session required pam_unix.so
-`;
-
+/** What login's part of greetd's stack writes goes to empty directories. */
 const NAMESPACE = `set -e
-mount --bind "$1/passwd" /etc/passwd; mount --bind "$1/shadow" /etc/shadow; mount --bind "$1/pam.d" /etc/pam.d
+mount -t tmpfs none /var/log; mount -t tmpfs none /run
+for file in passwd shadow pam.d; do mount --bind "$1/$file" "/etc/$file"; done
 shift; exec "$@"`;
+
+const UID = 54_322;
 
 describe('a user who sets variables of PAM', () => {
   let dir: string;
-  const proofs = (): string[] => fs.readdirSync(`${dir}/proofs`);
+  const proofs = (): string => `${dir}/proofs`;
+  const variables = (): Record<string, string> => hostileVariables(proofs(), `${dir}/tools`);
   const calls = (): string[] =>
-    fs.readdirSync(dir).includes('calls') ? fs.readFileSync(`${dir}/calls`, 'utf8').trim().split('\n') : [];
-
-  /** What the loader, shells, Node and Perl obey; the name of the user is one that PAM itself gives to the hook. */
-  const variables = (): Record<string, string> => ({
-    LD_DEBUG: 'files',
-    LD_DEBUG_OUTPUT: `${dir}/proofs/ld`,
-    LD_PRELOAD: `${dir}/nothing.so`,
-    ENV: `${dir}/env.sh`,
-    BASH_ENV: `${dir}/env.sh`,
-    NODE_OPTIONS: `--require=${dir}/evil.cjs`,
-    PERL5OPT: '-MEvil',
-    PERL5LIB: dir,
-    PATH: `${dir}/bin`,
-    PAM_USER: 'root',
-    PAM_TYPE: 'auth',
-    GLIBC_TUNABLES: 'glibc.malloc.check=3',
-  });
+    fs.existsSync(`${dir}/calls`) ? fs.readFileSync(`${dir}/calls`, 'utf8').trim().split('\n') : [];
 
   beforeAll(() => {
     dir = fs.mkdtempSync('/var/tmp/mayfly-pam-');
     fs.chmodSync(dir, 0o755);
-    for (const name of ['home', 'pam.d', 'dist', 'bin']) fs.mkdirSync(`${dir}/${name}`);
+    for (const name of ['home', 'dist']) fs.mkdirSync(`${dir}/${name}`);
     fs.cpSync('hooks', `${dir}/hooks`, { recursive: true });
-    fs.cpSync('hooks/pam/session', `${dir}/hooks/pam/dynamic`);
     const text = fs.readFileSync('hooks/pam/session', 'utf8');
-    fs.writeFileSync(`${dir}/hooks/pam/dynamic`, text.replace('#!/bin/busybox sh', '#!/bin/sh'));
-    const call = `${dir}/calls`;
+    // As it was: a shell that has a loader, and no other before it.
+    const old = text.replace('#!/bin/busybox sh', '#!/bin/sh').replace('clean) ;;', 'clean | "") ;;');
+    expect(old.match(/bin\/sh|"" *\)/g)).toHaveLength(2);
+    fs.writeFileSync(`${dir}/hooks/pam/old`, old, { mode: 0o755 });
+    fs.writeFileSync(`${dir}/hooks/pam/careless`, CARELESS_HOOK, { mode: 0o755 });
     fs.writeFileSync(
       `${dir}/dist/mayfly.cjs`,
-      `require('fs').appendFileSync('${call}', process.argv.slice(2, 5).join(' ') + ' ' + Object.keys(process.env).sort() + ' ' + process.env.USER + '\\n')\n`,
+      `const call = [...process.argv.slice(2, 5), Object.keys(process.env).sort(), process.env.USER, process.cwd()];
+       require('fs').appendFileSync('${dir}/calls', call.join(' ') + '\\n');\n`,
     );
-    fs.writeFileSync(`${dir}/env.sh`, `echo env >${dir}/proofs/env\n`);
-    fs.writeFileSync(`${dir}/evil.cjs`, `require('fs').writeFileSync('${dir}/proofs/node', '')\n`);
-    for (const name of ['node', 'env', 'sleep'])
-      fs.writeFileSync(`${dir}/bin/${name}`, `#!/bin/sh\necho ${name} >${dir}/proofs/path\n`, {
-        mode: 0o755,
-      });
-    fs.writeFileSync(`${dir}/pam.d/sddm`, SDDM);
-    fs.writeFileSync(`${dir}/pam.d/greetd`, GREETD);
-    fs.writeFileSync(`${dir}/pam.d/other`, 'session required pam_deny.so\n');
-    const account = 'mayfly-eve:x:54322:54322::';
-    fs.writeFileSync(
-      `${dir}/passwd`,
-      `${fs.readFileSync('/etc/passwd', 'utf8')}${account}${dir}/home:/bin/sh\n`,
-    );
+    writeHostileTools(proofs(), `${dir}/tools`);
+    const account = `mayfly-eve:x:${UID}:${UID}::${dir}/home:/bin/sh\n`;
+    fs.writeFileSync(`${dir}/passwd`, fs.readFileSync('/etc/passwd', 'utf8') + account);
     fs.writeFileSync(`${dir}/shadow`, 'root:*:19000::::::\nmayfly-eve:*:19000::::::\n', { mode: 0o600 });
-    const lines = Object.entries(variables()).map(([name, value]) => `${name} DEFAULT=${value}\n`);
-    fs.writeFileSync(`${dir}/home/.pam_environment`, lines.join(''));
-    must('chown', ['-R', '54322:54322', `${dir}/home`]);
   });
   beforeEach(() => {
-    fs.rmSync(`${dir}/proofs`, { recursive: true, force: true });
+    fs.rmSync(proofs(), { recursive: true, force: true });
     fs.rmSync(`${dir}/calls`, { force: true });
-    fs.mkdirSync(`${dir}/proofs`);
+    fs.mkdirSync(proofs());
   });
   afterAll(() => fs.rmSync(dir, { recursive: true }));
 
-  /** Opens and closes a session of the user, as a display manager does. */
-  function logIn(service: 'sddm' | 'greetd', hook: 'session' | 'dynamic') {
-    fs.writeFileSync(`${dir}/pam.d/common-session`, COMMON(`${dir}/hooks/pam/${hook}`));
-    const greeter =
-      service === 'sddm' ? [] : Object.entries(variables()).flatMap(([n, v]) => ['-E', `${n}=${v}`]);
-    const pam = ['pamtester', ...greeter, service, 'mayfly-eve', 'open_session', 'close_session'];
-    return sh('unshare', ['-m', '--propagation', 'private', 'sh', '-c', NAMESPACE, 'sh', dir, ...pam]);
+  /** This machine's stacks and those of a release's display managers. */
+  function install(hook: string, suite?: string): void {
+    fs.rmSync(`${dir}/pam.d`, { recursive: true, force: true });
+    fs.cpSync('/etc/pam.d', `${dir}/pam.d`, { recursive: true });
+    must('tar', [
+      '-xf',
+      filesOfPackages(['sddm', 'greetd'], '/etc/pam.d', suite),
+      '-C',
+      dir,
+      '--strip-components=2',
+      './etc/pam.d',
+    ]);
+    // Where no audit identifies logins, as in containers, pam_loginuid fails.
+    for (const name of fs.readdirSync(`${dir}/pam.d`)) {
+      const text = fs.readFileSync(`${dir}/pam.d/${name}`, 'utf8');
+      fs.writeFileSync(`${dir}/pam.d/${name}`, text.replaceAll(/^session.*pam_loginuid\.so.*$/gm, ''));
+    }
+    expect(fs.readFileSync(`${dir}/pam.d/sddm`, 'utf8')).toMatch(/^session .*pam_env\.so .*user_readenv=1$/m);
+    // The lines that pam-auth-update(8) writes for our profile.
+    const [, ours = ''] = /^Session:\n(.*)$/ms.exec(fs.readFileSync('hooks/pam/profile', 'utf8')) ?? [];
+    const lines = ours.replaceAll(/^\s+/gm, 'session ').replace('/usr/lib/mayfly/hooks/pam/session', hook);
+    fs.writeFileSync(`${dir}/pam.d/common-session`, `${lines}session required pam_unix.so\n`);
   }
 
-  it.each(['sddm', 'greetd'] as const)('runs nothing as root, at login or at logout: %s', service => {
-    const r = logIn(service, 'session');
-    expect([r.code, r.err]).toEqual([0, '']);
-    expect(calls()).toEqual([
-      'hook pam start DISPLAY,PATH,USER mayfly-eve',
-      'hook pam stop DISPLAY,PATH,USER mayfly-eve',
-    ]);
-    expect(proofs()).toEqual([]);
+  /** Opens and closes a session of the user, as a display manager does. */
+  function logIn(service: string, actions: readonly string[], env: Readonly<Record<string, string>>) {
+    const quoted = (value: string): string => `"${value.replaceAll(/[$@\\"]/g, '\\$&')}"`;
+    const lines = Object.entries(env).map(([name, value]) => `${name} DEFAULT=${quoted(value)}\n`);
+    fs.writeFileSync(`${dir}/home/.pam_environment`, lines.join(''));
+    must('chown', ['-R', `${UID}:${UID}`, `${dir}/home`]);
+    const greeter = service === 'greetd' ? Object.entries(env).flatMap(([n, v]) => ['-E', `${n}=${v}`]) : [];
+    const pam = ['pamtester', ...greeter, service, 'mayfly-eve', ...actions];
+    return sh('unshare', ['-m', '--propagation', 'private', 'sh', '-c', NAMESPACE, 'sh', dir, ...pam]);
+  }
+  const both = ['open_session', 'close_session'];
+
+  /** When each stack has the variables: sddm's sets them after the hook has run for the login. */
+  const when = [
+    ['sddm', ['close_session']],
+    ['greetd', both],
+  ] as const;
+
+  describe.each([undefined, 'trixie'])('the stacks of %s', suite => {
+    it.each(['sddm', 'greetd'])('run nothing of theirs as root, at login or at logout: %s', service => {
+      install(`${dir}/hooks/pam/session`, suite);
+      const r = logIn(service, both, variables());
+      expect([r.code, r.err]).toEqual([0, '']);
+      expect(calls()).toEqual([
+        'hook pam start DISPLAY,PATH,USER mayfly-eve /',
+        'hook pam stop DISPLAY,PATH,USER mayfly-eve /',
+      ]);
+      expect(foundProofs(proofs())).toEqual([]);
+    });
   });
 
-  it.each(['sddm', 'greetd'] as const)('would, with a hook whose shell has a loader: %s', service => {
-    logIn(service, 'dynamic');
-    expect(proofs().some(name => name.startsWith('ld.'))).toBe(true);
+  it.each(when)('would do it with the hook as it was: %s, %j', (service, actions) => {
+    install(`${dir}/hooks/pam/old`);
+    for (const action of both) {
+      logIn(service, action === 'open_session' ? [action] : both, variables());
+      expect(foundProofs(proofs()).includes('library')).toBe((actions as readonly string[]).includes(action));
+    }
   });
+
+  it.each(when.flatMap(([service]) => [0, 1].map(part => [service, part] as const)))(
+    'sets all of them: %s, part %i',
+    (service, part) => {
+      install(`${dir}/hooks/pam/careless`);
+      const [env = {}, left = []] = splitHostile(variables())[part] ?? [];
+      logIn(service, both, env);
+      expect(foundProofs(proofs())).toEqual(left);
+      expect(fs.readdirSync(proofs()).map(name => fs.statSync(`${proofs()}/${name}`).uid)).not.toContain(UID);
+    },
+  );
 });
