@@ -29,7 +29,7 @@ my ($name, $password, $command) = split / /, <$pipe> =~ s/\n//r, 3;
 my $r = ask({ type => "create_session", username => $name });
 $r = ask({ type => "post_auth_message_response", response => $password }) while $r->{type} eq "auth_message";
 my @env = -e "/run/greet/env" ? split /\n/, qx(cat /run/greet/env) : ();
-if ($r->{type} eq "success") { ask({ type => "start_session", cmd => [split / /, $command], env => @env }) }
+if ($r->{type} eq "success") { ask({ type => "start_session", cmd => [split / /, $command], env => [@env] }) }
 else { ask({ type => "cancel_session" }) }
 `;
 
