@@ -150,6 +150,8 @@ export class World {
     );
     this.put('/etc/group', 'alice:x:1001:\nbob:x:1002:\naudio:x:29:alice\n');
     this.put('/etc/shadow', 'root:*::\nalice:secret:::::::\nbob:other:::::::\n');
+    this.makeDirs('/bin');
+    this.put('/bin/busybox', '\u007fELF, static', 0o755);
     this.put('/sys/fs/cgroup/cgroup.procs', '');
     this.put('/sys/fs/cgroup/cgroup.subtree_control', '');
     for (const [pid, comm] of [

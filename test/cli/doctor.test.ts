@@ -337,7 +337,17 @@ describe('the check of desktops', () => {
     ],
     ['with one of two lines after pam_systemd', `${ours}\n${systemd}\n${ours}\n`, /^problem: line 3 [^;]*$/],
     ['without pam_systemd', `${ours}\nsession optional pam_systemd_home.so\n`, /^ok$/],
-  ])('judges the PAM stack %s', (_, t, words) => expect(line(judgePam(t))).toMatch(words));
+  ])('judges the PAM stack %s', (_, t, words) =>
+    expect(line(judgePam({ text: t, isStatic: true, open: [] }))).toMatch(words),
+  );
+
+  it('finds a hook that obeys the variables of users, and names the stacks that let them set some', () => {
+    const state = { text: `${ours}\n${systemd}\n`, isStatic: false, open: ['/etc/pam.d/sddm'] };
+    expect(line(judgePam(state))).toMatch(
+      /^problem: .*\(\/etc\/pam\.d\/sddm: user_readenv=1\) \| apt install busybox-static$/,
+    );
+    expect(line(judgePam({ ...state, text: '' }))).toBe('not applicable');
+  });
 });
 
 describe('the check of pool and generations', () => {

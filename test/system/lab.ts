@@ -83,18 +83,35 @@ export function cached(name: string, make: (part: string) => void): string {
   return path;
 }
 
+/** Makes a tarball with mmdebstrap from this machine's mirrors. */
+function bootstrap(part: string, suite: string, words: readonly string[]): void {
+  const files = sourceFiles(realHost()).map(file => ({
+    file,
+    targets: parseUris(must('apt-get', printUris(file))),
+  }));
+  const sources = chooseMirrors(files, suite, hostSuite(realHost()));
+  must('mmdebstrap', ['--mode=root', ...words, suite, part, ...sources]);
+}
+
+const ownSuite = (): string => hostSuite(realHost()) ?? 'stable';
+const digestOf = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 8);
+
 /** A real minimal Debian with some packages, as a tarball, made once per machine, release and list of packages. */
-export function tarball(name = 'tree', packages = 'sudo', suite = hostSuite(realHost()) ?? 'stable'): string {
-  const list = createHash('sha256').update(packages).digest('hex').slice(0, 8);
-  return cached(`${suite}-${name}-${list}.tar`, part => {
-    const files = sourceFiles(realHost()).map(file => ({
-      file,
-      targets: parseUris(must('apt-get', printUris(file))),
-    }));
-    const sources = chooseMirrors(files, suite, hostSuite(realHost()));
-    const words = ['--mode=root', '--variant=minbase', `--include=${packages}`];
-    must('mmdebstrap', [...words, suite, part, ...sources]);
-  });
+export function tarball(name = 'tree', packages = 'sudo', suite = ownSuite()): string {
+  return cached(`${suite}-${name}-${digestOf(packages)}.tar`, part =>
+    bootstrap(part, suite, ['--variant=minbase', `--include=${packages}`]),
+  );
+}
+
+/** What some packages of a release have in the directory `path`, as a tarball; nothing is installed. */
+export function filesOfPackages(packages: readonly string[], path: string, suite = ownSuite()): string {
+  const extract = `export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"; cd "$1"
+    apt-get download -qq ${packages.join(' ')}
+    for deb in *.deb; do dpkg-deb --fsys-tarfile "$deb" | tar -x ".${path}"; done
+    find . -mindepth 1 -type f ! -path ".${path}/*" -delete`;
+  return cached(`${suite}-files-${digestOf(extract)}.tar`, part =>
+    bootstrap(part, suite, ['--variant=custom', '--skip=cleanup', `--customize-hook=${extract}`]),
+  );
 }
 
 /** Temporary accounts of this machine; only those made here are deleted again. */
