@@ -53,8 +53,11 @@ export async function endIfThere(on: Machine, id: string): Promise<void> {
 export const recoverCommand: CliCommand = {
   command: 'recover',
   describe: 'restore a consistent state; runs at boot, and is safe at any time',
-  async run(_args, { flags, machine, report }) {
-    const result = await recover(await machine());
+  options: {
+    erase: { type: 'boolean', default: true, hidden: true }, // --no-erase at boot: mayfly.service erases
+  },
+  async run(args, { flags, machine, report }) {
+    const result = await recover(await machine(), args.erase === true);
     const [ended, removed] = flags.dryRun ? ['would end', 'would remove'] : ['ended', 'removed'];
     const lines = [
       ...result.ended.map(id => `${ended} ${id}`),

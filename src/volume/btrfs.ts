@@ -14,17 +14,19 @@ import { isErrno, MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
 import type { Mount } from '../linux/mount-program.ts';
 import { describeHolders, findHolders } from '../linux/processes.ts';
-import type { ForkOptions, Problem, Volume, VolumeBackend } from './backend.ts';
+import { type ForkOptions, type Problem, UNSEEN, type Volume, type VolumeBackend } from './backend.ts';
 import { subvolumeUuids } from './btrfs-uuids.ts';
 import {
   asidePath,
   dissolveLayout,
   listLayout,
+  moveAside,
   mustBeAbsent,
   prepareLayout,
   sparePath,
   volumePath,
 } from './directory-layout.ts';
+import { COMMIT_WAIT, type EraseOptions, eraseCommand } from './eraser.ts';
 import { usageOf } from './usage.ts';
 
 /** Inode number of every subvolume's root directory (BTRFS_FIRST_FREE_OBJECTID). */
@@ -47,35 +49,7 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
   async function erase(path: string): Promise<void> {
     if (!isSubvolume(path))
       throw new MayflyError('unsafe', `"${path}" is not a subvolume created by Mayfly`, { path });
-    const destroy = (p: string) =>
-      host.run({ file: 'btrfs', args: ['subvolume', 'delete', '--', p], effect: 'write' });
-    try {
-      await destroy(path);
-    } catch (error) {
-      if (!(error instanceof MayflyError) || error.code !== 'command') throw error;
-      // Root in a session can create subvolumes, also read-only ones, and set immutable flags. find(1) enters each
-      // directory itself (-execdir), so depth and unusual names are safe. The deepest are deleted first, this one
-      // last.
-      const nested = ['-type', 'd', '-inum', String(SUBVOLUME_ROOT)];
-      const unlock = ['-execdir', 'chattr', '-f', '-i', '-a', '{}', ';'];
-      const writable = ['-execdir', 'btrfs', 'property', 'set', '-f', '-ts', '{}', 'ro', 'false', ';'];
-      const okCodes = [0, 1]; // 1: one of the commands failed; the deletion below shows whether that matters
-      await host.run({ file: 'find', args: [path, ...nested, ...unlock], effect: 'write', okCodes });
-      await host.run({
-        file: 'find',
-        args: [path, ...nested, ...writable],
-        effect: 'write',
-        okCodes,
-      });
-      const drop = ['-execdir', 'btrfs', 'subvolume', 'delete', '{}', ';'];
-      await host.run({
-        file: 'find',
-        args: [path, '-mindepth', '1', '-depth', ...nested, ...drop],
-        effect: 'write',
-        okCodes,
-      });
-      await destroy(path);
-    }
+    await host.run(eraseCommand('subvolume', path));
   }
 
   /** Whether this is a session's directory: it holds the subvolume or, after a crash in between, nothing. */
@@ -83,10 +57,19 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
     host.lstat(path)?.kind === 'dir' &&
     (isSubvolume(subvolumeIn(path)) || (!isSubvolume(path) && host.list(path).length === 0));
 
-  /** Removes a session's directory, under whatever name. */
-  async function eraseDirectory(path: string): Promise<void> {
-    if (isSubvolume(subvolumeIn(path))) await erase(subvolumeIn(path));
-    host.rmdir(path);
+  /** Removes a session's directory that was put aside, or a spare. */
+  const eraseDirectory = (path: string, o?: EraseOptions) => host.run(eraseCommand('session', path, o));
+
+  /** Makes the volume of a session absent without erasing it. Returns where it is now; undefined if it was absent. */
+  async function setAside(v: Volume): Promise<string | undefined> {
+    const path = volumePath(v);
+    const unfinished = asidePath(v, 'new'); // of a fork that was interrupted: nobody was in it
+    if (host.lstat(unfinished)) await eraseDirectory(unfinished);
+    if (host.lstat(path) === undefined) return undefined;
+    await mustBeFree(v);
+    if (!isDirectory(path))
+      throw new MayflyError('unsafe', `"${path}" is not a volume created by Mayfly`, { path });
+    return moveAside(host, v);
   }
 
   /** Takes the spare of a generation if there is one. Of two concurrent logins only one gets it. */
@@ -108,6 +91,12 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
     if (!s) return undefined;
     const holders = findHolders(host, new Set([s.dev]), rootOf(v));
     return holders.length > 0 ? describeHolders(holders) : undefined;
+  }
+
+  async function mustBeFree(v: Volume): Promise<void> {
+    const path = volumePath(v);
+    const busy = await busyReason(v);
+    if (busy) throw new MayflyError('stuck', `the volume "${path}" is in use: ${busy}`, { path });
   }
 
   return {
@@ -138,7 +127,16 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
       prepareLayout(host, pool);
     },
 
-    dissolve: async pool => dissolveLayout(host, pool),
+    async dissolve(pool) {
+      const discarded = async () => (await this.list(pool)).discarded;
+      // Until the next commit, and longer if it was in use. With the pool, the record of that would be gone.
+      const [first] = await discarded();
+      if (first) await eraseDirectory(`${pool}/${first.name}`, { seconds: COMMIT_WAIT });
+      const [held] = await discarded();
+      if (held)
+        throw new MayflyError('stuck', `the space of ${held.session} is not free: ${UNSEEN}`, { pool });
+      dissolveLayout(host, pool);
+    },
 
     usage: async pool => usageOf(host, pool),
 
@@ -224,19 +222,18 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
 
     async remove(v) {
       const path = volumePath(v);
-      if (v.role === 'session')
-        for (const as of ['new', 'old'] as const) {
-          const aside = asidePath(v, as); // of a removal or fork that was interrupted
-          if (host.lstat(aside)) await eraseDirectory(aside);
-        }
-      if (host.lstat(path) === undefined) return;
-      const busy = await busyReason(v);
-      if (busy) throw new MayflyError('stuck', `the volume "${path}" is in use: ${busy}`, { path });
-      if (v.role !== 'session') return erase(path);
-      if (!isDirectory(path))
-        throw new MayflyError('unsafe', `"${path}" is not a volume created by Mayfly`, { path });
-      host.rename(path, asidePath(v, 'old'));
-      await eraseDirectory(asidePath(v, 'old'));
+      if (v.role !== 'session') {
+        if (host.lstat(path) === undefined) return;
+        await mustBeFree(v);
+        return erase(path);
+      }
+      const aside = await setAside(v);
+      if (aside !== undefined) await eraseDirectory(aside);
+    },
+
+    async discard(v) {
+      const aside = await setAside(v);
+      if (aside !== undefined) await eraseDirectory(aside, { background: true });
     },
 
     list: async pool =>
@@ -244,6 +241,8 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
         role === 'session' ? isDirectory(path) : isSubvolume(path),
       ),
 
-    sweep: (pool, name) => eraseDirectory(`${pool}/${name}`),
+    async sweep(pool, name) {
+      await eraseDirectory(`${pool}/${name}`);
+    },
   };
 }

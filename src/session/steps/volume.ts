@@ -23,6 +23,9 @@ export const volume: Step = {
     return s;
   },
   async down(s, on) {
-    await on.backend(s.volume.backend).remove(s.volume); // throws `stuck` while it is in use
+    const backend = on.backend(s.volume.backend);
+    // The user's lock is held: what takes as long as the user likes must not happen here. Throws `stuck` while in use.
+    if (backend.discard) await backend.discard(s.volume);
+    else await backend.remove(s.volume);
   },
 };
