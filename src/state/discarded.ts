@@ -28,3 +28,15 @@ export function overdueReason({ session, age, deleted }: Discarded): string | un
     ? `${session} has ended, but its space has not been freed ${since}: ${UNSEEN}`
     : `${session} has ended, but its volume has not been erased ${since}`;
 }
+
+/** How many volumes wait for what, as text; undefined if none does. Pure. */
+export function describeDiscarded(all: readonly Discarded[]): string | undefined {
+  const count = (n: number, what: string): string[] =>
+    n === 0 ? [] : [`${n} volume${n === 1 ? '' : 's'} of ended sessions ${what}`];
+  const deleted = all.filter(d => d.deleted).length;
+  const words = [
+    ...count(all.length - deleted, 'being erased'),
+    ...count(deleted, 'whose space is not free yet'),
+  ];
+  return words.length === 0 ? undefined : words.join(', ');
+}

@@ -77,6 +77,11 @@ function discardedAt(host: Host, path: string, name: string, session: string): D
   return { name, session, age: Math.max(0, host.now() - (host.lstat(path)?.ctimeMs ?? 0)), deleted };
 }
 
+/** How many discarded volumes of a user's sessions there are, from one look at a directory. */
+export function countDiscarded(host: Host, pool: string, uid: number): number {
+  return host.list(`${pool}/sessions`).filter(name => name.startsWith(`${OLD}u${uid}-`)).length;
+}
+
 const markerOf = (pool: string): string => `${pool}/.mayfly-pool`;
 
 /** Whether the directory is a pool: its marker belongs to root. */
