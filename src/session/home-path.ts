@@ -8,7 +8,7 @@ import type { Group, User } from '../linux/accounts.ts';
 import { resolveTrusted } from '../linux/trusted-path.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Paths } from '../state/paths.ts';
-import { isAtOrBelow, isShared } from './mount-plan.ts';
+import { answerTime, isAtOrBelow, isShared } from './mount-plan.ts';
 import { isMember } from './scope.ts';
 
 /** Directories of the system: neither they nor anything below them is anybody's home directory. */
@@ -47,15 +47,16 @@ export function homeProblem(
 }
 
 /**
- * Throws `unsafe` if no session can have the user's home directory, or the directory where its symlinks lead. It is
- * called before anything is done, so that the error of one account counts against no generation. root has /root, which
- * is not mounted. A home directory of the host that an ephemeral one replaces is not looked at.
+ * Throws `unsafe` if no session can have the user's home directory, or the directory where its symlinks lead, and
+ * `timeout` if its file server does not answer. It is called before anything is done, so that the error of one account
+ * counts against no generation. root has /root, which is not mounted. A home directory of the host that an ephemeral one
+ * replaces is not looked at.
  */
-export function checkHome(
+export async function checkHome(
   on: Pick<Machine, 'host' | 'config' | 'paths'>,
   user: User,
   groups: readonly Group[],
-): void {
+): Promise<void> {
   if (user.uid === 0 && user.home === '/root') return;
   const require = (path: string, leads: string): void => {
     const problem = homeProblem(path, on.config, on.paths);
@@ -66,6 +67,8 @@ export function checkHome(
   require(user.home, '');
   if (isMember(on.config.ephemeral_home, user, groups)) return; // nothing of the host is mounted there
   if (isShared(on.config, user.home)) return;
+  const { requireAnswers } = await import('../linux/time-limits.ts');
+  await requireAnswers(on.host, [user.home], answerTime(on.config));
   const real = resolveTrusted(on.host, user.home);
   require(real, `leads to "${real}", which `);
 }

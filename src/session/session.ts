@@ -55,7 +55,7 @@ export async function login(on: Machine, call: HookCall): Promise<Session | unde
   const groups = await groupsOf(on.host, user);
   watch.enter('lock');
   if (!inScope(on.config, user, groups)) return undefined;
-  checkHome(on, user, groups);
+  await checkHome(on, user, groups);
   makeDirectories(on.host, on.paths);
   return withLock(on.host, on.paths, `user-${user.uid}`, LOGIN_LOCK_WAIT, async lock => {
     const locked = { ...on, lockFds: [lock.fd] };
@@ -71,7 +71,7 @@ export async function login(on: Machine, call: HookCall): Promise<Session | unde
       try {
         stable = readStable(on.host, on.paths);
         await requireFewStuck(locked, user, stuck, stable.volume);
-        const s = await runSteps(locked, planSession(locked, stable, who), stable, watch);
+        const s = await runSteps(locked, await planSession(locked, stable, who), stable, watch);
         loginSucceeded(locked, stable.number);
         return s;
       } catch (error) {

@@ -27,6 +27,7 @@ import {
   volumePath,
 } from './directory-layout.ts';
 import { COMMIT_WAIT, type EraseOptions, eraseCommand } from './eraser.ts';
+import { ownersOf } from './identity.ts';
 import { usageOf } from './usage.ts';
 
 /** Inode number of every subvolume's root directory (BTRFS_FIRST_FREE_OBJECTID). */
@@ -89,8 +90,7 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
   async function busyReason(v: Volume): Promise<string | undefined> {
     const s = host.lstat(rootOf(v));
     if (!s) return undefined;
-    const holders = findHolders(host, new Set([s.dev]), rootOf(v));
-    return holders.length > 0 ? describeHolders(holders) : undefined;
+    return describeHolders(await findHolders(host, new Set([s.dev]), rootOf(v), ownersOf(v))) || undefined;
   }
 
   async function mustBeFree(v: Volume): Promise<void> {
