@@ -87,7 +87,11 @@ if ($what eq "tree") {
   if ($counts) {
     forget();
     close $lock;
-    for (; $seconds > 0 && -e $path; $seconds--) { sleep 1; forget() }
+    for (; $seconds > 0 && -e $path; $seconds--) {
+      quietly("btrfs", "filesystem", "sync", $all);
+      sleep 1;
+      forget();
+    }
   }
   my @left = names($path);
   exit 0 if $counts && @left && !grep { !/^\\d+$/ } @left;

@@ -24,8 +24,13 @@ export const volume: Step = {
   },
   async down(s, on) {
     const backend = on.backend(s.volume.backend);
-    // The user's lock is held: what takes as long as the user likes must not happen here. Throws `stuck` while in use.
-    if (backend.discard) await backend.discard(s.volume);
-    else await backend.remove(s.volume);
+    try {
+      // The user's lock is held: what takes as long as the user likes must not happen here. Throws `stuck` while in use.
+      if (backend.discard) await backend.discard(s.volume);
+      else await backend.remove(s.volume);
+    } catch (error) {
+      const { withHolders } = await import('../unseen-holders.ts');
+      throw await withHolders(s, on, error);
+    }
   },
 };
