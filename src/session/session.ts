@@ -12,6 +12,7 @@ import type { Machine } from '../state/machine.ts';
 import { makeDirectories } from '../state/paths.ts';
 import { readSession, readSessions, type Session, sessionIds, writeSession } from '../state/sessions.ts';
 import { isSameVolume } from '../volume/identity.ts';
+import { admitUser } from './admission.ts';
 import { checkHome } from './home-path.ts';
 import { endedLogin, type HookCall, hasOwnProcess, isSameLogin, loginOf } from './hook-call.ts';
 import { clearHostPass } from './outcome.ts';
@@ -20,7 +21,6 @@ import { inScope } from './scope.ts';
 import { planSession } from './session-plan.ts';
 import type { Step } from './steps/step.ts';
 import { steps } from './steps.ts';
-import { requireFewStuck } from './stuck-limit.ts';
 
 /** Seconds to wait for another login or logout of the same user. */
 export const LOGIN_LOCK_WAIT = 25;
@@ -70,7 +70,7 @@ export async function login(on: Machine, call: HookCall): Promise<Session | unde
       let stable: Generation | undefined;
       try {
         stable = readStable(on.host, on.paths);
-        await requireFewStuck(locked, user, stuck, stable.volume);
+        await admitUser(locked, user, stuck, stable.volume);
         const s = await runSteps(locked, await planSession(locked, stable, who), stable, watch);
         loginSucceeded(locked, stable.number);
         return s;

@@ -23,10 +23,11 @@ import {
   moveAside,
   mustBeAbsent,
   prepareLayout,
+  runEraser,
   sparePath,
   volumePath,
 } from './directory-layout.ts';
-import { COMMIT_WAIT, type EraseOptions, eraseCommand } from './eraser.ts';
+import type { EraseOptions } from './eraser.ts';
 import { ownersOf } from './identity.ts';
 import { usageOf } from './usage.ts';
 
@@ -50,7 +51,7 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
   async function erase(path: string): Promise<void> {
     if (!isSubvolume(path))
       throw new MayflyError('unsafe', `"${path}" is not a subvolume created by Mayfly`, { path });
-    await host.run(eraseCommand('subvolume', path));
+    await runEraser(host, 'subvolume', path);
   }
 
   /** Whether this is a session's directory: it holds the subvolume or, after a crash in between, nothing. */
@@ -59,7 +60,7 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
     (isSubvolume(subvolumeIn(path)) || (!isSubvolume(path) && host.list(path).length === 0));
 
   /** Removes a session's directory that was put aside, or a spare. */
-  const eraseDirectory = (path: string, o?: EraseOptions) => host.run(eraseCommand('session', path, o));
+  const eraseDirectory = (path: string, o?: EraseOptions) => runEraser(host, 'session', path, o);
 
   /** Makes the volume of a session absent without erasing it. Returns where it is now; undefined if it was absent. */
   async function setAside(v: Volume): Promise<string | undefined> {
@@ -128,11 +129,11 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
     },
 
     async dissolve(pool) {
-      const discarded = async () => (await this.list(pool)).discarded;
-      // Until the next commit, and longer if it was in use. With the pool, the record of that would be gone.
-      const [first] = await discarded();
-      if (first) await eraseDirectory(`${pool}/${first.name}`, { seconds: COMMIT_WAIT });
-      const [held] = await discarded();
+      const first = async () => (await this.list(pool)).discarded[0];
+      // With the pool, the record of what is still in use would be gone.
+      const deleted = await first();
+      if (deleted) await eraseDirectory(`${pool}/${deleted.name}`, { untilFree: true });
+      const held = await first();
       if (held)
         throw new MayflyError('stuck', `the space of ${held.session} is not free: ${UNSEEN}`, { pool });
       dissolveLayout(host, pool);
@@ -241,8 +242,6 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
         role === 'session' ? isDirectory(path) : isSubvolume(path),
       ),
 
-    async sweep(pool, name) {
-      await eraseDirectory(`${pool}/${name}`);
-    },
+    sweep: (pool, name) => eraseDirectory(`${pool}/${name}`),
   };
 }

@@ -12,6 +12,7 @@ import {
   requireVolumeName,
   type Volume,
 } from './backend.ts';
+import type { Erasable, EraseOptions } from './eraser.ts';
 
 /** Prefixes of volumes that are being created or removed. One rename makes a directory a volume or a leftover. */
 const NEW = '.new-';
@@ -68,6 +69,12 @@ export function moveAside(host: Host, v: Volume): string {
       throw new MayflyError('stuck', what, { path: volumePath(v) }, { cause: error });
     }
   }
+}
+
+/** Erases what nobody can reach any more; absent is success. */
+export async function runEraser(host: Host, what: Erasable, path: string, o?: EraseOptions): Promise<void> {
+  const { eraseCommand } = await import('./eraser.ts'); // no login needs it
+  await host.run(eraseCommand(what, path, o));
 }
 
 /** The discarded volume at `path`. If it is deleted, there are only numbers left of it, see `eraser.ts`. */

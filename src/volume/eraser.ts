@@ -99,22 +99,22 @@ if ($what eq "tree") {
 }
 `;
 
-/** In how many seconds the space of an unused subvolume is certainly free; by default there is a commit every 30. */
-export const COMMIT_WAIT = 60;
+/** In how many seconds the space of an unused subvolume is certainly free; each begins with a commit. */
+const COMMIT_WAIT = 60;
 
 export interface EraseOptions {
   /** Start it only: whoever lists the pool's leftovers afterwards completes what it does not. */
   readonly background?: boolean;
-  /** btrfs: seconds to wait until the space is free. */
-  readonly seconds?: number;
+  /** btrfs: waits until the space is free, but not forever. */
+  readonly untilFree?: boolean;
 }
 
 /** The command that erases `path`; absent is success. In the foreground it waits for another one at work on it. */
 export function eraseCommand(what: Erasable, path: string, o: EraseOptions = {}): Command {
-  const { background = false, seconds = 0 } = o;
+  const { background = false, untilFree = false } = o;
   return {
     file: 'perl',
-    args: ['-e', PROGRAM, '--', what, background ? '0' : '1', String(seconds), path],
+    args: ['-e', PROGRAM, '--', what, background ? '0' : '1', untilFree ? `${COMMIT_WAIT}` : '0', path],
     effect: 'write',
     background,
     describe: () => [`erase ${path}`],

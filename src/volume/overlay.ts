@@ -18,9 +18,10 @@ import {
   moveAside,
   mustBeAbsent,
   prepareLayout,
+  runEraser,
   volumePath,
 } from './directory-layout.ts';
-import { eraseCommand } from './eraser.ts';
+import type { EraseOptions } from './eraser.ts';
 import { usageOf } from './usage.ts';
 
 /**
@@ -38,7 +39,7 @@ function layers(v: Volume): string {
 }
 
 export function overlayBackend(host: Host): VolumeBackend {
-  const erase = (path: string) => host.run(eraseCommand('tree', path));
+  const erase = (path: string, o?: EraseOptions) => runEraser(host, 'tree', path, o);
 
   /**
    * Asks the kernel by a trial mount: with `index=on` it refuses an upper layer that is in use in any mount namespace
@@ -198,13 +199,11 @@ export function overlayBackend(host: Host): VolumeBackend {
 
     async discard(v) {
       const aside = await setAside(v);
-      if (aside !== undefined) await host.run(eraseCommand('tree', aside, { background: true }));
+      if (aside !== undefined) await erase(aside, { background: true });
     },
 
     list: async pool => listLayout(host, 'overlay', pool, path => host.lstat(path)?.kind === 'dir'),
 
-    async sweep(pool, name) {
-      await erase(`${pool}/${name}`);
-    },
+    sweep: (pool, name) => erase(`${pool}/${name}`),
   };
 }
