@@ -47,6 +47,9 @@ export class ProcessScan {
     const using: number[] = [];
     let count = 0;
     for (const pid of pids) {
+      // The size of the table of descriptors: a list of a million names would block this process for a second.
+      const size = /^FDSize:\s+(\d+)/m.exec(this.host.read(`/proc/${pid}/status`) ?? '')?.[1];
+      if (Number(size) > 4 * most) return undefined;
       const descriptors = this.host.list(`/proc/${pid}/fd`);
       count += descriptors.length;
       if (count > most) return undefined;
@@ -55,8 +58,8 @@ export class ProcessScan {
       if (links.some(isUsed)) using.push(pid);
       else {
         const mapped = mappedFiles(this.host, pid);
+        if (mapped.length > most - count) return undefined;
         count += mapped.length;
-        if (count > most) return undefined;
         if (mapped.some(isUsed)) using.push(pid);
       }
     }
@@ -163,11 +166,28 @@ interface MountLine {
 }
 
 /** The mounts in the mount namespace of a process; empty if it no longer exists. */
-export function mountLines(host: Host, pid: number | 'self'): MountLine[] {
+export function mountLines(host: Host, pid: number | string): MountLine[] {
   return (host.read(`/proc/${pid}/mountinfo`) ?? '').split('\n').flatMap(line => {
     const [, , device, root, place] = line.split(' ');
     return device && root && place ? [{ device, root, place }] : [];
   });
+}
+
+/** The pids of the processes with this name on the host itself, not in containers or sessions. */
+export function processesNamed(host: Host, name: string): number[] {
+  // Not by stat(2), which would wait for ever for a process whose root directory is on a dead file server.
+  const rootOf = (pid: string | number): string | undefined => {
+    const m = mountLines(host, pid)
+      .filter(line => line.place === '/')
+      .at(-1);
+    return m && `${m.device} ${m.root}`;
+  };
+  const here = rootOf('self');
+  return host
+    .list('/proc')
+    .filter(pid => /^\d+$/.test(pid) && host.read(`/proc/${pid}/comm`)?.trim() === name)
+    .filter(pid => rootOf(pid) === here)
+    .map(Number);
 }
 
 /** The directory at `path` as in mount tables: its file system, and the directory there. */

@@ -156,7 +156,11 @@ describe.runIf(ME === 0)('a look at processes', () => {
     const limit = 'exec "prlimit", "--nofile=5000:5000", "perl", "-e", @ARGV';
     const pid = await start('perl', ['-e', limit, `${many}; ${stay}`, `${place}/file`], 12345);
     const ran: string[] = [];
-    const watched = { ...host, run: (c: Parameters<typeof host.run>[0]) => (ran.push(c.file), host.run(c)) };
+    const run: typeof host.run = c => {
+      ran.push(c.file);
+      return host.run(c);
+    };
+    const watched = { ...host, run };
     expect(await findUsers(watched, devices, 12345)).toEqual([pid]);
     expect(ran).toEqual(['perl']);
   });
