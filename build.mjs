@@ -38,7 +38,7 @@ await build({
       'src/linux/loops.ts',
       'src/volume/eraser.ts',
     ],
-    ...['src/session/stuck-limit.ts', 'src/session/unseen-holders.ts'],
+    ...['src/session/stuck-limit.ts', 'src/session/unseen-holders.ts', 'src/session/space-being-freed.ts'],
   ],
   outbase: 'src',
   entryNames: '[name]',
@@ -51,7 +51,10 @@ const cold = {
   name: 'cold',
   setup(b) {
     b.onResolve(
-      { filter: /\/(cli|parse|process-look|time-limits|loops|eraser|stuck-limit|unseen-holders)\.ts$/ },
+      {
+        filter:
+          /\/(cli|parse|process-look|time-limits|loops|eraser|stuck-limit|unseen-holders|space-being-freed)\.ts$/,
+      },
       ({ path, kind }) =>
         kind === 'dynamic-import'
           ? { path: `./${path.split('/').pop().replace('.ts', '.cjs')}`, external: true }

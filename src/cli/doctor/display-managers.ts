@@ -85,7 +85,7 @@ export function judgePart(p: Part): Finding[] {
 /** The package's files in the directory of the program. */
 export const BUNDLE = [
   ...['mayfly.cjs', 'hot.js', 'parse.cjs', 'cli.cjs', 'process-look.cjs', 'time-limits.cjs'],
-  ...['loops.cjs', 'eraser.cjs', 'stuck-limit.cjs', 'unseen-holders.cjs'],
+  ...['loops.cjs', 'eraser.cjs', 'stuck-limit.cjs', 'unseen-holders.cjs', 'space-being-freed.cjs'],
 ];
 
 function partsOf(host: Host, adapters: readonly Adapter[]): Part[] {
