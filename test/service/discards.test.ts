@@ -1,5 +1,6 @@
 /** The service completes the erasing of discarded volumes that nobody else completes. */
 import { expect, it } from 'vitest';
+import { endIfThere } from '../../src/cli/end.ts';
 import { logTo } from '../../src/linux/log.ts';
 import { discards } from '../../src/service/discards.ts';
 import { recover } from '../../src/service/recover.ts';
@@ -44,6 +45,31 @@ it('the service erases them, and says nothing', async () => {
   const w = await waiting();
   expect(await looks(w)()).toEqual([]);
   expect(w.discarded.size).toBe(0);
+});
+
+it('the unit that ends a session waits until its volume is erased, and leaves a failure to the service', async () => {
+  for (const works of [true, false]) {
+    const w = preparedWorld();
+    const s = await login(w.machine(), callOf(w, 'alice', ':0'));
+    const on = w.machine();
+    const swept: string[] = [];
+    const backend: VolumeBackend = {
+      ...on.backend('overlay'),
+      list: async pool => ({
+        ...(await on.backend('overlay').list(pool)),
+        discarded: [s?.id ?? '', 'u1002-0000000b'].map(session => ({
+          ...{ name: `sessions/.old-${session}`, session, age: 0, deleted: false },
+        })),
+      }),
+      sweep: async (_, name) => {
+        swept.push(name);
+        if (!works) throw new Error('no');
+      },
+    };
+    await endIfThere({ ...on, backend: () => backend }, s?.id ?? '');
+    expect(swept).toEqual([`sessions/.old-${s?.id}`]);
+    expect(readSessions(w.host, on.paths)).toEqual([]);
+  }
 });
 
 it('recovery erases them, unless the service will', async () => {
