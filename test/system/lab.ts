@@ -142,6 +142,18 @@ const GROUP = process.env.MAYFLY_TEST_VG;
 export const readAt = (path: string): string | undefined =>
   fs.existsSync(path) ? fs.readFileSync(path, 'utf8') : undefined;
 
+const names = (path: string): string[] => {
+  try {
+    return fs.readdirSync(path).sort();
+  } catch {
+    return []; // it has just been removed
+  }
+};
+
+/** Whether this is what is left of a deleted session until btrfs has freed its space: an empty directory or two. */
+const isDeleted = (path: string): boolean =>
+  path.includes('/.old-') && (!fs.existsSync(path) || names(path).some(n => /^\d+$/.test(n)));
+
 export interface LabOptions {
   readonly backend: BackendKind;
   /** More lines for the configuration file. */
@@ -291,8 +303,21 @@ export class Lab {
     return child.pid ?? 0;
   }
 
+  /**
+   * Waits until the volumes of ended sessions are erased: a logout leaves that to a process of its own. What can not be
+   * erased is seen by whoever looks next.
+   */
+  erased(): void {
+    const sessions = `${this.dir}/pool/sessions`;
+    const waiting = (): boolean =>
+      names(sessions).some(n => n.startsWith('.old-') && !isDeleted(`${sessions}/${n}`));
+    const end = Date.now() + 5000 * SLOW;
+    while (waiting() && Date.now() < end) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+  }
+
   /** Everything a session could leave, for comparison before and after. */
   picture(): Record<string, unknown> {
+    this.erased();
     const mounts = fs
       .readFileSync('/proc/self/mountinfo', 'utf8')
       .split('\n')
@@ -336,7 +361,7 @@ export class Lab {
         ...tree(`${this.dir}/pool`, 0),
         ...tree(`${this.dir}/pool/sessions`, 0),
         ...tree(`${this.dir}/pool/generations`, 0),
-      ].filter(p => !p.includes('/.spare-')),
+      ].filter(p => !p.includes('/.spare-') && !isDeleted(this.dir + p)),
     };
   }
 
@@ -388,7 +413,7 @@ export class Lab {
 
   /** What is in the pool, by kind. */
   inPool(): { generations: string[]; sessions: string[]; others: string[] } {
-    const names = (path: string): string[] => (fs.existsSync(path) ? fs.readdirSync(path).sort() : []);
+    this.erased();
     const rows = this.#tagged().map(([, tags]) => tags.split(':').slice(2));
     const of = (role: string): string[] => rows.flatMap(([r, n = '']) => (r === role ? [n] : [])).sort();
     if (rows.length > 0) {
@@ -399,7 +424,9 @@ export class Lab {
     const own = ['.mayfly-pool', 'generations', 'sessions'];
     return {
       generations: names(`${this.dir}/pool/generations`),
-      sessions: names(`${this.dir}/pool/sessions`).filter(n => !n.startsWith('.spare-')),
+      sessions: names(`${this.dir}/pool/sessions`).filter(
+        n => !n.startsWith('.spare-') && !isDeleted(`${this.dir}/pool/sessions/${n}`),
+      ),
       others: names(`${this.dir}/pool`).filter(n => !own.includes(n)),
     };
   }
