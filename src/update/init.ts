@@ -169,6 +169,7 @@ async function openOrMakePool(on: Machine, o: InitOptions): Promise<Pool> {
     await mountPool(on, pool);
   }
   await on.backend(o.backend).prepare(path);
+  await on.backend(o.backend).tryOut?.(path, config.overlay);
   writePool(host, paths, pool);
   return pool;
 }

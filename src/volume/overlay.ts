@@ -6,8 +6,9 @@
  * of the size of the tree. The lower layer must not change while it is in use (the kernel calls the result undefined:
  * Documentation/filesystems/overlayfs.rst, "Changes to underlying filesystems"); so generations are sealed.
  */
-import { isErrno, MayflyError, reasonOf } from '../errors.ts';
+import { isErrno, MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
+import { missingModule } from '../linux/kernel-module.ts';
 import type { Mount } from '../linux/mount-program.ts';
 import { isMounted } from '../linux/mounts.ts';
 import type { ForkOptions, Problem, Volume, VolumeBackend } from './backend.ts';
@@ -106,21 +107,17 @@ export function overlayBackend(host: Host): VolumeBackend {
     kind: 'overlay',
 
     async check(): Promise<readonly Problem[]> {
-      const known = host.read('/proc/filesystems') ?? '';
-      if (/\boverlay$/m.test(known)) return [];
-      try {
-        // --dry-run is enough: the kernel loads the module at the first mount.
-        await host.run({ file: 'modprobe', args: ['--dry-run', 'overlay'], effect: 'read' });
-        return [];
-      } catch (error) {
-        return [
-          { what: `this kernel does not support overlayfs (${reasonOf(error)})`, fix: 'modprobe overlay' },
-        ];
-      }
+      const missing = await missingModule(host, 'overlay', true);
+      return missing ? [missing] : [];
     },
 
     async prepare(pool) {
       prepareLayout(host, pool);
+    },
+
+    async tryOut(pool, options) {
+      const { tryOverlay } = await import('./overlay-trial.ts');
+      await tryOverlay(host, pool, OPTIONS, options);
     },
 
     dissolve: async pool => dissolveLayout(host, pool),
