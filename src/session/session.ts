@@ -6,7 +6,7 @@ import { liveSessions } from '../linux/logind.ts';
 import { bootId, isAlive } from '../linux/process-id.ts';
 import { type Stopwatch, stopwatch } from '../linux/stopwatch.ts';
 import { type Generation, isSealed, readStable } from '../state/generations.ts';
-import { withLock } from '../state/locks.ts';
+import { lockNameOf, withLock } from '../state/locks.ts';
 import { loginBlockReason } from '../state/login-block.ts';
 import type { Machine } from '../state/machine.ts';
 import { makeDirectories } from '../state/paths.ts';
@@ -73,10 +73,26 @@ export async function login(on: Machine, call: HookCall): Promise<Session | unde
         loginSucceeded(locked, stable.number);
         return s;
       } catch (error) {
-        if (tries < LOGIN_TRIES && (await mayTryAgain(locked, stable?.number, user.uid, error))) continue;
+        const tryOther = async (): Promise<void> => {
+          if (stable) await tryAsOther(locked, stable, user);
+        };
+        if (tries < LOGIN_TRIES && (await mayTryAgain(locked, stable?.number, user.uid, error, tryOther)))
+          continue;
         throw error;
       }
     }
+  });
+}
+
+/** Logs the account `check.user` in to a generation, and out again. Does nothing if that is the user's own account. */
+async function tryAsOther(on: Machine, generation: Generation, { uid }: User): Promise<void> {
+  const user = await lookupUser(on.host, on.config.check.user);
+  if (user.uid === uid) return;
+  const who = { kind: 'run', user, groups: await groupsOf(on.host, user), logins: [] } as const;
+  const s = planSession(on, generation, who);
+  await withLock(on.host, on.paths, lockNameOf(s), LOGIN_LOCK_WAIT, async lock => {
+    const locked = { ...on, lockFds: [lock.fd] };
+    await stop(locked, await runSteps(locked, s, generation));
   });
 }
 
