@@ -2,13 +2,14 @@
 import { describe, expect, it } from 'vitest';
 import { readOnly, runChecks } from '../../src/cli/doctor/check.ts';
 import { poolChecks } from '../../src/cli/doctor/pool.ts';
+import { MayflyError } from '../../src/errors.ts';
 import { recover } from '../../src/service/recover.ts';
 import { makeDirectories } from '../../src/state/paths.ts';
-import { writePool } from '../../src/state/pool.ts';
+import { readPool, writePool } from '../../src/state/pool.ts';
 import { init } from '../../src/update/init.ts';
 import { mountPool } from '../../src/update/pool.ts';
 import { MAX_POOL_PATH, makePoolDirectory } from '../../src/update/pool-directory.ts';
-import type { Pool } from '../../src/volume/backend.ts';
+import type { Pool, VolumeBackend } from '../../src/volume/backend.ts';
 import { overlayBackend } from '../../src/volume/overlay.ts';
 import { World } from '../world.ts';
 
@@ -110,6 +111,38 @@ describe('the directory of a new pool', () => {
     expect(w.picture()).not.toContain(`${longest}p`);
   });
 });
+
+it('a pool that cannot hold sessions is refused before it is recorded or filled', async () => {
+  const w = new World();
+  const on = w.machine();
+  const tried: unknown[] = [];
+  const tryOut: VolumeBackend['tryOut'] = async (path, { upper, size }) => {
+    tried.push([path, upper, size]);
+    throw new MayflyError('refused', 'it cannot hold the changes of a session');
+  };
+  const o = { backend: 'overlay', source: { kind: 'host' }, say: () => undefined } as const;
+  const refused = init({ ...on, backend: () => ({ ...w.backend(), tryOut }) }, o);
+  await expect(refused).rejects.toMatchObject({ code: 'refused' });
+  expect(tried).toEqual([['/var/lib/mayfly/pool', 'disk', '50%']]);
+  expect(readPool(w.host, on.paths)).toBeUndefined();
+  expect([...w.volumes]).toEqual([]);
+});
+
+it.each([
+  [0, 0o775],
+  [0, 0o757],
+])(
+  'a directory of root that a group can write to, also the group root, is one that others can exchange: %d %o',
+  (uid, mode) => {
+    const w = new World();
+    directory(w, '/srv/pools', uid, mode);
+    // A process may have the group root without being root: members in group(5), and what gave up only its user ID.
+    expect(w.host.lstat('/srv/pools')?.gid).toBe(0);
+    expect(() => makePoolDirectory(w.host, '/srv/pools/a', STATE)).toThrow(
+      /users other than root own "\/srv\/pools"/,
+    );
+  },
+);
 
 describe('an existing pool that others can enter', () => {
   /** A pool as it was made in a directory of alice, and a state directory on a file system of its own. */
