@@ -45,12 +45,14 @@ export function overlayBackend(host: Host): VolumeBackend {
     try {
       await host.run(rm);
     } catch (error) {
-      // Root in a session can set the immutable flag, which makes rm fail. Only then is the time for chattr well
-      // spent.
       if (!(error instanceof MayflyError) || error.code !== 'command') throw error;
+      // Root in a session can set the immutable flag, which makes rm fail. Only then is the time for chattr well
+      // spent. find(1) enters each directory itself (-execdir): chattr -R fails below a path of 4096 bytes.
+      const flagged = ['(', '-type', 'f', '-o', '-type', 'd', ')'];
+      const unlock = ['-execdir', 'chattr', '-f', '-i', '-a', '{}', '+'];
       await host.run({
-        file: 'chattr',
-        args: ['-R', '-f', '-i', '-a', '--', path],
+        file: 'find',
+        args: [path, '-xdev', ...flagged, ...unlock],
         effect: 'write',
         okCodes: [0, 1],
       });
