@@ -124,3 +124,27 @@ describe('the identity of a generation on btrfs', () => {
     }
   });
 });
+
+it('a session on btrfs is removed by one command, which does not wait for its space: that can take half a minute', async () => {
+  const b = await bench('btrfs', 'disk')();
+  const ran: string[] = [];
+  const host: Host = {
+    ...realHost(),
+    run(c) {
+      ran.push(`${c.file} ${c.args.join(' ')}`);
+      return realHost().run(c);
+    },
+  };
+  const generation: Volume = { backend: 'btrfs', pool: b.pool, role: 'generation', name: '1' };
+  const session = { ...generation, role: 'session', name: 'u1001-0a0b0c0d', origin: generation } as const;
+  try {
+    await b.backend.create(generation);
+    await b.backend.fork(generation, session);
+    await openBackend('btrfs', host).remove(session);
+    expect(ran).toEqual([`btrfs subvolume delete -- ${b.pool}/sessions/.old-u1001-0a0b0c0d/volume`]);
+  } finally {
+    await b.backend.remove(session);
+    await b.backend.remove(generation);
+    await b.close();
+  }
+});

@@ -288,6 +288,51 @@ describe('surroundings', () => {
     forgetReason();
   });
 
+  it('symlinks of the generation are replaced by the files of the machine, and lead nobody out', () => {
+    const etc = `${lab.dir}/pool/generations/1/etc`;
+    const victim = `${lab.dir}/victim`;
+    fs.writeFileSync(victim, 'mine');
+    const links = {
+      hosts: victim,
+      hostname: '/nowhere/hostname',
+      'resolv.conf': '../../../../../etc/passwd',
+    };
+    for (const [name, target] of Object.entries(links)) {
+      fs.renameSync(`${etc}/${name}`, `${etc}/${name}.away`);
+      fs.symlinkSync(target, `${etc}/${name}`);
+    }
+    const root = () => lab.session(A)?.root ?? '/nonexistent';
+    const before = fs.readFileSync('/etc/passwd', 'utf8');
+    expect(lab.hook('start', A)).toMatchObject({ code: 0, err: '' });
+    for (const name of Object.keys(links)) {
+      expect(fs.lstatSync(`${root()}/etc/${name}`).isFile()).toBe(true);
+      expect(fs.readFileSync(`${root()}/etc/${name}`, 'utf8')).toBe(fs.readFileSync(`/etc/${name}`, 'utf8'));
+    }
+    expect(lab.hook('stop', A)).toMatchObject({ code: 0, err: '' });
+    expect(fs.readFileSync(victim, 'utf8')).toBe('mine');
+    expect(fs.readFileSync('/etc/passwd', 'utf8')).toBe(before);
+    expect(fs.existsSync('/nowhere')).toBe(false);
+    fs.unlinkSync(victim);
+    for (const name of Object.keys(links)) fs.renameSync(`${etc}/${name}.away`, `${etc}/${name}`);
+    nothingLeft();
+  });
+
+  it('what schroot.service does at its start and stop touches no session, also while somebody is inside', async () => {
+    const sessions = (...verb: string[]) => sh('schroot', [...verb, '--all-sessions']);
+    expect(sessions('--list').out).toBe('');
+    lab.hook('start', A);
+    lab.linger(A, false, 'exec sleep 1000');
+    await until(() => lab.processesInside().length >= 1);
+    const picture = lab.picture();
+    expect(sessions('--list').out).toBe('');
+    sessions('--recover-session');
+    sessions('--end-session');
+    expect(lab.picture()).toEqual(picture);
+    expect(lab.inside(A, 'true').code).toBe(0);
+    expect(lab.hook('stop', A)).toMatchObject({ code: 0, err: '' });
+    nothingLeft();
+  });
+
   it('a generation that is not a whole system: refused, nothing is left', () => {
     const file = `${lab.dir}/pool/generations/1/etc/passwd`;
     fs.renameSync(file, `${file}.away`);
