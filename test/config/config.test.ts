@@ -114,6 +114,10 @@ describe('configuration', () => {
       /"directories.run": too long: at most 228 /,
       /man mayfly/,
     ],
+    ...['/a,b', '/a:b', '/a b', '/a\\\\b', '/a/../b', 'a', '/a/'].map(
+      path =>
+        [`[pool]\npath = "${path}"`, /: expected an absolute path of letters, digits/, /man mayfly/] as const,
+    ),
     ['[lvm]\ngroup = "a b"', /: expected a name of letters/, /man mayfly\.toml/],
     ...['[overlay]\nsize', '[home]\nsize', '[mounts]\nrun_size'].flatMap(option =>
       ['1.5G', '0', '0M', '0%', '1000%', '10P', '5%G', '-1'].map(
