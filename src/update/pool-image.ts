@@ -11,20 +11,23 @@ import type { Problem } from '../volume/backend.ts';
  */
 export async function imageProblem(host: Host, image: string, fix: string): Promise<Problem | undefined> {
   const size = host.lstat(image)?.size ?? 0;
+  const damaged = (how: string): Problem => ({
+    what: `the image "${image}" ${how}; restore it, or create the pool again`,
+    fix,
+  });
+  const empty = 'holds no btrfs: it was overwritten or truncated';
   try {
     const args = ['inspect-internal', 'dump-super', '--', image];
     const { stdout } = await host.run({ file: 'btrfs', args, effect: 'read' });
     const total = Number(/^total_bytes\s+(\d+)$/m.exec(stdout)?.[1]);
-    if (!(total > 0))
-      return { what: `the image "${image}" holds no btrfs: it was overwritten or truncated`, fix };
-    if (size < total) {
-      const what = `the image "${image}" was truncated: it has ${formatBytes(size)}, and the file system in it has ${formatBytes(total)}`;
-      return { what, fix };
-    }
+    if (!(total > 0)) return damaged(empty);
+    if (size < total)
+      return damaged(
+        `was truncated: it has ${formatBytes(size)}, and the file system in it has ${formatBytes(total)}`,
+      );
   } catch (error) {
     if (!(error instanceof MayflyError)) throw error;
-    if (error.code === 'command')
-      return { what: `the image "${image}" holds no btrfs: it was overwritten or truncated`, fix };
+    if (error.code === 'command') return damaged(empty);
   }
   return missingModule(host, 'loop', false);
 }

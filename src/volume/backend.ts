@@ -128,8 +128,6 @@ export interface VolumeBackend {
   check(): Promise<readonly Problem[]>;
   /** Creates an empty pool at `path`, or accepts one of ours. Throws `unsafe` if `path` has foreign content. */
   prepare(path: string, sizes?: PoolSizes): Promise<void>;
-  /** Proves that sessions in the new pool at `path` can be mounted, where that depends on its file system. Throws `refused`. */
-  tryOut?(path: string, options: Pick<ForkOptions, 'upper' | 'size'>): Promise<void>;
   /** Makes a pool usable after a boot or a crash; does nothing if it is usable. */
   open?(path: string): Promise<void>;
   /** Removes an empty pool. */

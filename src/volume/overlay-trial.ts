@@ -4,6 +4,7 @@ import type { Host } from '../linux/host.ts';
 import { type MountOp, makeMountOps, mountCommand } from '../linux/mount-program.ts';
 import { requireFileSystems } from '../linux/mounts.ts';
 import type { ForkOptions } from './backend.ts';
+import { OVERLAY_OPTIONS } from './overlay.ts';
 
 /** Exits with 0 if a file that was deleted in the overlay is gone from its directory too. */
 const SCRIPT = 'rm -- "$1/file" && test -z "$(ls -A -- "$1")"';
@@ -17,7 +18,6 @@ const SCRIPT = 'rm -- "$1/file" && test -z "$(ls -A -- "$1")"';
 export async function tryOverlay(
   host: Host,
   pool: string,
-  mountOptions: string,
   { upper, size }: Pick<ForkOptions, 'upper' | 'size'>,
 ): Promise<void> {
   const at = `${pool}/.trial`;
@@ -40,7 +40,7 @@ export async function tryOverlay(
     dir('merged'),
     mountOpFor({
       ...{ source: 'overlay', target: `${at}/layers/merged`, type: 'overlay' },
-      options: `${layers},${mountOptions}`,
+      options: `${layers},${OVERLAY_OPTIONS}`,
     }),
     { op: 'enter', target: '', merge: true, argv: ['sh', '-c', SCRIPT, 'sh', `${at}/layers/merged`] },
   ];

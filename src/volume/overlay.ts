@@ -27,7 +27,7 @@ import { usageOf } from './usage.ts';
  * and makes an accidental second mount after a crash impossible (Linux 5.10). `redirect_dir=on` allows directories of
  * the lower layer to be renamed. `xino=auto` gives files the session's st_dev too, if inode numbers have enough bits.
  */
-const OPTIONS = 'index=on,volatile,redirect_dir=on,xino=auto';
+export const OVERLAY_OPTIONS = 'index=on,volatile,redirect_dir=on,xino=auto';
 
 function layers(v: Volume): string {
   if (!v.origin)
@@ -76,7 +76,7 @@ export function overlayBackend(host: Host): VolumeBackend {
     }
     const probe = `${path}/probe`;
     const lower = `${path}/lower`;
-    const options = `lowerdir=${lower},upperdir=${path}/upper,workdir=${path}/work,${OPTIONS}`;
+    const options = `lowerdir=${lower},upperdir=${path}/upper,workdir=${path}/work,${OVERLAY_OPTIONS}`;
     const out = await host.run({
       file: 'mount',
       args: ['-t', 'overlay', '-o', options, `probe-${v.name}`, probe],
@@ -115,11 +115,6 @@ export function overlayBackend(host: Host): VolumeBackend {
 
     async prepare(pool) {
       prepareLayout(host, pool);
-    },
-
-    async tryOut(pool, options) {
-      const { tryOverlay } = await import('./overlay-trial.ts');
-      await tryOverlay(host, pool, OPTIONS, options);
     },
 
     dissolve: async pool => dissolveLayout(host, pool),
@@ -188,7 +183,12 @@ export function overlayBackend(host: Host): VolumeBackend {
 
     async mount(v, root): Promise<Mount> {
       if (v.role === 'session') {
-        return { source: 'overlay', target: root, type: 'overlay', options: `${layers(v)},${OPTIONS}` };
+        return {
+          source: 'overlay',
+          target: root,
+          type: 'overlay',
+          options: `${layers(v)},${OVERLAY_OPTIONS}`,
+        };
       }
       return { source: volumePath(v), target: root, type: 'none', options: 'bind' };
     },

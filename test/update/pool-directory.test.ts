@@ -9,7 +9,7 @@ import { readPool, writePool } from '../../src/state/pool.ts';
 import { init } from '../../src/update/init.ts';
 import { mountPool } from '../../src/update/pool.ts';
 import { MAX_POOL_PATH, makePoolDirectory } from '../../src/update/pool-directory.ts';
-import type { Pool, VolumeBackend } from '../../src/volume/backend.ts';
+import type { Pool } from '../../src/volume/backend.ts';
 import { overlayBackend } from '../../src/volume/overlay.ts';
 import { World } from '../world.ts';
 
@@ -115,15 +115,16 @@ describe('the directory of a new pool', () => {
 it('a pool that cannot hold sessions is refused before it is recorded or filled', async () => {
   const w = new World();
   const on = w.machine();
-  const tried: unknown[] = [];
-  const tryOut: VolumeBackend['tryOut'] = async (path, { upper, size }) => {
-    tried.push([path, upper, size]);
-    throw new MayflyError('refused', 'it cannot hold the changes of a session');
+  w.programs.unshare = () => {
+    throw new MayflyError('command', '"unshare" failed: cannot mount overlay', { exitCode: 32, stderr: '' });
   };
-  const o = { backend: 'overlay', source: { kind: 'host' }, say: () => undefined } as const;
-  const refused = init({ ...on, backend: () => ({ ...w.backend(), tryOut }) }, o);
-  await expect(refused).rejects.toMatchObject({ code: 'refused' });
-  expect(tried).toEqual([['/var/lib/mayfly/pool', 'disk', '50%']]);
+  const refused = init(on, { backend: 'overlay', source: { kind: 'host' }, say: () => undefined });
+  await expect(refused).rejects.toMatchObject({
+    code: 'refused',
+    message: expect.stringMatching(
+      /pool" is on memory, which cannot hold the changes of a session: "unshare" /,
+    ),
+  });
   expect(readPool(w.host, on.paths)).toBeUndefined();
   expect([...w.volumes]).toEqual([]);
 });

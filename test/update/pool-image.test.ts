@@ -1,5 +1,4 @@
 /** Damage to the image of a pool, on real files. Needs btrfs-progs. */
-import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { afterAll, beforeEach, expect, it } from 'vitest';
@@ -7,18 +6,19 @@ import { MayflyError } from '../../src/errors.ts';
 import { realHost } from '../../src/linux/real-host.ts';
 import { mountPool } from '../../src/update/pool.ts';
 import { imageProblem } from '../../src/update/pool-image.ts';
+import { must, sh } from '../system/lab.ts';
 import { World } from '../world.ts';
 
 const place = mkdtempSync(`${tmpdir()}/mayfly-image-`);
 const image = `${place}/pool.img`;
 const MIB = 2 ** 20;
-const lacks = spawnSync('mkfs.btrfs', ['--version']).status !== 0;
+const lacks = sh('mkfs.btrfs', ['--version']).code !== 0;
 
 beforeEach(() => {
   if (lacks) return;
   writeFileSync(image, '');
   truncateSync(image, 300 * MIB);
-  execFileSync('mkfs.btrfs', ['-q', '-f', image], { stdio: 'ignore' });
+  must('mkfs.btrfs', ['-q', '-f', image]);
 });
 afterAll(() => rmSync(place, { recursive: true }));
 
@@ -27,8 +27,16 @@ it.skipIf(lacks)('a whole image has no problem', async () =>
 );
 
 it.skipIf(lacks).each([
-  ['cut short', 200, /pool\.img" was truncated: it has 200 MiB, and the file system in it has 300 MiB$/],
-  ['cut before its file system', 0, /pool\.img" holds no btrfs: it was overwritten or truncated$/],
+  [
+    'cut short',
+    200,
+    /pool\.img" was truncated: it has 200 MiB, and the file system in it has 300 MiB; restore it, or create the pool again$/,
+  ],
+  [
+    'cut before its file system',
+    0,
+    /pool\.img" holds no btrfs: it was overwritten or truncated; restore it, or/,
+  ],
 ])('an image that was %s is named with what it lacks', async (_, size, what) => {
   truncateSync(image, size * MIB);
   const problem = await imageProblem(realHost(), image, 'restore it');

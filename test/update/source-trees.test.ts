@@ -1,5 +1,4 @@
 /** Subvolumes and mounts in the source of the first tree: nothing of the tree is lost, and what is left out is named. */
-import { execFileSync, spawnSync } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,
@@ -15,21 +14,22 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Command } from '../../src/linux/command.ts';
 import { realHost } from '../../src/linux/real-host.ts';
 import { fillTree } from '../../src/update/source.ts';
+import { must, sh } from '../system/lab.ts';
 
-const lacks = process.getuid?.() !== 0 || spawnSync('mkfs.btrfs', ['--version']).status !== 0;
+const lacks = process.getuid?.() !== 0 || sh('mkfs.btrfs', ['--version']).code !== 0;
 const place = mkdtempSync(`${tmpdir()}/mayfly-source-`);
 const disk = `${place}/disk`;
 
-const btrfs = (...args: readonly string[]): unknown => execFileSync('btrfs', args, { stdio: 'ignore' });
+const btrfs = (...args: readonly string[]): unknown => must('btrfs', args);
 
 describe.skipIf(lacks)('a directory as the source', () => {
   const source = `${disk}/a tree`;
   const mounted: string[] = [];
   beforeAll(() => {
     mkdirSync(disk);
-    execFileSync('truncate', ['-s', '256M', `${place}/image`]);
-    execFileSync('mkfs.btrfs', ['-q', `${place}/image`], { stdio: 'ignore' });
-    for (const args of [['-o', 'loop', `${place}/image`, disk]]) execFileSync('mount', args);
+    must('truncate', ['-s', '256M', `${place}/image`]);
+    must('mkfs.btrfs', ['-q', `${place}/image`]);
+    for (const args of [['-o', 'loop', `${place}/image`, disk]]) must('mount', args);
     mounted.push(disk);
     btrfs('subvolume', 'create', source);
     for (const path of ['etc', 'mnt/usb', 'mnt/usb/x']) mkdirSync(`${source}/${path}`, { recursive: true });
@@ -39,13 +39,13 @@ describe.skipIf(lacks)('a directory as the source', () => {
       else btrfs('subvolume', 'create', `${source}/${path}`);
       writeFileSync(`${source}/${path}/file`, path, { mode: 0o640 });
     }
-    execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', `${source}/mnt/usb`]);
+    must('mount', ['-t', 'tmpfs', 'tmpfs', `${source}/mnt/usb`]);
     mounted.push(`${source}/mnt/usb`);
     writeFileSync(`${source}/mnt/usb/foreign`, '');
     symlinkSync(source, `${place}/link`);
   });
   afterAll(() => {
-    for (const at of mounted.reverse()) execFileSync('umount', [at]);
+    for (const at of mounted.reverse()) must('umount', [at]);
   });
 
   it.each([source, `${place}/link`])('%s gives its subvolumes too, and its mounts are named', async path => {
