@@ -332,7 +332,7 @@ describe('a fault of the pool or the kernel', () => {
     const before = w.picture();
     writeProbation(w.host, on.paths, { number: 1, previous: 1, failures: 0 });
     await expect(alice(w, on)).rejects.toMatchObject({
-      code: 'refused',
+      code: /^(ENOSPC|EDQUOT)/.test(reason) ? 'full' : 'refused',
       message: `cannot create a session in the pool "/var/lib/mayfly/pool": ${reason}`,
       facts: { hint: 'mayfly doctor' },
     });

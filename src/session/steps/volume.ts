@@ -33,14 +33,14 @@ export const volume: Step = {
 };
 
 /**
- * Turns the failure of a storage command, or of the pool's file system, into `refused`: the pool has a fault, not the
- * generation, and a rollback would not help. Other errors are returned unchanged.
+ * Turns the failure of a storage command, or of the pool's file system, into `refused` or `full`: the pool has a fault,
+ * not the generation, and a rollback would not help. Other errors are returned unchanged.
  */
 function poolFault(error: unknown, pool: string): unknown {
+  const isFull = isErrno(error, 'ENOSPC', 'EDQUOT');
   const isFault =
-    (error instanceof MayflyError && error.code === 'command') ||
-    isErrno(error, 'EIO', 'EROFS', 'ENOSPC', 'EDQUOT');
+    isFull || isErrno(error, 'EIO', 'EROFS') || (error instanceof MayflyError && error.code === 'command');
   if (!isFault) return error;
   const what = `cannot create a session in the pool "${pool}": ${reasonOf(error)}`;
-  return new MayflyError('refused', what, { pool, hint: REMEDY.examine }, { cause: error });
+  return new MayflyError(isFull ? 'full' : 'refused', what, { pool, hint: REMEDY.examine }, { cause: error });
 }
