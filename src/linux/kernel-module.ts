@@ -20,8 +20,8 @@ export async function missingModule(
   try {
     const args = ['--show-depends', '--', isFileSystem ? `fs-${name}` : name];
     const { stdout } = await host.run({ file: 'modprobe', args, effect: 'read' });
-    if (/^(insmod|builtin) /m.test(stdout) || /^install (?!\S*\/(false|true)\s*$)/m.test(stdout))
-      return undefined;
+    const own = stdout.trim().split('\n').at(-1) ?? ''; // after the modules that it depends on
+    if (/^(insmod|builtin) /.test(own) || /^install (?!\S*\/(false|true)$)/.test(own)) return undefined;
     return { what: `${what}: modprobe.d(5) forbids its module`, fix: `grep -rw ${name} /etc/modprobe.d` };
   } catch (error) {
     const release = (host.read('/proc/sys/kernel/osrelease') ?? '').trim();

@@ -35,6 +35,7 @@ describe('a file system', () => {
   it.each([
     ['', 'blacklist overlay'],
     ['install /bin/false \n', 'install overlay /bin/false'],
+    ['insmod /lib/modules/x/needed.ko \ninstall /bin/false \n', 'install overlay /bin/false'],
     ['install /usr/bin/true\n', 'install overlay /usr/bin/true'],
   ])('is a problem if modprobe prints "%s", as with "%s" in modprobe.d(5)', async text =>
     expect(await missingModule(world(text).host, 'overlay', true)).toEqual({

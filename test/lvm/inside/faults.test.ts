@@ -196,9 +196,14 @@ describe('thin pools', () => {
     configureLvm('activation{retry_deactivation=0}');
     lab.hook('start', A);
     const device = `/dev/mapper/${mapperName(`${pathOf(lab)}-session-${lab.session(A)?.id}`)}`;
-    // Lets go once LVM sleeps until it tries again.
-    const script =
-      'exec 3<"$1"; echo $$; exec >/dev/null 2>&1; until grep -q nanosleep /proc/$(pidof lvremove || echo 0)/wchan; do :; done';
+    // Lets go once LVM sleeps, which it does between two attempts.
+    const script = `
+      exec 3<"$1"; echo $$; exec >/dev/null 2>&1
+      asleep=0
+      until [ $asleep -ge 5 ]; do
+        read -r _ _ state _ <"/proc/$(pgrep -x lvremove)/stat" || state=absent
+        case $state in S) asleep=$((asleep + 1)) ;; *) asleep=0 ;; esac
+      done`;
     const holder = spawn('sh', ['-c', script, 'sh', device], { stdio: ['ignore', 'pipe', 'ignore'] });
     on.afterwards(() => holder.kill('SIGKILL'));
     await new Promise(resolve => holder.stdout.once('data', resolve));
