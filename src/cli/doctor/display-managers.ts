@@ -82,7 +82,10 @@ export function judgePart(p: Part): Finding[] {
 }
 
 /** The package's files in the directory of the program. */
-export const BUNDLE = ['mayfly.cjs', 'hot.js', 'parse.cjs', 'cli.cjs'];
+export const BUNDLE = [
+  ...['mayfly.cjs', 'hot.js', 'parse.cjs', 'cli.cjs'],
+  ...['execa.cjs', 'winston.cjs', 'chokidar.cjs'],
+];
 
 function partsOf(host: Host, adapters: readonly Adapter[]): Part[] {
   const programs = [...adapters.flatMap(a => adapterSpecs[a].hooks), WRAPPER];
