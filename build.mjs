@@ -28,11 +28,19 @@ const load = await build({
 });
 const buildId = createHash('sha256').update(readFileSync('dist/parse.cjs')).digest('hex').slice(0, 16);
 
+// What a hook needs only where something may hang or take long.
+await build({
+  ...common,
+  entryPoints: ['src/linux/process-look.ts', 'src/linux/time-limits.ts'],
+  outdir: 'dist',
+  outExtension: { '.js': '.cjs' },
+});
+
 /** A bundle names the cold ones as files beside it instead of swallowing them. */
 const cold = {
   name: 'cold',
   setup(b) {
-    b.onResolve({ filter: /\/(cli|parse)\.ts$/ }, ({ path, kind }) =>
+    b.onResolve({ filter: /\/(cli|parse|process-look|time-limits)\.ts$/ }, ({ path, kind }) =>
       kind === 'dynamic-import'
         ? { path: `./${path.split('/').pop().replace('.ts', '.cjs')}`, external: true }
         : undefined,

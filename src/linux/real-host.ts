@@ -27,8 +27,8 @@ import {
 } from 'node:fs';
 import { isErrno, MayflyError, reasonOf } from '../errors.ts';
 import { monotonic } from './clock.ts';
-import { leanRunner } from './command.ts';
 import { type Host, type Stat, temporaryName } from './host.ts';
+import { leanRunner } from './lean-runner.ts';
 
 function absentIs<T>(value: T, names: readonly string[], act: () => T): T {
   try {

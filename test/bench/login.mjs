@@ -182,7 +182,7 @@ export async function startUp({ rounds, overlay, users }) {
     },
     node: () => run('node', ['-e', '0'], { env }).ms,
   });
-  const lazy = ['./cli.cjs', './parse.cjs'];
+  const lazy = ['./cli.cjs', './parse.cjs', './process-look.cjs', './time-limits.cjs'];
   const hot = bundle.replace(/[^/]*$/, 'hot.js');
   const loaded = [bundle, hot].flatMap(path => loadedBy(readFileSync(path, 'utf8')));
   if (loaded.length === 0) throw new Error('nothing is found that the bundle loads');

@@ -122,7 +122,7 @@ export const BACKENDS = (process.env.MAYFLY_TEST_BACKENDS ?? 'overlay,btrfs').sp
 /** A volume group for pools on LVM. */
 const GROUP = process.env.MAYFLY_TEST_VG;
 
-const readAt = (path: string): string | undefined =>
+export const readAt = (path: string): string | undefined =>
   fs.existsSync(path) ? fs.readFileSync(path, 'utf8') : undefined;
 
 export interface LabOptions {

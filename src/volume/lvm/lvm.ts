@@ -209,7 +209,9 @@ export function lvmBackend(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
       // with it, and logins do not wait for the lock that this code holds.
       if (kind === 'lvm-thin' || v.role !== 'generation') await lv.deactivate(v, row);
       else if (row.open)
-        throw new MayflyError('stuck', `"${row.name}" is in use: ${lv.holdersOf(row)}`, { pool: v.pool });
+        throw new MayflyError('stuck', `"${row.name}" is in use: ${await lv.holdersOf(row)}`, {
+          pool: v.pool,
+        });
     },
 
     async identity(v) {
@@ -239,7 +241,7 @@ export function lvmBackend(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
           // -y: LVM asks even for inactive volumes if it is configured to discard their blocks (issue_discards).
           await lv.change(v.pool, 'lvremove', ['-y', ...only(row), '--', parsePoolPath(v.pool).group]);
         } catch (error) {
-          lv.stuck(v, row, error);
+          await lv.stuck(v, row, error);
         }
       }
     },
