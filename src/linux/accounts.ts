@@ -74,8 +74,7 @@ export interface Group {
 
 /** Whether a group may have this name; directories allow spaces and letters of any script. */
 function isGroupName(name: string): boolean {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: it matches control characters to refuse them
-  return isMadeOf(name, `${WORD}.-`) || !/[/\u0000-\u001f\u007f-\u009f]/.test(name);
+  return isMadeOf(name, `${WORD}.-`) || !/[/\p{Cc}]/u.test(name);
 }
 
 /** Parses group(5); lines that are malformed, or whose name has a slash or a control character, are skipped. */

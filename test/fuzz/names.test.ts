@@ -40,8 +40,7 @@ const nearly = (good: fc.Arbitrary<string>): fc.Arbitrary<string> =>
     return text.slice(0, i) + c + text.slice(insert ? i : i + 1);
   });
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: it finds them
-const CONTROL = /[\u0000-\u001f\u007f-\u009f]/;
+const CONTROL = /\p{Cc}/u;
 const isClean = (name: string): boolean =>
   name !== '' && name !== '.' && name !== '..' && !name.includes('/') && !CONTROL.test(name);
 
