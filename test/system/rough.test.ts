@@ -12,8 +12,8 @@ import { makeMiniTree } from './mini.ts';
 
 const [A, B, C] = ['mayfly-a', 'mayfly-b', 'mayfly-c'];
 /** Per backend. */
-const ROUNDS = count('ROUGH', 10);
-const RECORDS = count('RECORDS', 60);
+const ROUNDS = count('ROUGH', 8);
+const RECORDS = count('RECORDS', 40);
 /** Records that one recovery finds. */
 const AT_ONCE = 20;
 /** Milliseconds for one command; only proves "not for ever". */
