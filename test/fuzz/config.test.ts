@@ -252,6 +252,17 @@ describe('a configuration', () => {
   });
 
   it.each([
+    'sudo = ["a\\u001bb"]',
+    'root_users = ["@a\\u0085b"]',
+    'include = ["a\\u0000"]',
+    'check.user = "a\\u007f"',
+    'update.proxy = "http://a\\u001b"',
+    'update.sources = ["deb a\\r b c"]',
+  ])('with a control character in a name is refused: %s', file => {
+    expect(readOrRefuse(file)).toBeUndefined();
+  });
+
+  it.each([
     ['arrays', `include = ${'['.repeat(5000)}${']'.repeat(5000)}`],
     ['tables', `a = ${'{ a = '.repeat(5000)}1${' }'.repeat(5000)}`],
     ['keys', `${'a.'.repeat(5000)}a = 1`],

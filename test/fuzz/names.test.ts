@@ -128,6 +128,9 @@ describe('groups', () => {
     fc.tuple(nasty, fc.nat(), nasty).map(([name, gid, members]) => `${name}:x:${gid}:${members}`),
     nearly(fc.constant('lab:x:2000:alice,bob')),
   );
+  it.each(['a/b', 'a\u001bb', 'a\u0085b', 'a\0'])('called %j do not count', name => {
+    expect(parseGroups(`${name}:x:2000:alice\nlab users:x:2001:`).map(g => g.gid)).toEqual([2001]);
+  });
   it('have names that are one part of a path and of a line, or do not count', () => {
     fc.assert(
       fc.property(fc.array(line, { maxLength: 4 }), lines => {

@@ -302,6 +302,29 @@ describe('a record that was cut, damaged, exchanged or changed by hand', () => {
     expect([...w.volumes.keys()]).toEqual(before);
   });
 
+  it('of the pool is corrupt if it names an image that is not the pool’s', async () => {
+    const w = await world();
+    const pool = readPool(w.host, PATHS);
+    w.put(FILES.pool(w), JSON.stringify({ ...pool, image: '/var/lib/mayfly.img' }));
+    expect(() => readPool(w.host, PATHS)).toThrow(/pool.json" is corrupt/);
+  });
+
+  it('of the pool does not count if no generation is in that pool, and nothing goes there', async () => {
+    const w = await world();
+    w.put(FILES.pool(w), JSON.stringify({ backend: 'overlay', path: '/srv/pool' }));
+    const before = treasures(w);
+    expect((await recover(w.machine())).stuck).toEqual([]);
+    expect(treasures(w)).toEqual(before);
+    expect(readPool(w.host, PATHS)?.path).toBe(POOL);
+  });
+
+  it('of a session is no record if it is of another person than its ID', async () => {
+    const w = await world();
+    const s = sessionOf(w, 'alice');
+    w.put(FILES.session(w), JSON.stringify({ ...s, user: { ...s.user, uid: 1002 } }));
+    expect(readSession(w.host, PATHS, s.id)).toBeUndefined();
+  });
+
   it('of a session is no record, or has all that its end needs', async () => {
     const w = await world();
     const { id } = sessionOf(w, 'alice');
