@@ -73,29 +73,33 @@ export async function recover(on: Machine): Promise<Recovered> {
 }
 
 /**
- * The recorded pool. If the record is corrupt, or names a pool in which no generation is, it is restored from the record
- * of a generation: what is in another pool is not ours to remove. Throws `corrupt` if no record can be read.
+ * The recorded pool. If the record is corrupt, it is restored from the record of a generation; throws `corrupt` if none
+ * can be read. Undefined also if it names a pool in which no generation is: what is in there may be another Mayfly's.
  */
 function poolOnRecord({ host, paths }: Machine, result: Recovered): Pool | undefined {
   const known = generationNumbers(host, paths).flatMap(n => readableGeneration(host, paths, n)?.volume ?? []);
+  const [first] = known;
   try {
     const pool = readPool(host, paths);
     const isKnown = known.some(v => v.pool === pool?.path && v.backend === pool.backend);
-    if (isKnown || pool === undefined || known.length === 0) return pool;
+    if (isKnown || pool === undefined || first === undefined) return pool;
+    result.stuck.push(
+      `"${paths.poolFile}" names the pool "${pool.path}", but the generations are in "${first.pool}": one was changed by hand`,
+    );
+    return undefined;
   } catch (error) {
     if (!(error instanceof MayflyError) || error.code !== 'corrupt') throw error;
-    if (known.length === 0) {
+    if (first === undefined) {
       const hint = `rm -f ${paths.poolFile} ${paths.stable} ${paths.generations}/* && mayfly init`; // creates a new pool
       throw new MayflyError('corrupt', `${error.message}, and so is the record of every generation`, {
         hint,
       });
     }
+    const pool = poolOf(host, paths, first);
+    writePool(host, paths, pool);
+    result.swept.push(`the corrupt file "${paths.poolFile}", which was written again`);
+    return pool;
   }
-  const [volume] = known as [Volume];
-  const pool = poolOf(host, paths, volume);
-  writePool(host, paths, pool);
-  result.swept.push(`the corrupt file "${paths.poolFile}", which was written again`);
-  return pool;
 }
 
 async function tryStep(result: Recovered, what: string, act: () => Promise<void>): Promise<void> {

@@ -243,43 +243,43 @@ function acts(w: World): Record<string, () => unknown> {
     destroy: () => destroy(on), // bob is in: it is refused
   };
 }
+/** Of one record or two. Two records that a hand has made to agree on another's pool are believed. */
+const damages = fc
+  .array(fc.tuple(file, damage), { minLength: 1, maxLength: 2 })
+  .filter(all => all.length === 1 || !JSON.stringify(all).includes('/srv/pool'));
 const act = fc.constantFrom('recover', 'health', 'status', 'prune', 'login', 'logout', 'destroy');
 
 describe('a record that was cut, damaged, exchanged or changed by hand', () => {
   it('leads to the end of nothing but what it stands for, and to no error without a code', async () => {
     await fc.assert(
-      fc.asyncProperty(
-        fc.array(fc.tuple(file, damage), { minLength: 1, maxLength: 2 }),
-        fc.array(act, { maxLength: 3 }),
-        async (all, then) => {
-          const w = await world();
-          aliceDevice = sessionOf(w, 'alice').devices[0] ?? 0;
-          if (all.some(([name]) => name === 'intent')) writeIntent(w.host, PATHS, 3, 1);
-          const before = treasures(w);
-          const alices = FILES.session(w);
-          const pathOf = (name: File): string => (name === 'session' ? alices : FILES[name](w));
-          const textAt = (path: string): string => w.host.read(path) ?? w.host.readlink(path) ?? '';
-          for (const [name, d, path] of all.map(([n, x]) => [n, x, pathOf(n)] as const)) {
-            const text = damaged(textAt(path), d, of => textAt(pathOf(of)));
-            if (name === 'pointer') w.host.symlink(text, path);
-            else w.put(path, text, 0o600);
-          }
-          w.newProcess();
-          const perform = acts(w);
-          for (const name of [...then, 'recover', 'recover', 'health', 'status']) {
-            const result = await orRefuses(name, perform[name] ?? (() => undefined));
-            expect(
-              said(result).filter(line => ENGINE.test(line)),
-              name,
-            ).toEqual([]);
-            expect(treasures(w), `after ${name}`).toEqual(before);
-          }
-          // One more changes nothing but the line for monitoring.
-          const settled = w.picture();
-          await orRefuses('recover', perform.recover ?? (() => undefined));
-          expect(w.picture()).toBe(settled);
-        },
-      ),
+      fc.asyncProperty(damages, fc.array(act, { maxLength: 3 }), async (all, then) => {
+        const w = await world();
+        aliceDevice = sessionOf(w, 'alice').devices[0] ?? 0;
+        if (all.some(([name]) => name === 'intent')) writeIntent(w.host, PATHS, 3, 1);
+        const before = treasures(w);
+        const alices = FILES.session(w);
+        const pathOf = (name: File): string => (name === 'session' ? alices : FILES[name](w));
+        const textAt = (path: string): string => w.host.read(path) ?? w.host.readlink(path) ?? '';
+        for (const [name, d, path] of all.map(([n, x]) => [n, x, pathOf(n)] as const)) {
+          const text = damaged(textAt(path), d, of => textAt(pathOf(of)));
+          if (name === 'pointer') w.host.symlink(text, path);
+          else w.put(path, text, 0o600);
+        }
+        w.newProcess();
+        const perform = acts(w);
+        for (const name of [...then, 'recover', 'recover', 'health', 'status']) {
+          const result = await orRefuses(name, perform[name] ?? (() => undefined));
+          expect(
+            said(result).filter(line => ENGINE.test(line)),
+            name,
+          ).toEqual([]);
+          expect(treasures(w), `after ${name}`).toEqual(before);
+        }
+        // One more changes nothing but the line for monitoring.
+        const settled = w.picture();
+        await orRefuses('recover', perform.recover ?? (() => undefined));
+        expect(w.picture()).toBe(settled);
+      }),
       cases('damaged records'),
     );
   });
@@ -313,9 +313,9 @@ describe('a record that was cut, damaged, exchanged or changed by hand', () => {
     const w = await world();
     w.put(FILES.pool(w), JSON.stringify({ backend: 'overlay', path: '/srv/pool' }));
     const before = treasures(w);
-    expect((await recover(w.machine())).stuck).toEqual([]);
+    const { stuck } = await recover(w.machine());
+    expect(stuck[0]).toMatch(/names the pool "\/srv\/pool", but the generations are in/);
     expect(treasures(w)).toEqual(before);
-    expect(readPool(w.host, PATHS)?.path).toBe(POOL);
   });
 
   it('of a session is no record if it is of another person than its ID', async () => {
