@@ -159,7 +159,7 @@ export const statusCommand: CliCommand = {
 
 export const configCommand: CliCommand = {
   command: 'config',
-  describe: 'check the configuration and print the settings in effect',
+  describe: 'check the configuration and print the values in effect',
   anyone: true,
   async run(_args, { flags, show }) {
     // Not from the cache: with this command an administrator looks for mistakes in the files.
@@ -177,7 +177,7 @@ export const configCommand: CliCommand = {
 
 export const scopeCommand: CliCommand = {
   command: 'scope [user]',
-  describe: 'print whether logins of a user get a session (exit status 0) or the host (1)',
+  describe: 'print whether a user gets a session at login (exit status 0) or logs in to the host (1)',
   anyone: true,
   positionals: { user: { type: 'string', describe: 'user name (default: the calling user)' } },
   async run(args, { flags, show }) {

@@ -188,7 +188,7 @@ export function refuseHostDevices(host: Host, devices: ReadonlySet<number>): voi
     if (dev !== undefined && devices.has(dev)) {
       throw new MayflyError(
         'unsafe',
-        `device ${dev} is that of "${path}" on the host; refusing to kill its users`,
+        `device ${dev} is that of "${path}" on the host; refusing to kill the processes that use it`,
         { device: dev },
       );
     }

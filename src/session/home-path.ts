@@ -55,7 +55,7 @@ export function checkHome(on: Pick<Machine, 'host' | 'config' | 'paths'>, user: 
   const require = (path: string, leads: string): void => {
     const problem = homeProblem(path, on.config, on.paths);
     if (problem === undefined) return;
-    const message = `the home directory "${user.home}" of "${user.name}" ${leads}${problem}; no session can have it`;
+    const message = `the home directory "${user.home}" of "${user.name}" ${leads}${problem}; a session cannot use it`;
     throw new MayflyError('unsafe', message, { path: user.home });
   };
   require(user.home, '');

@@ -61,7 +61,7 @@ export async function login(on: Machine, call: HookCall): Promise<Session | unde
     watch.enter('join');
     const joined = await joinExisting(locked, user, call);
     if (joined) {
-      logTimes(on, joined, 'login', `${user.name} joined generation ${joined.generation} in`, watch);
+      logTimes(on, joined, 'login', `${user.name} joined the session in`, watch);
       return joined;
     }
     const who = { kind: 'login', user, groups, logins: [loginOf(call, on.host.monotonic())] } as const;

@@ -116,7 +116,7 @@ function refuseIfInUse({ host, paths }: Machine): void {
   if (proven.length > 0)
     throw new MayflyError(
       'refused',
-      `no generation is stable, but there are proven generations: ${proven.join(', ')}`,
+      `no generation is stable, but there are complete generations: ${proven.join(', ')}`,
       { hint: REMEDY.rollback },
     );
   const sessions = sessionIds(host, paths);

@@ -123,6 +123,7 @@ describe('the check of the configuration', () => {
   it.each([
     [0, 0o644, false, /^ok$/],
     [0, 0o664, false, /^problem: "\/x" is writable by users other than root \| chmod go-w \/x$/],
+    [0, 0o1777, false, /^problem: "\/x" is writable by users other than root \| move the files out of \/x$/],
     [0, 0o646, false, /chmod go-w/],
     [0, 0o644, true, /is accessible to users other than root \| chmod go= \/x$/],
     [0, 0o700, true, /^ok$/],
@@ -309,8 +310,13 @@ describe('the check of desktops', () => {
   it.each([
     [[], 0, /^not applicable$/],
     [['gdm'], 2, /^ok$/],
-    [['lightdm'], 0, /^problem: .* has no desktops.* \| mayfly recover$/],
-  ])('judges %j enabled with %i desktops offered', (looking, offered, words) => {
+    [['lightdm'], undefined, /^problem: .* is missing: users cannot choose a desktop \| mayfly recover$/],
+    [
+      ['lightdm'],
+      0,
+      /^problem: the stable generation has no desktop.* \| mayfly enter master --promote -- sh/,
+    ],
+  ])('judges %j enabled with %s desktops offered', (looking, offered, words) => {
     expect(line(judgeOffer({ looking, offered }))).toMatch(words);
   });
 
@@ -426,6 +432,12 @@ describe('the check of pool and generations', () => {
       { history: { lastAttempt: 0, result: 'failed', phase: 'check' } },
       0,
       /^warning: the last update failed in check/,
+    ],
+    [
+      'update',
+      { history: { lastAttempt: 0, result: 'interrupted', phase: 'refresh' } },
+      0,
+      /^warning: the last update was interrupted in refresh/,
     ],
   ] as const)('judges the topic %s with %j', (topic, f, now, words) => {
     expect(line(judgeTopic(healthIssues({ ...facts, ...f }, now), topic, ''))).toMatch(words);

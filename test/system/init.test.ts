@@ -135,7 +135,7 @@ describe('init', () => {
     );
     const r = lab.mayfly('init', '--from', tarball());
     expect(r).toMatchObject({ code: 4, out: '' });
-    expect(r.err).toMatch(/there are proven generations: 1\nhint: mayfly rollback$/m);
+    expect(r.err).toMatch(/there are complete generations: 1\nhint: mayfly rollback$/m);
     expect(lab.mayfly('gc')).toMatchObject({ code: 0 });
     expect(lab.mayfly('rollback')).toMatchObject({ code: 0 });
     loginWorks();

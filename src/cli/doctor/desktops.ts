@@ -2,13 +2,14 @@
 
 import { namesHook, PAM_STACK, pamBypasses } from '../../desktop/adapters/pam.ts';
 import { BRING_BACK } from '../../desktop/reinstall.ts';
-import { SESSION_TYPES } from '../../linux/desktop-entry.ts';
 import { GREETER_DIRECTORY } from '../../state/paths.ts';
-import { ENABLED_MARKER } from '../../update/greeter.ts';
+import { desktopsInside, ENABLED_MARKER } from '../../update/greeter.ts';
 import { type CheckResult, check, type Finding, found, notApplicable, problem } from './check.ts';
 import { adaptersIn } from './setup.ts';
 
 const GROUP = 'desktops';
+
+const RECOVER = 'mayfly recover';
 
 const XSESSION = '/etc/X11/Xsession';
 
@@ -38,13 +39,19 @@ export function judgeSnippet(s: Snippet): CheckResult {
 export interface Offer {
   /** The display managers that are configured to read them. */
   readonly looking: readonly string[];
-  readonly offered: number;
+  /** How many are of the generation; undefined if the list has never been written. */
+  readonly offered: number | undefined;
 }
+
+const INSTALL =
+  'mayfly enter master --promote -- sh -c "apt-get update && apt-get install task-xfce-desktop" # or another desktop';
 
 export function judgeOffer({ looking, offered }: Offer): CheckResult {
   if (looking.length === 0) return notApplicable('no display manager lists the desktops of the generation');
-  const what = `"${GREETER_DIRECTORY}" has no desktops: users cannot choose one`;
-  return found(offered > 0 ? [] : [problem(what, 'mayfly recover')], `${offered} to choose from`);
+  if (offered === undefined)
+    return found([problem(`"${GREETER_DIRECTORY}" is missing: users cannot choose a desktop`, RECOVER)], '');
+  const what = 'the stable generation has no desktop: users in scope cannot choose one';
+  return found(offered > 0 ? [] : [problem(what, INSTALL)], `${offered} to choose from`);
 }
 
 /** Checks the position of our lines in PAM's common-session, whose text is `text`; undefined if there is no such file. */
@@ -72,7 +79,7 @@ export const desktopChecks = [
     title: 'greeter',
     gather: ({ host }): Offer => ({
       looking: adaptersIn(host).filter(a => a !== 'pam'),
-      offered: SESSION_TYPES.flatMap(kind => host.list(`${GREETER_DIRECTORY}/${kind}`)).length,
+      offered: desktopsInside(host),
     }),
     evaluate: judgeOffer,
   }),

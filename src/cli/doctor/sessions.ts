@@ -197,7 +197,9 @@ export function judgeSchrootSessions({ recovers, sessions }: SchrootSessions): C
   });
   return found(
     findings,
-    recovers ? 'recovered at boot; none is on a root directory of Mayfly' : 'not recovered at boot',
+    recovers
+      ? 'schroot recovers its own at boot; none has a root directory of Mayfly'
+      : 'schroot does not recover its own at boot',
   );
 }
 
