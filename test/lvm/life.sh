@@ -134,4 +134,4 @@ say ready
 		date -s "@$(($(date +%s) + $(number) - 32768))"
 	done >/dev/null 2>&1
 ) &
-while :; do mayfly update --quiet; done >/dev/null 2>&1
+while :; do ! mayfly update --quiet || : >/exchange/updated; done >/dev/null 2>&1
