@@ -46,7 +46,7 @@ export function adviceOn(code: ErrorCode): Advice {
     full: { exit: EXIT.refused, hint: () => `${REMEDY.endSessions} or free space in the pool` },
     exists: { exit: EXIT.refused, hint: f => String(f.hint ?? '') || undefined },
     locked: { exit: EXIT.locked, hint: () => 'try again when it has finished' },
-    timeout: { exit: EXIT.failed, hint: () => REMEDY.recover },
+    timeout: { exit: EXIT.failed, hint: f => String(f.hint ?? REMEDY.recover) },
     unsafe: { exit: EXIT.failed, hint: f => String(f.hint ?? '') || undefined },
     stuck: { exit: EXIT.stuck, hint: () => REMEDY.recover },
     'missing-tool': {

@@ -21,6 +21,20 @@ const login = { PAM_TYPE: 'open_session', PAM_USER: 'alice', PAM_SERVICE: 'gdm-p
 const called = (adapter: string, action: string, rest = ''): string =>
   `hook ${adapter} ${action}${rest} --caller ${process.pid}\n`;
 
+describe('a hook', () => {
+  const program = /\tnode --v8-pool-size=1 "\S+\/dist\/mayfly\.cjs" hook /;
+  it.each([
+    'gdm/PreSession',
+    'gdm/PostSession',
+    'lightdm/session-setup',
+    'lightdm/session-cleanup',
+    'pam/session',
+  ])('starts Node with one thread in the background, because each costs time: %s', hook => {
+    const text = fs.readFileSync(`hooks/${hook}`, 'utf8');
+    expect([text.split(program).length, text.split('mayfly.cjs').length]).toEqual([2, 2]);
+  });
+});
+
 describe('a hook whose login is refused', () => {
   it.each([
     [

@@ -11,6 +11,8 @@ import type { Host, Stat } from '../src/linux/host.ts';
 import { noLog } from '../src/linux/log.ts';
 import { type Mount, MS } from '../src/linux/mount-program.ts';
 import { identify } from '../src/linux/process-id.ts';
+import { LOOK_PROGRAM } from '../src/linux/process-look.ts';
+import { ANSWER_PROGRAM } from '../src/linux/time-limits.ts';
 import type { HookCall } from '../src/session/hook-call.ts';
 import { type Generation, pointStableAt, writeGeneration } from '../src/state/generations.ts';
 import type { Machine } from '../src/state/machine.ts';
@@ -377,6 +379,19 @@ export class World {
     }
   }
 
+  /** The program of `src/linux/process-look.ts`. */
+  private look([, , , of = '', skip = '', devices = '']: readonly string[]): Partial<Output> {
+    const [uid, system] = of.split(',').map(Number);
+    const wanted = new Set(devices.split(',').map(Number));
+    const skipped = new Set(skip.split(',').map(Number));
+    const lines = [...this.processes].flatMap(([pid, p]) => {
+      const isAsked = of === 'all' || p.uid === uid || (system === 1 && (p.uid ?? 0) < 1000);
+      const use = wanted.has(p.dev) ? 'root' : isAsked && p.cwd && wanted.has(p.cwd) ? 'cwd' : undefined;
+      return use === undefined || pid < 2 || skipped.has(pid) ? [] : [`${pid}\t${p.comm}\t${use}\n`];
+    });
+    return { stdout: lines.join('') };
+  }
+
   /** dpkg-divert(1), without renames. Like the real one it succeeds if the diversion already exists. */
   private divert(args: readonly string[]): string {
     const path = args.at(-1) ?? '';
@@ -406,10 +421,11 @@ export class World {
 
   private run(c: Command): Output {
     if (c.file === 'flock') return { code: 0, stdout: '', stderr: '' }; // the lock dies with its holder: no lasting effect
-    this.effect();
     for (const one of [c, c.pipeFrom])
       if (one && isRootOnDesktop(one)) throw this.isStrange(one.file, one.args);
-    this.ran.push(`${c.file} ${c.args.join(' ')}`);
+    const isLook = [LOOK_PROGRAM, ANSWER_PROGRAM].includes(c.args[1] ?? '');
+    if (!isLook) this.effect();
+    if (!isLook) this.ran.push(`${c.file} ${c.args.join(' ')}`);
     if (this.failing.has(c.file)) throw new MayflyError('command', `"${c.file}" failed as told`);
     const act = this.programs[c.file];
     if (!act) throw this.isStrange(c.file, c.args);
@@ -439,7 +455,12 @@ export class World {
   readonly programs: Record<string, (args: readonly string[]) => Partial<Output> | undefined> = {
     mount: args => (args[0]?.startsWith('--make-') ? undefined : this.runMount(args)),
     umount: args => this.umount(args.at(-1) ?? ''),
-    perl: args => (args.includes('setpriv') ? {} : this.runCalls(args.slice(args.indexOf('--') + 1))), // or a window
+    perl: args => {
+      const given = args.slice(args.indexOf('--') + 1);
+      if (args[1] === LOOK_PROGRAM) return this.look(given);
+      if (args[1] === ANSWER_PROGRAM) return { stdout: given.map(() => '\n').join('') };
+      return args.includes('setpriv') ? {} : this.runCalls(given); // or a window
+    },
     'dpkg-divert': args => ({ stdout: this.divert(args) }),
     env: args => {
       if (args[1] !== 'pam-auth-update') throw this.isStrange('env', args);

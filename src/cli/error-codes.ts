@@ -52,7 +52,7 @@ const table: Readonly<Record<PublicCode, Explanation>> = {
     type: ['mayfly status', 'mayfly sessions', WHY],
   },
   timeout: {
-    means: 'a command did not finish within the time limit of a login (timeout in [hook])',
+    means: 'a command or a file server did not answer within the time limit of a login (timeout in [hook])',
     look: 'whether a disk is slow or failing, or a file server does not respond',
     type: [WHY, 'mayfly recover'],
   },

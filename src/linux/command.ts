@@ -2,12 +2,11 @@
  * Running programs, for `real-host.ts`; all other code uses the interface in `host.ts`. Commands are asynchronous, so
  * that one that hangs does not keep a hook from answering in time.
  *
- * There are two runners with the same contract (test/linux/runner.contract.ts): the one below for hooks, which loads
- * only Node's built-in modules, and `execa-runner.ts` for the command line and the service.
+ * There are two runners with the same contract (test/linux/runner.contract.ts): `lean-runner.ts` for hooks, which loads
+ * only Node's built-in modules, and `execa-runner.ts` for the command line and the service. Here is what they share.
  */
 
-import type { ChildProcess } from 'node:child_process';
-import { closeSync, constants, openSync, readSync, writeFileSync, writeSync } from 'node:fs';
+import { constants, openSync, readSync, writeFileSync, writevSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { isErrno, MayflyError } from '../errors.ts';
 import { monotonic } from './clock.ts';
@@ -37,7 +36,15 @@ export interface Command {
   readonly simulate?: (view: SimulatedView) => void;
   /** Exit codes that are not failures. Default: 0 only. */
   readonly okCodes?: readonly number[];
+  /**
+   * Milliseconds after which a command that only reads is killed and not waited for: it may hang where no signal reaches
+   * it. What it has written so far is its output, and {@link OUT_OF_TIME} its exit code.
+   */
+  readonly limit?: number;
 }
+
+/** The exit code of a command whose {@link Command.limit} is over. */
+export const OUT_OF_TIME = 124;
 
 export interface Output {
   readonly code: number;
@@ -73,7 +80,7 @@ export const TOOL_ENV: NodeJS.ProcessEnv = { PATH: TOOL_PATH, LC_ALL: 'C.UTF-8',
 export function print(fd: 1 | 2, text: string, sequence = ''): void {
   try {
     const bytes = Buffer.from(sequence + printable(text));
-    const written = writeSync(fd, bytes);
+    const written = writevSync(fd, [bytes]); // Node compiles it on first use, and writeSync is longer
     if (written < bytes.length) writeFileSync(fd, bytes.subarray(written)); // a pipe that was full
   } catch (error) {
     if (!isErrno(error, 'EPIPE', 'EAGAIN', 'EBADF', 'EIO')) throw error;
@@ -182,67 +189,3 @@ export async function bothEnds(reader: Promise<Output>, writer: Promise<Output>)
   const bothFailed = [first, second].every(e => e instanceof MayflyError && e.code === 'command');
   throw bothFailed ? new MayflyError('command', `${first.message}; ${second.message}`, first.facts) : first;
 }
-
-/** Waits for a child; after the deadline it is left running. */
-function waitFor(child: ChildProcess, c: Command, deadline: number, errors?: number): Promise<Output> {
-  return new Promise((resolve, reject) => {
-    let stdout = '';
-    const left = deadline - monotonic();
-    const giveUp = (): void => {
-      child.unref();
-      for (const stream of child.stdio) stream?.destroy();
-      reject(notInTime(c));
-    };
-    const timer = Number.isFinite(left) ? setTimeout(giveUp, Math.max(0, left)) : undefined;
-    child.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
-      stdout += chunk;
-    });
-    const lastWords = followLines(child.stderr, c.onLine);
-    child.on('error', error => {
-      clearTimeout(timer);
-      reject(startFailure(c, error));
-    });
-    child.on('close', (code, signal) => {
-      clearTimeout(timer);
-      try {
-        resolve(outputOf(c, { code, signal }, { stdout, stderr: lastWords(), errors }));
-      } catch (error) {
-        reject(error);
-      }
-    });
-  });
-}
-
-async function run(c: Command, deadline: number): Promise<Output> {
-  refuseWithoutTime(c, deadline);
-  const { spawn } = await import('node:child_process'); // costs milliseconds, so only if a command is run
-  const options = { env: TOOL_ENV, cwd: '/' };
-  const source =
-    c.pipeFrom && spawn(c.pipeFrom.file, c.pipeFrom.args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] });
-  const errors = openErrors(c);
-  try {
-    const input = source?.stdout ?? 'ignore';
-    const output = c.effect === 'read' ? 'pipe' : 'ignore';
-    const [file, ...args] = argvOf(c);
-    const child = spawn(file, args, {
-      ...options,
-      stdio: [input, output, errors ?? 'pipe', ...(c.inheritFds ?? [])],
-    });
-    if (c.background) {
-      child.unref();
-      await new Promise((started, failed) =>
-        child.once('spawn', started).once('error', error => failed(startFailure(c, error))),
-      );
-      return { code: 0, stdout: '', stderr: '' };
-    }
-    source?.stdout?.destroy(); // the child has its own copy of the pipe, and ours would keep it open
-    const end = waitFor(child, c, deadline, errors);
-    if (!source || !c.pipeFrom) return await end;
-    return await bothEnds(end, waitFor(source, { ...c.pipeFrom, effect: 'write' }, deadline));
-  } finally {
-    if (errors !== undefined) closeSync(errors);
-  }
-}
-
-/** The runner for hooks. */
-export const leanRunner: Runner = { run };

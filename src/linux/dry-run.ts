@@ -44,6 +44,8 @@ export function dryRun(real: Host, tell: (line: string) => void): Host {
       return 0;
     },
     read(path) {
+      if (killed.size > 0 && killed.has(path.split('/', 3)[2] ?? '') && path.startsWith('/proc/'))
+        return undefined;
       const text = written.get(path);
       const now = (typeof text === 'function' ? text() : text) ?? real.read(at(path));
       if (killed.size === 0 || !path.endsWith('/cgroup.procs')) return now;

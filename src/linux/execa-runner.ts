@@ -16,6 +16,7 @@ import {
   type Command,
   followLines,
   notInTime,
+  OUT_OF_TIME,
   type Output,
   openErrors,
   outputOf,
@@ -59,11 +60,20 @@ function start([file, ...args]: readonly [string, ...string[]], stdio: Stdio, ke
 
 async function waitFor(child: Child, c: Command, deadline: number, errors?: number): Promise<Output> {
   const lastWords = followLines(child.stderr ?? null, c.onLine);
-  const end = await withDeadline(child, deadline);
+  const limit = c.limit === undefined ? Number.POSITIVE_INFINITY : monotonic() + c.limit;
+  let part = '';
+  if (c.limit !== undefined)
+    child.stdout?.on('data', data => {
+      part += data;
+    });
+  const end = await withDeadline(child, Math.min(limit, deadline));
   if (end === undefined) {
     child.unref();
     for (const stream of child.stdio) stream?.destroy();
-    throw notInTime(c);
+    if (deadline <= limit) throw notInTime(c);
+    child.kill('SIGKILL');
+    child.catch(() => undefined); // its streams were closed
+    return { code: OUT_OF_TIME, stdout: part, stderr: '' };
   }
   refuseUnlessRun(c, end);
   const stdout = typeof end.stdout === 'string' ? end.stdout : '';

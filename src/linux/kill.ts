@@ -2,7 +2,8 @@
 import { MayflyError } from '../errors.ts';
 import * as cgroup from './cgroup.ts';
 import type { Host } from './host.ts';
-import { ProcessScan, processName, refuseHostDevices, remoteMounts, uidOf } from './processes.ts';
+import { identify, isAlive } from './process-id.ts';
+import { findUsers, processName, refuseHostDevices } from './processes.ts';
 
 export interface KillLimits {
   /** Milliseconds between SIGTERM and SIGKILL, shared by all processes. */
@@ -21,41 +22,43 @@ export interface Target {
 }
 
 /**
- * Sends SIGTERM to all processes, waits for one shared grace period, then kills until none is left. With a cgroup, all
- * processes in it are killed at once, including children that are being forked. Processes outside are killed one by one;
- * those that survive are moved into the cgroup, so that their next children start inside. A plain loop over /proc loses
- * against processes that keep forking. Throws `stuck` with the processes that do not die, and `unsafe` for a device of
- * the host.
+ * Sends SIGTERM to all processes, waits for one shared grace period, then kills until none is left. Those in the cgroup or
+ * with their root directory in the session come first: finding them takes as long whatever others have open. With a
+ * cgroup, all processes in it are killed at once, including children that are being forked. Processes outside are killed
+ * one by one; those that survive are moved into the cgroup, so that their next children start inside. A plain loop over
+ * /proc loses against processes that keep forking. Throws `stuck` with the processes that do not die, and `unsafe` for a
+ * device of the host.
  */
 export async function killAll(host: Host, target: Target, limits: KillLimits): Promise<void> {
   const { devices, group, uid } = target;
   refuseHostDevices(host, devices);
-  const remote = devices.size > 0 ? remoteMounts(host) : [];
-  const inside = (deep: boolean): number[] => {
-    const found = new Set(group === undefined ? [] : cgroup.members(host, group));
-    if (devices.size > 0) {
-      const scan = new ProcessScan(host, devices, remote);
-      for (const pid of scan.pids()) {
-        if (scan.isRootedIn(pid) || (deep && uidOf(host, pid) === uid && scan.useOf(pid))) found.add(pid);
-      }
-    }
-    found.delete(host.pid);
-    return [...found];
+  const members = (): number[] =>
+    group === undefined ? [] : cgroup.members(host, group).filter(pid => pid !== host.pid);
+  const everybody = async (onRooted?: (pids: readonly number[]) => void): Promise<number[]> => {
+    const users = await findUsers(host, devices, uid, onRooted);
+    return [...new Set([...members(), ...users])];
   };
 
-  let left = inside(true);
-  if (left.length === 0) return;
-  for (const pid of left) host.kill(pid, 'SIGTERM');
+  const told = new Set<number>();
+  const tell = (pids: readonly number[]): void => {
+    for (const pid of pids) if (!told.has(pid)) host.kill(pid, 'SIGTERM');
+    for (const pid of pids) told.add(pid);
+  };
+  tell(members());
+  let left = await everybody(tell);
+  tell(left);
+  if (told.size === 0) return;
   const graceEnds = host.monotonic() + limits.grace;
-  for (let wait = 2; left.length > 0 && host.monotonic() < graceEnds; wait = Math.min(wait * 2, 25)) {
-    await host.sleep(wait);
-    left = inside(false);
+  while (left.length > 0 && host.monotonic() < graceEnds) {
+    await ended(host, left, graceEnds);
+    left = await everybody();
+    tell(left);
   }
 
   const deadline = host.monotonic() + limits.timeout;
-  for (let wait = 1, round = 1; ; wait = Math.min(wait * 2, 50), round++) {
+  for (let wait = 4, round = 1; ; wait = Math.min(wait * 2, 250), round++) {
     if (group !== undefined) cgroup.kill(host, group);
-    left = inside(true);
+    left = await everybody();
     if (left.length === 0) return;
     if (host.monotonic() > deadline) {
       const who = left
@@ -66,11 +69,23 @@ export async function killAll(host: Host, target: Target, limits: KillLimits): P
       });
     }
     // Each move costs milliseconds, so only processes that survive being killed one by one are moved.
-    const outside =
-      group === undefined ? left : left.filter(pid => !cgroup.members(host, group).includes(pid));
-    if (group !== undefined && round > 2) for (const pid of outside) cgroup.move(host, group, pid);
+    if (group !== undefined && round > 2) {
+      const inside = new Set(members());
+      for (const pid of left) if (!inside.has(pid)) cgroup.move(host, group, pid);
+    }
     for (const pid of left) host.kill(pid, 'SIGKILL');
-    await host.sleep(wait);
+    await ended(host, left, host.monotonic() + wait);
+  }
+}
+
+/** Waits until none of the processes runs any more, but no longer than `until`, on the monotonic clock. */
+async function ended(host: Host, pids: readonly number[], until: number): Promise<void> {
+  const running = pids.flatMap(pid => identify(host, pid) ?? []);
+  for (let wait = 1; ; wait = Math.min(wait * 2, 25)) {
+    const left = until - host.monotonic();
+    if (left <= 0) return;
+    await host.sleep(Math.min(wait, left)); // at least once: a process can be a zombie and still have threads
+    if (!running.some(id => isAlive(host, id))) return;
   }
 }
 

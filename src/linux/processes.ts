@@ -13,38 +13,20 @@
  */
 import { MayflyError } from '../errors.ts';
 import type { Host } from './host.ts';
-
-/** File systems whose server may be dead: even stat(2) of a file there can hang forever. */
-const REMOTE = /^(nfs4?|cifs|smb3|9p|ceph|afs|fuse(\..+)?|fuseblk|glusterfs|lustre|ncpfs)$/;
+import type { LookOptions, MountedDirectory } from './process-look.ts';
+import { isRemote, mayHang, remoteMounts } from './remote.ts';
 
 /**
- * The mount points of remote file systems in our own namespace. With many sessions the mount table is long, so it is only
- * read if a directory of the kernel shows that there is a remote file system at all.
+ * Scans all processes for those that use one of `devices`, in this process. It follows the links of /proc, and stat(2) of
+ * a file on a dead server hangs: see {@link mayHang}.
  */
-export function remoteMounts(host: Host): string[] {
-  const possible = [
-    '/sys/fs/fuse/connections',
-    '/proc/fs/nfsfs',
-    '/proc/fs/cifs',
-    '/sys/fs/ceph',
-    '/proc/fs/afs',
-  ];
-  const anyRemote = possible.some(path => host.list(path).length > 0);
-  if (!anyRemote) return [];
-  return (host.read('/proc/self/mountinfo') ?? '').split('\n').flatMap(line => {
-    const type = line.slice(line.indexOf(' - ') + 3).split(' ')[0] ?? '';
-    return REMOTE.test(type) ? [line.split(' ')[4] ?? ''] : [];
-  });
-}
-
-/** Scans all processes for those that use one of `devices`. */
 export class ProcessScan {
   constructor(
     private readonly host: Host,
     private readonly devices: ReadonlySet<number>,
-    private readonly remote: readonly string[],
   ) {}
 
+  /** All processes but this one and init. */
   pids(): number[] {
     return this.host
       .list('/proc')
@@ -57,26 +39,61 @@ export class ProcessScan {
     return this.isOn(`/proc/${pid}/root`);
   }
 
-  /** How else `pid` uses one of the devices ("cwd", "exe", "open file /x"); undefined if it does not. */
-  useOf(pid: number): string | undefined {
-    for (const what of ['cwd', 'exe']) if (this.isOn(`/proc/${pid}/${what}`)) return what;
-    for (const fd of this.host.list(`/proc/${pid}/fd`)) {
-      if (this.isOn(`/proc/${pid}/fd/${fd}`))
-        return `open file ${this.host.readlink(`/proc/${pid}/fd/${fd}`) ?? fd}`;
+  /**
+   * Those that use one of the devices by their working directory, their program, or a descriptor; undefined if they have
+   * more than `most` descriptors.
+   */
+  usersAmong(pids: readonly number[], most: number): number[] | undefined {
+    const using: number[] = [];
+    let count = 0;
+    for (const pid of pids) {
+      // The size of the table of descriptors: a list of a million names would block this process for a second.
+      const size = /^FDSize:\s+(\d+)/m.exec(this.host.read(`/proc/${pid}/status`) ?? '')?.[1];
+      if (Number(size) > 4 * most) return undefined;
+      const descriptors = this.host.list(`/proc/${pid}/fd`);
+      count += descriptors.length;
+      if (count > most) return undefined;
+      const links = ['cwd', 'exe', ...descriptors.map(fd => `fd/${fd}`)];
+      if (links.some(link => this.isOn(`/proc/${pid}/${link}`))) using.push(pid);
     }
-    return undefined;
+    return using;
   }
 
   private isOn(link: string): boolean {
-    if (this.remote.length > 0) {
-      // Reading the link is safe; following it would wait for the server.
-      const target = this.host.readlink(link);
-      if (target === undefined || this.remote.some(m => target === m || target.startsWith(`${m}/`)))
-        return false;
-    }
     const s = this.host.stat(link);
     return s !== undefined && this.devices.has(s.dev);
   }
+}
+
+/** How many descriptors are looked at in this process, which takes a few milliseconds. A child looks at more. */
+const FEW_DESCRIPTORS = 1000;
+
+/**
+ * The processes whose root directory is on one of `devices`, and those of the user `uid` that use one otherwise. Nothing
+ * but the root directory of other people's processes is looked at: they can have a million descriptors. `onRooted` gets
+ * the former as soon as they are known, if they are known first.
+ */
+export async function findUsers(
+  host: Host,
+  devices: ReadonlySet<number>,
+  uid: number,
+  onRooted?: (pids: readonly number[]) => void,
+): Promise<number[]> {
+  if (devices.size === 0) return [];
+  if (!mayHang(host)) {
+    const scan = new ProcessScan(host, devices);
+    const pids = scan.pids();
+    const rooted = pids.filter(pid => scan.isRootedIn(pid));
+    onRooted?.(rooted);
+    const isRooted = new Set(rooted);
+    const own = pids.filter(pid => !isRooted.has(pid) && uidOf(host, pid) === uid);
+    const using = scan.usersAmong(own, FEW_DESCRIPTORS);
+    if (using) return [...rooted, ...using];
+  }
+  const { lookAtProcesses } = await import('./process-look.ts');
+  const { users } = await lookAtProcesses(host, { devices, of: { uid } });
+  const now = new Set(host.list('/proc')); // without those that a dry run has killed
+  return users.map(user => user.pid).filter(pid => now.has(String(pid)));
 }
 
 /** The name of a process (proc_pid_comm(5)), which it chooses itself, in one line; "?" if it no longer exists. */
@@ -90,44 +107,32 @@ export function uidOf(host: Host, pid: number): number | undefined {
   return uid === undefined ? undefined : Number(uid);
 }
 
-/** A directory of a file system, as in mount tables. */
-interface Shown {
-  /** major:minor of the file system. */
-  readonly device: string;
-  /** The directory; "" for the root of the file system. */
-  readonly root: string;
-}
-
 /**
- * All processes but ourselves that use one of `devices`, and one process of each mount namespace that still has `at`
- * mounted, given as a path or as device and directory. Throws `unsafe` if `devices` has one of the host's.
+ * The processes but ourselves that use one of `devices`, and one process of each mount namespace that still has `at`
+ * mounted, given as a path or as device and directory. `of`: whose working directories, programs and descriptors are
+ * looked at. Throws `unsafe` if `devices` has one of the host's.
  */
-export function findHolders(host: Host, devices: ReadonlySet<number>, at: string | Shown): Holder[] {
+export async function findHolders(
+  host: Host,
+  devices: ReadonlySet<number>,
+  at: string | MountedDirectory,
+  of: LookOptions['of'] = 'all',
+): Promise<Holder[]> {
   refuseHostDevices(host, devices);
-  const scan = new ProcessScan(host, devices, remoteMounts(host));
-  const holders: Holder[] = [];
-  const namespaces = new Set<string | undefined>([undefined]);
-  const volume = typeof at === 'string' ? asMounted(host, at) : at;
-  const placeIn = (pid: number): string | undefined =>
-    mountLines(host, pid).find(
-      m => m.device === volume?.device && (m.root === volume.root || m.root.startsWith(`${volume.root}/`)),
-    )?.place;
-  for (const pid of scan.pids()) {
-    const use = scan.isRootedIn(pid) ? 'root' : scan.useOf(pid);
-    const namespace = host.readlink(`/proc/${pid}/ns/mnt`);
-    const place = use || namespaces.has(namespace) ? undefined : placeIn(pid);
-    if (use) holders.push({ pid, what: `${processName(host, pid)} (${use})` });
-    else if (place !== undefined)
-      holders.push({ pid, what: `${processName(host, pid)} (its mount at ${place})` });
-    namespaces.add(namespace);
-  }
-  return holders;
+  const mounted = typeof at === 'string' ? asMounted(host, at) : at;
+  const { lookAtProcesses } = await import('./process-look.ts');
+  const { users, unseen } = await lookAtProcesses(host, { devices, of, mounted });
+  return [
+    ...users.map(({ pid, name, use }) => ({ pid, what: `${name} (${use})` })),
+    ...unseen.map(pid => ({ pid, what: `${processName(host, pid)} (could not be looked at in time)` })),
+  ];
 }
 
-/** Whether any process but ourselves uses one of `devices`. Not for killing: the host's devices are not refused. */
-export function isUsed(host: Host, devices: ReadonlySet<number>): boolean {
-  const scan = new ProcessScan(host, devices, remoteMounts(host));
-  return scan.pids().some(pid => scan.isRootedIn(pid) || scan.useOf(pid) !== undefined);
+/** Whether a process but ourselves may use one of `devices`, for a session of `uid`. Not for killing: the host's devices are not refused. */
+export async function isUsed(host: Host, devices: ReadonlySet<number>, uid: number): Promise<boolean> {
+  const { lookAtProcesses } = await import('./process-look.ts');
+  const { users, unseen } = await lookAtProcesses(host, { devices, of: { uid, system: true } });
+  return users.length + unseen.length > 0;
 }
 
 /** The fields of a line of /proc/PID/mountinfo that are used (proc_pid_mountinfo(5)). */
@@ -140,15 +145,32 @@ interface MountLine {
 }
 
 /** The mounts in the mount namespace of a process; empty if it no longer exists. */
-export function mountLines(host: Host, pid: number | 'self'): MountLine[] {
+export function mountLines(host: Host, pid: number | string): MountLine[] {
   return (host.read(`/proc/${pid}/mountinfo`) ?? '').split('\n').flatMap(line => {
     const [, , device, root, place] = line.split(' ');
     return device && root && place ? [{ device, root, place }] : [];
   });
 }
 
+/** The pids of the processes with this name on the host itself, not in containers or sessions. */
+export function processesNamed(host: Host, name: string): number[] {
+  // Not by stat(2), which would wait for ever for a process whose root directory is on a dead file server.
+  const rootOf = (pid: string | number): string | undefined => {
+    const m = mountLines(host, pid)
+      .filter(line => line.place === '/')
+      .at(-1);
+    return m && `${m.device} ${m.root}`;
+  };
+  const here = rootOf('self');
+  return host
+    .list('/proc')
+    .filter(pid => /^\d+$/.test(pid) && host.read(`/proc/${pid}/comm`)?.trim() === name)
+    .filter(pid => rootOf(pid) === here)
+    .map(Number);
+}
+
 /** The directory at `path` as in mount tables: its file system, and the directory there. */
-function asMounted(host: Host, path: string): Shown | undefined {
+function asMounted(host: Host, path: string): MountedDirectory | undefined {
   const below = (m: MountLine): boolean =>
     m.place === '/' || path === m.place || path.startsWith(`${m.place}/`);
   const on = mountLines(host, 'self')
@@ -171,6 +193,7 @@ export function describeHolders(holders: readonly Holder[]): string {
 
 /** Throws `unsafe` if `devices` has the device of one of the host's own file systems. */
 export function refuseHostDevices(host: Host, devices: ReadonlySet<number>): void {
+  const remote = remoteMounts(host);
   for (const path of [
     '/',
     '/usr',
@@ -184,6 +207,7 @@ export function refuseHostDevices(host: Host, devices: ReadonlySet<number>): voi
     '/proc',
     '/sys',
   ]) {
+    if (isRemote(host, path, remote)) continue; // no session is there, and its server may be dead
     const dev = host.stat(path)?.dev;
     if (dev !== undefined && devices.has(dev)) {
       throw new MayflyError(

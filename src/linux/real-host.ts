@@ -27,8 +27,8 @@ import {
 } from 'node:fs';
 import { isErrno, MayflyError, reasonOf } from '../errors.ts';
 import { monotonic } from './clock.ts';
-import { leanRunner } from './command.ts';
 import { type Host, type Stat, temporaryName } from './host.ts';
+import { leanRunner } from './lean-runner.ts';
 
 function absentIs<T>(value: T, names: readonly string[], act: () => T): T {
   try {
@@ -111,8 +111,12 @@ export function realHost({ deadline = Number.POSITIVE_INFINITY, runner = leanRun
     stat,
     exists: existsSync,
     pathType(path) {
-      const kind = stat(path)?.kind;
-      return kind && (kind === 'dir' ? 'dir' : 'other');
+      try {
+        const s = statSync(path, { throwIfNoEntry: false });
+        return s && (s.isDirectory() ? 'dir' : 'other');
+      } catch {
+        return undefined;
+      }
     },
     readlink: path =>
       absentIs<string | undefined>(

@@ -109,16 +109,16 @@ export interface EndedLogins {
 }
 
 /** Whether the session or some of its logins have ended; undefined if that is not certain. */
-export function findEnded(
+export async function findEnded(
   host: Host,
   s: Session,
   bindings: LoginBindings,
   shown: readonly LogindSession[] | undefined,
-): EndedLogins | undefined {
+): Promise<EndedLogins | undefined> {
   const because = overBecause(host, s);
   if (because !== undefined) return { because, left: [] };
   if (!isLive(host, s)) return undefined;
-  if (shown && isAbandoned(host, s, bindings, shown))
+  if (shown && (await isAbandoned(host, s, bindings, shown)))
     return { because: 'its login ended before logind listed it', left: [] };
   const left = s.logins.filter(
     l => isAlive(host, l.caller) && !hasEnded(host, bindings[bindingKey(s.id, l)]),
@@ -134,12 +134,12 @@ export function findEnded(
  * the login is closed; the child of the next greeter is younger than the hook. An old child of another seat only delays
  * the result until that child exits.
  */
-function isAbandoned(
+async function isAbandoned(
   host: Host,
   s: Session,
   bindings: LoginBindings,
   shown: readonly LogindSession[],
-): boolean {
+): Promise<boolean> {
   const [l, ...others] = s.logins;
   if (!l || others.length > 0 || hasOwnProcess(l.adapter)) return false;
   // The child of a login that joined later cannot be identified.
@@ -151,7 +151,7 @@ function isAbandoned(
   if (childrenOf(host, l.caller.pid).some(c => isOld(c) && host.read(`/proc/${c.pid}/comm`) === name))
     return false;
   const root = isMounted(host, s.root) ? host.lstat(s.root)?.dev : undefined;
-  return root !== undefined && !isUsed(host, new Set([root]));
+  return root !== undefined && !(await isUsed(host, new Set([root]), s.user.uid));
 }
 
 function hasEnded(host: Host, seen: LoginBinding | undefined): boolean {

@@ -101,7 +101,8 @@ export async function scanSessions(state: ServiceState): Promise<void> {
   } catch (error) {
     log('debug', `cannot write the login bindings: ${reasonOf(error)}`);
   }
-  const over = sessions.filter(s => findEnded(host, s, state.bindings, shown) !== undefined);
+  const over: Session[] = [];
+  for (const s of sessions) if (await findEnded(host, s, state.bindings, shown)) over.push(s);
   ends.take(on, over, async s => {
     const now = await askLogind(state, [s]);
     return findEnded(host, s, bindLogins(host, state.bindings, [s], now), now);

@@ -8,7 +8,7 @@ import type { User } from '../linux/accounts.ts';
 import { resolveTrusted } from '../linux/trusted-path.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Paths } from '../state/paths.ts';
-import { isAtOrBelow, isShared } from './mount-plan.ts';
+import { answerTime, isAtOrBelow, isShared } from './mount-plan.ts';
 
 /** Directories of the system: neither they nor anything below them is anybody's home directory. */
 const SYSTEM =
@@ -46,11 +46,11 @@ export function homeProblem(
 }
 
 /**
- * Throws `unsafe` if no session can have the user's home directory, or the directory where its symlinks lead. It is
- * called before anything is done, so that the error of one account counts against no generation. root has /root, which
+ * Throws `unsafe` if no session can have the user's home directory, or the directory where its symlinks lead, and
+ * `timeout` if its file server does not answer. It is called before anything is done, so that the error of one account counts against no generation. root has /root, which
  * is not mounted.
  */
-export function checkHome(on: Pick<Machine, 'host' | 'config' | 'paths'>, user: User): void {
+export async function checkHome(on: Pick<Machine, 'host' | 'config' | 'paths'>, user: User): Promise<void> {
   if (user.uid === 0 && user.home === '/root') return;
   const require = (path: string, leads: string): void => {
     const problem = homeProblem(path, on.config, on.paths);
@@ -60,6 +60,8 @@ export function checkHome(on: Pick<Machine, 'host' | 'config' | 'paths'>, user: 
   };
   require(user.home, '');
   if (isShared(on.config, user.home)) return;
+  const { requireAnswers } = await import('../linux/time-limits.ts');
+  await requireAnswers(on.host, [user.home], answerTime(on.config));
   const real = resolveTrusted(on.host, user.home);
   require(real, `leads to "${real}", which `);
 }

@@ -3,6 +3,7 @@ import { MayflyError, publicCodeOf, reasonOf } from '../errors.ts';
 import { print } from '../linux/command.ts';
 import type { Host } from '../linux/host.ts';
 import { toJournal } from '../linux/log.ts';
+import { mayHang } from '../linux/remote.ts';
 import { type Machine, type MachineOptions, openMachine, thisHost } from '../state/machine.ts';
 import type { Session } from '../state/sessions.ts';
 import { callOf, type HookCall } from './hook-call.ts';
@@ -27,6 +28,9 @@ interface HookOutcome {
   readonly complete: boolean;
 }
 
+/** Seconds after the time limit at which the watchdog ends a hook: one that does not hang has said why by then. */
+const WATCHDOG_DELAY = 5;
+
 const nothingToDo: HookOutcome = { code: 0, complete: false };
 
 /**
@@ -40,11 +44,23 @@ export async function runHook(o: HookOptions, env: NodeJS.ProcessEnv): Promise<H
   return o.action === 'start' ? handleStart(o, env) : handleStop(o, env);
 }
 
+/**
+ * Ends this hook at its time limit, whatever it waits for, on machines where it can hang: a display manager waits for it,
+ * lightdm with all seats.
+ */
+async function armWatchdog(o: HookOptions, on: Machine, seconds: number): Promise<void> {
+  if (o.dryRun || !mayHang(on.host)) return;
+  const { watchdogCommand } = await import('../linux/time-limits.ts');
+  const what = `"mayfly hook ${o.adapter} ${o.action}"`;
+  await thisHost.run(watchdogCommand(on.host.pid, seconds + WATCHDOG_DELAY, what));
+}
+
 async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<HookOutcome> {
   let on: Machine | undefined;
   let call: HookCall | undefined;
   try {
     on = await openMachine(o, { seconds: c => c.hook.timeout });
+    await armWatchdog(o, on, on.config.hook.timeout);
     call = callOf(on.host, o.adapter, env, o.caller);
     if (!call) throw new MayflyError('bad-user', `${o.adapter} named no user (USER is not set)`);
     const s = await login(on, call);
@@ -74,6 +90,7 @@ async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Hook
 
 async function handleStop(o: HookOptions, env: NodeJS.ProcessEnv): Promise<HookOutcome> {
   const on = await openMachine(o, { seconds: c => c.hook.timeout * 2, lastGood: true });
+  await armWatchdog(o, on, on.config.hook.timeout * 2);
   const call = callOf(on.host, o.adapter, env, o.caller);
   if (!call) return nothingToDo;
   try {

@@ -2,6 +2,7 @@
 import type { Config } from '../config/config.ts';
 import type { Host } from '../linux/host.ts';
 import type { Mount } from '../linux/mount-program.ts';
+import { isRemote, remoteMounts } from '../linux/remote.ts';
 import { resolveTrusted } from '../linux/trusted-path.ts';
 
 /** Limits inodes too: an empty file costs kernel memory that `size` does not count. */
@@ -49,6 +50,21 @@ export function planMounts(
     mounts.push({ ...share(home.path), plain: true });
   }
   return mounts;
+}
+
+/** How long to wait for the answer of a file server, in seconds: a login ends before its own time is over. */
+export const answerTime = ({ hook }: Pick<Config, 'hook'>): number =>
+  Math.min(10, Math.ceil(hook.timeout / 3));
+
+/** Throws `timeout` if the file server of a source does not answer within `seconds`. Whoever is looked at next may hang. */
+export async function requireSources(host: Host, mounts: readonly Mount[], seconds: number): Promise<void> {
+  const remote = remoteMounts(host);
+  const sources = mounts
+    .filter(m => m.type === 'none' && isRemote(host, m.source, remote))
+    .map(m => m.source);
+  if (sources.length === 0) return;
+  const { requireAnswers } = await import('../linux/time-limits.ts');
+  await requireAnswers(host, sources, seconds);
 }
 
 /**

@@ -22,7 +22,7 @@ export async function startRunSession(
   which?: number | Generation,
 ): Promise<Session> {
   const user = await lookupUser(on.host, userName);
-  checkHome(on, user);
+  await checkHome(on, user);
   const groups = await groupsOf(on.host, user);
   makeDirectories(on.host, on.paths);
   const generation =
@@ -31,7 +31,7 @@ export async function startRunSession(
       : (which ?? readStable(on.host, on.paths));
   if (!generation)
     throw new MayflyError('no-generation', `there is no generation ${which}`, { generation: Number(which) });
-  const s = planSession(on, generation, { kind: 'run', user, groups, logins: [caller] });
+  const s = await planSession(on, generation, { kind: 'run', user, groups, logins: [caller] });
   return withLock(on.host, on.paths, lockNameOf(s), LOGIN_LOCK_WAIT, lock =>
     runSteps({ ...on, lockFds: [lock.fd] }, s, generation),
   );

@@ -6,31 +6,34 @@ import type { Generation } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Session } from '../state/sessions.ts';
 import { sessionOf } from '../volume/backend.ts';
-import { existingMounts, planMounts } from './mount-plan.ts';
+import { answerTime, existingMounts, planMounts, requireSources } from './mount-plan.ts';
 import { isMember } from './scope.ts';
 
-/** Returns the record of a new session in state `starting`. Has no effect; reads only which mount sources exist. */
-export function planSession(
+/**
+ * Returns the record of a new session in state `starting`. Has no effect; reads only which mount sources exist. Throws
+ * `timeout` if the file server of one does not answer.
+ */
+export async function planSession(
   on: Machine,
   generation: Generation,
   who: Pick<Session, 'kind' | 'user' | 'groups' | 'logins'>,
-): Session {
+): Promise<Session> {
   const { host, config, paths } = on;
   const id = newSessionId(who.user.uid, host.random());
   const root = `${paths.roots}/${id}`;
   const ephemeral = isMember(config.ephemeral_home, who.user, who.groups);
   const starter = identify(host, host.pid);
   if (!starter) throw new MayflyError('internal', 'this process is not in /proc');
+  const home = { path: who.user.home, ephemeral, uid: who.user.uid, gid: who.user.gid };
+  const mounts = planMounts(config, root, home);
+  await requireSources(host, mounts, answerTime(config));
   return {
     ...who,
     id,
     generation: generation.number,
     volume: sessionOf(generation.volume, id),
     root,
-    mounts: existingMounts(
-      host,
-      planMounts(config, root, { path: who.user.home, ephemeral, uid: who.user.uid, gid: who.user.gid }),
-    ),
+    mounts: existingMounts(host, mounts),
     boot: bootId(host),
     starter,
     created: host.now(),

@@ -54,7 +54,7 @@ export async function login(on: Machine, call: HookCall): Promise<Session | unde
   const groups = await groupsOf(on.host, user);
   watch.enter('lock');
   if (!inScope(on.config, user, groups)) return undefined;
-  checkHome(on, user);
+  await checkHome(on, user);
   makeDirectories(on.host, on.paths);
   return withLock(on.host, on.paths, `user-${user.uid}`, LOGIN_LOCK_WAIT, async lock => {
     const locked = { ...on, lockFds: [lock.fd] };
@@ -69,7 +69,7 @@ export async function login(on: Machine, call: HookCall): Promise<Session | unde
       let stable: Generation | undefined;
       try {
         stable = readStable(on.host, on.paths);
-        const s = await runSteps(locked, planSession(locked, stable, who), stable, watch);
+        const s = await runSteps(locked, await planSession(locked, stable, who), stable, watch);
         loginSucceeded(locked, stable.number);
         return s;
       } catch (error) {

@@ -1,9 +1,10 @@
 /** The machine that commands and steps act on. */
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
-import { leanRunner, print, type Runner } from '../linux/command.ts';
+import { print, type Runner } from '../linux/command.ts';
 import { dryRun, dryRunLog } from '../linux/dry-run.ts';
 import type { Host } from '../linux/host.ts';
+import { leanRunner } from '../linux/lean-runner.ts';
 import { type Amount, type Log, type LogMaker, makeLog } from '../linux/log.ts';
 import { realHost } from '../linux/real-host.ts';
 import type { BackendKind, VolumeBackend } from '../volume/backend.ts';

@@ -25,6 +25,7 @@ import {
   sparePath,
   volumePath,
 } from './directory-layout.ts';
+import { ownersOf } from './identity.ts';
 import { usageOf } from './usage.ts';
 
 /** Inode number of every subvolume's root directory (BTRFS_FIRST_FREE_OBJECTID). */
@@ -106,8 +107,7 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
   async function busyReason(v: Volume): Promise<string | undefined> {
     const s = host.lstat(rootOf(v));
     if (!s) return undefined;
-    const holders = findHolders(host, new Set([s.dev]), rootOf(v));
-    return holders.length > 0 ? describeHolders(holders) : undefined;
+    return describeHolders(await findHolders(host, new Set([s.dev]), rootOf(v), ownersOf(v))) || undefined;
   }
 
   return {

@@ -8,6 +8,7 @@ import {
   atEnd,
   bundle,
   hook,
+  hooks,
   mountsBelow,
   mustBeGone,
   mustBeListed,
@@ -169,7 +170,10 @@ export async function startUp({ rounds, overlay, users }) {
   const [user] = await users(1);
   ourRound(s, user); // a machine that has seen a login: V8's code is kept, the place for mount points is there
   const env = { USER: user.name, DISPLAY: ':1' };
-  const args = [bundle, 'hook', 'lightdm', 'start', '--dry-run', '--config', s.config];
+  // Node's options as in the hook.
+  const [, options] = /\bnode ((?:--\S+ )*)/.exec(readFileSync(`${hooks}/lightdm/session-setup`, 'utf8'));
+  const command = ['hook', 'lightdm', 'start', '--dry-run', '--config', s.config];
+  const args = [...options.split(' ').filter(Boolean), bundle, ...command];
   const { ours, node } = await roundRobin(rounds, {
     ours: () => {
       const { ms, stdout } = run('node', args, { env });
@@ -178,7 +182,7 @@ export async function startUp({ rounds, overlay, users }) {
     },
     node: () => run('node', ['-e', '0'], { env }).ms,
   });
-  const lazy = ['./cli.cjs', './parse.cjs'];
+  const lazy = ['./cli.cjs', './parse.cjs', './process-look.cjs', './time-limits.cjs'];
   const hot = bundle.replace(/[^/]*$/, 'hot.js');
   const loaded = [bundle, hot].flatMap(path => loadedBy(readFileSync(path, 'utf8')));
   if (loaded.length === 0) throw new Error('nothing is found that the bundle loads');

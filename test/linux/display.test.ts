@@ -3,9 +3,9 @@ import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
-import { leanRunner } from '../../src/linux/command.ts';
 import { onScreen, type Viewer } from '../../src/linux/display.ts';
 import { execaRunner } from '../../src/linux/execa-runner.ts';
+import { leanRunner } from '../../src/linux/lean-runner.ts';
 import { isRootOnDesktop } from '../world.ts';
 
 const UID = 54_321; // nobody's

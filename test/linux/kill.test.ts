@@ -35,9 +35,9 @@ describe.each(['/', ...HOST])('the device of the host’s %s', path => {
     expect(before).toContain(inside);
   });
 
-  it('makes no process a holder', () => {
+  it('makes no process a holder', async () => {
     const w = hostWithMounts();
-    expect(() => findHolders(w.host, new Set([devOf(w, path)]), '/session')).toThrow(
+    await expect(findHolders(w.host, new Set([devOf(w, path)]), '/session')).rejects.toThrow(
       `device ${devOf(w, path)} is that of "${path}" on the host; refusing to kill the processes that use it`,
     );
   });

@@ -1,8 +1,8 @@
 /** A process that runs one command with a runner and may end before it. Bundled by runner.contract.ts. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { monotonic } from '../../src/linux/clock.ts';
-import { leanRunner } from '../../src/linux/command.ts';
 import { execaRunner } from '../../src/linux/execa-runner.ts';
+import { leanRunner } from '../../src/linux/lean-runner.ts';
 
 const [, , name, mode = '', json = '{}'] = process.argv;
 const runner = name === 'execa' ? execaRunner : leanRunner;

@@ -255,6 +255,30 @@ export function runnerContract(name: string, runner: Runner): void {
     });
   });
 
+  describe(`at the limit of a command the ${name} runner`, () => {
+    it('kills it, does not wait for whoever keeps its output open, and returns what it wrote', async () => {
+      const [gate, mark] = [lab.gate(), lab.path()];
+      const script = `{ read go <${gate}; echo go >${mark}; } & echo $$; exec sleep 1000`;
+      const { code, stdout } = await run(sh(script, { limit: 1500 }));
+      expect(code).toBe(124);
+      await until(() => !isThere(`/proc/${Number(stdout)}/fd`));
+      lab.release(gate);
+      await until(() => isThere(mark));
+    });
+
+    it('fails as usual if the deadline comes first', async () => {
+      const gate = lab.gate();
+      const c = sh(`read go <${gate}`, { limit: 1e9 });
+      await expect(run(c, soon())).rejects.toMatchObject({ code: 'timeout' });
+      lab.release(gate);
+    });
+
+    it('has returned the exit code if the command ended earlier', async () => {
+      const said = await run(sh('echo a; exit 3', { limit: 1e9, okCodes: [3] }));
+      expect(said).toEqual({ code: 3, stdout: 'a\n', stderr: '' });
+    });
+  });
+
   describe(`at the deadline the ${name} runner`, () => {
     it('starts nothing if it has passed', async () => {
       const mark = lab.path();

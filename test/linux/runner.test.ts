@@ -1,8 +1,8 @@
 /** The contract of both runners, and interactive programs, which only the runner of the command line has. */
 import * as fs from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { leanRunner } from '../../src/linux/command.ts';
 import { execaRunner } from '../../src/linux/execa-runner.ts';
+import { leanRunner } from '../../src/linux/lean-runner.ts';
 import { realHost } from '../../src/linux/real-host.ts';
 import { ended, runnerContract, runnerLab, until } from './runner.contract.ts';
 

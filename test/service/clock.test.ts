@@ -103,9 +103,9 @@ describe.each([
     const gone = bindLogins(w.host, seen, [s], []);
     w.processes.delete(61);
     w.setClock(jump);
-    expect(findEnded(w.host, s, gone, [])).toBeUndefined();
+    expect(await findEnded(w.host, s, gone, [])).toBeUndefined();
     await w.host.sleep(END_GRACE);
-    expect(findEnded(w.host, s, bindLogins(w.host, gone, [s], []), [])).toMatchObject({ left: [] });
+    expect(await findEnded(w.host, s, bindLogins(w.host, gone, [s], []), [])).toMatchObject({ left: [] });
   });
 
   it('a login is bound to the session that began after it, not to an earlier one', async () => {
@@ -126,9 +126,9 @@ describe.each([
     w.processes.delete(61);
     w.setClock(jump);
     await w.host.sleep(59_000);
-    expect(findEnded(w.host, s, {}, [])).toBeUndefined();
+    expect(await findEnded(w.host, s, {}, [])).toBeUndefined();
     await w.host.sleep(1_000);
-    expect(findEnded(w.host, s, {}, [])).toMatchObject({ left: [] });
+    expect(await findEnded(w.host, s, {}, [])).toMatchObject({ left: [] });
   });
 
   it('logins are blocked for ten minutes', async () => {
@@ -183,9 +183,9 @@ describe('what an earlier version wrote with the time of day', () => {
     const old = { boot: w.boot, sightings: { [key]: { session: 'c1', missing: w.host.now() } } };
     w.put('/run/mayfly/sightings.json', JSON.stringify(old));
     const gone = bindLogins(w.host, readBindings(w.host, w.machine().paths), [s], []);
-    expect(findEnded(w.host, s, gone, [])).toBeUndefined();
+    expect(await findEnded(w.host, s, gone, [])).toBeUndefined();
     await w.host.sleep(END_GRACE);
-    expect(findEnded(w.host, s, gone, [])).toMatchObject({ left: [] });
+    expect(await findEnded(w.host, s, gone, [])).toMatchObject({ left: [] });
   });
 });
 

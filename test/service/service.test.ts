@@ -158,7 +158,7 @@ describe('a login of lightdm', () => {
       sightings = bindLogins(w.host, sightings, [s], shown);
       await w.host.sleep(END_GRACE);
     }
-    expect(findEnded(w.host, s, sightings, undefined)).toEqual(
+    expect(await findEnded(w.host, s, sightings, undefined)).toEqual(
       over ? { because: 'the login has ended according to logind', left: [] } : undefined,
     );
   });
@@ -169,11 +169,11 @@ describe('a login of lightdm', () => {
     const seen = bindLogins(w.host, {}, [s], [shows()]);
     dead(w);
     const gone = bindLogins(w.host, seen, [s], []);
-    expect(findEnded(w.host, s, gone, undefined)).toBeUndefined();
+    expect(await findEnded(w.host, s, gone, undefined)).toBeUndefined();
     await w.host.sleep(END_GRACE - 1);
-    expect(findEnded(w.host, s, bindLogins(w.host, gone, [s], []), undefined)).toBeUndefined();
+    expect(await findEnded(w.host, s, bindLogins(w.host, gone, [s], []), undefined)).toBeUndefined();
     await w.host.sleep(1);
-    expect(findEnded(w.host, s, bindLogins(w.host, gone, [s], []), undefined)).toBeDefined();
+    expect(await findEnded(w.host, s, bindLogins(w.host, gone, [s], []), undefined)).toBeDefined();
   });
 
   it('is not confused with an earlier one on the same display', async () => {
@@ -188,7 +188,7 @@ describe('a login of lightdm', () => {
     for (const shown of [[shows({ state: 'closing' })], [], []]) {
       sightings = bindLogins(w.host, sightings, [next], shown);
       await w.host.sleep(END_GRACE);
-      expect(findEnded(w.host, next, sightings, undefined)).toBeUndefined();
+      expect(await findEnded(w.host, next, sightings, undefined)).toBeUndefined();
     }
     expect(s.id).not.toBe(next.id);
   });
@@ -203,7 +203,7 @@ describe('a login of lightdm', () => {
     w.processes.delete(OTHER_LEADER);
     const gone = bindLogins(w.host, seen, [s], [shows()]);
     await w.host.sleep(END_GRACE);
-    expect(findEnded(w.host, s, gone, undefined)?.left).toMatchObject([{ display: ':0' }]);
+    expect((await findEnded(w.host, s, gone, undefined))?.left).toMatchObject([{ display: ':0' }]);
   });
 
   it('without a display cannot be distinguished from another one', async () => {
@@ -256,9 +256,9 @@ describe('a login of lightdm that logind never showed', () => {
     prepare(w, s);
     const look = () => findEnded(w.host, s, {}, shown);
     await w.host.sleep(MINUTE - 1);
-    expect(look()).toBeUndefined();
+    expect(await look()).toBeUndefined();
     await w.host.sleep(1);
-    expect(look()).toEqual(
+    expect(await look()).toEqual(
       over ? { because: 'its login ended before logind listed it', left: [] } : undefined,
     );
   });
@@ -286,7 +286,7 @@ describe('a login of lightdm that logind never showed', () => {
     const w = worldWithLeaders();
     const s = change(await arrive(w, 'lightdm', ':0'));
     await w.host.sleep(MINUTE);
-    expect(findEnded(w.host, s, sightings(s), [])).toBeUndefined();
+    expect(await findEnded(w.host, s, sightings(s), [])).toBeUndefined();
   });
 });
 
@@ -310,9 +310,12 @@ describe('a login of gdm', () => {
     await arrive(w, 'gdm', undefined, WORKER);
     const s = await arrive(w, 'gdm', undefined, 63);
     w.processes.delete(63);
-    expect(findEnded(w.host, s, {}, undefined)?.left).toMatchObject([{ caller: { pid: WORKER } }]);
+    expect((await findEnded(w.host, s, {}, undefined))?.left).toMatchObject([{ caller: { pid: WORKER } }]);
     w.processes.delete(WORKER);
-    expect(findEnded(w.host, s, {}, undefined)).toEqual({ because: 'its display manager is gone', left: [] });
+    expect(await findEnded(w.host, s, {}, undefined)).toEqual({
+      because: 'its display manager is gone',
+      left: [],
+    });
   });
 });
 

@@ -42,6 +42,11 @@ export function sh(
   );
 }
 
+/** The same as a person, on the host. */
+export function shAs(name: string, command: readonly string[], options: Parameters<typeof sh>[2] = {}): Ran {
+  return sh('setpriv', ['--reuid', name, '--regid', name, '--init-groups', ...command], options);
+}
+
 /** Runs and expects success; returns what it printed. */
 export function must(file: string, args: readonly string[]): string {
   const r = sh(file, args);
@@ -117,7 +122,7 @@ export const BACKENDS = (process.env.MAYFLY_TEST_BACKENDS ?? 'overlay,btrfs').sp
 /** A volume group for pools on LVM. */
 const GROUP = process.env.MAYFLY_TEST_VG;
 
-const readAt = (path: string): string | undefined =>
+export const readAt = (path: string): string | undefined =>
   fs.existsSync(path) ? fs.readFileSync(path, 'utf8') : undefined;
 
 export interface LabOptions {
@@ -249,20 +254,7 @@ export class Lab {
   /** A command inside, as the person, through the setuid schroot. */
   inside(name: string, ...command: string[]): Ran {
     const id = this.session(name)?.id ?? 'none';
-    return sh('setpriv', [
-      '--reuid',
-      name,
-      '--regid',
-      name,
-      '--init-groups',
-      'schroot',
-      '-d',
-      '/',
-      '-c',
-      id,
-      '--',
-      ...command,
-    ]);
+    return shAs(name, ['schroot', '-d', '/', '-c', id, '--', ...command]);
   }
 
   /** The same as root inside: what a person who may use sudo can do. */

@@ -8,6 +8,7 @@ import { REINSTALL } from '../../desktop/reinstall.ts';
 import { DROP_INS, GDM_DROP_IN, planDropIns } from '../../desktop/systemd-drop-ins.ts';
 import type { Host, Stat } from '../../linux/host.ts';
 import { identify } from '../../linux/process-id.ts';
+import { processesNamed } from '../../linux/processes.ts';
 import { ENABLED_MARKER, WRAPPER } from '../../update/greeter.ts';
 import type { Problem } from '../../volume/backend.ts';
 import {
@@ -21,7 +22,7 @@ import {
   type Subject,
   warning,
 } from './check.ts';
-import { adaptersIn, judgeOwner, type Owned, owned, processesNamed } from './setup.ts';
+import { adaptersIn, judgeOwner, type Owned, owned } from './setup.ts';
 
 const GROUP = 'display managers';
 
@@ -82,7 +83,10 @@ export function judgePart(p: Part): Finding[] {
 }
 
 /** The package's files in the directory of the program. */
-export const BUNDLE = ['mayfly.cjs', 'hot.js', 'parse.cjs', 'cli.cjs'];
+export const BUNDLE = [
+  ...['mayfly.cjs', 'hot.js', 'parse.cjs', 'process-look.cjs', 'time-limits.cjs', 'cli.cjs'],
+  ...['execa.cjs', 'winston.cjs', 'chokidar.cjs'],
+];
 
 function partsOf(host: Host, adapters: readonly Adapter[]): Part[] {
   const programs = [...adapters.flatMap(a => adapterSpecs[a].hooks), WRAPPER];

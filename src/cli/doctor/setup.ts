@@ -234,16 +234,3 @@ export const setupChecks = [
 
 /** Whether systemd's units and the cron job use this configuration; they use no other file than the default. */
 export const isDefault = (on: Subject): boolean => on.file === DEFAULT_CONFIG_FILE;
-
-/** The pids of the processes with this name on the host itself, not in containers or sessions. */
-export function processesNamed(host: Host, name: string): number[] {
-  const here = host.stat('/');
-  return host
-    .list('/proc')
-    .filter(pid => /^\d+$/.test(pid) && host.read(`/proc/${pid}/comm`)?.trim() === name)
-    .filter(pid => {
-      const root = host.stat(`/proc/${pid}/root`);
-      return root?.dev === here?.dev && root?.ino === here?.ino;
-    })
-    .map(Number);
-}

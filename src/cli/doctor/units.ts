@@ -2,6 +2,7 @@
 import { installHint } from '../../advice.ts';
 import { BRING_BACK } from '../../desktop/reinstall.ts';
 import type { Host } from '../../linux/host.ts';
+import { processesNamed } from '../../linux/processes.ts';
 import { ENABLED_MARKER } from '../../update/greeter.ts';
 import {
   type CheckResult,
@@ -13,7 +14,7 @@ import {
   type Subject,
   warning,
 } from './check.ts';
-import { isDefault, processesNamed } from './setup.ts';
+import { isDefault } from './setup.ts';
 
 const GROUP = 'background jobs';
 

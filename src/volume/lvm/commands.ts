@@ -128,19 +128,19 @@ export function lvmCommands(host: Host) {
     change(v.pool, 'lvchange', ['-ay', '-K', ...only(row), '--', parsePoolPath(v.pool).group]);
 
   /** What has the device open, as text. */
-  function holdersOf(row: Row): string {
+  async function holdersOf(row: Row): Promise<string> {
     const device = `${row.major}:${row.minor}`;
-    const holders = findHolders(host, new Set([deviceNumber(row)]), { device, root: '' });
+    const holders = await findHolders(host, new Set([deviceNumber(row)]), { device, root: '' });
     const above = host.list(`/sys/dev/block/${device}/holders`);
     if (holders.length > 0) return describeHolders(holders);
     return above.length > 0 ? `the device ${above.join(', ')}` : 'the kernel has the device open';
   }
 
   /** Throws `stuck` with the holders if LVM says that the volume is in use, otherwise `error`. */
-  function stuck(v: Volume, row: Row, error: unknown): never {
+  async function stuck(v: Volume, row: Row, error: unknown): Promise<never> {
     if (!saysInUse(error)) throw error;
     const path = inGroup(v.pool, row.name);
-    throw new MayflyError('stuck', `the volume "${path}" is in use: ${holdersOf(row)}`, { path });
+    throw new MayflyError('stuck', `the volume "${path}" is in use: ${await holdersOf(row)}`, { path });
   }
 
   /**
@@ -152,7 +152,7 @@ export function lvmCommands(host: Host) {
       try {
         return await change(v.pool, 'lvchange', ['-an', ...only(row), '--', parsePoolPath(v.pool).group]);
       } catch (error) {
-        if (tries === DEACTIVATE_TRIES || !saysInUse(error)) stuck(v, row, error);
+        if (tries === DEACTIVATE_TRIES || !saysInUse(error)) await stuck(v, row, error);
         await host.sleep(100 * tries);
       }
     }

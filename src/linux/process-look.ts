@@ -1,0 +1,216 @@
+/**
+ * Looking at what processes use, in a child process that ends after some seconds.
+ *
+ * A look can take long or hang: a process may have a million descriptors, and stat(2) of a file asks its file server,
+ * which may be dead. The child asks no server (`AT_STATX_DONT_SYNC`), and what it has found when its time is over is its
+ * answer. If one process takes too long all the same, the child dies, and another one leaves that process out. A child that
+ * no signal reaches, because it waits for a server, is left behind. It is a Perl program, because Node.js has no statx(2)
+ * with flags; perl-base is Essential in Debian.
+ */
+import type { Command } from './command.ts';
+import type { Host } from './host.ts';
+
+/** A directory of a file system, as in mount tables. */
+export interface MountedDirectory {
+  /** major:minor of the file system. */
+  readonly device: string;
+  /** The directory; "" for the root of the file system. */
+  readonly root: string;
+}
+
+export interface LookOptions {
+  /** Numbers of the file systems whose users are wanted. */
+  readonly devices: ReadonlySet<number>;
+  /**
+   * The processes of which more than the root directory is looked at: of a user, of a user and the system (user IDs
+   * below 1000), or all.
+   */
+  readonly of: { readonly uid: number; readonly system?: boolean } | 'all';
+  /** Also finds one process of each mount namespace in which this is still mounted. */
+  readonly mounted?: MountedDirectory | undefined;
+}
+
+/** A process that uses one of the devices. */
+export interface DeviceUser {
+  readonly pid: number;
+  /** The name of the process, which it chooses itself. */
+  readonly name: string;
+  /** "root", "cwd", "exe", "open file /x" or "its mount at /x". */
+  readonly use: string;
+}
+
+export interface ProcessLook {
+  readonly users: readonly DeviceUser[];
+  /** The processes that could not be looked at in time. */
+  readonly unseen: readonly number[];
+}
+
+/** How long a look at all processes may take, in seconds; it normally takes a thousandth of it. */
+const LOOK_SECONDS = 8;
+
+/** How long a look at one process may take, in seconds. */
+const PROCESS_SECONDS = 2;
+
+/** The exit code of a child whose time is over. */
+const OVER = 3;
+
+/** The exit code of a child that SIGALRM has ended. */
+const KILLED = 255;
+
+/** The number of statx(2), by Node's name of the architecture. */
+const STATX: Readonly<Record<string, number>> = {
+  x64: 332,
+  arm64: 291,
+  riscv64: 291,
+  loong64: 291,
+  arm: 397,
+  ia32: 383,
+  ppc64: 383,
+  s390x: 379,
+  mips64el: 5326,
+};
+
+/**
+ * Arguments: the number of statx (0: unknown), the times for all processes and for each in seconds, whose processes, pids
+ * to leave out, devices, and device and directory of a mount. It writes a line with the pid before it looks at a process,
+ * and a line with pid, name and use, separated by tabs, for each that it finds. SIGALRM ends it wherever it is.
+ *
+ * Root directories come first, because they are quickly seen.
+ */
+export const LOOK_PROGRAM = `
+use strict;
+my ($statx, $seconds, $each, $of, $skip, $devices, $device, $root) = splice @ARGV, 0, 8;
+my $over = time + $seconds;
+my %skip = map { $_ => 1 } $$, split(/,/, $skip);
+my %wanted = map { $_ => 1 } split(/,/, $devices);
+my $buffer = "\\0" x 256;
+sub device_of {
+  my ($path) = @_;
+  return (stat $path)[0] // -1 unless $statx;
+  # AT_FDCWD; AT_STATX_DONT_SYNC and AT_NO_AUTOMOUNT
+  syscall($statx + 0, -100, $path, 0x4800, 0, $buffer) == 0 or return -1;
+  my ($major, $minor) = unpack("x136 L2", $buffer);
+  return (($major & ~0xfff) << 32) | (($minor & ~0xff) << 12) | (($major & 0xfff) << 8) | ($minor & 0xff);
+}
+sub slurp {
+  open(my $file, "<", $_[0]) or return "";
+  local $/;
+  return scalar(<$file>) // "";
+}
+sub tell_of { syswrite(STDOUT, join("\\t", map { s/([^\\x20-\\x7e]|%)/sprintf "%%%02x", ord $1/ger } @_) . "\\n") }
+sub begin {
+  tell_of($_[0]);
+  exit ${OVER} if time > $over;
+  alarm $each;
+}
+sub found {
+  my ($pid, $use) = @_;
+  my $name = slurp("/proc/$pid/comm");
+  chomp $name;
+  tell_of($pid, $name eq "" ? "?" : $name, $use);
+}
+sub is_one_of_them {
+  my ($pid) = @_;
+  return 1 if $of eq "all";
+  my ($uid) = slurp("/proc/$pid/status") =~ /^Uid:\\s+(\\d+)/m or return 0;
+  my ($own, $system) = split(/,/, $of);
+  return $uid == $own || ($system && $uid < 1000);
+}
+sub use_of {
+  my ($pid) = @_;
+  for my $what ("cwd", "exe") { return $what if $wanted{device_of("/proc/$pid/$what")} }
+  opendir(my $descriptors, "/proc/$pid/fd") or return;
+  while (defined(my $fd = readdir $descriptors)) {
+    my $link = "/proc/$pid/fd/$fd";
+    return "open file " . (readlink($link) // $fd) if $fd ne "." && $fd ne ".." && $wanted{device_of($link)};
+  }
+  return;
+}
+my %namespaces;
+sub mount_in {
+  my ($pid) = @_;
+  my $namespace = readlink("/proc/$pid/ns/mnt") // return;
+  return if $namespaces{$namespace}++;
+  for (split /\\n/, slurp("/proc/$pid/mountinfo")) {
+    my (undef, undef, $on, $directory, $place) = split / /;
+    return $place if $on eq $device && ($directory eq $root || index($directory, "$root/") == 0);
+  }
+  return;
+}
+opendir(my $proc, "/proc") or exit 1;
+my @pids = grep { /^\\d+$/ && $_ > 1 && !$skip{$_} } readdir $proc;
+my %rooted;
+for my $pid (@pids) {
+  begin($pid);
+  $wanted{device_of("/proc/$pid/root")} or next;
+  found($pid, "root");
+  $rooted{$pid} = 1;
+  $namespaces{readlink("/proc/$pid/ns/mnt") // ""} = 1;
+}
+for my $pid (@pids) {
+  next if $rooted{$pid} || !is_one_of_them($pid);
+  begin($pid);
+  my $use = use_of($pid);
+  defined $use or next;
+  found($pid, $use);
+  $namespaces{readlink("/proc/$pid/ns/mnt") // ""} = 1;
+}
+exit if $device eq "";
+for my $pid (@pids) {
+  begin($pid);
+  my $place = mount_in($pid);
+  found($pid, "its mount at $place") if defined $place;
+}
+`;
+
+/** The command of one look; `skip`: pids to leave out. */
+function lookCommand(o: LookOptions, skip: readonly number[], seconds: number): Command {
+  const whose = o.of === 'all' ? 'all' : `${o.of.uid},${o.of.system ? 1 : 0}`;
+  const numbers = [STATX[process.arch] ?? 0, seconds, PROCESS_SECONDS];
+  const lists = [skip.join(), [...o.devices].join()];
+  const mount = [o.mounted?.device ?? '', o.mounted?.root ?? ''];
+  return {
+    file: 'perl',
+    args: ['-e', LOOK_PROGRAM, '--', ...numbers.map(String), whose, ...lists, ...mount],
+    effect: 'read',
+    okCodes: [0, OVER, KILLED],
+    limit: (seconds + PROCESS_SECONDS + 1) * 1000,
+    describe: () => [],
+  };
+}
+
+/** Bytes from the child, which may be no valid UTF-8. */
+function decode(field: string): string {
+  return Buffer.from(
+    field.replace(/%([0-9a-f]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))),
+    'latin1',
+  ).toString('utf8');
+}
+
+/** Parses what a child has written; `last`: the process that it looked at when it ended. */
+function parseLook(text: string): { users: DeviceUser[]; last: number | undefined } {
+  const users: DeviceUser[] = [];
+  let last: number | undefined;
+  for (const line of text.split('\n').slice(0, -1)) {
+    const [pid, name, use] = line.split('\t');
+    if (name === undefined || use === undefined) last = Number(pid);
+    else users.push({ pid: Number(pid), name: decode(name), use: decode(use) });
+  }
+  return { users, last };
+}
+
+/** Looks at all processes but ourselves. */
+export async function lookAtProcesses(host: Host, o: LookOptions): Promise<ProcessLook> {
+  const users = new Map<number, DeviceUser>();
+  const unseen: number[] = [];
+  const over = host.monotonic() + LOOK_SECONDS * 1000;
+  for (;;) {
+    const seconds = Math.max(0, Math.ceil((over - host.monotonic()) / 1000));
+    const { code, stdout } = await host.run(lookCommand(o, [host.pid, ...unseen], seconds));
+    const seen = parseLook(stdout);
+    for (const user of seen.users) if (!users.has(user.pid)) users.set(user.pid, user);
+    if (code !== 0) unseen.push(seen.last ?? 0);
+    if (code !== KILLED || seen.last === undefined || seconds === 0) break;
+  }
+  return { users: [...users.values()], unseen };
+}

@@ -1,0 +1,137 @@
+/** Logins and logouts on a machine with file servers, of which some never answer. */
+import { afterEach, describe, expect, it } from 'vitest';
+import type { Host } from '../../src/linux/host.ts';
+import { LOOK_PROGRAM } from '../../src/linux/process-look.ts';
+import { ANSWER_PROGRAM } from '../../src/linux/time-limits.ts';
+import { recover } from '../../src/service/recover.ts';
+import { end } from '../../src/session/end.ts';
+import { login } from '../../src/session/session.ts';
+import { probation, writeProbation } from '../../src/state/generations.ts';
+import type { Machine } from '../../src/state/machine.ts';
+import { makeDirectories } from '../../src/state/paths.ts';
+import { callOf, preparedWorld, type World } from '../world.ts';
+
+const LINKS = /^\/proc\/\d+\/(root|cwd|exe|fd\/)/;
+
+/** What would have hung in this process. */
+const hung: string[] = [];
+afterEach(() => {
+  expect(hung.splice(0)).toEqual([]);
+});
+
+/** A machine with a remote file system at `place`; `silent`: it does not answer. */
+function withServer(w: World, place: string, silent: boolean): { on: Machine; programs: string[] } {
+  const on = w.machine();
+  const programs: string[] = [];
+  const hanging = (path: string): boolean =>
+    LINKS.test(path) || (silent && (path === place || path.startsWith(`${place}/`)));
+  const look =
+    <T>(act: (path: string) => T) =>
+    (path: string): T => {
+      if (hanging(path)) hung.push(path);
+      return act(path);
+    };
+  const host: Host = {
+    ...on.host,
+    list: path => (path === '/sys/class/bdi' ? ['8:0', '0:50'] : on.host.list(path)),
+    read: path =>
+      path === '/proc/self/mountinfo' ? `30 1 0:50 / ${place} rw - nfs4 server:/x rw\n` : on.host.read(path),
+    stat: look(on.host.stat),
+    lstat: look(on.host.lstat),
+    exists: look(on.host.exists),
+    pathType: look(on.host.pathType),
+    space: look(on.host.space),
+    run: async c => {
+      const program = c.args[1] ?? '';
+      const paths = c.args.slice(c.args.indexOf('--') + 1);
+      if (c.file === 'perl') programs.push(program);
+      if (program === ANSWER_PROGRAM && silent && paths.some(hanging))
+        return { code: 124, stdout: '\n'.repeat(paths.findIndex(hanging)), stderr: '' };
+      return on.host.run(c);
+    },
+  };
+  return { on: { ...on, host, backend: () => w.backend() }, programs };
+}
+
+function homeAt(w: World, home: string): void {
+  w.makeDirs(home);
+  w.put('/etc/passwd', `root:x:0:0::/root:/bin/sh\nalice:x:1001:1001::${home}:/bin/sh\n`);
+}
+
+describe('a login with a home directory on a file server', () => {
+  it.each([
+    ['that is mounted for the session', '/net/alice', '/net', '/net/alice'],
+    ['below /home', '/home/alice', '/home', '/home'],
+  ])(
+    '%s is refused if it does not answer, and nothing is left or blamed',
+    async (_what, home, place, path) => {
+      const w = preparedWorld();
+      homeAt(w, home);
+      makeDirectories(w.host, w.machine().paths);
+      const { on } = withServer(w, place, true);
+      writeProbation(on.host, on.paths, { number: 1, previous: 0, failures: 0 });
+      const before = w.picture();
+      await expect(login(on, callOf(w, 'alice', ':0'))).rejects.toMatchObject({
+        code: 'timeout',
+        message: `"${path}" did not answer within 10 s; its file server may be down`,
+        facts: { hint: `timeout 5 stat ${path}` },
+      });
+      expect(w.picture()).toBe(before);
+      expect(probation(on.host, on.paths)).toMatchObject({ failures: 0 });
+    },
+  );
+
+  it('that answers succeeds, and its logout follows no link of a process', async () => {
+    const w = preparedWorld();
+    homeAt(w, '/net/alice');
+    const { on, programs } = withServer(w, '/net', false);
+    const s = await login(on, callOf(w, 'alice', ':0'));
+    expect(s?.mounts).toContainEqual(expect.objectContaining({ source: '/net/alice' }));
+    const inside = w.enter(s?.root ?? '');
+    programs.length = 0;
+    await end(on, s?.id ?? '');
+    expect(w.processes.has(inside)).toBe(false);
+    expect(programs.filter(p => p === LOOK_PROGRAM).length).toBeLessThanOrEqual(3);
+  });
+
+  it.each([
+    ['/net', '/net/alice'],
+    ['/home', '/home/alice'],
+  ])('at %s that dies meanwhile does not keep the session', async (place, home) => {
+    const w = preparedWorld();
+    homeAt(w, home);
+    const s = await login(withServer(w, place, false).on, callOf(w, 'alice', ':0'));
+    const inside = w.enter(s?.root ?? '');
+    const { on } = withServer(w, place, true);
+    await end(on, s?.id ?? '');
+    expect(w.processes.has(inside)).toBe(false);
+    expect(w.host.list(on.paths.sessions)).toEqual([]);
+    expect(await recover(on)).toEqual({ ended: [], swept: [], stuck: [] });
+  });
+
+  it('that has died does not concern those whose files are elsewhere', async () => {
+    const w = preparedWorld();
+    const { on } = withServer(w, '/net', true);
+    const s = await login(on, callOf(w, 'alice', ':0'));
+    w.enter(s?.root ?? '');
+    await end(on, s?.id ?? '');
+    expect(w.host.list(on.paths.sessions)).toEqual([]);
+  });
+});
+
+it('a machine without file servers needs no child for any of this', async () => {
+  const w = preparedWorld();
+  const on = w.machine();
+  const ran: string[] = [];
+  const host: Host = {
+    ...on.host,
+    run: async c => {
+      ran.push(c.file);
+      return on.host.run(c);
+    },
+  };
+  const s = await login({ ...on, host }, callOf(w, 'alice', ':0'));
+  w.enter(s?.root ?? '');
+  await end({ ...on, host }, s?.id ?? '');
+  expect(ran.filter(file => file === 'perl')).toHaveLength(2); // the mounts, and the unmount
+});
