@@ -28,10 +28,20 @@ const load = await build({
 });
 const buildId = createHash('sha256').update(readFileSync('dist/parse.cjs')).digest('hex').slice(0, 16);
 
-// What a hook needs only where something may hang or take long.
+// What a hook needs only where something may hang or take long, and what no login needs.
 await build({
   ...common,
-  entryPoints: ['src/linux/process-look.ts', 'src/linux/time-limits.ts'],
+  entryPoints: [
+    ...[
+      'src/linux/process-look.ts',
+      'src/linux/time-limits.ts',
+      'src/linux/loops.ts',
+      'src/volume/eraser.ts',
+    ],
+    ...['src/session/stuck-limit.ts', 'src/session/unseen-holders.ts', 'src/session/space-being-freed.ts'],
+  ],
+  outbase: 'src',
+  entryNames: '[name]',
   outdir: 'dist',
   outExtension: { '.js': '.cjs' },
 });
@@ -40,10 +50,15 @@ await build({
 const cold = {
   name: 'cold',
   setup(b) {
-    b.onResolve({ filter: /\/(cli|parse|process-look|time-limits)\.ts$/ }, ({ path, kind }) =>
-      kind === 'dynamic-import'
-        ? { path: `./${path.split('/').pop().replace('.ts', '.cjs')}`, external: true }
-        : undefined,
+    b.onResolve(
+      {
+        filter:
+          /\/(cli|parse|process-look|time-limits|loops|eraser|stuck-limit|unseen-holders|space-being-freed)\.ts$/,
+      },
+      ({ path, kind }) =>
+        kind === 'dynamic-import'
+          ? { path: `./${path.split('/').pop().replace('.ts', '.cjs')}`, external: true }
+          : undefined,
     );
   },
 };

@@ -234,6 +234,39 @@ describe('the Debian package', () => {
     ]);
   });
 
+  it('needs the static shell of its hooks: dpkg keeps it, and enable and doctor refuse another program', () => {
+    const out = ok(`
+      dpkg-deb -f /root/mayfly.deb Depends | grep -ow busybox-static
+      dpkg -r --no-act busybox-static 2>&1 | grep -o 'mayfly depends on busybox-static'
+      printf 'session required pam_env.so user_readenv=1\n' >/etc/pam.d/sddm
+      mayfly enable pam --quiet
+      doctor() { mayfly doctor 2>&1 | sed -n '/ PAM /,/hint/p' | sed 's/  */ /g'; }
+      doctor | head -n 1
+      cp -a /bin/busybox /root/static
+      cp /bin/true /bin/busybox
+      doctor
+      mayfly disable pam --quiet
+      mayfly enable pam 2>&1 && exit 1
+      rm /bin/busybox
+      mayfly enable pam 2>&1 && exit 1
+      cp -a /root/static /bin/busybox
+      rm /etc/pam.d/sddm`);
+    const refusal = [
+      'mayfly: "/bin/busybox" is missing or is not static, and the hooks need it',
+      'hint: apt install busybox-static',
+    ];
+    expect(out.split('\n')).toEqual([
+      'busybox-static',
+      'mayfly depends on busybox-static',
+      ' ok PAM nothing of the user starts before the hook',
+      ' problem PAM "/bin/busybox" is missing or is not static: users could run code as root (/etc/pam.d/sddm: user_readenv=1)',
+      ' hint: apt install busybox-static',
+      ...refusal,
+      ...refusal,
+      '',
+    ]);
+  });
+
   it('is removed with both enabled, and leaves neither told of it', () => {
     ok(`${files}
       printf '[Seat:*]\n' | install -D /dev/stdin /etc/lightdm/lightdm.conf

@@ -1,6 +1,14 @@
 /** Whether every desktop that a user can choose runs in the session, and nothing bypasses the hooks. */
 
-import { namesHook, PAM_STACK, pamBypasses } from '../../desktop/adapters/pam.ts';
+import { installHint } from '../../advice.ts';
+import {
+  isStatic,
+  LAUNCHER,
+  namesHook,
+  PAM_STACK,
+  pamBypasses,
+  stacksWithUserEnvironment,
+} from '../../desktop/adapters/pam.ts';
 import { BRING_BACK } from '../../desktop/reinstall.ts';
 import { GREETER_DIRECTORY } from '../../state/paths.ts';
 import { desktopsInside, ENABLED_MARKER } from '../../update/greeter.ts';
@@ -54,13 +62,23 @@ export function judgeOffer({ looking, offered }: Offer): CheckResult {
   return found(offered > 0 ? [] : [problem(what, INSTALL)], `${offered} to choose from`);
 }
 
-/** Checks the position of our lines in PAM's common-session, whose text is `text`; undefined if there is no such file. */
-export function judgePam(text = ''): CheckResult {
+/** PAM's common-session, and what keeps the variables of users from the programs of root. */
+export interface PamState {
+  /** Undefined if there is no such file. */
+  readonly text: string | undefined;
+  readonly isStatic: boolean;
+  /** The stacks with `user_readenv=1`. */
+  readonly open: readonly string[];
+}
+
+/** Checks the position of our lines, and the interpreter of the hook. */
+export function judgePam({ text = '', isStatic: isSafe, open }: PamState): CheckResult {
   if (!namesHook(text)) return notApplicable('it is not enabled');
-  return found(
-    pamBypasses(text).map(p => problem(p.what, p.fix)),
-    'nothing of the user starts before the hook',
-  );
+  const named = open.length > 0 ? ` (${open.join(', ')}: user_readenv=1)` : '';
+  const what = `"${LAUNCHER}" is missing or is not static: users could run code as root${named}`;
+  const launcher = isSafe ? [] : [problem(what, installHint('busybox'))];
+  const late = pamBypasses(text).map(p => problem(p.what, p.fix));
+  return found([...launcher, ...late], 'nothing of the user starts before the hook');
 }
 
 export const desktopChecks = [
@@ -83,5 +101,14 @@ export const desktopChecks = [
     }),
     evaluate: judgeOffer,
   }),
-  check({ group: GROUP, title: 'PAM', gather: ({ host }) => host.read(PAM_STACK), evaluate: judgePam }),
+  check({
+    group: GROUP,
+    title: 'PAM',
+    gather: ({ host }): PamState => ({
+      text: host.read(PAM_STACK),
+      isStatic: isStatic(host.read(LAUNCHER)),
+      open: stacksWithUserEnvironment(host),
+    }),
+    evaluate: judgePam,
+  }),
 ];

@@ -48,7 +48,7 @@ export interface Tools {
 /** Needed on every machine, besides the essential packages of Debian. */
 const ALWAYS = [
   ...['schroot', 'perl', 'mount', 'umount', 'losetup', 'flock', 'findmnt', 'getent'],
-  ...['setpriv', 'unshare', 'logger', 'chattr'],
+  ...['setpriv', 'unshare', 'logger', 'chattr', 'busybox'],
 ];
 
 const DIALOGS = ['zenity', 'xmessage'];

@@ -252,6 +252,7 @@ export function lvmBackend(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
       return {
         volumes: ours.filter(isComplete).map(o => o.volume),
         leftovers: ours.filter(o => !isComplete(o)).map(o => `${o.volume.role}/${o.volume.name}`),
+        discarded: [],
         spares: new Map(),
       };
     },
