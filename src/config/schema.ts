@@ -49,7 +49,10 @@ const path = z
     `a name in it is ${tooLong(MAX_NAME)}`,
   );
 
-const member = z.string().regex(/^(\*|@?[^@\s:,/-][^\s:,/]*)$/, 'expected a user name, "@group" or "*"');
+/** Without control characters, which no name has and which would reach terminals and other programs' files. */
+const member = z
+  .string()
+  .regex(/^(\*|@?[^@\s:,/\p{Cc}-][^\s:,/\p{Cc}]*)$/u, 'expected a user name, "@group" or "*"');
 
 /** A member of a list that does not allow "*". */
 const named = member.regex(/^[^*]/, 'expected a user name or "@group"; "*" is not allowed in this list');
@@ -179,13 +182,19 @@ export const schema = z.strictObject({
       conffiles: z.enum(['keep', 'replace']).default('keep'),
       proxy: z
         .string()
-        .regex(/^(https?:\/\/[^\s"';]+)?$/, 'expected the URL of a proxy, such as "http://proxy:3128", or ""')
+        .regex(
+          /^(https?:\/\/[^\s"';\p{Cc}]+)?$/u,
+          'expected the URL of a proxy, such as "http://proxy:3128", or ""',
+        )
         .default(''),
       sources: z
         .array(
           z
             .string()
-            .regex(/^deb(-src)? [^\n]+$/, 'expected a line of sources.list(5), such as "deb URI SUITE main"'),
+            .regex(
+              /^deb(-src)? (\t|\P{Cc})+$/u,
+              'expected a line of sources.list(5), such as "deb URI SUITE main"',
+            ),
         )
         .default([]),
       timeout: z.number().min(1).max(86400).default(7200),
@@ -200,7 +209,7 @@ export const schema = z.strictObject({
     .strictObject({
       user: z
         .string()
-        .regex(/^[^@\s:,/-][^\s:,/]*$/, 'expected a user name')
+        .regex(/^[^@\s:,/\p{Cc}-][^\s:,/\p{Cc}]*$/u, 'expected a user name')
         .default('nobody'),
       command: z.array(argument).min(1, 'expected a command').default(['/bin/true']),
       timeout: z.number().min(1).max(86400).default(300),

@@ -75,11 +75,16 @@ export interface Group {
   readonly members: readonly string[];
 }
 
-/** Parses group(5); malformed lines are skipped. */
+/** Whether a group may have this name; directories allow spaces and letters of any script. */
+function isGroupName(name: string): boolean {
+  return isMadeOf(name, `${WORD}.-`) || !/[/\p{Cc}]/u.test(name);
+}
+
+/** Parses group(5); lines that are malformed, or whose name has a slash or a control character, are skipped. */
 export function parseGroups(text: string): Group[] {
   return text.split('\n').flatMap(line => {
     const [name, , gid, members] = line.split(':');
-    if (!name || !gid || !isNumber(gid, 10)) return [];
+    if (!name || !gid || !isNumber(gid, 10) || !isGroupName(name)) return [];
     return [{ name, gid: Number(gid), members: (members ?? '').split(',').filter(Boolean) }];
   });
 }

@@ -16,6 +16,7 @@ import {
 } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Paths } from '../state/paths.ts';
+import { imagePath } from '../state/pool.ts';
 import { readSession } from '../state/sessions.ts';
 import { generationOf, type Pool, type Usage, type Volume, workOf } from '../volume/backend.ts';
 import { protectLayout } from '../volume/directory-layout.ts';
@@ -25,11 +26,6 @@ import { cowReserve } from './pool-usage.ts';
 import { pins, prune, retire } from './retention.ts';
 import { makeWhole } from './separate-trees.ts';
 import { unmountLeftovers } from './volume-tree.ts';
-
-/** Path of the embedded pool's image; it need not exist. */
-export function imagePath(paths: Paths): string {
-  return `${paths.state}/pool.img`;
-}
 
 /** The record of the pool in which a generation's volume is, as `init` wrote it. */
 export function poolOf(host: Host, paths: Paths, { backend, pool: path, fs }: Volume): Pool {

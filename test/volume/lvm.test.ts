@@ -260,7 +260,7 @@ describe('the store of the next session', () => {
     const on = preparedWorld().machine();
     const generation = {
       volume: { backend: 'lvm', pool: POOL, role: 'generation', name: '1' },
-      identity: 'x',
+      ...{ number: 1, identity: 'x', created: '2026-01-01T00:00:00Z', origin: 'test' },
     };
     on.host.write(`${on.paths.generations}/1.json`, JSON.stringify(generation), { mode: 0o600 });
     on.host.symlink('generations/1.json', on.paths.stable, true);
