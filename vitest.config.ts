@@ -10,6 +10,7 @@ export default defineConfig({
             'test/*.test.ts',
             'test/{cli,config,linux,service,session,state,update,volume}/**/*.test.ts',
             'test/desktop/unit/*.test.ts',
+            'test/fuzz/*.test.ts',
           ],
           testTimeout: 30_000,
         },
