@@ -280,7 +280,7 @@ describe('a record that was cut, damaged, exchanged or changed by hand', () => {
         await orRefuses('recover', perform.recover ?? (() => undefined));
         expect(w.picture()).toBe(settled);
       }),
-      cases('damaged records'),
+      cases('damaged records', 250),
     );
   });
 
@@ -348,7 +348,7 @@ describe('a record that was cut, damaged, exchanged or changed by hand', () => {
         writeSession(w.host, PATHS, s);
         expect(readSession(w.host, PATHS, id)).toEqual(s);
       }),
-      cases('damaged records of a session'),
+      cases('damaged records of a session', 250),
     );
   });
 });
