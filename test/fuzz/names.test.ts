@@ -96,7 +96,7 @@ describe('users', () => {
         expect(isClean(own), JSON.stringify(own)).toBe(true);
         expect(Number.isSafeInteger(uid) && uid >= 0 && Number.isSafeInteger(gid) && gid >= 0).toBe(true);
         const on1 = { ...on, host: answering('') };
-        if (await refuses(['unsafe'], () => checkHome(on1, user ?? alice))) return;
+        if (await refuses(['unsafe'], () => checkHome(on1, user ?? alice, []))) return;
         expect(home.startsWith('/') && home.slice(1).split('/').every(isClean), JSON.stringify(home)).toBe(
           true,
         );
