@@ -97,7 +97,7 @@ describe('the source tree', () => {
     const hooks = readdirSync('hooks', { recursive: true, encoding: 'utf8' })
       .filter(file => /^(gdm|lightdm|pam)\//.test(file))
       .map(file => readFileSync(`hooks/${file}`, 'utf8'));
-    expect(hooks).toHaveLength(8);
+    expect(hooks).toHaveLength(9);
     expect(hooks.filter(hook => programs.test(hook))).toEqual([]);
   });
 

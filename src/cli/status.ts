@@ -41,7 +41,14 @@ function sessionRow(on: Machine, s: Session) {
     logins,
     state: stateOf(on, s),
     kind: s.kind,
+    root: s.namespace ? 'namespace' : 'chroot',
   };
+}
+
+/** For sessions in which sandboxes fail. */
+function chroots(rows: readonly { readonly root: string }[]): string {
+  const count = rows.filter(r => r.root === 'chroot').length;
+  return count === 0 ? '' : `, ${count} of them in a chroot, where sandboxes fail (run "mayfly doctor")`;
 }
 
 function sessionsText(on: Machine): string {
@@ -53,9 +60,10 @@ function sessionsText(on: Machine): string {
     String(r.generation),
     ago(Date.parse(r.since), on.host.now()),
     r.logins.join(', '),
+    r.root,
     r.state,
   ]);
-  return table([['SESSION', 'USER', 'GENERATION', 'SINCE', 'LOGINS', 'STATE'], ...cells]);
+  return table([['SESSION', 'USER', 'GENERATION', 'SINCE', 'LOGINS', 'ROOT', 'STATE'], ...cells]);
 }
 
 export const sessionsCommand: CliCommand = {
@@ -166,7 +174,7 @@ export const statusCommand: CliCommand = {
         : 'pool        none; create one with "mayfly init"',
       `stable      ${stable === undefined ? 'none' : `generation ${stable}`}`,
       `update      ${running ? describeRunning(running, on.host.now()) : describeHistory(history, on.host.now())}`,
-      `sessions    ${sessions.length}${stuck.length > 0 ? `, ${stuck.length} of them stuck or over (run "mayfly recover")` : ''}`,
+      `sessions    ${sessions.length}${chroots(sessions)}${stuck.length > 0 ? `, ${stuck.length} of them stuck or over (run "mayfly recover")` : ''}`,
       ...(erasing === undefined ? [] : [`erasing     ${erasing}`]),
     ];
     show(value, `${lines.join('\n')}\n${sessions.length > 0 ? `\n${sessionsText(on)}\n` : ''}`);

@@ -25,12 +25,28 @@ const NAMED = 'expected a name of letters, digits and "_ . + -"';
 
 const lvmName = z.string().regex(LVM_NAME, NAMED);
 
+/** Longest name in a directory (NAME_MAX). */
+const MAX_NAME = 255;
+
+/** Longest path of an option: the path of a mount is the run directory, the session's ID and this (PATH_MAX is 4096). */
+const MAX_PATH = 1024;
+
+/** Longest run directory: it becomes a part of the name of each session's control group, which has a random number too. */
+const MAX_RUN = MAX_NAME - 'mayfly.u4294967295-00000000'.length;
+
+const tooLong = (most: number): string => `too long: at most ${most} characters are possible`;
+
 /** Restricted to characters that need no quoting in mount(8) options, fstab(5) and schroot's files. */
 const path = z
   .string()
   .regex(
     /^(\/[A-Za-z0-9_@+][A-Za-z0-9_.@+-]*)+$/,
     'expected an absolute path of letters, digits and "_ . @ + -", without ".."',
+  )
+  .max(MAX_PATH, tooLong(MAX_PATH))
+  .refine(
+    text => text.split('/').every(name => name.length <= MAX_NAME),
+    `a name in it is ${tooLong(MAX_NAME)}`,
   );
 
 /** Without control characters, which no name has and which would reach terminals and other programs' files. */
@@ -210,7 +226,7 @@ export const schema = z.strictObject({
   directories: z
     .strictObject({
       state: path.default('/var/lib/mayfly'),
-      run: path.default(SYSTEM_RUN),
+      run: path.max(MAX_RUN, tooLong(MAX_RUN)).default(SYSTEM_RUN),
       schroot: path.default('/etc/schroot/chroot.d'),
     })
     .prefault({}),

@@ -13,6 +13,7 @@ import { readSessions } from '../state/sessions.ts';
 import { ENABLED_MARKER, removePublishedSessions, tryPublishSessions, WRAPPER } from '../update/greeter.ts';
 import { ADAPTERS, type Adapter, type AdapterSpec, adapterSpecs } from './adapters/specs.ts';
 import { type Change, checkChanges, perform, readTarget, sweepBeside } from './changes.ts';
+import { NAMESPACE_FILES, planNamespacesOff, planNamespacesOn } from './pam-namespace.ts';
 import { REINSTALL } from './reinstall.ts';
 import { DROP_INS, GDM_DROP_IN, isUnit, planDropIns, planReload } from './systemd-drop-ins.ts';
 
@@ -76,6 +77,16 @@ function checkEmpty({ host, paths }: Machine, adapters: readonly Adapter[]): voi
   });
 }
 
+/** The changes that every adapter needs: what systemd and PAM start for users runs in their sessions. */
+export function planInside(host: Host): Change[] {
+  return [...planNamespacesOn(host), ...planDropIns(host, DROP_INS)];
+}
+
+/** The changes that take them back. */
+export function planInsideOff(host: Host): Change[] {
+  return [...planNamespacesOff(host), ...planDropIns(host, DROP_INS, true)];
+}
+
 /** Plans the changes and makes them under a lock. `files`: the paths that may be written. Throws `locked`. */
 async function apply(
   on: Machine,
@@ -88,8 +99,8 @@ async function apply(
     const changes = await plan();
     checkChanges(host, changes);
     if (o.dryRun) return changes;
-    for (const path of [ENABLED_MARKER, ...[DROP_INS, GDM_DROP_IN].flatMap(Object.keys), ...files])
-      sweepBeside(host, path);
+    const all = [DROP_INS, GDM_DROP_IN].flatMap(Object.keys);
+    for (const path of [ENABLED_MARKER, ...NAMESPACE_FILES, ...all, ...files]) sweepBeside(host, path);
     for (const c of changes) await perform(host, c);
     return changes;
   };
@@ -122,7 +133,7 @@ export async function enable(on: Machine, adapter: Adapter, o: Options): Promise
       mode: 0o644,
       why: 'Xsession runs desktops in their sessions',
     };
-    const inside = planDropIns(host, DROP_INS);
+    const inside = planInside(host);
     const entry = readTarget(host, ENABLED_MARKER) ? [] : [...directory, marker];
     // Also if only the marker is missing: an earlier run may have been interrupted before systemd reloaded its units.
     const units = [...own, ...inside].some(c => isUnit(c.path));
@@ -154,7 +165,7 @@ export async function disable(
       !others && readTarget(host, ENABLED_MARKER)
         ? [{ act: 'remove', path: ENABLED_MARKER, why: 'Xsession runs desktops on the host' }]
         : [];
-    const inside = others ? [] : planDropIns(host, DROP_INS, true);
+    const inside = others ? [] : planInsideOff(host);
     const changes = [...marker, ...own, ...inside];
     const all = [...changes, ...(changes.some(c => isUnit(c.path)) ? planReload(host) : [])];
     if (all.length > 0 && !o.force) checkEmpty(on, mine);

@@ -89,13 +89,18 @@ export function parseGroups(text: string): Group[] {
   });
 }
 
-/** Whether nsswitch.conf(5) takes groups from local files only. If not, only NSS knows a user's groups. */
-export function groupsAreLocal(nsswitch: string | undefined): boolean {
+/** The services, besides local files, from which nsswitch.conf(5) takes groups. */
+export function directoryServices(nsswitch: string | undefined): string[] {
   const lines = (nsswitch ?? '').split('\n').map(line => line.trim());
   const found = lines.find(line => line.startsWith('group:'))?.slice('group:'.length) ?? 'files';
   const line = found.includes('[') ? found.replace(/\[[^\]]*\]/g, ' ') : found;
   const sources = line.replaceAll('\t', ' ').split(' ').filter(Boolean);
-  return sources.every(source => source === 'files' || source === 'systemd' || source === 'compat');
+  return sources.filter(source => source !== 'files' && source !== 'systemd' && source !== 'compat');
+}
+
+/** Whether groups come from local files only. If not, only NSS knows a user's groups. */
+export function groupsAreLocal(nsswitch: string | undefined): boolean {
+  return directoryServices(nsswitch).length === 0;
 }
 
 /** Whether the host's group of this name has this number, and not only a directory's group with the same name. */

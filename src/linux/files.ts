@@ -34,6 +34,7 @@ export function sweepTemporary(host: Host, directory: string, prefix = ''): void
 /**
  * The directories on the way to `path` whose owner, or others who can write to them, could exchange it; also those on
  * the way to the target of a symlink. In a directory with the sticky bit, such as /tmp, what belongs to root is safe.
+ * The group root counts as others: its members, and programs that gave up only their user ID, are not root.
  */
 export function openParents(host: Host, path: string): { path: string; stat: Stat }[] {
   const parts = path.split('/').slice(1, -1);

@@ -3,7 +3,7 @@ import { MayflyError } from '../errors.ts';
 import * as cgroup from './cgroup.ts';
 import type { Host } from './host.ts';
 import { identify, isAlive } from './process-id.ts';
-import { findUsers, processName, refuseHostDevices } from './processes.ts';
+import { findUsers, processName, refuseHostDevices, uidOf } from './processes.ts';
 
 export interface KillLimits {
   /** Milliseconds between SIGTERM and SIGKILL, shared by all processes. */
@@ -18,6 +18,8 @@ export interface Target {
   readonly devices: ReadonlySet<number>;
   /** The session's cgroup. */
   readonly group: string | undefined;
+  /** Groups of logind's for logins that are over. The processes of root in them are the display manager's. */
+  readonly scopes?: readonly string[];
   readonly uid: number;
 }
 
@@ -30,13 +32,15 @@ export interface Target {
  * device of the host.
  */
 export async function killAll(host: Host, target: Target, limits: KillLimits): Promise<void> {
-  const { devices, group, uid } = target;
+  const { devices, group, scopes = [], uid } = target;
   refuseHostDevices(host, devices);
   const members = (): number[] =>
     group === undefined ? [] : cgroup.members(host, group).filter(pid => pid !== host.pid);
+  const inScopes = (): number[] =>
+    scopes.flatMap(path => cgroup.members(host, path)).filter(pid => (uidOf(host, pid) ?? 0) !== 0);
   const everybody = async (onRooted?: (pids: readonly number[]) => void): Promise<number[]> => {
     const users = await findUsers(host, devices, uid, onRooted);
-    return [...new Set([...members(), ...users])];
+    return [...new Set([...members(), ...inScopes(), ...users])];
   };
 
   const told = new Set<number>();
@@ -44,7 +48,7 @@ export async function killAll(host: Host, target: Target, limits: KillLimits): P
     for (const pid of pids) if (!told.has(pid)) host.kill(pid, 'SIGTERM');
     for (const pid of pids) told.add(pid);
   };
-  tell(members());
+  tell([...members(), ...inScopes()]);
   let left = await everybody(tell);
   tell(left);
   if (told.size === 0) return;

@@ -21,8 +21,11 @@ export type MountOp =
       /** See {@link Mount}. */
       readonly plain?: boolean;
     }
-  /** Makes the mount at the target, and all mounts below it, slaves of their peers. */
-  | { readonly op: 'slave'; readonly target: string }
+  /**
+   * For the mount at the target and all mounts below it: makes them slaves of their peers, or gives each a peer group of
+   * its own ("share"), so that copies of them show the same mounts. A slave stays one.
+   */
+  | { readonly op: 'slave' | 'share'; readonly target: string }
   /** Creates a directory or an empty file; an existing one is success, a symlink or another type is a failure. */
   | { readonly op: 'dir' | 'file'; readonly target: string }
   /**
@@ -47,7 +50,10 @@ export const MS = {
   REC: 16384,
   PRIVATE: 1 << 18,
   SLAVE: 1 << 19,
+  SHARED: 1 << 20,
 } as const;
+
+const SPREAD: Readonly<Record<string, number>> = { slave: MS.SLAVE | MS.REC, share: MS.SHARED | MS.REC };
 
 /** The numbers of mount(2), umount2(2) and openat2(2), by Node's name of the architecture. */
 const NUMBERS: Readonly<Record<string, readonly [number, number, number]>> = {
@@ -125,7 +131,7 @@ while (my ($op, $source, $target, $type, $flags, $data, $propagation) = splice @
     $place = inside($target) if $tree;
     spread($tree ? name($place) : $target, $propagation, $target);
     ($top, $tree) = ($target, opened(-100, "$target/.", 0) || failed("cannot open $target")) unless $tree;
-  } elsif ($op eq "slave") {
+  } elsif ($op eq "slave" || $op eq "share") {
     spread($target, $flags, $target);
   } elsif ($op eq "enter") {
     enter($target, $flags);
@@ -187,6 +193,7 @@ function describeOp(c: MountOp): string | readonly [] {
   if (c.op === 'detach') return `unmount ${c.target} and everything below it`;
   if (c.op === 'enter') return `run ${c.argv.join(' ')}${c.target === '' ? '' : ` in ${c.target}`}`;
   if (c.op === 'slave') return `make ${c.target} a slave mount`;
+  if (c.op === 'share') return `make ${c.target} a shared mount`;
   if (c.op !== 'mount') return [];
   if (c.flags & MS.BIND) return `bind ${c.source} to ${c.target}`;
   return `mount ${c.type} on ${c.target} (${c.data})`;
@@ -217,7 +224,7 @@ export function mountCommand(
         `${c.propagation}`,
       );
     else if (c.op === 'enter') args.push(c.op, '', c.target, '', c.merge ? '1' : '0', '', '0', ...c.argv);
-    else args.push(c.op, '', c.target, '', `${c.op === 'slave' ? MS.SLAVE | MS.REC : 0}`, '', '0');
+    else args.push(c.op, '', c.target, '', `${SPREAD[c.op] ?? 0}`, '', '0');
   }
   return {
     file: 'perl',

@@ -74,6 +74,31 @@ export function withGroups(text: string, user: User, groups: readonly Group[]): 
   return `${out.join('\n')}\n`;
 }
 
+/**
+ * Returns a subuid(5) file with the ranges that the user has on the host, and none that the generation gives to that
+ * name or number: there, another user of the host may have them. Pure.
+ */
+export function withRanges(
+  text: string,
+  hostText: string,
+  { name, uid }: Pick<User, 'name' | 'uid'>,
+): string {
+  const isTheirs = (line: string): boolean => line.startsWith(`${name}:`) || line.startsWith(`${uid}:`);
+  const others = text.split('\n').filter(line => line !== '' && !isTheirs(line));
+  const all = [...others, ...hostText.split('\n').filter(isTheirs)];
+  return all.map(line => `${line}\n`).join('');
+}
+
+/** Writes the ranges of user and group IDs that newuidmap(1) lets the user map, for containers without root. */
+function writeRanges(host: Host, s: Session): void {
+  for (const path of ['/etc/subuid', '/etc/subgid']) {
+    const there = host.lstat(s.root + path);
+    const text = there?.kind === 'file' ? (host.read(s.root + path) ?? '') : '';
+    const wanted = withRanges(text, host.read(path) ?? '', s.user);
+    if (wanted !== text) host.write(s.root + path, wanted, { mode: 0o644 });
+  }
+}
+
 /** The user's line for sudoers.d. The last matching rule wins in sudoers(5), and included files come last. */
 export function sudoRule(user: User, allowed: boolean): string {
   return allowed ? `#${user.uid} ALL=(ALL:ALL) NOPASSWD: ALL\n` : `#${user.uid} ALL=(ALL:ALL) !ALL\n`;
@@ -140,6 +165,7 @@ export function writeIdentity(host: Host, config: Config, s: Session, groups: re
       const text = () => withEntry(host.read(`${etc}/shadow`) ?? '', shadowLine(host, name), undefined);
       host.write(`${etc}/shadow`, text, { mode: 0o640, uid: 0, gid: shadow.gid });
     }
+    writeRanges(host, s);
     if (hasSudoers) {
       const rule = sudoRule(s.user, isMember(config.sudo, s.user, groups));
       host.write(`${etc}/sudoers.d/zz-mayfly`, rule, { mode: 0o440 });

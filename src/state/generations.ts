@@ -38,7 +38,8 @@ const SUFFIX: Readonly<Record<GenerationState, string>> = {
   retired: '.retired',
 };
 
-function generationPath(paths: Paths, number: number, state: GenerationState = 'proven'): string {
+/** Path of a generation's record. */
+export function generationPath(paths: Paths, number: number, state: GenerationState = 'proven'): string {
   return `${paths.generations}/${number}${SUFFIX[state]}`;
 }
 

@@ -53,6 +53,8 @@ export interface Session {
   /** st_dev of every file system that only this session uses; empty until they are mounted. */
   readonly devices: readonly number[];
   readonly logins: readonly Login[];
+  /** Whether what enters gets a mount namespace of its own; otherwise it is in a chroot, where sandboxes fail. */
+  readonly namespace?: boolean;
   /** Why the last teardown stopped, as text for the administrator. */
   readonly stuck?: string;
 }

@@ -143,6 +143,28 @@ export const builtIn: readonly GenerationCheck[] = [
   sessionsStart,
 ];
 
+/**
+ * Sandboxes, which need user namespaces, work in a session if they do on the host. Without its namespace, a session is
+ * a chroot, and the kernel allows none. unshare(1) is of util-linux, which is essential in Debian.
+ */
+const sandboxes: GenerationCheck = {
+  name: 'sandboxes',
+  async problem(run, s, { host }) {
+    if (!s.namespace) return undefined;
+    const command = ['unshare', '--user', '--map-root-user', 'true'];
+    const inside = await run(command, s.user.name);
+    if (inside.code === 0) return undefined;
+    const ids = ['--reuid', `${s.user.uid}`, '--regid', `${s.user.gid}`, '--clear-groups', '--'];
+    const args = [...ids, ...command];
+    const onHost = await host.run({ file: 'setpriv', args, effect: 'read', okCodes: [...Array(256).keys()] });
+    if (onHost.code !== 0) return undefined; // the machine forbids them; doctor says why
+    return `"${command.join(' ')}" as ${s.user.name} works on the host, but not in a session: ${firstLines(inside.stderr)}`;
+  },
+};
+
+/** Checks whose failure is a warning. */
+export const builtInOptional: readonly GenerationCheck[] = [sandboxes];
+
 /** Runs `check.command` as `check.user`. This check is the last. */
 export const trial: GenerationCheck = {
   name: 'trial login',

@@ -13,7 +13,14 @@ import { entryPath } from '../session/schroot.ts';
 import type { Generation } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Login, Session } from '../state/sessions.ts';
-import { builtIn, firstLines, type GenerationCheck, type RunInTrial, trial } from './built-in-checks.ts';
+import {
+  builtIn,
+  builtInOptional,
+  firstLines,
+  type GenerationCheck,
+  type RunInTrial,
+  trial,
+} from './built-in-checks.ts';
 import { isolated, OWN_MOUNTS, withTimeout } from './chroot.ts';
 
 export interface Proof {
@@ -93,7 +100,10 @@ function checksFor(on: Machine, until: number): { required: GenerationCheck[]; o
   const onHost = (argv: readonly string[]) => runCheck(on, argv, until, [...OWN_MOUNTS, '--mount-proc']);
   return {
     required: [...builtIn, ...scriptsIn(on.host, directory).map(p => scriptCheck(p, onHost)), trial],
-    optional: scriptsIn(on.host, `${directory}/optional`).map(p => scriptCheck(p, onHost)),
+    optional: [
+      ...builtInOptional,
+      ...scriptsIn(on.host, `${directory}/optional`).map(p => scriptCheck(p, onHost)),
+    ],
   };
 }
 

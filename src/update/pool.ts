@@ -1,4 +1,5 @@
 /** The pool: mounting it, its space, sealing generations in it, and cleaning up after interrupted updates. */
+import { REMEDY } from '../advice.ts';
 import { type Config, limitsOf } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
@@ -58,11 +59,18 @@ async function mountImage(host: Host, pool: Pool): Promise<void> {
   }
   // commit=5: btrfs cleans up deleted sessions at its next commit, and everything waits for them. With the default of
   // 30 seconds, a roomful of logouts delayed logins by half a second (measured).
-  await host.run({
-    file: 'mount',
-    args: ['-o', 'loop,noatime,private,commit=5', '--', pool.image, pool.path],
-    effect: 'write',
-  });
+  try {
+    await host.run({
+      file: 'mount',
+      args: ['-o', 'loop,noatime,private,commit=5', '--', pool.image, pool.path],
+      effect: 'write',
+    });
+  } catch (error) {
+    const { imageProblem } = await import('./pool-image.ts');
+    const problem = await imageProblem(host, pool.image, REMEDY.examine);
+    if (!problem) throw error;
+    throw new MayflyError('refused', problem.what, { path: pool.image, hint: problem.fix }, { cause: error });
+  }
 }
 
 /** Runs one step of a cleanup, named `what`; decides whether its failure stops the rest. */

@@ -135,6 +135,7 @@ export function mustBeGone(lab: Workstation, { name }: Person): void {
     for n in $(seq 300); do ls -d pool/sessions/.old-$u* >/dev/null 2>&1 || break; sleep 0.1; done # being erased
     find sessions pool/sessions /etc/schroot/chroot.d -maxdepth 1 -name "*$u*"
     ls -l /proc/[0-9]*/root 2>/dev/null | grep -o " /proc/[0-9]*/root.*/mayfly/roots/$u.*"
+    grep -s "/mayfly/.*/$u" /proc/[0-9]*/mountinfo
     true`);
   expect(left).toBe('');
 }

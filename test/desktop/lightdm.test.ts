@@ -19,6 +19,7 @@ import {
   withMayfly,
 } from './desk.ts';
 import { Machine } from './machine.ts';
+import { prepareTable, readTable } from './sandboxes.ts';
 
 let lab: Machine;
 let before: string;
@@ -31,7 +32,18 @@ beforeAll(async () => {
 afterEach(({ task }) => tell(lab, task));
 afterAll(() => lab.close());
 
-describe('a typed login', () => typedLogin(() => lab));
+describe('a typed login', () => {
+  typedLogin(() => lab);
+
+  it('has sandboxes, and all that a desktop on the host has', async () => {
+    prepareTable(lab, alice);
+    await isIn(lab, alice);
+    const table = await readTable(lab, alice);
+    console.log(table);
+    expect(Object.values(table).filter(value => value !== 'ok')).toEqual([]);
+    logsOut(lab, alice);
+  });
+});
 
 describe('somebody out of scope', () => {
   it('gets the host, services too, by what the hook has said', async () => {
@@ -41,8 +53,12 @@ describe('somebody out of scope', () => {
     const asked = lab.at('/usr/local/bin/mayfly'); // first in the path of a desktop
     fs.writeFileSync(asked, '#!/bin/sh\nexit 1\n', { mode: 0o755 });
     const word = `/run/mayfly/users/${lab.must('id', '-u', 'bob').trim()}/host`;
+    prepareTable(lab, bob);
     await isIn(lab, bob);
     fs.rmSync(asked);
+    const table = await readTable(lab, bob);
+    console.log(table);
+    expect(Object.values(table).filter(value => value !== 'ok')).toEqual([]);
     expect(lab.must('stat', '-c', '%U %a %F', word)).toBe('root 644 regular file\n');
     const all = lab.processes('bob');
     expect(all.map(p => p.program)).toEqual(expect.arrayContaining(['openbox', 'systemd']));

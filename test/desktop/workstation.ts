@@ -43,11 +43,19 @@ export abstract class Workstation {
     return files.split('\n').flatMap(n => /^(.*)\.json$/.exec(n)?.[1] ?? []);
   }
 
-  /** Every process of a person: its program and its root directory, as the machine sees them. */
+  /**
+   * Every process of a person: its program and its root directory, as the machine sees them. In a mount namespace of its
+   * own the root has no path here, so directories are compared.
+   */
   processes(name: string): { readonly pid: number; readonly program: string; readonly root: string }[] {
-    const lines = this.script(
-      `for pid in $(pgrep -u ${name}); do echo "$pid $(cat /proc/$pid/comm) $(readlink /proc/$pid/root)"; done`,
-    );
+    const lines = this.script(`for pid in $(pgrep -u ${name}); do
+      at=$(readlink /proc/$pid/root) || continue
+      for root in /run/mayfly/roots/u*; do
+        if [ /proc/$pid/root -ef $root ]; then at=$root; fi
+      done
+      if [ $at = / ] && ! [ /proc/$pid/root -ef / ]; then at=elsewhere; fi
+      echo "$pid $(cat /proc/$pid/comm) $at"
+    done`);
     return lines
       .trim()
       .split('\n')

@@ -41,7 +41,7 @@ export function buildPackage(dir: string): string {
     env: { PATH: `${node}:/usr/sbin:/usr/bin:/sbin:/bin`, HOME: '/root', LC_ALL: 'C.UTF-8' },
   });
   if (built.code !== 0) throw new Error(`dpkg-buildpackage: ${built.err}`);
-  const deb = fs.readdirSync(dir).find(f => /^mayfly_.*_all\.deb$/.test(f));
+  const deb = fs.readdirSync(dir).find(f => /^mayfly_.*\.deb$/.test(f));
   if (deb === undefined) throw new Error('dpkg-buildpackage made no package');
   must('rm', ['-r', '--one-file-system', source]);
   return `${dir}/${deb}`;

@@ -79,17 +79,23 @@ describe('the Debian package', () => {
     as_pam() { env -i PATH=/usr/bin:/bin PAM_TYPE=$1 PAM_USER=carol PAM_TTY=:0 /usr/lib/mayfly/hooks/pam/session; }
     as_gdm() { env -i PATH=/usr/local/bin:/usr/bin:/bin USER=carol DISPLAY=:0 /etc/gdm3/$1/Default; }`;
 
-  /** What is said of people's service managers; systemd is installed there, but does not run. */
+  /** What is said of schroot and of people's service managers; systemd is installed there, but does not run. */
   const dropIns = ['user-runtime-dir@', 'user@'].map(unit => `/etc/systemd/system/${unit}.service.d`);
   const inside = {
-    on: dropIns.flatMap(d => [
-      `create the directory ${d}: systemd reads settings of this unit there`,
-      `write ${d}/50-mayfly.conf: services of users run in their sessions`,
-    ]),
-    off: dropIns.flatMap(d => [
-      `remove ${d}/50-mayfly.conf: services of users run on the host`,
-      `remove the directory ${d}: it is empty`,
-    ]),
+    on: [
+      'write /etc/pam.d/schroot: what enters a session gets a mount namespace, in which sandboxes work',
+      ...dropIns.flatMap(d => [
+        `create the directory ${d}: systemd reads settings of this unit there`,
+        `write ${d}/50-mayfly.conf: services of users run in their sessions`,
+      ]),
+    ],
+    off: [
+      'write /etc/pam.d/schroot: sessions are entered by chroot only',
+      ...dropIns.flatMap(d => [
+        `remove ${d}/50-mayfly.conf: services of users run on the host`,
+        `remove the directory ${d}: it is empty`,
+      ]),
+    ],
   };
 
   it('lightdm is enabled around the administrator’s own scripts, and disabled byte for byte', () => {

@@ -4,8 +4,9 @@ import { gdmWarnings } from '../../desktop/adapters/gdm.ts';
 import { LIGHTDM_FILE, lightdmBypasses, lightdmFiles } from '../../desktop/adapters/lightdm.ts';
 import { type Adapter, adapterSpecs } from '../../desktop/adapters/specs.ts';
 import type { Change } from '../../desktop/changes.ts';
+import { planInside, planInsideOff } from '../../desktop/enable.ts';
 import { REINSTALL } from '../../desktop/reinstall.ts';
-import { DROP_INS, GDM_DROP_IN, planDropIns } from '../../desktop/systemd-drop-ins.ts';
+import { GDM_DROP_IN } from '../../desktop/systemd-drop-ins.ts';
 import type { Host, Stat } from '../../linux/host.ts';
 import { identify } from '../../linux/process-id.ts';
 import { processesNamed } from '../../linux/processes.ts';
@@ -134,8 +135,8 @@ async function gatherDropIns({ host }: Subject): Promise<DropIns> {
   return {
     enabled,
     systemd: host.pathType('/etc/systemd/system') === 'dir',
-    findings: first ? await planned(host, first, async () => planDropIns(host, DROP_INS)) : [],
-    left: Object.keys(DROP_INS).filter(path => host.lstat(path)),
+    findings: first ? await planned(host, first, async () => planInside(host)) : [],
+    left: planInsideOff(host).flatMap(c => (c.act === 'rmdir' ? [] : [c.path])),
     overriding: later.filter(path => /^\s*(RootDirectory|MountAPIVFS)\s*=/m.test(host.read(path) ?? '')),
   };
 }

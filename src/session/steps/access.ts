@@ -2,6 +2,7 @@
 import { MayflyError } from '../../errors.ts';
 import { removeIfEmpty } from '../../linux/files.ts';
 import { userFiles } from '../../state/paths.ts';
+import { hasNamespaces } from '../mount-namespace.ts';
 import { entryPath, renderEntry } from '../schroot.ts';
 import { redirectUserManager, resetUserManager } from '../user-manager.ts';
 import type { Step } from './step.ts';
@@ -24,7 +25,7 @@ export const access: Step = {
       host.write(theirs.session, `${s.id}\n`, { mode: 0o644 });
       await redirectUserManager(host, paths, s.user.uid, s.root);
     }
-    return s;
+    return { ...s, namespace: hasNamespaces(host, paths) };
   },
   async down(s, { host, paths }) {
     const theirs = userFiles(paths, s.user.uid);

@@ -8,6 +8,7 @@ import {
   isPlainDirectory,
   loopFiles,
   planMountOps,
+  requireFileSystems,
   requireMountTargets,
 } from '../../linux/mounts.ts';
 import { refuseHostDevices } from '../../linux/processes.ts';
@@ -16,6 +17,7 @@ import { ensureMountRoot } from '../../state/mount-root.ts';
 import { readPool } from '../../state/pool.ts';
 import { type Session, writeSession } from '../../state/sessions.ts';
 import { writeIdentity } from '../identity.ts';
+import { linkRoot, namespaceOps } from '../mount-namespace.ts';
 import type { Step } from './step.ts';
 
 export const mounts: Step = {
@@ -27,13 +29,18 @@ export const mounts: Step = {
     const backend = on.backend(s.volume.backend);
     if (!s.volume.origin) throw new MayflyError('corrupt', `session "${s.id}" names no generation`);
     const base = backend.path(s.volume.origin);
-    const calls = planMountOps(await backend.mount(s.volume, s.root), s.mounts);
+    const calls = [
+      ...planMountOps(await backend.mount(s.volume, s.root), s.mounts),
+      ...namespaceOps(s.root, paths),
+    ];
     try {
       // A device shows its tree only where it is mounted: in a dry run the host's own stands for it.
       await host.run({ ...mountCommand(calls, fds), simulate: view => view.mount(s.root, base ?? '/') });
     } catch (error) {
-      if (error instanceof MayflyError && error.code === 'command')
+      if (error instanceof MayflyError && error.code === 'command') {
+        await requireFileSystems(host, calls, error);
         requireMountTargets(host, base ?? s.root, calls);
+      }
       throw error;
     }
     refuseHostDevice(host, s.root);
@@ -44,6 +51,7 @@ export const mounts: Step = {
     const isForeign = host.lstat(`${run}/systemd`) && !isPlainDirectory(host, run, '/systemd');
     if (!isForeign) host.mkdir(`${run}/systemd/system`, 0o755);
     host.mkdir(`${run}/shm`, 0o1777);
+    linkRoot(host, s, paths);
     return writeSession(host, paths, { ...s, devices: devicesOf(host, s) });
   },
   async down(s, on) {

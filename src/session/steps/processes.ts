@@ -5,6 +5,7 @@ import { isMounted } from '../../linux/mounts.ts';
 import { bootId, isAlive } from '../../linux/process-id.ts';
 import type { Machine } from '../../state/machine.ts';
 import { type Session, writeSession } from '../../state/sessions.ts';
+import { endedScopes } from '../ended-scopes.ts';
 import { devicesOf } from './mounts.ts';
 import type { Step } from './step.ts';
 
@@ -23,7 +24,8 @@ export const processes: Step = {
     const present = group !== undefined && on.host.lstat(group) ? group : undefined;
     if (root !== undefined && present !== undefined) releaseCallers(s, on, root, present);
     const { grace, kill_timeout } = on.config.logout;
-    const target = { devices: await presentDevices(s, on), group: present, uid: s.user.uid };
+    const scopes = root === undefined ? [] : endedScopes(on.host, root, s);
+    const target = { devices: await presentDevices(s, on), group: present, scopes, uid: s.user.uid };
     await killAll(on.host, target, { grace: grace * 1000, timeout: kill_timeout * 1000 });
     if (present !== undefined) cgroup.remove(on.host, present);
   },

@@ -16,6 +16,7 @@ import {
 import type { Adapter } from '../../../src/desktop/adapters/specs.ts';
 import { describeChange } from '../../../src/desktop/changes.ts';
 import { disable, enable } from '../../../src/desktop/enable.ts';
+import { planNamespacesOn, withNamespace, withoutNamespace } from '../../../src/desktop/pam-namespace.ts';
 import { MayflyError } from '../../../src/errors.ts';
 import { login } from '../../../src/session/session.ts';
 import { readSessions } from '../../../src/state/sessions.ts';
@@ -25,6 +26,7 @@ import { callOf, preparedWorld, type World } from '../../world.ts';
 const CONF = '/etc/lightdm/lightdm.conf.d';
 const H = '/usr/lib/mayfly/hooks/lightdm';
 const ENABLED = '/etc/mayfly/enabled';
+const MODULE = '/usr/lib/x86_64-linux-gnu/security/pam_mayfly.so';
 const SYSTEMD = 'session optional pam_systemd.so';
 const options = { dryRun: false, force: false };
 
@@ -45,6 +47,8 @@ function world(): World {
     '/usr/lib/mayfly/hooks/pam',
     '/usr/share/pam-configs',
     '/etc/pam.d',
+    '/usr/lib/x86_64-linux-gnu/security',
+    '/usr/lib/pam.d',
   ])
     w.makeDirs(directory);
   for (const program of [
@@ -55,6 +59,9 @@ function world(): World {
     PAM_HOOK,
   ])
     w.put(program, '', 0o755);
+  w.put(MODULE, '', 0o644);
+  w.put('/etc/pam.d/schroot', 'auth sufficient pam_rootok.so\n', 0o644);
+  w.put('/usr/lib/pam.d/systemd-user', `${SYSTEMD}\n`, 0o644);
   w.put('/usr/share/pam-configs/mayfly', '', 0o644);
   w.put(PAM_STACK, `session required pam_unix.so\n${SYSTEMD}\n`, 0o644);
   for (const name of ['session-setup', 'session-cleanup', 'session-setup-then', 'session-cleanup-after'])
@@ -447,5 +454,50 @@ describe.each(['lightdm', 'gdm', 'pam'] as const)('%s', adapter => {
     await off(w, adapter === 'lightdm' ? 'gdm' : 'lightdm'); // these are not its sessions
     await off(w, adapter, { dryRun: false, force: true });
     expect(w.host.lstat(ENABLED)).toBeUndefined();
+  });
+});
+
+describe('the namespaces of sessions', () => {
+  it.each([
+    ['lines', 'auth sufficient pam_rootok.so\n# end\n'],
+    ['no newline at its end', 'session required pam_unix.so'],
+    ['nothing', ''],
+  ])('are added to a stack with %s, and removed without a trace', (_what, text) => {
+    const changed = withNamespace(text);
+    expect(changed.split('\n').filter(line => line.includes('pam_mayfly.so'))).toHaveLength(1);
+    expect(withoutNamespace(changed)).toBe(text);
+    expect(withoutNamespace(text)).toBeUndefined();
+  });
+
+  it('leave lines alone that were added below ours', () => {
+    const more = 'session optional pam_keyinit.so\n';
+    expect(withoutNamespace(withNamespace('a\n') + more)).toBe(`a\n${more}`);
+  });
+
+  it('include the stack that systemd ships', () => {
+    const [manager] = planNamespacesOn(world().host).filter(c => c.path === '/etc/pam.d/systemd-user');
+    expect(
+      manager?.act === 'write' && manager.text.split('\n').filter(line => !line.startsWith('#')),
+    ).toEqual(['@include /usr/lib/pam.d/systemd-user', '-session optional pam_mayfly.so', '']);
+  });
+
+  it('are added at the end of a stack of systemd that the administrator has changed', async () => {
+    const w = world();
+    const text = 'session required pam_limits.so\n';
+    w.put('/etc/pam.d/systemd-user', text, 0o600);
+    await on(w, 'lightdm');
+    expect(w.host.read('/etc/pam.d/systemd-user')).toMatch(
+      /^session required pam_limits.so\n# .*\n-session optional pam_mayfly.so\n$/,
+    );
+    await off(w, 'lightdm');
+    expect(w.host.read('/etc/pam.d/systemd-user')).toBe(text);
+  });
+
+  it('need the module, and leave a stack that names it already', () => {
+    const w = world();
+    w.put('/etc/pam.d/schroot', 'session required pam_mayfly.so\n', 0o644);
+    expect(planNamespacesOn(w.host).map(c => c.path)).toEqual(['/etc/pam.d/systemd-user']);
+    w.host.unlink(MODULE);
+    expect(planNamespacesOn(w.host)).toEqual([]);
   });
 });

@@ -1,0 +1,32 @@
+/**
+ * The control groups that logind made for the logins of a session. A sandbox may have its root, its program and all its
+ * files outside the session's volume: only its group tells that it belongs to the session.
+ */
+import * as cgroup from '../linux/cgroup.ts';
+import type { Host } from '../linux/host.ts';
+import { type LogindSession, shownSessions } from '../linux/logind.ts';
+import { bootId } from '../linux/process-id.ts';
+import type { Session } from '../state/sessions.ts';
+import { hasOwnProcess } from './hook-call.ts';
+
+/**
+ * Whether logind's session was a login of this one, and is over. logind calls a login `closing` that is over and has
+ * processes left. A login over ssh of the same user is none of ours. Pure.
+ */
+export function isEndedLogin(s: Pick<Session, 'user' | 'logins' | 'since'>, a: LogindSession): boolean {
+  if (a.uid !== s.user.uid || !a.class.startsWith('user')) return false;
+  // The leader opened the PAM session. At the end of it our hook runs before logind hears of it.
+  if (s.logins.some(l => hasOwnProcess(l.adapter) && l.caller.pid === a.leader)) return true;
+  if (a.state !== 'closing' || s.since === undefined || a.began < s.since) return false;
+  return s.logins.some(l => l.adapter !== 'pam' && a.service.startsWith(l.adapter));
+}
+
+/** The groups below `root`, the hierarchy's, of the session's logins that are over. */
+export function endedScopes(host: Host, root: string, s: Session): string[] {
+  if (s.kind !== 'login' || s.boot !== bootId(host)) return [];
+  const slice = `${root}/user.slice/user-${s.user.uid}.slice`;
+  return (shownSessions(host) ?? [])
+    .filter(a => isEndedLogin(s, a))
+    .map(a => `${slice}/session-${a.id}.scope`)
+    .filter(path => cgroup.members(host, path).length > 0);
+}
