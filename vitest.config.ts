@@ -12,7 +12,7 @@ export default defineConfig({
             'test/desktop/unit/*.test.ts',
             'test/fuzz/*.test.ts',
           ],
-          testTimeout: 30_000,
+          testTimeout: 300_000,
         },
       },
       {
