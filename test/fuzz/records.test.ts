@@ -222,7 +222,7 @@ function said(result: unknown): string[] {
 
 /** Words of the JavaScript engine, which tell nobody anything. */
 const ENGINE =
-  /cannot read prop|is not a function|is not iterable|undefined|\[object|invalid time value|NaN/i;
+  /Cannot read prop|is not a function|is not iterable|\bundefined\b|\[object|Invalid time value|NaN/;
 
 function acts(w: World): Record<string, () => unknown> {
   const on = w.machine();
