@@ -13,8 +13,6 @@
  * taken down after both have changed.
  *
  * `test/volume/contract.ts` tests this contract on every backend.
- *
- * Long because every method and its errors are described in one place.
  */
 import { MayflyError } from '../errors.ts';
 import type { Mount } from '../linux/mount-program.ts';
