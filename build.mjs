@@ -31,7 +31,10 @@ const buildId = createHash('sha256').update(readFileSync('dist/parse.cjs')).dige
 // What a hook needs only where something may hang or take long.
 await build({
   ...common,
-  entryPoints: ['src/linux/process-look.ts', 'src/linux/time-limits.ts'],
+  entryPoints: ['linux/process-look', 'linux/time-limits', 'session/end-holders'].map(name => ({
+    in: `src/${name}.ts`,
+    out: name.split('/').pop(),
+  })),
   outdir: 'dist',
   outExtension: { '.js': '.cjs' },
 });
@@ -40,7 +43,7 @@ await build({
 const cold = {
   name: 'cold',
   setup(b) {
-    b.onResolve({ filter: /\/(cli|parse|process-look|time-limits)\.ts$/ }, ({ path, kind }) =>
+    b.onResolve({ filter: /\/(cli|parse|process-look|time-limits|end-holders)\.ts$/ }, ({ path, kind }) =>
       kind === 'dynamic-import'
         ? { path: `./${path.split('/').pop().replace('.ts', '.cjs')}`, external: true }
         : undefined,

@@ -84,7 +84,15 @@ export function judgePart(p: Part): Finding[] {
 }
 
 /** The package's files in the directory of the program. */
-export const BUNDLE = ['mayfly.cjs', 'hot.js', 'parse.cjs', 'process-look.cjs', 'time-limits.cjs', 'cli.cjs'];
+export const BUNDLE = [
+  'mayfly.cjs',
+  'hot.js',
+  'parse.cjs',
+  'process-look.cjs',
+  'time-limits.cjs',
+  'end-holders.cjs',
+  'cli.cjs',
+];
 
 function partsOf(host: Host, adapters: readonly Adapter[]): Part[] {
   const programs = [...adapters.flatMap(a => adapterSpecs[a].hooks), WRAPPER];
