@@ -25,6 +25,16 @@ export const NAMESPACE = 'readlink /proc/self/ns/mnt';
 export const enter = (user: number | string, id: string, command: string): string =>
   `as ${user} schroot -c ${id} -d / -- ${command}`;
 
+/**
+ * An /etc of its own with our accounts, entries and PAM stack. Binds of files would be gone when useradd(8), which other
+ * tests run at the same time, exchanges the host's.
+ */
+const ownEtc = (dir: string): string => `
+    mkdir -p ${dir}/etc; mount -t tmpfs etc ${dir}/etc; mkdir ${dir}/etc/upper ${dir}/etc/work
+    mount -t overlay -o lowerdir=/etc,upperdir=${dir}/etc/upper,workdir=${dir}/etc/work etc /etc
+    cat ${dir}/passwd >/etc/passwd; cat ${dir}/group >/etc/group; cat ${dir}/pam >/etc/pam.d/schroot
+    mount --bind ${dir}/chroot.d /etc/schroot/chroot.d`;
+
 export interface NamespaceLab {
   /** For the test's own files. */
   readonly dir: string;
@@ -88,10 +98,7 @@ export function makeNamespaceLab(): NamespaceLab {
     mount --make-rprivate /; mount --make-rshared / # as systemd does
     mkdir -p /run/mayfly; mount -t tmpfs -o mode=0755 mayfly /run/mayfly
     mkdir ${ROOTS}; mount -t tmpfs -o mode=0700 --make-private mayfly ${ROOTS}
-    mount --bind ${dir}/passwd /etc/passwd
-    mount --bind ${dir}/group /etc/group
-    mount --bind ${dir}/pam /etc/pam.d/schroot
-    mount --bind ${dir}/chroot.d /etc/schroot/chroot.d
+    ${ownEtc(dir)}
     ${perl(ID)}
     ${perl(BOBS)}
     ${perl(OLD, false)}
