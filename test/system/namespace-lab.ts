@@ -3,8 +3,6 @@
  * binds of this machine's by the operations of a login. Nothing of it reaches the machine.
  */
 import * as fs from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { mountCommand } from '../../src/linux/mount-program.ts';
 import { planMountOps } from '../../src/linux/mounts.ts';
 import { namespaceOps } from '../../src/session/mount-namespace.ts';
@@ -40,11 +38,13 @@ export interface NamespaceLab {
   readonly dir: string;
   /** A command of a shell as root, with its exit status and output; the shell's own directory is "/". */
   readonly run: (script: string) => Ran;
+  /** The same without the sessions: a machine on which nobody is logged in. */
+  readonly runMachine: (script: string) => Ran;
   readonly close: () => void;
 }
 
 export function makeNamespaceLab(): NamespaceLab {
-  const dir = fs.mkdtempSync(join(tmpdir(), 'mayfly-namespace-'));
+  const dir = fs.mkdtempSync('/var/lib/mayfly-test-');
   fs.chmodSync(dir, 0o755);
   const warnings = ['-std=gnu11', '-Wall', '-Wextra', '-Wconversion', '-Werror'];
   must('gcc', [
@@ -90,27 +90,32 @@ export function makeNamespaceLab(): NamespaceLab {
     return `mkdir ${root}
       ${words}
       for link in bin sbin lib lib64; do if [ -L /$link ]; then ln -s "$(readlink /$link)" ${root}/$link; fi; done
-      mkdir -p ${root}${ROOTS} ${root}/home/alice ${root}/secret
-      chmod 0700 ${root}/secret
+      mkdir -p ${root}${ROOTS} ${root}/home/alice ${root}/only-inside ${root}/run/mayfly/secret
+      chmod 0700 ${root}/run/mayfly/secret
       ln -s / ${root}${root}`;
   };
-  const setUp = `set -e
+  const setUp = (sessions: string): string => `set -e
     mount --make-rprivate /; mount --make-rshared / # as systemd does
+    mount -t tmpfs none /sys/fs/cgroup # groups of sessions on the machine are not this one's leftovers
     mkdir -p /run/mayfly; mount -t tmpfs -o mode=0755 mayfly /run/mayfly
-    mkdir ${ROOTS}; mount -t tmpfs -o mode=0700 --make-private mayfly ${ROOTS}
     ${ownEtc(dir)}
-    ${perl(ID)}
-    ${perl(BOBS)}
-    ${perl(OLD, false)}
+    ${sessions}
     as() { user=$1; shift; setpriv --reuid=$user --regid=$user --clear-groups -- "$@"; }
     cd /
     set +e
     `;
-  fs.writeFileSync(`${dir}/set-up`, setUp);
-  const run = (script: string): Ran =>
+  const sessions = `mkdir ${ROOTS}; mount -t tmpfs -o mode=0700 --make-private mayfly ${ROOTS}
+    ${perl(ID)}
+    ${perl(BOBS)}
+    ${perl(OLD, false)}`;
+  fs.writeFileSync(`${dir}/set-up`, setUp(sessions));
+  fs.writeFileSync(`${dir}/set-up-machine`, setUp('mount -t tmpfs none /etc/schroot/chroot.d'));
+  const within = (file: string, script: string): Ran =>
     sh('timeout', [
-      ...['-s', 'KILL', '60', 'unshare', '--kill-child', '--mount', '--pid', '--fork', '--mount-proc', '--'],
-      ...['sh', '-c', `. ${dir}/set-up\n${script}`],
+      ...['-s', 'KILL', '100', 'unshare', '--kill-child', '--mount', '--pid', '--fork', '--mount-proc', '--'],
+      ...['sh', '-c', `. ${dir}/${file}\n${script}`],
     ]);
-  return { dir, run, close: () => fs.rmSync(dir, { recursive: true }) };
+  const run = (script: string): Ran => within('set-up', script);
+  const runMachine = (script: string): Ran => within('set-up-machine', script);
+  return { dir, run, runMachine, close: () => fs.rmSync(dir, { recursive: true }) };
 }
