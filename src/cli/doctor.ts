@@ -8,6 +8,7 @@ import type { Machine } from '../state/machine.ts';
 import { pathsOf } from '../state/paths.ts';
 import { openBackend } from '../volume/open.ts';
 import type { CliCommand, Context, Flags } from './command.ts';
+import { homeCheck } from './doctor/accounts.ts';
 import { type Examination, exitCode, readOnly, runChecks, type Subject } from './doctor/check.ts';
 import { desktopChecks } from './doctor/desktops.ts';
 import { managerChecks } from './doctor/display-managers.ts';
@@ -24,6 +25,7 @@ import { cliHost } from './ports.ts';
 
 const CHECKS = [
   ...setupChecks,
+  homeCheck,
   ...managerChecks,
   ...desktopChecks,
   ...sandboxChecks,

@@ -129,6 +129,7 @@ export const schema = z.strictObject({
       grace: seconds.default(0.3),
       kill_timeout: seconds.default(10),
       on_stuck: z.enum(['keep', 'reboot']).default('keep'),
+      max_stuck: z.int().min(1).max(1000).default(3),
     })
     .prefault({}),
   mounts: z

@@ -121,3 +121,12 @@ export async function makePrivateRoot(host: Host, roots: string): Promise<void> 
   const options = 'mode=0700,size=1M,nr_inodes=10k,private';
   await host.run({ file: 'mount', args: ['-t', 'tmpfs', '-o', options, 'mayfly', roots], effect: 'write' });
 }
+
+/** The kernel's file that names the file of a loop device. */
+export const backingFile = (name: string): string => `/sys/block/${name}/loop/backing_file`;
+
+/** The files of all loop devices in use, as the kernel shows them to us. */
+export function loopFiles(host: Host): string[] {
+  const loops = host.list('/sys/block').filter(name => name.startsWith('loop'));
+  return loops.flatMap(name => host.read(backingFile(name))?.trim() || []);
+}

@@ -36,7 +36,10 @@ export interface DeviceUser {
   readonly pid: number;
   /** The name of the process, which it chooses itself. */
   readonly name: string;
-  /** "root", "cwd", "exe", "open file /x", "its mount at /x", "open mount namespace" or "its mount of a namespace at /x". */
+  /**
+   * "root", "cwd", "exe", "open file /x", "mapped file /x", "its mount at /x", "open mount namespace", or "its mount of a
+   * namespace at /x".
+   */
   readonly use: string;
 }
 
@@ -73,10 +76,12 @@ const NUMBERS: Readonly<Record<string, readonly [number, number]>> = {
 
 /**
  * Arguments: the numbers of statx and setns (0: unknown), the times for all processes and for each in seconds, whose
- * processes, pids to leave out, devices, and device and directory of a mount. It writes a line with the pid before it looks at a process,
- * and a line with pid, name and use, separated by tabs, for each that it finds. SIGALRM ends it wherever it is.
+ * processes, pids to leave out, devices, and device and directory of a mount. It writes a line with the pid before it
+ * looks at a process, and a line with pid, name and use, separated by tabs, for each that it finds. SIGALRM ends it
+ * wherever it is.
  *
- * Root directories come first, because they are quickly seen.
+ * Root directories come first, because they are quickly seen. A mapped file stays in use after its descriptor is closed. The
+ * device numbers in /proc/PID/maps are not used: on btrfs they are not those of the subvolumes.
  */
 export const LOOK_PROGRAM = `
 use strict;
@@ -139,6 +144,12 @@ ${KEPT_NAMESPACES}sub use_of {
     my $on = device_of($link);
     return "open file " . (readlink($link) // $fd) if $wanted{$on};
     return "open mount namespace" if $on == $nsfs && $device ne "" && is_kept($link);
+  }
+  my %seen;
+  for (split /\\n/, slurp("/proc/$pid/maps")) {
+    my ($from, $to, $inode, $path) = /^0*([0-9a-f]+)-0*([0-9a-f]+) \\S+ \\S+ (\\S+ [1-9]\\d*) *(.*)/ or next;
+    next if $seen{$inode}++;
+    return "mapped file $path" if $wanted{device_of("/proc/$pid/map_files/$from-$to")};
   }
   return;
 }

@@ -12,6 +12,7 @@ import { listEntries } from '../session/schroot.ts';
 import { stop } from '../session/session.ts';
 import { prepareSpare } from '../session/spare-snapshot.ts';
 import { resetUserManager } from '../session/user-manager.ts';
+import { eraseDiscarded } from '../state/discarded.ts';
 import { generationNumbers, readableGeneration, stableNumber } from '../state/generations.ts';
 import { lockNameOf, takeLock, withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
@@ -35,9 +36,9 @@ export interface Recovered {
 
 /**
  * Restores a consistent state and returns what was done. Idempotent: a second run finds nothing to do. Continues after
- * failures, which are in `stuck`. Throws `corrupt` if no record of the pool can be read.
+ * failures, which are in `stuck`. With `erase` it waits until the discarded volumes are erased. Throws `corrupt` if no record of the pool can be read.
  */
-export async function recover(on: Machine): Promise<Recovered> {
+export async function recover(on: Machine, erase = true): Promise<Recovered> {
   const { host, paths } = on;
   const result: Recovered = { ended: [], swept: [], stuck: [] };
   makeDirectories(host, paths);
@@ -69,6 +70,11 @@ export async function recover(on: Machine): Promise<Recovered> {
   if (pool) await tryStep(result, 'the pool', () => recoverPool(on, pool, result));
   if (pool) await writeHealth(on);
   await removeEmptyUsers(on, result);
+  // Last, because it takes as long as the users liked.
+  if (pool && erase)
+    await tryStep(result, 'the pool', () =>
+      eraseDiscarded(on, pool, (what, act) => tryStep(result, what, act)),
+    );
   return result;
 }
 

@@ -12,6 +12,7 @@ import type { Machine } from '../state/machine.ts';
 import { makeDirectories } from '../state/paths.ts';
 import { readSession, readSessions, type Session, sessionIds, writeSession } from '../state/sessions.ts';
 import { isSameVolume } from '../volume/identity.ts';
+import { admitUser } from './admission.ts';
 import { checkHome } from './home-path.ts';
 import { endedLogin, type HookCall, hasOwnProcess, isSameLogin, loginOf } from './hook-call.ts';
 import { clearHostPass } from './outcome.ts';
@@ -44,7 +45,7 @@ function logTimes(on: Machine, s: Session, step: string, message: string, watch:
 /**
  * Handles a login: joins the user's live session, or creates a new one. Returns undefined if the user is out of scope
  * and gets a host session. Throws if no complete session could be created (`unknown-user`, `bad-user`, `unsafe`,
- * `locked`, `held`, `no-stable`, `no-generation`, `full`, or whatever a step throws); then nothing of it remains, or a record
+ * `locked`, `held`, `stuck`, `no-stable`, `no-generation`, `full`, or whatever a step throws); then nothing of it remains, or a record
  * with `stuck` says what does.
  */
 export async function login(on: Machine, call: HookCall): Promise<Session | undefined> {
@@ -54,14 +55,14 @@ export async function login(on: Machine, call: HookCall): Promise<Session | unde
   const groups = await groupsOf(on.host, user);
   watch.enter('lock');
   if (!inScope(on.config, user, groups)) return undefined;
-  await checkHome(on, user);
+  await checkHome(on, user, groups);
   makeDirectories(on.host, on.paths);
   return withLock(on.host, on.paths, `user-${user.uid}`, LOGIN_LOCK_WAIT, async lock => {
     const locked = { ...on, lockFds: [lock.fd] };
     watch.enter('join');
-    const joined = await joinExisting(locked, user, call);
+    const { joined, stuck } = await joinExisting(locked, user, call);
     if (joined) {
-      logTimes(on, joined, 'login', `${user.name} joined generation ${joined.generation} in`, watch);
+      logTimes(on, joined, 'login', `${user.name} joined the session in`, watch);
       return joined;
     }
     const who = { kind: 'login', user, groups, logins: [loginOf(call, on.host.monotonic())] } as const;
@@ -69,6 +70,7 @@ export async function login(on: Machine, call: HookCall): Promise<Session | unde
       let stable: Generation | undefined;
       try {
         stable = readStable(on.host, on.paths);
+        await admitUser(locked, user, stuck, stable.volume);
         const s = await runSteps(locked, await planSession(locked, stable, who), stable, watch);
         loginSucceeded(locked, stable.number);
         return s;
@@ -80,14 +82,23 @@ export async function login(on: Machine, call: HookCall): Promise<Session | unde
   });
 }
 
-/** Joins the user's live session if there is one, and takes down what is left of earlier ones. */
-async function joinExisting(on: Machine, user: User, call: HookCall): Promise<Session | undefined> {
+/**
+ * Joins the user's live session if there is one, and takes down what is left of earlier ones. Returns also those that
+ * cannot be ended.
+ */
+async function joinExisting(
+  on: Machine,
+  user: User,
+  call: HookCall,
+): Promise<{ joined?: Session; stuck: readonly Session[] }> {
   let joined: Session | undefined;
+  const stuck: Session[] = [];
   for (const s of readSessions(on.host, on.paths, user.uid)) {
     if (s.kind !== 'login') continue;
     const isUp = s.boot === bootId(on.host) && s.state === 'live';
     // gdm's worker calls twice: through PAM and through its script.
-    if (isUp && hasOwnProcess(call.adapter) && s.logins.some(l => isSameLogin(l, call))) return s;
+    if (isUp && hasOwnProcess(call.adapter) && s.logins.some(l => isSameLogin(l, call)))
+      return { joined: s, stuck };
     // A display shows one login at a time. A recorded login on this display, or with a dead caller, has lost its
     // logout.
     const others = s.logins.filter(l => !isSameLogin(l, call) && isAlive(on.host, l.caller));
@@ -98,12 +109,16 @@ async function joinExisting(on: Machine, user: User, call: HookCall): Promise<Se
       });
       continue;
     }
-    if (s.stuck !== undefined && s.boot === bootId(on.host)) continue; // the service retries it; a login does not wait
+    if (s.stuck !== undefined && s.boot === bootId(on.host)) {
+      stuck.push(s); // the service retries it; a login does not wait
+      continue;
+    }
     await stop(on, s).catch(error => {
+      stuck.push({ ...s, stuck: reasonOf(error) });
       on.log('warning', `earlier session ${s.id} is still stuck: ${reasonOf(error)}`, fieldsOf(s));
     });
   }
-  return joined;
+  return joined ? { joined, stuck } : { stuck };
 }
 
 /**

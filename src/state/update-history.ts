@@ -54,8 +54,7 @@ export function readHistory(host: Host, paths: Paths): History | undefined {
   const history = readJson<History>(host, paths.history);
   if (history === undefined) return undefined;
   if (history.result !== 'running' || readRunning(host, paths)) return history;
-  const reason = `it was interrupted${history.phase ? ` in "${history.phase}"` : ''}`;
-  return { ...history, result: 'interrupted', reason };
+  return { ...history, result: 'interrupted', reason: 'its process no longer exists' };
 }
 
 export function writeHistory(host: Host, paths: Paths, history: History): void {

@@ -75,7 +75,8 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
       const what = `the pool "${pool.path}" holds volumes that are not on record: ${others.join(', ')}`;
       throw new MayflyError('refused', what, { pool: pool.path, hint: REMEDY.destroy });
     }
-    for (const name of [...found.leftovers, ...found.spares.values()]) await backend.sweep(pool.path, name);
+    for (const name of [...found.leftovers, ...found.discarded.map(d => d.name), ...found.spares.values()])
+      await backend.sweep(pool.path, name);
     for (const v of found.volumes) {
       o.say(`removing leftovers of an earlier attempt: ${describe(v)}`);
       await backend.remove(v);
@@ -116,7 +117,7 @@ function refuseIfInUse({ host, paths }: Machine): void {
   if (proven.length > 0)
     throw new MayflyError(
       'refused',
-      `no generation is stable, but there are proven generations: ${proven.join(', ')}`,
+      `no generation is stable, but there are complete generations: ${proven.join(', ')}`,
       { hint: REMEDY.rollback },
     );
   const sessions = sessionIds(host, paths);

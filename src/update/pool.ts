@@ -104,7 +104,7 @@ export async function finishInterruptedUpdate(
     await tryEach(`generation ${number}`, async () => {
       if (inUse(number)) return; // its trial session is stuck and still uses it
       await dropCandidate(on, pool, number);
-      swept.push(`generation ${number}, which was never proven`);
+      swept.push(`generation ${number}, which was never completed`);
     });
 
   const { volumes, leftovers, spares } = await backend.list(pool.path);

@@ -122,7 +122,7 @@ describe('configuration', () => {
       'a.toml': '[logout]\ngrace = 3',
       'b.txt': 'nonsense = 1',
     });
-    expect(config.logout).toEqual({ grace: 3, kill_timeout: 2, on_stuck: 'keep' });
+    expect(config.logout).toEqual({ grace: 3, kill_timeout: 2, on_stuck: 'keep', max_stuck: 3 });
     expect(() => read('', { 'z.toml': 'x = 1' })).toThrow(/conf\.d\/z\.toml:1/);
   });
 

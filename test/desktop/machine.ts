@@ -11,7 +11,7 @@ import { ARTEFACTS, type Person, Workstation } from './workstation.ts';
 export const BASE = [
   'systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,polkitd,procps,psmisc,sudo,passwd,perl',
   'lightdm,lightdm-gtk-greeter,adwaita-icon-theme,fonts-dejavu-core,openbox,xterm,zenity,x11-utils,xauth',
-  'xvfb,xdotool,imagemagick,nodejs,schroot,e2fsprogs',
+  'xvfb,xdotool,imagemagick,busybox-static,nodejs,schroot,e2fsprogs',
 ].join(',');
 
 /** And with whole desktops, Wayland, and another display manager. */

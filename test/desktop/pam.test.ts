@@ -7,8 +7,12 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { until } from '../system/lab.ts';
 import { alice } from './desk.ts';
 import { Machine } from './machine.ts';
+import { GREETER_VARIABLES, prepareVariables, startedWithVariables, withVariables } from './variables.ts';
 
-/** Reads "NAME PASSWORD COMMAND" from a pipe and logs that person in (greetd-ipc(7)); says what greetd answered. */
+/**
+ * Reads "NAME PASSWORD COMMAND" from a pipe and logs that person in (greetd-ipc(7)), with the variables in a file; says
+ * what greetd answered.
+ */
 const GREETER = `#!/usr/bin/perl
 use strict; use JSON::PP; use IO::Socket::UNIX;
 my $socket = IO::Socket::UNIX->new(Peer => $ENV{GREETD_SOCK}) or die "socket: $!";
@@ -24,7 +28,8 @@ open my $pipe, "<", "/run/greet/keys" or die "pipe: $!";
 my ($name, $password, $command) = split / /, <$pipe> =~ s/\n//r, 3;
 my $r = ask({ type => "create_session", username => $name });
 $r = ask({ type => "post_auth_message_response", response => $password }) while $r->{type} eq "auth_message";
-if ($r->{type} eq "success") { ask({ type => "start_session", cmd => [split / /, $command], env => [] }) }
+my @env = -e "/run/greet/env" ? split /\n/, qx(cat /run/greet/env) : ();
+if ($r->{type} eq "success") { ask({ type => "start_session", cmd => [split / /, $command], env => [@env] }) }
 else { ask({ type => "cancel_session" }) }
 `;
 
@@ -71,11 +76,24 @@ function logIn(command: string, { name, password } = alice): void {
 async function mustBeGone(): Promise<void> {
   await until(() => lab.sessions('alice').length === 0, 10_000);
   expect(lab.script('grep -c " /run/mayfly/roots/u" /proc/1/mountinfo || true').trim()).toBe('0');
-  expect(fs.readdirSync(lab.at('/var/lib/mayfly/pool/sessions'))).toEqual([]);
+  // A process of its own erases the volume.
+  await until(() => fs.readdirSync(lab.at('/var/lib/mayfly/pool/sessions')).length === 0, 10_000);
   expect(lab.processes('alice').filter(p => p.root.includes('mayfly'))).toEqual([]);
 }
 
 const wrapper = '/usr/lib/mayfly/hooks/session-wrapper';
+
+/** The same, with variables that the greeter sets. */
+async function logInWithVariables(): Promise<void> {
+  fs.writeFileSync(lab.at('/root/env'), `${GREETER_VARIABLES.join('\n')}\n`);
+  lab.script('cp /root/env /run/greet/env');
+  logIn(`${wrapper} sleep 1000`);
+  await until(() => lab.run('pgrep', '-u', 'alice', '-x', 'sleep').code === 0, 20_000);
+  lab.script('rm /run/greet/env');
+  expect(lab.sessions('alice')).toHaveLength(1);
+  lab.must('pkill', '-u', 'alice', '-x', 'sleep');
+  await mustBeGone();
+}
 
 describe('a login through PAM', () => {
   it('has a session before systemd starts anything for the person, and all of it is inside', async () => {
@@ -91,6 +109,13 @@ describe('a login through PAM', () => {
     expect(lab.must('mayfly', 'sessions')).toMatch(/alice .*pam/);
     lab.must('pkill', '-x', 'weston');
     await mustBeGone();
+  });
+
+  it('gives no program of root the variables that the greeter or the user sets', async () => {
+    await withVariables(lab, alice, async () => {
+      await logInWithVariables();
+      expect(startedWithVariables(lab)).toEqual(['alice']);
+    });
   });
 
   it('that ends with its worker killed is over too', async () => {
@@ -187,6 +212,12 @@ describe('a login that no display manager makes', () => {
     expect(lab.sessions('alice')).toHaveLength(1);
     lab.must('pkill', '-u', 'alice', '-x', 'sleep');
     await mustBeGone();
+  });
+
+  it('would give them to root, if another shell ran first, as here', async () => {
+    prepareVariables(lab);
+    await logInWithVariables();
+    expect(startedWithVariables(lab)).toEqual(['alice', 'root']);
   });
 
   it('is let in by one file of PAM alone', () => {

@@ -134,9 +134,9 @@ describe('a storage command that does not finish in time', () => {
         finish = () => backend.fork(from, to, o);
         throw new MayflyError('timeout', '"lvcreate" did not finish in time; it was left running');
       },
-      remove: async v => {
+      discard: async v => {
         removed.push(v.name);
-        return backend.remove(v);
+        return backend.discard?.(v);
       },
     }));
     await expect(alice(w, on)).rejects.toMatchObject({ code: 'timeout' });
@@ -156,29 +156,37 @@ describe('loop devices at a logout', () => {
     const w = await usedWorld();
     const s = await alice(w);
     if (!s) throw new Error('out of scope');
-    const files = {
-      loop0: `${s.root}/home/alice/disk.img`,
-      loop1: '/var/lib/disk.img',
-      loop2: `${s.root}x/disk.img`,
-      loop10: `${s.root}/tmp/disk.img`,
-      sda: `${s.root}/no/loop`,
+    const [volume = 0, run = 0] = s.devices;
+    // Of each device: its file, as the kernel shows it, and the device number of that.
+    const files: Record<string, [string, number]> = {
+      loop0: [`${s.root}/home/alice/disk.img`, 9999], // a file of the host
+      loop1: ['/var/lib/disk.img', 9999],
+      loop2: [`${s.root}x/disk.img`, 9999],
+      loop4: ['/disk.img (deleted)', run], // in another mount namespace
+      loop10: [`${s.root}/root/disk.img`, 9998],
+      loop11: ['/shm/disk.img', volume],
     };
-    for (const [name, file] of Object.entries(files)) {
+    for (const [name, [file]] of Object.entries(files)) {
       w.makeDirs(`/sys/block/${name}/loop`);
       w.put(`/sys/block/${name}/loop/backing_file`, `${file}\n`);
     }
     w.makeDirs('/sys/block/loop3');
     w.programs.losetup = args => {
-      expect(w.host.lstat(s.root)?.dev).toBe(s.devices[0]); // still mounted
+      if (args[0] === '--list')
+        return {
+          stdout: Object.entries(files)
+            .map(([name, [file, on]]) => `/dev/${name} \\x20${on >> 8}:${on & 255} ${file}\n`)
+            .join(''),
+        };
+      expect(w.host.lstat(s.root)?.dev).toBe(volume); // still mounted
       w.host.unlink(`/sys/block/${args[1]?.slice('/dev/'.length)}/loop/backing_file`);
       return undefined;
     };
     w.ran.length = 0;
     await end(w.machine(), s.id);
-    expect(w.ran.filter(c => c.startsWith('losetup'))).toEqual([
-      'losetup -d /dev/loop0',
-      'losetup -d /dev/loop10',
-    ]);
+    expect(w.ran.filter(c => c.startsWith('losetup -d'))).toEqual(
+      ['loop0', 'loop11', 'loop10', 'loop4'].map(name => `losetup -d /dev/${name}`),
+    );
     expect(sessionsOf(w)).toEqual([]);
   });
 });
@@ -226,9 +234,9 @@ describe('the order of steps', () => {
         note('fork');
         await b.fork(from, to, o);
       },
-      remove: async v => {
-        note('remove');
-        await b.remove(v);
+      discard: async v => {
+        note('discard');
+        await b.discard?.(v);
       },
     }));
     const { host, paths } = base;
@@ -272,7 +280,7 @@ describe('the order of steps', () => {
     w.enter(s?.root ?? '');
     const { on, seen } = watched(w);
     await end(on, s?.id ?? '');
-    expect(seen).toEqual(['record', 'close', 'kill', 'detach', 'remove', 'forget']);
+    expect(seen).toEqual(['record', 'close', 'kill', 'detach', 'discard', 'forget']);
   });
 });
 

@@ -119,6 +119,33 @@ describe('a login with an odd home directory', () => {
   });
 });
 
+it('a home directory of the host that an ephemeral one replaces is not looked at', async () => {
+  const w = preparedWorld();
+  w.put('/etc/passwd', 'alice:x:1001:1001::/data/alice:/bin/sh\n');
+  w.makeDirs('/data');
+  w.makeDirs('/etc/mayfly');
+  w.put('/etc/mayfly/mayfly.toml', 'ephemeral_home = ["alice"]\n');
+  const looked: string[] = [];
+  const noted =
+    <T>(look: (path: string) => T) =>
+    (path: string): T => {
+      looked.push(path);
+      return look(path);
+    };
+  const on = w.machine();
+  const { lstat, stat, readlink, pathType, exists } = on.host;
+  const host = {
+    ...on.host,
+    lstat: noted(lstat),
+    stat: noted(stat),
+    readlink: noted(readlink),
+    pathType: noted(pathType),
+    exists: noted(exists),
+  };
+  expect((await login({ ...on, host }, callOf(w, 'alice', ':0')))?.state).toBe('live');
+  expect(looked.filter(path => path.startsWith('/data'))).toEqual([]);
+});
+
 describe('a home directory of its own, reached through a symlink', () => {
   /** Alice's home directory is not in /home, and a symlink is on the way to it. */
   function linked(at: string, target: string, owner: number): { w: World; on: Machine } {

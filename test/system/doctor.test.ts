@@ -2,7 +2,7 @@
 import * as fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { findings, type Seen } from './findings.ts';
-import { forgetUsers, Lab, MAYFLY, must, type Ran, sh, spawnMayfly, uidOf, user } from './lab.ts';
+import { forgetUsers, Lab, MAYFLY, must, type Ran, sh, shAs, spawnMayfly, uidOf, user } from './lab.ts';
 import { makeMiniTree } from './mini.ts';
 
 const A = 'mfdoc-a';
@@ -310,8 +310,9 @@ describe('a lab', () => {
 
   it('the session wrapper, where no hook ran, has a code too', () => {
     type(lab, 'true'); // has the lab's mayfly made
-    const asA = ['--reuid', A, '--regid', A, '--init-groups', lab.wrapper(), '--run', at('run'), 'true'];
-    const r = sh('setpriv', asA, { env: { PATH: `${at('bin')}:/usr/bin:/bin` } });
+    const r = shAs(A, [lab.wrapper(), '--run', at('run'), 'true'], {
+      env: { PATH: `${at('bin')}:/usr/bin:/bin` },
+    });
     expect(r).toMatchObject({ code: 1, out: '' });
     expect(r.err).toMatch(/there is no session for you on this machine \(MAYFLY-NO-SESSION\)\n$/);
     expect(lab.mayfly('doctor', 'MAYFLY-NO-SESSION').out).toMatch(/the display manager did not run the hook/);

@@ -1,7 +1,7 @@
 /** Bad input and broken surroundings: a clear error, nothing lost, nothing touched outside. */
 import * as fs from 'node:fs';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { forgetUsers, Lab, must, sh, uidOf, until, user } from './lab.ts';
+import { forgetUsers, Lab, must, sh, shAs, uidOf, until, user } from './lab.ts';
 
 const A = 'mayfly-a';
 const B = 'mayfly-b';
@@ -221,22 +221,9 @@ describe('surroundings', () => {
     fs.writeFileSync(`${bin}/mayfly`, '#!/bin/sh\necho "you get a session; on failure: refuse"\n', {
       mode: 0o755,
     });
-    const r = sh(
-      'setpriv',
-      [
-        '--reuid',
-        A,
-        '--regid',
-        A,
-        '--init-groups',
-        lab.wrapper(),
-        '--run',
-        `${lab.dir}/run`,
-        'echo',
-        'on the host',
-      ],
-      { env: { PATH: `${bin}:/usr/bin:/bin` } },
-    );
+    const r = shAs(A, [lab.wrapper(), '--run', `${lab.dir}/run`, 'echo', 'on the host'], {
+      env: { PATH: `${bin}:/usr/bin:/bin` },
+    });
     expect(r).toMatchObject({ code: 1, out: '' });
     expect(r.err).toMatch(/the pointer to the stable generation is missing/);
     fs.rmSync(bin, { recursive: true });

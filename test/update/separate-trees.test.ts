@@ -78,7 +78,7 @@ it('a subvolume with files in the working copy is refused before it is sealed', 
     code: 'refused',
     message:
       'an edit failed in "seal": "/srv/data" in the working copy is a subvolume of its own: the generation would not contain its files',
-    facts: { hint: 'create a directory before: mayfly enter master -- mkdir -p /srv/data' },
+    facts: { hint: 'create it as a directory first: mayfly enter master -- mkdir -p /srv/data' },
   });
   mustBeAsBefore(w);
 });

@@ -260,7 +260,7 @@ describe('the store of the next session', () => {
     expect((await room(2 * G))?.problem).toBeUndefined());
   it('is a problem if there is not enough space for the real size of the volume', async () => {
     const usage = await room(2 * G - 1);
-    expect(usage?.problem?.what).toMatch(/a session's store needs 2.0 GiB, and ".*" has 2.0 GiB left/);
+    expect(usage?.problem?.what).toMatch(/a session's snapshot needs 2.0 GiB, and ".*" has 2.0 GiB left/);
     const limits = { warn: 75, full: 90 };
     expect(usage && spaceAlert(0, usage, POOL, limits)).toMatchObject({ scarcity: 2, level: 'warning' });
   });

@@ -63,7 +63,7 @@ export function diagnose(pool: string, stderr: string): Problem | undefined {
   const { group, name } = parsePoolPath(pool);
   const thin = `${group}/${name}`;
   if (/transaction[_ ]id/i.test(stderr)) {
-    const what = `LVM and the kernel disagree about the thin pool "${thin}" (transaction id), as after a power cut`;
+    const what = `LVM and the kernel disagree about the thin pool "${thin}" (transaction id), as after a power failure`;
     return { what, fix: `vgcfgbackup ${group}, then see "Metadata check and repair" in lvmthin(7)` };
   }
   // Not every line that names thin_check: without that program LVM prints a warning and continues.
