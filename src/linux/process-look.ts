@@ -75,8 +75,8 @@ const NUMBERS: Readonly<Record<string, readonly [number, number]>> = {
 };
 
 /**
- * Arguments: the numbers of statx and setns (0: unknown), the times for all processes and for each in seconds, whose
- * processes, pids to leave out, devices, and device and directory of a mount. It writes a line with the pid before it
+ * Arguments: the number of statx (0: unknown), the times for all processes and for each in seconds, whose processes, pids
+ * to leave out, devices, device and directory of a mount, and the number of setns (0: unknown). It writes a line with the pid before it
  * looks at a process, and a line with pid, name and use, separated by tabs, for each that it finds. SIGALRM ends it
  * wherever it is.
  *
@@ -85,7 +85,7 @@ const NUMBERS: Readonly<Record<string, readonly [number, number]>> = {
  */
 export const LOOK_PROGRAM = `
 use strict;
-my ($statx, $setns, $seconds, $each, $of, $skip, $devices, $device, $root) = splice @ARGV, 0, 9;
+my ($statx, $seconds, $each, $of, $skip, $devices, $device, $root, $setns) = splice @ARGV, 0, 9;
 my $over = time + $seconds;
 my %skip = map { $_ => 1 } $$, split(/,/, $skip);
 my %wanted = map { $_ => 1 } split(/,/, $devices);
@@ -190,12 +190,13 @@ named_namespaces();
 /** The command of one look; `skip`: pids to leave out. */
 function lookCommand(o: LookOptions, skip: readonly number[], seconds: number): Command {
   const whose = o.of === 'all' ? 'all' : `${o.of.uid},${o.of.system ? 1 : 0}`;
-  const numbers = [...(NUMBERS[process.arch] ?? [0, 0]), seconds, PROCESS_SECONDS];
+  const [statx, setns] = NUMBERS[process.arch] ?? [0, 0];
+  const numbers = [statx, seconds, PROCESS_SECONDS];
   const lists = [skip.join(), [...o.devices].join()];
   const mount = [o.mounted?.device ?? '', o.mounted?.root ?? ''];
   return {
     file: 'perl',
-    args: ['-e', LOOK_PROGRAM, '--', ...numbers.map(String), whose, ...lists, ...mount],
+    args: ['-e', LOOK_PROGRAM, '--', ...numbers.map(String), whose, ...lists, ...mount, `${setns}`],
     effect: 'read',
     okCodes: [0, OVER, KILLED],
     limit: (seconds + PROCESS_SECONDS + 1) * 1000,

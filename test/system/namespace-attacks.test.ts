@@ -113,6 +113,13 @@ describe('the module', () => {
     expect(new Set(seen)).toEqual(new Set([host]));
   });
 
+  it('may be missing: schroot enters sessions as before', () => {
+    const r =
+      lab.run(`sed -i 's|[^ ]*pam_mayfly.so|pam_mayfly_is_missing.so|; s/^session optional/-&/' /etc/pam.d/schroot
+      ${enter(ALICE, ID, 'echo entered')}`);
+    expect(r).toMatchObject({ code: 0, out: 'entered\n' });
+  });
+
   it('does nothing in a session, where the session’s root is a symlink', () => {
     const [outer, inner] = lines(
       `${enter(0, ID, `sh -c '${NAMESPACE}; exec schroot -c ${ID} -d / -- ${NAMESPACE}'`)}`,
