@@ -482,6 +482,9 @@ export class World {
     tar: args => this.knows('tar', args, ['--version', '--extract'].includes(args[0] ?? '')), // an archive of nothing
     setpriv: args => this.enterSession(args),
     shutdown: () => undefined, // it comes later, if at all
+    unshare: args => this.knows('unshare', args, args.includes('overlay')), // the trial of a pool
+    rm: args => this.removeTree(args.at(-1) ?? ''),
+    stat: () => ({ stdout: 'memory\n' }),
   };
 
   readonly host: Host = {
@@ -622,6 +625,11 @@ export class World {
       return this.chance.toString(16).padStart(8, '0');
     },
   };
+
+  private removeTree(path: string): undefined {
+    const { fs, rel } = this.resolve(path);
+    for (const at of [...fs.nodes.keys()]) if (at === rel || at.startsWith(`${rel}/`)) fs.nodes.delete(at);
+  }
 
   private host_rename(from: string, to: string): void {
     const n = this.node(from);

@@ -13,8 +13,10 @@ import { type Examination, exitCode, readOnly, runChecks, type Subject } from '.
 import { desktopChecks } from './doctor/desktops.ts';
 import { managerChecks } from './doctor/display-managers.ts';
 import { generationChecks } from './doctor/generations.ts';
+import { groupCheck } from './doctor/groups.ts';
 import { poolChecks } from './doctor/pool.ts';
 import { sandboxChecks } from './doctor/sandboxes.ts';
+import { sealCheck } from './doctor/seals.ts';
 import { sessionChecks } from './doctor/sessions.ts';
 import { setupChecks } from './doctor/setup.ts';
 import { trialLogin } from './doctor/trial.ts';
@@ -25,6 +27,7 @@ import { cliHost } from './ports.ts';
 
 const CHECKS = [
   ...setupChecks,
+  groupCheck,
   homeCheck,
   ...managerChecks,
   ...desktopChecks,
@@ -32,6 +35,7 @@ const CHECKS = [
   ...sessionChecks,
   ...poolChecks,
   ...generationChecks,
+  sealCheck,
   ...unitChecks,
 ];
 

@@ -19,6 +19,9 @@ const SYSTEM =
 /** Directories that hold home directories or files of several users, and are nobody's home directory themselves. */
 const SHARED = '/ /home /lost+found /media /mnt /opt /srv /tmp /var /var/lib /var/local /var/opt /var/tmp';
 
+/** Below the root of a session, a path must fit into PATH_MAX, which is 4096 bytes. */
+const MOST_CHARACTERS = 1024;
+
 /** Whether `path` is absolute and has no empty, "." or ".." component and no control character. Pure. */
 function isNormalized(path: string): boolean {
   if (path === '/') return true;
@@ -37,6 +40,7 @@ export function homeProblem(
   paths: Pick<Paths, 'state' | 'run' | 'schroot'>,
 ): string | undefined {
   if (!isNormalized(home)) return 'is not a normalized absolute path';
+  if (home.length > MOST_CHARACTERS) return `is too long: it has ${home.length} characters`;
   if (SHARED.split(' ').includes(home) || SYSTEM.split(' ').some(path => isAtOrBelow(home, path)))
     return 'is a directory of the system';
   const own = [paths.state, paths.run, paths.schroot, config.pool.path];

@@ -1,12 +1,11 @@
 /** Login, logout and recovery: one array of steps, run forwards and backwards. */
 import { isErrno, MayflyError, reasonOf } from '../errors.ts';
 import { groupsOf, lookupUser, type User } from '../linux/accounts.ts';
-import type { Fields } from '../linux/log.ts';
 import { liveSessions } from '../linux/logind.ts';
 import { bootId, isAlive } from '../linux/process-id.ts';
-import { type Stopwatch, stopwatch } from '../linux/stopwatch.ts';
+import { stopwatch } from '../linux/stopwatch.ts';
 import { type Generation, isSealed, readStable } from '../state/generations.ts';
-import { withLock } from '../state/locks.ts';
+import { lockNameOf, withLock } from '../state/locks.ts';
 import { loginBlockReason } from '../state/login-block.ts';
 import type { Machine } from '../state/machine.ts';
 import { makeDirectories } from '../state/paths.ts';
@@ -19,28 +18,11 @@ import { clearHostPass } from './outcome.ts';
 import { LOGIN_TRIES, loginSucceeded, mayTryAgain } from './probation.ts';
 import { inScope } from './scope.ts';
 import { planSession } from './session-plan.ts';
-import type { Step } from './steps/step.ts';
+import { fieldsOf, logTimes, machineFor } from './step-log.ts';
 import { steps } from './steps.ts';
 
 /** Seconds to wait for another login or logout of the same user. */
 export const LOGIN_LOCK_WAIT = 25;
-
-const fieldsOf = (s: Session): Fields => ({ session: s.id, user: s.user.name });
-
-/** The machine for one step: whatever the step logs has the session and the step in its fields. */
-function machineFor(step: Step, s: Session, on: Machine): Machine {
-  return { ...on, log: on.log.child({ ...fieldsOf(s), step: step.name }) };
-}
-
-/**
- * Logs how long each step took, in one line. The level is `info` for logins and `debug` for other sessions, which are
- * part of another command.
- */
-function logTimes(on: Machine, s: Session, step: string, message: string, watch: Stopwatch): void {
-  watch.enter();
-  const level = s.kind === 'login' ? 'info' : 'debug';
-  on.log(level, `${s.id}: ${message} ${watch.words()}`, { ...fieldsOf(s), step });
-}
 
 /**
  * Handles a login: joins the user's live session, or creates a new one. Returns undefined if the user is out of scope
@@ -75,10 +57,26 @@ export async function login(on: Machine, call: HookCall): Promise<Session | unde
         loginSucceeded(locked, stable.number);
         return s;
       } catch (error) {
-        if (tries < LOGIN_TRIES && (await mayTryAgain(locked, stable?.number, user.uid, error))) continue;
+        const tryOther = async (): Promise<void> => {
+          if (stable) await tryAsOther(locked, stable, user);
+        };
+        if (tries < LOGIN_TRIES && (await mayTryAgain(locked, stable?.number, user.uid, error, tryOther)))
+          continue;
         throw error;
       }
     }
+  });
+}
+
+/** Logs the account `check.user` in to a generation, and out again. Does nothing if that is the user's own account. */
+async function tryAsOther(on: Machine, generation: Generation, { uid }: User): Promise<void> {
+  const user = await lookupUser(on.host, on.config.check.user);
+  if (user.uid === uid) return;
+  const who = { kind: 'run', user, groups: await groupsOf(on.host, user), logins: [] } as const;
+  const s = await planSession(on, generation, who);
+  await withLock(on.host, on.paths, lockNameOf(s), LOGIN_LOCK_WAIT, async lock => {
+    const locked = { ...on, lockFds: [lock.fd] };
+    await stop(locked, await runSteps(locked, s, generation));
   });
 }
 

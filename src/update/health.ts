@@ -136,7 +136,7 @@ export async function gatherHealth(on: Machine): Promise<HealthFacts> {
     stable,
     usable: await isUsable(on, g),
     history: readHistory(host, paths),
-    sealed: g && Date.parse(g.created),
+    sealed: (g && Date.parse(g.created)) || undefined, // a damaged record may have no date
     sessions: sessions.length,
     stuck: sessions.filter(s => s.stuck !== undefined).length,
     pool: pool && (await poolUsage(on, pool)),

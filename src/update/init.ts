@@ -24,13 +24,14 @@ import {
 import { withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
 import { makeDirectories } from '../state/paths.ts';
-import { readPool, writePool } from '../state/pool.ts';
+import { imagePath, readPool, writePool } from '../state/pool.ts';
 import { sessionIds } from '../state/sessions.ts';
 import { type BackendKind, inOneLine, masterOf, type Pool, type Volume, workOf } from '../volume/backend.ts';
+import { tryOverlay } from '../volume/overlay-trial.ts';
 import { tryPublishSessions } from './greeter.ts';
 import { writeHealth } from './health.ts';
 import { type LvmChoice, openLvmPool, sizesOf } from './init-lvm.ts';
-import { acceptCandidate, imagePath, mountPool, seal } from './pool.ts';
+import { acceptCandidate, mountPool, seal } from './pool.ts';
 import { makePoolDirectory } from './pool-directory.ts';
 import { checkSource, describeSource, fillTree, type Progress, type Source } from './source.ts';
 import { unmountLeftovers, withMountedVolume } from './volume-tree.ts';
@@ -170,6 +171,7 @@ async function openOrMakePool(on: Machine, o: InitOptions): Promise<Pool> {
     await mountPool(on, pool);
   }
   await on.backend(o.backend).prepare(path);
+  if (o.backend === 'overlay') await tryOverlay(host, path, config.overlay);
   writePool(host, paths, pool);
   return pool;
 }

@@ -12,6 +12,7 @@
 import { installHint } from '../advice.ts';
 import { isErrno, MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
+import { missingModule } from '../linux/kernel-module.ts';
 import type { Mount } from '../linux/mount-program.ts';
 import { describeHolders, findHolders } from '../linux/processes.ts';
 import { type ForkOptions, type Problem, UNSEEN, type Volume, type VolumeBackend } from './backend.ts';
@@ -110,13 +111,8 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
       } catch {
         problems.push({ what: 'the program "btrfs" is not installed', fix: installHint('btrfs') });
       }
-      if (/\bbtrfs$/m.test(host.read('/proc/filesystems') ?? '')) return problems;
-      try {
-        // --dry-run is enough: the kernel loads the module at the first mount.
-        await host.run({ file: 'modprobe', args: ['--dry-run', 'btrfs'], effect: 'read' });
-      } catch {
-        problems.push({ what: 'this kernel does not support btrfs', fix: 'modprobe btrfs' });
-      }
+      const missing = await missingModule(host, 'btrfs', true);
+      if (missing) problems.push(missing);
       return problems;
     },
 

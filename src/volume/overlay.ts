@@ -6,8 +6,9 @@
  * of the size of the tree. The lower layer must not change while it is in use (the kernel calls the result undefined:
  * Documentation/filesystems/overlayfs.rst, "Changes to underlying filesystems"); so generations are sealed.
  */
-import { MayflyError, reasonOf } from '../errors.ts';
+import { MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
+import { missingModule } from '../linux/kernel-module.ts';
 import type { Mount } from '../linux/mount-program.ts';
 import { isMounted } from '../linux/mounts.ts';
 import type { ForkOptions, Problem, Volume, VolumeBackend } from './backend.ts';
@@ -29,7 +30,7 @@ import { usageOf } from './usage.ts';
  * and makes an accidental second mount after a crash impossible (Linux 5.10). `redirect_dir=on` allows directories of
  * the lower layer to be renamed. `xino=auto` gives files the session's st_dev too, if inode numbers have enough bits.
  */
-const OPTIONS = 'index=on,volatile,redirect_dir=on,xino=auto';
+export const OVERLAY_OPTIONS = 'index=on,volatile,redirect_dir=on,xino=auto';
 
 function layers(v: Volume): string {
   if (!v.origin)
@@ -57,7 +58,7 @@ export function overlayBackend(host: Host): VolumeBackend {
     }
     const probe = `${path}/probe`;
     const lower = `${path}/lower`;
-    const options = `lowerdir=${lower},upperdir=${path}/upper,workdir=${path}/work,${OPTIONS}`;
+    const options = `lowerdir=${lower},upperdir=${path}/upper,workdir=${path}/work,${OVERLAY_OPTIONS}`;
     const out = await host.run({
       file: 'mount',
       args: ['-t', 'overlay', '-o', options, `probe-${v.name}`, probe],
@@ -94,17 +95,8 @@ export function overlayBackend(host: Host): VolumeBackend {
     kind: 'overlay',
 
     async check(): Promise<readonly Problem[]> {
-      const known = host.read('/proc/filesystems') ?? '';
-      if (/\boverlay$/m.test(known)) return [];
-      try {
-        // --dry-run is enough: the kernel loads the module at the first mount.
-        await host.run({ file: 'modprobe', args: ['--dry-run', 'overlay'], effect: 'read' });
-        return [];
-      } catch (error) {
-        return [
-          { what: `this kernel does not support overlayfs (${reasonOf(error)})`, fix: 'modprobe overlay' },
-        ];
-      }
+      const missing = await missingModule(host, 'overlay', true);
+      return missing ? [missing] : [];
     },
 
     async prepare(pool) {
@@ -177,7 +169,12 @@ export function overlayBackend(host: Host): VolumeBackend {
 
     async mount(v, root): Promise<Mount> {
       if (v.role === 'session') {
-        return { source: 'overlay', target: root, type: 'overlay', options: `${layers(v)},${OPTIONS}` };
+        return {
+          source: 'overlay',
+          target: root,
+          type: 'overlay',
+          options: `${layers(v)},${OVERLAY_OPTIONS}`,
+        };
       }
       return { source: volumePath(v), target: root, type: 'none', options: 'bind' };
     },

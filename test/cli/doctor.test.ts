@@ -31,8 +31,10 @@ import {
   judgeTopic,
   replacementFor,
 } from '../../src/cli/doctor/generations.ts';
+import { groupCheck } from '../../src/cli/doctor/groups.ts';
 import { judgeCommit, judgeLocation, judgeSnapshots } from '../../src/cli/doctor/pool.ts';
 import { judgeScript } from '../../src/cli/doctor/scripts.ts';
+import { type BrokenSeal, judgeSeals, type Seals } from '../../src/cli/doctor/seals.ts';
 import {
   judgeEntries as judgeDoors,
   judgeRedirects,
@@ -357,6 +359,7 @@ describe('the check of pool and generations', () => {
   const place = {
     pool,
     image: true,
+    damage: undefined,
     mounted: false,
     marked: true,
     trouble: undefined,
@@ -387,6 +390,11 @@ describe('the check of pool and generations', () => {
       'its image is missing',
       { ...place, pool: { ...pool, image: '/i' }, image: false },
       /"\/i" is missing.* \| rm -f \/a \/b && mayfly init --backend overlay$/,
+    ],
+    [
+      'its image is damaged, mounted or not',
+      { ...place, pool: { ...pool, image: '/i' }, damage: { what: 'it was truncated', fix: 'restore' } },
+      /^problem: it was truncated \| restore$/,
     ],
   ])('judges the pool: %s', (_, p, words) => expect(line(judgeLocation(p))).toMatch(words));
 
@@ -501,6 +509,67 @@ describe('the check of pool and generations', () => {
     [{ ...door, probation: { number: 2, failures: 1 } }, /^warning: 1 logins.* \| mayfly rollback$/],
     [{ ...door, probation: { number: 1, failures: 1 } }, /^ok$/],
   ])('judges whether logins are possible with %j', (d, words) => expect(line(judgeLogins(d))).toMatch(words));
+});
+
+describe('the check of seals', () => {
+  const broken = (number: number): BrokenSeal => ({
+    number,
+    changed: '/etc/motd',
+    record: `/g/${number}.json`,
+  });
+  it.each<[string, Seals | undefined, RegExp]>([
+    ['no generation in a directory', undefined, /^not applicable$/],
+    ['intact ones', { stable: 2, good: [1, 2], broken: [] }, /^ok$/],
+    [
+      'the stable one, changed',
+      { stable: 2, good: [1, 2], broken: [broken(2)] },
+      /^problem: generation 2 was changed after it was sealed, at least "\/etc\/motd": .* \| mayfly rollback 1$/,
+    ],
+    [
+      'all of them, changed',
+      { stable: 2, good: [1, 2], broken: [broken(1), broken(2)] },
+      /^warning: generation 1 .* \| rm \/g\/1.json && mayfly recover; problem: .* \| mayfly update --force$/,
+    ],
+  ])('judges %s', (_, seals, words) => expect(line(judgeSeals(seals))).toMatch(words));
+});
+
+describe('the check of groups', () => {
+  async function examine(nsswitch: string, config: string, directory: Readonly<Record<string, string>>) {
+    const w = new World();
+    w.put('/etc/nsswitch.conf', nsswitch);
+    w.put('/etc/group', 'root:x:0:\nstaff:x:50:\n');
+    w.makeDirs('/etc/mayfly');
+    w.put('/etc/mayfly/mayfly.toml', config);
+    w.programs.getent = ([flag, service, ...args]) => {
+      expect([flag, service, args.slice(0, 2)]).toEqual(['-s', 'sss', ['--', 'group']]);
+      const found = directory[args[2] ?? ''];
+      return found === undefined ? { code: 2 } : { stdout: found };
+    };
+    const on = {
+      ...w.machine(),
+      host: readOnly(w.host),
+      file: '/etc/mayfly/mayfly.toml',
+      invalid: undefined,
+    };
+    return (await runChecks(on, [groupCheck])).map(line).join();
+  }
+  const sss = 'group: files sss [NOTFOUND=return] systemd\n';
+  const staff = 'exclude = ["root", "@staff"]\nsudo = ["@staff", "@admins"]\n';
+
+  it('warns of a directory group with the name of a local one that a list names', async () => {
+    expect(await examine(sss, staff, { staff: 'staff:*:5000:alice\n', admins: 'admins:*:5001:\n' })).toBe(
+      'warning: "@staff" in "exclude", "sudo" is the group 50 of this machine; the group 5000 that "sss" has under this name does not count | getent -s sss group staff; name another group in mayfly.toml',
+    );
+  });
+  it.each([
+    ['the same group', sss, staff, { staff: 'staff:*:50:\n' }],
+    ['no such group', sss, staff, {}],
+    ['a group that no list names', sss, 'exclude = ["root"]\n', { staff: 'staff:*:5000:\n' }],
+  ])('is content if the directory has %s', async (_, nsswitch, config, directory) =>
+    expect(await examine(nsswitch, config, directory)).toBe('ok'),
+  );
+  it('does not apply if all groups are local', async () =>
+    expect(await examine('group: files systemd\n', staff, {})).toBe('not applicable'));
 });
 
 describe('the check of sessions', () => {

@@ -4,6 +4,7 @@ import { MayflyError } from '../../src/errors.ts';
 import { recover } from '../../src/service/recover.ts';
 import { end } from '../../src/session/end.ts';
 import { login } from '../../src/session/session.ts';
+import { endProbation, probation, writeProbation } from '../../src/state/generations.ts';
 import type { Machine } from '../../src/state/machine.ts';
 import { writePool } from '../../src/state/pool.ts';
 import { readSessions, type Session, writeSession } from '../../src/state/sessions.ts';
@@ -318,6 +319,62 @@ describe('admission', () => {
     });
     if (admitted) expect((await alice(w))?.state).toBe('live');
     else await expect(alice(w)).rejects.toMatchObject({ code: 'full' });
+  });
+});
+
+describe('a fault of the pool or the kernel', () => {
+  const failing = (w: World, error: unknown): Machine =>
+    withBackend(w, () => ({
+      fork: async () => {
+        throw error;
+      },
+    }));
+  const errno = (code: string): Error => Object.assign(new Error(`${code}: no`), { code });
+
+  it.each([
+    [new MayflyError('command', '"btrfs" failed') as Error, '"btrfs" failed'] as const,
+    ...['EIO', 'EROFS', 'ENOSPC', 'EDQUOT'].map(code => [errno(code), `${code}: no`] as const),
+  ])('refuses the login with the reason (%s), and is no fault of the generation', async (error, reason) => {
+    const w = await usedWorld();
+    const on = failing(w, error);
+    const before = w.picture();
+    writeProbation(w.host, on.paths, { number: 1, previous: 1, failures: 0 });
+    await expect(alice(w, on)).rejects.toMatchObject({
+      code: /^(ENOSPC|EDQUOT)/.test(reason) ? 'full' : 'refused',
+      message: `cannot create a session in the pool "/var/lib/mayfly/pool": ${reason}`,
+      facts: { hint: 'mayfly doctor' },
+    });
+    expect(probation(w.host, on.paths)).toEqual({ number: 1, previous: 1, failures: 0 });
+    endProbation(w.host, on.paths);
+    expect(w.picture()).toBe(before);
+  });
+
+  it('leaves other errors as they are', async () => {
+    const w = await usedWorld();
+    await expect(alice(w, failing(w, errno('EINVAL')))).rejects.toThrow(/^EINVAL/);
+  });
+
+  it('such as a file system that the kernel has lost names the command', async () => {
+    const w = await usedWorld();
+    const { perl } = w.programs;
+    w.makeDirs('/lib/modules/6.2');
+    w.makeDirs('/proc/sys/kernel');
+    w.put('/proc/sys/kernel/osrelease', '6.1\n');
+    w.programs.modprobe = () => {
+      throw new MayflyError('command', '"modprobe" failed');
+    };
+    w.programs.perl = args => {
+      const target = args.slice(args.indexOf('--') + 4)[2] ?? '';
+      if (!target.startsWith('/run/mayfly/roots/') || args.includes('detach')) return perl?.(args);
+      const stderr = `cannot mount overlay on ${target}: No such device\n`;
+      throw new MayflyError('command', `"perl" failed: ${stderr}`, { stderr });
+    };
+    await expect(alice(w)).rejects.toMatchObject({
+      code: 'refused',
+      message: 'this kernel does not support memory: its modules are missing, there is no "/lib/modules/6.1"',
+      facts: { hint: 'reboot' },
+    });
+    expect(sessionsOf(w)).toEqual([]);
   });
 });
 

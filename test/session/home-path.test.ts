@@ -53,6 +53,13 @@ describe('a home directory', () => {
     expect(homeProblem(home, config, paths)).toBe('is a directory of the system'),
   );
 
+  it('with more characters than a mount point has room for is refused', () => {
+    expect(homeProblem(`/srv/${'h'.repeat(1019)}`, config, paths)).toBeUndefined();
+    expect(homeProblem(`/srv/${'h'.repeat(1020)}`, config, paths)).toBe(
+      'is too long: it has 1025 characters',
+    );
+  });
+
   it.each(['/var/lib/mayfly', '/var/lib/mayfly/pool/session/x'])('%s is a directory of Mayfly', home =>
     expect(homeProblem(home, config, paths)).toBe('is a directory of Mayfly'),
   );

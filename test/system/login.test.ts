@@ -195,7 +195,12 @@ describe.each(BACKENDS)('a login on %s', backend => {
       'cd /root; echo x >immutable; chattr +i immutable; mkdir d; touch d/append; chattr +a d/append; touch -- "-rf" "a\nb"',
     );
     lab.inside(A, 'perl', '-e', 'chdir "/var/tmp"; 1');
-    lab.rootInside(A, 'perl', '-e', 'chdir "/srv"; for (1..300) { mkdir "d" x 200; chdir "d" x 200 or die }');
+    lab.rootInside(
+      A,
+      'perl',
+      '-e',
+      'chdir "/srv"; for (1..300) { mkdir "d" x 200; chdir "d" x 200 or die } open my $f, ">", "x"; exec "chattr", "+i", "x"',
+    );
     expect(lab.hook('stop', A)).toMatchObject({ code: 0, err: '' });
   });
 

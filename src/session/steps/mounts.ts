@@ -8,6 +8,7 @@ import {
   isPlainDirectory,
   loopFiles,
   planMountOps,
+  requireFileSystems,
   requireMountTargets,
 } from '../../linux/mounts.ts';
 import { refuseHostDevices } from '../../linux/processes.ts';
@@ -36,8 +37,10 @@ export const mounts: Step = {
       // A device shows its tree only where it is mounted: in a dry run the host's own stands for it.
       await host.run({ ...mountCommand(calls, fds), simulate: view => view.mount(s.root, base ?? '/') });
     } catch (error) {
-      if (error instanceof MayflyError && error.code === 'command')
+      if (error instanceof MayflyError && error.code === 'command') {
+        await requireFileSystems(host, calls, error);
         requireMountTargets(host, base ?? s.root, calls);
+      }
       throw error;
     }
     refuseHostDevice(host, s.root);

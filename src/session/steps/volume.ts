@@ -1,6 +1,7 @@
 /** The volume of a session: a private snapshot of the generation. */
+import { REMEDY } from '../../advice.ts';
 import { limitsOf } from '../../config/config.ts';
-import { MayflyError } from '../../errors.ts';
+import { isErrno, MayflyError, reasonOf } from '../../errors.ts';
 import { parseSize } from '../../size.ts';
 import type { Machine } from '../../state/machine.ts';
 import { readPool } from '../../state/pool.ts';
@@ -33,7 +34,11 @@ export const volume: Step = {
     if (!s.volume.origin) throw new MayflyError('corrupt', `session "${s.id}" names no generation`);
     const { upper, size } = on.config.overlay;
     const cow = on.config.lvm.cow_size;
-    await backend.fork(s.volume.origin, s.volume, { upper, size, cow, lockFds: on.lockFds });
+    try {
+      await backend.fork(s.volume.origin, s.volume, { upper, size, cow, lockFds: on.lockFds });
+    } catch (error) {
+      throw poolFault(error, s.volume.pool);
+    }
     return s;
   },
   async down(s, on) {
@@ -49,3 +54,16 @@ export const volume: Step = {
     }
   },
 };
+
+/**
+ * Turns the failure of a storage command, or of the pool's file system, into `refused` or `full`: the pool has a fault,
+ * not the generation, and a rollback would not help. Other errors are returned unchanged.
+ */
+function poolFault(error: unknown, pool: string): unknown {
+  const isFull = isErrno(error, 'ENOSPC', 'EDQUOT');
+  const isFault =
+    isFull || isErrno(error, 'EIO', 'EROFS') || (error instanceof MayflyError && error.code === 'command');
+  if (!isFault) return error;
+  const what = `cannot create a session in the pool "${pool}": ${reasonOf(error)}`;
+  return new MayflyError(isFull ? 'full' : 'refused', what, { pool, hint: REMEDY.examine }, { cause: error });
+}

@@ -71,6 +71,14 @@ export function diagnose(pool: string, stderr: string): Problem | undefined {
     return { what: `the metadata of the thin pool "${thin}" needs a check`, fix: offlineRepair(thin) };
   if (/PVs are missing|missing PVs|Couldn't find device with uuid/i.test(stderr))
     return { what: `a disk of the volume group "${group}" is missing`, fix: reconnectDisk(group) };
+  const target =
+    /\b(thin|snapshot)\b.*(?:target\(s\) not detected|not found in directory|target support missing)/i.exec(
+      stderr,
+    );
+  if (target) {
+    const module = target[1]?.toLowerCase() === 'thin' ? 'dm-thin-pool' : 'dm-snapshot';
+    return { what: `this kernel does not support ${module}`, fix: `modprobe ${module}` };
+  }
   if (/Volume group "[^"]*" not found/i.test(stderr))
     return { what: `the volume group "${group}" was not found`, fix: 'pvs' };
   return undefined;
