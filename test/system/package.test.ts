@@ -303,7 +303,7 @@ describe('the Debian package', () => {
       grep -q '^-session optional pam_mayfly.so' /etc/pam.d/schroot
       dpkg --force-depends -i /root/mayfly.deb >/root/said 2>&1
       ! grep 'until you repeat' /root/said
-      sed -i '/mayfly/d' /etc/pam.d/schroot; rm /etc/pam.d/systemd-user
+      sed -i '/mayfly/d' /etc/pam.d/schroot; rm -f /etc/pam.d/systemd-user
       stacks | diff /root/without -
       dpkg --force-depends -i /root/mayfly.deb >/root/said 2>&1
       grep 'sandboxes fail in sessions until you repeat: mayfly enable lightdm' /root/said
