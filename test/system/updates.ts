@@ -26,7 +26,8 @@ export function closeQuickLab(lab: Lab): void {
 
 /** Everything a failed update must leave as it was, which is all but the record of the failure. */
 export function standing(lab: Lab): Record<string, unknown> {
-  const { usage, update, ...status } = JSON.parse(lab.mayfly('status', '--json').out);
+  // On btrfs, the space of a session that has ended is free only after the next commit.
+  const { usage, update, discarded, ...status } = JSON.parse(lab.mayfly('status', '--json').out);
   const rows = ['-xdev', '-printf', '%P %y %m %U %G %s %T@ %l\\n'];
   const { files, inode } = lab.withMaster(master => ({
     files: must('find', [master, ...rows]),
