@@ -38,6 +38,7 @@ describe('a machine with display managers', () => {
       mkdir -p ${conf} /etc/gdm3/PreSession /etc/gdm3/PostSession /usr/share/xsessions /usr/share/wayland-sessions
       printf '[Desktop Entry]\nName=Desk\nExec=desk\n' >${entry}
       printf '[Seat:*]\nsession-wrapper=/etc/X11/Xsession\n' >${conf}/01_debian.conf
+      install -D -m 644 ${entry} /root/tree/${entry}
       useradd -m -s /bin/sh mfdoc-m
       mayfly init --from /root/tree --quiet
       mayfly enable lightdm --quiet

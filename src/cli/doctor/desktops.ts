@@ -51,15 +51,15 @@ export interface Offer {
   readonly offered: number | undefined;
 }
 
-const INSTALL =
-  'mayfly enter master --promote -- sh -c "apt-get update && apt-get install task-xfce-desktop" # or another desktop';
+/** Writes the list again. A generation may also have no desktop, which only an administrator can change. */
+const LIST_OR_INSTALL = `${RECOVER} # if it has none: mayfly enter master --promote -- sh -c "apt-get update && apt-get install task-xfce-desktop"`;
 
 export function judgeOffer({ looking, offered }: Offer): CheckResult {
   if (looking.length === 0) return notApplicable('no display manager lists the desktops of the generation');
   if (offered === undefined)
     return found([problem(`"${GREETER_DIRECTORY}" is missing: users cannot choose a desktop`, RECOVER)], '');
-  const what = 'the stable generation has no desktop: users in scope cannot choose one';
-  return found(offered > 0 ? [] : [problem(what, INSTALL)], `${offered} to choose from`);
+  const what = 'the greeter has no desktops of the stable generation: users in scope cannot choose one';
+  return found(offered > 0 ? [] : [problem(what, LIST_OR_INSTALL)], `${offered} to choose from`);
 }
 
 /** PAM's common-session, and what keeps the variables of users from the programs of root. */
