@@ -64,6 +64,8 @@ export class Machine extends Workstation {
     const dir = fs.mkdtempSync('/var/lib/mayfly-test-');
     const machine = new Machine(dir);
     fs.mkdirSync(machine.root);
+    // As udev makes it, which does not run in a container.
+    must('mknod', ['-m', '0666', `${dir}/fuse`, 'c', '10', '229']);
     must('tar', ['-xf', tarball('desktop', packages, suite), '--exclude=./dev/*', '-C', machine.root]);
     fs.copyFileSync(sharedPackage(), machine.at('/root/mayfly.deb'));
     fs.writeFileSync(machine.at('/usr/local/bin/xvfb-server'), X_SERVER, { mode: 0o755 });
@@ -115,10 +117,12 @@ export class Machine extends Workstation {
         '--register=no',
         '--keep-unit',
         '--capability=all',
+        '--system-call-filter=@keyring', // containers in it have keyrings
         '--resolv-conf=off',
         '--private-network',
         '--console=pipe',
         ...devices.map(d => `--bind=${d}`),
+        `--bind=${this.dir}/fuse:/dev/fuse`,
       ],
       {
         stdio: ['ignore', 'ignore', 'ignore'],
@@ -170,8 +174,9 @@ export class Machine extends Workstation {
    * just going away takes the next display.
    */
   x(...command: string[]): Ran {
-    const [, display = ':0'] = /Xvfb (:\d+)/.exec(this.run('pgrep', '-n', '-a', '-x', 'Xvfb').out) ?? [];
-    return this.run('env', `DISPLAY=${display}`, `XAUTHORITY=/var/run/lightdm/root/${display}`, ...command);
+    const server = this.run('pgrep', '-n', '-a', '-x', 'Xvfb').out;
+    const [, display = ':0', auth = ''] = /Xvfb (:\d+) .*-auth (\S+)/.exec(server) ?? [];
+    return this.run('env', `DISPLAY=${display}`, `XAUTHORITY=${auth}`, ...command);
   }
 
   /** Types a name and a password at the greeter. */
