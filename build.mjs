@@ -28,22 +28,48 @@ const load = await build({
 });
 const buildId = createHash('sha256').update(readFileSync('dist/parse.cjs')).digest('hex').slice(0, 16);
 
-// What a hook needs only where something may hang or take long.
+// What a hook needs only where something may hang or take long, and what no login needs.
 await build({
   ...common,
-  entryPoints: ['src/linux/process-look.ts', 'src/linux/time-limits.ts'],
+  entryPoints: [
+    ...[
+      'src/linux/process-look.ts',
+      'src/linux/time-limits.ts',
+      'src/linux/loops.ts',
+      'src/volume/eraser.ts',
+    ],
+    ...['src/session/stuck-limit.ts', 'src/session/unseen-holders.ts', 'src/session/space-being-freed.ts'],
+  ],
+  outbase: 'src',
+  entryNames: '[name]',
   outdir: 'dist',
   outExtension: { '.js': '.cjs' },
 });
 
-/** The hot bundle names the cold ones as files beside it instead of swallowing them. */
+/** A bundle names the cold ones as files beside it instead of swallowing them. */
 const cold = {
   name: 'cold',
   setup(b) {
-    b.onResolve({ filter: /\/(cli|parse|process-look|time-limits)\.ts$/ }, ({ path, kind }) =>
-      kind === 'dynamic-import'
-        ? { path: `./${path.split('/').pop().replace('.ts', '.cjs')}`, external: true }
-        : undefined,
+    b.onResolve(
+      {
+        filter:
+          /\/(cli|parse|process-look|time-limits|loops|eraser|stuck-limit|unseen-holders|space-being-freed)\.ts$/,
+      },
+      ({ path, kind }) =>
+        kind === 'dynamic-import'
+          ? { path: `./${path.split('/').pop().replace('.ts', '.cjs')}`, external: true }
+          : undefined,
+    );
+  },
+};
+
+/** Packages that the command line loads on use. Not our modules that import them: those share state with others. */
+const packages = ['execa', 'winston', 'chokidar'];
+const apart = {
+  name: 'apart',
+  setup(b) {
+    b.onResolve({ filter: new RegExp(`^(${packages.join('|')})$`) }, ({ path, kind }) =>
+      kind === 'entry-point' ? undefined : { path: `./${path}.cjs`, external: true },
     );
   },
 };
@@ -76,20 +102,25 @@ await build({
 });
 const cli = await build({
   ...common,
+  plugins: [cold, apart],
   define: { ...common.define, MAYFLY_BUILD: JSON.stringify(buildId) },
   entryPoints: ['src/cli/cli.ts'],
   outfile: 'dist/cli.cjs',
   metafile: true,
 });
+const onUse = await Promise.all(
+  packages.map(name =>
+    build({ ...common, entryPoints: [name], outfile: `dist/${name}.cjs`, metafile: true }),
+  ),
+);
 chmodSync('dist/mayfly.cjs', 0o755);
 
 // The licences of what was bundled travel with it.
-const packages = new Set();
-for (const input of [...Object.keys(cli.metafile.inputs), ...Object.keys(load.metafile.inputs)]) {
-  const directory = packageOf(input);
-  if (directory) packages.add(directory);
+const bundled = new Set();
+for (const { metafile } of [cli, load, ...onUse]) {
+  for (const directory of Object.keys(metafile.inputs).map(packageOf)) if (directory) bundled.add(directory);
 }
-const notices = [...packages].sort().map(directory => {
+const notices = [...bundled].sort().map(directory => {
   const p = JSON.parse(readFileSync(`${directory}/package.json`, 'utf8'));
   const file = readdirSync(directory).find(f => /^licen[cs]e/i.test(f));
   const text = file ? readFileSync(`${directory}/${file}`, 'utf8').trim() : `Licence: ${p.license}`;

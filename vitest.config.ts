@@ -10,8 +10,9 @@ export default defineConfig({
             'test/*.test.ts',
             'test/{cli,config,linux,service,session,state,update,volume}/**/*.test.ts',
             'test/desktop/unit/*.test.ts',
+            'test/fuzz/*.test.ts',
           ],
-          testTimeout: 30_000,
+          testTimeout: 300_000,
         },
       },
       {

@@ -72,6 +72,7 @@ function packageOf(tool: string): string {
   const packages: Record<string, string> = {
     btrfs: 'btrfs-progs',
     'mkfs.btrfs': 'btrfs-progs',
+    busybox: 'busybox-static',
     chattr: 'e2fsprogs',
     getent: 'libc-bin',
     perl: 'perl-base',

@@ -8,10 +8,17 @@
  * twice, and is used only if both halves are the same: comparing them takes a tenth of a millisecond, a digest two.
  * If a hook crashes all the same, its script runs it again with `--no-cache` as the last argument (hooks/run).
  */
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, unlinkSync, writeFileSync } from 'node:fs';
-import { Script } from 'node:vm';
+import type * as fs from 'node:fs';
+import type * as vm from 'node:vm';
 
 declare const MAYFLY_DIGEST: string;
+
+/** A module, without what require() does for others: 0.05 ms less for one that Node has built in (not in Node 18). */
+const load = (name: string): unknown => process.getBuiltinModule?.(name) ?? require(name);
+
+const { closeSync, fsyncSync, openSync, readFileSync, readvSync, renameSync, unlinkSync, writeFileSync } =
+  load('node:fs') as typeof fs;
+const { Script } = load('node:vm') as typeof vm;
 
 const program = `${__dirname}/hot.js`;
 
@@ -34,6 +41,9 @@ const directory = __dirname.startsWith('/usr/') ? '/var/cache/mayfly' : __dirnam
 
 const path = `${directory}/${MAYFLY_DIGEST}-${process.version}-${kind}.code`;
 
+/** More than a cache has (300 KiB). The kernel gives memory only to what is read into it. */
+const ROOM = 1 << 20;
+
 /**
  * Reads the cache, and removes one that is damaged or made a hook crash. Only root can have written it, because only
  * root can write to its directory.
@@ -41,9 +51,16 @@ const path = `${directory}/${MAYFLY_DIGEST}-${process.version}-${kind}.code`;
 function readCache(): Uint8Array | undefined {
   if (!known) return undefined;
   try {
-    const file = readFileSync(path);
-    const data = file.subarray(0, file.length >> 1);
-    if (!crashed && data.length > 0 && data.equals(file.subarray(data.length))) return data;
+    const fd = openSync(path, 'r');
+    const room = new Uint8Array(ROOM); // quicker than a Buffer, whose code Node compiles on first use
+    let size: number;
+    try {
+      size = readvSync(fd, [room]); // a quarter quicker than readSync, which Node compiles on first use
+    } finally {
+      closeSync(fd);
+    }
+    const data = room.subarray(0, size >> 1);
+    if (!crashed && size > 0 && Buffer.compare(data, room.subarray(data.length, size)) === 0) return data;
     unlinkSync(path);
   } catch {
     // There is no cache yet, or we may not remove it.
@@ -77,6 +94,6 @@ const script = new Script(readFileSync(program, 'utf8'), {
 
 const wanted = known && (cachedData === undefined || script.cachedDataRejected) && process.getuid?.() === 0;
 
-script.runInThisContext()(require, () => {
+script.runInThisContext()(load, () => {
   if (wanted) process.on('exit', () => writeCache(script.createCachedData()));
 });

@@ -7,6 +7,9 @@
  *     MAYFLY_CROWD       people at once
  *     MAYFLY_ROUNDS      logins of each of them
  *     MAYFLY_PROMOTIONS  promotions beneath them
+ *     MAYFLY_CASES       generated cases per property
+ *     MAYFLY_ROUGH       rough conditions per backend
+ *     MAYFLY_RECORDS     damaged records per backend
  *     MAYFLY_SEED        repeats a campaign; printed when one begins and when it fails
  *     MAYFLY_LONG        set: LVM with each file system and all kinds of update
  */
@@ -16,8 +19,10 @@ const given = (name: string): string | undefined => process.env[`MAYFLY_${name}`
 
 export const LONG = given('LONG') !== undefined;
 
+type Count = 'KILLS' | 'CUTS' | 'CROWD' | 'ROUNDS' | 'PROMOTIONS' | 'CASES' | 'ROUGH' | 'RECORDS';
+
 /** How often, or how many; `usual` where nothing is said. */
-export function count(name: 'KILLS' | 'CUTS' | 'CROWD' | 'ROUNDS' | 'PROMOTIONS', usual: number): number {
+export function count(name: Count, usual: number): number {
   const text = given(name);
   if (text === undefined) return usual;
   if (!/^[1-9]\d*$/.test(text)) throw new Error(`MAYFLY_${name} takes a number, not "${text}"`);
@@ -51,6 +56,15 @@ export function chance(title: string): () => number {
   let hash = SEED;
   for (const c of title) hash = Math.imul(hash ^ c.charCodeAt(0), 0x01000193);
   return generator(hash);
+}
+
+/**
+ * How a property is tested: with the seed of this run, which is printed, and with as many cases as are wanted.
+ * `usual` where nothing is said.
+ */
+export function cases(title: string, usual = 1000): { readonly seed: number; readonly numRuns: number } {
+  chance(title);
+  return { seed: SEED | 0, numRuns: count('CASES', usual) };
 }
 
 /** `n` moments in [0, 1) in a random order: one in each n-th, so that a few cover the whole as well as many do. */

@@ -65,6 +65,7 @@ export async function fileServer(place: string): Promise<FileServer> {
   const child = spawn('perl', ['-e', PROGRAM, String(MOUNT[process.arch]), place], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
+  const ended = new Promise(yes => child.once('close', yes));
   await said(child, 'mounted');
   return {
     async silence() {
@@ -73,7 +74,6 @@ export async function fileServer(place: string): Promise<FileServer> {
       await done;
     },
     async close() {
-      const ended = new Promise(yes => child.once('close', yes));
       child.kill('SIGKILL');
       await ended;
       spawnSync('umount', ['-l', place]);

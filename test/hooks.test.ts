@@ -2,7 +2,10 @@
 import { spawn, spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { GDM_HOOKS, GDM_SCRIPTS, renderGdm } from '../src/desktop/adapters/gdm.ts';
+import { isStatic } from '../src/desktop/adapters/pam.ts';
+import { CARELESS_HOOK, foundProofs, hostileVariables, splitHostile, writeHostileTools } from './hostile.ts';
 
 let dir: string;
 
@@ -20,6 +23,20 @@ afterAll(() => fs.rmSync(dir, { recursive: true }));
 const login = { PAM_TYPE: 'open_session', PAM_USER: 'alice', PAM_SERVICE: 'gdm-password' };
 const called = (adapter: string, action: string, rest = ''): string =>
   `hook ${adapter} ${action}${rest} --caller ${process.pid}\n`;
+
+describe('a hook', () => {
+  const program = /\tnode --v8-pool-size=1 "\S+\/dist\/mayfly\.cjs" hook /;
+  it.each([
+    'gdm/PreSession',
+    'gdm/PostSession',
+    'lightdm/session-setup',
+    'lightdm/session-cleanup',
+    'pam/session',
+  ])('starts Node with one thread in the background, because each costs time: %s', hook => {
+    const text = fs.readFileSync(`hooks/${hook}`, 'utf8');
+    expect([text.split(program).length, text.split('mayfly.cjs').length]).toEqual([2, 2]);
+  });
+});
 
 describe('a hook whose login is refused', () => {
   it.each([
@@ -64,5 +81,72 @@ describe('a hook whose login is refused', () => {
     expect([r.status, r.stdout]).toEqual([1, '']);
     expect(r.stderr).toMatch(/^mayfly: there is no session for you .*\n$/);
     expect(fs.readFileSync(`${dir}/told`, 'utf8')).toMatch(/ RegisterSession a\{sv\} 0\n$/);
+  });
+});
+
+describe('a hook that runs as root with variables of a user', () => {
+  const proofs = (): string => `${dir}/proofs`;
+  const variables = (): Record<string, string> => hostileVariables(proofs(), `${dir}/tools`);
+  beforeAll(() => {
+    writeHostileTools(proofs(), `${dir}/tools`);
+    for (const script of GDM_SCRIPTS) {
+      const text = renderGdm(script).replaceAll(GDM_HOOKS, `${dir}/hooks/gdm`);
+      fs.writeFileSync(`${dir}/hooks/gdm/${script}.Default`, text, { mode: 0o755 });
+    }
+    fs.writeFileSync(`${dir}/hooks/pam/careless`, CARELESS_HOOK, { mode: 0o755 });
+    const text = fs.readFileSync('hooks/pam/session', 'utf8').replace('#!/bin/busybox sh', '#!/bin/sh');
+    fs.writeFileSync(`${dir}/hooks/pam/dynamic`, text, { mode: 0o755 });
+  });
+  beforeEach(() => {
+    fs.rmSync(proofs(), { recursive: true, force: true });
+    fs.mkdirSync(proofs());
+  });
+  const given = { USER: 'alice', DISPLAY: ':0', PAM_USER: 'alice', PAM_TTY: ':0' };
+  const run = (hook: string, args: readonly string[], env: Record<string, string>) =>
+    spawnSync(`${dir}/hooks/${hook}`, args, { env: { ...env, ...given }, encoding: 'utf8' });
+
+  it.each([
+    ['pam/session', [], 'close_session'],
+    ['pam/session', [], 'open_session'],
+    ['gdm/PreSession.Default', [], ''],
+    ['gdm/PostSession.Default', [], ''],
+    ['lightdm/session-setup', [], ''],
+    ['lightdm/session-cleanup', [], ''],
+    // With a script of the administrator, which gets the environment of lightdm.
+    ['lightdm/session-setup-then', ['/bin/busybox', 'true'], ''],
+    ['lightdm/session-cleanup-after', ['/bin/busybox', 'true'], ''],
+  ] as const)('obeys none of them: %s %j %s', (hook, args, type) => {
+    // A login of this kind is not refused, so the hook does not wait.
+    const pam = { PAM_TYPE: type, PAM_SERVICE: type === 'open_session' ? 'x-autologin' : 'x' };
+    const xauthority = { XAUTHORITY: '/x' };
+    // The hook that another one runs names that one too.
+    const said = (r: { stdout: string }): string => r.stdout.replace(/ --caller \d+(?= --caller)/, '');
+    const clean = run(hook, args, { ...pam, ...xauthority });
+    const r = run(hook, args, { ...variables(), ...pam, ...xauthority });
+    expect(foundProofs(proofs())).toEqual([]);
+    expect([r.status, said(r), r.stderr]).toEqual([clean.status, said(clean), clean.stderr]);
+  });
+
+  it('can be tested: a hook with another shell obeys them', () => {
+    run('pam/dynamic', [], { ...variables(), PAM_TYPE: 'open_session', PAM_SERVICE: 'x-autologin' });
+    expect(foundProofs(proofs())).toContain('library');
+  });
+
+  it.each([0, 1])('can be tested: each of them has an effect on a careless hook, part %i', part => {
+    const [env = {}, left = []] = splitHostile(variables())[part] ?? [];
+    run('pam/careless', [], env);
+    expect(foundProofs(proofs())).toEqual(left);
+  });
+
+  it('begins with the static shell, and so do all hooks that root runs', () => {
+    const all = fs.readdirSync('hooks', { recursive: true, encoding: 'utf8' });
+    const roots = all.filter(name => /^(gdm|lightdm|pam)\/(?!profile$)[^.]+$/.test(name));
+    expect(roots).toHaveLength(7);
+    for (const name of roots)
+      expect(fs.readFileSync(`hooks/${name}`, 'utf8')).toMatch(/^#!\/bin\/busybox sh\n/);
+    for (const script of GDM_SCRIPTS) expect(renderGdm(script)).toMatch(/^#!\/bin\/busybox sh\n/);
+    expect(isStatic(fs.readFileSync('/bin/busybox', 'utf8'))).toBe(true);
+    expect(isStatic(fs.readFileSync('/bin/sh', 'utf8'))).toBe(false);
+    expect([undefined, '', '#!/bin/sh\n'].map(isStatic)).toEqual([false, false, false]);
   });
 });

@@ -112,6 +112,8 @@ export class World {
   readonly failing = new Set<string>();
   readonly processes = new Map<number, Process>();
   readonly volumes = new Map<string, FileSystem>();
+  /** Volumes of ended sessions that are not erased yet, by their key and device. */
+  readonly discarded = new Map<string, FileSystem>();
   /** Diversions of dpkg, by path: the target and the package. */
   readonly diversions = new Map<string, { readonly to: string; readonly by: string }>();
   /** Versions of installed packages. */
@@ -150,6 +152,8 @@ export class World {
     );
     this.put('/etc/group', 'alice:x:1001:\nbob:x:1002:\naudio:x:29:alice\n');
     this.put('/etc/shadow', 'root:*::\nalice:secret:::::::\nbob:other:::::::\n');
+    this.makeDirs('/bin');
+    this.put('/bin/busybox', '\u007fELF, static', 0o755);
     this.put('/sys/fs/cgroup/cgroup.procs', '');
     this.put('/sys/fs/cgroup/cgroup.subtree_control', '');
     for (const [pid, comm] of [
@@ -245,6 +249,7 @@ export class World {
     const volumes = [...this.volumes].map(
       ([name, fs]) => `${name} ${JSON.stringify([...fs.nodes].map(([p, n]) => [p, n.text]))}`,
     );
+    for (const name of this.discarded.keys()) volumes.push(`${name} (discarded)`);
     const processes = [...this.processes]
       .filter(([pid]) => pid !== this.pid)
       .map(([pid, p]) => `${pid} ${p.comm}`);
@@ -477,6 +482,9 @@ export class World {
     tar: args => this.knows('tar', args, ['--version', '--extract'].includes(args[0] ?? '')), // an archive of nothing
     setpriv: args => this.enterSession(args),
     shutdown: () => undefined, // it comes later, if at all
+    unshare: args => this.knows('unshare', args, args.includes('overlay')), // the trial of a pool
+    rm: args => this.removeTree(args.at(-1) ?? ''),
+    stat: () => ({ stdout: 'memory\n' }),
   };
 
   readonly host: Host = {
@@ -618,6 +626,11 @@ export class World {
     },
   };
 
+  private removeTree(path: string): undefined {
+    const { fs, rel } = this.resolve(path);
+    for (const at of [...fs.nodes.keys()]) if (at === rel || at.startsWith(`${rel}/`)) fs.nodes.delete(at);
+  }
+
   private host_rename(from: string, to: string): void {
     const n = this.node(from);
     if (!n) throw this.errno('ENOENT', from);
@@ -688,6 +701,15 @@ export class World {
         this.effect();
         this.volumes.delete(key(v));
       },
+      discard: async v => {
+        const fs = this.volumes.get(key(v));
+        await this.backend().remove(v);
+        if (!fs) return;
+        const name = `${key(v)}.${fs.dev}`;
+        this.discarded.set(name, fs);
+        this.effect(); // the process that erases it
+        this.discarded.delete(name);
+      },
       dissolve: async () => undefined,
       usage: async pool => usageOf(this.host, pool),
       forkCost: async () => 0,
@@ -699,9 +721,15 @@ export class World {
             return { backend: 'overlay' as const, pool, role: role as Role, name };
           }),
         leftovers: [],
+        discarded: [...this.discarded.keys()]
+          .filter(k => k.startsWith(`${pool}/`))
+          .map(k => ({ name: k, session: /([^/.]+)\.\d+$/.exec(k)?.[1] ?? '', age: 0, deleted: false })),
         spares: new Map(),
       }),
-      sweep: async () => undefined,
+      sweep: async (_pool, name) => {
+        this.effect();
+        this.discarded.delete(name);
+      },
     };
   }
 

@@ -7,7 +7,8 @@ import type { CliCommand } from './command.ts';
 
 export const destroyCommand: CliCommand = {
   command: 'destroy',
-  describe: 'remove the pool with master and all generations; refused while there are sessions',
+  describe:
+    'remove the pool with master and all generations; refused while there are sessions or an enabled display manager',
   options: { yes: { type: 'boolean', default: false, describe: 'confirm the removal' } },
   async run(args, { flags, machine, report }) {
     const on = await machine();

@@ -8,12 +8,15 @@ import type { Machine } from '../state/machine.ts';
 import { pathsOf } from '../state/paths.ts';
 import { openBackend } from '../volume/open.ts';
 import type { CliCommand, Context, Flags } from './command.ts';
+import { homeCheck } from './doctor/accounts.ts';
 import { type Examination, exitCode, readOnly, runChecks, type Subject } from './doctor/check.ts';
 import { desktopChecks } from './doctor/desktops.ts';
 import { managerChecks } from './doctor/display-managers.ts';
 import { generationChecks } from './doctor/generations.ts';
+import { groupCheck } from './doctor/groups.ts';
 import { poolChecks } from './doctor/pool.ts';
 import { sandboxChecks } from './doctor/sandboxes.ts';
+import { sealCheck } from './doctor/seals.ts';
 import { sessionChecks } from './doctor/sessions.ts';
 import { setupChecks } from './doctor/setup.ts';
 import { trialLogin } from './doctor/trial.ts';
@@ -24,12 +27,15 @@ import { cliHost } from './ports.ts';
 
 const CHECKS = [
   ...setupChecks,
+  groupCheck,
+  homeCheck,
   ...managerChecks,
   ...desktopChecks,
   ...sandboxChecks,
   ...sessionChecks,
   ...poolChecks,
   ...generationChecks,
+  sealCheck,
   ...unitChecks,
 ];
 

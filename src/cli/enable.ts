@@ -16,7 +16,7 @@ const adapter = {
 
 const RESTART = 'systemctl restart lightdm';
 
-const NEXT_LOGIN = 'gdm, sddm and greetd follow from the next login on, without a restart';
+const NEXT_LOGIN = 'gdm, sddm and greetd run the hook from the next login on, without a restart';
 
 const RESTART_GDM = 'systemctl restart gdm3';
 
@@ -86,7 +86,11 @@ export const disableCommand: CliCommand = {
   describe: 'undo "enable" and restore all files; refused while there are sessions',
   positionals: { adapter },
   options: {
-    force: { type: 'boolean', default: false, describe: 'do it even if there are sessions' },
+    force: {
+      type: 'boolean',
+      default: false,
+      describe: 'disable it even if there are sessions; mayfly.service ends them',
+    },
   },
   async run(args, context) {
     const on = await machineOf(context);

@@ -4,6 +4,7 @@ import { MayflyError, reasonOf } from '../errors.ts';
 import { recover } from '../service/recover.ts';
 import { end } from '../session/end.ts';
 import type { Machine } from '../state/machine.ts';
+import { readPool } from '../state/pool.ts';
 import type { CliCommand } from './command.ts';
 import { sessionNamed } from './run.ts';
 
@@ -40,7 +41,8 @@ const MAX_ATTEMPTS = 10;
 export async function endIfThere(on: Machine, id: string): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await end(on, id);
+      await end(on, id);
+      return await waitForEraser(on, id);
     } catch (error) {
       const code = error instanceof MayflyError ? error.code : undefined;
       if (code === 'unknown-session') return;
@@ -50,11 +52,31 @@ export async function endIfThere(on: Machine, id: string): Promise<void> {
   }
 }
 
+/**
+ * Waits until the volume of an ended session is erased. Nobody waits for the unit, and systemd reports a process that a
+ * unit leaves behind. A failure is logged, and mayfly.service tries again.
+ */
+async function waitForEraser(on: Machine, id: string): Promise<void> {
+  const pool = readPool(on.host, on.paths);
+  if (!pool) return;
+  const backend = on.backend(pool.backend);
+  if (!backend.discard) return;
+  try {
+    for (const d of (await backend.list(pool.path)).discarded)
+      if (d.session === id && !d.deleted) await backend.sweep(pool.path, d.name);
+  } catch (error) {
+    on.log('warning', `the volume of ${id} is not erased yet: ${reasonOf(error)}`, { session: id });
+  }
+}
+
 export const recoverCommand: CliCommand = {
   command: 'recover',
   describe: 'restore a consistent state; runs at boot, and is safe at any time',
-  async run(_args, { flags, machine, report }) {
-    const result = await recover(await machine());
+  options: {
+    erase: { type: 'boolean', default: true, hidden: true }, // --no-erase at boot: mayfly.service erases
+  },
+  async run(args, { flags, machine, report }) {
+    const result = await recover(await machine(), args.erase === true);
     const [ended, removed] = flags.dryRun ? ['would end', 'would remove'] : ['ended', 'removed'];
     const lines = [
       ...result.ended.map(id => `${ended} ${id}`),

@@ -23,7 +23,7 @@ const table: Readonly<Record<PublicCode, Explanation>> = {
   full: {
     means:
       'the pool has too little space for another session; new logins are refused, running sessions continue',
-    look: 'old generations, sessions that use much space, and the limits in [admission] of mayfly.toml',
+    look: 'old generations, sessions that use a lot of space, and the limits in [admission] of mayfly.toml',
     type: ['mayfly status', 'mayfly gc', 'mayfly sessions'],
   },
   'no-stable': {
@@ -42,18 +42,18 @@ const table: Readonly<Record<PublicCode, Explanation>> = {
     type: ['mayfly generations', 'mayfly rollback'],
   },
   held: {
-    means: 'logins are blocked because the machine is about to restart for an update',
-    look: 'nothing is broken: the block ends with the restart, or after ten minutes',
+    means: 'logins are blocked because the machine is about to reboot',
+    look: 'nothing is broken: the block ends with the reboot, or after ten minutes',
     type: ['shutdown --show', 'mayfly doctor'],
   },
   locked: {
     means: 'another mayfly process holds the lock and did not finish in time',
-    look: 'which process is running; for a login, a slow earlier login or logout of the same user',
+    look: 'which process is running; for a login, whether an earlier login or logout of the same user is slow',
     type: ['mayfly status', 'mayfly sessions', WHY],
   },
   timeout: {
     means: 'a command or a file server did not answer within the time limit of a login (timeout in [hook])',
-    look: 'a slow or failing disk, or a file server that does not respond',
+    look: 'whether a disk is slow or failing, or a file server does not respond',
     type: [WHY, 'mayfly recover'],
   },
   'no-session': {
@@ -98,13 +98,13 @@ const table: Readonly<Record<PublicCode, Explanation>> = {
     type: ['mayfly sessions', 'mayfly recover'],
   },
   corrupt: {
-    means: 'a state file is truncated or corrupt, for example after a full disk or a power loss',
+    means: 'a state file is truncated or corrupt, for example after a full disk or a power failure',
     look: 'the file in the message',
     type: ['mayfly recover', 'mayfly doctor'],
   },
   exists: {
     means: 'the object to be created already exists',
-    look: 'leftovers of an earlier attempt',
+    look: 'whether an earlier attempt left it behind',
     type: ['mayfly recover', 'mayfly status'],
   },
   refused: {
@@ -119,7 +119,7 @@ const table: Readonly<Record<PublicCode, Explanation>> = {
     type: ['mayfly status', 'mayfly update'],
   },
   'unknown-session': {
-    means: 'the session does not exist',
+    means: 'the session does not exist, or its name is ambiguous',
     look: 'the list of sessions',
     type: ['mayfly sessions'],
   },

@@ -66,10 +66,14 @@ export const initCommand: CliCommand = {
   options: {
     backend: {
       choices: BACKENDS,
-      describe: 'storage backend (default: the configured one, which is overlay unless set)',
+      describe: 'storage backend (default: "backend" in [pool])',
       requiresArg: true,
     },
-    vg: { type: 'string', describe: 'LVM: volume group to use', requiresArg: true },
+    vg: {
+      type: 'string',
+      describe: 'LVM: volume group to use (default: "group" in [lvm])',
+      requiresArg: true,
+    },
     device: {
       type: 'string',
       describe: 'LVM: empty device on which to create the volume group',
@@ -77,7 +81,7 @@ export const initCommand: CliCommand = {
     },
     size: {
       type: 'string',
-      describe: "LVM: size of a session's root (default: the configured one, which is 16G unless set)",
+      describe: 'LVM: size of a session\'s root (default: "volume_size" in [lvm])',
       requiresArg: true,
     },
     from: {
@@ -88,12 +92,13 @@ export const initCommand: CliCommand = {
     },
     suite: {
       type: 'string',
-      describe: 'debootstrap: release to install (default: the release of this machine)',
+      describe:
+        'debootstrap: release to install (default: "suite" in [init], or the release of this machine)',
       requiresArg: true,
     },
     packages: {
       type: 'string',
-      describe: 'debootstrap: additional packages, separated by commas',
+      describe: 'debootstrap: additional packages, separated by commas, besides "packages" in [init]',
       requiresArg: true,
     },
     variant: {

@@ -9,7 +9,7 @@ import { openCliMachine } from './ports.ts';
 
 export const serviceCommand: CliCommand = {
   command: 'service',
-  describe: 'monitor sessions, disk space and the configuration until stopped; run by mayfly.service',
+  describe: 'monitor sessions, space and the configuration until stopped; run by mayfly.service',
   options: {
     // A directory of session files in place of logind, for tests.
     logind: { type: 'string', hidden: true, requiresArg: true },

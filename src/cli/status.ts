@@ -6,6 +6,7 @@ import { loadConfig } from '../config/load.ts';
 import { groupsOf, lookupUser } from '../linux/accounts.ts';
 import { overBecause } from '../session/end-reason.ts';
 import { inScope } from '../session/scope.ts';
+import { describeDiscarded } from '../state/discarded.ts';
 import {
   corruptRecord,
   generationNumbers,
@@ -19,7 +20,7 @@ import { readSessions, type Session } from '../state/sessions.ts';
 import { type History, type RunningUpdate, readHistory, readRunning } from '../state/update-history.ts';
 import { isUsable } from '../update/health.ts';
 import { describeUsage, poolUsage } from '../update/pool-usage.ts';
-import { inOneLine } from '../volume/backend.ts';
+import { type Discarded, inOneLine, type Pool } from '../volume/backend.ts';
 import type { CliCommand } from './command.ts';
 import { ago, table } from './format.ts';
 import { cliHost } from './ports.ts';
@@ -129,6 +130,18 @@ function describeHistory(h: History | undefined, now: number): string {
   return last + where + good;
 }
 
+/** What waits to be erased in the pool; nothing if it cannot be listed, which its usage explains. */
+async function discardedIn(on: Machine, pool: Pool | undefined): Promise<readonly Discarded[]> {
+  if (!pool) return [];
+  return on
+    .backend(pool.backend)
+    .list(pool.path)
+    .then(
+      listing => listing.discarded,
+      () => [],
+    );
+}
+
 export const statusCommand: CliCommand = {
   command: 'status',
   describe: 'show the pool, the stable generation and the sessions',
@@ -138,6 +151,7 @@ export const statusCommand: CliCommand = {
     const stable = stableNumber(on.host, on.paths);
     const usage = pool && (await poolUsage(on, pool));
     const generations = await generationRows(on);
+    const discarded = await discardedIn(on, pool);
     const sessions = readSessions(on.host, on.paths).map(s => sessionRow(on, s));
     const stuck = sessions.filter(s => s.state.startsWith('stuck') || s.state.startsWith('over'));
     const running = readRunning(on.host, on.paths);
@@ -151,7 +165,9 @@ export const statusCommand: CliCommand = {
       update: { running: running ?? null, history: history ?? null },
       generations,
       sessions,
+      discarded,
     };
+    const erasing = describeDiscarded(discarded);
     const lines = [
       pool
         ? `pool        ${pool.backend} at ${pool.path}${usage ? `, ${usage.problem ? inOneLine(usage.problem) : describeUsage(usage)}` : ''}`
@@ -159,6 +175,7 @@ export const statusCommand: CliCommand = {
       `stable      ${stable === undefined ? 'none' : `generation ${stable}`}`,
       `update      ${running ? describeRunning(running, on.host.now()) : describeHistory(history, on.host.now())}`,
       `sessions    ${sessions.length}${chroots(sessions)}${stuck.length > 0 ? `, ${stuck.length} of them stuck or over (run "mayfly recover")` : ''}`,
+      ...(erasing === undefined ? [] : [`erasing     ${erasing}`]),
     ];
     show(value, `${lines.join('\n')}\n${sessions.length > 0 ? `\n${sessionsText(on)}\n` : ''}`);
     return 0;
@@ -167,7 +184,7 @@ export const statusCommand: CliCommand = {
 
 export const configCommand: CliCommand = {
   command: 'config',
-  describe: 'check the configuration and print the settings in effect',
+  describe: 'check the configuration and print the values in effect',
   anyone: true,
   async run(_args, { flags, show }) {
     // Not from the cache: with this command an administrator looks for mistakes in the files.
@@ -185,7 +202,7 @@ export const configCommand: CliCommand = {
 
 export const scopeCommand: CliCommand = {
   command: 'scope [user]',
-  describe: 'print whether logins of a user get a session (exit status 0) or the host (1)',
+  describe: 'print whether a user gets a session at login (exit status 0) or logs in to the host (1)',
   anyone: true,
   positionals: { user: { type: 'string', describe: 'user name (default: the calling user)' } },
   async run(args, { flags, show }) {

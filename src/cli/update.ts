@@ -59,7 +59,7 @@ export const updateCommand: CliCommand = {
       const refreshedWith = command.length > 0 ? command.join(' ') : 'apt';
       context.show(
         { refresh: refreshedWith },
-        `would fork master, refresh it with ${refreshedWith}, seal, check and promote it`,
+        `would copy master, refresh the copy with ${refreshedWith}, and seal, check and promote it`,
       );
       return 0;
     }
@@ -130,7 +130,7 @@ export async function enterMaster(
       promote: 'seal, check and promote it',
       discard: 'discard it',
     };
-    const text = `would fork ${source}, open a shell in the copy, and ${then[decision]}`;
+    const text = `would copy ${source}, open a shell in the copy, and ${then[decision]}`;
     context.show({ edit: 'master', decision }, text);
     return 0;
   }

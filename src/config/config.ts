@@ -46,6 +46,7 @@ export interface Config {
     readonly grace: number;
     readonly kill_timeout: number;
     readonly on_stuck: 'keep' | 'reboot';
+    readonly max_stuck: number;
   };
   readonly mounts: {
     readonly run_size: string;

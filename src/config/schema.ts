@@ -25,15 +25,34 @@ const NAMED = 'expected a name of letters, digits and "_ . + -"';
 
 const lvmName = z.string().regex(LVM_NAME, NAMED);
 
+/** Longest name in a directory (NAME_MAX). */
+const MAX_NAME = 255;
+
+/** Longest path of an option: the path of a mount is the run directory, the session's ID and this (PATH_MAX is 4096). */
+const MAX_PATH = 1024;
+
+/** Longest run directory: it becomes a part of the name of each session's control group, which has a random number too. */
+const MAX_RUN = MAX_NAME - 'mayfly.u4294967295-00000000'.length;
+
+const tooLong = (most: number): string => `too long: at most ${most} characters are possible`;
+
 /** Restricted to characters that need no quoting in mount(8) options, fstab(5) and schroot's files. */
 const path = z
   .string()
   .regex(
     /^(\/[A-Za-z0-9_@+][A-Za-z0-9_.@+-]*)+$/,
     'expected an absolute path of letters, digits and "_ . @ + -", without ".."',
+  )
+  .max(MAX_PATH, tooLong(MAX_PATH))
+  .refine(
+    text => text.split('/').every(name => name.length <= MAX_NAME),
+    `a name in it is ${tooLong(MAX_NAME)}`,
   );
 
-const member = z.string().regex(/^(\*|@?[^@\s:,/-][^\s:,/]*)$/, 'expected a user name, "@group" or "*"');
+/** Without control characters, which no name has and which would reach terminals and other programs' files. */
+const member = z
+  .string()
+  .regex(/^(\*|@?[^@\s:,/\p{Cc}-][^\s:,/\p{Cc}]*)$/u, 'expected a user name, "@group" or "*"');
 
 /** A member of a list that does not allow "*". */
 const named = member.regex(/^[^*]/, 'expected a user name or "@group"; "*" is not allowed in this list');
@@ -129,6 +148,7 @@ export const schema = z.strictObject({
       grace: seconds.default(0.3),
       kill_timeout: seconds.default(10),
       on_stuck: z.enum(['keep', 'reboot']).default('keep'),
+      max_stuck: z.int().min(1).max(1000).default(3),
     })
     .prefault({}),
   mounts: z
@@ -162,13 +182,19 @@ export const schema = z.strictObject({
       conffiles: z.enum(['keep', 'replace']).default('keep'),
       proxy: z
         .string()
-        .regex(/^(https?:\/\/[^\s"';]+)?$/, 'expected the URL of a proxy, such as "http://proxy:3128", or ""')
+        .regex(
+          /^(https?:\/\/[^\s"';\p{Cc}]+)?$/u,
+          'expected the URL of a proxy, such as "http://proxy:3128", or ""',
+        )
         .default(''),
       sources: z
         .array(
           z
             .string()
-            .regex(/^deb(-src)? [^\n]+$/, 'expected a line of sources.list(5), such as "deb URI SUITE main"'),
+            .regex(
+              /^deb(-src)? (\t|\P{Cc})+$/u,
+              'expected a line of sources.list(5), such as "deb URI SUITE main"',
+            ),
         )
         .default([]),
       timeout: z.number().min(1).max(86400).default(7200),
@@ -183,7 +209,7 @@ export const schema = z.strictObject({
     .strictObject({
       user: z
         .string()
-        .regex(/^[^@\s:,/-][^\s:,/]*$/, 'expected a user name')
+        .regex(/^[^@\s:,/\p{Cc}-][^\s:,/\p{Cc}]*$/u, 'expected a user name')
         .default('nobody'),
       command: z.array(argument).min(1, 'expected a command').default(['/bin/true']),
       timeout: z.number().min(1).max(86400).default(300),
@@ -200,7 +226,7 @@ export const schema = z.strictObject({
   directories: z
     .strictObject({
       state: path.default('/var/lib/mayfly'),
-      run: path.default(SYSTEM_RUN),
+      run: path.max(MAX_RUN, tooLong(MAX_RUN)).default(SYSTEM_RUN),
       schroot: path.default('/etc/schroot/chroot.d'),
     })
     .prefault({}),

@@ -12,7 +12,10 @@ export function parsePasswd(line: string): User | undefined {
 }
 
 /** Some directories of accounts have "/home/alice/" or "/home//alice". */
-const withoutSlashes = (path: string): string => path.replace(/\/{2,}/g, '/').replace(/(.)\/$/, '$1');
+const withoutSlashes = (path: string): string =>
+  path.includes('//') || path.endsWith('/') // nearly never, and V8 would compile the expressions in every hook
+    ? path.replace(/\/{2,}/g, '/').replace(/(.)\/$/, '$1')
+    : path;
 
 /** Throws `bad-user` for an invalid user name, before it is used in a path, a file or a command. */
 export function checkUserName(name: string): void {
@@ -72,22 +75,32 @@ export interface Group {
   readonly members: readonly string[];
 }
 
-/** Parses group(5); malformed lines are skipped. */
+/** Whether a group may have this name; directories allow spaces and letters of any script. */
+function isGroupName(name: string): boolean {
+  return isMadeOf(name, `${WORD}.-`) || !/[/\p{Cc}]/u.test(name);
+}
+
+/** Parses group(5); lines that are malformed, or whose name has a slash or a control character, are skipped. */
 export function parseGroups(text: string): Group[] {
   return text.split('\n').flatMap(line => {
     const [name, , gid, members] = line.split(':');
-    if (!name || !gid || !isNumber(gid, 10)) return [];
+    if (!name || !gid || !isNumber(gid, 10) || !isGroupName(name)) return [];
     return [{ name, gid: Number(gid), members: (members ?? '').split(',').filter(Boolean) }];
   });
 }
 
-/** Whether nsswitch.conf(5) takes groups from local files only. If not, only NSS knows a user's groups. */
-export function groupsAreLocal(nsswitch: string | undefined): boolean {
+/** The services, besides local files, from which nsswitch.conf(5) takes groups. */
+export function directoryServices(nsswitch: string | undefined): string[] {
   const lines = (nsswitch ?? '').split('\n').map(line => line.trim());
   const found = lines.find(line => line.startsWith('group:'))?.slice('group:'.length) ?? 'files';
   const line = found.includes('[') ? found.replace(/\[[^\]]*\]/g, ' ') : found;
   const sources = line.replaceAll('\t', ' ').split(' ').filter(Boolean);
-  return sources.every(source => source === 'files' || source === 'systemd' || source === 'compat');
+  return sources.filter(source => source !== 'files' && source !== 'systemd' && source !== 'compat');
+}
+
+/** Whether groups come from local files only. If not, only NSS knows a user's groups. */
+export function groupsAreLocal(nsswitch: string | undefined): boolean {
+  return directoryServices(nsswitch).length === 0;
 }
 
 /** Whether the host's group of this name has this number, and not only a directory's group with the same name. */

@@ -6,7 +6,7 @@
  * only Node's built-in modules, and `execa-runner.ts` for the command line and the service. Here is what they share.
  */
 
-import { constants, openSync, readSync, writeFileSync, writeSync } from 'node:fs';
+import { constants, openSync, readSync, writeFileSync, writevSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { isErrno, MayflyError } from '../errors.ts';
 import { monotonic } from './clock.ts';
@@ -80,7 +80,7 @@ export const TOOL_ENV: NodeJS.ProcessEnv = { PATH: TOOL_PATH, LC_ALL: 'C.UTF-8',
 export function print(fd: 1 | 2, text: string, sequence = ''): void {
   try {
     const bytes = Buffer.from(sequence + printable(text));
-    const written = writeSync(fd, bytes);
+    const written = writevSync(fd, [bytes]); // Node compiles it on first use, and writeSync is longer
     if (written < bytes.length) writeFileSync(fd, bytes.subarray(written)); // a pipe that was full
   } catch (error) {
     if (!isErrno(error, 'EPIPE', 'EAGAIN', 'EBADF', 'EIO')) throw error;

@@ -3,13 +3,18 @@ import { isErrno, MayflyError } from '../errors.ts';
 import type { Host, Stat } from './host.ts';
 import { identify } from './process-id.ts';
 
-/** Parses the text of the file `path`. Throws `corrupt` with `hint`, the command that fixes it. */
-export function parseJson<T>(path: string, text: string, hint: string): T {
+/**
+ * Parses the text of the file `path`. Throws `corrupt` with `hint`, the command that fixes it, if it is not JSON, or
+ * not what `isWhole` accepts.
+ */
+export function parseJson<T>(path: string, text: string, hint: string, isWhole: (value: T) => boolean): T {
   try {
-    return JSON.parse(text) as T;
+    const value = JSON.parse(text) as T;
+    if (isWhole(value)) return value;
   } catch {
-    throw new MayflyError('corrupt', `"${path}" is corrupt`, { path, hint });
+    // as one with another shape
   }
+  throw new MayflyError('corrupt', `"${path}" is corrupt`, { path, hint });
 }
 
 /** Removes temporary files from `directory` whose writer died before renaming them. */
@@ -29,6 +34,7 @@ export function sweepTemporary(host: Host, directory: string, prefix = ''): void
 /**
  * The directories on the way to `path` whose owner, or others who can write to them, could exchange it; also those on
  * the way to the target of a symlink. In a directory with the sticky bit, such as /tmp, what belongs to root is safe.
+ * The group root counts as others: its members, and programs that gave up only their user ID, are not root.
  */
 export function openParents(host: Host, path: string): { path: string; stat: Stat }[] {
   const parts = path.split('/').slice(1, -1);

@@ -1,6 +1,7 @@
 /** Mounting and unmounting a session's tree. */
 import { isErrno, MayflyError } from '../errors.ts';
 import type { Host } from './host.ts';
+import { missingModule } from './kernel-module.ts';
 import { type Mount, type MountOp, makeMountOps, mountCommand } from './mount-program.ts';
 
 /**
@@ -59,6 +60,24 @@ export function requireMountTargets(host: Host, base: string, calls: readonly Mo
     const next = calls.slice(i).find(later => later.op === 'mount');
     throw badMountTarget(c.target, root, there.kind, next?.source ?? '');
   });
+}
+
+/**
+ * Throws `refused` if a mount of `calls` failed because the kernel lacks its file system (ENODEV): nothing is wrong with
+ * the generation, and every other one would fail too.
+ */
+export async function requireFileSystems(
+  host: Host,
+  calls: readonly MountOp[],
+  failure: MayflyError,
+): Promise<void> {
+  const text = String(failure.facts.stderr);
+  if (!text.includes(': No such device')) return;
+  const failed = calls.find(c => c.op === 'mount' && text.includes(` on ${c.target}: `));
+  if (failed?.op !== 'mount') return;
+  const unknown = { what: `this kernel does not support ${failed.type}`, fix: `modprobe ${failed.type}` };
+  const { what, fix } = (await missingModule(host, failed.type, true)) ?? unknown;
+  throw new MayflyError('refused', what, { hint: fix }, { cause: failure });
 }
 
 function badMountTarget(at: string, root: string, kind: string, source: string): MayflyError {
@@ -120,4 +139,13 @@ export async function makePrivateRoot(host: Host, roots: string): Promise<void> 
   if (isMounted(host, roots)) return;
   const options = 'mode=0700,size=1M,nr_inodes=10k,private';
   await host.run({ file: 'mount', args: ['-t', 'tmpfs', '-o', options, 'mayfly', roots], effect: 'write' });
+}
+
+/** The kernel's file that names the file of a loop device. */
+export const backingFile = (name: string): string => `/sys/block/${name}/loop/backing_file`;
+
+/** The files of all loop devices in use, as the kernel shows them to us. */
+export function loopFiles(host: Host): string[] {
+  const loops = host.list('/sys/block').filter(name => name.startsWith('loop'));
+  return loops.flatMap(name => host.read(backingFile(name))?.trim() || []);
 }

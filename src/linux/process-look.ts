@@ -35,7 +35,7 @@ export interface DeviceUser {
   readonly pid: number;
   /** The name of the process, which it chooses itself. */
   readonly name: string;
-  /** "root", "cwd", "exe", "open file /x" or "its mount at /x". */
+  /** "root", "cwd", "exe", "open file /x", "mapped file /x" or "its mount at /x". */
   readonly use: string;
 }
 
@@ -75,7 +75,8 @@ const STATX: Readonly<Record<string, number>> = {
  * to leave out, devices, and device and directory of a mount. It writes a line with the pid before it looks at a process,
  * and a line with pid, name and use, separated by tabs, for each that it finds. SIGALRM ends it wherever it is.
  *
- * Root directories come first, because they are quickly seen.
+ * Root directories come first, because they are quickly seen. A mapped file stays in use after its descriptor is closed. The
+ * device numbers in /proc/PID/maps are not used: on btrfs they are not those of the subvolumes.
  */
 export const LOOK_PROGRAM = `
 use strict;
@@ -123,6 +124,12 @@ sub use_of {
   while (defined(my $fd = readdir $descriptors)) {
     my $link = "/proc/$pid/fd/$fd";
     return "open file " . (readlink($link) // $fd) if $fd ne "." && $fd ne ".." && $wanted{device_of($link)};
+  }
+  my %seen;
+  for (split /\\n/, slurp("/proc/$pid/maps")) {
+    my ($from, $to, $inode, $path) = /^0*([0-9a-f]+)-0*([0-9a-f]+) \\S+ \\S+ (\\S+ [1-9]\\d*) *(.*)/ or next;
+    next if $seen{$inode}++;
+    return "mapped file $path" if $wanted{device_of("/proc/$pid/map_files/$from-$to")};
   }
   return;
 }

@@ -40,8 +40,8 @@ export class ProcessScan {
   }
 
   /**
-   * Those that use one of the devices by their working directory, their program, or a descriptor; undefined if they have
-   * more than `most` descriptors.
+   * Those that use one of the devices by their working directory, their program, a descriptor, or a mapped file; undefined
+   * if they have more than `most` descriptors and mapped files.
    */
   usersAmong(pids: readonly number[], most: number): number[] | undefined {
     const using: number[] = [];
@@ -54,7 +54,14 @@ export class ProcessScan {
       count += descriptors.length;
       if (count > most) return undefined;
       const links = ['cwd', 'exe', ...descriptors.map(fd => `fd/${fd}`)];
-      if (links.some(link => this.isOn(`/proc/${pid}/${link}`))) using.push(pid);
+      const isUsed = (link: string): boolean => this.isOn(`/proc/${pid}/${link}`);
+      if (links.some(isUsed)) using.push(pid);
+      else {
+        const mapped = mappedFiles(this.host, pid);
+        if (mapped.length > most - count) return undefined;
+        count += mapped.length;
+        if (mapped.some(isUsed)) using.push(pid);
+      }
     }
     return using;
   }
@@ -64,6 +71,20 @@ export class ProcessScan {
     return s !== undefined && this.devices.has(s.dev);
   }
 }
+
+/** One link in /proc/PID for each file that a process has mapped; they stay in use when their descriptors are closed. */
+function mappedFiles(host: Host, pid: number): string[] {
+  const links = new Map<string, string>();
+  for (const line of (host.read(`/proc/${pid}/maps`) ?? '').split('\n')) {
+    const [range = '', , , device, inode = '0'] = line.split(' ', 5);
+    const [from = '', to = ''] = range.split('-');
+    // The names in map_files have no leading zeros.
+    if (inode !== '0') links.set(`${device} ${inode}`, `map_files/${withoutZeros(from)}-${withoutZeros(to)}`);
+  }
+  return [...links.values()];
+}
+
+const withoutZeros = (hex: string): string => hex.replace(/^0+(?=.)/, '');
 
 /** How many descriptors are looked at in this process, which takes a few milliseconds. A child looks at more. */
 const FEW_DESCRIPTORS = 1000;
@@ -212,7 +233,7 @@ export function refuseHostDevices(host: Host, devices: ReadonlySet<number>): voi
     if (dev !== undefined && devices.has(dev)) {
       throw new MayflyError(
         'unsafe',
-        `device ${dev} is that of "${path}" on the host; refusing to kill its users`,
+        `device ${dev} is that of "${path}" on the host; refusing to kill the processes that use it`,
         { device: dev },
       );
     }

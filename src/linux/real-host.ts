@@ -111,8 +111,12 @@ export function realHost({ deadline = Number.POSITIVE_INFINITY, runner = leanRun
     stat,
     exists: existsSync,
     pathType(path) {
-      const kind = stat(path)?.kind;
-      return kind && (kind === 'dir' ? 'dir' : 'other');
+      try {
+        const s = statSync(path, { throwIfNoEntry: false });
+        return s && (s.isDirectory() ? 'dir' : 'other');
+      } catch {
+        return undefined;
+      }
     },
     readlink: path =>
       absentIs<string | undefined>(

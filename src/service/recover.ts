@@ -12,6 +12,7 @@ import { listEntries } from '../session/schroot.ts';
 import { stop } from '../session/session.ts';
 import { prepareSpare } from '../session/spare-snapshot.ts';
 import { resetUserManager } from '../session/user-manager.ts';
+import { eraseDiscarded } from '../state/discarded.ts';
 import { generationNumbers, readableGeneration, stableNumber } from '../state/generations.ts';
 import { lockNameOf, takeLock, withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
@@ -35,9 +36,9 @@ export interface Recovered {
 
 /**
  * Restores a consistent state and returns what was done. Idempotent: a second run finds nothing to do. Continues after
- * failures, which are in `stuck`. Throws `corrupt` if no record of the pool can be read.
+ * failures, which are in `stuck`. With `erase` it waits until the discarded volumes are erased. Throws `corrupt` if no record of the pool can be read.
  */
-export async function recover(on: Machine): Promise<Recovered> {
+export async function recover(on: Machine, erase = true): Promise<Recovered> {
   const { host, paths } = on;
   const result: Recovered = { ended: [], swept: [], stuck: [] };
   makeDirectories(host, paths);
@@ -69,24 +70,38 @@ export async function recover(on: Machine): Promise<Recovered> {
   if (pool) await tryStep(result, 'the pool', () => recoverPool(on, pool, result));
   if (pool) await writeHealth(on);
   await removeEmptyUsers(on, result);
+  // Last, because it takes as long as the users liked.
+  if (pool && erase)
+    await tryStep(result, 'the pool', () =>
+      eraseDiscarded(on, pool, (what, act) => tryStep(result, what, act)),
+    );
   return result;
 }
 
-/** The recorded pool. If the record is corrupt, it is restored from the record of a generation; throws `corrupt` if none can be read. */
+/**
+ * The recorded pool. If the record is corrupt, it is restored from the record of a generation; throws `corrupt` if none
+ * can be read. Undefined also if it names a pool in which no generation is: what is in there may be another Mayfly's.
+ */
 function poolOnRecord({ host, paths }: Machine, result: Recovered): Pool | undefined {
+  const known = generationNumbers(host, paths).flatMap(n => readableGeneration(host, paths, n)?.volume ?? []);
+  const [first] = known;
   try {
-    return readPool(host, paths);
+    const pool = readPool(host, paths);
+    const isKnown = known.some(v => v.pool === pool?.path && v.backend === pool.backend);
+    if (isKnown || pool === undefined || first === undefined) return pool;
+    result.stuck.push(
+      `"${paths.poolFile}" names the pool "${pool.path}", but the generations are in "${first.pool}": one was changed by hand`,
+    );
+    return undefined;
   } catch (error) {
     if (!(error instanceof MayflyError) || error.code !== 'corrupt') throw error;
-    const known = generationNumbers(host, paths).map(n => readableGeneration(host, paths, n));
-    const volume = known.find(g => g !== undefined)?.volume;
-    if (!volume) {
+    if (first === undefined) {
       const hint = `rm -f ${paths.poolFile} ${paths.stable} ${paths.generations}/* && mayfly init`; // creates a new pool
       throw new MayflyError('corrupt', `${error.message}, and so is the record of every generation`, {
         hint,
       });
     }
-    const pool = poolOf(host, paths, volume);
+    const pool = poolOf(host, paths, first);
     writePool(host, paths, pool);
     result.swept.push(`the corrupt file "${paths.poolFile}", which was written again`);
     return pool;

@@ -4,6 +4,7 @@ import type { LogindSession, LogindSource } from '../linux/logind.ts';
 import { identify, isAlive, type ProcessId } from '../linux/process-id.ts';
 import type { Machine } from '../state/machine.ts';
 import { readSessions, type Session } from '../state/sessions.ts';
+import type { Discards } from './discards.ts';
 import {
   bindLogins,
   END_GRACE,
@@ -47,6 +48,7 @@ export interface ServiceState {
   spaceLevel: SpaceLevel;
   /** The alerts that were sent about sessions whose snapshot fills up. */
   readonly snapshotAlerts: AlertsSent;
+  readonly discards: Discards;
   sweepDue: number;
   sweeping: Promise<void> | undefined;
   /** Incomplete records for which a sweep was requested. */

@@ -15,6 +15,7 @@ import { readPool } from '../state/pool.ts';
 import { readSessions } from '../state/sessions.ts';
 import { writeHealth } from '../update/health.ts';
 import { poolUsage } from '../update/pool-usage.ts';
+import { discards } from './discards.ts';
 import { readBindings } from './liveness.ts';
 import { reaper } from './reaper.ts';
 import { recover } from './recover.ts';
@@ -73,6 +74,7 @@ export async function serve(first: Machine, o: ServiceOptions): Promise<void> {
       logindSilent: false,
       stopping: false,
       snapshotAlerts: new Map(),
+      discards: discards(),
     },
   };
   o.onSignal(what => {
@@ -145,11 +147,12 @@ async function round(state: ServiceState): Promise<void> {
   }
 }
 
-/** Done every half minute in addition to scanning sessions: the health file, and alerts about space. */
+/** Done every half minute in addition to scanning sessions: the health file, discarded volumes, alerts about space. */
 async function chores(state: ServiceState): Promise<void> {
   await writeHealth(state.on);
   const { host, paths, config, log } = state.on;
   const pool = readPool(host, paths);
+  if (pool) void state.discards.erase(state.on, pool);
   const usage = pool && (await poolUsage(state.on, pool));
   if (!pool || !usage) return;
   const {
@@ -167,7 +170,7 @@ async function sweep(state: ServiceState): Promise<void> {
   const { on } = state;
   try {
     if (!on.host.exists(on.paths.poolFile)) return; // before init and after destroy, `recover` would only create directories
-    const { swept, stuck } = await recover(on);
+    const { swept, stuck } = await recover(on, false); // {@link chores} erases
     if (swept.length > 0) on.log('notice', `removed leftovers: ${swept.join(', ')}`);
     for (const what of stuck) if (!state.unresolved.has(what)) on.log('warning', `stuck: ${what}`);
     state.unresolved = new Set(stuck);

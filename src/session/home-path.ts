@@ -4,11 +4,12 @@
  */
 import type { Config } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
-import type { User } from '../linux/accounts.ts';
+import type { Group, User } from '../linux/accounts.ts';
 import { resolveTrusted } from '../linux/trusted-path.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Paths } from '../state/paths.ts';
 import { answerTime, isAtOrBelow, isShared } from './mount-plan.ts';
+import { isMember } from './scope.ts';
 
 /** Directories of the system: neither they nor anything below them is anybody's home directory. */
 const SYSTEM =
@@ -17,6 +18,9 @@ const SYSTEM =
 
 /** Directories that hold home directories or files of several users, and are nobody's home directory themselves. */
 const SHARED = '/ /home /lost+found /media /mnt /opt /srv /tmp /var /var/lib /var/local /var/opt /var/tmp';
+
+/** Below the root of a session, a path must fit into PATH_MAX, which is 4096 bytes. */
+const MOST_CHARACTERS = 1024;
 
 /** Whether `path` is absolute and has no empty, "." or ".." component and no control character. Pure. */
 function isNormalized(path: string): boolean {
@@ -36,6 +40,7 @@ export function homeProblem(
   paths: Pick<Paths, 'state' | 'run' | 'schroot'>,
 ): string | undefined {
   if (!isNormalized(home)) return 'is not a normalized absolute path';
+  if (home.length > MOST_CHARACTERS) return `is too long: it has ${home.length} characters`;
   if (SHARED.split(' ').includes(home) || SYSTEM.split(' ').some(path => isAtOrBelow(home, path)))
     return 'is a directory of the system';
   const own = [paths.state, paths.run, paths.schroot, config.pool.path];
@@ -47,18 +52,24 @@ export function homeProblem(
 
 /**
  * Throws `unsafe` if no session can have the user's home directory, or the directory where its symlinks lead, and
- * `timeout` if its file server does not answer. It is called before anything is done, so that the error of one account counts against no generation. root has /root, which
- * is not mounted.
+ * `timeout` if its file server does not answer. It is called before anything is done, so that the error of one account
+ * counts against no generation. root has /root, which is not mounted. A home directory of the host that an ephemeral one
+ * replaces is not looked at.
  */
-export async function checkHome(on: Pick<Machine, 'host' | 'config' | 'paths'>, user: User): Promise<void> {
+export async function checkHome(
+  on: Pick<Machine, 'host' | 'config' | 'paths'>,
+  user: User,
+  groups: readonly Group[],
+): Promise<void> {
   if (user.uid === 0 && user.home === '/root') return;
   const require = (path: string, leads: string): void => {
     const problem = homeProblem(path, on.config, on.paths);
     if (problem === undefined) return;
-    const message = `the home directory "${user.home}" of "${user.name}" ${leads}${problem}; no session can have it`;
+    const message = `the home directory "${user.home}" of "${user.name}" ${leads}${problem}; a session cannot use it`;
     throw new MayflyError('unsafe', message, { path: user.home });
   };
   require(user.home, '');
+  if (isMember(on.config.ephemeral_home, user, groups)) return; // nothing of the host is mounted there
   if (isShared(on.config, user.home)) return;
   const { requireAnswers } = await import('../linux/time-limits.ts');
   await requireAnswers(on.host, [user.home], answerTime(on.config));

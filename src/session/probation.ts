@@ -23,29 +23,51 @@ function blamesGeneration(error: MayflyError): boolean {
  */
 const LEAST_PEOPLE = 2;
 
+/** Logs another account in to the same generation and out again; rejects if that fails. */
+type TrialLogin = () => Promise<unknown>;
+
 /**
  * Counts a failed login to a generation on probation. When logins of `check.demote_after` people have failed in the same
- * way, without a success, the generation is demoted and the previous one becomes stable again. Two logins that fail at
- * the same moment may count as one; the rollback then takes one more.
+ * way, without a success, the generation is demoted and the previous one becomes stable again. A machine may have only
+ * one person: after so many failures the account `check.user` tries, and if it fails in the same way too, the generation
+ * is demoted. Two logins that fail at the same moment may count as one; the rollback then takes one more.
  */
-function failedLogin(on: Machine, number: number, uid: number, error: MayflyError): void {
+async function failedLogin(
+  on: Machine,
+  number: number,
+  uid: number,
+  error: MayflyError,
+  tryOther: TrialLogin,
+): Promise<void> {
   const { host, paths, config, log } = on;
   const p = probation(host, paths);
-  if (p?.number !== number || config.check.demote_after === 0) return;
+  const enough = config.check.demote_after;
+  if (p?.number !== number || enough === 0) return;
   const people = { ...p.people, [uid]: error.code };
   const alike = Object.values(people).filter(code => code === error.code).length;
-  if (alike < Math.max(LEAST_PEOPLE, config.check.demote_after)) {
-    writeProbation(host, paths, { ...p, failures: p.failures + 1, people });
-    return;
-  }
+  const failures = p.failures + 1;
+  writeProbation(host, paths, { ...p, failures, people });
+  const isShared = alike >= Math.max(LEAST_PEOPLE, enough);
+  if (!isShared && (failures < enough || (await codeOf(tryOther)) !== error.code)) return;
   const good =
     readableGeneration(host, paths, p.previous) && whyDemoted(host, paths, p.previous) === undefined;
   if (!good || stableNumber(host, paths) !== number) return;
-  const reason = `the first logins of ${alike} users failed; the last error was: ${error.message}`;
+  const who = isShared ? `${alike} users` : `a user and of "${config.check.user}"`;
+  const reason = `the first logins of ${who} failed; the last error was: ${error.message}`;
   markDemoted(host, paths, number, reason);
   pointStableAt(host, paths, p.previous);
   endProbation(host, paths);
   log('err', `generation ${number} is demoted and ${p.previous} is stable again: ${reason}`);
+}
+
+/** The code of the error of a trial; undefined if it succeeded. */
+async function codeOf(trial: TrialLogin): Promise<string | undefined> {
+  try {
+    await trial();
+    return undefined;
+  } catch (error) {
+    return error instanceof MayflyError ? error.code : 'internal';
+  }
 }
 
 /** How many times a login starts over because the stable generation changed meanwhile. */
@@ -59,12 +81,14 @@ export function loginSucceeded({ host, paths }: Machine, number: number): void {
 /**
  * Whether a failed login can succeed now: the generation was retired or rolled back meanwhile, or this failure has
  * just demoted it. `number` is the generation that was tried, undefined if the login found none; `uid` is the user.
+ * `tryOther` is called only to find out whether the generation fails everybody.
  */
 export async function mayTryAgain(
   on: Machine,
   number: number | undefined,
   uid: number,
   error: unknown,
+  tryOther: TrialLogin,
 ): Promise<boolean> {
   if (!(error instanceof MayflyError)) return false;
   if (number === undefined) {
@@ -72,6 +96,6 @@ export async function mayTryAgain(
     return error.code === 'no-generation';
   }
   if (stableNumber(on.host, on.paths) === number && blamesGeneration(error))
-    failedLogin(on, number, uid, error);
+    await failedLogin(on, number, uid, error, tryOther);
   return stableNumber(on.host, on.paths) !== number;
 }

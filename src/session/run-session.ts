@@ -22,8 +22,8 @@ export async function startRunSession(
   which?: number | Generation,
 ): Promise<Session> {
   const user = await lookupUser(on.host, userName);
-  await checkHome(on, user);
   const groups = await groupsOf(on.host, user);
+  await checkHome(on, user, groups);
   makeDirectories(on.host, on.paths);
   const generation =
     typeof which === 'number'

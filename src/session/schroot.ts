@@ -20,7 +20,7 @@ export function renderEntry(s: Session, rootUsers: readonly string[]): string {
   return [
     `[${s.id}]`,
     'type=plain',
-    `description=mayfly ${s.kind === 'run' ? 'throw-away session' : 'session'} of ${s.user.name}, generation ${s.generation}`,
+    `description=mayfly ${s.kind === 'run' ? 'temporary session' : 'session'} of ${s.user.name}, generation ${s.generation}`,
     `directory=${s.root}`,
     `users=${s.user.name}`,
     `root-users=${rootUsers.filter(u => !u.startsWith('@') && u !== '*').join(',')}`,

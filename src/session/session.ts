@@ -1,50 +1,33 @@
 /** Login, logout and recovery: one array of steps, run forwards and backwards. */
 import { isErrno, MayflyError, reasonOf } from '../errors.ts';
 import { groupsOf, lookupUser, type User } from '../linux/accounts.ts';
-import type { Fields } from '../linux/log.ts';
 import { liveSessions } from '../linux/logind.ts';
 import { bootId, isAlive } from '../linux/process-id.ts';
-import { type Stopwatch, stopwatch } from '../linux/stopwatch.ts';
+import { stopwatch } from '../linux/stopwatch.ts';
 import { type Generation, isSealed, readStable } from '../state/generations.ts';
-import { withLock } from '../state/locks.ts';
+import { lockNameOf, withLock } from '../state/locks.ts';
 import { loginBlockReason } from '../state/login-block.ts';
 import type { Machine } from '../state/machine.ts';
 import { makeDirectories } from '../state/paths.ts';
 import { readSession, readSessions, type Session, sessionIds, writeSession } from '../state/sessions.ts';
 import { isSameVolume } from '../volume/identity.ts';
+import { admitUser } from './admission.ts';
 import { checkHome } from './home-path.ts';
 import { endedLogin, type HookCall, hasOwnProcess, isSameLogin, loginOf } from './hook-call.ts';
 import { clearHostPass } from './outcome.ts';
 import { LOGIN_TRIES, loginSucceeded, mayTryAgain } from './probation.ts';
 import { inScope } from './scope.ts';
 import { planSession } from './session-plan.ts';
-import type { Step } from './steps/step.ts';
+import { fieldsOf, logTimes, machineFor } from './step-log.ts';
 import { steps } from './steps.ts';
 
 /** Seconds to wait for another login or logout of the same user. */
 export const LOGIN_LOCK_WAIT = 25;
 
-const fieldsOf = (s: Session): Fields => ({ session: s.id, user: s.user.name });
-
-/** The machine for one step: whatever the step logs has the session and the step in its fields. */
-function machineFor(step: Step, s: Session, on: Machine): Machine {
-  return { ...on, log: on.log.child({ ...fieldsOf(s), step: step.name }) };
-}
-
-/**
- * Logs how long each step took, in one line. The level is `info` for logins and `debug` for other sessions, which are
- * part of another command.
- */
-function logTimes(on: Machine, s: Session, step: string, message: string, watch: Stopwatch): void {
-  watch.enter();
-  const level = s.kind === 'login' ? 'info' : 'debug';
-  on.log(level, `${s.id}: ${message} ${watch.words()}`, { ...fieldsOf(s), step });
-}
-
 /**
  * Handles a login: joins the user's live session, or creates a new one. Returns undefined if the user is out of scope
  * and gets a host session. Throws if no complete session could be created (`unknown-user`, `bad-user`, `unsafe`,
- * `locked`, `held`, `no-stable`, `no-generation`, `full`, or whatever a step throws); then nothing of it remains, or a record
+ * `locked`, `held`, `stuck`, `no-stable`, `no-generation`, `full`, or whatever a step throws); then nothing of it remains, or a record
  * with `stuck` says what does.
  */
 export async function login(on: Machine, call: HookCall): Promise<Session | undefined> {
@@ -54,14 +37,14 @@ export async function login(on: Machine, call: HookCall): Promise<Session | unde
   const groups = await groupsOf(on.host, user);
   watch.enter('lock');
   if (!inScope(on.config, user, groups)) return undefined;
-  await checkHome(on, user);
+  await checkHome(on, user, groups);
   makeDirectories(on.host, on.paths);
   return withLock(on.host, on.paths, `user-${user.uid}`, LOGIN_LOCK_WAIT, async lock => {
     const locked = { ...on, lockFds: [lock.fd] };
     watch.enter('join');
-    const joined = await joinExisting(locked, user, call);
+    const { joined, stuck } = await joinExisting(locked, user, call);
     if (joined) {
-      logTimes(on, joined, 'login', `${user.name} joined generation ${joined.generation} in`, watch);
+      logTimes(on, joined, 'login', `${user.name} joined the session in`, watch);
       return joined;
     }
     const who = { kind: 'login', user, groups, logins: [loginOf(call, on.host.monotonic())] } as const;
@@ -69,25 +52,51 @@ export async function login(on: Machine, call: HookCall): Promise<Session | unde
       let stable: Generation | undefined;
       try {
         stable = readStable(on.host, on.paths);
+        await admitUser(locked, user, stuck, stable.volume);
         const s = await runSteps(locked, await planSession(locked, stable, who), stable, watch);
         loginSucceeded(locked, stable.number);
         return s;
       } catch (error) {
-        if (tries < LOGIN_TRIES && (await mayTryAgain(locked, stable?.number, user.uid, error))) continue;
+        const tryOther = async (): Promise<void> => {
+          if (stable) await tryAsOther(locked, stable, user);
+        };
+        if (tries < LOGIN_TRIES && (await mayTryAgain(locked, stable?.number, user.uid, error, tryOther)))
+          continue;
         throw error;
       }
     }
   });
 }
 
-/** Joins the user's live session if there is one, and takes down what is left of earlier ones. */
-async function joinExisting(on: Machine, user: User, call: HookCall): Promise<Session | undefined> {
+/** Logs the account `check.user` in to a generation, and out again. Does nothing if that is the user's own account. */
+async function tryAsOther(on: Machine, generation: Generation, { uid }: User): Promise<void> {
+  const user = await lookupUser(on.host, on.config.check.user);
+  if (user.uid === uid) return;
+  const who = { kind: 'run', user, groups: await groupsOf(on.host, user), logins: [] } as const;
+  const s = await planSession(on, generation, who);
+  await withLock(on.host, on.paths, lockNameOf(s), LOGIN_LOCK_WAIT, async lock => {
+    const locked = { ...on, lockFds: [lock.fd] };
+    await stop(locked, await runSteps(locked, s, generation));
+  });
+}
+
+/**
+ * Joins the user's live session if there is one, and takes down what is left of earlier ones. Returns also those that
+ * cannot be ended.
+ */
+async function joinExisting(
+  on: Machine,
+  user: User,
+  call: HookCall,
+): Promise<{ joined?: Session; stuck: readonly Session[] }> {
   let joined: Session | undefined;
+  const stuck: Session[] = [];
   for (const s of readSessions(on.host, on.paths, user.uid)) {
     if (s.kind !== 'login') continue;
     const isUp = s.boot === bootId(on.host) && s.state === 'live';
     // gdm's worker calls twice: through PAM and through its script.
-    if (isUp && hasOwnProcess(call.adapter) && s.logins.some(l => isSameLogin(l, call))) return s;
+    if (isUp && hasOwnProcess(call.adapter) && s.logins.some(l => isSameLogin(l, call)))
+      return { joined: s, stuck };
     // A display shows one login at a time. A recorded login on this display, or with a dead caller, has lost its
     // logout.
     const others = s.logins.filter(l => !isSameLogin(l, call) && isAlive(on.host, l.caller));
@@ -98,12 +107,16 @@ async function joinExisting(on: Machine, user: User, call: HookCall): Promise<Se
       });
       continue;
     }
-    if (s.stuck !== undefined && s.boot === bootId(on.host)) continue; // the service retries it; a login does not wait
+    if (s.stuck !== undefined && s.boot === bootId(on.host)) {
+      stuck.push(s); // the service retries it; a login does not wait
+      continue;
+    }
     await stop(on, s).catch(error => {
+      stuck.push({ ...s, stuck: reasonOf(error) });
       on.log('warning', `earlier session ${s.id} is still stuck: ${reasonOf(error)}`, fieldsOf(s));
     });
   }
-  return joined;
+  return joined ? { joined, stuck } : { stuck };
 }
 
 /**

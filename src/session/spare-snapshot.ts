@@ -21,6 +21,6 @@ export async function prepareSpare(
     const make = backend.spare;
     await withLock(on.host, on.paths, 'spare', 0, lock => make(volume, [lock.fd], how === 'start'));
   } catch (error) {
-    on.log('debug', `no spare made for the next login: ${reasonOf(error)}`);
+    on.log('debug', `cannot create a snapshot for the next login: ${reasonOf(error)}`);
   }
 }

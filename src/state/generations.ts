@@ -13,8 +13,9 @@ import { MayflyError } from '../errors.ts';
 import { parseJson } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
 import { isNumber } from '../names.ts';
-import type { Volume } from '../volume/backend.ts';
+import { isVolumeOf, type Volume } from '../volume/backend.ts';
 import type { Paths } from './paths.ts';
+import { hasFields } from './shape.ts';
 
 export interface Generation {
   readonly number: number;
@@ -36,7 +37,8 @@ const SUFFIX: Readonly<Record<GenerationState, string>> = {
   retired: '.retired',
 };
 
-function generationPath(paths: Paths, number: number, state: GenerationState = 'proven'): string {
+/** Path of a generation's record. */
+export function generationPath(paths: Paths, number: number, state: GenerationState = 'proven'): string {
   return `${paths.generations}/${number}${SUFFIX[state]}`;
 }
 
@@ -61,7 +63,11 @@ export function readGeneration(
 ): Generation | undefined {
   const path = generationPath(paths, number, state);
   const text = host.read(path);
-  return text === undefined ? undefined : parseJson<Generation>(path, text, REMEDY.examine);
+  const isWhole = (g: Generation): boolean =>
+    hasFields(g, { number: 'number', identity: 'text', created: 'text', origin: 'text' }) &&
+    g.number === number &&
+    isVolumeOf(g.volume, 'generation', String(number));
+  return text === undefined ? undefined : parseJson<Generation>(path, text, REMEDY.examine, isWhole);
 }
 
 /** Like {@link readGeneration}, for callers that list all generations: undefined also if the record is corrupt. */
@@ -224,7 +230,9 @@ export function probation(host: Host, paths: Paths): Probation | undefined {
   const path = probationPath(paths);
   if (!host.exists(path)) return undefined;
   try {
-    return JSON.parse(host.read(path) ?? '') as Probation;
+    const p: unknown = JSON.parse(host.read(path) ?? '');
+    const isWhole = hasFields(p, { number: 'number', previous: 'number', failures: 'number' });
+    return isWhole ? (p as Probation) : undefined;
   } catch {
     return undefined; // removed meanwhile, or truncated: then nothing is demoted automatically
   }

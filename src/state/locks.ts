@@ -1,7 +1,8 @@
 /**
  * Locks by flock(2). flock(1) takes the lock on a descriptor that it inherits from this process, so the lock remains
  * when flock(1) exits and is released when this process dies. A storage command that outlives this process can
- * inherit it. Lock files are never unlinked: two waiters could then hold "the same" lock on two inodes.
+ * inherit it. Lock files are never unlinked: two waiters could then hold "the same" lock on two inodes. If somebody else
+ * unlinks one, a lock on the old inode does not count.
  *
  * Order: `update`, then a user's lock. No code takes an earlier one while it holds a later one.
  */
@@ -20,29 +21,36 @@ const NOT_FREE = 75;
 /** Takes the lock `name` exclusively; throws `locked` if it is not free within `seconds` (0: at once). */
 export async function takeLock(host: Host, paths: Paths, name: string, seconds: number): Promise<Lock> {
   const path = `${paths.locks}/${name}`;
-  const fd = host.openLock(path);
-  try {
-    const wait = seconds > 0 ? ['-w', String(seconds)] : ['-n'];
-    const args = ['-x', ...wait, '-E', String(NOT_FREE), '3'];
-    const out = await host.run({
-      file: 'flock',
-      args,
-      effect: 'write',
-      inheritFds: [fd],
-      okCodes: [0, NOT_FREE],
-    });
-    if (out.code === NOT_FREE) {
-      throw new MayflyError(
-        'locked',
-        `"${path}" is locked by another mayfly process and was not released within ${seconds} s`,
-        { lock: name },
-      );
+  const end = host.monotonic() + seconds * 1000;
+  for (;;) {
+    const fd = host.openLock(path);
+    try {
+      const left = Math.max(0, end - host.monotonic()) / 1000;
+      const wait = left > 0 ? ['-w', String(left)] : ['-n'];
+      const args = ['-x', ...wait, '-E', String(NOT_FREE), '3'];
+      const out = await host.run({
+        file: 'flock',
+        args,
+        effect: 'write',
+        inheritFds: [fd],
+        okCodes: [0, NOT_FREE],
+      });
+      if (out.code === NOT_FREE) {
+        throw new MayflyError(
+          'locked',
+          `"${path}" is locked by another mayfly process and was not released within ${seconds} s`,
+          { lock: name },
+        );
+      }
+      const locked = host.stat(`/proc/self/fd/${fd}`)?.ino; // undefined in a dry run
+      if (locked === undefined || locked === host.lstat(path)?.ino)
+        return { fd, release: () => host.close(fd) };
+    } catch (error) {
+      host.close(fd);
+      throw error;
     }
-  } catch (error) {
-    host.close(fd);
-    throw error;
+    host.close(fd); // the file was unlinked while this process waited; others lock the new one
   }
-  return { fd, release: () => host.close(fd) };
 }
 
 /** Runs `act` while holding the lock `name`; throws `locked` like {@link takeLock}. */

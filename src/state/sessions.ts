@@ -3,9 +3,10 @@ import type { Group, User } from '../linux/accounts.ts';
 import type { Host } from '../linux/host.ts';
 import type { Mount } from '../linux/mount-program.ts';
 import type { ProcessId } from '../linux/process-id.ts';
-import { isSessionId } from '../names.ts';
-import type { Volume } from '../volume/backend.ts';
+import { isSessionId, uidOfSession } from '../names.ts';
+import { isVolumeOf, type Volume } from '../volume/backend.ts';
 import type { Paths } from './paths.ts';
+import { hasFields, isProcessId } from './shape.ts';
 
 export type AdapterKind = 'gdm' | 'lightdm' | 'pam' | 'run';
 
@@ -78,15 +79,59 @@ export function readSession(host: Host, paths: Paths, id: string): Session | und
   const text = host.lstat(path)?.kind === 'file' ? host.read(path) : undefined;
   if (text === undefined) return undefined;
   try {
-    const session = JSON.parse(text) as Partial<Session>;
-    // Only root can write here (0700), and records are renamed into place complete. So this check is enough to tell
-    // a truncated or foreign one from ours.
-    const isOurs =
-      session.id === id && session.volume?.name === id && session.root === `${paths.roots}/${id}`;
-    return isOurs && session.user && session.logins && session.devices ? (session as Session) : undefined;
+    const session: unknown = JSON.parse(text);
+    return isRecordOf(id, `${paths.roots}/${id}`, session) ? session : undefined;
   } catch {
     return undefined;
   }
+}
+
+/** The fields that records had in every version. */
+const FIELDS = {
+  id: 'text',
+  kind: 'text',
+  user: 'record',
+  groups: 'list',
+  generation: 'number',
+  volume: 'record',
+  root: 'text',
+  mounts: 'list',
+  boot: 'text',
+  starter: 'record',
+  created: 'number',
+  state: 'text',
+  devices: 'list',
+  logins: 'list',
+} as const;
+const USER = {
+  name: 'text',
+  uid: 'number',
+  gid: 'number',
+  gecos: 'text',
+  home: 'text',
+  shell: 'text',
+} as const;
+const LOGIN = { adapter: 'text', caller: 'record', since: 'number' } as const;
+
+/**
+ * Whether a value is the whole record of session `id`, and names only what belongs to it. Only root can write records
+ * (0700), and they are renamed into place complete; this tells a damaged or foreign one from ours.
+ */
+function isRecordOf(id: string, root: string, value: unknown): value is Session {
+  if (!hasFields(value, FIELDS, { since: 'number', stuck: 'text' })) return false;
+  const s = value as Session;
+  return (
+    s.id === id &&
+    s.root === root &&
+    isVolumeOf(s.volume, 'session', id) &&
+    hasFields(s.user, USER) &&
+    s.user.uid === uidOfSession(id) &&
+    isProcessId(s.starter) &&
+    s.devices.every(dev => typeof dev === 'number') &&
+    s.logins.every(l => hasFields(l, LOGIN, { display: 'text', group: 'text' }) && isProcessId(l.caller)) &&
+    s.mounts.every(m => hasFields(m, { target: 'text', type: 'text' })) &&
+    s.groups.every(g => hasFields(g, { name: 'text', gid: 'number' }))
+  );
 }
 
 /** IDs of all records, corrupt ones included; with `uid`, of that user only. */

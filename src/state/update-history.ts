@@ -2,6 +2,7 @@
 import type { Host } from '../linux/host.ts';
 import { identify, isAlive, type ProcessId } from '../linux/process-id.ts';
 import type { Paths } from './paths.ts';
+import { hasFields, isProcessId } from './shape.ts';
 
 export type Phase =
   | 'prepare'
@@ -38,9 +39,10 @@ export interface RunningUpdate {
 }
 
 /** Undefined if the file is missing or corrupt: it is informational, and a corrupt one must not block updates. */
-function readJson<T>(host: Host, path: string): T | undefined {
+function readJson<T>(host: Host, path: string, isWhole: (value: T) => boolean): T | undefined {
   try {
-    return (JSON.parse(host.read(path) ?? 'null') as T | null) ?? undefined;
+    const value = JSON.parse(host.read(path) ?? 'null') as T;
+    return isWhole(value) ? value : undefined;
   } catch (error) {
     if (error instanceof SyntaxError) return undefined;
     throw error;
@@ -51,11 +53,16 @@ function readJson<T>(host: Host, path: string): T | undefined {
  * The last update. One that is marked running but has no process is returned as `interrupted`. Undefined if corrupt.
  */
 export function readHistory(host: Host, paths: Paths): History | undefined {
-  const history = readJson<History>(host, paths.history);
+  const history = readJson<History>(host, paths.history, h =>
+    hasFields(
+      h,
+      { lastAttempt: 'number', result: 'text' },
+      { lastSuccess: 'number', phase: 'text', reason: 'text', generation: 'number', warnings: 'list' },
+    ),
+  );
   if (history === undefined) return undefined;
   if (history.result !== 'running' || readRunning(host, paths)) return history;
-  const reason = `it was interrupted${history.phase ? ` in "${history.phase}"` : ''}`;
-  return { ...history, result: 'interrupted', reason };
+  return { ...history, result: 'interrupted', reason: 'its process no longer exists' };
 }
 
 export function writeHistory(host: Host, paths: Paths, history: History): void {
@@ -64,7 +71,11 @@ export function writeHistory(host: Host, paths: Paths, history: History): void {
 
 /** The running update; undefined if its process is gone. */
 export function readRunning(host: Host, paths: Paths): RunningUpdate | undefined {
-  const running = readJson<RunningUpdate>(host, paths.runningUpdate);
+  const running = readJson<RunningUpdate>(
+    host,
+    paths.runningUpdate,
+    r => hasFields(r, { what: 'text', since: 'number', phase: 'text' }) && isProcessId(r.holder),
+  );
   return running && isAlive(host, running.holder) ? running : undefined;
 }
 

@@ -142,13 +142,19 @@ async function runCheck(
 async function findLeftovers(on: Machine, s: Session): Promise<string[]> {
   const { host, paths } = on;
   const root = cgroup.hierarchy(host);
-  const volumes = await on.backend(s.volume.backend).list(s.volume.pool);
+  const backend = on.backend(s.volume.backend);
+  // That it can be erased is a part of what is tried.
+  for (const d of (await backend.list(s.volume.pool)).discarded)
+    if (d.session === s.id) await backend.sweep(s.volume.pool, d.name);
+  const volumes = await backend.list(s.volume.pool);
   return [
     host.lstat(`${paths.sessions}/${s.id}.json`) && 'its record',
     host.lstat(s.root) && 'its mount point',
     host.lstat(entryPath(paths.schroot, s.id)) && 'its schroot entry',
     root !== undefined && host.lstat(cgroup.groupPath(root, paths.cgroup, s.id)) && 'its control group',
     volumes.volumes.some(v => v.role === 'session' && v.name === s.id) && 'its volume',
-    volumes.leftovers.some(name => name.endsWith(s.id)) && 'a part of its volume',
+    (volumes.leftovers.some(name => name.endsWith(s.id)) ||
+      volumes.discarded.some(d => d.session === s.id && !d.deleted)) &&
+      'a part of its volume',
   ].filter(text => typeof text === 'string');
 }

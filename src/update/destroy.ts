@@ -45,8 +45,9 @@ export async function destroy(on: Machine): Promise<void> {
       const backend = on.backend(pool.backend);
       // The last logout may still be making a spare.
       const spare = await takeLock(host, paths, 'spare', 30);
-      const { volumes, leftovers, spares } = await backend.list(pool.path);
-      for (const name of [...leftovers, ...spares.values()]) await backend.sweep(pool.path, name);
+      const { volumes, leftovers, discarded, spares } = await backend.list(pool.path);
+      for (const name of [...leftovers, ...discarded.map(d => d.name), ...spares.values()])
+        await backend.sweep(pool.path, name);
       spare.release(); // without a stable generation no more spares are made
       // Sessions first: a classic LVM volume cannot be removed before its snapshots.
       const order = [...volumes].sort((a, b) => Number(b.role === 'session') - Number(a.role === 'session'));

@@ -115,6 +115,15 @@ export async function tryPublishSessions(on: Machine): Promise<void> {
   }
 }
 
+/** How many published entries are of the generation; undefined if none have ever been published. */
+export function desktopsInside(host: Host): number | undefined {
+  if (!host.exists(GREETER_DIRECTORY)) return undefined;
+  const texts = SESSION_TYPES.map(kind => `${GREETER_DIRECTORY}/${kind}`).flatMap(directory =>
+    host.list(directory).map(name => host.read(`${directory}/${name}`) ?? ''),
+  );
+  return texts.filter(text => !/^(Name=.* \(staff\)|Hidden=true)$/m.test(text)).length;
+}
+
 /** Removes all published entries. */
 export function removePublishedSessions(host: Host): void {
   for (const kind of SESSION_TYPES) {

@@ -72,8 +72,10 @@ export function healthIssues(f: HealthFacts, now: number): HealthIssue[] {
   else if (f.pool && f.pool.percent > f.limits.warn) report('pool', 'WARNING', fullness(f.pool));
   if (f.stuck > 0) report('stuck', 'WARNING', `${f.stuck} stuck`);
   const h = f.history;
-  if (h && (h.result === 'failed' || h.result === 'interrupted'))
-    report('update', 'WARNING', `the last update ${h.result}${h.phase ? ` in ${h.phase}` : ''}`);
+  if (h && (h.result === 'failed' || h.result === 'interrupted')) {
+    const how = h.result === 'failed' ? 'failed' : 'was interrupted';
+    report('update', 'WARNING', `the last update ${how}${h.phase ? ` in ${h.phase}` : ''}`);
+  }
   if (f.demoted.length > 0) report('demoted', 'WARNING', `demoted: ${f.demoted.join(', ')}`);
   const age = ageOf(f, now);
   if (age > OLD.critical * DAY) report('age', 'CRITICAL', `no update for ${Math.floor(age / DAY)} days`);
@@ -134,7 +136,7 @@ export async function gatherHealth(on: Machine): Promise<HealthFacts> {
     stable,
     usable: await isUsable(on, g),
     history: readHistory(host, paths),
-    sealed: g && Date.parse(g.created),
+    sealed: (g && Date.parse(g.created)) || undefined, // a damaged record may have no date
     sessions: sessions.length,
     stuck: sessions.filter(s => s.stuck !== undefined).length,
     pool: pool && (await poolUsage(on, pool)),

@@ -24,13 +24,14 @@ import {
 import { withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
 import { makeDirectories } from '../state/paths.ts';
-import { readPool, writePool } from '../state/pool.ts';
+import { imagePath, readPool, writePool } from '../state/pool.ts';
 import { sessionIds } from '../state/sessions.ts';
 import { type BackendKind, inOneLine, masterOf, type Pool, type Volume, workOf } from '../volume/backend.ts';
+import { tryOverlay } from '../volume/overlay-trial.ts';
 import { tryPublishSessions } from './greeter.ts';
 import { writeHealth } from './health.ts';
 import { type LvmChoice, openLvmPool, sizesOf } from './init-lvm.ts';
-import { acceptCandidate, imagePath, mountPool, seal } from './pool.ts';
+import { acceptCandidate, mountPool, seal } from './pool.ts';
 import { makePoolDirectory } from './pool-directory.ts';
 import { checkSource, describeSource, fillTree, type Progress, type Source } from './source.ts';
 import { unmountLeftovers, withMountedVolume } from './volume-tree.ts';
@@ -75,7 +76,8 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
       const what = `the pool "${pool.path}" holds volumes that are not on record: ${others.join(', ')}`;
       throw new MayflyError('refused', what, { pool: pool.path, hint: REMEDY.destroy });
     }
-    for (const name of [...found.leftovers, ...found.spares.values()]) await backend.sweep(pool.path, name);
+    for (const name of [...found.leftovers, ...found.discarded.map(d => d.name), ...found.spares.values()])
+      await backend.sweep(pool.path, name);
     for (const v of found.volumes) {
       o.say(`removing leftovers of an earlier attempt: ${describe(v)}`);
       await backend.remove(v);
@@ -116,7 +118,7 @@ function refuseIfInUse({ host, paths }: Machine): void {
   if (proven.length > 0)
     throw new MayflyError(
       'refused',
-      `no generation is stable, but there are proven generations: ${proven.join(', ')}`,
+      `no generation is stable, but there are complete generations: ${proven.join(', ')}`,
       { hint: REMEDY.rollback },
     );
   const sessions = sessionIds(host, paths);
@@ -169,6 +171,7 @@ async function openOrMakePool(on: Machine, o: InitOptions): Promise<Pool> {
     await mountPool(on, pool);
   }
   await on.backend(o.backend).prepare(path);
+  if (o.backend === 'overlay') await tryOverlay(host, path, config.overlay);
   writePool(host, paths, pool);
   return pool;
 }

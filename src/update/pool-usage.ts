@@ -23,7 +23,7 @@ export async function poolUsage(on: Machine, pool: Pool): Promise<Usage | undefi
     const usage = await backend.usage(pool.path);
     const store = await cowReserve(on, pool);
     if (usage.problem || usage.free >= store) return usage;
-    const what = `a session's store needs ${formatBytes(store)}, and "${pool.path}" has ${formatBytes(usage.free)} left`;
+    const what = `a session's snapshot needs ${formatBytes(store)}, and "${pool.path}" has ${formatBytes(usage.free)} left`;
     return { ...usage, problem: { what, fix: `${REMEDY.endSessions}, or vgextend(8)` } };
   } catch (error) {
     const hint = error instanceof MayflyError ? error.facts.hint : undefined;

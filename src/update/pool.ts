@@ -1,4 +1,5 @@
 /** The pool: mounting it, its space, sealing generations in it, and cleaning up after interrupted updates. */
+import { REMEDY } from '../advice.ts';
 import { type Config, limitsOf } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
@@ -15,6 +16,7 @@ import {
 } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Paths } from '../state/paths.ts';
+import { imagePath } from '../state/pool.ts';
 import { readSession } from '../state/sessions.ts';
 import { generationOf, type Pool, type Usage, type Volume, workOf } from '../volume/backend.ts';
 import { protectLayout } from '../volume/directory-layout.ts';
@@ -24,11 +26,6 @@ import { cowReserve } from './pool-usage.ts';
 import { pins, prune, retire } from './retention.ts';
 import { makeWhole } from './separate-trees.ts';
 import { unmountLeftovers } from './volume-tree.ts';
-
-/** Path of the embedded pool's image; it need not exist. */
-export function imagePath(paths: Paths): string {
-  return `${paths.state}/pool.img`;
-}
 
 /** The record of the pool in which a generation's volume is, as `init` wrote it. */
 export function poolOf(host: Host, paths: Paths, { backend, pool: path, fs }: Volume): Pool {
@@ -62,11 +59,18 @@ async function mountImage(host: Host, pool: Pool): Promise<void> {
   }
   // commit=5: btrfs cleans up deleted sessions at its next commit, and everything waits for them. With the default of
   // 30 seconds, a roomful of logouts delayed logins by half a second (measured).
-  await host.run({
-    file: 'mount',
-    args: ['-o', 'loop,noatime,private,commit=5', '--', pool.image, pool.path],
-    effect: 'write',
-  });
+  try {
+    await host.run({
+      file: 'mount',
+      args: ['-o', 'loop,noatime,private,commit=5', '--', pool.image, pool.path],
+      effect: 'write',
+    });
+  } catch (error) {
+    const { imageProblem } = await import('./pool-image.ts');
+    const problem = await imageProblem(host, pool.image, REMEDY.examine);
+    if (!problem) throw error;
+    throw new MayflyError('refused', problem.what, { path: pool.image, hint: problem.fix }, { cause: error });
+  }
 }
 
 /** Runs one step of a cleanup, named `what`; decides whether its failure stops the rest. */
@@ -104,7 +108,7 @@ export async function finishInterruptedUpdate(
     await tryEach(`generation ${number}`, async () => {
       if (inUse(number)) return; // its trial session is stuck and still uses it
       await dropCandidate(on, pool, number);
-      swept.push(`generation ${number}, which was never proven`);
+      swept.push(`generation ${number}, which was never completed`);
     });
 
   const { volumes, leftovers, spares } = await backend.list(pool.path);

@@ -84,7 +84,7 @@ export async function makeWhole(on: Machine, work: Volume): Promise<void> {
         `"${t.path}" in the working copy is ${what}: the generation would not contain its files`,
         {
           path: t.path,
-          hint: `create a directory before: mayfly enter master -- mkdir -p ${t.path}`,
+          hint: `create it as a directory first: mayfly enter master -- mkdir -p ${t.path}`,
         },
       );
     }

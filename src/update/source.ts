@@ -3,6 +3,7 @@ import { MayflyError } from '../errors.ts';
 import type { Command } from '../linux/command.ts';
 import type { Host } from '../linux/host.ts';
 import { type AptSources, aptSources } from './apt-sources.ts';
+import { sourceTrees } from './source-trees.ts';
 
 /** Gets a line for each step; with `detail`, a line of a command's output. */
 export type Progress = (line: string, detail?: boolean) => void;
@@ -120,24 +121,53 @@ export async function fillTree(
 ): Promise<void> {
   const onLine = (line: string): void => say(line, true);
   switch (source.kind) {
-    case 'directory':
-      await host.run({
-        file: 'cp',
-        args: ['-a', '--reflink=auto', '--one-file-system', '-T', '--', source.path, tree],
-        effect: 'write',
-        onLine,
-      });
+    case 'directory': {
+      const from = source.path === '/' ? '' : source.path;
+      const isOwn = (path: string): boolean => own.includes(from + path);
+      const { subvolumes, mounts } = await sourceTrees(host, from, isOwn);
+      sayLeftOut(say, from, mounts);
+      for (const part of ['', ...subvolumes]) {
+        const args = [
+          '-a',
+          '--reflink=auto',
+          '--one-file-system',
+          '-T',
+          '--',
+          `${from}${part}/`,
+          tree + part,
+        ];
+        await host.run({ file: 'cp', args, effect: 'write', onLine });
+      }
       return;
+    }
     case 'tarball':
       await host.run({ ...untar(tree, source.path), onLine });
       return;
-    case 'host':
-      await host.run({ ...untar(tree, '-'), onLine, pipeFrom: tarOfHost(host, own) });
+    case 'host': {
+      const { subvolumes, mounts } = await sourceTrees(host, '', path => isExcluded(path, own));
+      sayLeftOut(
+        say,
+        '',
+        mounts.filter(path => !SEPARATE.includes(path)),
+      );
+      await host.run({ ...untar(tree, '-'), onLine, pipeFrom: tarOfHost(host, own, subvolumes) });
       return;
+    }
     case 'debootstrap':
       await host.run({ ...mmdebstrap(source, tree, await aptSources(host, source.suite)), onLine });
       return;
   }
+}
+
+/** Names the mounts that are not copied: what is on them belongs to another file system. */
+function sayLeftOut(say: Progress, root: string, mounts: readonly string[]): void {
+  for (const path of mounts) say(`"${root}${path}" is not copied: it is a mount`);
+}
+
+/** Whether a directory of the host, or everything in it, is not copied. */
+function isExcluded(path: string, own: readonly string[]): boolean {
+  const bases = NOT_FROM_HOST.map(pattern => pattern.slice(1).replace(/\/\*$/, ''));
+  return [...bases, ...own].some(base => path === base || path.startsWith(`${base}/`));
 }
 
 function untar(tree: string, file: string): Command {
@@ -157,15 +187,24 @@ function untar(tree: string, file: string): Command {
   return { file: 'tar', args, effect: 'write' };
 }
 
+/** Directories of the system that may be mounts. */
+const SEPARATE = ['/usr', '/var', '/opt', '/usr/local', '/var/lib', '/etc'];
+
 /**
- * Archives the running system. Tar stays on one file system, so /usr, /var and others that are separate are named.
+ * Archives the running system. Tar stays on one file system, so /usr, /var and others that are separate are named, and so
+ * are subvolumes.
  */
-function tarOfHost(host: Host, own: readonly string[]): Pick<Command, 'file' | 'args' | 'okCodes'> {
-  const separate = ['/usr', '/var', '/opt', '/usr/local', '/var/lib', '/etc'].filter(path => {
+function tarOfHost(
+  host: Host,
+  own: readonly string[],
+  subvolumes: readonly string[],
+): Pick<Command, 'file' | 'args' | 'okCodes'> {
+  const mounts = SEPARATE.filter(path => {
     const above = host.stat(path.slice(0, path.lastIndexOf('/')) || '/');
     const here = host.lstat(path);
     return here?.kind === 'dir' && here.dev !== above?.dev;
   });
+  const separate = [...new Set([...mounts, ...subvolumes])];
   const exclude = [...NOT_FROM_HOST, ...own.map(path => `.${path}`)].map(pattern => `--exclude=${pattern}`);
   const options = [
     '--create',

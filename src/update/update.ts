@@ -108,7 +108,7 @@ function describeOutcome(o: UpdateOutcome): string {
     case 'unchanged':
       return 'nothing has changed; no new generation was created';
     case 'kept':
-      return `generation ${o.generation} is proven but was not promoted: ${o.reason}`;
+      return `generation ${o.generation} passed its checks but was not promoted: ${o.reason}`;
     default:
       return `${o.result}${o.reason ? `: ${o.reason}` : ''}`;
   }

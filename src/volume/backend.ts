@@ -4,7 +4,8 @@
  *
  * The life of a volume: `fork` creates it completely or not at all (leftovers of a crash are listed as such and
  * removed by `recover`; of a session an incomplete volume may be listed, which no login uses); `mount` returns, as
- * data, how to mount it; `remove` makes it absent. A fork sees exactly what its source held; nothing written to a
+ * data, how to mount it; `remove` makes it absent. Where that takes time, `discard` makes the volume of a session
+ * absent at once, and a process of its own erases what it was. A fork sees exactly what its source held; nothing written to a
  * fork is ever seen in its source or in a sibling. Generations and the volumes from which sessions were forked are
  * never written to. A session volume cannot be forked, and is mounted once in its life.
  *
@@ -12,6 +13,8 @@
  * taken down after both have changed.
  *
  * `test/volume/contract.ts` tests this contract on every backend.
+ *
+ * Long because every method and its errors are described in one place.
  */
 import { MayflyError } from '../errors.ts';
 import type { Mount } from '../linux/mount-program.ts';
@@ -103,8 +106,24 @@ export interface Listing {
   readonly volumes: readonly Volume[];
   /** Names of volumes that are only partly created or partly removed. */
   readonly leftovers: readonly string[];
+  readonly discarded: readonly Discarded[];
   /** Names of the spares for sessions, by the number of their generation. */
   readonly spares: ReadonlyMap<number, string>;
+}
+
+/** Who uses what no process, mount or device is seen to use. */
+export const UNSEEN =
+  'it is held by something that /proc does not show, such as a descriptor in flight in a socket';
+
+/** The volume of a session that has ended. Nobody can mount, fork or find it; its space is not free yet. */
+export interface Discarded {
+  /** For `sweep`, which completes it. */
+  readonly name: string;
+  readonly session: string;
+  /** Milliseconds since it was discarded or deleted. */
+  readonly age: number;
+  /** It is deleted, and the file system has not freed its space: until then something may still use it. */
+  readonly deleted: boolean;
 }
 
 /** LVM: sizes for `prepare` and `create`; the pool's may be a part of the free space such as "90%". */
@@ -173,14 +192,39 @@ export interface VolumeBackend {
    * ours.
    */
   remove(v: Volume): Promise<void>;
+  /**
+   * Like {@link remove} for the volume of a session, in a time that does not depend on its content; only where removal
+   * takes longer. What is left to do is in {@link list}, and a process was started that does it.
+   */
+  discard?(v: Volume): Promise<void>;
   /** All of our volumes in the pool, and leftovers and spares, as found in the system. */
   list(pool: string): Promise<Listing>;
-  /** Removes one of the leftovers or spares of {@link list}, by its name there. */
+  /** Removes one of the leftovers, spares or discarded volumes of {@link list}, by its name there; absent is success. */
   sweep(pool: string, name: string): Promise<void>;
 }
 
 function volumesOf(pool: Pick<Pool, 'backend' | 'path' | 'fs'>): Pick<Volume, 'backend' | 'pool' | 'fs'> {
   return { backend: pool.backend, pool: pool.path, ...(pool.fs ? { fs: pool.fs } : {}) };
+}
+
+const KINDS: readonly unknown[] = ['overlay', 'btrfs', 'lvm-thin', 'lvm'] satisfies BackendKind[];
+
+/** Whether a record names a place for volumes: one that a program without a fault has written. */
+function isPlace(backend: unknown, path: unknown, fs: unknown): boolean {
+  const isPath = typeof path === 'string' && path.startsWith('/') && !path.includes('\0');
+  return KINDS.includes(backend) && isPath && (fs === undefined || fs === 'ext4' || fs === 'xfs');
+}
+
+/** Whether a value is a whole record of a pool. */
+export function isPool(value: unknown): value is Pool {
+  const pool = value as Partial<Pool> | null;
+  return isPlace(pool?.backend, pool?.path, pool?.fs);
+}
+
+/** Whether a value is the whole record of the volume with this role and name: nothing is done to any other. */
+export function isVolumeOf(value: unknown, role: Role, name: string): value is Volume {
+  const v = value as Partial<Volume> | null | undefined;
+  return isPlace(v?.backend, v?.pool, v?.fs) && v?.role === role && v.name === name;
 }
 
 export function masterOf(pool: Pool): Volume {

@@ -12,19 +12,23 @@
 import { installHint } from '../advice.ts';
 import { isErrno, MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
+import { missingModule } from '../linux/kernel-module.ts';
 import type { Mount } from '../linux/mount-program.ts';
 import { describeHolders, findHolders } from '../linux/processes.ts';
-import type { ForkOptions, Problem, Volume, VolumeBackend } from './backend.ts';
+import { type ForkOptions, type Problem, UNSEEN, type Volume, type VolumeBackend } from './backend.ts';
 import { subvolumeUuids } from './btrfs-uuids.ts';
 import {
   asidePath,
   dissolveLayout,
   listLayout,
+  moveAside,
   mustBeAbsent,
   prepareLayout,
+  runEraser,
   sparePath,
   volumePath,
 } from './directory-layout.ts';
+import type { EraseOptions } from './eraser.ts';
 import { ownersOf } from './identity.ts';
 import { usageOf } from './usage.ts';
 
@@ -48,35 +52,7 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
   async function erase(path: string): Promise<void> {
     if (!isSubvolume(path))
       throw new MayflyError('unsafe', `"${path}" is not a subvolume created by Mayfly`, { path });
-    const destroy = (p: string) =>
-      host.run({ file: 'btrfs', args: ['subvolume', 'delete', '--', p], effect: 'write' });
-    try {
-      await destroy(path);
-    } catch (error) {
-      if (!(error instanceof MayflyError) || error.code !== 'command') throw error;
-      // Root in a session can create subvolumes, also read-only ones, and set immutable flags. find(1) enters each
-      // directory itself (-execdir), so depth and unusual names are safe. The deepest are deleted first, this one
-      // last.
-      const nested = ['-type', 'd', '-inum', String(SUBVOLUME_ROOT)];
-      const unlock = ['-execdir', 'chattr', '-f', '-i', '-a', '{}', ';'];
-      const writable = ['-execdir', 'btrfs', 'property', 'set', '-f', '-ts', '{}', 'ro', 'false', ';'];
-      const okCodes = [0, 1]; // 1: one of the commands failed; the deletion below shows whether that matters
-      await host.run({ file: 'find', args: [path, ...nested, ...unlock], effect: 'write', okCodes });
-      await host.run({
-        file: 'find',
-        args: [path, ...nested, ...writable],
-        effect: 'write',
-        okCodes,
-      });
-      const drop = ['-execdir', 'btrfs', 'subvolume', 'delete', '{}', ';'];
-      await host.run({
-        file: 'find',
-        args: [path, '-mindepth', '1', '-depth', ...nested, ...drop],
-        effect: 'write',
-        okCodes,
-      });
-      await destroy(path);
-    }
+    await runEraser(host, 'subvolume', path);
   }
 
   /** Whether this is a session's directory: it holds the subvolume or, after a crash in between, nothing. */
@@ -84,10 +60,19 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
     host.lstat(path)?.kind === 'dir' &&
     (isSubvolume(subvolumeIn(path)) || (!isSubvolume(path) && host.list(path).length === 0));
 
-  /** Removes a session's directory, under whatever name. */
-  async function eraseDirectory(path: string): Promise<void> {
-    if (isSubvolume(subvolumeIn(path))) await erase(subvolumeIn(path));
-    host.rmdir(path);
+  /** Removes a session's directory that was put aside, or a spare. */
+  const eraseDirectory = (path: string, o?: EraseOptions) => runEraser(host, 'session', path, o);
+
+  /** Makes the volume of a session absent without erasing it. Returns where it is now; undefined if it was absent. */
+  async function setAside(v: Volume): Promise<string | undefined> {
+    const path = volumePath(v);
+    const unfinished = asidePath(v, 'new'); // of a fork that was interrupted: nobody was in it
+    if (host.lstat(unfinished)) await eraseDirectory(unfinished);
+    if (host.lstat(path) === undefined) return undefined;
+    await mustBeFree(v);
+    if (!isDirectory(path))
+      throw new MayflyError('unsafe', `"${path}" is not a volume created by Mayfly`, { path });
+    return moveAside(host, v);
   }
 
   /** Takes the spare of a generation if there is one. Of two concurrent logins only one gets it. */
@@ -110,6 +95,12 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
     return describeHolders(await findHolders(host, new Set([s.dev]), rootOf(v), ownersOf(v))) || undefined;
   }
 
+  async function mustBeFree(v: Volume): Promise<void> {
+    const path = volumePath(v);
+    const busy = await busyReason(v);
+    if (busy) throw new MayflyError('stuck', `the volume "${path}" is in use: ${busy}`, { path });
+  }
+
   return {
     kind: 'btrfs',
 
@@ -120,13 +111,8 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
       } catch {
         problems.push({ what: 'the program "btrfs" is not installed', fix: installHint('btrfs') });
       }
-      if (/\bbtrfs$/m.test(host.read('/proc/filesystems') ?? '')) return problems;
-      try {
-        // --dry-run is enough: the kernel loads the module at the first mount.
-        await host.run({ file: 'modprobe', args: ['--dry-run', 'btrfs'], effect: 'read' });
-      } catch {
-        problems.push({ what: 'this kernel does not support btrfs', fix: 'modprobe btrfs' });
-      }
+      const missing = await missingModule(host, 'btrfs', true);
+      if (missing) problems.push(missing);
       return problems;
     },
 
@@ -138,7 +124,16 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
       prepareLayout(host, pool);
     },
 
-    dissolve: async pool => dissolveLayout(host, pool),
+    async dissolve(pool) {
+      const first = async () => (await this.list(pool)).discarded[0];
+      // With the pool, the record of what is still in use would be gone.
+      const deleted = await first();
+      if (deleted) await eraseDirectory(`${pool}/${deleted.name}`, { untilFree: true });
+      const held = await first();
+      if (held)
+        throw new MayflyError('stuck', `the space of ${held.session} is not free: ${UNSEEN}`, { pool });
+      dissolveLayout(host, pool);
+    },
 
     usage: async pool => usageOf(host, pool),
 
@@ -224,19 +219,18 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
 
     async remove(v) {
       const path = volumePath(v);
-      if (v.role === 'session')
-        for (const as of ['new', 'old'] as const) {
-          const aside = asidePath(v, as); // of a removal or fork that was interrupted
-          if (host.lstat(aside)) await eraseDirectory(aside);
-        }
-      if (host.lstat(path) === undefined) return;
-      const busy = await busyReason(v);
-      if (busy) throw new MayflyError('stuck', `the volume "${path}" is in use: ${busy}`, { path });
-      if (v.role !== 'session') return erase(path);
-      if (!isDirectory(path))
-        throw new MayflyError('unsafe', `"${path}" is not a volume created by Mayfly`, { path });
-      host.rename(path, asidePath(v, 'old'));
-      await eraseDirectory(asidePath(v, 'old'));
+      if (v.role !== 'session') {
+        if (host.lstat(path) === undefined) return;
+        await mustBeFree(v);
+        return erase(path);
+      }
+      const aside = await setAside(v);
+      if (aside !== undefined) await eraseDirectory(aside);
+    },
+
+    async discard(v) {
+      const aside = await setAside(v);
+      if (aside !== undefined) await eraseDirectory(aside, { background: true });
     },
 
     list: async pool =>

@@ -1,15 +1,18 @@
 /** The directory layout of a pool, shared by the overlay and btrfs backends. */
-import { MayflyError } from '../errors.ts';
+import { isErrno, MayflyError } from '../errors.ts';
 import { sweepTemporary } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
+import { isNumber } from '../names.ts';
 import {
   type BackendKind,
+  type Discarded,
   isVolumeName,
   type Listing,
   type Role,
   requireVolumeName,
   type Volume,
 } from './backend.ts';
+import type { Erasable, EraseOptions } from './eraser.ts';
 
 /** Prefixes of volumes that are being created or removed. One rename makes a directory a volume or a leftover. */
 const NEW = '.new-';
@@ -44,6 +47,46 @@ export function volumePath(v: Volume): string {
 export function asidePath(v: Volume, as: 'new' | 'old'): string {
   volumePath(v);
   return `${directoryOf(v)}/${as === 'new' ? NEW : OLD}${v.name}`;
+}
+
+/**
+ * Renames a volume to a name under which it waits to be erased, and returns its path. The IDs of sessions are random:
+ * should one come again while its first volume still waits, the second volume gets another name. Throws `stuck` if something is
+ * mounted there.
+ */
+export function moveAside(host: Host, v: Volume): string {
+  const first = asidePath(v, 'old');
+  for (let n = 1; ; n++) {
+    const path = n === 1 ? first : `${first}.${n}`;
+    if (host.lstat(path)) continue;
+    try {
+      host.rename(volumePath(v), path);
+      return path;
+    } catch (error) {
+      if (isErrno(error, 'ENOTEMPTY', 'EEXIST')) continue;
+      if (!isErrno(error, 'EBUSY')) throw error;
+      const what = `the volume "${volumePath(v)}" is in use`;
+      throw new MayflyError('stuck', what, { path: volumePath(v) }, { cause: error });
+    }
+  }
+}
+
+/** Erases what nobody can reach any more; absent is success. */
+export async function runEraser(host: Host, what: Erasable, path: string, o?: EraseOptions): Promise<void> {
+  const { eraseCommand } = await import('./eraser.ts'); // no login needs it
+  await host.run(eraseCommand(what, path, o));
+}
+
+/** The discarded volume at `path`. If it is deleted, there are only numbers left of it, see `eraser.ts`. */
+function discardedAt(host: Host, path: string, name: string, session: string): Discarded {
+  const inside = host.list(path);
+  const deleted = inside.length > 0 && inside.every(entry => isNumber(entry, 20));
+  return { name, session, age: Math.max(0, host.now() - (host.lstat(path)?.ctimeMs ?? 0)), deleted };
+}
+
+/** How many discarded volumes of a user's sessions there are, from one look at a directory. */
+export function countDiscarded(host: Host, pool: string, uid: number): number {
+  return host.list(`${pool}/sessions`).filter(name => name.startsWith(`${OLD}u${uid}-`)).length;
 }
 
 const markerOf = (pool: string): string => `${pool}/.mayfly-pool`;
@@ -101,6 +144,7 @@ export function listLayout(
 ): Listing {
   const volumes: Volume[] = [];
   const leftovers: string[] = [];
+  const discarded: Discarded[] = [];
   const spares = new Map<number, string>();
   const scan = (directory: string, roles: readonly Role[]): void => {
     for (const name of host.list(directory)) {
@@ -108,17 +152,20 @@ export function listLayout(
       const relative = path.slice(pool.length + 1);
       const spare = /^\.spare-([1-9]\d{0,8})$/.exec(name)?.[1];
       if (spare !== undefined && host.lstat(path)?.kind === 'dir') spares.set(Number(spare), relative);
-      const bare = name.startsWith(NEW) || name.startsWith(OLD) ? name.slice(NEW.length) : name;
+      const aside = name.startsWith(NEW) || name.startsWith(OLD);
+      const bare = aside ? name.slice(NEW.length).replace(/\.\d+$/, '') : name;
       const role = roles.find(r => isVolumeName(r, bare));
       if (role === undefined) continue;
-      if (bare === name && isVolume(path, role)) volumes.push({ backend: kind, pool, role, name });
-      if (bare !== name && host.lstat(path)?.kind === 'dir') leftovers.push(relative);
+      if (!aside && isVolume(path, role)) volumes.push({ backend: kind, pool, role, name });
+      if (!aside || host.lstat(path)?.kind !== 'dir') continue;
+      if (role === 'session' && name.startsWith(OLD)) discarded.push(discardedAt(host, path, relative, bare));
+      else leftovers.push(relative);
     }
   };
   scan(pool, ['master', 'work']);
   scan(`${pool}/generations`, ['generation']);
   scan(`${pool}/sessions`, ['session']);
-  return { volumes, leftovers, spares };
+  return { volumes, leftovers, discarded, spares };
 }
 
 /** Throws `exists` if there is anything at the path of `v`. */

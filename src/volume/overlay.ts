@@ -6,8 +6,9 @@
  * of the size of the tree. The lower layer must not change while it is in use (the kernel calls the result undefined:
  * Documentation/filesystems/overlayfs.rst, "Changes to underlying filesystems"); so generations are sealed.
  */
-import { isErrno, MayflyError, reasonOf } from '../errors.ts';
+import { MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
+import { missingModule } from '../linux/kernel-module.ts';
 import type { Mount } from '../linux/mount-program.ts';
 import { isMounted } from '../linux/mounts.ts';
 import type { ForkOptions, Problem, Volume, VolumeBackend } from './backend.ts';
@@ -15,10 +16,13 @@ import {
   asidePath,
   dissolveLayout,
   listLayout,
+  moveAside,
   mustBeAbsent,
   prepareLayout,
+  runEraser,
   volumePath,
 } from './directory-layout.ts';
+import type { EraseOptions } from './eraser.ts';
 import { usageOf } from './usage.ts';
 
 /**
@@ -26,7 +30,7 @@ import { usageOf } from './usage.ts';
  * and makes an accidental second mount after a crash impossible (Linux 5.10). `redirect_dir=on` allows directories of
  * the lower layer to be renamed. `xino=auto` gives files the session's st_dev too, if inode numbers have enough bits.
  */
-const OPTIONS = 'index=on,volatile,redirect_dir=on,xino=auto';
+export const OVERLAY_OPTIONS = 'index=on,volatile,redirect_dir=on,xino=auto';
 
 function layers(v: Volume): string {
   if (!v.origin)
@@ -36,26 +40,7 @@ function layers(v: Volume): string {
 }
 
 export function overlayBackend(host: Host): VolumeBackend {
-  /**
-   * Deletes a tree that nobody can reach any more. rm(1) uses descriptors, follows no symlink and crosses no mount.
-   */
-  async function erase(path: string): Promise<void> {
-    const rm = { file: 'rm', args: ['-rf', '--one-file-system', '--', path], effect: 'write' } as const;
-    try {
-      await host.run(rm);
-    } catch (error) {
-      // Root in a session can set the immutable flag, which makes rm fail. Only then is the time for chattr well
-      // spent.
-      if (!(error instanceof MayflyError) || error.code !== 'command') throw error;
-      await host.run({
-        file: 'chattr',
-        args: ['-R', '-f', '-i', '-a', '--', path],
-        effect: 'write',
-        okCodes: [0, 1],
-      });
-      await host.run(rm);
-    }
-  }
+  const erase = (path: string, o?: EraseOptions) => runEraser(host, 'tree', path, o);
 
   /**
    * Asks the kernel by a trial mount: with `index=on` it refuses an upper layer that is in use in any mount namespace
@@ -73,7 +58,7 @@ export function overlayBackend(host: Host): VolumeBackend {
     }
     const probe = `${path}/probe`;
     const lower = `${path}/lower`;
-    const options = `lowerdir=${lower},upperdir=${path}/upper,workdir=${path}/work,${OPTIONS}`;
+    const options = `lowerdir=${lower},upperdir=${path}/upper,workdir=${path}/work,${OVERLAY_OPTIONS}`;
     const out = await host.run({
       file: 'mount',
       args: ['-t', 'overlay', '-o', options, `probe-${v.name}`, probe],
@@ -86,8 +71,14 @@ export function overlayBackend(host: Host): VolumeBackend {
       : undefined;
   }
 
-  async function removeSession(v: Volume): Promise<void> {
+  /** Makes the volume absent without erasing it. Returns where it is now; undefined if it was absent. */
+  async function setAside(v: Volume): Promise<string | undefined> {
     const path = volumePath(v);
+    const there = host.lstat(path);
+    if (there === undefined) return undefined;
+    if (there.kind !== 'dir')
+      throw new MayflyError('unsafe', `"${path}" is not a volume created by Mayfly`, { path });
+    if (v.role !== 'session') return moveAside(host, v);
     let busy = await busyReason(v);
     // On a busy machine the kernel was seen to report EBUSY for a moment after the last process was gone from /proc;
     // the reason is not known. A layer that is really in use stays busy.
@@ -97,26 +88,15 @@ export function overlayBackend(host: Host): VolumeBackend {
     }
     if (busy) throw new MayflyError('stuck', `the volume "${path}" is in use: ${busy}`, { path });
     if (isMounted(host, path)) await host.run({ file: 'umount', args: ['--', path], effect: 'write' });
-    const old = asidePath(v, 'old');
-    host.rename(path, old);
-    await erase(old);
+    return moveAside(host, v);
   }
 
   return {
     kind: 'overlay',
 
     async check(): Promise<readonly Problem[]> {
-      const known = host.read('/proc/filesystems') ?? '';
-      if (/\boverlay$/m.test(known)) return [];
-      try {
-        // --dry-run is enough: the kernel loads the module at the first mount.
-        await host.run({ file: 'modprobe', args: ['--dry-run', 'overlay'], effect: 'read' });
-        return [];
-      } catch (error) {
-        return [
-          { what: `this kernel does not support overlayfs (${reasonOf(error)})`, fix: 'modprobe overlay' },
-        ];
-      }
+      const missing = await missingModule(host, 'overlay', true);
+      return missing ? [missing] : [];
     },
 
     async prepare(pool) {
@@ -189,7 +169,12 @@ export function overlayBackend(host: Host): VolumeBackend {
 
     async mount(v, root): Promise<Mount> {
       if (v.role === 'session') {
-        return { source: 'overlay', target: root, type: 'overlay', options: `${layers(v)},${OPTIONS}` };
+        return {
+          source: 'overlay',
+          target: root,
+          type: 'overlay',
+          options: `${layers(v)},${OVERLAY_OPTIONS}`,
+        };
       }
       return { source: volumePath(v), target: root, type: 'none', options: 'bind' };
     },
@@ -203,23 +188,15 @@ export function overlayBackend(host: Host): VolumeBackend {
     busyReason,
 
     async remove(v) {
-      const path = volumePath(v);
-      const there = host.lstat(path);
       const old = asidePath(v, 'old');
       if (host.lstat(old)) await erase(old); // an earlier removal was interrupted
-      if (there === undefined) return;
-      if (there.kind !== 'dir')
-        throw new MayflyError('unsafe', `"${path}" is not a volume created by Mayfly`, { path });
-      try {
-        if (v.role === 'session') return await removeSession(v);
-        host.rename(path, old);
-        await erase(old);
-      } catch (error) {
-        // rename and rm fail with EBUSY if something is still mounted on or below the tree.
-        if (isErrno(error, 'EBUSY'))
-          throw new MayflyError('stuck', `the volume "${path}" is in use`, { path }, { cause: error });
-        throw error;
-      }
+      const aside = await setAside(v);
+      if (aside !== undefined) await erase(aside);
+    },
+
+    async discard(v) {
+      const aside = await setAside(v);
+      if (aside !== undefined) await erase(aside, { background: true });
     },
 
     list: async pool => listLayout(host, 'overlay', pool, path => host.lstat(path)?.kind === 'dir'),

@@ -8,6 +8,7 @@ import {
   atEnd,
   bundle,
   hook,
+  hooks,
   mountsBelow,
   mustBeGone,
   mustBeListed,
@@ -169,7 +170,10 @@ export async function startUp({ rounds, overlay, users }) {
   const [user] = await users(1);
   ourRound(s, user); // a machine that has seen a login: V8's code is kept, the place for mount points is there
   const env = { USER: user.name, DISPLAY: ':1' };
-  const args = [bundle, 'hook', 'lightdm', 'start', '--dry-run', '--config', s.config];
+  // Node's options as in the hook.
+  const [, options] = /\bnode ((?:--\S+ )*)/.exec(readFileSync(`${hooks}/lightdm/session-setup`, 'utf8'));
+  const command = ['hook', 'lightdm', 'start', '--dry-run', '--config', s.config];
+  const args = [...options.split(' ').filter(Boolean), bundle, ...command];
   const { ours, node } = await roundRobin(rounds, {
     ours: () => {
       const { ms, stdout } = run('node', args, { env });

@@ -94,6 +94,7 @@ export function makeSandbox(name, backend, from) {
     tree: `${base}/pool/generations/1`,
   };
   mkdirSync(base);
+  mkdirSync(`${base}/conf.d`); // as in /etc/mayfly
   const text = [
     '[directories]',
     `state = "${s.state}"`,

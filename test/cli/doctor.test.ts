@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { EXIT } from '../../src/advice.ts';
+import { homeCheck, judgeHomes } from '../../src/cli/doctor/accounts.ts';
 import {
   type CheckResult,
   check,
@@ -14,6 +15,7 @@ import {
   warning,
 } from '../../src/cli/doctor/check.ts';
 import { judgeOffer, judgePam, judgeSnippet } from '../../src/cli/doctor/desktops.ts';
+import { judgeDiscarded } from '../../src/cli/doctor/discarded.ts';
 import {
   BUNDLE,
   describePendingChange,
@@ -29,8 +31,10 @@ import {
   judgeTopic,
   replacementFor,
 } from '../../src/cli/doctor/generations.ts';
+import { groupCheck } from '../../src/cli/doctor/groups.ts';
 import { judgeCommit, judgeLocation, judgeSnapshots } from '../../src/cli/doctor/pool.ts';
 import { judgeScript } from '../../src/cli/doctor/scripts.ts';
+import { type BrokenSeal, judgeSeals, type Seals } from '../../src/cli/doctor/seals.ts';
 import {
   judgeEntries as judgeDoors,
   judgeRedirects,
@@ -123,6 +127,7 @@ describe('the check of the configuration', () => {
   it.each([
     [0, 0o644, false, /^ok$/],
     [0, 0o664, false, /^problem: "\/x" is writable by users other than root \| chmod go-w \/x$/],
+    [0, 0o1777, false, /^problem: "\/x" is writable by users other than root \| move the files out of \/x$/],
     [0, 0o646, false, /chmod go-w/],
     [0, 0o644, true, /is accessible to users other than root \| chmod go= \/x$/],
     [0, 0o700, true, /^ok$/],
@@ -236,8 +241,11 @@ describe('the check of display managers', () => {
       .flatMap(name => readFileSync(`debian/${name}`, 'utf8').split('\n'))
       .filter(row => row.includes('dist/') && row.includes(at.trim()));
     const shipped = installed.map(row => /dist\/(\S+\.c?js)\b/.exec(row)?.[1]).filter(Boolean);
-    expect(shipped.length).toBeGreaterThan(3);
-    expect(BUNDLE).toEqual(expect.arrayContaining(shipped));
+    expect([...new Set(shipped)].sort()).toEqual([...BUNDLE].sort());
+    const onUse = /const packages = \[(.*)\]/.exec(readFileSync('build.mjs', 'utf8'))?.[1];
+    const built = onUse?.match(/\w+/g)?.map(name => `${name}.cjs`) ?? [];
+    expect(built.length).toBeGreaterThan(0);
+    expect(BUNDLE).toEqual(expect.arrayContaining(built));
   });
 
   it.each([
@@ -309,8 +317,13 @@ describe('the check of desktops', () => {
   it.each([
     [[], 0, /^not applicable$/],
     [['gdm'], 2, /^ok$/],
-    [['lightdm'], 0, /^problem: .* has no desktops.* \| mayfly recover$/],
-  ])('judges %j enabled with %i desktops offered', (looking, offered, words) => {
+    [['lightdm'], undefined, /^problem: .* is missing: users cannot choose a desktop \| mayfly recover$/],
+    [
+      ['lightdm'],
+      0,
+      /^problem: the stable generation has no desktop.* \| mayfly enter master --promote -- sh/,
+    ],
+  ])('judges %j enabled with %s desktops offered', (looking, offered, words) => {
     expect(line(judgeOffer({ looking, offered }))).toMatch(words);
   });
 
@@ -328,7 +341,17 @@ describe('the check of desktops', () => {
     ],
     ['with one of two lines after pam_systemd', `${ours}\n${systemd}\n${ours}\n`, /^problem: line 3 [^;]*$/],
     ['without pam_systemd', `${ours}\nsession optional pam_systemd_home.so\n`, /^ok$/],
-  ])('judges the PAM stack %s', (_, t, words) => expect(line(judgePam(t))).toMatch(words));
+  ])('judges the PAM stack %s', (_, t, words) =>
+    expect(line(judgePam({ text: t, isStatic: true, open: [] }))).toMatch(words),
+  );
+
+  it('finds a hook that obeys the variables of users, and names the stacks that let them set some', () => {
+    const state = { text: `${ours}\n${systemd}\n`, isStatic: false, open: ['/etc/pam.d/sddm'] };
+    expect(line(judgePam(state))).toMatch(
+      /^problem: .*\(\/etc\/pam\.d\/sddm: user_readenv=1\) \| apt install busybox-static$/,
+    );
+    expect(line(judgePam({ ...state, text: '' }))).toBe('not applicable');
+  });
 });
 
 describe('the check of pool and generations', () => {
@@ -336,6 +359,7 @@ describe('the check of pool and generations', () => {
   const place = {
     pool,
     image: true,
+    damage: undefined,
     mounted: false,
     marked: true,
     trouble: undefined,
@@ -366,6 +390,11 @@ describe('the check of pool and generations', () => {
       'its image is missing',
       { ...place, pool: { ...pool, image: '/i' }, image: false },
       /"\/i" is missing.* \| rm -f \/a \/b && mayfly init --backend overlay$/,
+    ],
+    [
+      'its image is damaged, mounted or not',
+      { ...place, pool: { ...pool, image: '/i' }, damage: { what: 'it was truncated', fix: 'restore' } },
+      /^problem: it was truncated \| restore$/,
     ],
   ])('judges the pool: %s', (_, p, words) => expect(line(judgeLocation(p))).toMatch(words));
 
@@ -427,6 +456,12 @@ describe('the check of pool and generations', () => {
       0,
       /^warning: the last update failed in check/,
     ],
+    [
+      'update',
+      { history: { lastAttempt: 0, result: 'interrupted', phase: 'refresh' } },
+      0,
+      /^warning: the last update was interrupted in refresh/,
+    ],
   ] as const)('judges the topic %s with %j', (topic, f, now, words) => {
     expect(line(judgeTopic(healthIssues({ ...facts, ...f }, now), topic, ''))).toMatch(words);
   });
@@ -476,6 +511,67 @@ describe('the check of pool and generations', () => {
   ])('judges whether logins are possible with %j', (d, words) => expect(line(judgeLogins(d))).toMatch(words));
 });
 
+describe('the check of seals', () => {
+  const broken = (number: number): BrokenSeal => ({
+    number,
+    changed: '/etc/motd',
+    record: `/g/${number}.json`,
+  });
+  it.each<[string, Seals | undefined, RegExp]>([
+    ['no generation in a directory', undefined, /^not applicable$/],
+    ['intact ones', { stable: 2, good: [1, 2], broken: [] }, /^ok$/],
+    [
+      'the stable one, changed',
+      { stable: 2, good: [1, 2], broken: [broken(2)] },
+      /^problem: generation 2 was changed after it was sealed, at least "\/etc\/motd": .* \| mayfly rollback 1$/,
+    ],
+    [
+      'all of them, changed',
+      { stable: 2, good: [1, 2], broken: [broken(1), broken(2)] },
+      /^warning: generation 1 .* \| rm \/g\/1.json && mayfly recover; problem: .* \| mayfly update --force$/,
+    ],
+  ])('judges %s', (_, seals, words) => expect(line(judgeSeals(seals))).toMatch(words));
+});
+
+describe('the check of groups', () => {
+  async function examine(nsswitch: string, config: string, directory: Readonly<Record<string, string>>) {
+    const w = new World();
+    w.put('/etc/nsswitch.conf', nsswitch);
+    w.put('/etc/group', 'root:x:0:\nstaff:x:50:\n');
+    w.makeDirs('/etc/mayfly');
+    w.put('/etc/mayfly/mayfly.toml', config);
+    w.programs.getent = ([flag, service, ...args]) => {
+      expect([flag, service, args.slice(0, 2)]).toEqual(['-s', 'sss', ['--', 'group']]);
+      const found = directory[args[2] ?? ''];
+      return found === undefined ? { code: 2 } : { stdout: found };
+    };
+    const on = {
+      ...w.machine(),
+      host: readOnly(w.host),
+      file: '/etc/mayfly/mayfly.toml',
+      invalid: undefined,
+    };
+    return (await runChecks(on, [groupCheck])).map(line).join();
+  }
+  const sss = 'group: files sss [NOTFOUND=return] systemd\n';
+  const staff = 'exclude = ["root", "@staff"]\nsudo = ["@staff", "@admins"]\n';
+
+  it('warns of a directory group with the name of a local one that a list names', async () => {
+    expect(await examine(sss, staff, { staff: 'staff:*:5000:alice\n', admins: 'admins:*:5001:\n' })).toBe(
+      'warning: "@staff" in "exclude", "sudo" is the group 50 of this machine; the group 5000 that "sss" has under this name does not count | getent -s sss group staff; name another group in mayfly.toml',
+    );
+  });
+  it.each([
+    ['the same group', sss, staff, { staff: 'staff:*:50:\n' }],
+    ['no such group', sss, staff, {}],
+    ['a group that no list names', sss, 'exclude = ["root"]\n', { staff: 'staff:*:5000:\n' }],
+  ])('is content if the directory has %s', async (_, nsswitch, config, directory) =>
+    expect(await examine(nsswitch, config, directory)).toBe('ok'),
+  );
+  it('does not apply if all groups are local', async () =>
+    expect(await examine('group: files systemd\n', staff, {})).toBe('not applicable'));
+});
+
 describe('the check of sessions', () => {
   const s = { id: 'u1-0', readable: true, stuck: undefined, over: undefined, age: 0 };
   it.each([
@@ -507,6 +603,47 @@ describe('the check of sessions', () => {
   ])('judges the root of a user’s services: %j', (l, words) =>
     expect(line(judgeRedirects([l]))).toMatch(words),
   );
+
+  it.each([
+    [{ age: 10_000, deleted: false }, /^ok$/],
+    [{ age: 10_000, deleted: true }, /^ok$/],
+    [{ age: 600_000, deleted: false }, /^warning: u1-0 has ended, .* not been erased .* \| mayfly recover$/],
+    [
+      { age: 600_000, deleted: true },
+      /^warning: u1-0 has ended, .* not been freed .*: it is held by .* \| mayfly recover$/,
+    ],
+  ])('judges a volume that waits to be erased: %j', (d, words) => {
+    expect(line(judgeDiscarded([{ name: 'sessions/.old-u1-0', session: 'u1-0', ...d }]))).toMatch(words);
+  });
+
+  it.each([
+    [0, /^ok$/],
+    [
+      1,
+      /^warning: "u0" cannot log in: its home directory "\/etc" is a directory.* \| usermod --home \/home\/u0 u0$/,
+    ],
+    [7, /^warning: "u0" .*; warning: "u4" .*; warning: 2 more accounts/],
+  ])('judges %i accounts whose home directories are refused', (n, words) => {
+    const all = Array.from({ length: n }, (_, i) => ({ name: `u${i}`, home: '/etc', why: 'is a directory' }));
+    expect(line(judgeHomes(all))).toMatch(words);
+  });
+
+  it('lists accounts in scope whose home directories are refused', async () => {
+    const w = new World();
+    const passwd = [
+      ...['root:x:0:0::/:/bin/sh', 'backup:x:34:34::/var/backups:/bin/sh', 'nobody:x:65534:65534::/:/bin/sh'],
+      ...['alice:x:1001:1001::/etc:/bin/sh', 'bob:x:1002:1002::/home/bob:/bin/sh'],
+      'carol:x:1003:1003::/srv/../usr:/bin/sh',
+    ];
+    w.programs.getent = () => ({ stdout: `${passwd.join('\n')}\n` });
+    w.makeDirs('/etc/mayfly');
+    w.put('/etc/mayfly/mayfly.toml', 'exclude = ["root", "carol"]\n');
+    const subject: Subject = { ...w.machine(), file: '/etc/mayfly/mayfly.toml', invalid: undefined };
+    const [e] = await runChecks(subject, [homeCheck]);
+    expect(e?.findings.map(f => f.what)).toEqual([
+      '"alice" cannot log in: its home directory "/etc" is a directory of the system',
+    ]);
+  });
 
   it.each([
     [[], [], /^ok$/],

@@ -12,7 +12,9 @@ import { describe, expect, it } from 'vitest';
 import type { Config } from '../../src/config/config.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { lineOf, readConfig, toToml, withDefaults } from '../../src/config/parse.ts';
+import { groupPath } from '../../src/linux/cgroup.ts';
 import { realHost } from '../../src/linux/real-host.ts';
+import { pathsOf } from '../../src/state/paths.ts';
 import { World } from '../world.ts';
 
 const FILE = '/etc/mayfly/mayfly.toml';
@@ -97,6 +99,25 @@ describe('configuration', () => {
     ],
     ['[update]\nkeep = 1001', /: expected a number of at most 1000$/, /man mayfly\.toml/],
     ['[check]\ncommand = []', /: expected a command$/, /man mayfly\.toml/],
+    [
+      `[pool]\npath = "/${'p/'.repeat(512)}p"`,
+      /"pool.path": too long: at most 1024 characters/,
+      /man mayfly/,
+    ],
+    [
+      `[mounts]\nbind = ["/${'b'.repeat(256)}"]`,
+      /: a name in it is too long: at most 255 char/,
+      /man mayfly/,
+    ],
+    [
+      `[directories]\nrun = "/run/${'r'.repeat(224)}"`,
+      /"directories.run": too long: at most 228 /,
+      /man mayfly/,
+    ],
+    ...['/a,b', '/a:b', '/a b', '/a\\\\b', '/a/../b', 'a', '/a/'].map(
+      path =>
+        [`[pool]\npath = "${path}"`, /: expected an absolute path of letters, digits/, /man mayfly/] as const,
+    ),
     ['[lvm]\ngroup = "a b"', /: expected a name of letters/, /man mayfly\.toml/],
     ...['[overlay]\nsize', '[home]\nsize', '[mounts]\nrun_size'].flatMap(option =>
       ['1.5G', '0', '0M', '0%', '1000%', '10P', '5%G', '-1'].map(
@@ -113,6 +134,15 @@ describe('configuration', () => {
     }
   });
 
+  it('accepts paths whose longest names the kernel does', () => {
+    const run = `/run/${'r'.repeat(223)}`;
+    const bind = [`/${'b'.repeat(255)}`];
+    const config = read(`[directories]\nrun = "${run}"\n[mounts]\nbind = ${JSON.stringify(bind)}`);
+    expect(config.mounts.bind).toEqual(bind);
+    const group = groupPath('', pathsOf(config.directories).cgroup, 'u4294967295-00000000');
+    expect(group.length - 1).toBe(255);
+  });
+
   it.each(['1', '512M', '20G', '1%', '150%'])('accepts %j as the size of a tmpfs', size =>
     expect(read(`[mounts]\nrun_size = "${size}"`).mounts.run_size).toBe(size),
   );
@@ -122,7 +152,7 @@ describe('configuration', () => {
       'a.toml': '[logout]\ngrace = 3',
       'b.txt': 'nonsense = 1',
     });
-    expect(config.logout).toEqual({ grace: 3, kill_timeout: 2, on_stuck: 'keep' });
+    expect(config.logout).toEqual({ grace: 3, kill_timeout: 2, on_stuck: 'keep', max_stuck: 3 });
     expect(() => read('', { 'z.toml': 'x = 1' })).toThrow(/conf\.d\/z\.toml:1/);
   });
 

@@ -3,6 +3,7 @@ import * as fs from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { alice, endsBy, freshGreeter, isIn, logsOut, mustBeGone, mustBeInside } from './desk.ts';
 import type { Machine } from './machine.ts';
+import { startedWithVariables, withVariables } from './variables.ts';
 
 export function typedLogin(machine: () => Machine): void {
   it('has the session as root, and what is broken in it is whole again at the next', async () => {
@@ -20,6 +21,22 @@ export function typedLogin(machine: () => Machine): void {
     expect(next).not.toBe(id);
     expect(lab.script(`schroot -c ${next} -d / -u root -- ls /usr`)).toContain('bin');
     logsOut(lab, alice);
+  });
+
+  it('gives no program of root the variables that the user sets in PAM', async () => {
+    const lab = machine();
+    await withVariables(lab, alice, async () => {
+      const id = await isIn(lab, alice);
+      mustBeInside(lab, alice, id, 'openbox', 'systemd');
+      // What the loader honours is taken out of the environment of set-user-ID programs, such as schroot.
+      const has = (program: string): string =>
+        lab.script(
+          `tr '\\0' '\\n' </proc/$(pgrep -o -u alice -x ${program})/environ | grep -c ^NODE_OPTIONS= || true`,
+        );
+      expect(['openbox', 'systemd'].map(has)).toEqual(['1\n', '1\n']);
+      logsOut(lab, alice);
+      expect(startedWithVariables(lab)).toEqual(['alice']);
+    });
   });
 }
 

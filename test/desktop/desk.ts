@@ -131,7 +131,9 @@ export function mustBeGone(lab: Workstation, { name }: Person): void {
     u=u$(id -u ${name})-
     set +e # grep finds nothing
     grep -o " /run/mayfly/roots/$u[^ ]*" /proc/1/mountinfo
-    cd /var/lib/mayfly; find sessions pool/sessions /etc/schroot/chroot.d -maxdepth 1 -name "*$u*"
+    cd /var/lib/mayfly
+    for n in $(seq 300); do ls -d pool/sessions/.old-$u* >/dev/null 2>&1 || break; sleep 0.1; done # being erased
+    find sessions pool/sessions /etc/schroot/chroot.d -maxdepth 1 -name "*$u*"
     ls -l /proc/[0-9]*/root 2>/dev/null | grep -o " /proc/[0-9]*/root.*/mayfly/roots/$u.*"
     grep -s "/mayfly/.*/$u" /proc/[0-9]*/mountinfo
     true`);

@@ -3,7 +3,10 @@ import * as fs from 'node:fs';
 import type { Machine } from './machine.ts';
 import type { Person } from './workstation.ts';
 
-/** Reads "NAME PASSWORD COMMAND" from a pipe and logs that person in (greetd-ipc(7)); says what greetd answered. */
+/**
+ * Reads "NAME PASSWORD COMMAND" from a pipe and logs that person in (greetd-ipc(7)), with the variables in a file; says
+ * what greetd answered.
+ */
 const GREETER = `#!/usr/bin/perl
 use strict; use JSON::PP; use IO::Socket::UNIX;
 my $socket = IO::Socket::UNIX->new(Peer => $ENV{GREETD_SOCK}) or die "socket: $!";
@@ -19,7 +22,8 @@ open my $pipe, "<", "/run/greet/keys" or die "pipe: $!";
 my ($name, $password, $command) = split / /, <$pipe> =~ s/\n//r, 3;
 my $r = ask({ type => "create_session", username => $name });
 $r = ask({ type => "post_auth_message_response", response => $password }) while $r->{type} eq "auth_message";
-if ($r->{type} eq "success") { ask({ type => "start_session", cmd => [split / /, $command], env => [] }) }
+my @env = -e "/run/greet/env" ? split /\n/, qx(cat /run/greet/env) : ();
+if ($r->{type} eq "success") { ask({ type => "start_session", cmd => [split / /, $command], env => [@env] }) }
 else { ask({ type => "cancel_session" }) }
 `;
 

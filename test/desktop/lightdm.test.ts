@@ -239,7 +239,7 @@ describe('what is no login', () => noLogin(() => lab));
 describe('a package upgraded, or removed, while somebody is in', () => {
   it('leaves the desktop alone, and the logout is as clean as ever', async () => {
     const id = await isIn(lab, alice);
-    const old = lab.must('pgrep', '-u', 'alice', '-x', 'openbox');
+    const old = lab.must('pgrep', '-o', '-u', 'alice', '-x', 'openbox');
     lab.script(`cd /root; dpkg-deb -R mayfly.deb new; sed -i 's/^Version: .*/&+1/' new/DEBIAN/control
       dpkg-deb -b new new.deb >/dev/null; dpkg -i new.deb >/dev/null`);
     expect(lab.must('dpkg-query', '--show', 'mayfly')).toMatch(/\+1$/m);
@@ -247,7 +247,7 @@ describe('a package upgraded, or removed, while somebody is in', () => {
     const removed = lab.run('dpkg', '-r', 'mayfly');
     expect(removed.code).not.toBe(0);
     expect(removed.err).toContain(`mayfly end ${id}`);
-    expect(lab.must('pgrep', '-u', 'alice', '-x', 'openbox')).toBe(old);
+    expect(lab.must('pgrep', '-o', '-u', 'alice', '-x', 'openbox')).toBe(old);
     expect(lab.must('mayfly', 'sessions')).toMatch(new RegExp(`${id} .* live`));
     logsOut(lab, alice);
     await isIn(lab, alice);

@@ -11,7 +11,7 @@ import { ARTEFACTS, type Person, Workstation } from './workstation.ts';
 export const BASE = [
   'systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,polkitd,procps,psmisc,sudo,passwd,perl',
   'lightdm,lightdm-gtk-greeter,adwaita-icon-theme,fonts-dejavu-core,openbox,xterm,zenity,x11-utils,xauth',
-  'xvfb,xdotool,imagemagick,nodejs,schroot,e2fsprogs',
+  'xvfb,xdotool,imagemagick,busybox-static,nodejs,schroot,e2fsprogs',
 ].join(',');
 
 /** And with whole desktops, Wayland, and another display manager. */
@@ -64,8 +64,6 @@ export class Machine extends Workstation {
     const dir = fs.mkdtempSync('/var/lib/mayfly-test-');
     const machine = new Machine(dir);
     fs.mkdirSync(machine.root);
-    // As udev makes it, which does not run in a container.
-    must('mknod', ['-m', '0666', `${dir}/fuse`, 'c', '10', '229']);
     must('tar', ['-xf', tarball('desktop', packages, suite), '--exclude=./dev/*', '-C', machine.root]);
     fs.copyFileSync(sharedPackage(), machine.at('/root/mayfly.deb'));
     fs.writeFileSync(machine.at('/usr/local/bin/xvfb-server'), X_SERVER, { mode: 0o755 });
@@ -73,6 +71,8 @@ export class Machine extends Workstation {
     fs.writeFileSync(machine.at('/etc/lightdm/lightdm.conf.d/10-bench.conf'), LIGHTDM);
     // Its menu of desktops is where `choose` looks for it.
     fs.writeFileSync(machine.at('/etc/lightdm/lightdm-gtk-greeter.conf'), '[greeter]\nindicators=~session\n');
+    // As udev makes it, which does not run in a container.
+    fs.writeFileSync(machine.at('/etc/tmpfiles.d/fuse.conf'), 'c /dev/fuse 0666 root root - 10:229\n');
     fs.appendFileSync(machine.at('/etc/environment'), 'XDG_VTNR=0\n');
     // Both want to be the display manager; the packages' scripts decide by the order of their installation.
     if (packages.includes('greetd'))
@@ -122,7 +122,6 @@ export class Machine extends Workstation {
         '--private-network',
         '--console=pipe',
         ...devices.map(d => `--bind=${d}`),
-        `--bind=${this.dir}/fuse:/dev/fuse`,
       ],
       {
         stdio: ['ignore', 'ignore', 'ignore'],

@@ -8,6 +8,7 @@ import { until } from '../system/lab.ts';
 import { alice } from './desk.ts';
 import { configureGreetd, startGreetd, typeAtGreetd } from './greetd.ts';
 import { Machine } from './machine.ts';
+import { GREETER_VARIABLES, prepareVariables, startedWithVariables, withVariables } from './variables.ts';
 
 let lab: Machine;
 let before: string;
@@ -36,11 +37,24 @@ const logIn = (command: string): void => typeAtGreetd(lab, alice, command);
 async function mustBeGone(): Promise<void> {
   await until(() => lab.sessions('alice').length === 0, 10_000);
   expect(lab.script('grep -c " /run/mayfly/roots/u" /proc/1/mountinfo || true').trim()).toBe('0');
-  expect(fs.readdirSync(lab.at('/var/lib/mayfly/pool/sessions'))).toEqual([]);
+  // A process of its own erases the volume.
+  await until(() => fs.readdirSync(lab.at('/var/lib/mayfly/pool/sessions')).length === 0, 10_000);
   expect(lab.processes('alice').filter(p => p.root.includes('mayfly'))).toEqual([]);
 }
 
 const wrapper = '/usr/lib/mayfly/hooks/session-wrapper';
+
+/** The same, with variables that the greeter sets. */
+async function logInWithVariables(): Promise<void> {
+  fs.writeFileSync(lab.at('/root/env'), `${GREETER_VARIABLES.join('\n')}\n`);
+  lab.script('cp /root/env /run/greet/env');
+  logIn(`${wrapper} sleep 1000`);
+  await until(() => lab.run('pgrep', '-u', 'alice', '-x', 'sleep').code === 0, 20_000);
+  lab.script('rm /run/greet/env');
+  expect(lab.sessions('alice')).toHaveLength(1);
+  lab.must('pkill', '-u', 'alice', '-x', 'sleep');
+  await mustBeGone();
+}
 
 describe('a login through PAM', () => {
   it('has a session before systemd starts anything for the person, and all of it is inside', async () => {
@@ -56,6 +70,13 @@ describe('a login through PAM', () => {
     expect(lab.must('mayfly', 'sessions')).toMatch(/alice .*pam/);
     lab.must('pkill', '-x', 'weston');
     await mustBeGone();
+  });
+
+  it('gives no program of root the variables that the greeter or the user sets', async () => {
+    await withVariables(lab, alice, async () => {
+      await logInWithVariables();
+      expect(startedWithVariables(lab)).toEqual(['alice']);
+    });
   });
 
   it('that ends with its worker killed is over too', async () => {
@@ -152,6 +173,12 @@ describe('a login that no display manager makes', () => {
     expect(lab.sessions('alice')).toHaveLength(1);
     lab.must('pkill', '-u', 'alice', '-x', 'sleep');
     await mustBeGone();
+  });
+
+  it('would give them to root, if another shell ran first, as here', async () => {
+    prepareVariables(lab);
+    await logInWithVariables();
+    expect(startedWithVariables(lab)).toEqual(['alice', 'root']);
   });
 
   it('is let in by one file of PAM alone', () => {

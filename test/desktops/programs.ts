@@ -5,7 +5,7 @@
 import * as fs from 'node:fs';
 import type { Machine } from '../desktop/machine.ts';
 
-const PAGE = 'file:///srv/bench/page.html';
+const PAGE = 'file:///usr/local/share/bench/page.html';
 const TITLE = 'Mayfly bench';
 
 /** Runs a browser until one of its processes is in a user namespace of its own; keeps a picture where there is X. */
@@ -52,9 +52,9 @@ said=$("$@" cat "$path") || exit
 `;
 
 const PODMAN = `#!/bin/sh
-# an image of a local tar, run without privileges
-podman image exists bench || podman import -q /srv/bench/image.tar bench >/dev/null || exit
-[ "$(podman run --rm --network=none bench /bin/busybox id -u)" = 0 ]
+# an image of a local tar, run without privileges; systemd gives this container no controllers to hand on
+podman image exists bench || podman import -q /usr/local/share/bench/image.tar bench >/dev/null || exit
+[ "$(podman run --rm --network=none --cgroups=disabled bench /bin/busybox id -u)" = 0 ]
 `;
 
 const CHROMIUM = 'chromium --no-first-run --password-store=basic --disable-setuid-sandbox';
@@ -89,11 +89,11 @@ command=hello
 export function installPrograms(lab: Machine): void {
   for (const [name, text] of Object.entries({ browse: BROWSE, document: DOCUMENT, podman: PODMAN }))
     fs.writeFileSync(lab.at(`/usr/local/bin/bench-${name}`), text, { mode: 0o755 });
-  fs.mkdirSync(lab.at('/srv/bench'), { recursive: true });
+  fs.mkdirSync(lab.at('/usr/local/share/bench'), { recursive: true });
   const page = `<!doctype html><meta charset="utf-8"><title>${TITLE}</title><h1>This page is shown in a sandbox.</h1>`;
-  fs.writeFileSync(lab.at('/srv/bench/page.html'), page);
+  fs.writeFileSync(lab.at('/usr/local/share/bench/page.html'), page);
   lab.script(`
-    cd /srv/bench
+    cd /usr/local/share/bench
     mkdir -p image/bin; cp /bin/busybox image/bin; tar -C image -cf image.tar .
     mkdir -p platform/usr/bin platform/files app/files/bin app/export
     for name in busybox sh cat true; do cp /bin/busybox platform/usr/bin/$name; done
@@ -104,6 +104,6 @@ export function installPrograms(lab: Machine): void {
     printf '#!/usr/bin/sh\\necho hello\\n' >app/files/bin/hello; chmod +x app/files/bin/hello
     flatpak build-export --runtime --files=usr repo platform 1 >/dev/null
     flatpak build-export repo app 1 >/dev/null
-    flatpak remote-add --system --no-gpg-verify bench file:///srv/bench/repo
+    flatpak remote-add --system --no-gpg-verify bench file:///usr/local/share/bench/repo
     flatpak install --system --noninteractive bench org.example.Hello//1 >/dev/null`);
 }

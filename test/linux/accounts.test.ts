@@ -1,9 +1,20 @@
 /** Network accounts: names that are not in /etc/passwd are looked up through NSS, with getent(1). */
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { groupsOf, lookupUser } from '../../src/linux/accounts.ts';
+import {
+  checkUserName,
+  groupsAreLocal,
+  groupsOf,
+  lookupUser,
+  parsePasswd,
+} from '../../src/linux/accounts.ts';
 import type { Command } from '../../src/linux/command.ts';
 import type { Host } from '../../src/linux/host.ts';
+import { SEED } from '../campaign.ts';
 import { World } from '../world.ts';
+
+console.log(`MAYFLY_SEED=${SEED}`);
+fc.configureGlobal({ seed: SEED | 0 });
 
 /** A host whose NSS knows dave of a domain, in two groups of the domain and one of the machine. */
 function networked(): { host: Host; asked: string[] } {
@@ -82,4 +93,63 @@ describe('a network account', () => {
     const groups = await groupsOf(host, await lookupUser(host, 'mallory'));
     expect(groups.map(g => g.name)).toEqual(['students@lab.example']);
   });
+});
+
+describe('user names', () => {
+  it.each(['alice', 'a.b-c_d', 'DOM\\alice', 'alice@example.org', 'ålice', 'a'.repeat(256)])(
+    'accept %j',
+    name => {
+      expect(() => checkUserName(name)).not.toThrow();
+    },
+  );
+  it.each([
+    '',
+    '-rf',
+    '..',
+    '.',
+    'a/b',
+    '../etc',
+    'a b',
+    'a\nb',
+    'a:b',
+    'a,b',
+    'a\0b',
+    'x'.repeat(300),
+    '[a]',
+  ])('reject %j', name => {
+    expect(() => checkUserName(name)).toThrow(/^invalid user name/);
+  });
+  it('never contain a character that ends a path component or a line', () => {
+    fc.assert(
+      fc.property(fc.string(), name => {
+        try {
+          checkUserName(name);
+        } catch {
+          return true;
+        }
+        return !/[/\s:,\0]/.test(name) && name !== '..' && !name.startsWith('-') && name !== '';
+      }),
+    );
+  });
+});
+
+describe('passwd lines', () => {
+  it.each([
+    ['alice:x:1001:1001:Alice,,,:/home/alice:/bin/bash', 1001],
+    ['alice:x:x:1001::/home/alice:/bin/bash', undefined],
+    ['alice:x:-1:1001::/home/alice:/bin/bash', undefined],
+    ['alice', undefined],
+    ['', undefined],
+  ])('%j has the uid %s', (line, uid) => expect(parsePasswd(line)?.uid).toBe(uid));
+});
+
+describe('nsswitch.conf', () => {
+  it.each([
+    ['group: files', true],
+    ['group: files systemd', true],
+    ['group: files [SUCCESS=merge] systemd', true],
+    ['group: files sss', false],
+    ['group: ldap', false],
+    [undefined, true],
+  ])('%j has local groups only: %s', (text, expected) => expect(groupsAreLocal(text)).toBe(expected));
 });

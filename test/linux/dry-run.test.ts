@@ -17,7 +17,7 @@ function dry(w: World): { on: Machine; told: string[] } {
     ...w.backend(),
     path: () => '/srv/tree',
     fork: async () => undefined,
-    remove: async () => undefined,
+    discard: async () => undefined,
   };
   return { on: { ...on, host: dryRun(on.host, line => told.push(line)), backend: () => backend }, told };
 }

@@ -38,7 +38,7 @@ describe.each(['/', ...HOST])('the device of the host’s %s', path => {
   it('makes no process a holder', async () => {
     const w = hostWithMounts();
     await expect(findHolders(w.host, new Set([devOf(w, path)]), '/session')).rejects.toThrow(
-      `device ${devOf(w, path)} is that of "${path}" on the host; refusing to kill its users`,
+      `device ${devOf(w, path)} is that of "${path}" on the host; refusing to kill the processes that use it`,
     );
   });
 });

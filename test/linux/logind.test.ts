@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { MayflyError } from '../../src/errors.ts';
 import type { Command } from '../../src/linux/command.ts';
 import type { Host } from '../../src/linux/host.ts';
-import { isAnyoneLoggedIn, logindBus, logindFiles } from '../../src/linux/logind.ts';
+import { isAnyoneLoggedIn, logindBus, logindFiles, parseSession } from '../../src/linux/logind.ts';
 import { World } from '../world.ts';
 
 interface Shown {
@@ -123,4 +123,19 @@ it('session files in another directory stand in for it', async () => {
   w.put('/d/c1', 'UID=1001\nSTATE=active\n');
   expect(await logindFiles('/d').sessions(w.host, mine)).toMatchObject([{ id: 'c1', uid: 1001 }]);
   expect(await logindFiles('/none').sessions(w.host, mine)).toBeUndefined();
+});
+
+it('reads the session files of logind', () => {
+  const text =
+    '# This is private data. Do not parse.\nUID=1001\nUSER=alice\nACTIVE=1\nSTATE=active\nSERVICE=lightdm\nCLASS=user\nDISPLAY=":0"\nLEADER=70\nREALTIME=1600000000123456\nMONOTONIC=7200123456\n';
+  expect(parseSession('c2', text)).toEqual({
+    id: 'c2',
+    uid: 1001,
+    state: 'active',
+    class: 'user',
+    service: 'lightdm',
+    display: ':0',
+    leader: 70,
+    began: 7200123,
+  });
 });

@@ -1,9 +1,9 @@
 /** The mount program, run for real in a mount namespace of its own. */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { lstatSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { afterAll, describe, expect, it } from 'vitest';
-import { type Mount, mountCommand } from '../../src/linux/mount-program.ts';
+import { type Mount, makeMountOps, mountCommand } from '../../src/linux/mount-program.ts';
 import { planMountOps } from '../../src/linux/mounts.ts';
 
 const UNSHARE = ['--mount', '--propagation', 'private', ...(process.getuid?.() === 0 ? [] : ['-r'])];
@@ -82,5 +82,48 @@ describe.skipIf(!canUnshare)('mounts in the tree of a session', () => {
     expect(message).toMatch(
       /^cannot open .*\/root\/shared\/\w+ in .*\/root: Too many levels of symbolic links/,
     );
+  });
+});
+
+describe('mount options become the arguments of mount(2)', () => {
+  it.each([
+    ['bind,slave', 'none', [4096, ''], 1 << 19],
+    ['rbind,rslave', 'none', [4096 | 16384, ''], (1 << 19) | 16384],
+    ['mode=0755,nosuid,nodev,size=20%', 'tmpfs', [2 | 4, 'mode=0755,size=20%'], 1 << 18],
+    [
+      'lowerdir=/a,upperdir=/b,workdir=/c,volatile',
+      'overlay',
+      [0, 'lowerdir=/a,upperdir=/b,workdir=/c,volatile'],
+      1 << 18,
+    ],
+  ] as const)('%s on %s', (options, type, [flags, data], propagation) => {
+    const mount = { op: 'mount', source: '/s', target: '/t', type, flags, data, propagation };
+    const callFor = makeMountOps();
+    for (let n = 0; n < 2; n++) expect(callFor({ source: '/s', target: '/t', type, options })).toEqual(mount);
+  });
+});
+
+describe('a mount point, seen by the child process that mounts', () => {
+  const base = mkdtempSync(`${tmpdir()}/mayfly-places-`);
+  mkdirSync(`${base}/directory`);
+  writeFileSync(`${base}/file`, '');
+  symlinkSync('directory', `${base}/link`);
+  symlinkSync('nowhere', `${base}/dangling`);
+  afterAll(() => rmSync(base, { recursive: true }));
+  it.each([
+    ['dir', 'directory', 0],
+    ['dir', 'new', 0],
+    ['dir', 'new/below', 0],
+    ['dir', 'link', 32],
+    ['dir', 'dangling', 32],
+    ['dir', 'file', 32],
+    ['file', 'file', 0],
+    ['file', 'fresh', 0],
+    ['file', 'link', 32],
+    ['file', 'directory', 32],
+  ] as const)('a %s at %j gives the exit code %i', (op, name, code) => {
+    const { file, args } = mountCommand([{ op, target: `${base}/${name}` }]);
+    expect(spawnSync(file, args, { stdio: 'ignore' }).status).toBe(code);
+    if (code === 0) expect(lstatSync(`${base}/${name}`).isDirectory()).toBe(op === 'dir');
   });
 });

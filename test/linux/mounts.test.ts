@@ -1,8 +1,8 @@
 /** Detaching a tree of mounts without affecting the host's own. */
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { Command } from '../../src/linux/command.ts';
 import { makeMountOps, mountCommand } from '../../src/linux/mount-program.ts';
-import { detach, isMounted } from '../../src/linux/mounts.ts';
+import { detach, isMounted, planMountOps, requireMountTargets } from '../../src/linux/mounts.ts';
 import { Died, World } from '../world.ts';
 
 /** A tree with a bind of the host's /dev; the process crashed before it made the bind a slave. */
@@ -57,4 +57,55 @@ it('a mount point that is not a directory, or not empty after unmounting, is lef
   await expect(detach(w.host, '/full', false)).rejects.toMatchObject({ code: 'stuck' });
   expect(w.host.lstat('/full/of/files')).toBeDefined();
   await detach(w.host, '/absent', false);
+});
+
+describe('mount targets', () => {
+  const w = new World();
+  for (const path of ['/base/proc', '/base/run', '/base/var/tmp', '/base/etc']) w.makeDirs(path);
+  w.put('/base/file', '');
+  for (const path of ['/base/home', '/base/run/link', '/base/etc/link']) w.host.symlink('/etc', path);
+  const root = { source: 'o', target: '/r', type: 'overlay', options: 'x' };
+  const bind = (source: string, file = false) => ({
+    source,
+    target: `/r${source}`,
+    type: 'none',
+    options: 'bind,slave',
+    ...(file ? { file } : {}),
+  });
+  const run = { source: 'm', target: '/r/run', type: 'tmpfs', options: 'mode=0755' };
+  const places = (...mounts: Parameters<typeof planMountOps>[1]) =>
+    planMountOps(root, mounts)
+      .filter(c => c.op !== 'mount')
+      .map(c => `${c.op} ${c.target}`);
+  it('are checked from the top, each once', () =>
+    expect(places(bind('/proc'), bind('/var/tmp'), bind('/var/lib'))).toEqual([
+      'dir /r/proc',
+      'dir /r/var',
+      'dir /r/var/tmp',
+      'dir /r/var/lib',
+    ]));
+  it('below a bind belong to the host and are not checked', () =>
+    expect(places(bind('/proc'), bind('/proc/sys/x'))).toEqual(['dir /r/proc']));
+  it('are created right before their mount, as files for sockets', () =>
+    expect(planMountOps(root, [run, bind('/run/notify', true)]).map(c => `${c.op} ${c.target}`)).toEqual([
+      'mount /r',
+      'dir /r/run',
+      'mount /r/run',
+      'file /r/run/notify',
+      'mount /r/run/notify',
+    ]));
+  const refuse = (...mounts: Parameters<typeof planMountOps>[1]) =>
+    requireMountTargets(w.host, '/base', planMountOps(root, mounts));
+  it.each([
+    ['exist', [bind('/proc'), bind('/var/tmp'), bind('/file', true)]],
+    ['are missing', [bind('/media/usb')]],
+    ['are below the session’s own /run', [run, bind('/run/link')]],
+    ['are below a bind', [bind('/etc'), bind('/etc/link')]],
+  ])('that %s are accepted', (_, mounts) => expect(() => refuse(...mounts)).not.toThrow());
+  it.each([
+    [bind('/home'), /"\/home" in the generation is a symlink/],
+    [bind('/home/x'), /"\/home" in the generation is a symlink/],
+    [bind('/file'), /"\/file" in the generation is a file/],
+    [bind('/etc', true), /"\/etc" in the generation is a directory; cannot mount "\/etc" on it/],
+  ])('%j is refused', (m, message) => expect(() => refuse(m)).toThrow(message));
 });

@@ -84,6 +84,31 @@ describe.runIf(ME === 0)('a look at processes', () => {
     expect((await findUsers(host, devices, 12345)).sort((a, b) => a - b)).toEqual(sorted(own, rooted));
   });
 
+  it('finds a file that is mapped, without a descriptor', async () => {
+    const library = `${place}/a library`;
+    const [libc = ''] = /\/\S+\/libc\.so\S*/.exec(fs.readFileSync('/proc/self/maps', 'utf8')) ?? [];
+    fs.copyFileSync(libc, library);
+    // The loader of a dynamic program opens, maps and closes it.
+    const load = 'require DynaLoader; DynaLoader::dl_load_file(shift, 0) or die DynaLoader::dl_error()';
+    const own = await perl(load, [library], 12345);
+    const other = await perl(load, [library], 54321);
+    expect(
+      fs.readdirSync(`/proc/${own}/fd`).map(fd => fs.readlinkSync(`/proc/${own}/fd/${fd}`)),
+    ).not.toContain(library);
+    const { users } = await lookAtProcesses(host, { devices, of: 'all' });
+    expect(users.map(u => [u.pid, u.use]).sort()).toEqual(
+      [own, other].map(pid => [pid, `mapped file ${library}`]).sort(),
+    );
+    expect(await findUsers(host, devices, 12345)).toEqual([own]);
+    expect(
+      await findUsers(
+        { ...host, list: path => (path === '/sys/class/bdi' ? ['fuse'] : host.list(path)) },
+        devices,
+        12345,
+      ),
+    ).toEqual([own]);
+  });
+
   it('finds the mount in another namespace', async () => {
     const script = 'echo ready; exec sleep 1000';
     const pid = await start('unshare', ['-m', '--propagation', 'private', 'sh', '-c', script]);

@@ -17,7 +17,7 @@ const ARTEFACTS = `${TOP}/test/artefacts`;
 
 const PACKAGES = [
   'udev,lvm2,thin-provisioning-tools,dmsetup,btrfs-progs,xfsprogs,e2fsprogs,psmisc,procps,kmod,iproute2',
-  'schroot,nodejs,sudo,perl,passwd,dpkg-dev,apt-utils',
+  'busybox-static,schroot,nodejs,sudo,perl,passwd,dpkg-dev,apt-utils',
 ].join(',');
 
 /** What the kernel starts: only reaches for the rest, so that the image need not change with it. */

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { MayflyError } from '../../src/errors.ts';
 import { type AlertsSent, alertSnapshots } from '../../src/service/snapshot-alerts.ts';
-import { screenAt, screenOf, showRefusal } from '../../src/session/refusal-dialog.ts';
+import { refusalText, screenAt, screenOf, showRefusal } from '../../src/session/refusal-dialog.ts';
 import { login } from '../../src/session/session.ts';
 import type { Machine } from '../../src/state/machine.ts';
 import type { Login } from '../../src/state/sessions.ts';
@@ -85,5 +85,26 @@ describe('the alert for a full snapshot', () => {
       w.host.unlink('/sys/fs/cgroup/cgroup.subtree_control');
     });
     expect(windows).toEqual([]);
+  });
+});
+
+describe('the screen of a refused login', () => {
+  it.each([
+    [':0', '/var/run/lightdm/root/:0', true],
+    [':0.1', '/run/lightdm/root/:0', true],
+    ['', '/run/lightdm/root/:0', false], // gdm has no display yet
+    [':0', '', false],
+    ['host:0', '/run/lightdm/root/:0', false], // another machine's
+    [':0', 'relative', false],
+    [':0', '/a b', false],
+    [':0', '/home/alice/.Xauthority', false], // root would copy what a person has put there
+    [':0', '/run/lightdm/root/../../../etc/shadow', false],
+  ])('is known from DISPLAY=%j and XAUTHORITY=%j: %s', (DISPLAY, XAUTHORITY, known) => {
+    expect(screenOf({ DISPLAY, XAUTHORITY }) !== undefined).toBe(known);
+  });
+  it('shows the reason and its code', () => {
+    const words = refusalText(new MayflyError('full', 'the pool is 95 % used'));
+    expect(words).toMatch(/failed: the pool is 95 % used\./);
+    expect(words).toMatch(/: MAYFLY-FULL$/);
   });
 });

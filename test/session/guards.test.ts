@@ -4,6 +4,7 @@ import { MayflyError } from '../../src/errors.ts';
 import { recover } from '../../src/service/recover.ts';
 import { end } from '../../src/session/end.ts';
 import { login } from '../../src/session/session.ts';
+import { endProbation, probation, writeProbation } from '../../src/state/generations.ts';
 import type { Machine } from '../../src/state/machine.ts';
 import { writePool } from '../../src/state/pool.ts';
 import { readSessions, type Session, writeSession } from '../../src/state/sessions.ts';
@@ -134,9 +135,9 @@ describe('a storage command that does not finish in time', () => {
         finish = () => backend.fork(from, to, o);
         throw new MayflyError('timeout', '"lvcreate" did not finish in time; it was left running');
       },
-      remove: async v => {
+      discard: async v => {
         removed.push(v.name);
-        return backend.remove(v);
+        return backend.discard?.(v);
       },
     }));
     await expect(alice(w, on)).rejects.toMatchObject({ code: 'timeout' });
@@ -156,29 +157,37 @@ describe('loop devices at a logout', () => {
     const w = await usedWorld();
     const s = await alice(w);
     if (!s) throw new Error('out of scope');
-    const files = {
-      loop0: `${s.root}/home/alice/disk.img`,
-      loop1: '/var/lib/disk.img',
-      loop2: `${s.root}x/disk.img`,
-      loop10: `${s.root}/tmp/disk.img`,
-      sda: `${s.root}/no/loop`,
+    const [volume = 0, run = 0] = s.devices;
+    // Of each device: its file, as the kernel shows it, and the device number of that.
+    const files: Record<string, [string, number]> = {
+      loop0: [`${s.root}/home/alice/disk.img`, 9999], // a file of the host
+      loop1: ['/var/lib/disk.img', 9999],
+      loop2: [`${s.root}x/disk.img`, 9999],
+      loop4: ['/disk.img (deleted)', run], // in another mount namespace
+      loop10: [`${s.root}/root/disk.img`, 9998],
+      loop11: ['/shm/disk.img', volume],
     };
-    for (const [name, file] of Object.entries(files)) {
+    for (const [name, [file]] of Object.entries(files)) {
       w.makeDirs(`/sys/block/${name}/loop`);
       w.put(`/sys/block/${name}/loop/backing_file`, `${file}\n`);
     }
     w.makeDirs('/sys/block/loop3');
     w.programs.losetup = args => {
-      expect(w.host.lstat(s.root)?.dev).toBe(s.devices[0]); // still mounted
+      if (args[0] === '--list')
+        return {
+          stdout: Object.entries(files)
+            .map(([name, [file, on]]) => `/dev/${name} \\x20${on >> 8}:${on & 255} ${file}\n`)
+            .join(''),
+        };
+      expect(w.host.lstat(s.root)?.dev).toBe(volume); // still mounted
       w.host.unlink(`/sys/block/${args[1]?.slice('/dev/'.length)}/loop/backing_file`);
       return undefined;
     };
     w.ran.length = 0;
     await end(w.machine(), s.id);
-    expect(w.ran.filter(c => c.startsWith('losetup'))).toEqual([
-      'losetup -d /dev/loop0',
-      'losetup -d /dev/loop10',
-    ]);
+    expect(w.ran.filter(c => c.startsWith('losetup -d'))).toEqual(
+      ['loop0', 'loop11', 'loop10', 'loop4'].map(name => `losetup -d /dev/${name}`),
+    );
     expect(sessionsOf(w)).toEqual([]);
   });
 });
@@ -226,9 +235,9 @@ describe('the order of steps', () => {
         note('fork');
         await b.fork(from, to, o);
       },
-      remove: async v => {
-        note('remove');
-        await b.remove(v);
+      discard: async v => {
+        note('discard');
+        await b.discard?.(v);
       },
     }));
     const { host, paths } = base;
@@ -272,7 +281,7 @@ describe('the order of steps', () => {
     w.enter(s?.root ?? '');
     const { on, seen } = watched(w);
     await end(on, s?.id ?? '');
-    expect(seen).toEqual(['record', 'close', 'kill', 'detach', 'remove', 'forget']);
+    expect(seen).toEqual(['record', 'close', 'kill', 'detach', 'discard', 'forget']);
   });
 });
 
@@ -310,6 +319,62 @@ describe('admission', () => {
     });
     if (admitted) expect((await alice(w))?.state).toBe('live');
     else await expect(alice(w)).rejects.toMatchObject({ code: 'full' });
+  });
+});
+
+describe('a fault of the pool or the kernel', () => {
+  const failing = (w: World, error: unknown): Machine =>
+    withBackend(w, () => ({
+      fork: async () => {
+        throw error;
+      },
+    }));
+  const errno = (code: string): Error => Object.assign(new Error(`${code}: no`), { code });
+
+  it.each([
+    [new MayflyError('command', '"btrfs" failed') as Error, '"btrfs" failed'] as const,
+    ...['EIO', 'EROFS', 'ENOSPC', 'EDQUOT'].map(code => [errno(code), `${code}: no`] as const),
+  ])('refuses the login with the reason (%s), and is no fault of the generation', async (error, reason) => {
+    const w = await usedWorld();
+    const on = failing(w, error);
+    const before = w.picture();
+    writeProbation(w.host, on.paths, { number: 1, previous: 1, failures: 0 });
+    await expect(alice(w, on)).rejects.toMatchObject({
+      code: /^(ENOSPC|EDQUOT)/.test(reason) ? 'full' : 'refused',
+      message: `cannot create a session in the pool "/var/lib/mayfly/pool": ${reason}`,
+      facts: { hint: 'mayfly doctor' },
+    });
+    expect(probation(w.host, on.paths)).toEqual({ number: 1, previous: 1, failures: 0 });
+    endProbation(w.host, on.paths);
+    expect(w.picture()).toBe(before);
+  });
+
+  it('leaves other errors as they are', async () => {
+    const w = await usedWorld();
+    await expect(alice(w, failing(w, errno('EINVAL')))).rejects.toThrow(/^EINVAL/);
+  });
+
+  it('such as a file system that the kernel has lost names the command', async () => {
+    const w = await usedWorld();
+    const { perl } = w.programs;
+    w.makeDirs('/lib/modules/6.2');
+    w.makeDirs('/proc/sys/kernel');
+    w.put('/proc/sys/kernel/osrelease', '6.1\n');
+    w.programs.modprobe = () => {
+      throw new MayflyError('command', '"modprobe" failed');
+    };
+    w.programs.perl = args => {
+      const target = args.slice(args.indexOf('--') + 4)[2] ?? '';
+      if (!target.startsWith('/run/mayfly/roots/') || args.includes('detach')) return perl?.(args);
+      const stderr = `cannot mount overlay on ${target}: No such device\n`;
+      throw new MayflyError('command', `"perl" failed: ${stderr}`, { stderr });
+    };
+    await expect(alice(w)).rejects.toMatchObject({
+      code: 'refused',
+      message: 'this kernel does not support memory: its modules are missing, there is no "/lib/modules/6.1"',
+      facts: { hint: 'reboot' },
+    });
+    expect(sessionsOf(w)).toEqual([]);
   });
 });
 

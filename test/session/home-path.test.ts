@@ -53,6 +53,13 @@ describe('a home directory', () => {
     expect(homeProblem(home, config, paths)).toBe('is a directory of the system'),
   );
 
+  it('with more characters than a mount point has room for is refused', () => {
+    expect(homeProblem(`/srv/${'h'.repeat(1019)}`, config, paths)).toBeUndefined();
+    expect(homeProblem(`/srv/${'h'.repeat(1020)}`, config, paths)).toBe(
+      'is too long: it has 1025 characters',
+    );
+  });
+
   it.each(['/var/lib/mayfly', '/var/lib/mayfly/pool/session/x'])('%s is a directory of Mayfly', home =>
     expect(homeProblem(home, config, paths)).toBe('is a directory of Mayfly'),
   );
@@ -117,6 +124,33 @@ describe('a login with an odd home directory', () => {
     expect(w.ran).toEqual([]);
     expect(probation(w.host, on.paths)?.failures).toBe(0); // the error of one account says nothing of the generation
   });
+});
+
+it('a home directory of the host that an ephemeral one replaces is not looked at', async () => {
+  const w = preparedWorld();
+  w.put('/etc/passwd', 'alice:x:1001:1001::/data/alice:/bin/sh\n');
+  w.makeDirs('/data');
+  w.makeDirs('/etc/mayfly');
+  w.put('/etc/mayfly/mayfly.toml', 'ephemeral_home = ["alice"]\n');
+  const looked: string[] = [];
+  const noted =
+    <T>(look: (path: string) => T) =>
+    (path: string): T => {
+      looked.push(path);
+      return look(path);
+    };
+  const on = w.machine();
+  const { lstat, stat, readlink, pathType, exists } = on.host;
+  const host = {
+    ...on.host,
+    lstat: noted(lstat),
+    stat: noted(stat),
+    readlink: noted(readlink),
+    pathType: noted(pathType),
+    exists: noted(exists),
+  };
+  expect((await login({ ...on, host }, callOf(w, 'alice', ':0')))?.state).toBe('live');
+  expect(looked.filter(path => path.startsWith('/data'))).toEqual([]);
 });
 
 describe('a home directory of its own, reached through a symlink', () => {

@@ -9,7 +9,7 @@ import { login } from '../../src/session/session.ts';
 import { loginBlockReason } from '../../src/state/login-block.ts';
 import type { Machine } from '../../src/state/machine.ts';
 import { readSessions, writeSession } from '../../src/state/sessions.ts';
-import { preparedWorld, type World } from '../world.ts';
+import { callOf, preparedWorld, type World } from '../world.ts';
 
 async function stuckWorld(): Promise<{ w: World; id: string }> {
   const w = preparedWorld();
@@ -107,5 +107,52 @@ describe('a teardown that fails', () => {
     const { on, ran } = withPolicy(w.machine(), 'reboot');
     await onStuck(on, new MayflyError('stuck', 'held'));
     expect(ran).toEqual([]);
+  });
+});
+
+describe('a user whose sessions cannot be ended', () => {
+  const attempt = (w: World, on: Machine = w.machine()) => login(on, callOf(w, 'alice', ':0'));
+  /** Logs in, and out in vain: the volume stays in use. */
+  async function getStuck(w: World): Promise<void> {
+    const s = await attempt(w);
+    w.failing.add('perl');
+    await expect(end(w.machine(), s?.id ?? '')).rejects.toThrow();
+    w.failing.clear();
+  }
+
+  it('logs in until there are "logout.max_stuck" of them, and again when one has ended', async () => {
+    const w = preparedWorld();
+    w.makeDirs('/etc/mayfly');
+    w.put('/etc/mayfly/mayfly.toml', '[logout]\nmax_stuck = 2\n');
+    await getStuck(w);
+    await getStuck(w);
+    const before = w.picture();
+    const [first] = readSessions(w.host, w.machine().paths);
+    await expect(attempt(w)).rejects.toMatchObject({
+      code: 'stuck',
+      message: `2 sessions of alice cannot be ended, and "logout.max_stuck" is 2; the first is ${first?.id}: ${first?.stuck}`,
+    });
+    expect(w.picture()).toBe(before);
+    expect((await login(w.machine(), callOf(w, 'bob', ':1')))?.state).toBe('live');
+    await end(w.machine(), first?.id ?? '');
+    expect((await attempt(w))?.state).toBe('live');
+  });
+
+  const day = 86_400_000;
+  it.each([
+    ['is held', { age: day, deleted: true, session: 'u1001-0000000a' }, true],
+    ['waits for btrfs', { age: 30_000, deleted: true, session: 'u1001-0000000a' }, false],
+    ['waits to be erased', { age: day, deleted: false, session: 'u1001-0000000a' }, false],
+    ['of somebody else is held', { age: day, deleted: true, session: 'u10010-0000000a' }, false],
+  ])('is refused if the space of so many ended sessions %s: %j', async (_, d, refused) => {
+    const w = preparedWorld();
+    const on = w.machine();
+    const three = ['1', '2', '3'].map(n => ({ ...d, name: `sessions/.old-${d.session}.${n}` }));
+    for (const { name } of three) w.makeDirs(`/var/lib/mayfly/pool/${name}`);
+    const backend = w.backend();
+    const list = async (pool: string) => ({ ...(await backend.list(pool)), discarded: three });
+    const s = attempt(w, { ...on, backend: () => ({ ...backend, list }) });
+    if (refused) await expect(s).rejects.toThrow(/^3 sessions of alice .* descriptor in flight in a socket$/);
+    else expect((await s)?.state).toBe('live');
   });
 });

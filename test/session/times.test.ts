@@ -57,7 +57,7 @@ describe('the log', () => {
     const { on, said, call } = slow(preparedWorld());
     await login(on, call(':0'));
     await login(on, call(':1'));
-    expect(said[1]?.[1]).toMatch(/: alice joined generation 1 in \d+ ms \(user \d+, lock \d+, join \d+\)$/);
+    expect(said[1]?.[1]).toMatch(/: alice joined the session in \d+ ms \(user \d+, lock \d+, join \d+\)$/);
   });
 
   it('names the step in which a login failed, and its duration', async () => {

@@ -124,3 +124,49 @@ describe('the identity of a generation on btrfs', () => {
     }
   });
 });
+
+it('a session on btrfs is removed with the subvolumes that somebody has made in it', async () => {
+  const b = await bench('btrfs', 'disk')();
+  const generation: Volume = { backend: 'btrfs', pool: b.pool, role: 'generation', name: '1' };
+  const session = { ...generation, role: 'session', name: 'u1001-0a0b0c0d', origin: generation } as const;
+  const root = `${b.pool}/sessions/${session.name}/volume`;
+  try {
+    await b.backend.create(generation);
+    await b.backend.fork(generation, session);
+    fs.mkdirSync(`${root}/a\nb`);
+    for (const path of ['one', 'a\nb/-two', 'a\nb/-two/three'])
+      must('btrfs', ['subvolume', 'create', `${root}/${path}`]);
+    must('btrfs', ['property', 'set', '-ts', `${root}/a\nb/-two/three`, 'ro', 'true']);
+    must('chattr', ['+i', `${root}/one`]);
+    await b.backend.remove(session);
+    expect(await b.backend.list(b.pool)).toMatchObject({ volumes: [generation], leftovers: [] });
+    expect(must('btrfs', ['subvolume', 'list', b.pool]).match(/ path /g)).toHaveLength(1);
+  } finally {
+    await b.backend.remove(generation);
+    await b.close();
+  }
+});
+
+it('a session on btrfs is removed by one command, which does not wait for its space: that can take half a minute', async () => {
+  const b = await bench('btrfs', 'disk')();
+  const ran: string[] = [];
+  const host: Host = {
+    ...realHost(),
+    run(c) {
+      ran.push(`${c.file} ${c.args.join(' ')}`);
+      return realHost().run(c);
+    },
+  };
+  const generation: Volume = { backend: 'btrfs', pool: b.pool, role: 'generation', name: '1' };
+  const session = { ...generation, role: 'session', name: 'u1001-0a0b0c0d', origin: generation } as const;
+  try {
+    await b.backend.create(generation);
+    await b.backend.fork(generation, session);
+    await openBackend('btrfs', host).remove(session);
+    expect(ran).toEqual([`btrfs subvolume delete -- ${b.pool}/sessions/.old-u1001-0a0b0c0d/volume`]);
+  } finally {
+    await b.backend.remove(session);
+    await b.backend.remove(generation);
+    await b.close();
+  }
+});

@@ -2,7 +2,7 @@
 import * as fs from 'node:fs';
 import { must, type Ran, sh, tarball } from './lab.ts';
 
-const PACKAGES = 'nodejs,schroot,sudo,mount,passwd,btrfs-progs,e2fsprogs,bsdutils,procps,perl';
+const PACKAGES = 'busybox-static,nodejs,schroot,sudo,mount,passwd,btrfs-progs,e2fsprogs,bsdutils,procps,perl';
 
 export class BareMachine {
   /** A directory of the test's own, with the machine in it. */

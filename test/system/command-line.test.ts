@@ -56,7 +56,7 @@ describe('with a pool', () => {
     [['rollback', '1'], /^generation 1 would be stable$/m, ''],
     [['run', '--', 'true'], /^run schroot -c u0-[0-9a-f]{8} -u root -d \/ -- true$/m, ''],
     [['enter', '1'], /^run schroot -c u0-[0-9a-f]{8} -u root -d \/ --/m, /this is a copy of the generation/],
-    [['enter', 'master'], /^would fork master, open a shell in the copy, and ask whether to seal.*\n$/, ''],
+    [['enter', 'master'], /^would copy master, open a shell in the copy, and ask whether to seal.*\n$/, ''],
   ])('a dry run of %j says what it would do, and does nothing', (args, out, err) => {
     const [verb = '', ...rest] = args;
     const r = ready.mayfly(verb, '--dry-run', ...rest);

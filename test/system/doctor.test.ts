@@ -2,7 +2,7 @@
 import * as fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { findings, type Seen } from './findings.ts';
-import { forgetUsers, Lab, MAYFLY, must, type Ran, sh, spawnMayfly, uidOf, user } from './lab.ts';
+import { forgetUsers, Lab, MAYFLY, must, type Ran, sh, shAs, spawnMayfly, uidOf, user } from './lab.ts';
 import { makeMiniTree } from './mini.ts';
 
 const A = 'mfdoc-a';
@@ -299,6 +299,26 @@ describe('a lab', () => {
     mends(lab, 'demoted', new RegExp(`demoted: ${number}`), 7);
   });
 
+  it('a generation that was changed after it was sealed: to another one, and then without it', () => {
+    const number = /(\d+)\.json$/.exec(fs.readlinkSync(at('state/stable')))?.[1];
+    fs.appendFileSync(at(`pool/generations/${number}/etc/nsswitch.conf`), '# changed\n');
+    expect(examine(lab)).toMatchObject([
+      {
+        check: 'unchanged',
+        level: 'problem',
+        what: expect.stringMatching(
+          new RegExp(`^generation ${number} was changed after it was sealed, at least "/etc/nsswitch.conf"`),
+        ),
+      },
+    ]);
+    for (let n = 0; n < 5 && examine(lab).length > 0; n++)
+      expect(type(lab, examine(lab)[0]?.hint ?? 'false')).toMatchObject({ code: 0 });
+    expect(examine(lab)).toEqual([]);
+    expect(fs.existsSync(at(`pool/generations/${number}`))).toBe(false);
+    expect(lab.hook('start', A)).toMatchObject({ code: 0, err: '' });
+    expect(lab.hook('stop', A)).toMatchObject({ code: 0, err: '' });
+  });
+
   it('a record of an earlier generation that is not whole, which nobody else minds', () => {
     fs.writeFileSync(at('state/generations/1.json'), '');
     fs.writeFileSync(at('state/update.json'), '{"last'); // a mere note
@@ -310,8 +330,9 @@ describe('a lab', () => {
 
   it('the session wrapper, where no hook ran, has a code too', () => {
     type(lab, 'true'); // has the lab's mayfly made
-    const asA = ['--reuid', A, '--regid', A, '--init-groups', lab.wrapper(), '--run', at('run'), 'true'];
-    const r = sh('setpriv', asA, { env: { PATH: `${at('bin')}:/usr/bin:/bin` } });
+    const r = shAs(A, [lab.wrapper(), '--run', at('run'), 'true'], {
+      env: { PATH: `${at('bin')}:/usr/bin:/bin` },
+    });
     expect(r).toMatchObject({ code: 1, out: '' });
     expect(r.err).toMatch(/there is no session for you on this machine \(MAYFLY-NO-SESSION\)\n$/);
     expect(lab.mayfly('doctor', 'MAYFLY-NO-SESSION').out).toMatch(/the display manager did not run the hook/);
@@ -406,7 +427,7 @@ describe('room', () => {
 });
 
 describe('btrfs', () => {
-  it('in an image: not mounted, without its generation, and lost', () => {
+  it('in an image: not mounted, without its generation, lost, and cut short', () => {
     const lab = new Lab();
     const from = makeMiniTree(`${lab.dir}/tree`);
     const r = lab.mayfly('init', '--backend', 'btrfs', '--from', from, '--quiet');
@@ -423,9 +444,23 @@ describe('btrfs', () => {
     must('umount', [`${lab.dir}/pool`]);
     fs.unlinkSync(`${lab.dir}/state/pool.img`);
     expect(examine(lab)[0]?.what).toMatch(/pool\.img" is missing/);
-    const anew = examine(lab)[0]?.hint.replace(/$/, ` --from ${from} --quiet`) ?? '';
-    expect(type(lab, anew)).toMatchObject({ code: 0 });
-    expect(examine(lab)).toEqual([]);
+    const makeAnew = (): void => {
+      const hint = examine(lab)[0]?.hint.replace(/$/, ` --from ${from} --quiet`) ?? '';
+      expect(type(lab, hint)).toMatchObject({ code: 0 });
+      expect(examine(lab)).toEqual([]);
+    };
+    makeAnew();
+    fs.truncateSync(`${lab.dir}/state/pool.img`, 2 ** 30);
+    expect(examine(lab)[0]?.what).toMatch(
+      /pool\.img" was truncated: it has 1\.0 GiB, and the file system .* 2\.0 GiB; restore it/,
+    );
+    must('umount', [`${lab.dir}/pool`]);
+    const recovered = lab.mayfly('recover');
+    expect(recovered.code).toBe(6);
+    expect(recovered.err + recovered.out).toMatch(
+      /pool\.img" was truncated: .*; fix it with "mayfly doctor"/,
+    );
+    makeAnew();
     lab.close();
   });
 
@@ -448,6 +483,15 @@ describe('btrfs', () => {
     fs.writeFileSync(`${pool}/master/data/file`, 'kept');
     mends(lab, 'master', /master\/data" is a subvolume of its own/, 1);
     expect(fs.readFileSync(`${pool}/master/data/file`, 'utf8')).toBe('kept');
+    const sealed = `${pool}/generations/1`;
+    const write = (): void => fs.writeFileSync(`${sealed}/etc/new`, '');
+    expect(write).toThrow(/EROFS/);
+    must('btrfs', ['property', 'set', '-ts', sealed, 'ro', 'false']);
+    write();
+    must('btrfs', ['property', 'set', '-ts', sealed, 'ro', 'true']);
+    expect(examine(lab)).toMatchObject([{ check: 'unchanged', hint: 'mayfly update --force' }]);
+    expect(type(lab, 'mayfly update --force')).toMatchObject({ code: 0 });
+    mends(lab, 'unchanged', /^generation 1 was changed after it was sealed, at least "\/etc"/, 7);
     must('btrfs', ['subvolume', 'delete', `${pool}/master`]);
     mends(lab, 'location', /the volume of master is missing/, 1);
     expect(fs.existsSync(`${pool}/master/etc`)).toBe(true);

@@ -1,7 +1,7 @@
 /** Bad input and broken surroundings: a clear error, nothing lost, nothing touched outside. */
 import * as fs from 'node:fs';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { forgetUsers, Lab, must, sh, uidOf, until, user } from './lab.ts';
+import { forgetUsers, Lab, must, sh, shAs, uidOf, until, user } from './lab.ts';
 
 const A = 'mayfly-a';
 const B = 'mayfly-b';
@@ -221,22 +221,9 @@ describe('surroundings', () => {
     fs.writeFileSync(`${bin}/mayfly`, '#!/bin/sh\necho "you get a session; on failure: refuse"\n', {
       mode: 0o755,
     });
-    const r = sh(
-      'setpriv',
-      [
-        '--reuid',
-        A,
-        '--regid',
-        A,
-        '--init-groups',
-        lab.wrapper(),
-        '--run',
-        `${lab.dir}/run`,
-        'echo',
-        'on the host',
-      ],
-      { env: { PATH: `${bin}:/usr/bin:/bin` } },
-    );
+    const r = shAs(A, [lab.wrapper(), '--run', `${lab.dir}/run`, 'echo', 'on the host'], {
+      env: { PATH: `${bin}:/usr/bin:/bin` },
+    });
     expect(r).toMatchObject({ code: 1, out: '' });
     expect(r.err).toMatch(/the pointer to the stable generation is missing/);
     fs.rmSync(bin, { recursive: true });
@@ -286,6 +273,55 @@ describe('surroundings', () => {
     fs.mkdirSync(file);
     lab.configure('');
     forgetReason();
+  });
+
+  it('symlinks of the generation are replaced by the files of the machine, and lead nobody out', () => {
+    const etc = `${lab.dir}/pool/generations/1/etc`;
+    const victim = `${lab.dir}/victim`;
+    fs.writeFileSync(victim, 'mine');
+    const links = {
+      hosts: victim,
+      hostname: '/nowhere/hostname',
+      'resolv.conf': '../../../../../etc/passwd',
+    };
+    for (const [name, target] of Object.entries(links)) {
+      if (fs.existsSync(`${etc}/${name}`)) fs.renameSync(`${etc}/${name}`, `${etc}/${name}.away`);
+      fs.symlinkSync(target, `${etc}/${name}`);
+    }
+    const root = () => lab.session(A)?.root ?? '/nonexistent';
+    const before = fs.readFileSync('/etc/passwd', 'utf8');
+    expect(lab.hook('start', A)).toMatchObject({ code: 0, err: '' });
+    for (const name of Object.keys(links)) {
+      expect(fs.lstatSync(`${root()}/etc/${name}`).isFile()).toBe(true);
+      expect(fs.readFileSync(`${root()}/etc/${name}`, 'utf8')).toBe(fs.readFileSync(`/etc/${name}`, 'utf8'));
+    }
+    expect(lab.hook('stop', A)).toMatchObject({ code: 0, err: '' });
+    expect(fs.readFileSync(victim, 'utf8')).toBe('mine');
+    expect(fs.readFileSync('/etc/passwd', 'utf8')).toBe(before);
+    expect(fs.existsSync('/nowhere')).toBe(false);
+    fs.unlinkSync(victim);
+    for (const name of Object.keys(links)) {
+      fs.unlinkSync(`${etc}/${name}`);
+      if (fs.existsSync(`${etc}/${name}.away`)) fs.renameSync(`${etc}/${name}.away`, `${etc}/${name}`);
+    }
+    nothingLeft();
+  });
+
+  it('what schroot.service does at its start and stop touches no session, also while somebody is inside', async () => {
+    const sessions = (verb: string) => sh('schroot', [verb, '--all-sessions']);
+    lab.hook('start', A);
+    lab.linger(A, false, 'exec sleep 1000');
+    await until(() => lab.processesInside().length >= 1);
+    const picture = lab.picture();
+    // schroot calls an entry of the type "plain" a session, but has nothing of it to recover or to end.
+    expect(sessions('--list').out).toBe(`session:${lab.session(A)?.id}\n`); // and nobody else's, which would end
+    expect(fs.readdirSync('/var/lib/schroot/session')).toEqual([]);
+    for (const verb of ['--recover-session', '--end-session'])
+      expect(sessions(verb)).toMatchObject({ code: 0, err: '' });
+    expect(lab.picture()).toEqual(picture);
+    expect(lab.inside(A, 'true').code).toBe(0);
+    expect(lab.hook('stop', A)).toMatchObject({ code: 0, err: '' });
+    nothingLeft();
   });
 
   it('a generation that is not a whole system: refused, nothing is left', () => {
@@ -352,7 +388,11 @@ describe('what a person can do to teardown', () => {
       sh('sh', ['-c', 'exec 3<"$1"; sleep 1000 >/dev/null 2>&1 & echo $!', 'sh', `${s?.root}/etc/passwd`])
         .out,
     );
-    expect(lab.hook('stop', A).code).toBe(6);
+    // The tree is detached by then, so no mount table shows it; the kernel is asked.
+    const stopped = lab.hook('stop', A);
+    expect(stopped.code).toBe(6);
+    expect(stopped.err).toMatch(/is in use: the kernel still has its upper layer mounted/);
+    expect(fs.readFileSync('/proc/self/mountinfo', 'utf8')).not.toContain(s?.root);
     expect(fs.existsSync(`/proc/${service}/exe`)).toBe(true);
     process.kill(service, 'SIGKILL');
     await until(() => lab.mayfly('recover').code === 0);

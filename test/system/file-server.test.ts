@@ -5,8 +5,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } 
 import { canServe, type FileServer, fileServer } from '../file-server.ts';
 import { BACKENDS, forgetUsers, Lab, must, readAt, sh, uidOf, until, user } from './lab.ts';
 
-const A = 'mayfly-a';
-const B = 'mayfly-b';
+const A = 'mayfly-fs-a';
+const B = 'mayfly-fs-b';
 /** Much longer than anything here takes, and much shorter than for ever. */
 const IN_TIME = 120_000;
 const TIMES = '[hook]\ntimeout = 9\n';
@@ -31,7 +31,7 @@ const READY = '$| = 1; print "ready\\n"; sleep 1000';
 
 describe.runIf(canServe).each(BACKENDS)('a file server that never answers, on %s', backend => {
   let lab: Lab;
-  let before: unknown;
+  let before: Record<string, unknown>;
   const at = (name: string): string => `${lab.dir}/net/${name}`;
 
   beforeAll(() => {
@@ -78,7 +78,8 @@ describe.runIf(canServe).each(BACKENDS)('a file server that never answers, on %s
     expect(await lab.hookAsync('stop', A).done).toMatchObject({ code: 0 }); // as lightdm does
     await othersGoOn();
     await server.close();
-    expect(lab.picture()).toEqual(before);
+    expect(readAt(`${lab.dir}/run/users/${uidOf(A)}/reason`)).toContain('its file server may be down');
+    expect({ ...lab.picture(), run: undefined }).toEqual({ ...before, run: undefined });
   });
 
   it('that dies under a session, with processes in it: the session ends', async () => {
@@ -124,7 +125,7 @@ describe.runIf(canServe).each(BACKENDS)('a file server that never answers, on %s
     onTestFinished(() => lab.configure(TIMES));
     // The lock of the user is taken, so the hook waits; and it is stopped, so no timer of its own will end it.
     const lock = `${lab.dir}/run/locks/user-${uidOf(A)}`;
-    const holder = await stay('flock', '-x', lock, 'sh', '-c', 'echo ready; exec sleep 1000');
+    const holder = await stay('perl', '-e', `open F, '>', shift or die; flock F, 2 or die; ${READY}`, lock);
     const hook = lab.hookAsync('start', A);
     const children = (pid: number): number[] =>
       (readAt(`/proc/${pid}/task/${pid}/children`) ?? '').split(' ').filter(Boolean).map(Number);

@@ -42,6 +42,11 @@ export function sh(
   );
 }
 
+/** The same as a person, on the host. */
+export function shAs(name: string, command: readonly string[], options: Parameters<typeof sh>[2] = {}): Ran {
+  return sh('setpriv', ['--reuid', name, '--regid', name, '--init-groups', ...command], options);
+}
+
 /** Runs and expects success; returns what it printed. */
 export function must(file: string, args: readonly string[]): string {
   const r = sh(file, args);
@@ -78,18 +83,35 @@ export function cached(name: string, make: (part: string) => void): string {
   return path;
 }
 
+/** Makes a tarball with mmdebstrap from this machine's mirrors. */
+function bootstrap(part: string, suite: string, words: readonly string[]): void {
+  const files = sourceFiles(realHost()).map(file => ({
+    file,
+    targets: parseUris(must('apt-get', printUris(file))),
+  }));
+  const sources = chooseMirrors(files, suite, hostSuite(realHost()));
+  must('mmdebstrap', ['--mode=root', ...words, suite, part, ...sources]);
+}
+
+const ownSuite = (): string => hostSuite(realHost()) ?? 'stable';
+const digestOf = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 8);
+
 /** A real minimal Debian with some packages, as a tarball, made once per machine, release and list of packages. */
-export function tarball(name = 'tree', packages = 'sudo', suite = hostSuite(realHost()) ?? 'stable'): string {
-  const list = createHash('sha256').update(packages).digest('hex').slice(0, 8);
-  return cached(`${suite}-${name}-${list}.tar`, part => {
-    const files = sourceFiles(realHost()).map(file => ({
-      file,
-      targets: parseUris(must('apt-get', printUris(file))),
-    }));
-    const sources = chooseMirrors(files, suite, hostSuite(realHost()));
-    const words = ['--mode=root', '--variant=minbase', `--include=${packages}`];
-    must('mmdebstrap', [...words, suite, part, ...sources]);
-  });
+export function tarball(name = 'tree', packages = 'sudo', suite = ownSuite()): string {
+  return cached(`${suite}-${name}-${digestOf(packages)}.tar`, part =>
+    bootstrap(part, suite, ['--variant=minbase', `--include=${packages}`]),
+  );
+}
+
+/** What some packages of a release have in the directory `path`, as a tarball; nothing is installed. */
+export function filesOfPackages(packages: readonly string[], path: string, suite = ownSuite()): string {
+  const extract = `export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"; cd "$1"
+    apt-get download -qq ${packages.join(' ')}
+    for deb in *.deb; do dpkg-deb --fsys-tarfile "$deb" | tar -x ".${path}"; done
+    find . -mindepth 1 -type f ! -path ".${path}/*" -delete`;
+  return cached(`${suite}-files-${digestOf(extract)}.tar`, part =>
+    bootstrap(part, suite, ['--variant=custom', '--skip=cleanup', `--customize-hook=${extract}`]),
+  );
 }
 
 /** Temporary accounts of this machine; only those made here are deleted again. */
@@ -119,6 +141,18 @@ const GROUP = process.env.MAYFLY_TEST_VG;
 
 export const readAt = (path: string): string | undefined =>
   fs.existsSync(path) ? fs.readFileSync(path, 'utf8') : undefined;
+
+const names = (path: string): string[] => {
+  try {
+    return fs.readdirSync(path).sort();
+  } catch {
+    return []; // it has just been removed
+  }
+};
+
+/** Whether this is what is left of a deleted session until btrfs has freed its space: an empty directory or two. */
+const isDeleted = (path: string): boolean =>
+  path.includes('/.old-') && (!fs.existsSync(path) || names(path).some(n => /^\d+$/.test(n)));
 
 export interface LabOptions {
   readonly backend: BackendKind;
@@ -249,20 +283,7 @@ export class Lab {
   /** A command inside, as the person, through the setuid schroot. */
   inside(name: string, ...command: string[]): Ran {
     const id = this.session(name)?.id ?? 'none';
-    return sh('setpriv', [
-      '--reuid',
-      name,
-      '--regid',
-      name,
-      '--init-groups',
-      'schroot',
-      '-d',
-      '/',
-      '-c',
-      id,
-      '--',
-      ...command,
-    ]);
+    return shAs(name, ['schroot', '-d', '/', '-c', id, '--', ...command]);
   }
 
   /** The same as root inside: what a person who may use sudo can do. */
@@ -282,8 +303,21 @@ export class Lab {
     return child.pid ?? 0;
   }
 
+  /**
+   * Waits until the volumes of ended sessions are erased: a logout leaves that to a process of its own. What can not be
+   * erased is seen by whoever looks next.
+   */
+  erased(): void {
+    const sessions = `${this.dir}/pool/sessions`;
+    const waiting = (): boolean =>
+      names(sessions).some(n => n.startsWith('.old-') && !isDeleted(`${sessions}/${n}`));
+    const end = Date.now() + 5000 * SLOW;
+    while (waiting() && Date.now() < end) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+  }
+
   /** Everything a session could leave, for comparison before and after. */
   picture(): Record<string, unknown> {
+    this.erased();
     const mounts = fs
       .readFileSync('/proc/self/mountinfo', 'utf8')
       .split('\n')
@@ -327,7 +361,7 @@ export class Lab {
         ...tree(`${this.dir}/pool`, 0),
         ...tree(`${this.dir}/pool/sessions`, 0),
         ...tree(`${this.dir}/pool/generations`, 0),
-      ].filter(p => !p.includes('/.spare-')),
+      ].filter(p => !p.includes('/.spare-') && !isDeleted(this.dir + p)),
     };
   }
 
@@ -379,7 +413,7 @@ export class Lab {
 
   /** What is in the pool, by kind. */
   inPool(): { generations: string[]; sessions: string[]; others: string[] } {
-    const names = (path: string): string[] => (fs.existsSync(path) ? fs.readdirSync(path).sort() : []);
+    this.erased();
     const rows = this.#tagged().map(([, tags]) => tags.split(':').slice(2));
     const of = (role: string): string[] => rows.flatMap(([r, n = '']) => (r === role ? [n] : [])).sort();
     if (rows.length > 0) {
@@ -390,7 +424,9 @@ export class Lab {
     const own = ['.mayfly-pool', 'generations', 'sessions'];
     return {
       generations: names(`${this.dir}/pool/generations`),
-      sessions: names(`${this.dir}/pool/sessions`).filter(n => !n.startsWith('.spare-')),
+      sessions: names(`${this.dir}/pool/sessions`).filter(
+        n => !n.startsWith('.spare-') && !isDeleted(`${this.dir}/pool/sessions/${n}`),
+      ),
       others: names(`${this.dir}/pool`).filter(n => !own.includes(n)),
     };
   }

@@ -79,17 +79,23 @@ describe('the Debian package', () => {
     as_pam() { env -i PATH=/usr/bin:/bin PAM_TYPE=$1 PAM_USER=carol PAM_TTY=:0 /usr/lib/mayfly/hooks/pam/session; }
     as_gdm() { env -i PATH=/usr/local/bin:/usr/bin:/bin USER=carol DISPLAY=:0 /etc/gdm3/$1/Default; }`;
 
-  /** What is said of people's service managers; systemd is installed there, but does not run. */
+  /** What is said of schroot and of people's service managers; systemd is installed there, but does not run. */
   const dropIns = ['user-runtime-dir@', 'user@'].map(unit => `/etc/systemd/system/${unit}.service.d`);
   const inside = {
-    on: dropIns.flatMap(d => [
-      `create the directory ${d}: systemd reads settings of this unit there`,
-      `write ${d}/50-mayfly.conf: services of users run in their sessions`,
-    ]),
-    off: dropIns.flatMap(d => [
-      `remove ${d}/50-mayfly.conf: services of users run on the host`,
-      `remove the directory ${d}: it is empty`,
-    ]),
+    on: [
+      'write /etc/pam.d/schroot: what enters a session gets a mount namespace, in which sandboxes work',
+      ...dropIns.flatMap(d => [
+        `create the directory ${d}: systemd reads settings of this unit there`,
+        `write ${d}/50-mayfly.conf: services of users run in their sessions`,
+      ]),
+    ],
+    off: [
+      'write /etc/pam.d/schroot: sessions are entered by chroot only',
+      ...dropIns.flatMap(d => [
+        `remove ${d}/50-mayfly.conf: services of users run on the host`,
+        `remove the directory ${d}: it is empty`,
+      ]),
+    ],
   };
 
   it('lightdm is enabled around the administrator’s own scripts, and disabled byte for byte', () => {
@@ -230,6 +236,39 @@ describe('the Debian package', () => {
       'Default',
       'mayfly: gdm is enabled, and PAM creates its sessions',
       'hint: mayfly disable gdm, which disables both',
+      '',
+    ]);
+  });
+
+  it('needs the static shell of its hooks: dpkg keeps it, and enable and doctor refuse another program', () => {
+    const out = ok(`
+      dpkg-deb -f /root/mayfly.deb Depends | grep -ow busybox-static
+      dpkg -r --no-act busybox-static 2>&1 | grep -o 'mayfly depends on busybox-static'
+      printf 'session required pam_env.so user_readenv=1\n' >/etc/pam.d/sddm
+      mayfly enable pam --quiet
+      doctor() { mayfly doctor 2>&1 | sed -n '/ PAM /,/hint/p' | sed 's/  */ /g'; }
+      doctor | head -n 1
+      cp -a /bin/busybox /root/static
+      cp /bin/true /bin/busybox
+      doctor
+      mayfly disable pam --quiet
+      mayfly enable pam 2>&1 && exit 1
+      rm /bin/busybox
+      mayfly enable pam 2>&1 && exit 1
+      cp -a /root/static /bin/busybox
+      rm /etc/pam.d/sddm`);
+    const refusal = [
+      'mayfly: "/bin/busybox" is missing or is not static, and the hooks need it',
+      'hint: apt install busybox-static',
+    ];
+    expect(out.split('\n')).toEqual([
+      'busybox-static',
+      'mayfly depends on busybox-static',
+      ' ok PAM nothing of the user starts before the hook',
+      ' problem PAM "/bin/busybox" is missing or is not static: users could run code as root (/etc/pam.d/sddm: user_readenv=1)',
+      ' hint: apt install busybox-static',
+      ...refusal,
+      ...refusal,
       '',
     ]);
   });

@@ -1,7 +1,13 @@
 /** The desktops that a greeter offers: which ones, how they start, and that they follow the stable generation. */
 import { describe, expect, it } from 'vitest';
 import { type DesktopEntry, readEntries } from '../../src/linux/desktop-entry.ts';
-import { ENABLED_MARKER, planEntries, publishSessions, wrapEntry } from '../../src/update/greeter.ts';
+import {
+  desktopsInside,
+  ENABLED_MARKER,
+  planEntries,
+  publishSessions,
+  wrapEntry,
+} from '../../src/update/greeter.ts';
 import { preparedWorld } from '../world.ts';
 
 const W = '/usr/lib/mayfly/hooks/session-wrapper';
@@ -115,18 +121,21 @@ describe('the published list', () => {
     w.put(`${tree}/usr/share/xsessions/x.desktop`, desktop('Name=X', 'Exec=x'));
     await publishSessions(on);
     expect(shown(w)).toEqual(['x.desktop']);
+    expect(desktopsInside(w.host)).toBe(1);
     w.put(`${tree}/usr/share/xsessions/y.desktop`, desktop('Name=Y', 'Exec=y', 'TryExec=not-there'));
     w.host.unlink(`${tree}/usr/share/xsessions/x.desktop`);
     w.makeDirs('/usr/share/xsessions');
     w.put('/usr/share/xsessions/z.desktop', desktop('Name=Z', 'Exec=z'));
     await publishSessions(on);
     expect(shown(w)).toEqual(['z.desktop']);
+    expect(desktopsInside(w.host)).toBe(0); // it is the host's
   });
 
   it('is written only if a display manager reads it', async () => {
     const w = preparedWorld();
     await publishSessions(w.machine());
     expect(w.host.lstat('/run/mayfly/greeter')).toBeUndefined();
+    expect(desktopsInside(w.host)).toBeUndefined();
   });
 
   it.each([

@@ -2,9 +2,10 @@
 import { describe, expect, it } from 'vitest';
 import { readOnly, runChecks } from '../../src/cli/doctor/check.ts';
 import { poolChecks } from '../../src/cli/doctor/pool.ts';
+import { MayflyError } from '../../src/errors.ts';
 import { recover } from '../../src/service/recover.ts';
 import { makeDirectories } from '../../src/state/paths.ts';
-import { writePool } from '../../src/state/pool.ts';
+import { readPool, writePool } from '../../src/state/pool.ts';
 import { init } from '../../src/update/init.ts';
 import { mountPool } from '../../src/update/pool.ts';
 import { MAX_POOL_PATH, makePoolDirectory } from '../../src/update/pool-directory.ts';
@@ -110,6 +111,39 @@ describe('the directory of a new pool', () => {
     expect(w.picture()).not.toContain(`${longest}p`);
   });
 });
+
+it('a pool that cannot hold sessions is refused before it is recorded or filled', async () => {
+  const w = new World();
+  const on = w.machine();
+  w.programs.unshare = () => {
+    throw new MayflyError('command', '"unshare" failed: cannot mount overlay', { exitCode: 32, stderr: '' });
+  };
+  const refused = init(on, { backend: 'overlay', source: { kind: 'host' }, say: () => undefined });
+  await expect(refused).rejects.toMatchObject({
+    code: 'refused',
+    message: expect.stringMatching(
+      /pool" is on memory, which cannot hold the changes of a session: "unshare" /,
+    ),
+  });
+  expect(readPool(w.host, on.paths)).toBeUndefined();
+  expect([...w.volumes]).toEqual([]);
+});
+
+it.each([
+  [0, 0o775],
+  [0, 0o757],
+])(
+  'a directory of root that a group can write to, also the group root, is one that others can exchange: %d %o',
+  (uid, mode) => {
+    const w = new World();
+    directory(w, '/srv/pools', uid, mode);
+    // A process may have the group root without being root: members in group(5), and what gave up only its user ID.
+    expect(w.host.lstat('/srv/pools')?.gid).toBe(0);
+    expect(() => makePoolDirectory(w.host, '/srv/pools/a', STATE)).toThrow(
+      /users other than root own "\/srv\/pools"/,
+    );
+  },
+);
 
 describe('an existing pool that others can enter', () => {
   /** A pool as it was made in a directory of alice, and a state directory on a file system of its own. */

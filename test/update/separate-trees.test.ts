@@ -78,7 +78,7 @@ it('a subvolume with files in the working copy is refused before it is sealed', 
     code: 'refused',
     message:
       'an edit failed in "seal": "/srv/data" in the working copy is a subvolume of its own: the generation would not contain its files',
-    facts: { hint: 'create a directory before: mayfly enter master -- mkdir -p /srv/data' },
+    facts: { hint: 'create it as a directory first: mayfly enter master -- mkdir -p /srv/data' },
   });
   mustBeAsBefore(w);
 });
@@ -120,7 +120,8 @@ it('a subvolume in the first tree is refused by init, which can be repeated', as
   const on = w.machine();
   for (const name of ['etc', 'usr', 'var', 'bin/sh', 'sub']) w.makeDirs(`${WORK}/${name}`);
   for (const name of ['etc/passwd', 'etc/group', 'sub/file']) w.put(`${WORK}/${name}`, '');
-  w.programs.find = () => ({ stdout: '40 256 1 755 0 0 \x0041 256 1 755 0 0 sub\0' });
+  w.programs.find = args =>
+    args[0] === WORK ? { stdout: '40 256 1 755 0 0 \x0041 256 1 755 0 0 sub\0' } : {};
   const o = { backend: 'overlay', source: { kind: 'host' }, say: () => undefined } as const;
   await expect(init(on, o)).rejects.toThrow(/^"\/sub" in the working copy is a subvolume of its own/);
   expect(stableNumber(on.host, on.paths)).toBeUndefined();

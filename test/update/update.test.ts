@@ -1,5 +1,6 @@
 /** The updater: tables for its decisions, and a crash at every call of an update and of the recovery after it. */
 import { describe, expect, it } from 'vitest';
+import { MayflyError } from '../../src/errors.ts';
 import type { Host } from '../../src/linux/host.ts';
 import { logTo } from '../../src/linux/log.ts';
 import { recover } from '../../src/service/recover.ts';
@@ -520,10 +521,49 @@ describe('a generation to which logins fail', () => {
     },
   );
 
+  it('is demoted on a machine with one person if another account fails in the same way', async () => {
+    const w = await world();
+    w.put('/etc/mayfly/mayfly.toml', '[check]\nuser = "nobody"\ndemote_after = 3\n');
+    w.put('/etc/passwd', `${w.host.read('/etc/passwd')}nobody:x:65534:65534::/nonexistent:/bin/sh\n`);
+    await updateOf(w, 'two');
+    lose(w, 2);
+    for (const _ of [1, 2]) await expect(bob(w)).rejects.toThrow(/its volume is missing/);
+    const { host, paths } = w.machine();
+    expect(stableNumber(host, paths)).toBe(2);
+    expect((await bob(w))?.generation).toBe(1);
+    expect(stableNumber(host, paths)).toBe(1);
+    expect(whyDemoted(host, paths, 2)).toMatch(
+      /^the first logins of a user and of "nobody" failed; .*missing$/,
+    );
+    expect(readSessions(host, paths).map(s => s.user.name)).toEqual(['alice', 'bob']); // and no trial
+  });
+
+  it('is not demoted by one person if another account can log in, which leaves nothing', async () => {
+    const w = await world();
+    w.put('/etc/mayfly/mayfly.toml', '[check]\nuser = "nobody"\ndemote_after = 1\n');
+    w.put('/etc/passwd', `${w.host.read('/etc/passwd')}nobody:x:65534:65534::/nonexistent:/bin/sh\n`);
+    await updateOf(w, 'two');
+    const { perl } = w.programs;
+    w.programs.perl = args => {
+      if (args.some(arg => arg.includes('/u1002-')) && !args.includes('detach'))
+        throw new MayflyError('command', '"perl" failed');
+      return perl?.(args);
+    };
+    const { host, paths } = w.machine();
+    for (const failures of [1, 2, 3, 4]) {
+      await expect(bob(w)).rejects.toThrow(/"perl" failed/);
+      expect(probation(host, paths)).toMatchObject({ number: 2, failures });
+    }
+    expect(stableNumber(host, paths)).toBe(2);
+    expect(readSessions(host, paths).map(s => s.user.name)).toEqual(['alice']);
+    expect([...w.volumes.keys()].filter(v => v.includes('/session/'))).toHaveLength(1);
+  });
+
   it('is not blamed for what the second person does not hit', async () => {
     const w = await world();
     addCarol(w);
     await updateOf(w, 'two');
+    w.put('/etc/mayfly/mayfly.toml', '[check]\nuser = "unknown"\ndemote_after = 2\n'); // no trial decides
     w.failing.add('perl');
     await expect(bob(w)).rejects.toMatchObject({ code: 'command' });
     w.failing.clear();

@@ -1,6 +1,7 @@
 /** Logins typed at the real gdm: desktops on X and on Wayland, several people, and what a person sees who is refused. */
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { alice, bob, logsOut, mustBeGone, mustBeInside, tell } from '../desktop/desk.ts';
+import { startedWithVariables, withVariables } from '../desktop/variables.ts';
 import { sleep } from '../system/lab.ts';
 import { desktop, ends, inFront, isIn, mustLive } from './people.ts';
 import { Vm, waitFor } from './vm.ts';
@@ -44,6 +45,15 @@ describe('a login typed at gdm', () => {
     expect(next).not.toBe(id);
     expect(lab.script(`schroot -c ${next} -d / -u root -- ls /usr`)).toContain('bin');
     logsOut(lab, alice);
+  });
+
+  it('gives no program of root the variables that the user sets in PAM', async () => {
+    await withVariables(lab, alice, async () => {
+      const id = await isIn(lab, alice);
+      mustBeInside(lab, alice, id, 'openbox', 'systemd');
+      logsOut(lab, alice);
+      expect(startedWithVariables(lab)).toEqual(['alice']);
+    });
   });
 
   it('on Wayland is inside', async () => {

@@ -13,7 +13,7 @@ const PACKAGES = [
   'xserver-xorg-core,xserver-xorg-input-libinput,xauth,x11-utils,x11-xserver-utils,xdotool,fonts-dejavu-core',
   'lightdm,lightdm-gtk-greeter,adwaita-icon-theme,openbox,xterm,zenity',
   'gdm3,gnome-session,libgl1-mesa-dri,weston,foot',
-  'nodejs,schroot,btrfs-progs,e2fsprogs,mmdebstrap',
+  'busybox-static,nodejs,schroot,btrfs-progs,e2fsprogs,mmdebstrap',
 ];
 
 /** Modules for the first seconds: the disk and its file system. All others are loaded from it. */

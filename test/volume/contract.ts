@@ -35,6 +35,8 @@ export interface Bench {
 /** Why some cases do not apply to a backend. */
 export interface Lacks {
   readonly spares?: string;
+  /** Removal takes the same time whatever a volume holds. */
+  readonly discards?: string;
   readonly deaths?: string;
   readonly room?: string;
 }
@@ -79,10 +81,14 @@ export function contract(name: string, open: () => Promise<Bench>, lacks: Lacks 
       [generation(1), work(), ...more].map(nameOf).sort();
     /** Expects exactly the usual volumes and `more`, without leftovers or spares. */
     const holds = async (...more: readonly Volume[]): Promise<void> => {
-      const { volumes, leftovers, spares } = await b.backend.list(b.pool);
+      const { volumes, leftovers, discarded, spares } = await b.backend.list(b.pool);
       expect(volumes.map(nameOf).sort()).toEqual(withUsual(...more));
       for (const v of volumes) expect(v).toMatchObject({ backend: b.backend.kind, pool: b.pool });
-      expect([leftovers, [...spares]]).toEqual([[], []]);
+      expect([leftovers, discarded.filter(d => !d.deleted), [...spares]]).toEqual([[], [], []]);
+    };
+    /** Completes what discards have left to do; also waits for the processes that do it. */
+    const eraseAll = async (): Promise<void> => {
+      for (const d of (await b.backend.list(b.pool)).discarded) await b.backend.sweep(b.pool, d.name);
     };
 
     const put = async (v: Volume, file: string, text: string): Promise<void> => {
@@ -258,6 +264,7 @@ export function contract(name: string, open: () => Promise<Bench>, lacks: Lacks 
 
     it('lacks only what its entry in this suite says', () => {
       expect(b.backend.spare === undefined).toBe(lacks.spares !== undefined);
+      expect(b.backend.discard === undefined).toBe(lacks.discards !== undefined);
       expect(b.dying === undefined).toBe(lacks.deaths !== undefined);
       expect(b.fill === undefined).toBe(lacks.room !== undefined);
     });
@@ -278,6 +285,55 @@ export function contract(name: string, open: () => Promise<Bench>, lacks: Lacks 
       await b.backend.sweep(b.pool, spare ?? '');
       await holds(...all);
     });
+
+    caseUnless(lacks.discards, 'discards a volume, but none that is in use or foreign', async () => {
+      await fork(generation(1), session(1));
+      b.write(`${await b.enter(session(1))}/own`, 'text');
+      await expect(b.backend.discard?.(session(1))).rejects.toMatchObject({ code: 'stuck' });
+      await b.leave(session(1));
+      await holds(session(1));
+      await b.backend.discard?.(session(1));
+      expect(await names()).toEqual(withUsual());
+      await b.backend.discard?.(session(1));
+      await eraseAll();
+      await holds();
+      await b.foreign(session(5));
+      try {
+        await expect(b.backend.discard?.(session(5))).rejects.toMatchObject({ code: 'unsafe' });
+      } finally {
+        await b.unplant(session(5));
+      }
+    });
+
+    caseUnless(
+      lacks.discards ?? lacks.deaths,
+      'gives an ID again while volumes that had it are not erased',
+      async () => {
+        const waiting = async () => (await b.backend.list(b.pool)).discarded.filter(d => !d.deleted);
+        // The process dies ever later, until it does so after the volume is gone and before anything is erased.
+        let at = 1;
+        for (let n = 1; n <= 3; at++) {
+          await fork(generation(1), session(1));
+          const root = await b.enter(session(1)); // once: that is all that an overlay allows
+          expect(b.read(`${root}/own`)).toBeUndefined();
+          b.write(`${root}/own`, 'text');
+          await b.leave(session(1));
+          await b
+            .dying?.(at)
+            .discard?.(session(1))
+            .catch(() => undefined);
+          b.revive?.();
+          if ((await names()).includes(nameOf(session(1)))) await b.backend.remove(session(1));
+          else {
+            expect((await waiting()).map(d => d.session)).toEqual(Array(n).fill(session(1).name));
+            n += 1;
+            at -= 1;
+          }
+        }
+        await eraseAll();
+        await holds();
+      },
+    );
 
     it('creates one volume per concurrent fork', async () => {
       const all = Array.from({ length: b.crowd ?? 20 }, (_, i) => session(i + 100));
@@ -314,6 +370,10 @@ export function contract(name: string, open: () => Promise<Bench>, lacks: Lacks 
       before: () => [session(1)],
       after: () => [],
     };
+    const discardedSession: Operation = {
+      ...removedSession,
+      act: async x => x.discard?.(session(1)),
+    };
     const renamed: Operation = {
       prepare: () => fork(work(), master()),
       act: x => x.rename(master(), generation(2)),
@@ -326,10 +386,11 @@ export function contract(name: string, open: () => Promise<Bench>, lacks: Lacks 
       ['forking a session', forkedSession],
       ['removing a generation', removedGeneration],
       ['removing a session', removedSession],
+      ['discarding a session', discardedSession],
       ['renaming a volume', renamed],
     ] as const)
       caseUnless(
-        lacks.deaths,
+        lacks.deaths ?? (o === discardedSession ? lacks.discards : undefined),
         `leaves all or nothing, and leftovers that can be removed, after a crash while ${what}`,
         async () => {
           for (let at = 1; ; at++) {
@@ -348,10 +409,12 @@ export function contract(name: string, open: () => Promise<Bench>, lacks: Lacks 
             if (found.includes(nameOf(generation(2))))
               expect(await get(generation(2), 'file'), when).toBe('one');
             for (const leftover of leftovers) await b.backend.sweep(b.pool, leftover);
+            await eraseAll();
             await holds(...volumes.filter(v => !withUsual().includes(nameOf(v))));
             const isDone = withUsual(...o.after()).join() === found.join();
             expect(died || isDone, when).toBe(true);
             if (!isDone) await o.act(b.backend);
+            await eraseAll();
             await holds(...o.after());
             await o.undo?.();
             await holds();

@@ -189,10 +189,25 @@ describe('errors of LVM', () => {
     ['  Check of pool vg-0/may.fly failed (status:1). Manual repair required!', /needs a check/],
     ['  Cannot change VG vg-0 while PVs are missing.', /a disk of the volume group "vg-0" is missing/],
     ['  Volume group "vg-0" not found', /the volume group "vg-0" was not found/],
+    [
+      '  modprobe: FATAL: Module dm-snapshot not found in directory /lib/modules/6.1.0',
+      /does not support dm-snapshot$/,
+    ],
+    [
+      '  thin-pool: Required device-mapper target(s) not detected in your kernel.',
+      /does not support dm-thin-pool$/,
+    ],
+    [
+      '  /usr/sbin/modprobe failed: 1\n  snapshot: Required device-mapper target(s) not detected',
+      /dm-snapshot$/,
+    ],
+    ["  Can't process LV vg-0/x: thin target support missing from kernel?", /dm-thin-pool$/],
   ])('such as "%s" get an explanation and a hint', (stderr, what) => {
     const problem = diagnose(POOL, stderr);
     expect(problem?.what).toMatch(what);
-    expect(problem?.fix).toMatch(/^(vgcfgbackup|end all sessions, then "lvchange|reconnect the disk|pvs)/);
+    expect(problem?.fix).toMatch(
+      /^(modprobe dm-|vgcfgbackup|end all sessions, then "lvchange|reconnect the disk|pvs)/,
+    );
   });
   it('do not include a skipped thin_check', () =>
     expect(
@@ -245,7 +260,7 @@ describe('the store of the next session', () => {
     const on = preparedWorld().machine();
     const generation = {
       volume: { backend: 'lvm', pool: POOL, role: 'generation', name: '1' },
-      identity: 'x',
+      ...{ number: 1, identity: 'x', created: '2026-01-01T00:00:00Z', origin: 'test' },
     };
     on.host.write(`${on.paths.generations}/1.json`, JSON.stringify(generation), { mode: 0o600 });
     on.host.symlink('generations/1.json', on.paths.stable, true);
@@ -260,7 +275,7 @@ describe('the store of the next session', () => {
     expect((await room(2 * G))?.problem).toBeUndefined());
   it('is a problem if there is not enough space for the real size of the volume', async () => {
     const usage = await room(2 * G - 1);
-    expect(usage?.problem?.what).toMatch(/a session's store needs 2.0 GiB, and ".*" has 2.0 GiB left/);
+    expect(usage?.problem?.what).toMatch(/a session's snapshot needs 2.0 GiB, and ".*" has 2.0 GiB left/);
     const limits = { warn: 75, full: 90 };
     expect(usage && spaceAlert(0, usage, POOL, limits)).toMatchObject({ scarcity: 2, level: 'warning' });
   });

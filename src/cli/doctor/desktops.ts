@@ -1,14 +1,23 @@
 /** Whether every desktop that a user can choose runs in the session, and nothing bypasses the hooks. */
 
-import { namesHook, PAM_STACK, pamBypasses } from '../../desktop/adapters/pam.ts';
+import { installHint } from '../../advice.ts';
+import {
+  isStatic,
+  LAUNCHER,
+  namesHook,
+  PAM_STACK,
+  pamBypasses,
+  stacksWithUserEnvironment,
+} from '../../desktop/adapters/pam.ts';
 import { BRING_BACK } from '../../desktop/reinstall.ts';
-import { SESSION_TYPES } from '../../linux/desktop-entry.ts';
 import { GREETER_DIRECTORY } from '../../state/paths.ts';
-import { ENABLED_MARKER } from '../../update/greeter.ts';
+import { desktopsInside, ENABLED_MARKER } from '../../update/greeter.ts';
 import { type CheckResult, check, type Finding, found, notApplicable, problem } from './check.ts';
 import { adaptersIn } from './setup.ts';
 
 const GROUP = 'desktops';
+
+const RECOVER = 'mayfly recover';
 
 const XSESSION = '/etc/X11/Xsession';
 
@@ -38,22 +47,38 @@ export function judgeSnippet(s: Snippet): CheckResult {
 export interface Offer {
   /** The display managers that are configured to read them. */
   readonly looking: readonly string[];
-  readonly offered: number;
+  /** How many are of the generation; undefined if the list has never been written. */
+  readonly offered: number | undefined;
 }
+
+const INSTALL =
+  'mayfly enter master --promote -- sh -c "apt-get update && apt-get install task-xfce-desktop" # or another desktop';
 
 export function judgeOffer({ looking, offered }: Offer): CheckResult {
   if (looking.length === 0) return notApplicable('no display manager lists the desktops of the generation');
-  const what = `"${GREETER_DIRECTORY}" has no desktops: users cannot choose one`;
-  return found(offered > 0 ? [] : [problem(what, 'mayfly recover')], `${offered} to choose from`);
+  if (offered === undefined)
+    return found([problem(`"${GREETER_DIRECTORY}" is missing: users cannot choose a desktop`, RECOVER)], '');
+  const what = 'the stable generation has no desktop: users in scope cannot choose one';
+  return found(offered > 0 ? [] : [problem(what, INSTALL)], `${offered} to choose from`);
 }
 
-/** Checks the position of our lines in PAM's common-session, whose text is `text`; undefined if there is no such file. */
-export function judgePam(text = ''): CheckResult {
+/** PAM's common-session, and what keeps the variables of users from the programs of root. */
+export interface PamState {
+  /** Undefined if there is no such file. */
+  readonly text: string | undefined;
+  readonly isStatic: boolean;
+  /** The stacks with `user_readenv=1`. */
+  readonly open: readonly string[];
+}
+
+/** Checks the position of our lines, and the interpreter of the hook. */
+export function judgePam({ text = '', isStatic: isSafe, open }: PamState): CheckResult {
   if (!namesHook(text)) return notApplicable('it is not enabled');
-  return found(
-    pamBypasses(text).map(p => problem(p.what, p.fix)),
-    'nothing of the user starts before the hook',
-  );
+  const named = open.length > 0 ? ` (${open.join(', ')}: user_readenv=1)` : '';
+  const what = `"${LAUNCHER}" is missing or is not static: users could run code as root${named}`;
+  const launcher = isSafe ? [] : [problem(what, installHint('busybox'))];
+  const late = pamBypasses(text).map(p => problem(p.what, p.fix));
+  return found([...launcher, ...late], 'nothing of the user starts before the hook');
 }
 
 export const desktopChecks = [
@@ -72,9 +97,18 @@ export const desktopChecks = [
     title: 'greeter',
     gather: ({ host }): Offer => ({
       looking: adaptersIn(host).filter(a => a !== 'pam'),
-      offered: SESSION_TYPES.flatMap(kind => host.list(`${GREETER_DIRECTORY}/${kind}`)).length,
+      offered: desktopsInside(host),
     }),
     evaluate: judgeOffer,
   }),
-  check({ group: GROUP, title: 'PAM', gather: ({ host }) => host.read(PAM_STACK), evaluate: judgePam }),
+  check({
+    group: GROUP,
+    title: 'PAM',
+    gather: ({ host }): PamState => ({
+      text: host.read(PAM_STACK),
+      isStatic: isStatic(host.read(LAUNCHER)),
+      open: stacksWithUserEnvironment(host),
+    }),
+    evaluate: judgePam,
+  }),
 ];

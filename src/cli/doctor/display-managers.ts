@@ -84,7 +84,11 @@ export function judgePart(p: Part): Finding[] {
 }
 
 /** The package's files in the directory of the program. */
-export const BUNDLE = ['mayfly.cjs', 'hot.js', 'parse.cjs', 'process-look.cjs', 'time-limits.cjs', 'cli.cjs'];
+export const BUNDLE = [
+  ...['mayfly.cjs', 'hot.js', 'parse.cjs', 'cli.cjs', 'process-look.cjs', 'time-limits.cjs'],
+  ...['loops.cjs', 'eraser.cjs', 'stuck-limit.cjs', 'unseen-holders.cjs', 'space-being-freed.cjs'],
+  ...['execa.cjs', 'winston.cjs', 'chokidar.cjs'],
+];
 
 function partsOf(host: Host, adapters: readonly Adapter[]): Part[] {
   const programs = [...adapters.flatMap(a => adapterSpecs[a].hooks), WRAPPER];

@@ -8,6 +8,7 @@ import { spaceAlert } from '../../service/space-alerts.ts';
 import { parseSize } from '../../size.ts';
 import { readPool } from '../../state/pool.ts';
 import { readRunning } from '../../state/update-history.ts';
+import { imageProblem } from '../../update/pool-image.ts';
 import { describeUsage, poolUsage } from '../../update/pool-usage.ts';
 import { masterOf, type Pool, type Problem, type SnapshotUsage } from '../../volume/backend.ts';
 import { admit, usageOf } from '../../volume/usage.ts';
@@ -35,6 +36,8 @@ export interface PoolLocation {
   readonly pool: Pool | undefined;
   /** Its image file exists; true if it is not in an image. */
   readonly image: boolean;
+  /** What is wrong with the image file itself. */
+  readonly damage: Problem | undefined;
   /** A file system is mounted at its path. */
   readonly mounted: boolean;
   /** The directory has the file that marks a pool. */
@@ -46,9 +49,13 @@ export interface PoolLocation {
   readonly records: readonly string[];
 }
 
+const replacePool = ({ backend }: Pool, records: readonly string[]): string =>
+  `rm -f ${records.join(' ')} && mayfly init --backend ${backend}`;
+
 export function judgeLocation({
   pool,
   image,
+  damage,
   mounted,
   marked,
   trouble,
@@ -59,9 +66,9 @@ export function judgeLocation({
   const words = `${pool.backend} at ${pool.path}`;
   if (pool.image !== undefined && !image) {
     const what = `the image "${pool.image}" is missing: restore it, or create the pool again`;
-    const fix = `rm -f ${records.join(' ')} && mayfly init --backend ${pool.backend}`;
-    return found([problem(what, fix)], '');
+    return found([problem(what, replacePool(pool, records))], '');
   }
+  if (damage) return found([problem(damage.what, damage.fix)], '');
   if (pool.image !== undefined && !mounted)
     return found([problem(`the image is not mounted at "${pool.path}"`, 'mayfly recover')], '');
   if (trouble) return found([problem(trouble.what, trouble.fix)], '');
@@ -77,7 +84,15 @@ async function gatherLocation(on: Subject): Promise<PoolLocation> {
   const { host, paths, backend } = on;
   const pool = readPool(host, paths);
   const records = [paths.poolFile, paths.stable, `${paths.generations}/*`];
-  const nothing = { image: true, mounted: false, marked: false, trouble: undefined, master: false, records };
+  const nothing = {
+    image: true,
+    damage: undefined,
+    mounted: false,
+    marked: false,
+    trouble: undefined,
+    master: false,
+    records,
+  };
   if (!pool) return { pool, ...nothing };
   const onDevice = backend(pool.backend).open !== undefined;
   const trouble = onDevice ? (await poolUsage(on, pool))?.problem : undefined;
@@ -87,9 +102,13 @@ async function gatherLocation(on: Subject): Promise<PoolLocation> {
     (await backend(pool.backend).identity(masterOf(pool))) !== undefined ||
     readRunning(host, paths) !== undefined;
   if (onDevice) return { pool, ...nothing, marked: true, master };
+  const hasImage = pool.image !== undefined && host.lstat(pool.image)?.kind === 'file';
+  const replace =
+    pool.image === undefined ? '' : `umount ${pool.path}; rm ${pool.image} && ${replacePool(pool, records)}`;
   return {
     pool,
-    image: pool.image === undefined || host.lstat(pool.image)?.kind === 'file',
+    image: pool.image === undefined || hasImage,
+    damage: hasImage ? await imageProblem(host, pool.image ?? '', replace) : undefined,
     mounted: isMounted(host, pool.path),
     marked: host.lstat(`${pool.path}/.mayfly-pool`)?.kind === 'file',
     trouble: undefined,

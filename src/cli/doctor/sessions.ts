@@ -10,6 +10,7 @@ import { type Paths, userFiles } from '../../state/paths.ts';
 import { readPool } from '../../state/pool.ts';
 import { readSession, sessionIds } from '../../state/sessions.ts';
 import { type CheckResult, check, type Finding, found, problem, type Subject, warning } from './check.ts';
+import { discardedCheck } from './discarded.ts';
 import { judgeOwner, owned } from './setup.ts';
 
 const SESSIONS = 'sessions';
@@ -197,7 +198,9 @@ export function judgeSchrootSessions({ recovers, sessions }: SchrootSessions): C
   });
   return found(
     findings,
-    recovers ? 'recovered at boot; none is on a root directory of Mayfly' : 'not recovered at boot',
+    recovers
+      ? 'schroot recovers its own at boot; none has a root directory of Mayfly'
+      : 'schroot does not recover its own at boot',
   );
 }
 
@@ -214,6 +217,7 @@ function gatherSchrootSessions({ host, paths }: Subject): SchrootSessions {
 export const sessionChecks = [
   check({ group: SESSIONS, title: 'records', gather: gatherSessions, evaluate: judgeSessions }),
   check({ group: SESSIONS, title: 'leftovers', gather: gatherLeftovers, evaluate: judgeLeftovers }),
+  discardedCheck,
   check({ group: SESSIONS, title: 'users', gather: gatherRedirects, evaluate: judgeRedirects }),
   check({
     group: SCHROOT,

@@ -48,7 +48,7 @@ export interface Tools {
 /** Needed on every machine, besides the essential packages of Debian. */
 const ALWAYS = [
   ...['schroot', 'perl', 'mount', 'umount', 'losetup', 'flock', 'findmnt', 'getent'],
-  ...['setpriv', 'unshare', 'logger', 'chattr'],
+  ...['setpriv', 'unshare', 'logger', 'chattr', 'busybox'],
 ];
 
 const DIALOGS = ['zenity', 'xmessage'];
@@ -118,7 +118,9 @@ export function judgeOwner({ path, stat, secret }: Owned): Finding[] {
     findings.push(problem(`"${path}" belongs to uid ${stat.uid}, not to root`, `chown root: ${path}`));
   if ((stat.mode & (secret ? 0o077 : 0o022)) !== 0) {
     const what = `"${path}" is ${secret ? 'accessible to' : 'writable by'} users other than root`;
-    findings.push(problem(what, `chmod ${secret ? 'go=' : 'go-w'} ${path}`));
+    // A directory that users share, such as /tmp, must stay writable.
+    const fix = secret ? 'chmod go=' : stat.mode & 0o1000 ? 'move the files out of' : 'chmod go-w';
+    findings.push(problem(what, `${fix} ${path}`));
   }
   return findings;
 }

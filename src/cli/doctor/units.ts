@@ -140,7 +140,7 @@ export function judgeRecovery({ foreign, units, wanted }: Surroundings & { wante
   const { UnitFileState, ActiveState, Before = '' } = units[RECOVER] ?? {};
   const level = wanted ? problem : warning;
   if (UnitFileState !== 'enabled') {
-    const what = `it is ${UnitFileState || 'missing'}: leftovers of a power cut are not removed at boot, and a pool image is not mounted`;
+    const what = `it is ${UnitFileState || 'missing'}: leftovers of a power failure are not removed at boot, and a pool image is not mounted`;
     return found([level(what, `systemctl enable ${RECOVER}`)], '');
   }
   const aliases = Object.values(units).find(u => u.Names?.split(' ').includes(DISPLAY))?.Names ?? '';

@@ -39,12 +39,12 @@ const MARK = '# Written by "mayfly enable gdm"';
 /**
  * The text of our script. At login the original script runs first: if it fails, gdm aborts the login and never runs
  * PostSession, so nothing would end a session created before it. At logout our hook runs whatever the exit status of the
- * original. The hook is exec'ed because it identifies a login by its parent, which must be gdm's worker. If Mayfly has
+ * original. Its interpreter is the one of the hooks. The hook is exec'ed because it identifies a login by its parent, which must be gdm's worker. If Mayfly has
  * been removed, the script runs nothing, and Xsession requires no session either.
  */
 export function renderGdm(script: GdmScript): string {
   const onFailure = script === 'PreSession' ? ' || exit' : '';
-  return `#!/bin/sh
+  return `#!/bin/busybox sh
 ${MARK} and removed by "mayfly disable gdm"; do not edit.
 # The original script is ${asidePath(script)}; it runs first, if it is executable.
 original=${asidePath(script)}

@@ -4,6 +4,7 @@
  * for the services of display managers; cron and sudo do not read that file at all.
  */
 
+import { installHint } from '../../advice.ts';
 import { MayflyError } from '../../errors.ts';
 import type { Host } from '../../linux/host.ts';
 import { inOneLine, type Problem } from '../../volume/backend.ts';
@@ -15,6 +16,32 @@ export const PAM_HOOK = '/usr/lib/mayfly/hooks/pam/session';
 export const PAM_STACK = '/etc/pam.d/common-session';
 
 const PROFILE = '/usr/share/pam-configs/mayfly';
+
+/** The interpreter of our hooks. It must be static: a loader of libraries would obey variables that users set. */
+export const LAUNCHER = '/bin/busybox';
+
+/** Whether a program needs no loader: an ELF file that names none in its first bytes, where the name always is. */
+export function isStatic(program: string | undefined): boolean {
+  return program !== undefined && /^\u007fELF/.test(program) && !program.slice(0, 4096).includes('/ld');
+}
+
+/** Throws `refused` if the interpreter of our hooks is missing or is not static. */
+export function checkLauncher(host: Host): void {
+  if (isStatic(host.read(LAUNCHER))) return;
+  const what = `"${LAUNCHER}" is missing or is not static, and the hooks need it`;
+  throw new MayflyError('refused', what, { hint: installHint('busybox') });
+}
+
+/**
+ * The PAM stacks in which users set variables with ~/.pam_environment. A stack in /etc replaces the one of the same name
+ * that a package has in /usr/lib.
+ */
+export function stacksWithUserEnvironment(host: Host): string[] {
+  const own = host.list('/etc/pam.d');
+  const vendor = host.list('/usr/lib/pam.d').filter(name => !own.includes(name));
+  const paths = [...own.map(name => `/etc/pam.d/${name}`), ...vendor.map(name => `/usr/lib/pam.d/${name}`)];
+  return paths.filter(path => linesWith(host.read(path) ?? '', 'user_readenv=1').length > 0);
+}
 
 function stackOf(host: Host): string {
   return readTarget(host, PAM_STACK)?.text ?? '';
@@ -32,6 +59,7 @@ export function pamCalls(host: Host): boolean {
 
 /** Throws `refused` if PAM cannot be configured on this machine. */
 export function checkPam(host: Host): void {
+  checkLauncher(host);
   if (host.stat('/usr/sbin/pam-auth-update') && host.stat(PROFILE) && readTarget(host, PAM_STACK)) return;
   throw new MayflyError(
     'refused',

@@ -26,7 +26,7 @@ import {
   planLightdmOff,
   planLightdmOn,
 } from './lightdm.ts';
-import { checkPam, PAM_HOOK, pamCalls, pamWarnings, planPamOff, planPamOn } from './pam.ts';
+import { checkLauncher, checkPam, PAM_HOOK, pamCalls, pamWarnings, planPamOff, planPamOn } from './pam.ts';
 
 /** What can be enabled: display managers, and PAM for those without scripts of their own. */
 export const ADAPTERS = ['lightdm', 'gdm', 'pam'] as const;
@@ -62,7 +62,7 @@ export const adapterSpecs: Record<Adapter, AdapterSpec> = {
     ),
     files: [LIGHTDM_FILE],
     calls: host => lightdmCalls(lightdmFiles(host)),
-    check: async () => undefined,
+    check: async host => checkLauncher(host),
     planOn: async host => planLightdmOn(lightdmFiles(host), hasLightdmDirectory(host)),
     planOff: async host => planLightdmOff(lightdmFiles(host)),
     warnings: host => lightdmWarnings(lightdmFiles(host)),

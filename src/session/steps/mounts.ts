@@ -6,10 +6,15 @@ import {
   detach,
   isMounted,
   isPlainDirectory,
+  loopFiles,
   planMountOps,
+  requireFileSystems,
   requireMountTargets,
 } from '../../linux/mounts.ts';
+import { refuseHostDevices } from '../../linux/processes.ts';
+import type { Machine } from '../../state/machine.ts';
 import { ensureMountRoot } from '../../state/mount-root.ts';
+import { readPool } from '../../state/pool.ts';
 import { type Session, writeSession } from '../../state/sessions.ts';
 import { writeIdentity } from '../identity.ts';
 import { linkRoot, namespaceOps } from '../mount-namespace.ts';
@@ -32,8 +37,10 @@ export const mounts: Step = {
       // A device shows its tree only where it is mounted: in a dry run the host's own stands for it.
       await host.run({ ...mountCommand(calls, fds), simulate: view => view.mount(s.root, base ?? '/') });
     } catch (error) {
-      if (error instanceof MayflyError && error.code === 'command')
+      if (error instanceof MayflyError && error.code === 'command') {
+        await requireFileSystems(host, calls, error);
         requireMountTargets(host, base ?? s.root, calls);
+      }
       throw error;
     }
     refuseHostDevice(host, s.root);
@@ -48,7 +55,7 @@ export const mounts: Step = {
     return writeSession(host, paths, { ...s, devices: devicesOf(host, s) });
   },
   async down(s, on) {
-    await releaseLoops(on.host, s.root);
+    await detachLoops(s, on);
     // No recorded devices: `up` may have died between the two calls that make a bind a slave, while it is still a
     // peer of the host's own mount.
     await detach(on.host, s.root, s.devices.length === 0, on.lockFds);
@@ -56,18 +63,23 @@ export const mounts: Step = {
 };
 
 /**
- * Detaches loop devices on files of the session. Users can create one through udisks; it would keep the volume in
- * use.
+ * Detaches loop devices on files of the session: after its tree is detached, nothing would show whose they are. The pool's
+ * own image is usually the only one.
  */
-async function releaseLoops(host: Host, root: string): Promise<void> {
-  for (const name of host.list('/sys/block')) {
-    if (
-      !name.startsWith('loop') ||
-      !host.read(`/sys/block/${name}/loop/backing_file`)?.startsWith(`${root}/`)
-    )
-      continue;
-    await host.run({ file: 'losetup', args: ['-d', `/dev/${name}`], effect: 'write' });
-  }
+async function detachLoops(s: Session, { host, paths }: Machine): Promise<void> {
+  const files = loopFiles(host);
+  if (files.length === 0 || !isMounted(host, s.root)) return;
+  const { image } = readPool(host, paths) ?? {};
+  if (files.every(file => file === image)) return;
+  const shown = devicesOf(host, s);
+  // The login died before it recorded its devices: only the root itself is certain.
+  const devices = new Set(
+    s.devices.length > 0 ? shown.filter(d => s.devices.includes(d)) : shown.slice(0, 1),
+  );
+  refuseHostDevices(host, devices);
+  const { releaseLoops } = await import('../../linux/loops.ts');
+  const shared = s.mounts.filter(m => m.type === 'none').map(m => m.target);
+  await releaseLoops(host, { root: s.root, devices, shared });
 }
 
 /** Throws `unsafe` if nothing is mounted at the root: it would then be the host's own file system. */

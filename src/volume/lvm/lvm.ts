@@ -16,8 +16,10 @@ import type { Mount } from '../../linux/mount-program.ts';
 import { parseSize } from '../../size.ts';
 import type { ForkOptions, Problem, Volume, VolumeBackend } from '../backend.ts';
 import { inGroup, lvmCommands, only, refusal } from './commands.ts';
+import { copyTree } from './copy.ts';
 import { deviceOf, lvNameOf, parsePoolPath, poolTag, roleIn, tagOf } from './names.ts';
 import { mebibytes, optionsFor, sizeArguments } from './options.ts';
+import { activatePool, checkLvm, preparePool } from './pool.ts';
 import type { Row } from './report.ts';
 import { usageIn } from './usage.ts';
 
@@ -64,7 +66,6 @@ export function lvmBackend(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
 
   /** Both trees are mounted in a private mount namespace, which ends with the command. */
   async function copy(from: Volume, source: Row, to: Volume, fds: readonly number[]): Promise<void> {
-    const { copyTree } = await import('./copy.ts');
     if (!source.active) await lv.activate(from, source);
     const target = await make(to, source.size, fds);
     await host.run(copyTree(parsePoolPath(to.pool).group, fsOf(to), source.name, target.name, fds));
@@ -108,17 +109,14 @@ export function lvmBackend(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
     kind,
 
     async check(): Promise<readonly Problem[]> {
-      const { checkLvm } = await import('./pool.ts');
       return checkLvm(kind, host);
     },
 
     async prepare(pool, sizes) {
-      const { preparePool } = await import('./pool.ts');
       await preparePool(kind, host, pool, await lv.report(pool), sizes);
     },
 
     async open(pool) {
-      const { activatePool } = await import('./pool.ts');
       await activatePool(kind, pool, await lv.report(pool), (file, args) => lv.change(pool, file, args));
     },
 
@@ -254,6 +252,7 @@ export function lvmBackend(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
       return {
         volumes: ours.filter(isComplete).map(o => o.volume),
         leftovers: ours.filter(o => !isComplete(o)).map(o => `${o.volume.role}/${o.volume.name}`),
+        discarded: [],
         spares: new Map(),
       };
     },

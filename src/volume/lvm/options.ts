@@ -6,13 +6,14 @@ import type { BackendKind, FileSystem } from '../backend.ts';
 /**
  * Settings that this code relies on, whatever lvm.conf(5) says. No archive: a copy of the metadata before every login
  * and logout would fill /etc/lvm/archive, and the command fails if it cannot be written, so a full or read-only root
- * file system would prevent logouts from freeing space. The current copy in /etc/lvm/backup is still kept.
+ * file system would prevent logouts from freeing space. The current copy in /etc/lvm/backup is still kept. A device in
+ * use for a moment is waited for, and one for which udev has made no name in /dev gets it from LVM.
  */
 export const STEADY: readonly string[] = [
   '--config',
   [
     'backup{archive=0}',
-    'activation{retry_deactivation=1}',
+    'activation{retry_deactivation=1 verify_udev_operations=1}',
     'report{binary_values_as_numeric=0 list_item_separator=","}',
   ].join(' '),
 ];

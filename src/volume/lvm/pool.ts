@@ -1,7 +1,8 @@
 /** Checks, creates and activates a pool on LVM. Not needed by a login. */
 import { installHint } from '../../advice.ts';
-import { MayflyError, reasonOf } from '../../errors.ts';
+import { MayflyError } from '../../errors.ts';
 import type { Host } from '../../linux/host.ts';
+import { missingModule } from '../../linux/kernel-module.ts';
 import type { PoolSizes, Problem } from '../backend.ts';
 import { only } from './commands.ts';
 import { parsePoolPath, poolTag, roleIn } from './names.ts';
@@ -23,16 +24,8 @@ export async function checkLvm(kind: LvmKind, host: Host): Promise<Problem[]> {
   };
   await needs('lvs', ['--version']);
   if (kind === 'lvm-thin') await needs('thin_check', ['--version']);
-  const module = kind === 'lvm-thin' ? 'dm-thin-pool' : 'dm-snapshot';
-  try {
-    // --dry-run is enough: LVM loads the module itself.
-    await host.run({ file: 'modprobe', args: ['--dry-run', '--', module], effect: 'read' });
-  } catch (error) {
-    problems.push({
-      what: `this kernel does not support ${module} (${reasonOf(error)})`,
-      fix: `modprobe ${module}`,
-    });
-  }
+  const missing = await missingModule(host, kind === 'lvm-thin' ? 'dm-thin-pool' : 'dm-snapshot', false);
+  if (missing) problems.push(missing);
   return problems;
 }
 

@@ -63,7 +63,7 @@ export function diagnose(pool: string, stderr: string): Problem | undefined {
   const { group, name } = parsePoolPath(pool);
   const thin = `${group}/${name}`;
   if (/transaction[_ ]id/i.test(stderr)) {
-    const what = `LVM and the kernel disagree about the thin pool "${thin}" (transaction id), as after a power cut`;
+    const what = `LVM and the kernel disagree about the thin pool "${thin}" (transaction id), as after a power failure`;
     return { what, fix: `vgcfgbackup ${group}, then see "Metadata check and repair" in lvmthin(7)` };
   }
   // Not every line that names thin_check: without that program LVM prints a warning and continues.
@@ -71,6 +71,14 @@ export function diagnose(pool: string, stderr: string): Problem | undefined {
     return { what: `the metadata of the thin pool "${thin}" needs a check`, fix: offlineRepair(thin) };
   if (/PVs are missing|missing PVs|Couldn't find device with uuid/i.test(stderr))
     return { what: `a disk of the volume group "${group}" is missing`, fix: reconnectDisk(group) };
+  const target =
+    /\b(thin|snapshot)\b.*(?:target\(s\) not detected|not found in directory|target support missing)/i.exec(
+      stderr,
+    );
+  if (target) {
+    const module = target[1]?.toLowerCase() === 'thin' ? 'dm-thin-pool' : 'dm-snapshot';
+    return { what: `this kernel does not support ${module}`, fix: `modprobe ${module}` };
+  }
   if (/Volume group "[^"]*" not found/i.test(stderr))
     return { what: `the volume group "${group}" was not found`, fix: 'pvs' };
   return undefined;

@@ -7,7 +7,12 @@ import {
   lightdmWarnings,
   renderLightdm,
 } from '../../../src/desktop/adapters/lightdm.ts';
-import { PAM_HOOK, PAM_STACK, pamWarnings } from '../../../src/desktop/adapters/pam.ts';
+import {
+  PAM_HOOK,
+  PAM_STACK,
+  pamWarnings,
+  stacksWithUserEnvironment,
+} from '../../../src/desktop/adapters/pam.ts';
 import type { Adapter } from '../../../src/desktop/adapters/specs.ts';
 import { describeChange } from '../../../src/desktop/changes.ts';
 import { disable, enable } from '../../../src/desktop/enable.ts';
@@ -297,6 +302,16 @@ describe('PAM', () => {
     expect((await refusal(off(w, 'pam'))).facts.hint).toMatch(/mayfly disable gdm/);
   });
 
+  it('has stacks in which users set variables, outside comments', () => {
+    const w = world();
+    const line = 'session required pam_env.so envfile=/etc/default/locale';
+    w.put('/etc/pam.d/sddm', `${line} user_readenv=1\n`);
+    w.put('/etc/pam.d/other', `# ${line} user_readenv=1\n${line} user_readenv=0\n`);
+    w.makeDirs('/usr/lib/pam.d');
+    for (const name of ['other', 'vendor']) w.put(`/usr/lib/pam.d/${name}`, `${line} user_readenv=1\n`);
+    expect(stacksWithUserEnvironment(w.host)).toEqual(['/etc/pam.d/sddm', '/usr/lib/pam.d/vendor']);
+  });
+
   it('is refused without its profile', async () => {
     const w = world();
     w.host.unlink('/usr/share/pam-configs/mayfly');
@@ -305,6 +320,21 @@ describe('PAM', () => {
 });
 
 describe.each(['lightdm', 'gdm', 'pam'] as const)('%s', adapter => {
+  it.each([
+    ['is missing', undefined],
+    ['has a loader', '\u007fELF\u0002\u0001 /lib64/ld-linux-x86-64.so.2'],
+    ['is a script', '#!/bin/sh\n'],
+  ])('is refused if the interpreter of the hooks %s', async (_, text) => {
+    const w = world();
+    if (text === undefined) w.host.unlink('/bin/busybox');
+    else w.put('/bin/busybox', text, 0o755);
+    const before = w.picture();
+    const { code, message, facts } = await refusal(on(w, adapter));
+    expect([code, message]).toEqual(['refused', expect.stringContaining('"/bin/busybox"')]);
+    expect(facts.hint).toBe('apt install busybox-static');
+    expect(w.picture()).toBe(before);
+  });
+
   it('is enabled once, and disabled byte for byte and with the same modes', async () => {
     const w = world();
     const before = w.picture();

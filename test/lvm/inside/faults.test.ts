@@ -1,7 +1,10 @@
 /** What only LVM can do to people: full pools and stores, dying disks, suspended devices, other people's volumes. */
+import { spawn } from 'node:child_process';
 import * as fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { realHost } from '../../../src/linux/real-host.ts';
+import type { Generation } from '../../../src/state/generations.ts';
+import { sessionOf } from '../../../src/volume/backend.ts';
 import { openBackend } from '../../../src/volume/open.ts';
 import { forgetUsers, Lab, must, sh, user } from '../../system/lab.ts';
 import { makeMiniTree } from '../../system/mini.ts';
@@ -38,6 +41,9 @@ function configure(lab: Lab, lvm: string, group = GROUP): void {
   );
 }
 
+/** What an administrator may set. */
+const LVM_LOCAL = '/etc/lvm/lvmlocal.conf';
+
 const pathOf = (lab: Lab): string => `${GROUP}/${lab.lvmName}`;
 const rootOf = (lab: Lab, name: string): string => lab.session(name)?.root ?? '/nonexistent';
 
@@ -49,6 +55,11 @@ afterAll(forgetUsers);
 describe('thin pools', () => {
   const SMALL = 'pool_size = "600M"\nvolume_size = "1G"';
   const on = labOn('lvm-thin', SMALL);
+
+  const configureLvm = (text: string): void => {
+    on.afterwards(() => fs.rmSync(LVM_LOCAL, { force: true }));
+    fs.writeFileSync(LVM_LOCAL, `${text}\n`);
+  };
 
   it('one that a session fills refuses new logins, says so, and is healed by the end of that session', () => {
     const { lab } = on;
@@ -146,6 +157,73 @@ describe('thin pools', () => {
     expect(lab.inside(A, 'cat', '/var/x').out).toBe('works\n');
   });
 
+  it('a device for which udev has made no name gets it from LVM, so a login works', () => {
+    const { lab } = on;
+    const rules = '/run/udev/rules.d/60-mayfly-test.rules';
+    on.afterwards(() => {
+      fs.rmSync(rules, { force: true });
+      must('udevadm', ['control', '--reload']);
+    });
+    fs.mkdirSync('/run/udev/rules.d', { recursive: true });
+    const ours = 'SUBSYSTEM=="block", ACTION!="remove", ENV{DM_NAME}=="*--session--*"';
+    fs.writeFileSync(rules, `${ours}, RUN+="/bin/rm -f /dev/mapper/$env{DM_NAME}"\n`);
+    must('udevadm', ['control', '--reload']);
+    expect(lab.hook('start', A)).toMatchObject({ code: 0, err: '' });
+    expect(lab.inside(A, 'sh', '-c', 'echo works').out).toBe('works\n');
+    expect(lab.hook('stop', A)).toMatchObject({ code: 0, err: '' });
+  });
+
+  it('a volume that an administrator renames is still ours by its tag', () => {
+    const { lab } = on;
+    lab.hook('start', A);
+    const session = `${lab.lvmName}-session-${lab.session(A)?.id}`;
+    must('lvrename', ['-q', GROUP, session, 'renamed']);
+    expect(lab.inside(A, 'sh', '-c', 'echo works').out).toBe('works\n');
+    expect(lab.hook('stop', A)).toMatchObject({ code: 0, err: '' });
+    expect(lab.inPool().sessions).toEqual([]);
+    // A fork finds its origin by name.
+    const generation = `${lab.lvmName}-generation-1`;
+    on.afterwards(() => sh('lvrename', ['-q', GROUP, 'elsewhere', generation]));
+    must('lvrename', ['-q', GROUP, generation, 'elsewhere']);
+    expect(lab.hook('start', A).err).toMatch(/generation 1 cannot be used: its volume is missing\n/);
+    expect(lab.mayfly('recover').code).toBe(6);
+    must('lvrename', ['-q', GROUP, 'elsewhere', generation]);
+    expect(lab.hook('start', A)).toMatchObject({ code: 0, err: '' });
+  });
+
+  it('a volume that is in use for a moment fails no logout, whatever lvm.conf says', async () => {
+    const { lab } = on;
+    configureLvm('activation{retry_deactivation=0}');
+    lab.hook('start', A);
+    const device = `/dev/mapper/${mapperName(`${pathOf(lab)}-session-${lab.session(A)?.id}`)}`;
+    // Lets go once LVM sleeps, which it does between two attempts.
+    const script = `
+      exec 3<"$1"; echo $$; exec >/dev/null 2>&1
+      asleep=0
+      until [ $asleep -ge 5 ]; do
+        read -r _ _ state _ <"/proc/$(pgrep -x lvremove)/stat" || state=absent
+        case $state in S) asleep=$((asleep + 1)) ;; *) asleep=0 ;; esac
+      done`;
+    const holder = spawn('sh', ['-c', script, 'sh', device], { stdio: ['ignore', 'pipe', 'ignore'] });
+    on.afterwards(() => holder.kill('SIGKILL'));
+    await new Promise(resolve => holder.stdout.once('data', resolve));
+    expect(lab.hook('stop', A)).toMatchObject({ code: 0, err: '' });
+    expect(lab.inPool().sessions).toEqual([]);
+  });
+
+  it('metadata that the programs of this machine cannot check is no reason to repair it', async () => {
+    const { lab } = on;
+    await whenFree('lvchange', ['-an', pathOf(lab)]);
+    configureLvm('global{thin_check_executable="/bin/false"}');
+    const refused = lab.hook('start', A);
+    fs.rmSync(LVM_LOCAL);
+    expect(refused.code).toBe(4);
+    expect(refused.err).toMatch(
+      /the metadata of the thin pool "vg-test\/lab-\w+" needs a check\nhint: end all sessions, then "lvchange -an vg-test\/lab-\w+" and "lvconvert --repair vg-test\/lab-\w+"\n/,
+    );
+    expect(lab.hook('start', A)).toMatchObject({ code: 0, err: '' });
+  });
+
   it('a volume that another namespace holds stays on record, its holder is named, and it goes later', async () => {
     const { lab } = on;
     lab.hook('start', A);
@@ -180,12 +258,10 @@ describe('thin pools', () => {
     const { lab } = on;
     lab.hook('start', A);
     const id = lab.session(A)?.id ?? '';
-    const config = 'devices{filter=["r|.*|"]}';
-    on.afterwards(() => fs.rmSync('/etc/lvm/lvmlocal.conf', { force: true }));
-    fs.writeFileSync('/etc/lvm/lvmlocal.conf', `${config}\n`);
+    configureLvm('devices{filter=["r|.*|"]}');
     const broken = lab.mayfly('recover');
     const refused = lab.hook('start', B, ':1');
-    fs.rmSync('/etc/lvm/lvmlocal.conf');
+    fs.rmSync(LVM_LOCAL);
     expect(broken.code).toBe(6);
     expect(broken.err + broken.out).toMatch(/the volume group "vg-test" was not found/);
     expect(refused.code).not.toBe(0);
@@ -228,6 +304,40 @@ describe('classic stores', () => {
     lab.hook('stop', A);
     lab.hook('stop', B, ':1');
     expect(lab.inPool()).toMatchObject({ sessions: [], generations: ['1'] });
+  });
+
+  it('a generation that has snapshots is not removed, because LVM would remove them with it', async () => {
+    const { lab } = on;
+    const backend = openBackend('lvm', realHost());
+    const record = fs.readFileSync(`${lab.dir}/state/generations/1.json`, 'utf8');
+    const origin = (JSON.parse(record) as Generation).volume;
+    const session = sessionOf(origin, 'u4242-0a0b0c0d'); // not open: LVM would not even refuse it
+    on.afterwards(() => backend.remove(session));
+    await backend.fork(origin, session, { cow: '16M' });
+    const before = lab.volumes();
+    await expect(backend.remove(origin)).rejects.toMatchObject({
+      code: 'stuck',
+      message: expect.stringMatching(/-generation-1" has snapshots$/),
+    });
+    expect(lab.volumes()).toEqual(before);
+    await backend.remove(session);
+    expect(lab.hook('start', A)).toMatchObject({ code: 0, err: '' });
+  });
+
+  it('a kernel without their module refuses the login with the command, and blames no generation', () => {
+    const { lab } = on;
+    const rule = '/etc/modprobe.d/mayfly-test.conf';
+    on.afterwards(() => fs.rmSync(rule, { force: true }));
+    fs.writeFileSync(rule, 'install dm-snapshot /bin/false\n');
+    must('modprobe', ['-r', 'dm-snapshot']);
+    const refused = lab.hook('start', A);
+    expect(refused.code).toBe(4);
+    expect(refused.err).toMatch(/this kernel does not support dm-snapshot\nhint: modprobe dm-snapshot\n/);
+    expect(lab.mayfly('doctor').out).toMatch(
+      /this kernel does not support dm-snapshot: modprobe\.d\(5\) forbids its module\n.*hint: grep -rw dm-snapshot/,
+    );
+    fs.rmSync(rule);
+    expect(lab.hook('start', A)).toMatchObject({ code: 0, err: '' });
   });
 
   it('a group without room for another one refuses the login, and leaves nothing', () => {

@@ -1,0 +1,45 @@
+/** Accounts whose logins are refused because of what the account itself says. */
+import { groupsOf, parsePasswd, type User } from '../../linux/accounts.ts';
+import { homeProblem } from '../../session/home-path.ts';
+import { inScope } from '../../session/scope.ts';
+import { type CheckResult, check, found, type Subject, warning } from './check.ts';
+
+/** An account in scope, and why no session can have its home directory. */
+export interface RefusedHome extends Pick<User, 'name' | 'home'> {
+  readonly why: string;
+}
+
+/** How many are listed; a template of a directory can be wrong for thousands. */
+const LISTED = 5;
+
+export function judgeHomes(all: readonly RefusedHome[]): CheckResult {
+  const findings = all.slice(0, LISTED).map(({ name, home, why }) => {
+    const what = `"${name}" cannot log in: its home directory "${home}" ${why}`;
+    return warning(what, `usermod --home /home/${name} ${name}`);
+  });
+  const more = all.length - findings.length;
+  if (more > 0)
+    findings.push(
+      warning(`${more} more accounts cannot log in because of their home directory`, 'getent passwd'),
+    );
+  return found(findings, 'no account that NSS lists has one that is refused');
+}
+
+/** Looks at no home directory: its file server may be dead. Of a directory, NSS may list only local accounts. */
+async function gatherHomes({ host, config, paths }: Subject): Promise<RefusedHome[]> {
+  const { stdout } = await host.run({ file: 'getent', args: ['--', 'passwd'], effect: 'read' });
+  const refused: RefusedHome[] = [];
+  for (const user of stdout.split('\n').flatMap(line => parsePasswd(line) ?? [])) {
+    const why = homeProblem(user.home, config, paths);
+    if (why === undefined || user.uid < config.min_uid) continue;
+    if (inScope(config, user, await groupsOf(host, user))) refused.push({ ...user, why });
+  }
+  return refused;
+}
+
+export const homeCheck = check({
+  group: 'configuration',
+  title: 'home directories',
+  gather: gatherHomes,
+  evaluate: judgeHomes,
+});

@@ -1,0 +1,68 @@
+/** A trial of overlayfs on the file system of a new pool. Only `init` needs it. */
+import { MayflyError, reasonOf } from '../errors.ts';
+import type { Host } from '../linux/host.ts';
+import { type MountOp, makeMountOps, mountCommand } from '../linux/mount-program.ts';
+import { requireFileSystems } from '../linux/mounts.ts';
+import type { ForkOptions } from './backend.ts';
+import { OVERLAY_OPTIONS } from './overlay.ts';
+
+/** Exits with 0 if a file that was deleted in the overlay is gone from its directory too. */
+const SCRIPT = 'rm -- "$1/file" && test -z "$(ls -A -- "$1")"';
+
+/**
+ * Mounts an overlay in the pool as sessions do, and deletes a file in it. Throws `refused` if the file system cannot hold
+ * a session: overlayfs refuses it as the upper layer (NFS, vfat, another overlay), or its directories do not store the
+ * types of files (XFS with ftype=0, ext4 without "filetype"), so that deleted files would stay visible. The mounts are
+ * in a namespace of their own and end with the command.
+ */
+export async function tryOverlay(
+  host: Host,
+  pool: string,
+  { upper, size }: Pick<ForkOptions, 'upper' | 'size'>,
+): Promise<void> {
+  const at = `${pool}/.trial`;
+  const clean = async (): Promise<void> => {
+    if (!host.lstat(at)) return;
+    await host.run({ file: 'rm', args: ['-rf', '--one-file-system', '--', at], effect: 'write' });
+  };
+  await clean(); // of a trial that was interrupted
+  for (const path of [at, `${at}/lower`, `${at}/layers`]) host.mkdir(path, 0o700);
+  host.write(`${at}/lower/file`, '', { mode: 0o600 });
+  const mountOpFor = makeMountOps();
+  const dir = (name: string): MountOp => ({ op: 'dir', target: `${at}/layers/${name}` });
+  const layers = `lowerdir=${at}/lower,upperdir=${at}/layers/upper,workdir=${at}/layers/work`;
+  const calls: MountOp[] = [
+    ...(upper === 'tmpfs'
+      ? [mountOpFor({ source: 'mayfly', target: `${at}/layers`, type: 'tmpfs', options: `size=${size}` })]
+      : [mountOpFor({ source: `${at}/layers`, target: `${at}/layers`, type: 'none', options: 'bind' })]),
+    dir('upper'),
+    dir('work'),
+    dir('merged'),
+    mountOpFor({
+      ...{ source: 'overlay', target: `${at}/layers/merged`, type: 'overlay' },
+      options: `${layers},${OVERLAY_OPTIONS}`,
+    }),
+    { op: 'enter', target: '', merge: true, argv: ['sh', '-c', SCRIPT, 'sh', `${at}/layers/merged`] },
+  ];
+  const perl = mountCommand(calls);
+  const args = ['--mount', '--propagation', 'private', '--', perl.file, ...perl.args];
+  try {
+    await host.run({
+      ...{ file: 'unshare', args, effect: 'write' },
+      describe: () => [`try an overlay in ${pool}`],
+    });
+  } catch (error) {
+    if (!(error instanceof MayflyError) || error.code !== 'command') throw error;
+    await requireFileSystems(host, calls, error);
+    const stat = await host.run({ file: 'stat', args: ['-f', '-c', '%T', '--', pool], effect: 'read' });
+    const why =
+      error.facts.exitCode === 1
+        ? 'deleted files stay visible: its directories do not store the types of files'
+        : reasonOf(error);
+    const what = `"${pool}" is on ${stat.stdout.trim()}, which cannot hold the changes of a session: ${why}`;
+    const hint = 'set "pool.path" to a directory on ext4, on btrfs, or on XFS with ftype=1';
+    throw new MayflyError('refused', what, { path: pool, hint }, { cause: error });
+  } finally {
+    await clean();
+  }
+}

@@ -1,0 +1,51 @@
+/** What a session's account files say. */
+import { describe, expect, it } from 'vitest';
+import type { User } from '../../src/linux/accounts.ts';
+import { sudoRule, withEntry, withGroups } from '../../src/session/identity.ts';
+
+const alice: User = { name: 'alice', uid: 1001, gid: 1001, gecos: '', home: '/home/alice', shell: '/bin/sh' };
+
+describe('identity', () => {
+  it.each([
+    ['root:x:0:0::/:/bin/sh\n', 'root:x:0:0::/:/bin/sh\nalice:x:1001:1001:::\n'],
+    ['alice:x:5:5:::\n', 'alice:x:1001:1001:::\n'],
+    ['student:x:1001:1001:::\n', 'alice:x:1001:1001:::\n'],
+    ['student:x:1002:1001:::', 'student:x:1002:1001:::\nalice:x:1001:1001:::\n'],
+  ])('passwd %j becomes %j', (text, expected) =>
+    expect(withEntry(text, 'alice:x:1001:1001:::', 2)).toBe(expected),
+  );
+
+  const groups = [
+    { name: 'alice', gid: 1001, members: [] },
+    { name: 'audio', gid: 29, members: ['alice'] },
+    { name: 'sudo', gid: 27, members: ['alice'] },
+    { name: 'lab', gid: 2000, members: ['alice'] },
+    { name: 'render', gid: 104, members: ['alice'] },
+  ];
+  it('adds the user to their groups, but never to groups that grant root', () => {
+    const text = 'root:x:0:\naudio:x:29:pulse\nsudo:x:27:\nother:x:104:\n';
+    expect(withGroups(text, alice, groups)).toBe(
+      'root:x:0:\naudio:x:29:pulse,alice\nsudo:x:27:\nother:x:104:\nalice:x:1001:\nlab:x:2000:alice\n',
+    );
+  });
+  it.each([
+    ['the name under another number', 'kmem', 70015, 'kmem:x:15:\ntape:x:26:\n'],
+    ['the number under another name', 'students', 15, 'kmem:x:15:\n'],
+    ['both, but in two groups', 'kmem', 26, 'kmem:x:15:\ntape:x:26:\n'],
+    ['the name twice', 'kmem', 70015, 'kmem:x:15:\nkmem:x:26:\n'],
+  ])('makes the user no member of a group if the generation has %s', (_what, name, gid, text) => {
+    expect(withGroups(text, alice, [{ name, gid, members: [] }])).toBe(text);
+  });
+  it('makes the user a member only of the group with the number, if the generation has the name twice', () => {
+    expect(withGroups('lab:x:15:\nlab:x:2000:\n', alice, groups.slice(3, 4))).toBe(
+      'lab:x:15:\nlab:x:2000:alice\n',
+    );
+  });
+  it('removes the user from groups that only the generation has them in', () => {
+    expect(withGroups('sudo:x:27:alice,bob\n', alice, [])).toBe('sudo:x:27:bob\n');
+  });
+  it.each([
+    [true, '#1001 ALL=(ALL:ALL) NOPASSWD: ALL\n'],
+    [false, '#1001 ALL=(ALL:ALL) !ALL\n'],
+  ])('allows sudo: %s', (allowed, rule) => expect(sudoRule(alice, allowed)).toBe(rule));
+});

@@ -1,0 +1,40 @@
+/** What is mounted in a session besides its tree. */
+import { describe, expect, it } from 'vitest';
+import { readConfig } from '../../src/config/parse.ts';
+import { planMounts } from '../../src/session/mount-plan.ts';
+import { World } from '../world.ts';
+
+const config = readConfig(new World().host, '/etc/mayfly/mayfly.toml');
+
+describe('mounts', () => {
+  const plan = (home: string, ephemeral: boolean, root = '/run/mayfly/roots/x') =>
+    planMounts(config, root, { path: home, ephemeral, uid: 1001, gid: 1001 }).map(
+      m => `${m.target.slice(root.length)} ${m.type} ${m.options}`,
+    );
+
+  it('bind directories of the host with rslave only', () => {
+    const binds = planMounts(config, '/r', { path: '/home/a', ephemeral: false, uid: 1, gid: 1 }).filter(
+      m => m.type === 'none',
+    );
+    expect(binds.length).toBeGreaterThan(10);
+    for (const m of binds) expect(m.options).toMatch(/^(rbind,rslave|bind,slave)$/);
+  });
+  it('never include all of /run or the private socket of PID 1', () => {
+    const sources = planMounts(config, '/r', { path: '/h', ephemeral: false, uid: 1, gid: 1 }).map(
+      m => m.source,
+    );
+    expect(sources).not.toContain('/run');
+    expect(sources).not.toContain('/run/systemd');
+    expect(sources).not.toContain('/run/systemd/private');
+  });
+  it('include a home directory outside /home', () =>
+    expect(plan('/srv/h/alice', false)).toContain('/srv/h/alice none rbind,rslave'));
+  it('give an ephemeral home directory and hide all others', () => {
+    const guest = plan('/home/guest', true);
+    expect(guest.some(m => m.startsWith('/home/guest tmpfs mode=0700,uid=1001,gid=1001'))).toBe(true);
+    expect(guest.some(m => m.startsWith('/home none'))).toBe(false);
+  });
+  it('do not bind the mount points of sessions into themselves', () => {
+    expect(plan('/home/a', false, '/home/sandbox/roots/x')).toContain('/home none bind,slave');
+  });
+});
