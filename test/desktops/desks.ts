@@ -28,6 +28,9 @@ const atLightdm =
     lab.keys(person.password);
   };
 
+/** A desktop without a lock of its own; light-locker needs virtual terminals. */
+const XSS_LOCK = 'xss-lock -- i3lock --nofork';
+
 const WRAPPER = '/usr/lib/mayfly/hooks/session-wrapper';
 const SCREENLESS = 'WLR_BACKENDS=headless WLR_LIBINPUT_NO_DEVICES=1 WLR_RENDERER=pixman';
 
@@ -39,8 +42,8 @@ export function desksOf(suite: string): Desk[] {
       manager: 'lightdm',
       program: 'openbox',
       wayland: false,
-      locker: 'light-locker',
-      isLocked: "light-locker-command -q | grep -q 'is active'",
+      locker: XSS_LOCK,
+      isLocked: 'pgrep -u "$(id -u)" -x i3lock',
       logIn: atLightdm('Openbox'),
     },
     {
@@ -57,7 +60,7 @@ export function desksOf(suite: string): Desk[] {
       manager: 'sddm',
       program: 'lxqt-session',
       wayland: false,
-      locker: 'xss-lock -- i3lock --nofork',
+      locker: XSS_LOCK,
       isLocked: 'pgrep -u "$(id -u)" -x i3lock',
       logIn: typeAtSddm,
     },

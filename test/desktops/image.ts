@@ -3,7 +3,7 @@ import { BASE } from '../desktop/machine.ts';
 
 const PROGRAMS = [
   'podman,crun,uidmap,slirp4netns,fuse-overlayfs,fuse3,busybox-static,flatpak',
-  'xdg-desktop-portal,xdg-desktop-portal-gtk,firefox-esr,chromium,epiphany-browser,light-locker,dbus-x11',
+  'xdg-desktop-portal,xdg-desktop-portal-gtk,firefox-esr,chromium,epiphany-browser,dbus-x11',
 ];
 
 const DESKTOPS = [

@@ -37,7 +37,7 @@ fi
 kill -- -$group 2>/dev/null
 pkill -u "$(id -u)" -f -- "$pattern"
 i=0
-while pgrep -u "$(id -u)" -f -- "$pattern" >/dev/null && [ $i -lt 80 ]; do i=$((i + 1)); sleep 0.25; done
+while { kill -0 -- -$group 2>/dev/null || pgrep -u "$(id -u)" -f -- "$pattern" >/dev/null; } && [ $i -lt 80 ]; do i=$((i + 1)); sleep 0.25; done
 exit $code
 `;
 
@@ -90,7 +90,10 @@ export function installPrograms(lab: Machine): void {
   for (const [name, text] of Object.entries({ browse: BROWSE, document: DOCUMENT, podman: PODMAN }))
     fs.writeFileSync(lab.at(`/usr/local/bin/bench-${name}`), text, { mode: 0o755 });
   fs.mkdirSync(lab.at('/usr/local/share/bench'), { recursive: true });
-  const page = `<!doctype html><meta charset="utf-8"><title>${TITLE}</title><h1>This page is shown in a sandbox.</h1>`;
+  // Its title comes when it has been painted.
+  const painted = `requestAnimationFrame(() => requestAnimationFrame(() => { document.title = '${TITLE}'; }))`;
+  const text = '<h1>This page is shown in a sandbox.</h1>';
+  const page = `<!doctype html><meta charset="utf-8"><title>-</title>${text}<script>${painted}</script>`;
   fs.writeFileSync(lab.at('/usr/local/share/bench/page.html'), page);
   lab.script(`
     cd /usr/local/share/bench
