@@ -99,6 +99,8 @@ export function startWithDesktop(lab: Machine, { name }: Person, script: string)
   write('.config/openbox/autostart', '~/bench.sh &\n');
   write('.config/labwc/autostart', `${bus}; ~/bench.sh &\n`);
   write('.config/sway/config', `exec ${bus}; exec ~/bench.sh\noutput * bg #204060 solid_color\n`);
+  // It would ask at its first start.
+  write('.config/lxqt/session.conf', '[General]\nwindow_manager=openbox\n');
   const entry = `[Desktop Entry]\nType=Application\nName=Bench\nExec=${home}/bench.sh\nOnlyShowIn=MATE;LXQt;\n`;
   write('.config/autostart/bench.desktop', entry);
   lab.must('chown', '-R', `${name}:`, home);
