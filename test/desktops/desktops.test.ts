@@ -22,9 +22,11 @@ function rowsOf(desk: Desk): Record<string, string> {
   return { ...HEADLESS, ...screen, ...PROGRAMS, 'lock-session is honoured': lockRow(desk) };
 }
 
-/** The machine's user namespaces and mounts; that of all mount points is made at the first login, and stays. */
+/** The machine's user namespaces and mounts, without those of greeters and that of all mount points, which stays. */
 const held = (lab: Machine): string =>
-  lab.script("lsns -n -t user -o NS | sort; findmnt -l -n -o TARGET | sort | grep -vx '/run/mayfly/roots'");
+  lab.script(
+    "lsns -n -t user -o NS | sort; findmnt -l -n -o TARGET | sort | grep -vxE '/run/mayfly/roots|/run/user/[0-9]{1,3}'",
+  );
 
 describe.each((process.env.MAYFLY_SUITES ?? 'bookworm,trixie').split(','))('%s', suite => {
   let lab: Machine;

@@ -57,7 +57,15 @@ podman image exists bench || podman import -q /usr/local/share/bench/image.tar b
 [ "$(podman run --rm --network=none --cgroups=disabled bench /bin/busybox id -u)" = 0 ]
 `;
 
-const CHROMIUM = 'chromium --no-first-run --password-store=basic --disable-setuid-sandbox';
+const CHROMIUM =
+  'chromium --no-first-run --password-store=basic --ozone-platform-hint=auto --disable-setuid-sandbox';
+
+/** Firefox's profile; without this it puts a page of its own in front. */
+const PROFILE = `#!/bin/sh
+profile=$(mktemp -d) || exit
+echo 'user_pref("datareporting.policy.dataSubmissionEnabled", false);' >"$profile/user.js"
+echo "$profile"
+`;
 
 /** By what the row says; each succeeds in a login on the host. */
 export const PROGRAMS: Readonly<Record<string, string>> = {
@@ -65,7 +73,7 @@ export const PROGRAMS: Readonly<Record<string, string>> = {
   flatpak: '[ "$(flatpak run org.example.Hello)" = hello ]',
   'document portal': 'bench-document',
   'document portal, a service': 'bench-document systemd-run --user --quiet --wait --collect --pipe',
-  'Firefox’s content process': `bench-browse firefox 'contentpro[c]' firefox-esr --no-remote --profile "$(mktemp -d)" ${PAGE}`,
+  'Firefox’s content process': `bench-browse firefox 'contentpro[c]' firefox-esr --no-remote --profile "$(bench-profile)" ${PAGE}`,
   'Chromium without set-uid': `bench-browse chromium 'type=rendere[r]' ${CHROMIUM} --user-data-dir="$(mktemp -d)" ${PAGE}`,
   'Chromium --headless': `${CHROMIUM} --headless --user-data-dir="$(mktemp -d)" --screenshot="$HOME/shot-headless.png" ${PAGE} && [ -s "$HOME/shot-headless.png" ]`,
   'GNOME Web': `bench-browse epiphany 'WebKitWebProces[s]' epiphany --profile="$(mktemp -d)" ${PAGE}`,
@@ -87,7 +95,12 @@ command=hello
 
 /** Installs all of it on the machine, before Mayfly takes its files for the first generation. */
 export function installPrograms(lab: Machine): void {
-  for (const [name, text] of Object.entries({ browse: BROWSE, document: DOCUMENT, podman: PODMAN }))
+  for (const [name, text] of Object.entries({
+    browse: BROWSE,
+    document: DOCUMENT,
+    podman: PODMAN,
+    profile: PROFILE,
+  }))
     fs.writeFileSync(lab.at(`/usr/local/bin/bench-${name}`), text, { mode: 0o755 });
   fs.mkdirSync(lab.at('/usr/local/share/bench'), { recursive: true });
   // Its title comes when it has been painted.
