@@ -12,11 +12,12 @@
  *
  * The module runs as root in processes that a user has started. It takes nothing from the environment, starts no
  * program, and follows no symlink of the user's. The arguments of schroot name the session, but its ID begins with the
- * number of its user, which must be the caller's. If anything fails, the process stays where it is, and schroot enters the
- * session by chroot(2), as without this module.
+ * number of its user, which must be the caller's. If anything fails, the process keeps the tree of the host, and schroot
+ * enters the session by chroot(2), as without this module.
  */
 #define _GNU_SOURCE
 #include <ctype.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <pwd.h>
@@ -69,35 +70,89 @@ static bool is_session(const char *text, uid_t user)
 	       (user == 0 || uid == user);
 }
 
-/* The root of a session that is prepared for this; false for one of an earlier version. */
+/*
+ * The root of a session that is prepared for this; false for one of an earlier version. In a session, its own root is a
+ * symlink. access(2) would ask for the caller, not for root.
+ */
 static bool find_root(const char *id, char root[ROOT_MAX])
 {
 	char place[ROOT_MAX + sizeof OLD_ROOT];
 	snprintf(root, ROOT_MAX, ROOTS "%s", id);
 	snprintf(place, sizeof place, "%s/" OLD_ROOT, root);
 	struct stat found;
-	return lstat(place, &found) == 0; /* access(2) would ask for the caller, not for root */
+	return lstat(root, &found) == 0 && S_ISDIR(found.st_mode) && lstat(place, &found) == 0;
 }
 
-/* What an argument of schroot(1) names as the chroot; `next` is the argument after it. */
-static const char *chroot_in(const char *argument, const char *next)
+/* The letter of a long option that is understood, "--" left out, and its value after "="; 0 if it is another option. */
+static char option_letter(const char *text, const char **value)
 {
-	const size_t length = strlen(argument);
-	if (strcmp(argument, "--chroot") == 0)
-		return next;
-	if (strncmp(argument, "--chroot=", 9) == 0)
-		return argument + 9;
-	if (argument[0] != '-' || argument[1] == '-')
-		return NULL;
-	if (argument[1] == 'c' && length > 2)
-		return argument + 2;
-	return length > 1 && argument[length - 1] == 'c' ? next : NULL;
+	static const struct {
+		const char *name;
+		char letter;
+		bool has_value;
+	} known[] = {
+		{"chroot", 'c', true},	       {"directory", 'd', true}, {"preserve-environment", 'p', false},
+		{"quiet", 'q', false},	       {"shell", 's', true},	 {"user", 'u', true},
+		{"verbose", 'v', false},
+	};
+	for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+		const size_t length = strlen(known[i].name);
+		if (strncmp(text, known[i].name, length) != 0)
+			continue;
+		if (text[length] == '=' && known[i].has_value)
+			*value = text + length + 1;
+		if (text[length] == '\0' || *value != NULL)
+			return known[i].letter;
+	}
+	return 0;
+}
+
+/*
+ * The chroot that a command line of schroot(1) names; NULL if it is not certain that this is the only one. `words` has
+ * `size` bytes and a zero after them; `whole`: nothing is cut off.
+ *
+ * schroot opens the PAM sessions for several chroots in one process, which sets them up, and cleans up after them, later.
+ * In a session's namespace it would do so with the session's files, and would leave its mounts on the host. So only
+ * options are understood with which schroot enters a chroot and does nothing else.
+ */
+static const char *named_chroot(const char *words, size_t size, bool whole)
+{
+	const char *found = NULL;
+	const char *end = words + size;
+	for (const char *word = words + strlen(words) + 1; word < end; word += strlen(word) + 1) {
+		if (strcmp(word, "--") == 0)
+			return found;
+		if (word[0] != '-' || word[1] == '\0')
+			continue; /* a part of the command, after which there may be more options */
+		const char *value = NULL;
+		const char *letter = word + 1 + strspn(word + 1, "pqv");
+		char option = *letter;
+		if (word[1] == '-')
+			option = option_letter(word + 2, &value);
+		else if (option == '\0')
+			continue;
+		else if (letter[1] != '\0')
+			value = letter + 1;
+		if (option == '\0' || strchr("cdpqsuv", option) == NULL)
+			return NULL;
+		if (strchr("pqv", option) != NULL)
+			continue;
+		if (value == NULL) {
+			word += strlen(word) + 1;
+			value = word;
+		}
+		if (word >= end || (option == 'c' && found != NULL))
+			return NULL;
+		if (option == 'c')
+			found = value;
+	}
+	return whole ? found : NULL;
 }
 
 /* Finds the session that schroot was told to enter. Root may enter every session, others their own. */
 static bool named_session(char root[ROOT_MAX])
 {
-	static char words[16384]; /* a longer command line is cut: options come first */
+	static char words[16384];
 	const int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
@@ -106,18 +161,10 @@ static bool named_session(char root[ROOT_MAX])
 	if (size <= 0)
 		return false;
 	words[size] = '\0';
-	const char *end = words + size;
-	for (const char *word = words; word < end && strcmp(word, "--") != 0; word += strlen(word) + 1) {
-		const char *next = word + strlen(word) + 1;
-		const char *name = chroot_in(word, next < end ? next : "");
-		if (name == NULL)
-			continue;
-		const char *colon = strrchr(name, ':'); /* "chroot:NAME" */
-		const char *id = colon == NULL ? name : colon + 1;
-		if (is_session(id, getuid()) && find_root(id, root))
-			return true;
-	}
-	return false;
+	const char *name = named_chroot(words, (size_t)size, (size_t)size < sizeof words - 1);
+	if (name != NULL && strncmp(name, "chroot:", 7) == 0)
+		name += 7;
+	return name != NULL && is_session(name, getuid()) && find_root(name, root);
 }
 
 /* Finds the session in which the service manager of a user starts: the target of a symlink of root's. */
@@ -174,8 +221,10 @@ static const char *enter(const char *root)
 		failed = "pivot_root";
 	else if (umount2("/" OLD_ROOT, MNT_DETACH) != 0)
 		failed = "umount2";
+	const int error = errno;
 	close(tree);
 	go_to(place);
+	errno = error;
 	return failed;
 }
 

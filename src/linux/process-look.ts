@@ -9,6 +9,7 @@
  */
 import type { Command } from './command.ts';
 import type { Host } from './host.ts';
+import { KEPT_NAMESPACES } from './kept-namespaces.ts';
 
 /** A directory of a file system, as in mount tables. */
 export interface MountedDirectory {
@@ -26,7 +27,7 @@ export interface LookOptions {
    * below 1000), or all.
    */
   readonly of: { readonly uid: number; readonly system?: boolean } | 'all';
-  /** Also finds one process of each mount namespace in which this is still mounted. */
+  /** Also finds one process of each mount namespace in which this, or one of the file systems, is still mounted. */
   readonly mounted?: MountedDirectory | undefined;
 }
 
@@ -35,7 +36,10 @@ export interface DeviceUser {
   readonly pid: number;
   /** The name of the process, which it chooses itself. */
   readonly name: string;
-  /** "root", "cwd", "exe", "open file /x", "mapped file /x" or "its mount at /x". */
+  /**
+   * "root", "cwd", "exe", "open file /x", "mapped file /x", "its mount at /x", "open mount namespace", or "its mount of a
+   * namespace at /x".
+   */
   readonly use: string;
 }
 
@@ -57,30 +61,31 @@ const OVER = 3;
 /** The exit code of a child that SIGALRM has ended. */
 const KILLED = 255;
 
-/** The number of statx(2), by Node's name of the architecture. */
-const STATX: Readonly<Record<string, number>> = {
-  x64: 332,
-  arm64: 291,
-  riscv64: 291,
-  loong64: 291,
-  arm: 397,
-  ia32: 383,
-  ppc64: 383,
-  s390x: 379,
-  mips64el: 5326,
+/** The numbers of statx(2) and setns(2), by Node's name of the architecture. */
+const NUMBERS: Readonly<Record<string, readonly [number, number]>> = {
+  x64: [332, 308],
+  arm64: [291, 268],
+  riscv64: [291, 268],
+  loong64: [291, 268],
+  arm: [397, 375],
+  ia32: [383, 346],
+  ppc64: [383, 350],
+  s390x: [379, 339],
+  mips64el: [5326, 5303],
 };
 
 /**
  * Arguments: the number of statx (0: unknown), the times for all processes and for each in seconds, whose processes, pids
- * to leave out, devices, and device and directory of a mount. It writes a line with the pid before it looks at a process,
- * and a line with pid, name and use, separated by tabs, for each that it finds. SIGALRM ends it wherever it is.
+ * to leave out, devices, device and directory of a mount, and the number of setns (0: unknown). It writes a line with the pid before it
+ * looks at a process, and a line with pid, name and use, separated by tabs, for each that it finds. SIGALRM ends it
+ * wherever it is.
  *
  * Root directories come first, because they are quickly seen. A mapped file stays in use after its descriptor is closed. The
  * device numbers in /proc/PID/maps are not used: on btrfs they are not those of the subvolumes.
  */
 export const LOOK_PROGRAM = `
 use strict;
-my ($statx, $seconds, $each, $of, $skip, $devices, $device, $root) = splice @ARGV, 0, 8;
+my ($statx, $seconds, $each, $of, $skip, $devices, $device, $root, $setns) = splice @ARGV, 0, 9;
 my $over = time + $seconds;
 my %skip = map { $_ => 1 } $$, split(/,/, $skip);
 my %wanted = map { $_ => 1 } split(/,/, $devices);
@@ -90,7 +95,10 @@ sub device_of {
   return (stat $path)[0] // -1 unless $statx;
   # AT_FDCWD; AT_STATX_DONT_SYNC and AT_NO_AUTOMOUNT
   syscall($statx + 0, -100, $path, 0x4800, 0, $buffer) == 0 or return -1;
-  my ($major, $minor) = unpack("x136 L2", $buffer);
+  return number_of(unpack("x136 L2", $buffer));
+}
+sub number_of {
+  my ($major, $minor) = @_;
   return (($major & ~0xfff) << 32) | (($minor & ~0xff) << 12) | (($major & 0xfff) << 8) | ($minor & 0xff);
 }
 sub slurp {
@@ -117,13 +125,25 @@ sub is_one_of_them {
   my ($own, $system) = split(/,/, $of);
   return $uid == $own || ($system && $uid < 1000);
 }
-sub use_of {
+sub place_in {
+  my ($pid) = @_;
+  for (split /\\n/, slurp("/proc/$pid/mountinfo")) {
+    my (undef, undef, $on, $directory, $place) = split / /;
+    return $place if $wanted{number_of(split(/:/, $on))};
+    return $place if $on eq $device && ($directory eq $root || index($directory, "$root/") == 0);
+  }
+  return;
+}
+${KEPT_NAMESPACES}sub use_of {
   my ($pid) = @_;
   for my $what ("cwd", "exe") { return $what if $wanted{device_of("/proc/$pid/$what")} }
   opendir(my $descriptors, "/proc/$pid/fd") or return;
   while (defined(my $fd = readdir $descriptors)) {
+    next if $fd eq "." || $fd eq "..";
     my $link = "/proc/$pid/fd/$fd";
-    return "open file " . (readlink($link) // $fd) if $fd ne "." && $fd ne ".." && $wanted{device_of($link)};
+    my $on = device_of($link);
+    return "open file " . (readlink($link) // $fd) if $wanted{$on};
+    return "open mount namespace" if $on == $nsfs && $device ne "" && is_kept($link);
   }
   my %seen;
   for (split /\\n/, slurp("/proc/$pid/maps")) {
@@ -137,12 +157,7 @@ my %namespaces;
 sub mount_in {
   my ($pid) = @_;
   my $namespace = readlink("/proc/$pid/ns/mnt") // return;
-  return if $namespaces{$namespace}++;
-  for (split /\\n/, slurp("/proc/$pid/mountinfo")) {
-    my (undef, undef, $on, $directory, $place) = split / /;
-    return $place if $on eq $device && ($directory eq $root || index($directory, "$root/") == 0);
-  }
-  return;
+  return $namespaces{$namespace}++ ? undef : place_in($pid);
 }
 opendir(my $proc, "/proc") or exit 1;
 my @pids = grep { /^\\d+$/ && $_ > 1 && !$skip{$_} } readdir $proc;
@@ -168,17 +183,20 @@ for my $pid (@pids) {
   my $place = mount_in($pid);
   found($pid, "its mount at $place") if defined $place;
 }
+begin(1);
+named_namespaces();
 `;
 
 /** The command of one look; `skip`: pids to leave out. */
 function lookCommand(o: LookOptions, skip: readonly number[], seconds: number): Command {
   const whose = o.of === 'all' ? 'all' : `${o.of.uid},${o.of.system ? 1 : 0}`;
-  const numbers = [STATX[process.arch] ?? 0, seconds, PROCESS_SECONDS];
+  const [statx, setns] = NUMBERS[process.arch] ?? [0, 0];
+  const numbers = [statx, seconds, PROCESS_SECONDS];
   const lists = [skip.join(), [...o.devices].join()];
   const mount = [o.mounted?.device ?? '', o.mounted?.root ?? ''];
   return {
     file: 'perl',
-    args: ['-e', LOOK_PROGRAM, '--', ...numbers.map(String), whose, ...lists, ...mount],
+    args: ['-e', LOOK_PROGRAM, '--', ...numbers.map(String), whose, ...lists, ...mount, `${setns}`],
     effect: 'read',
     okCodes: [0, OVER, KILLED],
     limit: (seconds + PROCESS_SECONDS + 1) * 1000,

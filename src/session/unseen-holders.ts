@@ -1,21 +1,82 @@
-/** Names who keeps a volume in use, where the backend only knows that somebody does. */
+/**
+ * What keeps the volume of a session in use although nothing of the session is left otherwise. A user's process outside
+ * the session, such as one by ssh, can hold a descriptor of a mount namespace of the session, or move a copy of its tree
+ * to a namespace of its own. Such processes end. Others are named, where the backend only knows that somebody uses it.
+ */
 import { MayflyError } from '../errors.ts';
 import { bootId } from '../linux/process-id.ts';
-import { describeHolders, findHolders } from '../linux/processes.ts';
+import { describeHolders, findHolders, uidOf } from '../linux/processes.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Session } from '../state/sessions.ts';
 import { UNSEEN } from '../volume/backend.ts';
 
+/** Not in any table of mounts: all that is looked for is a device. */
+const NOWHERE = { device: 'none', root: '' };
+
+/** Whether `uid` is in one of the user's ranges of subuid(5), whose users are processes of their containers. Pure. */
+export function isSubordinate(subuid: string, { name, uid: own }: Session['user'], uid: number): boolean {
+  return subuid.split('\n').some(line => {
+    const [who, first, count] = line.split(':');
+    return (who === name || who === `${own}`) && uid >= Number(first) && uid < Number(first) + Number(count);
+  });
+}
+
+/** Kills the processes of the user, and of their containers, that use the volume, for up to `logout.kill_timeout`. */
+async function endHolders(s: Session, on: Machine, device: number): Promise<void> {
+  const { host, config } = on;
+  // On btrfs, the device number in tables of mounts is not that of the volume.
+  const path = s.volume.backend === 'btrfs' ? on.backend('btrfs').path(s.volume) : undefined;
+  const subuid = host.read('/etc/subuid') ?? '';
+  const isTheirs = (pid: number): boolean => {
+    const uid = uidOf(host, pid) ?? 0;
+    return uid === s.user.uid || isSubordinate(subuid, s.user, uid);
+  };
+  const deadline = host.monotonic() + config.logout.kill_timeout * 1000;
+  for (let wait = 4; ; wait = Math.min(wait * 2, 250)) {
+    const holders = await findHolders(host, new Set([device]), path ?? NOWHERE, { uid: s.user.uid });
+    const theirs = holders.filter(h => isTheirs(h.pid));
+    if (theirs.length === 0 || host.monotonic() > deadline) return;
+    for (const { pid } of theirs) host.kill(pid, 'SIGKILL');
+    await host.sleep(wait);
+  }
+}
+
 /**
- * Returns `error` with the processes that use the volume, or with the statement that /proc shows none. While a volume is
- * in use, the kernel gives its device number to no other file system.
+ * Whether `device` is certainly that of the session's volume, which is in use. Meanwhile the kernel gives the number to
+ * no other file system; but what is said to be in use may just have ended. All other sessions are mounted.
  */
-export async function withHolders(s: Session, { host }: Machine, error: unknown): Promise<unknown> {
+function isOwn(s: Session, { host, paths }: Machine, device: number): boolean {
+  const roots = host.list(paths.roots).map(name => host.lstat(`${paths.roots}/${name}`)?.dev);
+  return s.boot === bootId(host) && !roots.includes(device);
+}
+
+/**
+ * Called after `discard` has thrown `error`: if that is `stuck`, ends the user's processes that use the volume, and tries
+ * again. Copies of the session's mounts in other namespaces of the host went with the mount point; so whatever mount
+ * namespace still shows the volume comes from the session. Throws the error with the processes that use the volume, or
+ * with the statement that /proc shows none.
+ */
+export async function discardWithoutHolders(
+  s: Session,
+  on: Machine,
+  error: unknown,
+  discard: () => Promise<void>,
+): Promise<void> {
   const [device] = s.devices;
-  if (!(error instanceof MayflyError) || error.code !== 'stuck') return error;
-  if (s.volume.backend !== 'overlay' || device === undefined || s.boot !== bootId(host)) return error;
-  const number = `${(device >> 8) & 0xfff}:${(device & 0xff) | ((device >> 12) & ~0xff)}`;
-  const who = await findHolders(host, new Set([device]), { device: number, root: '' }).then(
+  const isStuck = error instanceof MayflyError && error.code === 'stuck';
+  if (!isStuck || device === undefined || !isOwn(s, on, device)) throw error;
+  await endHolders(s, on, device);
+  try {
+    await discard();
+  } catch (second) {
+    throw await withHolders(s, on, device, second);
+  }
+}
+
+async function withHolders(s: Session, { host }: Machine, device: number, error: unknown): Promise<unknown> {
+  if (!(error instanceof MayflyError) || error.code !== 'stuck' || s.volume.backend !== 'overlay')
+    return error;
+  const who = await findHolders(host, new Set([device]), NOWHERE).then(
     holders => describeHolders(holders) || UNSEEN,
     () => UNSEEN,
   );

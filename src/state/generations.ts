@@ -13,7 +13,8 @@ import { MayflyError } from '../errors.ts';
 import { parseJson } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
 import { isNumber } from '../names.ts';
-import { isVolumeOf, type Volume } from '../volume/backend.ts';
+import type { Volume } from '../volume/backend.ts';
+import { isVolumeOf } from '../volume/shape.ts';
 import type { Paths } from './paths.ts';
 import { hasFields } from './shape.ts';
 

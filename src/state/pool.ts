@@ -2,7 +2,8 @@
 import { REMEDY } from '../advice.ts';
 import { parseJson } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
-import { isPool, type Pool } from '../volume/backend.ts';
+import type { Pool } from '../volume/backend.ts';
+import { isPool } from '../volume/shape.ts';
 import type { Paths } from './paths.ts';
 
 /** Path of the embedded pool's image; it need not exist. */

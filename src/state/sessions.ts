@@ -4,7 +4,8 @@ import type { Host } from '../linux/host.ts';
 import type { Mount } from '../linux/mount-program.ts';
 import type { ProcessId } from '../linux/process-id.ts';
 import { isSessionId, uidOfSession } from '../names.ts';
-import { isVolumeOf, type Volume } from '../volume/backend.ts';
+import type { Volume } from '../volume/backend.ts';
+import { isVolumeOf } from '../volume/shape.ts';
 import type { Paths } from './paths.ts';
 import { hasFields, isProcessId } from './shape.ts';
 

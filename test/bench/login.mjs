@@ -182,12 +182,12 @@ export async function startUp({ rounds, overlay, users }) {
     },
     node: () => run('node', ['-e', '0'], { env }).ms,
   });
-  const lazy = ['./cli.cjs', './parse.cjs', './process-look.cjs', './time-limits.cjs'];
   const hot = bundle.replace(/[^/]*$/, 'hot.js');
   const loaded = [bundle, hot].flatMap(path => loadedBy(readFileSync(path, 'utf8')));
   if (loaded.length === 0) throw new Error('nothing is found that the bundle loads');
   const foreign = loaded.filter(
-    name => !name.startsWith('node:') && !builtinModules.includes(name) && !lazy.includes(name),
+    // Our own bundles are loaded on use.
+    name => !name.startsWith('node:') && !builtinModules.includes(name) && !/^\.\/[\w-]+\.cjs$/.test(name),
   );
   return [
     ratioRow('start-up/dry-run', 'node -e 0', ours, node, 1.15),

@@ -61,7 +61,8 @@ export async function temporaryUsers(count) {
     const name = `${prefix}n${users.length}`;
     // Last of all: an account can only go when nothing runs in its name any more.
     undo.unshift({ what: `user ${name}`, act: () => run('userdel', [name], { expect: [0, 6] }) });
-    run('useradd', ['-M', '-N', '-g', 'nogroup', '-d', '/nonexistent', '-s', '/bin/sh', name]);
+    // Below /home, as most are: one elsewhere may be on a file server, and is looked at first.
+    run('useradd', ['-M', '-N', '-g', 'nogroup', '-d', `/home/${name}`, '-s', '/bin/sh', name]);
     const [, , uid, gid] = run('getent', ['passwd', name]).stdout.split(':');
     users.push({ name, uid: Number(uid), gid: Number(gid) });
   }

@@ -4,8 +4,8 @@ import { must } from './lab.ts';
 
 const PROGRAMS = ['sh', 'env', 'true', 'cat', 'sleep', 'getent'];
 
-/** Makes the tree at `directory`, which must not exist. */
-export function makeMiniTree(directory: string): string {
+/** Makes the tree at `directory`, which must not exist; `more`: programs of /usr/bin that it has, too. */
+export function makeMiniTree(directory: string, more: readonly string[] = []): string {
   const put = (path: string): void => {
     const real = fs.realpathSync(path);
     const target = directory + path;
@@ -28,7 +28,7 @@ export function makeMiniTree(directory: string): string {
     'media',
   ])
     fs.mkdirSync(`${directory}/${name}`, { recursive: true });
-  for (const program of PROGRAMS) {
+  for (const program of [...PROGRAMS, ...more]) {
     const path = `/usr/bin/${program}`; // every Debian has /usr merged
     for (const line of must('ldd', [path]).split('\n')) {
       const library = /(\/\S+) \(0x/.exec(line)?.[1];

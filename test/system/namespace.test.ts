@@ -1,113 +1,34 @@
 /**
  * The PAM module with the real schroot, in a mount and process namespace of its own: whom it gives a mount namespace, and
- * whom it does not. The session's tree is made of binds of this machine's, by the operations of a login.
+ * whom it does not.
  */
-import * as fs from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { mountCommand } from '../../src/linux/mount-program.ts';
-import { planMountOps } from '../../src/linux/mounts.ts';
-import { namespaceOps } from '../../src/session/mount-namespace.ts';
-import { must, sh } from './lab.ts';
+import {
+  ALICE,
+  BOB,
+  BOBS,
+  enter,
+  ID,
+  makeNamespaceLab,
+  NAMESPACE,
+  type NamespaceLab,
+  OLD,
+  ROOTS,
+} from './namespace-lab.ts';
 
-const ALICE = 61001;
-const BOB = 61002;
-const ROOTS = '/run/mayfly/roots';
-const ID = `u${ALICE}-0123abcd`;
-const BOBS = `u${BOB}-4567cdef`;
-/** Made by an earlier version: its tree is not prepared. */
-const OLD = `u${ALICE}-89abcdef`;
-
-let dir: string;
-
-/** A command of a shell as a user, with schroot's exit status and output; the shell's own directory is "/". */
-let run: (script: string) => { code: number; out: string; err: string };
+let lab: NamespaceLab;
+const run = (script: string): ReturnType<NamespaceLab['run']> => lab.run(script);
 
 beforeAll(() => {
-  dir = fs.mkdtempSync(join(tmpdir(), 'mayfly-namespace-'));
-  fs.chmodSync(dir, 0o755);
-  const warnings = ['-std=gnu11', '-Wall', '-Wextra', '-Wconversion', '-Werror'];
-  must('gcc', [
-    ...warnings,
-    '-O2',
-    '-fPIC',
-    '-shared',
-    '-o',
-    `${dir}/pam_mayfly.so`,
-    `${process.cwd()}/hooks/pam/pam_mayfly.c`,
-    '-lpam',
-  ]);
-  const stack = ['auth', 'account', 'session'].map(type => `${type} required pam_permit.so\n`).join('');
-  fs.writeFileSync(`${dir}/pam`, `${stack}session optional ${dir}/pam_mayfly.so\n`);
-  const users = `alice:x:${ALICE}:${ALICE}::/:/bin/sh\nbob:x:${BOB}:${BOB}::/:/bin/sh\n`;
-  fs.writeFileSync(`${dir}/passwd`, fs.readFileSync('/etc/passwd', 'utf8') + users);
-  const groups = `alice:x:${ALICE}:\nbob:x:${BOB}:\n`;
-  fs.writeFileSync(`${dir}/group`, fs.readFileSync('/etc/group', 'utf8') + groups);
-  fs.mkdirSync(`${dir}/chroot.d`);
-  const entry = (id: string, user: string): void =>
-    fs.writeFileSync(
-      `${dir}/chroot.d/mayfly-${id}`,
-      `[${id}]\ntype=plain\ndirectory=${ROOTS}/${id}\nusers=${user}\nroot-users=root\n`,
-    );
-  entry(ID, 'alice,bob');
-  entry(BOBS, 'bob');
-  entry(OLD, 'alice');
-  fs.writeFileSync(`${dir}/chroot.d/build`, '[build]\ntype=plain\ndirectory=/\nusers=alice,bob\n');
-  const bind = (source: string, target: string) => ({
-    source,
-    target,
-    type: 'none',
-    options: 'rbind,rslave',
-  });
-  const tmpfs = (target: string) => ({ source: 'tree', target, type: 'tmpfs', options: 'mode=0755' });
-  const paths = { roots: ROOTS, run: '/run/mayfly' };
-  const perl = (id: string, prepared = true): string => {
-    const root = `${ROOTS}/${id}`;
-    const binds = ['/usr', '/etc', '/proc', '/dev', '/tmp'].map(path => bind(path, root + path));
-    const ops = planMountOps(tmpfs(root), [...binds, tmpfs(`${root}/run`)]);
-    const { file, args } = mountCommand([...ops, ...(prepared ? namespaceOps(root, paths) : [])]);
-    const words = [file, ...args].map(word => `'${word.replaceAll("'", "'\\''")}'`).join(' ');
-    return `mkdir ${root}
-      ${words}
-      for link in bin sbin lib lib64; do if [ -L /$link ]; then ln -s "$(readlink /$link)" ${root}/$link; fi; done
-      mkdir -p ${root}${ROOTS} ${root}/home/alice ${root}/secret
-      chmod 0700 ${root}/secret
-      ln -s / ${root}${root}`;
-  };
-  const setUp = `set -e
-    mount --make-rprivate /; mount --make-rshared / # as systemd does
-    mkdir -p /run/mayfly; mount -t tmpfs -o mode=0755 mayfly /run/mayfly
-    mkdir ${ROOTS}; mount -t tmpfs -o mode=0700 --make-private mayfly ${ROOTS}
-    mount --bind ${dir}/passwd /etc/passwd
-    mount --bind ${dir}/group /etc/group
-    mount --bind ${dir}/pam /etc/pam.d/schroot
-    mount --bind ${dir}/chroot.d /etc/schroot/chroot.d
-    ${perl(ID)}
-    ${perl(BOBS)}
-    ${perl(OLD, false)}
-    as() { user=$1; shift; setpriv --reuid=$user --regid=$user --clear-groups -- "$@"; }
-    cd /
-    set +e
-    `;
-  fs.writeFileSync(`${dir}/set-up`, setUp);
-  run = script =>
-    sh('timeout', [
-      ...['-s', 'KILL', '60', 'unshare', '--kill-child', '--mount', '--pid', '--fork', '--mount-proc', '--'],
-      ...['sh', '-c', `. ${dir}/set-up\n${script}`],
-    ]);
+  lab = makeNamespaceLab();
 });
-afterAll(() => fs.rmSync(dir, { recursive: true }));
+afterAll(() => lab.close());
 
 const lines = (script: string): string[] => {
   const r = run(script);
   expect(r.err).toBe('');
   return r.out.trim().split('\n');
 };
-
-const NAMESPACE = 'readlink /proc/self/ns/mnt';
-const enter = (user: number | string, id: string, command: string): string =>
-  `as ${user} schroot -c ${id} -d / -- ${command}`;
 
 describe('what enters a session', () => {
   it('has a mount namespace whose root is the tree, with user namespaces, and nothing of the host in it', () => {
@@ -136,10 +57,8 @@ describe('what enters a session', () => {
   });
 
   it('is not taken into a directory that its user may not search', () => {
-    const r = run(
-      `mkdir -p /secret && chmod 0755 /secret && cd /secret && as ${ALICE} schroot -c ${ID} -- pwd`,
-    );
-    expect(r.out + r.err).not.toMatch(/^\/secret$/m);
+    const r = run(`mkdir /run/mayfly/secret && cd /run/mayfly/secret && as ${ALICE} schroot -c ${ID} -- pwd`);
+    expect(r.out + r.err).not.toMatch(/secret$/m);
   });
 
   it('leaves nothing, and holds the volume until it ends', () => {

@@ -294,6 +294,33 @@ describe('the Debian package', () => {
       rm -r /etc/lightdm /usr/sbin/lightdm /etc/gdm3 /usr/sbin/gdm3`);
   });
 
+  it('an upgrade from a version without the PAM module changes no stack, and says what to repeat', () => {
+    ok(`
+      stacks() { find /etc/pam.d -type f -exec md5sum {} + | sort; }
+      mkdir -p /etc/lightdm; install -m 755 /dev/null /usr/sbin/lightdm
+      stacks >/root/without
+      mayfly enable lightdm --quiet
+      grep -q '^-session optional pam_mayfly.so' /etc/pam.d/schroot
+      dpkg --force-depends -i /root/mayfly.deb >/root/said 2>&1
+      ! grep 'until you repeat' /root/said
+      sed -i '/mayfly/d' /etc/pam.d/schroot; rm -f /etc/pam.d/systemd-user
+      stacks | diff /root/without -
+      dpkg --force-depends -i /root/mayfly.deb >/root/said 2>&1
+      grep 'sandboxes fail in sessions until you repeat: mayfly enable lightdm' /root/said
+      stacks | diff /root/without -
+      mayfly enable lightdm --quiet
+      grep -q '^-session optional pam_mayfly.so' /etc/pam.d/schroot
+      rm /usr/lib/*/security/pam_mayfly.so
+      hook() { env -i USER=carol DISPLAY=:0 /usr/lib/mayfly/hooks/lightdm/$1 --quiet; }
+      hook session-setup
+      schroot -d / -c "$(cat /run/mayfly/users/$(id -u carol)/session)" -u carol -- true
+      hook session-cleanup
+      mayfly disable lightdm --quiet
+      stacks | diff /root/without -
+      rm -r /etc/lightdm /usr/sbin/lightdm
+      dpkg --force-depends -i /root/mayfly.deb >/dev/null 2>&1`);
+  });
+
   it('a second login of an upgraded package finds the session of the first', () => {
     ok(`
       hook() { env -i USER=carol DISPLAY=$2 /usr/lib/mayfly/hooks/lightdm/$1 --quiet; }

@@ -43,13 +43,14 @@ export const volume: Step = {
   },
   async down(s, on) {
     const backend = on.backend(s.volume.backend);
+    // The user's lock is held: what takes as long as the user likes must not happen here. Throws `stuck` while in use.
+    const discard = (): Promise<void> =>
+      backend.discard ? backend.discard(s.volume) : backend.remove(s.volume);
     try {
-      // The user's lock is held: what takes as long as the user likes must not happen here. Throws `stuck` while in use.
-      if (backend.discard) await backend.discard(s.volume);
-      else await backend.remove(s.volume);
+      await discard();
     } catch (error) {
-      const { withHolders } = await import('../unseen-holders.ts');
-      throw await withHolders(s, on, error);
+      const { discardWithoutHolders } = await import('../unseen-holders.ts');
+      await discardWithoutHolders(s, on, error, discard);
     }
   },
 };
