@@ -65,6 +65,17 @@ export default defineConfig({
           hookTimeout: 1_800_000,
         },
       },
+      // Run by scripts/test-desktops.
+      {
+        test: {
+          name: 'desktops',
+          include: ['test/desktops/*.test.ts'],
+          testTimeout: 1_800_000,
+          hookTimeout: 1_800_000,
+          fileParallelism: false,
+          sequence: { concurrent: false },
+        },
+      },
       // Run by the project "lvm", in user-mode Linux.
       {
         test: {

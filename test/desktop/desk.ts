@@ -102,7 +102,7 @@ export function endsBy(lab: Workstation, { name }: Person, act: string): number 
     known() {
       for f in /run/systemd/sessions/*; do
         case $f in *.ref) continue ;; esac
-        grep -qsx "UID=$uid" "$f" && grep -qs ^SERVICE=lightdm "$f" &&
+        grep -qsx "UID=$uid" "$f" && grep -qsE '^SERVICE=(lightdm|sddm|greetd)' "$f" &&
           grep -qsE '^STATE=(active|online|opening)' "$f" && return 0
       done
       return 1

@@ -71,6 +71,8 @@ export class Machine extends Workstation {
     fs.writeFileSync(machine.at('/etc/lightdm/lightdm.conf.d/10-bench.conf'), LIGHTDM);
     // Its menu of desktops is where `choose` looks for it.
     fs.writeFileSync(machine.at('/etc/lightdm/lightdm-gtk-greeter.conf'), '[greeter]\nindicators=~session\n');
+    // As udev makes it, which does not run in a container.
+    fs.writeFileSync(machine.at('/etc/tmpfiles.d/fuse.conf'), 'c /dev/fuse 0666 root root - 10:229\n');
     fs.appendFileSync(machine.at('/etc/environment'), 'XDG_VTNR=0\n');
     // Both want to be the display manager; the packages' scripts decide by the order of their installation.
     if (packages.includes('greetd'))
@@ -115,6 +117,7 @@ export class Machine extends Workstation {
         '--register=no',
         '--keep-unit',
         '--capability=all',
+        '--system-call-filter=@keyring', // containers in it have keyrings
         '--resolv-conf=off',
         '--private-network',
         '--console=pipe',
@@ -170,8 +173,9 @@ export class Machine extends Workstation {
    * just going away takes the next display.
    */
   x(...command: string[]): Ran {
-    const [, display = ':0'] = /Xvfb (:\d+)/.exec(this.run('pgrep', '-n', '-a', '-x', 'Xvfb').out) ?? [];
-    return this.run('env', `DISPLAY=${display}`, `XAUTHORITY=/var/run/lightdm/root/${display}`, ...command);
+    const server = this.run('pgrep', '-n', '-a', '-x', 'Xvfb').out;
+    const [, display = ':0', auth = ''] = /Xvfb (:\d+) .*-auth (\S+)/.exec(server) ?? [];
+    return this.run('env', `DISPLAY=${display}`, `XAUTHORITY=${auth}`, ...command);
   }
 
   /** Types a name and a password at the greeter. */

@@ -6,52 +6,23 @@ import * as fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { until } from '../system/lab.ts';
 import { alice } from './desk.ts';
+import { configureGreetd, startGreetd, typeAtGreetd } from './greetd.ts';
 import { Machine } from './machine.ts';
 import { GREETER_VARIABLES, prepareVariables, startedWithVariables, withVariables } from './variables.ts';
-
-/**
- * Reads "NAME PASSWORD COMMAND" from a pipe and logs that person in (greetd-ipc(7)), with the variables in a file; says
- * what greetd answered.
- */
-const GREETER = `#!/usr/bin/perl
-use strict; use JSON::PP; use IO::Socket::UNIX;
-my $socket = IO::Socket::UNIX->new(Peer => $ENV{GREETD_SOCK}) or die "socket: $!";
-sub ask {
-  my $text = encode_json($_[0]);
-  syswrite $socket, pack("L", length $text) . $text;
-  read $socket, my $head, 4 or die "greetd has gone";
-  read $socket, my $body, unpack("L", $head);
-  open my $log, ">>", "/run/greet/log"; print $log "$body\n"; close $log;
-  return decode_json($body);
-}
-open my $pipe, "<", "/run/greet/keys" or die "pipe: $!";
-my ($name, $password, $command) = split / /, <$pipe> =~ s/\n//r, 3;
-my $r = ask({ type => "create_session", username => $name });
-$r = ask({ type => "post_auth_message_response", response => $password }) while $r->{type} eq "auth_message";
-my @env = -e "/run/greet/env" ? split /\n/, qx(cat /run/greet/env) : ();
-if ($r->{type} eq "success") { ask({ type => "start_session", cmd => [split / /, $command], env => [@env] }) }
-else { ask({ type => "cancel_session" }) }
-`;
 
 let lab: Machine;
 let before: string;
 
 beforeAll(async () => {
   lab = Machine.make([alice]);
-  fs.writeFileSync(lab.at('/usr/local/bin/greet'), GREETER, { mode: 0o755 });
-  fs.writeFileSync(
-    lab.at('/etc/greetd/config.toml'),
-    '[terminal]\nvt = "none"\n[default_session]\ncommand = "/usr/local/bin/greet"\nuser = "_greetd"\n',
-  );
+  configureGreetd(lab);
   await lab.boot();
   lab.script('dpkg -i /root/mayfly.deb >/dev/null');
   lab.must('mayfly', 'init', '--from', 'host', '--quiet');
   before = lab.configuration();
   console.log(lab.must('mayfly', 'enable', 'pam'));
-  lab.script(
-    'systemctl stop lightdm; install -d -o _greetd /run/greet; mkfifo /run/greet/keys; chown _greetd /run/greet/keys',
-  );
-  lab.must('systemctl', 'start', 'greetd');
+  lab.must('systemctl', 'stop', 'lightdm');
+  startGreetd(lab);
 });
 afterEach(({ task }) => {
   if (task.result?.state !== 'fail') return;
@@ -60,17 +31,7 @@ afterEach(({ task }) => {
 afterAll(() => lab.close());
 
 /** Types a login; the greeter comes by itself. */
-function logIn(command: string, { name, password } = alice): void {
-  lab.must(
-    'timeout',
-    '300',
-    'sh',
-    '-c',
-    'echo "$1" >/run/greet/keys',
-    'sh',
-    `${name} ${password} ${command}`,
-  );
-}
+const logIn = (command: string): void => typeAtGreetd(lab, alice, command);
 
 /** Nothing of a session is left anywhere on the machine. */
 async function mustBeGone(): Promise<void> {

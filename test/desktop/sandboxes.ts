@@ -8,7 +8,7 @@ const BWRAP = 'bwrap --ro-bind / / --dev /dev --proc /proc';
 const LOGIND = 'org.freedesktop.login1 /org/freedesktop/login1';
 
 /** Run by the desktop when it starts. Each succeeds on a machine without Mayfly. */
-const COMMANDS: Readonly<Record<string, string>> = {
+export const SANDBOXES: Readonly<Record<string, string>> = {
   'unshare --user': 'unshare -Ur true',
   bwrap: `${BWRAP} true`,
   'bwrap --unshare-all': `${BWRAP} --unshare-all true`,
@@ -24,36 +24,42 @@ const COMMANDS: Readonly<Record<string, string>> = {
   'the session bus': 'busctl --user --quiet status',
 };
 
-/** Has the person's desktop run all of it at the next login. */
-export function prepareTable(lab: Machine, { name }: Person): void {
-  const lines = Object.entries(COMMANDS).map(
-    ([what, command]) => `try '${what}' ${command.replaceAll("'", "'\\''").replace(/^.*$/s, "'$&'")}`,
-  );
-  const directory = `/home/${name}/.config/openbox`;
-  fs.mkdirSync(lab.at(directory), { recursive: true });
-  const script = `try() { # WHAT COMMAND
-	if out=$(sh -c "$2" 2>&1); then echo "$1: ok"; else echo "$1: $? $out" | tr '\\n' ' '; echo; fi
+/** A script that tries each command and leaves what happened in the person's home. */
+export function tableScript(commands: Readonly<Record<string, string>>): string {
+  const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
+  const lines = Object.entries(commands).map(([what, command]) => `try ${quoted(what)} ${quoted(command)}`);
+  return `#!/bin/sh
+try() { # WHAT COMMAND
+	if out=$(timeout 150 sh -c "$2" 2>&1); then echo "$1: ok"; else echo "$1: $? $out" | tr '\\n' ' '; echo; fi
 }
 {
 ${lines.join('\n')}
 } >~/table.new 2>&1
 mv ~/table.new ~/table
 `;
-  fs.writeFileSync(lab.at(`${directory}/autostart`), script, { mode: 0o755 });
+}
+
+/** Has the person's desktop run all of it at the next login. */
+export function prepareTable(lab: Machine, { name }: Person): void {
+  const directory = `/home/${name}/.config/openbox`;
+  fs.mkdirSync(lab.at(directory), { recursive: true });
+  fs.writeFileSync(lab.at(`${directory}/autostart`), tableScript(SANDBOXES), { mode: 0o755 });
   lab.must('chown', '-R', `${name}:`, `/home/${name}/.config`);
 }
 
 /** What the desktop found, by command; removes the table. */
-export async function readTable(lab: Machine, { name }: Person): Promise<Record<string, string>> {
+export async function readTable(
+  lab: Machine,
+  { name }: Person,
+  ms = 60_000,
+): Promise<Record<string, string>> {
   const path = lab.at(`/home/${name}/table`);
-  await until(() => fs.existsSync(path), 60_000);
+  await until(() => fs.existsSync(path), ms);
   const text = fs.readFileSync(path, 'utf8');
   fs.rmSync(path);
   fs.rmSync(lab.at(`/home/${name}/.config/openbox/autostart`));
+  const lines = text.trim().split('\n');
   return Object.fromEntries(
-    text
-      .trim()
-      .split('\n')
-      .map(line => [line.slice(0, line.indexOf(': ')), line.slice(line.indexOf(': ') + 2).trim()]),
+    lines.map(line => [line.slice(0, line.indexOf(': ')), line.slice(line.indexOf(': ') + 2).trim()]),
   );
 }
