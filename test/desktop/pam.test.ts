@@ -182,7 +182,9 @@ describe('a login that no display manager makes', () => {
   });
 
   it('is let in by one file of PAM alone', () => {
-    expect(lab.script('grep -l /usr/lib/mayfly/hooks/ /etc/pam.d/*').trim()).toBe('/etc/pam.d/common-session');
+    expect(lab.script('grep -l /usr/lib/mayfly/hooks/ /etc/pam.d/*').trim()).toBe(
+      '/etc/pam.d/common-session',
+    );
   });
 });
 
