@@ -76,9 +76,9 @@ const NUMBERS: Readonly<Record<string, readonly [number, number]>> = {
 
 /**
  * Arguments: the number of statx (0: unknown), the times for all processes and for each in seconds, whose processes, pids
- * to leave out, devices, device and directory of a mount, and the number of setns (0: unknown). It writes a line with the pid before it
- * looks at a process, and a line with pid, name and use, separated by tabs, for each that it finds. SIGALRM ends it
- * wherever it is.
+ * to leave out, devices, device and directory of a mount, and the number of setns (0: unknown). It writes a line with the
+ * pid before it looks at a process, and a line with pid, name and use, separated by tabs, for each that it finds. SIGALRM
+ * ends it wherever it is.
  *
  * Root directories come first, because they are quickly seen. A mapped file stays in use after its descriptor is closed. The
  * device numbers in /proc/PID/maps are not used: on btrfs they are not those of the subvolumes.

@@ -36,7 +36,8 @@ export interface Recovered {
 
 /**
  * Restores a consistent state and returns what was done. Idempotent: a second run finds nothing to do. Continues after
- * failures, which are in `stuck`. With `erase` it waits until the discarded volumes are erased. Throws `corrupt` if no record of the pool can be read.
+ * failures, which are in `stuck`. With `erase` it waits until the discarded volumes are erased. Throws `corrupt` if no
+ * record of the pool can be read.
  */
 export async function recover(on: Machine, erase = true): Promise<Recovered> {
   const { host, paths } = on;

@@ -15,9 +15,6 @@ import { type MountOp, makeMountOps } from '../linux/mount-program.ts';
 import { isSystemInstance, type Paths, userFiles } from '../state/paths.ts';
 import type { Session } from '../state/sessions.ts';
 
-/** Gives the session's mounts peer groups. The last operation on its mounts, so that later private ones stay so. */
-const share = (target: string): MountOp => ({ op: 'share', target });
-
 /**
  * The operations, after all others, that prepare the tree of a session. pivot_root(2) needs a place for the old root in
  * the new one, on a mount that is not shared: a small private tmpfs. It is mounted where the host has its mount points,
@@ -30,7 +27,7 @@ export function namespaceOps(root: string, paths: Pick<Paths, 'roots' | 'run'>):
   const directories = parts.map((_, i) => `${root}/${parts.slice(0, i + 1).join('/')}`);
   const options = 'mode=0700,nosuid,nodev,size=64k,nr_inodes=16';
   return [
-    share(root),
+    { op: 'share', target: root }, // before the mount below, which stays private
     ...directories.map((target): MountOp => ({ op: 'dir', target })),
     makeMountOps()({ source: 'mayfly', target: root + roots, type: 'tmpfs', options }),
     { op: 'dir', target: `${root}${roots}/.old` },
