@@ -41,6 +41,8 @@ export function namespaceOps(root: string, paths: Pick<Paths, 'roots' | 'run'>):
 export function linkRoot(host: Host, s: Session, paths: Paths): void {
   if (!isSystemInstance(paths)) return;
   host.symlink('/', `${s.root}${s.root}`);
+  // If the configuration binds the run directory, this is the host's own, and the user's link in it is still to be made.
+  if (host.lstat(s.root + paths.users)) return;
   const theirs = userFiles(paths, s.user.uid);
   for (const path of [paths.users, theirs.directory]) host.mkdir(s.root + path, 0o755);
   host.symlink('/', s.root + theirs.root);

@@ -4,7 +4,7 @@ import { judgeSandboxes } from '../../src/cli/doctor/sandboxes.ts';
 import type { LogindSession } from '../../src/linux/logind.ts';
 import { isEndedLogin } from '../../src/session/ended-scopes.ts';
 import { withRanges } from '../../src/session/identity.ts';
-import { hasNamespaces, namesModule, namespaceOps } from '../../src/session/mount-namespace.ts';
+import { hasNamespaces, linkRoot, namesModule, namespaceOps } from '../../src/session/mount-namespace.ts';
 import { login, stop } from '../../src/session/session.ts';
 import type { Login } from '../../src/state/sessions.ts';
 import { callOf, preparedWorld } from '../world.ts';
@@ -40,6 +40,18 @@ describe('the tree of a session', () => {
     expect(w.host.readlink(`${s.root}/run/mayfly/users/${s.user.uid}/root`)).toBe('/');
     await stop(w.machine(), s);
   });
+});
+
+it('a run directory that the configuration binds into the session is not written to', async () => {
+  const w = preparedWorld();
+  const on = w.machine();
+  const s = await login(on, callOf(w, 'alice', ':0'));
+  if (!s) throw new Error('no session');
+  const link = `${s.root}/run/mayfly/users/${s.user.uid}/root`;
+  w.host.unlink(link);
+  linkRoot(w.host, s, on.paths); // the directory exists by now, as a bound one would
+  expect(w.host.readlink(link)).toBeUndefined();
+  await stop(on, s);
 });
 
 describe('PAM', () => {
