@@ -28,7 +28,7 @@ const load = await build({
 });
 const buildId = createHash('sha256').update(readFileSync('dist/parse.cjs')).digest('hex').slice(0, 16);
 
-// What a hook needs only where something may hang or take long, and what no login needs.
+// What a hook needs only where something may hang or take long, or only on LVM, and what no login needs.
 await build({
   ...common,
   entryPoints: [
@@ -37,6 +37,7 @@ await build({
       'src/linux/time-limits.ts',
       'src/linux/loops.ts',
       'src/volume/eraser.ts',
+      'src/volume/lvm/lvm.ts',
     ],
     ...['src/session/stuck-limit.ts', 'src/session/unseen-holders.ts', 'src/session/space-being-freed.ts'],
   ],
@@ -53,7 +54,7 @@ const cold = {
     b.onResolve(
       {
         filter:
-          /\/(cli|parse|process-look|time-limits|loops|eraser|stuck-limit|unseen-holders|space-being-freed)\.ts$/,
+          /\/(cli|parse|process-look|time-limits|loops|eraser|stuck-limit|unseen-holders|space-being-freed|lvm)\.ts$/,
       },
       ({ path, kind }) =>
         kind === 'dynamic-import'

@@ -3,7 +3,7 @@ import { MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
 import type { BackendKind, VolumeBackend } from './backend.ts';
 import { btrfsBackend } from './btrfs.ts';
-import { lvmBackend } from './lvm/lvm.ts';
+import { lvmOnUse } from './lvm/on-use.ts';
 import { overlayBackend } from './overlay.ts';
 
 /**
@@ -17,7 +17,7 @@ export function openBackend(kind: BackendKind, host: Host, memory?: string): Vol
       return btrfsBackend(host, memory);
     case 'lvm-thin':
     case 'lvm':
-      return lvmBackend(kind, host);
+      return lvmOnUse(kind, host);
     default:
       throw new MayflyError('corrupt', `there is no backend "${String(kind satisfies never)}"`);
   }

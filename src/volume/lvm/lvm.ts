@@ -26,7 +26,7 @@ import { usageIn } from './usage.ts';
 const fsOf = (v: Volume): 'ext4' | 'xfs' => v.fs ?? v.origin?.fs ?? 'ext4';
 
 /** A backend with the methods that the backends on file systems do not need. */
-type LvmBackend = VolumeBackend &
+export type LvmBackend = VolumeBackend &
   Required<Pick<VolumeBackend, 'open' | 'snapshotUsage' | 'attachTree' | 'detachTree'>>;
 
 export function lvmBackend(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
