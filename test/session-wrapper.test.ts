@@ -251,8 +251,8 @@ describe('a desktop that ends', () => {
     expect(shown()).toMatch(/MAYFLY-DESKTOP/);
   });
 
-  it.each(['TERM', 'HUP', 'INT'] as const)(
-    'gets the signal %s, and its exit status is passed on',
+  it.each(['SIGTERM', 'SIGHUP', 'SIGINT'] as const)(
+    'gets %s, and its exit status is passed on',
     async signal => {
       const text = `trap "echo caught >${dir}/caught; exit 9" ${signal.slice(3)}; echo ready; while :; do sleep 0.05; done`;
       const child = spawn(wrapper, ['sh', '-c', text], {

@@ -181,7 +181,7 @@ describe('a desktop starts as a boot of the generation would start it', () => {
     await lab.settle();
     lab.shot('ended-at-once');
     const text = lab.must('pgrep', '-a', '-u', 'alice', '-x', 'zenity');
-    expect(text).toMatch(/exit code 3\.\s+[^]*no-such-agent: not found[^]*MAYFLY-DESKTOP/);
+    expect(text).toMatch(/exit code 3\.\s+[\s\S]*no-such-agent: not found[\s\S]*MAYFLY-DESKTOP/);
     expect(lab.run('journalctl', '-t', 'mayfly', '-o', 'cat').out).toMatch(
       /^alice: the desktop ended as soon as it had started, with exit code 3 \(MAYFLY-DESKTOP\)/m,
     );
