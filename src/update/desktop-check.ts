@@ -50,9 +50,7 @@ export function desktopStarts(runOnHost: RunOnHost): GenerationCheck {
           '-i',
         ];
         const variables = { HOME: home, USER: name, LOGNAME: name, SHELL: shell, PATH: '/usr/bin:/bin' };
-        // As where the user manager has a bus: otherwise Xsession would start one that stays.
-        const bus = `DBUS_SESSION_BUS_ADDRESS=unix:path=${home}/bus`;
-        const env = [...Object.entries(variables).map(([key, value]) => `${key}=${value}`), bus];
+        const env = Object.entries(variables).map(([key, value]) => `${key}=${value}`);
         const desktop = `/bin/sh ${home}/desktop`;
         const command = kind === 'xsessions' ? ['--xsession', desktop] : desktop.split(' ');
         const { code, stderr } = await runOnHost([...ids, ...env, WRAPPER, '--session', s.id, ...command]);
