@@ -312,16 +312,16 @@ describe('the Debian package', () => {
       mkdir -p /etc/lightdm; install -m 755 /dev/null /usr/sbin/lightdm
       stacks >/root/without
       mayfly enable lightdm --quiet
-      grep -q '^-session optional pam_mayfly.so' /etc/pam.d/schroot
+      grep -q '^-session .* pam_mayfly.so' /etc/pam.d/schroot
       dpkg --force-depends -i /root/mayfly.deb >/root/said 2>&1
       ! grep 'until you repeat' /root/said
-      sed -i '/mayfly/d' /etc/pam.d/schroot; rm -f /etc/pam.d/systemd-user
+      sed -i '/mayfly enable/,+2d' /etc/pam.d/schroot; rm -f /etc/pam.d/systemd-user
       stacks | diff /root/without -
       dpkg --force-depends -i /root/mayfly.deb >/root/said 2>&1
       grep 'sandboxes fail in sessions until you repeat: mayfly enable lightdm' /root/said
       stacks | diff /root/without -
       mayfly enable lightdm --quiet
-      grep -q '^-session optional pam_mayfly.so' /etc/pam.d/schroot
+      grep -q '^-session .* pam_mayfly.so' /etc/pam.d/schroot
       rm /usr/lib/*/security/pam_mayfly.so
       hook() { env -i USER=carol DISPLAY=:0 /usr/lib/mayfly/hooks/lightdm/$1 --quiet; }
       hook session-setup
