@@ -7,6 +7,7 @@ import { readPool } from '../state/pool.ts';
 import type { Session } from '../state/sessions.ts';
 import { masterOf } from '../volume/backend.ts';
 import { XSESSION_WORDS } from './greeter.ts';
+import { describeShells, usersWithoutShell } from './user-shells.ts';
 import { withMountedVolume } from './volume-tree.ts';
 
 /** Runs a command in the trial session, as root or as `user`. */
@@ -158,8 +159,13 @@ const sandboxes: GenerationCheck = {
   },
 };
 
+const userShells: GenerationCheck = {
+  name: 'shells of users',
+  problem: async (_run, s, on) => describeShells(await usersWithoutShell(on, s.root)).join('; ') || undefined,
+};
+
 /** Checks whose failure is a warning. */
-export const builtInOptional: readonly GenerationCheck[] = [sandboxes];
+export const builtInOptional: readonly GenerationCheck[] = [sandboxes, userShells];
 
 /** Runs `check.command` as `check.user`. This check is the last. */
 export const trial: GenerationCheck = {

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { EXIT } from '../../src/advice.ts';
-import { homeCheck, judgeHomes } from '../../src/cli/doctor/accounts.ts';
+import { homeCheck, judgeHomes, judgeShells } from '../../src/cli/doctor/accounts.ts';
 import {
   type CheckResult,
   check,
@@ -644,6 +644,18 @@ describe('the check of sessions', () => {
     const all = Array.from({ length: n }, (_, i) => ({ name: `u${i}`, home: '/etc', why: 'is a directory' }));
     expect(line(judgeHomes(all))).toMatch(words);
   });
+
+  const fish = (name: string) => ({ name, shell: '/usr/bin/fish', instead: '/bin/bash' });
+  const names = [...'abcdefg'];
+  it.each([
+    [undefined, /^not applicable$/],
+    [[], /^ok$/],
+    [
+      [fish('a')],
+      /^warning: the generation lacks "\/usr\/bin\/fish", the shell of "a": .*"\/bin\/bash" instead \| mayfly enter master --promote/,
+    ],
+    [names.map(fish), /the shell of "a", "b", "c", "d", "e", 2 more: /],
+  ])('judges the shells of %j', (all, words) => expect(line(judgeShells(all))).toMatch(words));
 
   it('lists accounts in scope whose home directories are refused', async () => {
     const w = new World();
