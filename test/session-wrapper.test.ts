@@ -108,6 +108,16 @@ describe('another desktop', () => {
   });
 });
 
+describe('a login shell', () => {
+  it.each([
+    [['--login', 'sh', '-c', 'echo "$# $1 $FROM"', 'sh', 'a b'], '1 a b profile\n'],
+    [['--login', '--xsession', 'desk -a'], 'Xsession 1: desk -a\n'],
+  ])('reads the profile before the desktop: %j', (args, said) => {
+    write(`${dir}/.profile`, 'export FROM=profile\n');
+    expect(inside(...args).out).toBe(said);
+  });
+});
+
 describe('the settings of a login', () => {
   const show = (name: string): string => `eval "echo \\"\\\${${name}-none}\\""`;
   const environment = `# comment
