@@ -3,6 +3,8 @@
  * sessions, that alone takes 25 ms of every login, and umount(8) reads it as well (measured). perl-base is Essential in
  * Debian, starts as fast as mount(8), and can make the two system calls itself. The program below does little else, stops
  * at the first failure, and gets all data as arguments.
+ *
+ * Long because it holds the text of the program, beside the operations that it performs.
  */
 import { MayflyError } from '../errors.ts';
 import type { Command } from './command.ts';
@@ -28,6 +30,8 @@ export type MountOp =
   | { readonly op: 'slave' | 'share'; readonly target: string }
   /** Creates a directory or an empty file; an existing one is success, a symlink or another type is a failure. */
   | { readonly op: 'dir' | 'file'; readonly target: string }
+  /** Creates a symlink in a mount that is new, and so has nothing with this name. */
+  | { readonly op: 'link'; readonly source: string; readonly target: string }
   /**
    * The last operation: runs a command with the target as its root directory ("": unchanged) and exits with its code.
    * `merge` redirects its stdout to stderr.
@@ -129,6 +133,10 @@ while (my ($op, $source, $target, $type, $flags, $data, $propagation) = splice @
     syscall($mount, $source, $at, $type, $flags + 0, $data) == 0 or failed("cannot mount $shown on $target");
     # The descriptor is that of the mount point, not of what is mounted on it now.
     $place = inside($target) if $tree;
+    # The kernel ignores all other flags of a bind mount when it is made.
+    !(($flags & 4096) && ($flags & 7)) or
+      syscall($mount, $none, $tree ? name($place) : $target, $none, $flags & ~16384 | 32, $nothing) == 0 or
+      failed("cannot set the flags of $target");
     spread($tree ? name($place) : $target, $propagation, $target);
     ($top, $tree) = ($target, opened(-100, "$target/.", 0) || failed("cannot open $target")) unless $tree;
   } elsif ($op eq "slave" || $op eq "share") {
@@ -141,7 +149,9 @@ while (my ($op, $source, $target, $type, $flags, $data, $propagation) = splice @
     my ($parent, $last) = $target =~ m{^(.*)/([^/]+)$}s;
     my $directory = $tree && inside($parent);
     my $at = $tree ? name($directory) . "/$last" : $target;
-    if (-l $at) {
+    if ($op eq "link") {
+      symlink($source, $at) or failed("cannot create the symlink $target");
+    } elsif (-l $at) {
       $! = 40; failed("$target");
     } elsif ($op eq "dir") {
       -d _ or mkdir $at, 0755 or failed("cannot create the directory $target");
@@ -223,6 +233,7 @@ export function mountCommand(
         c.data,
         `${c.propagation}`,
       );
+    else if (c.op === 'link') args.push(c.op, c.source, c.target, '', '0', '', '0');
     else if (c.op === 'enter') args.push(c.op, '', c.target, '', c.merge ? '1' : '0', '', '0', ...c.argv);
     else args.push(c.op, '', c.target, '', `${SPREAD[c.op] ?? 0}`, '', '0');
   }
