@@ -885,7 +885,7 @@ describe('an error code', () => {
   it('in the session wrapper is a known one, each of them', () => {
     const wrapper = readFileSync('hooks/session-wrapper', 'utf8');
     const said = wrapper.match(/MAYFLY-[A-Z-]+/g) ?? [];
-    expect(new Set(said).size).toBe(3);
+    expect(new Set(said).size).toBe(4);
     for (const code of said) expect(explainCode(code).code).toBe(code);
   });
 });
