@@ -4,7 +4,7 @@
  * logged in again.
  */
 import { MayflyError, reasonOf } from '../errors.ts';
-import { onStuck } from '../session/on-stuck.ts';
+import { applyRebootPolicy } from '../session/reboot-policy.ts';
 import { stop } from '../session/session.ts';
 import { prepareSpare } from '../session/spare-snapshot.ts';
 import { lockNameOf, withLock } from '../state/locks.ts';
@@ -50,7 +50,7 @@ export async function reap(on: Machine, s: Session, findEnded: FindEnded): Promi
     await stop({ ...on, lockFds: [lock.fd] }, now);
     return 'ended';
   }).catch(async error => {
-    await onStuck(on, error);
+    await applyRebootPolicy(on, error);
     throw error;
   });
   if (done === 'ended') await prepareSpare(on);

@@ -4,7 +4,7 @@
  */
 import * as cgroup from '../linux/cgroup.ts';
 import type { Host } from '../linux/host.ts';
-import { type LogindSession, shownSessions } from '../linux/logind.ts';
+import { isOfPerson, type LogindSession, shownSessions } from '../linux/logind.ts';
 import { bootId } from '../linux/process-id.ts';
 import type { Session } from '../state/sessions.ts';
 import { hasOwnProcess } from './hook-call.ts';
@@ -14,7 +14,7 @@ import { hasOwnProcess } from './hook-call.ts';
  * processes left. A login over ssh of the same user is none of ours. Pure.
  */
 export function isEndedLogin(s: Pick<Session, 'user' | 'logins' | 'since'>, a: LogindSession): boolean {
-  if (a.uid !== s.user.uid || !a.class.startsWith('user')) return false;
+  if (a.uid !== s.user.uid || !isOfPerson(a)) return false;
   // The leader opened the PAM session. At the end of it our hook runs before logind hears of it.
   if (s.logins.some(l => hasOwnProcess(l.adapter) && l.caller.pid === a.leader)) return true;
   if (a.state !== 'closing' || s.since === undefined || a.began < s.since) return false;

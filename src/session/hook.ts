@@ -8,8 +8,8 @@ import { type Machine, type MachineOptions, openMachine, thisHost } from '../sta
 import type { Session } from '../state/sessions.ts';
 import { callOf, type HookCall } from './hook-call.ts';
 import { MARKER } from './identity.ts';
-import { onStuck } from './on-stuck.ts';
 import { writeLoginOutcome } from './outcome.ts';
+import { applyRebootPolicy } from './reboot-policy.ts';
 import { refusalText, screenOf, showRefusal } from './refusal-dialog.ts';
 import { login, logout, stop } from './session.ts';
 import { prepareSpare } from './spare-snapshot.ts';
@@ -106,7 +106,7 @@ async function handleStop(o: HookOptions, env: NodeJS.ProcessEnv): Promise<HookO
     }
     if (o.adapter === 'pam')
       toJournal('err', `logout of ${call.user}: ${reasonOf(error)}`, { user: call.user });
-    await onStuck(on, error);
+    await applyRebootPolicy(on, error);
     throw error;
   }
 }
