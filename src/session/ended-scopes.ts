@@ -21,6 +21,14 @@ export function isEndedLogin(s: Pick<Session, 'user' | 'logins' | 'since'>, a: L
   return s.logins.some(l => l.adapter !== 'pam' && a.service.startsWith(l.adapter));
 }
 
+/** The group of the user's service manager and of all that it has started; undefined if there is none. */
+export function managerGroup(host: Host, root: string, s: Session): string | undefined {
+  if (s.kind !== 'login' || s.boot !== bootId(host)) return undefined;
+  const { uid } = s.user;
+  const group = `${root}/user.slice/user-${uid}.slice/user@${uid}.service`;
+  return host.exists(group) ? group : undefined;
+}
+
 /** The groups below `root`, the hierarchy's, of the session's logins that are over. */
 export function endedScopes(host: Host, root: string, s: Session): string[] {
   if (s.kind !== 'login' || s.boot !== bootId(host)) return [];
