@@ -1,6 +1,6 @@
 /** The main job on real trees, through the hooks and schroot: a login gets a fresh machine, a logout leaves nothing. */
 import * as fs from 'node:fs';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { BACKENDS, forgetUsers, Lab, sh, shAs, sleep, uidOf, until, user } from './lab.ts';
 
 const A = 'mayfly-a';
