@@ -54,6 +54,12 @@ const table: Readonly<Record<PublicCode, Explanation>> = {
     look: 'which process is running; for a login, whether an earlier login or logout of the same user is slow',
     type: ['mayfly status', 'mayfly sessions', WHY],
   },
+  saving: {
+    means:
+      'the last session of the user is still ending: services in it are stopping, or programs are saving',
+    look: 'which of them take long; nothing is broken, and each has a limit (grace in [logout])',
+    type: ['mayfly sessions', WHY],
+  },
   timeout: {
     means: 'a command or a file server did not answer within the time limit of a login (timeout in [hook])',
     look: 'whether a disk is slow or failing, or a file server does not respond',

@@ -150,7 +150,7 @@ export const schema = z.strictObject({
   hook: z.strictObject({ timeout: z.number().min(1).max(3600).default(30) }).prefault({}),
   logout: z
     .strictObject({
-      grace: seconds.default(0.3),
+      grace: seconds.default(10),
       kill_timeout: seconds.default(10),
       on_stuck: z.enum(['keep', 'reboot']).default('keep'),
       max_stuck: z.int().min(1).max(1000).default(3),
