@@ -1,5 +1,5 @@
 /** Finds out what a boot of the working copy would create in /run. */
-import { reasonOf } from '../errors.ts';
+import { MayflyError, reasonOf } from '../errors.ts';
 import type { Machine } from '../state/machine.ts';
 import type { RunEntry } from '../state/run-entries.ts';
 import { runInChroot, workRoot } from './chroot.ts';
@@ -62,6 +62,7 @@ export async function collectRunEntries(on: Machine, tree: string): Promise<RunE
     });
     return parseRunEntries(stdout);
   } catch (error) {
+    if (!(error instanceof MayflyError)) throw error;
     on.log('warning', `sessions will lack what the image creates in /run: ${reasonOf(error)}`);
     return [];
   }
