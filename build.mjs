@@ -40,6 +40,7 @@ await build({
       'src/volume/lvm/lvm.ts',
     ],
     ...['src/session/stuck-limit.ts', 'src/session/unseen-holders.ts', 'src/session/space-being-freed.ts'],
+    'src/session/unannounced.ts',
   ],
   outbase: 'src',
   entryNames: '[name]',
@@ -54,7 +55,7 @@ const cold = {
     b.onResolve(
       {
         filter:
-          /\/(cli|parse|process-look|time-limits|loops|eraser|stuck-limit|unseen-holders|space-being-freed|lvm)\.ts$/,
+          /\/(cli|parse|process-look|time-limits|loops|eraser|stuck-limit|unseen-holders|space-being-freed|unannounced|lvm)\.ts$/,
       },
       ({ path, kind }) =>
         kind === 'dynamic-import'

@@ -52,6 +52,8 @@ interface Mounted {
 }
 
 interface Process {
+  /** The command line of a set-uid program. */
+  readonly words?: readonly string[];
   readonly start: string;
   readonly dev: number;
   readonly comm: string;
@@ -499,7 +501,8 @@ export class World {
         if (!p) return undefined;
         if (proc.what === 'stat')
           return `${proc.pid} (${p.comm}) S ${p.parent ?? 1} ${'0 '.repeat(17)}${p.start} 0`;
-        if (proc.what === 'status') return `Uid:\t${p.uid ?? 0}\n`;
+        if (proc.what === 'status') return `Uid:\t${p.uid ?? 0}\t${p.words ? 0 : (p.uid ?? 0)}\t0\t0\n`;
+        if (proc.what === 'cmdline') return (p.words ?? []).map(word => `${word}\0`).join('');
         if (proc.what === 'comm') return `${p.comm}\n`;
         return proc.what === 'cgroup' ? `0::${p.cgroup}\n` : '';
       }

@@ -7,7 +7,7 @@ import { MayflyError, reasonOf } from '../errors.ts';
 import * as cgroup from '../linux/cgroup.ts';
 import { sweepTemporary } from '../linux/files.ts';
 import { isSessionId, uidOfSession } from '../names.ts';
-import { overBecause } from '../session/end-reason.ts';
+import { loginsBeside, overBecause } from '../session/end-reason.ts';
 import { listEntries } from '../session/schroot.ts';
 import { stop } from '../session/session.ts';
 import { prepareSpare } from '../session/spare-snapshot.ts';
@@ -18,7 +18,7 @@ import { lockNameOf, takeLock, withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
 import { makeDirectories, userFiles } from '../state/paths.ts';
 import { readPool, writePool } from '../state/pool.ts';
-import { readSession, type Session, sessionIds } from '../state/sessions.ts';
+import { readSession, type Session, sessionIds, writeSession } from '../state/sessions.ts';
 import { clearRunning } from '../state/update-history.ts';
 import { publishSessions } from '../update/greeter.ts';
 import { isUsable, writeHealth } from '../update/health.ts';
@@ -134,6 +134,11 @@ async function recoverSession(
     const now = readSession(host, paths, id);
     if (now && overBecause(host, now) === undefined) return;
     if (!now && seen) return; // it has ended in the meantime
+    const logins = now ? await loginsBeside(host, now) : [];
+    if (now && logins.length > 0) {
+      writeSession(host, paths, { ...now, logins });
+      return;
+    }
     on.log(
       'notice',
       `${id} of ${s.user.name} is over: ${(now && overBecause(host, now)) ?? 'its record is corrupt'}`,
