@@ -52,6 +52,8 @@ interface Mounted {
 }
 
 interface Process {
+  /** The command line of a set-uid program. */
+  readonly words?: readonly string[];
   readonly start: string;
   readonly dev: number;
   readonly comm: string;
@@ -441,6 +443,7 @@ export class World {
 
   /** A command in a session, which is always well there; schroot(1) wants the session's entry. */
   private enterSession(args: readonly string[]): undefined {
+    if (args.at(-3)?.includes('systemd-tmpfiles')) return; // what a boot of a tree creates: nothing
     const at = args.indexOf('schroot');
     if (at < 0 || args[at + 1] !== '-c') throw this.isStrange('setpriv', args);
     if (this.node(`/etc/schroot/chroot.d/mayfly-${args[at + 2]}`)?.kind !== 'file')
@@ -503,8 +506,9 @@ export class World {
           return `${proc.pid} (${p.comm}) S ${p.parent ?? 1} ${'0 '.repeat(17)}${p.start} 0`;
         if (proc.what === 'status') {
           const term = (is = false): string => (is ? '4000' : '0');
-          return `State:\tS (sleeping)\nPPid:\t${p.parent ?? 1}\nUid:\t${p.uid ?? 0}\nSigIgn:\t${term(p.ignoresTerm)}\nSigCgt:\t${term(p.works)}\n`;
+          return `State:\tS (sleeping)\nPPid:\t${p.parent ?? 1}\nUid:\t${p.uid ?? 0}\t${p.words ? 0 : (p.uid ?? 0)}\t0\t0\nSigIgn:\t${term(p.ignoresTerm)}\nSigCgt:\t${term(p.works)}\n`;
         }
+        if (proc.what === 'cmdline') return (p.words ?? []).map(word => `${word}\0`).join('');
         if (proc.what === 'comm') return `${p.comm}\n`;
         return proc.what === 'cgroup' ? `0::${p.cgroup}\n` : '';
       }

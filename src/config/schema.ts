@@ -53,7 +53,7 @@ const path = z
  * A name, also "domain admins" or "DOM\\domain admins" of a directory. Without control characters, which no name has
  * and which would reach terminals and other programs' files.
  */
-const NAME = '[^@\\s:,/\\p{Cc}-](?:[^\\s:,/\\p{Cc}]| (?=[^\\s]))*';
+const NAME = '[^@\\s:,/\\p{Cc}-](?:[^\\s:,/\\p{Cc}]| (?=\\S))*';
 
 const member = z
   .string()
@@ -95,6 +95,10 @@ const DEFAULT_BIND = [
   '/run/systemd/notify',
   '/run/systemd/userdb',
   '/run/systemd/resolve',
+  '/run/log/journal',
+  '/var/log/journal',
+  '/var/lib/systemd/coredump',
+  '/run/lock',
   '/run/udev',
   '/run/cups',
   '/run/pcscd',
@@ -164,7 +168,9 @@ export const schema = z.strictObject({
     })
     .prefault({}),
   identity: z
-    .strictObject({ copy: z.array(path).default(['/etc/hosts', '/etc/hostname', '/etc/resolv.conf']) })
+    .strictObject({
+      copy: z.array(path).default(['/etc/hosts', '/etc/hostname', '/etc/machine-id', '/etc/resolv.conf']),
+    })
     .prefault({}),
   init: z
     .strictObject({

@@ -16,6 +16,7 @@ import { isNumber } from '../names.ts';
 import type { Volume } from '../volume/backend.ts';
 import { isVolumeOf } from '../volume/shape.ts';
 import type { Paths } from './paths.ts';
+import { runEntriesPath } from './run-entries.ts';
 import { hasFields } from './shape.ts';
 
 export interface Generation {
@@ -125,7 +126,7 @@ export function changeState(
 
 /** Removes the records of a generation whose volume is gone. */
 export function forgetGeneration(host: Host, paths: Paths, number: number): void {
-  host.unlink(demotedPath(paths, number));
+  for (const path of [demotedPath(paths, number), runEntriesPath(paths, number)]) host.unlink(path);
   for (const state of ['candidate', 'proven', 'retired'] as const)
     host.unlink(generationPath(paths, number, state));
 }

@@ -8,7 +8,7 @@ import { planMountOps } from '../linux/mounts.ts';
 
 const TMPFS = 'mode=0755,nosuid,nodev,nr_inodes=200k,size=20%';
 
-const READ_ONLY = 'bind,ro,nosuid,nodev';
+const READ_ONLY = 'bind,ro';
 
 /** In procfs, what sets something of the machine (proc(5)). */
 const PROTECTED = ['acpi', 'bus', 'fs', 'irq', 'mtrr', 'scsi', 'sys', 'sysrq-trigger'];
@@ -61,10 +61,10 @@ export function chrootMountOps(host: Host, copy: Mount, terminal: boolean): Moun
   const links = { ...LINKS, ...(terminal ? {} : { ptmx: 'pts/ptmx' }) };
   return [
     ...planMountOps(copy, mounts),
-    ...Object.entries(links).map(([name, source]) => ({
-      op: 'link' as const,
-      source,
+    ...Object.entries(links).map(([name, data]) => ({
+      op: 'make' as const,
       target: `${root}/dev/${name}`,
+      entry: { type: 'l' as const, mode: 0o777, uid: 0, gid: 0, data },
     })),
   ];
 }

@@ -17,6 +17,7 @@ import {
 import type { Machine } from '../state/machine.ts';
 import type { Paths } from '../state/paths.ts';
 import { imagePath } from '../state/pool.ts';
+import { writeRunEntries } from '../state/run-entries.ts';
 import { readSession } from '../state/sessions.ts';
 import { generationOf, type Pool, type Usage, type Volume, workOf } from '../volume/backend.ts';
 import { protectLayout } from '../volume/directory-layout.ts';
@@ -24,8 +25,9 @@ import { admit, usageOf } from '../volume/usage.ts';
 import { completePromotion, keepLastTree, readIntent } from './adopt.ts';
 import { cowReserve } from './pool-usage.ts';
 import { pins, prune, retire } from './retention.ts';
+import { collectRunEntries } from './run-template.ts';
 import { makeWhole } from './separate-trees.ts';
-import { unmountLeftovers } from './volume-tree.ts';
+import { unmountLeftovers, withMountedVolume } from './volume-tree.ts';
 
 /** The record of the pool in which a generation's volume is, as `init` wrote it. */
 export function poolOf(host: Host, paths: Paths, { backend, pool: path, fs }: Volume): Pool {
@@ -150,6 +152,8 @@ export async function seal(
   const backend = on.backend(pool.backend);
   const volume = generationOf(pool, g.number);
   await makeWhole(on, workOf(pool));
+  const entries = await withMountedVolume(on, workOf(pool), tree => collectRunEntries(on, tree));
+  writeRunEntries(on.host, on.paths, g.number, entries);
   await backend.fork(workOf(pool), volume, { lockFds: fds });
   const identity = await backend.identity(volume);
   if (identity === undefined)
