@@ -283,6 +283,31 @@ describe('a desktop that ends', () => {
   });
 });
 
+describe('the message at login', () => {
+  it.each([
+    ['de_DE.UTF-8', 'Titel|Zeile 1\nZeile 2'],
+    ['fr_FR', 'Title|Text'],
+    ['es_ES', undefined], // an empty file disables it in that language
+  ])('is in the language that Xsession has set: %s', (language, expected) => {
+    for (const [name, text] of Object.entries({
+      de: 'Titel\nZeile 1\nZeile 2\n',
+      en: 'Title\nText\n',
+      es: '',
+    }))
+      write(`${dir}/host/etc/mayfly/notice/${name}`, text);
+    program(
+      `${dir}/bin/notify-send`,
+      `shift 3; echo "$1|$2" >${dir}/said.part; mv ${dir}/said.part ${dir}/said`,
+    );
+    const text = `i=0; while [ ! -e ${dir}/said ] && [ $i -lt 60 ]; do i=$((i+1)); sleep 0.1; done`;
+    program(`${dir}/bin/desk`, text);
+    program(`${dir}/image/etc/X11/Xsession`, `export LANG=${language}; exec desk`);
+    inside('--xsession', 'desk');
+    const said = fs.existsSync(`${dir}/said`) ? fs.readFileSync(`${dir}/said`, 'utf8').trim() : undefined;
+    expect(said).toBe(expected);
+  });
+});
+
 describe('the file in Xsession.d', () => {
   const shells = ['sh', 'bash', 'zsh'].filter(s => spawnSync(s, ['-c', 'true']).status === 0);
   const source = (shell: string, ...args: string[]) =>
