@@ -56,6 +56,8 @@ interface Process {
   readonly dev: number;
   readonly comm: string;
   readonly ignoresTerm: boolean;
+  /** It handles SIGTERM, and does not end. */
+  readonly works?: boolean;
   cgroup: string;
   readonly parent?: number;
   /** Default: root. */
@@ -211,10 +213,10 @@ export class World {
   }
 
   /** Adds a process in the file system mounted at `root`. */
-  enter(root: string, ignoresTerm = false): number {
+  enter(root: string, ignoresTerm = false, works = false): number {
     const pid = 1000 + this.processes.size;
     const dev = this.resolve(root).fs.dev;
-    this.processes.set(pid, { start: String(pid), dev, comm: 'xterm', ignoresTerm, cgroup: '' });
+    this.processes.set(pid, { start: String(pid), dev, comm: 'xterm', ignoresTerm, works, cgroup: '' });
     return pid;
   }
 
@@ -501,7 +503,10 @@ export class World {
         if (!p) return undefined;
         if (proc.what === 'stat')
           return `${proc.pid} (${p.comm}) S ${p.parent ?? 1} ${'0 '.repeat(17)}${p.start} 0`;
-        if (proc.what === 'status') return `Uid:\t${p.uid ?? 0}\n`;
+        if (proc.what === 'status') {
+          const term = (is = false): string => (is ? '4000' : '0');
+          return `State:\tS (sleeping)\nPPid:\t${p.parent ?? 1}\nUid:\t${p.uid ?? 0}\nSigIgn:\t${term(p.ignoresTerm)}\nSigCgt:\t${term(p.works)}\n`;
+        }
         if (proc.what === 'comm') return `${p.comm}\n`;
         return proc.what === 'cgroup' ? `0::${p.cgroup}\n` : '';
       }
@@ -612,7 +617,7 @@ export class World {
     kill: (pid, signal) => {
       this.effect();
       const p = this.processes.get(pid);
-      if (p && (signal === 'SIGKILL' || !p.ignoresTerm)) this.processes.delete(pid);
+      if (p && (signal === 'SIGKILL' || !(p.ignoresTerm || p.works))) this.processes.delete(pid);
       return p !== undefined;
     },
     pid: 0,

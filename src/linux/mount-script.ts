@@ -62,9 +62,10 @@ while (my ($op, $source, $target, $type, $flags, $data, $propagation) = splice @
     syscall($mount, $source, $at, $type, $flags + 0, $data) == 0 or failed("cannot mount $shown on $target");
     # The descriptor is that of the mount point, not of what is mounted on it now.
     $place = inside($target) if $tree;
-    # Only a second call makes a bind read-only; it also sets the other flags, so all are set.
-    ($flags & 4097) != 4097 or syscall($mount, $none, name($place), $none, 4143, $nothing) == 0
-      or failed("cannot make $target read-only");
+    # Only a second call sets the flags of a bind mount. It sets all of them: what is read-only runs nothing either.
+    !(($flags & 4096) && ($flags & 7))
+      or syscall($mount, $none, $tree ? name($place) : $target, $none, $flags & 1 ? 4143 : $flags & ~16384 | 32, $nothing) == 0
+      or failed("cannot set the flags of $target");
     spread($tree ? name($place) : $target, $propagation, $target);
     ($top, $tree) = ($target, opened(-100, "$target/.", 0) || failed("cannot open $target")) unless $tree;
   } elsif ($op eq "slave" || $op eq "share") {

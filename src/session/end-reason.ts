@@ -14,3 +14,8 @@ export function overBecause(host: Host, s: Session): string | undefined {
   if (s.logins.every(l => !isAlive(host, l.caller))) return 'its display manager is gone';
   return undefined;
 }
+
+/** Whether the session waits, and has time left. */
+export function hasTime(host: Host, s: Session): boolean {
+  return s.saving !== undefined && host.monotonic() < s.saving.until;
+}

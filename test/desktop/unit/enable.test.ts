@@ -458,6 +458,33 @@ describe.each(['lightdm', 'gdm', 'pam'] as const)('%s', adapter => {
 });
 
 describe('the namespaces of sessions', () => {
+  const LINES = [
+    '-session [success=ignore default=1] pam_mayfly.so',
+    'session optional pam_limits.so', // reads the files of the session
+  ];
+  const FORMER = '# The next line was added by "mayfly enable" and is removed by "mayfly disable".';
+  const former = `${FORMER}\n-session optional pam_mayfly.so\n`;
+
+  it('take the place of lines of an earlier version, which are removed without a trace, too', async () => {
+    const w = world();
+    const [schroot, manager] = ['/etc/pam.d/schroot', '/etc/pam.d/systemd-user'];
+    const text = w.host.read(schroot) ?? '';
+    const include = '@include /usr/lib/pam.d/systemd-user\n';
+    const own = `${FORMER.replace('The next line', 'This file')}\n${include}${former}`;
+    for (const act of [on, off]) {
+      w.put(schroot, text + former, 0o644);
+      w.put(manager, own, 0o644);
+      if (act === off) await on(w, 'lightdm');
+      await act(w, 'lightdm');
+      const expected = act === on ? withNamespace(text) : text;
+      expect(w.host.read(schroot)).toBe(expected);
+      expect(w.host.read(manager)?.includes(`${include}# The next two lines`)).toBe(
+        act === on ? true : undefined,
+      );
+    }
+    expect(withoutNamespace(`a\n${former}b\n`)).toBe('a\nb\n');
+  });
+
   it.each([
     ['lines', 'auth sufficient pam_rootok.so\n# end\n'],
     ['no newline at its end', 'session required pam_unix.so'],
@@ -478,7 +505,7 @@ describe('the namespaces of sessions', () => {
     const [manager] = planNamespacesOn(world().host).filter(c => c.path === '/etc/pam.d/systemd-user');
     expect(
       manager?.act === 'write' && manager.text.split('\n').filter(line => !line.startsWith('#')),
-    ).toEqual(['@include /usr/lib/pam.d/systemd-user', '-session optional pam_mayfly.so', '']);
+    ).toEqual(['@include /usr/lib/pam.d/systemd-user', ...LINES, '']);
   });
 
   it('are added at the end of a stack of systemd that the administrator has changed', async () => {
@@ -487,7 +514,9 @@ describe('the namespaces of sessions', () => {
     w.put('/etc/pam.d/systemd-user', text, 0o600);
     await on(w, 'lightdm');
     expect(w.host.read('/etc/pam.d/systemd-user')).toMatch(
-      /^session required pam_limits.so\n# .*\n-session optional pam_mayfly.so\n$/,
+      new RegExp(
+        `^session required pam_limits.so\n# .*\n${LINES.map(line => line.replace('[', '\\[')).join('\n')}\n$`,
+      ),
     );
     await off(w, 'lightdm');
     expect(w.host.read('/etc/pam.d/systemd-user')).toBe(text);
