@@ -12,6 +12,8 @@ import type { Group, User } from '../linux/accounts.ts';
 import type { Host } from '../linux/host.ts';
 import { isPlainDirectory } from '../linux/mounts.ts';
 import type { Session } from '../state/sessions.ts';
+import { withNames } from './other-names.ts';
+import { writeRefusals } from './refusals.ts';
 import { isMember } from './scope.ts';
 
 /** Exists inside every session; our hooks do nothing there. */
@@ -131,14 +133,12 @@ function readInside(host: Host, path: string): string {
 }
 
 /**
- * The user's own shadow line, for screen lockers in the session. A network account has none and gets a locked one.
+ * The user's own shadow line, for screen lockers in the session. A network account has none and gets a locked one. The
+ * service keeps it up to date: see `linux/refresh-session.ts`.
  */
-function shadowLine(host: Host, name: string): string {
-  const own = host
-    .read('/etc/shadow')
-    ?.split('\n')
-    .find(line => line.startsWith(`${name}:`));
-  return own ?? `${name}:*:::::::`;
+function shadowLine(host: Host, name: string): string | undefined {
+  const lines = host.read('/etc/shadow')?.split('\n');
+  return lines?.find(line => line.startsWith(`${name}:`));
 }
 
 /** Throws `unsafe` unless `path` is a directory of the session's own file system: what is mounted there is the host's. */
@@ -165,24 +165,31 @@ export function writeIdentity(host: Host, config: Config, s: Session, groups: re
   const hasSudoers = host.lstat(`${etc}/sudoers.d`)?.kind === 'dir';
   if (hasSudoers) requireOwnDirectory(host, s.root, '/etc/sudoers.d');
   const { name, uid, gid, gecos, home } = s.user;
+  const isAdmin = uid === 0 || isMember(config.sudo, s.user, groups);
+  let isLocal = false;
   if (uid !== 0) {
     const shell = shellIn(host, s.root, s.user.shell);
     const line = `${name}:x:${uid}:${gid}:${gecos}:${home}:${shell}`;
-    host.write(`${etc}/passwd`, () => withEntry(readInside(host, `${etc}/passwd`), line, 2), { mode: 0o644 });
-    host.write(`${etc}/group`, () => withGroups(readInside(host, `${etc}/group`), s.user, groups), {
-      mode: 0o644,
-    });
+    const passwd = () => withEntry(readInside(host, `${etc}/passwd`), line, 2);
+    const group = () => withGroups(readInside(host, `${etc}/group`), s.user, groups);
+    for (const [kind, own] of [['passwd', passwd] as const, ['group', group] as const]) {
+      const text = (): string => withNames(own(), host.read(`/etc/${kind}`) ?? '', kind);
+      host.write(`${etc}/${kind}`, text, { mode: 0o644 });
+    }
     const shadow = host.lstat(`${etc}/shadow`);
+    const ownLine = shadowLine(host, name);
+    isLocal = /^[^:]+:!?[^!*:]{3}/.test(ownLine ?? '');
     if (shadow?.kind === 'file') {
-      const text = () => withEntry(host.read(`${etc}/shadow`) ?? '', shadowLine(host, name), undefined);
+      const ownOrLocked = ownLine ?? `${name}:*:::::::`;
+      const text = () => withEntry(host.read(`${etc}/shadow`) ?? '', ownOrLocked, undefined);
       host.write(`${etc}/shadow`, text, { mode: 0o640, uid: 0, gid: shadow.gid });
     }
     writeRanges(host, s);
     if (hasSudoers) {
-      const rule = sudoRule(s.user, isMember(config.sudo, s.user, groups));
-      host.write(`${etc}/sudoers.d/zz-mayfly`, rule, { mode: 0o440 });
+      host.write(`${etc}/sudoers.d/zz-mayfly`, sudoRule(s.user, isAdmin), { mode: 0o440 });
     }
   }
+  writeRefusals(host, s.root, { uid, local: isLocal, admin: isAdmin });
   const plain = new Map([['/etc', true]]);
   for (const path of config.identity.copy) {
     const directory = path.slice(0, path.lastIndexOf('/'));
