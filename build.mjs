@@ -40,13 +40,14 @@ await build({
       'src/volume/eraser.ts',
       'src/volume/lvm/lvm.ts',
     ],
+    ...['src/session/stuck-limit.ts', 'src/session/unseen-holders.ts', 'src/session/space-being-freed.ts'],
     ...[
-      'src/session/stuck-limit.ts',
-      'src/session/unseen-holders.ts',
-      'src/session/space-being-freed.ts',
+      'src/session/saving.ts',
+      'src/session/manager-end.ts',
+      'src/session/manager-restart.ts',
+      'src/session/unannounced.ts',
       'src/session/guest-leftovers.ts',
     ],
-    ...['src/session/saving.ts', 'src/session/manager-end.ts', 'src/session/manager-restart.ts'],
   ],
   outbase: 'src',
   entryNames: '[name]',
@@ -61,7 +62,7 @@ const cold = {
     b.onResolve(
       {
         filter:
-          /\/(cli|parse|process-look|terminate|saving|manager-end|manager-restart|time-limits|loops|eraser|stuck-limit|unseen-holders|space-being-freed|guest-leftovers|lvm)\.ts$/,
+          /\/(cli|parse|process-look|terminate|saving|manager-end|manager-restart|time-limits|loops|eraser|stuck-limit|unseen-holders|space-being-freed|unannounced|guest-leftovers|lvm)\.ts$/,
       },
       ({ path, kind }) =>
         kind === 'dynamic-import'

@@ -52,6 +52,8 @@ interface Mounted {
 }
 
 interface Process {
+  /** The command line of a set-uid program. */
+  readonly words?: readonly string[];
   readonly start: string;
   readonly dev: number;
   readonly comm: string;
@@ -505,8 +507,9 @@ export class World {
           return `${proc.pid} (${p.comm}) S ${p.parent ?? 1} ${'0 '.repeat(17)}${p.start} 0`;
         if (proc.what === 'status') {
           const term = (is = false): string => (is ? '4000' : '0');
-          return `State:\tS (sleeping)\nPPid:\t${p.parent ?? 1}\nUid:\t${p.uid ?? 0}\nSigIgn:\t${term(p.ignoresTerm)}\nSigCgt:\t${term(p.works)}\n`;
+          return `State:\tS (sleeping)\nPPid:\t${p.parent ?? 1}\nUid:\t${p.uid ?? 0}\t${p.words ? 0 : (p.uid ?? 0)}\t0\t0\nSigIgn:\t${term(p.ignoresTerm)}\nSigCgt:\t${term(p.works)}\n`;
         }
+        if (proc.what === 'cmdline') return (p.words ?? []).map(word => `${word}\0`).join('');
         if (proc.what === 'comm') return `${p.comm}\n`;
         return proc.what === 'cgroup' ? `0::${p.cgroup}\n` : '';
       }

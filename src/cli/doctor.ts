@@ -15,6 +15,7 @@ import { managerChecks } from './doctor/display-managers.ts';
 import { generationChecks } from './doctor/generations.ts';
 import { groupCheck } from './doctor/groups.ts';
 import { poolChecks } from './doctor/pool.ts';
+import { remoteChecks } from './doctor/remote.ts';
 import { sandboxChecks } from './doctor/sandboxes.ts';
 import { sealCheck } from './doctor/seals.ts';
 import { sessionChecks } from './doctor/sessions.ts';
@@ -33,6 +34,7 @@ const CHECKS = [
   ...managerChecks,
   ...desktopChecks,
   ...sandboxChecks,
+  ...remoteChecks,
   ...sessionChecks,
   ...poolChecks,
   ...generationChecks,

@@ -66,8 +66,8 @@ const table: Readonly<Record<PublicCode, Explanation>> = {
     type: [WHY, 'mayfly recover'],
   },
   'no-session': {
-    means: 'a desktop was started for a user without a session: the display manager did not run the hook',
-    look: 'whether the hooks are enabled and the display manager was restarted since; whether the session was ended',
+    means: 'a desktop was started for a user without a session: no hook ran at this login',
+    look: 'whether the hooks are enabled and the display manager was restarted since; whether it is a remote desktop for which no hook runs (README.Debian); whether the session was ended',
     type: ['mayfly doctor', 'mayfly sessions', WHY],
   },
   desktop: {

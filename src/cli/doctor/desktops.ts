@@ -111,7 +111,7 @@ export const desktopChecks = [
     group: GROUP,
     title: 'greeter',
     gather: ({ host }): Offer => ({
-      looking: adaptersIn(host).filter(a => a !== 'pam'),
+      looking: adaptersIn(host).filter(a => a === 'lightdm' || a === 'gdm'),
       offered: desktopsInside(host),
     }),
     evaluate: judgeOffer,

@@ -84,24 +84,12 @@ export function judgePart(p: Part): Finding[] {
 }
 
 /** The package's files in the directory of the program. */
-const MODULES = [
-  'mayfly',
-  'parse',
-  'cli',
-  'process-look',
-  'time-limits',
-  'loops',
-  'eraser',
-  'stuck-limit',
-  'unseen-holders',
-  'space-being-freed',
-  'guest-leftovers',
-  'lvm',
-  'execa',
-  'winston',
-  'chokidar',
+export const BUNDLE = [
+  ...['mayfly.cjs', 'hot.js', 'parse.cjs', 'cli.cjs', 'process-look.cjs', 'time-limits.cjs'],
+  ...['loops.cjs', 'eraser.cjs', 'stuck-limit.cjs', 'unseen-holders.cjs', 'space-being-freed.cjs'],
+  ...['unannounced.cjs', 'lvm.cjs', 'terminate.cjs', 'saving.cjs', 'manager-end.cjs', 'manager-restart.cjs'],
+  ...['guest-leftovers.cjs', 'execa.cjs', 'winston.cjs', 'chokidar.cjs'],
 ];
-export const BUNDLE = ['hot.js', ...MODULES.map(name => `${name}.cjs`)];
 
 function partsOf(host: Host, adapters: readonly Adapter[]): Part[] {
   const programs = [...adapters.flatMap(a => adapterSpecs[a].hooks), WRAPPER];
