@@ -8,7 +8,7 @@ import type { Machine } from '../state/machine.ts';
 import { pathsOf } from '../state/paths.ts';
 import { openBackend } from '../volume/open.ts';
 import type { CliCommand, Context, Flags } from './command.ts';
-import { homeCheck } from './doctor/accounts.ts';
+import { homeCheck, lingerCheck } from './doctor/accounts.ts';
 import { type Examination, exitCode, readOnly, runChecks, type Subject } from './doctor/check.ts';
 import { desktopChecks } from './doctor/desktops.ts';
 import { managerChecks } from './doctor/display-managers.ts';
@@ -29,6 +29,7 @@ const CHECKS = [
   ...setupChecks,
   groupCheck,
   homeCheck,
+  lingerCheck,
   ...managerChecks,
   ...desktopChecks,
   ...sandboxChecks,

@@ -87,6 +87,7 @@ export function judgePart(p: Part): Finding[] {
 export const BUNDLE = [
   ...['mayfly.cjs', 'hot.js', 'parse.cjs', 'cli.cjs', 'process-look.cjs', 'time-limits.cjs'],
   ...['loops.cjs', 'eraser.cjs', 'stuck-limit.cjs', 'unseen-holders.cjs', 'space-being-freed.cjs'],
+  ...['terminate.cjs', 'saving.cjs', 'manager-end.cjs', 'manager-restart.cjs'],
   'lvm.cjs',
   ...['execa.cjs', 'winston.cjs', 'chokidar.cjs'],
 ];
