@@ -39,7 +39,12 @@ await build({
       'src/volume/eraser.ts',
       'src/volume/lvm/lvm.ts',
     ],
-    ...['src/session/stuck-limit.ts', 'src/session/unseen-holders.ts', 'src/session/space-being-freed.ts'],
+    ...[
+      'src/session/stuck-limit.ts',
+      'src/session/unseen-holders.ts',
+      'src/session/space-being-freed.ts',
+      'src/session/number-conflicts.ts',
+    ],
   ],
   outbase: 'src',
   entryNames: '[name]',
@@ -54,7 +59,7 @@ const cold = {
     b.onResolve(
       {
         filter:
-          /\/(cli|parse|process-look|time-limits|loops|eraser|stuck-limit|unseen-holders|space-being-freed|lvm)\.ts$/,
+          /\/(cli|parse|process-look|time-limits|loops|eraser|stuck-limit|unseen-holders|space-being-freed|number-conflicts|lvm)\.ts$/,
       },
       ({ path, kind }) =>
         kind === 'dynamic-import'

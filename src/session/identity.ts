@@ -6,11 +6,11 @@
  * files are written before anyone can enter, each by rename, so a symlink in the generation is replaced and never
  * followed.
  */
-import type { Config } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
 import type { Group, User } from '../linux/accounts.ts';
 import type { Host } from '../linux/host.ts';
 import { isPlainDirectory } from '../linux/mounts.ts';
+import type { Machine } from '../state/machine.ts';
 import type { Session } from '../state/sessions.ts';
 import { isMember } from './scope.ts';
 
@@ -72,6 +72,26 @@ export function withGroups(text: string, user: User, groups: readonly Group[]): 
     out.push(`${g.name}:x:${g.gid}:${g.gid === user.gid ? '' : user.name}`);
   }
   return `${out.join('\n')}\n`;
+}
+
+/**
+ * Those of the user's `own` numbers that the text of passwd(5) or group(5) gives to other names only, and `unnamed`. An
+ * update gives both sides the same numbers; these are new since then, as a new group in a directory is. Pure.
+ */
+export function takenNumbers(
+  text: string,
+  own: readonly { readonly name: string; readonly number: number }[],
+  unnamed: readonly number[] = [],
+): number[] {
+  const theirs = new Map<string, boolean>(); // by number: whether one of its names is the user's
+  const mine = new Map(own.map(o => [String(o.number), o.name]));
+  for (const line of text.split('\n')) {
+    const [name, , number = ''] = line.split(':', 3);
+    const wanted = mine.get(number);
+    if (wanted !== undefined) theirs.set(number, theirs.get(number) === true || name === wanted);
+  }
+  const taken = own.filter(o => o.number !== 0 && theirs.get(String(o.number)) === false);
+  return [...taken.map(o => o.number), ...unnamed];
 }
 
 /**
@@ -141,7 +161,9 @@ function requireOwnDirectory(host: Host, root: string, path: string): void {
  * Writes all identity files into the mounted tree of `s`. Throws `corrupt` if the tree lacks the files of a system, and
  * `unsafe`, before anything is written, if something is mounted where they belong.
  */
-export function writeIdentity(host: Host, config: Config, s: Session, groups: readonly Group[]): void {
+export async function writeIdentity(on: Machine, s: Session): Promise<void> {
+  const { host, config } = on;
+  const { groups } = s;
   const etc = `${s.root}/etc`;
   if (host.lstat(etc)?.kind !== 'dir') {
     throw new MayflyError(
@@ -156,10 +178,19 @@ export function writeIdentity(host: Host, config: Config, s: Session, groups: re
   const { name, uid, gid, gecos, home, shell } = s.user;
   if (uid !== 0) {
     const line = `${name}:x:${uid}:${gid}:${gecos}:${home}:${shell}`;
-    host.write(`${etc}/passwd`, () => withEntry(readInside(host, `${etc}/passwd`), line, 2), { mode: 0o644 });
-    host.write(`${etc}/group`, () => withGroups(readInside(host, `${etc}/group`), s.user, groups), {
-      mode: 0o644,
-    });
+    let accounts = {
+      passwd: readInside(host, `${etc}/passwd`),
+      group: readInside(host, `${etc}/group`),
+    };
+    const users = takenNumbers(accounts.passwd, [{ name, number: uid }], s.unnamed?.users);
+    const own = groups.map(g => ({ name: g.name, number: g.gid }));
+    const taken = { users, groups: takenNumbers(accounts.group, own, s.unnamed?.groups) };
+    if (taken.users.length + taken.groups.length > 0) {
+      const { giveOthersNewNumbers } = await import('./number-conflicts.ts');
+      accounts = await giveOthersNewNumbers(on, s, accounts, taken);
+    }
+    host.write(`${etc}/passwd`, () => withEntry(accounts.passwd, line, 2), { mode: 0o644 });
+    host.write(`${etc}/group`, () => withGroups(accounts.group, s.user, groups), { mode: 0o644 });
     const shadow = host.lstat(`${etc}/shadow`);
     if (shadow?.kind === 'file') {
       const text = () => withEntry(host.read(`${etc}/shadow`) ?? '', shadowLine(host, name), undefined);

@@ -85,10 +85,9 @@ export function judgePart(p: Part): Finding[] {
 
 /** The package's files in the directory of the program. */
 export const BUNDLE = [
-  ...['mayfly.cjs', 'hot.js', 'parse.cjs', 'cli.cjs', 'process-look.cjs', 'time-limits.cjs'],
+  ...['mayfly.cjs', 'hot.js', 'parse.cjs', 'cli.cjs', 'process-look.cjs', 'time-limits.cjs', 'lvm.cjs'],
   ...['loops.cjs', 'eraser.cjs', 'stuck-limit.cjs', 'unseen-holders.cjs', 'space-being-freed.cjs'],
-  'lvm.cjs',
-  ...['execa.cjs', 'winston.cjs', 'chokidar.cjs'],
+  ...['number-conflicts.cjs', 'execa.cjs', 'winston.cjs', 'chokidar.cjs'],
 ];
 
 function partsOf(host: Host, adapters: readonly Adapter[]): Part[] {

@@ -44,7 +44,7 @@ export const mounts: Step = {
       throw error;
     }
     refuseHostDevice(host, s.root);
-    writeIdentity(host, on.config, s, s.groups);
+    await writeIdentity(on, s);
     const run = `${s.root}/run`;
     for (const path of [`${run}/lock`, `${run}/systemd`]) host.mkdir(path, 0o755);
     // If the configuration binds it, it is the host's own. In a dry run it is not there.
