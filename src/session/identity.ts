@@ -79,7 +79,7 @@ export function withGroups(text: string, user: User, groups: readonly Group[]): 
  * update gives both sides the same numbers; these are new since then, as a new group in a directory is. Pure.
  */
 export function takenNumbers(
-  text: string,
+  text = '',
   own: readonly { readonly name: string; readonly number: number }[],
   unnamed: readonly number[] = [],
 ): number[] {
@@ -124,19 +124,16 @@ export function sudoRule(user: User, allowed: boolean): string {
   return allowed ? `#${user.uid} ALL=(ALL:ALL) NOPASSWD: ALL\n` : `#${user.uid} ALL=(ALL:ALL) !ALL\n`;
 }
 
-/** Reads a file of the tree; throws `corrupt` unless it is a regular file. */
-function readInside(host: Host, path: string): string {
-  const there = host.lstat(path);
-  if (there?.kind !== 'file') {
-    throw new MayflyError(
-      'corrupt',
-      `the generation has no regular file "${path}"; it is not a complete system`,
-      {
-        path,
-      },
-    );
-  }
-  return host.read(path) ?? '';
+/** The text of a file of the tree; undefined unless it is a regular file. In a dry run there may be no tree. */
+function textInside(host: Host, path: string): string | undefined {
+  return host.lstat(path)?.kind === 'file' ? (host.read(path) ?? '') : undefined;
+}
+
+/** Returns the text of a file of the tree; throws `corrupt` if there is no such regular file. */
+function requireText(text: string | undefined, path: string): string {
+  if (text !== undefined) return text;
+  const what = `the generation has no regular file "${path}"; it is not a complete system`;
+  throw new MayflyError('corrupt', what, { path });
 }
 
 /**
@@ -178,19 +175,19 @@ export async function writeIdentity(on: Machine, s: Session): Promise<void> {
   const { name, uid, gid, gecos, home, shell } = s.user;
   if (uid !== 0) {
     const line = `${name}:x:${uid}:${gid}:${gecos}:${home}:${shell}`;
-    let accounts = {
-      passwd: readInside(host, `${etc}/passwd`),
-      group: readInside(host, `${etc}/group`),
-    };
-    const users = takenNumbers(accounts.passwd, [{ name, number: uid }], s.unnamed?.users);
+    let passwd = textInside(host, `${etc}/passwd`);
+    let group = textInside(host, `${etc}/group`);
+    const users = takenNumbers(passwd, [{ name, number: uid }], s.unnamed?.users);
     const own = groups.map(g => ({ name: g.name, number: g.gid }));
-    const taken = { users, groups: takenNumbers(accounts.group, own, s.unnamed?.groups) };
-    if (taken.users.length + taken.groups.length > 0) {
+    const taken = { users, groups: takenNumbers(group, own, s.unnamed?.groups) };
+    if (passwd !== undefined && group !== undefined && taken.users.length + taken.groups.length > 0) {
       const { giveOthersNewNumbers } = await import('./number-conflicts.ts');
-      accounts = await giveOthersNewNumbers(on, s, accounts, taken);
+      ({ passwd, group } = await giveOthersNewNumbers(on, s, { passwd, group }, taken));
     }
-    host.write(`${etc}/passwd`, () => withEntry(accounts.passwd, line, 2), { mode: 0o644 });
-    host.write(`${etc}/group`, () => withGroups(accounts.group, s.user, groups), { mode: 0o644 });
+    const others = () => requireText(passwd, `${etc}/passwd`);
+    host.write(`${etc}/passwd`, () => withEntry(others(), line, 2), { mode: 0o644 });
+    const known = () => requireText(group, `${etc}/group`);
+    host.write(`${etc}/group`, () => withGroups(known(), s.user, groups), { mode: 0o644 });
     const shadow = host.lstat(`${etc}/shadow`);
     if (shadow?.kind === 'file') {
       const text = () => withEntry(host.read(`${etc}/shadow`) ?? '', shadowLine(host, name), undefined);
