@@ -8,7 +8,7 @@ import type { Machine } from '../state/machine.ts';
 import { pathsOf } from '../state/paths.ts';
 import { openBackend } from '../volume/open.ts';
 import type { CliCommand, Context, Flags } from './command.ts';
-import { homeCheck } from './doctor/accounts.ts';
+import { homeCheck, shellCheck } from './doctor/accounts.ts';
 import { type Examination, exitCode, readOnly, runChecks, type Subject } from './doctor/check.ts';
 import { desktopChecks } from './doctor/desktops.ts';
 import { managerChecks } from './doctor/display-managers.ts';
@@ -16,6 +16,7 @@ import { generationChecks } from './doctor/generations.ts';
 import { groupCheck } from './doctor/groups.ts';
 import { numberCheck } from './doctor/numbers.ts';
 import { poolChecks } from './doctor/pool.ts';
+import { remoteChecks } from './doctor/remote.ts';
 import { sandboxChecks } from './doctor/sandboxes.ts';
 import { sealCheck } from './doctor/seals.ts';
 import { sessionChecks } from './doctor/sessions.ts';
@@ -30,9 +31,11 @@ const CHECKS = [
   ...setupChecks,
   groupCheck,
   homeCheck,
+  shellCheck,
   ...managerChecks,
   ...desktopChecks,
   ...sandboxChecks,
+  ...remoteChecks,
   ...sessionChecks,
   ...poolChecks,
   ...generationChecks,

@@ -119,6 +119,17 @@ function writeRanges(host: Host, s: Session): void {
   }
 }
 
+/** Shells that take the place of one that the generation lacks. */
+const SHELLS = ['/bin/bash', '/bin/sh'];
+
+/**
+ * The user's shell, or another if the generation lacks it: terminals, and desktops that begin with a login shell, would
+ * not start. doctor names such users.
+ */
+export function shellIn(host: Pick<Host, 'lstat'>, root: string, shell: string): string {
+  return [shell, ...SHELLS].find(path => host.lstat(root + path)) ?? shell;
+}
+
 /** The user's line for sudoers.d. The last matching rule wins in sudoers(5), and included files come last. */
 export function sudoRule(user: User, allowed: boolean): string {
   return allowed ? `#${user.uid} ALL=(ALL:ALL) NOPASSWD: ALL\n` : `#${user.uid} ALL=(ALL:ALL) !ALL\n`;
@@ -172,8 +183,9 @@ export async function writeIdentity(on: Machine, s: Session): Promise<void> {
   requireOwnDirectory(host, s.root, '/etc');
   const hasSudoers = host.lstat(`${etc}/sudoers.d`)?.kind === 'dir';
   if (hasSudoers) requireOwnDirectory(host, s.root, '/etc/sudoers.d');
-  const { name, uid, gid, gecos, home, shell } = s.user;
+  const { name, uid, gid, gecos, home } = s.user;
   if (uid !== 0) {
+    const shell = shellIn(host, s.root, s.user.shell);
     const line = `${name}:x:${uid}:${gid}:${gecos}:${home}:${shell}`;
     let passwd = textInside(host, `${etc}/passwd`);
     let group = textInside(host, `${etc}/group`);

@@ -8,6 +8,9 @@ import { resolveTrusted } from '../linux/trusted-path.ts';
 /** Limits inodes too: an empty file costs kernel memory that `size` does not count. */
 const TMPFS_INODES = 'nr_inodes=200k';
 
+/** What people read in a session, but programs of the host write: `rm -rf` as root in a session must spare it. */
+const READ_ONLY = new Set(['/run/log/journal', '/var/log/journal', '/var/lib/systemd/coredump']);
+
 /** Whether `path` is `directory` or below it. Pure. */
 export const isAtOrBelow = (path: string, directory: string): boolean =>
   path === directory || path.startsWith(`${directory}/`);
@@ -32,7 +35,8 @@ export function planMounts(
   const recursive = (source: string): boolean => !bind.includes(source) && !root.startsWith(`${source}/`);
   const share = (source: string): Mount => {
     const options = recursive(source) ? 'rbind,rslave' : 'bind,slave';
-    return { source, target: root + source, type: 'none', options };
+    const readOnly = READ_ONLY.has(source) ? ',ro' : '';
+    return { source, target: root + source, type: 'none', options: options + readOnly };
   };
   const shows = (path: string): boolean => isAtOrBelow(home.path, path);
   const isHomes = (path: string): boolean => path === '/home' || shows(path);

@@ -17,6 +17,7 @@ import type { Volume } from '../volume/backend.ts';
 import { isVolumeOf } from '../volume/shape.ts';
 import { dropOwners, ownersPath, type UnnamedNumbers } from './owners.ts';
 import type { Paths } from './paths.ts';
+import { runEntriesPath } from './run-entries.ts';
 import { hasFields } from './shape.ts';
 
 export interface Generation {
@@ -128,8 +129,8 @@ export function changeState(
 
 /** Removes the records of a generation whose volume is gone. */
 export function forgetGeneration(host: Host, paths: Paths, number: number): void {
-  host.unlink(demotedPath(paths, number));
-  host.unlink(ownersPath(paths, number));
+  const files = [demotedPath(paths, number), runEntriesPath(paths, number), ownersPath(paths, number)];
+  for (const path of files) host.unlink(path);
   for (const state of ['candidate', 'proven', 'retired'] as const)
     host.unlink(generationPath(paths, number, state));
 }

@@ -18,6 +18,7 @@ import type { Machine } from '../state/machine.ts';
 import { dropOwners, type UnnamedNumbers } from '../state/owners.ts';
 import type { Paths } from '../state/paths.ts';
 import { imagePath } from '../state/pool.ts';
+import { writeRunEntries } from '../state/run-entries.ts';
 import { readSession } from '../state/sessions.ts';
 import { generationOf, type Pool, type Usage, type Volume, workOf } from '../volume/backend.ts';
 import { protectLayout } from '../volume/directory-layout.ts';
@@ -26,6 +27,7 @@ import { completePromotion, keepLastTree, readIntent } from './adopt.ts';
 import { cowReserve } from './pool-usage.ts';
 import { dropRenumbering, listOwners } from './renumber.ts';
 import { pins, prune, retire } from './retention.ts';
+import { collectRunEntries } from './run-template.ts';
 import { makeWhole } from './separate-trees.ts';
 import { unmountLeftovers, withMountedVolume } from './volume-tree.ts';
 
@@ -158,9 +160,11 @@ export async function seal(
   const volume = generationOf(pool, g.number);
   const work = workOf(pool);
   await makeWhole(on, work);
-  const unnamed = await withMountedVolume(on, work, tree =>
-    listOwners(on, tree, g.number, owners.known, owners.say),
-  );
+  const { entries, unnamed } = await withMountedVolume(on, work, async tree => ({
+    unnamed: await listOwners(on, tree, g.number, owners.known, owners.say),
+    entries: await collectRunEntries(on, tree),
+  }));
+  writeRunEntries(on.host, on.paths, g.number, entries);
   await backend.fork(work, volume, { lockFds: fds });
   const identity = await backend.identity(volume);
   if (identity === undefined)

@@ -1,7 +1,7 @@
 /** What a session's account files say. */
 import { describe, expect, it } from 'vitest';
 import type { User } from '../../src/linux/accounts.ts';
-import { sudoRule, withEntry, withGroups } from '../../src/session/identity.ts';
+import { shellIn, sudoRule, withEntry, withGroups } from '../../src/session/identity.ts';
 
 const alice: User = { name: 'alice', uid: 1001, gid: 1001, gecos: '', home: '/home/alice', shell: '/bin/sh' };
 
@@ -48,4 +48,19 @@ describe('identity', () => {
     [true, '#1001 ALL=(ALL:ALL) NOPASSWD: ALL\n'],
     [false, '#1001 ALL=(ALL:ALL) !ALL\n'],
   ])('allows sudo: %s', (allowed, rule) => expect(sudoRule(alice, allowed)).toBe(rule));
+});
+
+describe('the shell of a user', () => {
+  const tree = (...paths: string[]) => ({
+    lstat: (path: string) => (paths.includes(path) ? ({ kind: 'file' } as never) : undefined),
+  });
+  it.each([
+    ['/usr/bin/fish', ['/r/usr/bin/fish', '/r/bin/sh'], '/usr/bin/fish'],
+    ['/usr/bin/fish', ['/r/bin/bash', '/r/bin/sh'], '/bin/bash'],
+    ['/usr/bin/fish', ['/r/bin/sh'], '/bin/sh'],
+    ['/usr/bin/fish', [], '/usr/bin/fish'],
+    ['', ['/r'], ''], // which is /bin/sh
+  ])('"%s" in a tree with %j is "%s"', (shell, paths, expected) => {
+    expect(shellIn(tree(...paths), '/r', shell)).toBe(expected);
+  });
 });

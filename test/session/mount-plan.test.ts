@@ -17,7 +17,7 @@ describe('mounts', () => {
       m => m.type === 'none',
     );
     expect(binds.length).toBeGreaterThan(10);
-    for (const m of binds) expect(m.options).toMatch(/^(rbind,rslave|bind,slave)$/);
+    for (const m of binds) expect(m.options).toMatch(/^(rbind,rslave|bind,slave|bind,slave,ro)$/);
   });
   it('never include all of /run or the private socket of PID 1', () => {
     const sources = planMounts(config, '/r', { path: '/h', ephemeral: false, uid: 1, gid: 1 }).map(

@@ -87,7 +87,7 @@ export function judgePart(p: Part): Finding[] {
 export const BUNDLE = [
   ...['mayfly.cjs', 'hot.js', 'parse.cjs', 'cli.cjs', 'process-look.cjs', 'time-limits.cjs', 'lvm.cjs'],
   ...['loops.cjs', 'eraser.cjs', 'stuck-limit.cjs', 'unseen-holders.cjs', 'space-being-freed.cjs'],
-  ...['number-conflicts.cjs', 'execa.cjs', 'winston.cjs', 'chokidar.cjs'],
+  ...['number-conflicts.cjs', 'unannounced.cjs', 'execa.cjs', 'winston.cjs', 'chokidar.cjs'],
 ];
 
 function partsOf(host: Host, adapters: readonly Adapter[]): Part[] {
