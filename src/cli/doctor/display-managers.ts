@@ -85,9 +85,10 @@ export function judgePart(p: Part): Finding[] {
 
 /** The package's files in the directory of the program. */
 export const BUNDLE = [
-  ...['mayfly.cjs', 'hot.js', 'parse.cjs', 'cli.cjs', 'process-look.cjs', 'time-limits.cjs', 'lvm.cjs'],
+  ...['mayfly.cjs', 'hot.js', 'parse.cjs', 'cli.cjs', 'process-look.cjs', 'time-limits.cjs'],
   ...['loops.cjs', 'eraser.cjs', 'stuck-limit.cjs', 'unseen-holders.cjs', 'space-being-freed.cjs'],
-  ...['number-conflicts.cjs', 'unannounced.cjs', 'execa.cjs', 'winston.cjs', 'chokidar.cjs'],
+  ...['unannounced.cjs', 'lvm.cjs', 'terminate.cjs', 'saving.cjs', 'manager-end.cjs', 'manager-restart.cjs'],
+  ...['number-conflicts.cjs', 'execa.cjs', 'winston.cjs', 'chokidar.cjs'],
 ];
 
 function partsOf(host: Host, adapters: readonly Adapter[]): Part[] {
