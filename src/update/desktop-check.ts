@@ -54,7 +54,7 @@ export function desktopStarts(runOnHost: RunOnHost): GenerationCheck {
         const desktop = `/bin/sh ${home}/desktop`;
         const command = kind === 'xsessions' ? ['--xsession', desktop] : desktop.split(' ');
         const { code, stderr } = await runOnHost([...ids, ...env, WRAPPER, '--session', s.id, ...command]);
-        const result = await run(['sh', '-c', RESULT, 'sh', home]);
+        const result = await run(['sh', '-c', RESULT, 'sh', home], name); // who could have made links
         if (result.code === 0) continue;
         const said = firstLines(result.stdout) || firstLines(stderr);
         const what = kind === 'xsessions' ? 'for X would not start' : 'for Wayland would not start';
