@@ -13,11 +13,15 @@ import { WRAPPER } from './greeter.ts';
 type RunOnHost = (argv: readonly string[]) => ReturnType<RunInTrial>;
 
 /**
- * Makes a home directory for the trial user in the session's own /run, and prints its path. The program in it is killed
- * rather than ends: an end so soon would be reported to the user.
+ * Makes a home directory for the trial user in the session's own /run, and prints its path. The program in it has
+ * ssh-agent end, which would leave its directory in /tmp when it is killed.
  */
 const PREPARE = `d=$(mktemp -d /run/mayfly-trial.XXXXXX) || exit
-echo "echo reached >$d/reached; kill -TERM \\$\\$" >"$d/desktop"
+cat >"$d/desktop" <<'END'
+echo reached >~/reached
+i=0
+while [ -n "$SSH_AGENT_PID" ] && [ "$i" -lt 50 ] && kill "$SSH_AGENT_PID"; do sleep 0.1; i=$((i + 1)); done 2>/dev/null
+END
 echo "export TMPDIR=$d" >"$d/.xsessionrc"
 chown -R "$1:$2" "$d"
 echo "$d"`;
