@@ -19,8 +19,10 @@ type RunOnHost = (argv: readonly string[]) => ReturnType<RunInTrial>;
 const PREPARE = `d=$(mktemp -d /run/mayfly-trial.XXXXXX) || exit
 cat >"$d/desktop" <<'END'
 echo reached >~/reached
+[ -n "$SSH_AGENT_PID" ] || exit 0
+ssh-add -l # it answers when it heeds signals
 i=0
-while [ -n "$SSH_AGENT_PID" ] && [ "$i" -lt 50 ] && kill "$SSH_AGENT_PID"; do sleep 0.1; i=$((i + 1)); done 2>/dev/null
+while [ "$i" -lt 50 ] && kill "$SSH_AGENT_PID"; do sleep 0.1; i=$((i + 1)); done
 END
 echo "export TMPDIR=$d" >"$d/.xsessionrc"
 chown -R "$1:$2" "$d"
