@@ -5,8 +5,11 @@
  */
 import { type ErrorCode, MayflyError } from '../errors.ts';
 
-/** The session wrapper reports `no-session` if no hook has left a session or a reason for the user. */
-export type PublicCode = ErrorCode | 'no-session';
+/**
+ * The session wrapper reports `no-session` if no hook has left a session or a reason for the user, and `desktop` if the
+ * desktop ends as soon as it has started.
+ */
+export type PublicCode = ErrorCode | 'no-session' | 'desktop';
 
 export interface Explanation {
   /** The meaning: one sentence in lower case. */
@@ -63,9 +66,14 @@ const table: Readonly<Record<PublicCode, Explanation>> = {
     type: [WHY, 'mayfly recover'],
   },
   'no-session': {
-    means: 'a desktop was started for a user without a session: the display manager did not run the hook',
-    look: 'whether the hooks are enabled and the display manager was restarted since; whether the session was ended',
+    means: 'a desktop was started for a user without a session: no hook ran at this login',
+    look: 'whether the hooks are enabled and the display manager was restarted since; whether it is a remote desktop for which no hook runs (README.Debian); whether the session was ended',
     type: ['mayfly doctor', 'mayfly sessions', WHY],
+  },
+  desktop: {
+    means: 'the session was there, but the desktop ended as soon as it had started',
+    look: 'the last lines of .xsession-errors in the home directory of the user; whether a trial login finds the same',
+    type: ['mayfly doctor --trial', 'journalctl -t mayfly -p warning --since -1h', 'mayfly rollback'],
   },
   config: {
     means: 'the configuration is invalid; logins are refused, logouts use the last valid configuration',

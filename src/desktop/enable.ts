@@ -11,7 +11,7 @@ import type { Machine } from '../state/machine.ts';
 import { isSystemInstance } from '../state/paths.ts';
 import { readSessions } from '../state/sessions.ts';
 import { ENABLED_MARKER, removePublishedSessions, tryPublishSessions, WRAPPER } from '../update/greeter.ts';
-import { ADAPTERS, type Adapter, type AdapterSpec, adapterSpecs } from './adapters/specs.ts';
+import { ADAPTERS, type Adapter, type AdapterSpec, adapterOf, adapterSpecs } from './adapters/specs.ts';
 import { type Change, checkChanges, perform, readTarget, sweepBeside } from './changes.ts';
 import { LINGER_RULE, planLingerOff, planLingerOn } from './linger-rule.ts';
 import { NAMESPACE_FILES, planNamespacesOff, planNamespacesOn } from './pam-namespace.ts';
@@ -69,7 +69,7 @@ function checkReady(on: Machine, m: AdapterSpec): void {
 /** Throws `refused` if there are sessions whose logout needs the hooks. */
 function checkEmpty({ host, paths }: Machine, adapters: readonly Adapter[]): void {
   const sessions = readSessions(host, paths)
-    .filter(s => s.state !== 'ending' && s.logins.some(l => adapters.some(a => a === l.adapter)))
+    .filter(s => s.state !== 'ending' && s.logins.some(l => adapters.some(a => a === adapterOf(host, l))))
     .map(s => s.id);
   if (sessions.length === 0) return;
   throw new MayflyError('refused', `there are sessions: ${sessions.join(', ')}`, {

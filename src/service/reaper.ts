@@ -4,7 +4,7 @@
  * logged in again.
  */
 import { hasCode, reasonOf } from '../errors.ts';
-import { hasTime } from '../session/end-reason.ts';
+import { hasTime, loginsBeside } from '../session/end-reason.ts';
 import { applyRebootPolicy } from '../session/reboot-policy.ts';
 import { stop } from '../session/session.ts';
 import { prepareSpare } from '../session/spare-snapshot.ts';
@@ -36,10 +36,14 @@ export async function reap(on: Machine, s: Session, findEnded: FindEnded): Promi
     const ended = now && (await findEnded(now));
     if (!ended) return 'nothing';
     const fields = { session: s.id, user: s.user.name };
-    if (ended.left.length > 0) {
-      const left = `${ended.left.length} of ${now.logins.length} logins remain`;
-      on.log('notice', `${s.id} of ${s.user.name}: ${ended.because}; ${left}`, fields);
-      writeSession(on.host, on.paths, { ...now, logins: ended.left });
+    const left = ended.left.length > 0 ? ended.left : await loginsBeside(on.host, now);
+    if (left.length > 0) {
+      const which =
+        ended.left.length > 0
+          ? `${left.length} of ${now.logins.length} logins remain`
+          : `${left.length} that no hook has announced keep it`;
+      on.log('notice', `${s.id} of ${s.user.name}: ${ended.because}; ${which}`, fields);
+      writeSession(on.host, on.paths, { ...now, logins: left });
       return 'dropped';
     }
     const state = now.stuck === undefined ? 'is over' : 'is stuck, trying again';

@@ -8,7 +8,7 @@ import * as cgroup from '../linux/cgroup.ts';
 import { sweepTemporary } from '../linux/files.ts';
 import type { ProcessId } from '../linux/process-id.ts';
 import { isSessionId, uidOfSession } from '../names.ts';
-import { overBecause } from '../session/end-reason.ts';
+import { loginsBeside, overBecause } from '../session/end-reason.ts';
 import { stillSaving, whileSaving } from '../session/saving.ts';
 import { listEntries } from '../session/schroot.ts';
 import { stop } from '../session/session.ts';
@@ -20,7 +20,7 @@ import { lockNameOf, takeLock, withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
 import { makeDirectories, userFiles } from '../state/paths.ts';
 import { readPool, writePool } from '../state/pool.ts';
-import { readSession, type Session, sessionIds } from '../state/sessions.ts';
+import { readSession, type Session, sessionIds, writeSession } from '../state/sessions.ts';
 import { clearRunning } from '../state/update-history.ts';
 import { publishSessions } from '../update/greeter.ts';
 import { isUsable, writeHealth } from '../update/health.ts';
@@ -139,6 +139,11 @@ async function recoverSession(
       const now = readSession(host, paths, id);
       if (now && overBecause(host, now) === undefined) return;
       if (!now && seen) return; // it has ended in the meantime
+      const logins = now ? await loginsBeside(host, now) : [];
+      if (now && logins.length > 0) {
+        writeSession(host, paths, { ...now, logins });
+        return;
+      }
       on.log(
         'notice',
         `${id} of ${s.user.name} is over: ${(now && overBecause(host, now)) ?? 'its record is corrupt'}`,

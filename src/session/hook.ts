@@ -41,6 +41,7 @@ const nothingToDo: HookOutcome = { code: 0, complete: false };
 export async function runHook(o: HookOptions, env: NodeJS.ProcessEnv): Promise<HookOutcome> {
   if (thisHost.exists(MARKER)) return nothingToDo; // inside a session there is nothing to create or end
   if (process.getuid?.() !== 0) throw new MayflyError('not-root', 'a hook must run as root');
+  process.umask(0o022); // a display manager may have another, which would shut people out of what commands create
   return o.action === 'start' ? handleStart(o, env) : handleStop(o, env);
 }
 

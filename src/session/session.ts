@@ -10,7 +10,7 @@ import type { Machine } from '../state/machine.ts';
 import { makeDirectories } from '../state/paths.ts';
 import { readSession, readSessions, type Session, sessionIds, writeSession } from '../state/sessions.ts';
 import { admitUser } from './admission.ts';
-import { hasTime } from './end-reason.ts';
+import { hasTime, loginsBeside } from './end-reason.ts';
 import { checkHome } from './home-path.ts';
 import { endedLogin, type HookCall, hasOwnProcess, isSameLogin, loginOf } from './hook-call.ts';
 import { clearHostPass } from './outcome.ts';
@@ -107,6 +107,7 @@ async function joinExisting(
     // A display shows one login at a time. A recorded login on this display, or with a dead caller, has lost its
     // logout.
     const others = s.logins.filter(l => !isSameLogin(l, call) && isAlive(on.host, l.caller));
+    if (isUp && others.length === 0) others.push(...(await loginsBeside(on.host, s)));
     if (isUp && others.length > 0 && !joined) {
       joined = writeSession(on.host, on.paths, {
         ...s,
@@ -187,7 +188,8 @@ export async function logout(on: Machine, call: HookCall, finish: Finish): Promi
       if (s.kind !== 'login' || s.state === 'ending') continue;
       const index = endedLogin(s.logins, call, liveSessions(on.host, user.uid));
       if (index === undefined) continue;
-      const logins = s.logins.filter((_, i) => i !== index);
+      const logins = s.logins.filter((l, i) => i !== index && isAlive(on.host, l.caller));
+      if (logins.length === 0) logins.push(...(await loginsBeside(locked.host, s)));
       if (logins.length > 0) {
         writeSession(on.host, on.paths, { ...s, logins });
         return 'others remain';

@@ -9,7 +9,8 @@ import { isVolumeOf } from '../volume/shape.ts';
 import type { Paths } from './paths.ts';
 import { hasFields, isProcessId } from './shape.ts';
 
-export type AdapterKind = 'gdm' | 'lightdm' | 'pam' | 'run';
+/** Who has announced a login. `wrapper`: nobody; the session wrapper has let it in (see session/unannounced.ts). */
+export type AdapterKind = 'gdm' | 'lightdm' | 'pam' | 'run' | 'wrapper';
 
 /** One seat or display attached to a session. */
 export interface Login {
@@ -17,7 +18,8 @@ export interface Login {
   /** The X display, if the caller named one. */
   readonly display?: string;
   /**
-   * The calling process: this session's worker (gdm), the program that uses PAM, the daemon (lightdm), or us (run).
+   * The calling process: this session's worker (gdm), the program that uses PAM, the daemon (lightdm), us (run), or the
+   * schroot that has let the login in (wrapper).
    */
   readonly caller: ProcessId;
   /** Milliseconds on the monotonic clock, because it is compared with the times of other logins and of logind. */
@@ -68,6 +70,8 @@ export interface Session {
   readonly logins: readonly Login[];
   /** Whether what enters gets a mount namespace of its own; otherwise it is in a chroot, where sandboxes fail. */
   readonly namespace?: boolean;
+  /** Numbers of the user and of their groups that are in use in the generation without a name. */
+  readonly unnamed?: { readonly users: readonly number[]; readonly groups: readonly number[] };
   /** An ending session waits for what works on ending. */
   readonly saving?: Saving;
   /** Why the last teardown stopped, as text for the administrator. */
