@@ -75,7 +75,9 @@ describe('the Debian package', () => {
       ls /usr/bin/env
       hook session-cleanup
       mayfly sessions
-      mayfly run -- sh -c 'ls /usr/bin/env; grep -c carol /etc/passwd || true; cat /etc/machine-id'
+      mayfly run -- sh -c 'ls /usr/bin/env; grep -c carol /etc/passwd || true'
+      cat /var/lib/mayfly/pool/generations/1/etc/machine-id
+      mayfly run -- cat /etc/machine-id | cmp - /etc/machine-id
       mayfly recover
       ! grep /run/mayfly/roots/ /proc/self/mountinfo`);
     expect(out).toMatch(
