@@ -63,6 +63,7 @@ describe('the Debian package', () => {
   it('does the whole job with its defaults: init from the running system, login, logout, recover, destroy', () => {
     const out = ok(`
       useradd -m -s /bin/sh carol
+      printf '%032d\\n' 7 >/etc/machine-id
       mkdir -p /etc/ssh; echo secret >/etc/ssh/ssh_host_rsa_key
       echo 'nothing of mine' >/home/carol/thesis
       mayfly init --from host --quiet
