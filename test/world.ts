@@ -10,6 +10,7 @@ import type { Command, Output } from '../src/linux/command.ts';
 import type { Host, Stat } from '../src/linux/host.ts';
 import { noLog } from '../src/linux/log.ts';
 import { type Mount, MS } from '../src/linux/mount-program.ts';
+import { OWNERSHIP_PROGRAM } from '../src/linux/ownership.ts';
 import { identify } from '../src/linux/process-id.ts';
 import { LOOK_PROGRAM } from '../src/linux/process-look.ts';
 import { ANSWER_PROGRAM } from '../src/linux/time-limits.ts';
@@ -468,6 +469,7 @@ export class World {
     perl: args => {
       const given = args.slice(args.indexOf('--') + 1);
       if (args[1] === LOOK_PROGRAM) return this.look(given);
+      if (args[1] === OWNERSHIP_PROGRAM) return {}; // everything belongs to root
       if (args[1] === ANSWER_PROGRAM) return { stdout: given.map(() => '\n').join('') };
       return args.includes('setpriv') ? {} : this.runCalls(given); // or a window
     },

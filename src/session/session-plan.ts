@@ -29,8 +29,10 @@ export async function planSession(
   const home = { path: who.user.home, ephemeral, uid: who.user.uid, gid: who.user.gid };
   const mounts = planMounts(config, root, home);
   await requireSources(host, mounts, answerTime(config));
+  const unnamed = unnamedOf(generation, who);
   return {
     ...who,
+    ...(unnamed ? { unnamed } : {}),
     id,
     generation: generation.number,
     volume: sessionOf(generation.volume, id),
@@ -43,6 +45,18 @@ export async function planSession(
     state: 'starting',
     devices: [],
   };
+}
+
+/** The numbers that would give the user files of the generation whose owners have no name there; nearly never any. */
+function unnamedOf(
+  { unnamed }: Generation,
+  { user, groups }: Pick<Session, 'user' | 'groups'>,
+): Session['unnamed'] {
+  if (!unnamed) return undefined;
+  const isOthers = (name: string | undefined, own: string): boolean => name !== undefined && name !== own;
+  const users = isOthers(unnamed.users[user.uid], user.name) ? [user.uid] : [];
+  const theirs = groups.filter(g => isOthers(unnamed.groups[g.gid], g.name)).map(g => g.gid);
+  return users.length + theirs.length > 0 ? { users, groups: theirs } : undefined;
 }
 
 /**

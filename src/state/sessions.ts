@@ -70,6 +70,8 @@ export interface Session {
   readonly logins: readonly Login[];
   /** Whether what enters gets a mount namespace of its own; otherwise it is in a chroot, where sandboxes fail. */
   readonly namespace?: boolean;
+  /** Numbers of the user and of their groups that are in use in the generation without a name. */
+  readonly unnamed?: { readonly users: readonly number[]; readonly groups: readonly number[] };
   /** An ending session waits for what works on ending. */
   readonly saving?: Saving;
   /** Why the last teardown stopped, as text for the administrator. */

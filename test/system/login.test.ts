@@ -2,6 +2,7 @@
 import * as fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { BACKENDS, forgetUsers, Lab, must, sh, shAs, sleep, tarball, uidOf, until, user } from './lab.ts';
+import { sameNameSameRights } from './numbers.ts';
 
 const A = 'mayfly-a';
 const B = 'mayfly-b';
@@ -331,6 +332,11 @@ describe.each(BACKENDS)('a login on %s', backend => {
     await sleep(50);
     expect(fs.existsSync(`/proc/${pid}/cwd`)).toBe(true);
     process.kill(pid, 'SIGKILL');
+  });
+
+  it('the same name gives the same rights, and an equal number alone gives none', () => {
+    sameNameSameRights(lab, A);
+    before = lab.picture();
   });
 });
 

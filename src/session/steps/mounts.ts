@@ -48,7 +48,7 @@ export const mounts: Step = {
       throw error;
     }
     refuseHostDevice(host, s.root);
-    writeIdentity(host, on.config, s, s.groups);
+    await writeIdentity(on, s);
     host.mkdir(`${run}/lock`, 0o1777); // usually the host's is mounted there
     host.mkdir(`${run}/systemd`, 0o755);
     // If the configuration binds it, it is the host's own. In a dry run it is not there.
