@@ -46,6 +46,7 @@ await build({
       'src/session/manager-end.ts',
       'src/session/manager-restart.ts',
       'src/session/unannounced.ts',
+      'src/session/guest-leftovers.ts',
       'src/session/number-conflicts.ts',
     ],
   ],
@@ -62,7 +63,7 @@ const cold = {
     b.onResolve(
       {
         filter:
-          /\/(cli|parse|process-look|terminate|saving|manager-end|manager-restart|time-limits|loops|eraser|stuck-limit|unseen-holders|space-being-freed|unannounced|number-conflicts|lvm)\.ts$/,
+          /\/(cli|parse|process-look|terminate|saving|manager-end|manager-restart|time-limits|loops|eraser|stuck-limit|unseen-holders|space-being-freed|unannounced|guest-leftovers|number-conflicts|lvm)\.ts$/,
       },
       ({ path, kind }) =>
         kind === 'dynamic-import'

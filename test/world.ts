@@ -488,6 +488,7 @@ export class World {
     systemctl: args => this.knows('systemctl', args, args[0] === 'daemon-reload'),
     tar: args => this.knows('tar', args, ['--version', '--extract'].includes(args[0] ?? '')), // an archive of nothing
     setpriv: args => this.enterSession(args),
+    timeout: args => this.knows('timeout', args, args.includes('perl')), // brings a session up to date
     shutdown: () => undefined, // it comes later, if at all
     unshare: args => this.knows('unshare', args, args.includes('overlay')), // the trial of a pool
     rm: args => this.removeTree(args.at(-1) ?? ''),

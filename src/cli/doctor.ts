@@ -8,7 +8,7 @@ import type { Machine } from '../state/machine.ts';
 import { pathsOf } from '../state/paths.ts';
 import { openBackend } from '../volume/open.ts';
 import type { CliCommand, Context, Flags } from './command.ts';
-import { homeCheck, shellCheck } from './doctor/accounts.ts';
+import { homeCheck, lingerCheck, shellCheck } from './doctor/accounts.ts';
 import { type Examination, exitCode, readOnly, runChecks, type Subject } from './doctor/check.ts';
 import { desktopChecks } from './doctor/desktops.ts';
 import { managerChecks } from './doctor/display-managers.ts';
@@ -32,6 +32,7 @@ const CHECKS = [
   groupCheck,
   homeCheck,
   shellCheck,
+  lingerCheck,
   ...managerChecks,
   ...desktopChecks,
   ...sandboxChecks,

@@ -53,7 +53,7 @@ const path = z
  * A name, also "domain admins" or "DOM\\domain admins" of a directory. Without control characters, which no name has
  * and which would reach terminals and other programs' files.
  */
-const NAME = '[^@\\s:,/\\p{Cc}-](?:[^\\s:,/\\p{Cc}]| (?=[^\\s]))*';
+const NAME = '[^@\\s:,/\\p{Cc}-](?:[^\\s:,/\\p{Cc}]| (?=\\S))*';
 
 const member = z
   .string()

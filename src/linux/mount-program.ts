@@ -125,6 +125,14 @@ function describeOp(c: MountOp): string | readonly [] {
   return `mount ${c.type} on ${c.target} (${c.data})`;
 }
 
+/** The numbers of mount(2), umount2(2) and openat2(2). Throws `missing-tool` if they are unknown. */
+export function systemCallNumbers(architecture: string): readonly [number, number, number] {
+  const numbers = NUMBERS[architecture];
+  if (!numbers)
+    throw new MayflyError('missing-tool', `the system call numbers of "${architecture}" are unknown`);
+  return numbers;
+}
+
 /**
  * The command that performs all operations in one process, which inherits `fds`. Throws `missing-tool` on an architecture
  * whose system call numbers are unknown.
@@ -134,9 +142,7 @@ export function mountCommand(
   fds: readonly number[] = [],
   architecture: string = process.arch,
 ): Command {
-  const numbers = NUMBERS[architecture];
-  if (!numbers)
-    throw new MayflyError('missing-tool', `the system call numbers of "${architecture}" are unknown`);
+  const numbers = systemCallNumbers(architecture);
   const args = ['-e', MOUNT_SCRIPT, '--', ...numbers.map(String)];
   for (const c of calls) {
     if (c.op === 'mount')

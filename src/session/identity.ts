@@ -12,6 +12,8 @@ import type { Host } from '../linux/host.ts';
 import { isPlainDirectory } from '../linux/mounts.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Session } from '../state/sessions.ts';
+import { withNames } from './other-names.ts';
+import { writeRefusals } from './refusals.ts';
 import { isMember } from './scope.ts';
 
 /** Exists inside every session; our hooks do nothing there. */
@@ -148,14 +150,12 @@ function requireText(text: string | undefined, path: string): string {
 }
 
 /**
- * The user's own shadow line, for screen lockers in the session. A network account has none and gets a locked one.
+ * The user's own shadow line, for screen lockers in the session. A network account has none and gets a locked one. The
+ * service keeps it up to date: see `linux/refresh-session.ts`.
  */
-function shadowLine(host: Host, name: string): string {
-  const own = host
-    .read('/etc/shadow')
-    ?.split('\n')
-    .find(line => line.startsWith(`${name}:`));
-  return own ?? `${name}:*:::::::`;
+function shadowLine(host: Host, name: string): string | undefined {
+  const lines = host.read('/etc/shadow')?.split('\n');
+  return lines?.find(line => line.startsWith(`${name}:`));
 }
 
 /** Throws `unsafe` unless `path` is a directory of the session's own file system: what is mounted there is the host's. */
@@ -184,33 +184,42 @@ export async function writeIdentity(on: Machine, s: Session): Promise<void> {
   const hasSudoers = host.lstat(`${etc}/sudoers.d`)?.kind === 'dir';
   if (hasSudoers) requireOwnDirectory(host, s.root, '/etc/sudoers.d');
   const { name, uid, gid, gecos, home } = s.user;
+  const isAdmin = uid === 0 || isMember(config.sudo, s.user, groups);
+  let isLocal = false;
   if (uid !== 0) {
     const shell = shellIn(host, s.root, s.user.shell);
     const line = `${name}:x:${uid}:${gid}:${gecos}:${home}:${shell}`;
     let passwd = textInside(host, `${etc}/passwd`);
     let group = textInside(host, `${etc}/group`);
     const users = takenNumbers(passwd, [{ name, number: uid }], s.unnamed?.users);
-    const own = groups.map(g => ({ name: g.name, number: g.gid }));
-    const taken = { users, groups: takenNumbers(group, own, s.unnamed?.groups) };
+    const numbers = groups.map(g => ({ name: g.name, number: g.gid }));
+    const taken = { users, groups: takenNumbers(group, numbers, s.unnamed?.groups) };
     if (passwd !== undefined && group !== undefined && taken.users.length + taken.groups.length > 0) {
       const { giveOthersNewNumbers } = await import('./number-conflicts.ts');
       ({ passwd, group } = await giveOthersNewNumbers(on, s, { passwd, group }, taken));
     }
-    const others = () => requireText(passwd, `${etc}/passwd`);
-    host.write(`${etc}/passwd`, () => withEntry(others(), line, 2), { mode: 0o644 });
-    const known = () => requireText(group, `${etc}/group`);
-    host.write(`${etc}/group`, () => withGroups(known(), s.user, groups), { mode: 0o644 });
+    const own = {
+      passwd: () => withEntry(requireText(passwd, `${etc}/passwd`), line, 2),
+      group: () => withGroups(requireText(group, `${etc}/group`), s.user, groups),
+    };
+    for (const kind of ['passwd', 'group'] as const) {
+      const text = (): string => withNames(own[kind](), host.read(`/etc/${kind}`) ?? '', kind);
+      host.write(`${etc}/${kind}`, text, { mode: 0o644 });
+    }
     const shadow = host.lstat(`${etc}/shadow`);
+    const ownLine = shadowLine(host, name);
+    isLocal = /^[^:]+:!?[^!*:]{3}/.test(ownLine ?? '');
     if (shadow?.kind === 'file') {
-      const text = () => withEntry(host.read(`${etc}/shadow`) ?? '', shadowLine(host, name), undefined);
+      const ownOrLocked = ownLine ?? `${name}:*:::::::`;
+      const text = () => withEntry(host.read(`${etc}/shadow`) ?? '', ownOrLocked, undefined);
       host.write(`${etc}/shadow`, text, { mode: 0o640, uid: 0, gid: shadow.gid });
     }
     writeRanges(host, s);
     if (hasSudoers) {
-      const rule = sudoRule(s.user, isMember(config.sudo, s.user, groups));
-      host.write(`${etc}/sudoers.d/zz-mayfly`, rule, { mode: 0o440 });
+      host.write(`${etc}/sudoers.d/zz-mayfly`, sudoRule(s.user, isAdmin), { mode: 0o440 });
     }
   }
+  writeRefusals(host, s.root, { uid, local: isLocal, admin: isAdmin });
   const plain = new Map([['/etc', true]]);
   for (const path of config.identity.copy) {
     const directory = path.slice(0, path.lastIndexOf('/'));

@@ -17,6 +17,9 @@ import { reportKilled, saveWait } from './saving.ts';
 /** systemd gives a manager two minutes (TimeoutStopSec= in user@.service), and its services what is left of them. */
 const MANAGER_TIMEOUT = 150_000;
 
+/** After how long to look again whether a new login still waits for the manager, in milliseconds. */
+const ASK_AGAIN = 5000;
+
 /** How long to wait for an ordinary manager while the lock of the user is held, in milliseconds. */
 const MOMENT = 1000;
 
@@ -44,15 +47,16 @@ export async function endManager(
   const processes = await processesOf(host, group, s, devices);
   if (processes.length === 0) return;
   const now = host.monotonic();
-  const manager = s.saving?.manager ?? now;
-  const until = manager + MANAGER_TIMEOUT;
-  if (s.saving?.manager === undefined) await askManager(s, on);
+  const asked = s.saving?.asked ?? now;
+  const manager = s.saving?.manager ?? ((await askManager(s, on)) ? now : undefined);
   const left = await waitForAll(host, processes, now + MOMENT);
   if (left.length === 0) return;
   const services = servicesOf(host, group, left);
-  if (host.monotonic() < until) {
-    const asked = s.saving?.asked ?? now;
-    saveWait(s, on, { asked, manager, until, processes: left }, `the services ${services.join(', ')}`);
+  // A new login that waits for it, and that may be refused: then it has to be asked.
+  const until = manager === undefined ? now + ASK_AGAIN : manager + MANAGER_TIMEOUT;
+  if (host.monotonic() < Math.min(until, asked + on.config.logout.grace * 1000 + 2 * MANAGER_TIMEOUT)) {
+    const wait = { asked, until, processes: left, ...(manager === undefined ? {} : { manager }) };
+    saveWait(s, on, wait, `the services ${services.join(', ')}`);
   }
   reportKilled(s, on.log, services);
 }
@@ -78,18 +82,18 @@ function isNeeded({ host }: Machine, s: Session): boolean {
 }
 
 /**
- * Tells the manager to end. A new login that waits for it has named its own root, and restarts it by itself.
+ * Tells the manager to end; false if a new login waits for it, which has named its own root and restarts it by itself.
  *
  * If nobody needs it, logind is told to forget the user, as it would do by itself after some seconds: it then stops the
  * manager, and starts it again at the next login. It would not do so if somebody else had stopped the manager (observed).
  * But logind also ends what is left in the user's sessions, such as a display manager's part at the end of a login.
  * So this waits until there are no sessions.
  */
-async function askManager(s: Session, on: Machine): Promise<void> {
+async function askManager(s: Session, on: Machine): Promise<boolean> {
   const { host, paths } = on;
   const { uid } = s.user;
   const root = host.readlink(userFiles(paths, uid).root);
-  if (root !== undefined && root !== '/') return;
+  if (root !== undefined && root !== '/') return false;
   const unit = `user@${uid}.service`;
   const systemctl = (verb: string): Promise<unknown> =>
     host.run({ file: 'systemctl', args: ['--no-block', verb, unit], effect: 'write', okCodes: [0, 1, 5] });
@@ -99,14 +103,14 @@ async function askManager(s: Session, on: Machine): Promise<void> {
       `${s.id}: the services of ${s.user.name} are started again on the host, for another login`,
     );
     await systemctl('restart');
-    return;
+    return true;
   }
   const isListed = (): boolean => (shownSessions(host) ?? []).some(a => a.uid === uid);
   for (const end = host.monotonic() + LOGIND_DELAY; isListed() && host.monotonic() < end; )
     await host.sleep(20);
   if (isListed()) {
     await systemctl('stop');
-    return;
+    return true;
   }
   const words = ['-k', '1', '5', 'loginctl', 'terminate-user', String(uid)];
   const { code } = await host.run({
@@ -116,4 +120,5 @@ async function askManager(s: Session, on: Machine): Promise<void> {
     okCodes: [0, 1, 124, 137],
   });
   if (code !== 0) await systemctl('stop');
+  return true;
 }

@@ -2,11 +2,12 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { EXIT } from '../../src/advice.ts';
-import { homeCheck, judgeHomes, judgeShells } from '../../src/cli/doctor/accounts.ts';
+import { homeCheck, judgeHomes, judgeShells, lingerCheck } from '../../src/cli/doctor/accounts.ts';
 import {
   type CheckResult,
   check,
   exitCode,
+  fine,
   found,
   problem,
   readOnly,
@@ -672,6 +673,21 @@ describe('the check of sessions', () => {
     expect(e?.findings.map(f => f.what)).toEqual([
       '"alice" cannot log in: its home directory "/etc" is a directory of the system',
     ]);
+  });
+
+  it('lists users in scope who linger', async () => {
+    const w = new World();
+    w.makeDirs('/etc/mayfly');
+    w.put('/etc/mayfly/mayfly.toml', 'exclude = ["root", "bob"]\n');
+    w.makeDirs('/var/lib/systemd/linger');
+    const subject: Subject = { ...w.machine(), file: '/etc/mayfly/mayfly.toml', invalid: undefined };
+    const linger = async () =>
+      line((await runChecks(subject, [lingerCheck]))[0] ?? fine('nothing was checked'));
+    expect(await linger()).toBe('ok');
+    for (const name of ['alice', 'bob', 'gone']) w.put(`/var/lib/systemd/linger/${name}`, '');
+    expect(await linger()).toMatch(
+      /^warning: services of "alice" run on the host from boot on.* \| loginctl disable-linger alice$/,
+    );
   });
 
   it.each([

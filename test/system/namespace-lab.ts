@@ -38,8 +38,8 @@ export interface NamespaceLab {
   readonly dir: string;
   /** A command of a shell as root, with its exit status and output; the shell's own directory is "/". */
   readonly run: (script: string) => Ran;
-  /** The same without the sessions: a machine on which nobody is logged in. */
-  readonly runMachine: (script: string) => Ran;
+  /** The same without the sessions: a machine on which nobody is logged in. It may take so many seconds. */
+  readonly runMachine: (script: string, seconds?: number) => Ran;
   readonly close: () => void;
 }
 
@@ -110,12 +110,23 @@ export function makeNamespaceLab(): NamespaceLab {
     ${perl(OLD, false)}`;
   fs.writeFileSync(`${dir}/set-up`, setUp(sessions));
   fs.writeFileSync(`${dir}/set-up-machine`, setUp('mount -t tmpfs none /etc/schroot/chroot.d'));
-  const within = (file: string, script: string): Ran =>
+  const within = (file: string, script: string, seconds = 100): Ran =>
     sh('timeout', [
-      ...['-s', 'KILL', '100', 'unshare', '--kill-child', '--mount', '--pid', '--fork', '--mount-proc', '--'],
+      ...[
+        '-s',
+        'KILL',
+        String(seconds),
+        'unshare',
+        '--kill-child',
+        '--mount',
+        '--pid',
+        '--fork',
+        '--mount-proc',
+        '--',
+      ],
       ...['sh', '-c', `. ${dir}/${file}\n${script}`],
     ]);
   const run = (script: string): Ran => within('set-up', script);
-  const runMachine = (script: string): Ran => within('set-up-machine', script);
+  const runMachine = (script: string, seconds?: number): Ran => within('set-up-machine', script, seconds);
   return { dir, run, runMachine, close: () => fs.rmSync(dir, { recursive: true }) };
 }

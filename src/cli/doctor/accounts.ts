@@ -1,5 +1,5 @@
-/** Accounts whose logins are refused, or changed, because of what the account itself says. */
-import { groupsOf, parsePasswd, type User } from '../../linux/accounts.ts';
+/** Accounts whose logins are refused, or changed, because of what the account itself says, and those that linger. */
+import { groupsOf, lookupUser, parsePasswd, type User } from '../../linux/accounts.ts';
 import { homeProblem } from '../../session/home-path.ts';
 import { inScope } from '../../session/scope.ts';
 import { readableGeneration, stableNumber } from '../../state/generations.ts';
@@ -69,4 +69,34 @@ export const homeCheck = check({
   title: 'home directories',
   gather: gatherHomes,
   evaluate: judgeHomes,
+});
+
+/** Where logind keeps a file for each user who lingers. */
+const LINGER = '/var/lib/systemd/linger';
+
+export function judgeLingering(names: readonly string[]): CheckResult {
+  const findings = names.map(name =>
+    warning(
+      `services of "${name}" run on the host from boot on, and between their sessions ("lingering")`,
+      `loginctl disable-linger ${name}`,
+    ),
+  );
+  return found(findings, 'nobody in scope');
+}
+
+/** The users in scope who linger. An account that no longer exists has no services. */
+async function gatherLingering({ host, config }: Subject): Promise<string[]> {
+  const names: string[] = [];
+  for (const name of host.list(LINGER)) {
+    const user = await lookupUser(host, name).catch(() => undefined);
+    if (user && inScope(config, user, await groupsOf(host, user))) names.push(name);
+  }
+  return names;
+}
+
+export const lingerCheck = check({
+  group: 'configuration',
+  title: 'lingering',
+  gather: gatherLingering,
+  evaluate: judgeLingering,
 });

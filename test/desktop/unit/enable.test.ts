@@ -22,6 +22,7 @@ import {
 import { type Adapter, adapterSpecs } from '../../../src/desktop/adapters/specs.ts';
 import { describeChange } from '../../../src/desktop/changes.ts';
 import { disable, enable } from '../../../src/desktop/enable.ts';
+import { LINGER_RULE, planLingerOff, planLingerOn } from '../../../src/desktop/linger-rule.ts';
 import { planNamespacesOn, withNamespace, withoutNamespace } from '../../../src/desktop/pam-namespace.ts';
 import { MayflyError } from '../../../src/errors.ts';
 import { identify } from '../../../src/linux/process-id.ts';
@@ -66,6 +67,7 @@ function world(): World {
     '/etc/pam.d',
     '/usr/lib/x86_64-linux-gnu/security',
     '/usr/lib/pam.d',
+    '/etc/polkit-1/rules.d',
   ])
     w.makeDirs(directory);
   for (const program of [
@@ -612,5 +614,52 @@ describe('the namespaces of sessions', () => {
     expect(planNamespacesOn(w.host).map(c => c.path)).toEqual(['/etc/pam.d/systemd-user']);
     w.host.unlink(MODULE);
     expect(planNamespacesOn(w.host)).toEqual([]);
+  });
+});
+
+describe('the rule of polkit about lingering', () => {
+  const rule = (): string => {
+    const [c] = planLingerOn(world().host);
+    return c?.act === 'write' ? c.text : '';
+  };
+  const SELF = 'org.freedesktop.login1.set-self-linger';
+
+  it.each<[string, string, string | Error, string]>([
+    ['refuses it to somebody in scope', SELF, 'alice gets a session; on failure: refuse\n', 'no'],
+    ['leaves somebody out of scope alone', SELF, 'alice gets the host\n', 'not handled'],
+    ['refuses it without an answer', SELF, '', 'no'],
+    ['refuses it if the question fails', SELF, new Error('cannot start'), 'no'],
+    ['asks about nothing else', 'org.freedesktop.login1.power-off', new Error('asked'), 'not handled'],
+    ['leaves it to administrators for others', 'org.freedesktop.login1.set-user-linger', '', 'not handled'],
+  ])('%s', (_, id, answer, expected) => {
+    const asked: string[][] = [];
+    type Rule = (action: { id: string }, subject: { user: string }) => string;
+    let added: Rule = () => 'none';
+    const polkit = {
+      Result: { NOT_HANDLED: 'not handled', NO: 'no' },
+      addRule: (f: Rule) => {
+        added = f;
+      },
+      log: () => undefined,
+      spawn: (argv: string[]) => {
+        asked.push(argv);
+        if (answer instanceof Error) throw answer;
+        return answer;
+      },
+    };
+    new Function('polkit', rule())(polkit);
+    expect(added({ id }, { user: 'alice' })).toBe(expected);
+    expect(asked.map(argv => argv.slice(-2))).toEqual(id === SELF ? [['sh', 'alice']] : []);
+  });
+
+  it('is nowhere without polkit, and is removed also if it was changed', () => {
+    const w = world();
+    w.host.rmdir('/etc/polkit-1/rules.d');
+    expect(planLingerOn(w.host)).toEqual([]);
+    expect(planLingerOff(w.host)).toEqual([]);
+    w.makeDirs('/etc/polkit-1/rules.d');
+    w.put(LINGER_RULE, '// more\n');
+    expect(planLingerOn(w.host)).toMatchObject([{ act: 'write', path: LINGER_RULE }]);
+    expect(planLingerOff(w.host)).toMatchObject([{ act: 'remove', path: LINGER_RULE }]);
   });
 });
