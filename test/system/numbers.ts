@@ -81,6 +81,7 @@ export function sameNameSameRights(lab: Lab, name: string): void {
     expect(owner('key')).toMatch(/^root:mayfly-cert 0:59\d{3} 640$/);
     expect(owner('key')).not.toContain(`:${cert} `);
     expect(owner('theirs')).toMatch(/^mayfly-image:mayfly-cert /);
+    expect(owner('unnamed')).toMatch(/^root:UNKNOWN /);
     expect(inside('/usr/local/shark', '-gn').out).toBe('mayfly-shark\n');
     lab.hook('stop', name);
     const { out } = lab.mayfly('doctor');
