@@ -1,6 +1,6 @@
 /**
- * Attacks on the mount namespaces of sessions, by a person with an account, on the PAM module. The
- * sessions are those of a real login, in a mount and process namespace of their own.
+ * Attacks on the PAM module, by a person with an account. The sessions are those of a real login, in a mount and process
+ * namespace of their own.
  */
 import * as fs from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
