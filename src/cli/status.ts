@@ -28,6 +28,7 @@ import { cliHost } from './ports.ts';
 
 function stateOf(on: Machine, s: Session): string {
   if (s.stuck !== undefined) return `stuck: ${s.stuck}`;
+  if (s.state === 'ending' && s.saving) return `ending: waits for ${s.saving.who}`;
   const over = overBecause(on.host, s);
   return over === undefined || s.state === 'ending' ? s.state : `over: ${over}`;
 }

@@ -53,7 +53,7 @@ const path = z
  * A name, also "domain admins" or "DOM\\domain admins" of a directory. Without control characters, which no name has
  * and which would reach terminals and other programs' files.
  */
-const NAME = '[^@\\s:,/\\p{Cc}-](?:[^\\s:,/\\p{Cc}]| (?=[^\\s]))*';
+const NAME = '[^@\\s:,/\\p{Cc}-](?:[^\\s:,/\\p{Cc}]| (?=\\S))*';
 
 const member = z
   .string()
@@ -95,6 +95,10 @@ const DEFAULT_BIND = [
   '/run/systemd/notify',
   '/run/systemd/userdb',
   '/run/systemd/resolve',
+  '/run/log/journal',
+  '/var/log/journal',
+  '/var/lib/systemd/coredump',
+  '/run/lock',
   '/run/udev',
   '/run/cups',
   '/run/pcscd',
@@ -150,7 +154,7 @@ export const schema = z.strictObject({
   hook: z.strictObject({ timeout: z.number().min(1).max(3600).default(30) }).prefault({}),
   logout: z
     .strictObject({
-      grace: seconds.default(0.3),
+      grace: seconds.default(10),
       kill_timeout: seconds.default(10),
       on_stuck: z.enum(['keep', 'reboot']).default('keep'),
       max_stuck: z.int().min(1).max(1000).default(3),
@@ -164,7 +168,9 @@ export const schema = z.strictObject({
     })
     .prefault({}),
   identity: z
-    .strictObject({ copy: z.array(path).default(['/etc/hosts', '/etc/hostname', '/etc/resolv.conf']) })
+    .strictObject({
+      copy: z.array(path).default(['/etc/hosts', '/etc/hostname', '/etc/machine-id', '/etc/resolv.conf']),
+    })
     .prefault({}),
   init: z
     .strictObject({

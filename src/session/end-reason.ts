@@ -18,6 +18,11 @@ export function overBecause(host: Host, s: Session): string | undefined {
   return undefined;
 }
 
+/** Whether the session waits, and has time left. */
+export function hasTime(host: Host, s: Session): boolean {
+  return s.saving !== undefined && host.monotonic() < s.saving.until;
+}
+
 /** The logins of a live session that no hook has announced. Asked when all others are over: they keep the session. */
 export async function loginsBeside(host: Host, s: Session): Promise<Login[]> {
   if (s.state !== 'live') return [];

@@ -24,13 +24,25 @@ export const SANDBOXES: Readonly<Record<string, string>> = {
   'the session bus': 'busctl --user --quiet status',
 };
 
-/** A script that tries each command and leaves what happened in the person's home. */
-export function tableScript(commands: Readonly<Record<string, string>>): string {
+/**
+ * A script that tries each command and leaves what happened in the person's home. Of those of `values` it keeps what they
+ * have said, too; others say something only if they fail.
+ */
+export function tableScript(
+  commands: Readonly<Record<string, string>>,
+  values: Readonly<Record<string, string>> = {},
+): string {
   const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
-  const lines = Object.entries(commands).map(([what, command]) => `try ${quoted(what)} ${quoted(command)}`);
+  const line = (what: string, command: string, kept: string): string =>
+    `try ${quoted(what)} ${quoted(command)} ${kept}`;
+  const lines = [
+    ...Object.entries(commands).map(([what, command]) => line(what, command, '')),
+    ...Object.entries(values).map(([what, command]) => line(what, command, 'kept')),
+  ];
   return `#!/bin/sh
-try() { # WHAT COMMAND
-	if out=$(timeout 150 sh -c "$2" 2>&1); then echo "$1: ok"; else echo "$1: $? $out" | tr '\\n' ' '; echo; fi
+try() { # WHAT COMMAND [kept]
+	if out=$(timeout 150 sh -c "$2" 2>&1); then out="ok\${3:+ $out}"; else out="$? $out"; fi
+	printf '%s\\t%s\\n' "$1" "$(echo "$out" | tr '\\n\\t' '  ')"
 }
 {
 ${lines.join('\n')}
@@ -60,6 +72,6 @@ export async function readTable(
   fs.rmSync(lab.at(`/home/${name}/.config/openbox/autostart`));
   const lines = text.trim().split('\n');
   return Object.fromEntries(
-    lines.map(line => [line.slice(0, line.indexOf(': ')), line.slice(line.indexOf(': ') + 2).trim()]),
+    lines.map(line => [line.slice(0, line.indexOf('\t')), line.slice(line.indexOf('\t') + 1).trim()]),
   );
 }

@@ -13,23 +13,29 @@ export interface Desk {
   /** Of the desktop itself; a logout ends it. */
   readonly program: string;
   readonly wayland: boolean;
+  /** Has what people do every day in its table, too. */
+  readonly everyday: boolean;
   /** Commands of a shell: what is to listen for logind's word to lock, and whether the screen is locked. */
   readonly locker: string;
   readonly isLocked: string;
-  logIn(lab: Machine, person: Person): Promise<void>;
+  logIn(lab: Machine, person: Person, mayfly: boolean): Promise<void>;
 }
 
+/** Without Mayfly the greeter has the desktop of the person's last login chosen, and there was one. */
 const atLightdm =
-  (entry: string) =>
-  async (lab: Machine, person: Person): Promise<void> => {
+  (entry: string, id: string) =>
+  async (lab: Machine, { name, password }: Person, mayfly: boolean): Promise<void> => {
+    const last = `/home/${name}/.dmrc`;
+    if (!mayfly) lab.script(`printf '[Desktop]\\nSession=${id}\\n' >${last}; chown ${name}: ${last}`);
     await lab.greeter();
-    await lab.name(person.name);
-    await choose(lab, entry);
-    lab.keys(person.password);
+    await lab.name(name);
+    if (mayfly) await choose(lab, entry);
+    lab.keys(password);
   };
 
 /** A desktop without a lock of its own; light-locker needs virtual terminals. */
 const XSS_LOCK = 'xss-lock -- i3lock --nofork';
+const I3LOCK = 'pgrep -u "$(id -u)" -x i3lock';
 
 const WRAPPER = '/usr/lib/mayfly/hooks/session-wrapper';
 const SCREENLESS = 'WLR_BACKENDS=headless WLR_LIBINPUT_NO_DEVICES=1 WLR_RENDERER=pixman';
@@ -42,26 +48,39 @@ export function desksOf(suite: string): Desk[] {
       manager: 'lightdm',
       program: 'openbox',
       wayland: false,
+      everyday: false,
       locker: XSS_LOCK,
-      isLocked: 'pgrep -u "$(id -u)" -x i3lock',
-      logIn: atLightdm('Openbox'),
+      isLocked: I3LOCK,
+      logIn: atLightdm('Openbox', 'openbox'),
     },
     {
       name: 'MATE',
       manager: 'lightdm',
       program: 'mate-session',
       wayland: false,
+      everyday: false,
       locker: 'mate-screensaver --no-daemon',
       isLocked: "mate-screensaver-command -q | grep -q 'is active'",
-      logIn: atLightdm('MATE'),
+      logIn: atLightdm('MATE', 'mate'),
+    },
+    {
+      name: 'Xfce',
+      manager: 'lightdm',
+      program: 'xfce4-session',
+      wayland: false,
+      everyday: true,
+      locker: suite === 'bookworm' ? XSS_LOCK : 'xfce4-screensaver --no-daemon',
+      isLocked: suite === 'bookworm' ? I3LOCK : "xfce4-screensaver-command -q | grep -q 'is active'",
+      logIn: atLightdm('Xfce Session', 'xfce'),
     },
     {
       name: 'LXQt',
       manager: 'sddm',
       program: 'lxqt-session',
       wayland: false,
+      everyday: true,
       locker: XSS_LOCK,
-      isLocked: 'pgrep -u "$(id -u)" -x i3lock',
+      isLocked: I3LOCK,
       logIn: typeAtSddm,
     },
     {
@@ -69,9 +88,11 @@ export function desksOf(suite: string): Desk[] {
       manager: 'greetd',
       program: compositor,
       wayland: true,
+      everyday: false,
       locker: "swayidle lock 'swaylock --daemonize'",
       isLocked: 'pgrep -u "$(id -u)" -x swaylock',
-      logIn: async (lab, person) => typeAtGreetd(lab, person, `${WRAPPER} env ${SCREENLESS} ${compositor}`),
+      logIn: async (lab, person, mayfly) =>
+        typeAtGreetd(lab, person, `${mayfly ? `${WRAPPER} ` : ''}env ${SCREENLESS} ${compositor}`),
     },
   ];
 }
@@ -101,12 +122,12 @@ export function startWithDesktop(lab: Machine, { name }: Person, script: string)
   write('.config/sway/config', `exec ${bus}; exec ~/bench.sh\noutput * bg #204060 solid_color\n`);
   // It would ask at its first start.
   write('.config/lxqt/session.conf', '[General]\nwindow_manager=openbox\n');
-  const entry = `[Desktop Entry]\nType=Application\nName=Bench\nExec=${home}/bench.sh\nOnlyShowIn=MATE;LXQt;\n`;
+  const entry = `[Desktop Entry]\nType=Application\nName=Bench\nExec=${home}/bench.sh\nOnlyShowIn=MATE;XFCE;LXQt;\n`;
   write('.config/autostart/bench.desktop', entry);
   lab.must('chown', '-R', `${name}:`, home);
 }
 
-export async function isUp(lab: Machine, person: Person, desk: Desk): Promise<void> {
-  await desk.logIn(lab, person);
+export async function isUp(lab: Machine, person: Person, desk: Desk, mayfly: boolean): Promise<void> {
+  await desk.logIn(lab, person, mayfly);
   await runs(lab, person, desk.program.slice(0, 15), 120_000);
 }

@@ -1,6 +1,6 @@
 /**
- * What sandboxes of all kinds may do in a typed login, on every desktop: in a session the same as on the host. One
- * machine for each release; `MAYFLY_SUITES` names fewer.
+ * What programs may do in a typed login, on every desktop: in a session the same as on the machine before Mayfly was
+ * installed. One machine for each release; MAYFLY_SUITES and MAYFLY_DESKS name fewer.
  */
 import * as fs from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -8,16 +8,19 @@ import { alice, bob, endsBy, mustBeGone, mustBeInside } from '../desktop/desk.ts
 import { configureGreetd, startGreetd } from '../desktop/greetd.ts';
 import { Machine } from '../desktop/machine.ts';
 import { readTable, SANDBOXES, tableScript } from '../desktop/sandboxes.ts';
-import type { Person } from '../desktop/workstation.ts';
+import { ARTEFACTS } from '../desktop/workstation.ts';
 import { until } from '../system/lab.ts';
+import { ACTIONS, DIFFERENT } from './actions.ts';
 import { type Desk, desksOf, isUp, lockRow, startWithDesktop } from './desks.ts';
+import { freshHome, makeEveryday, SAVED } from './everyday.ts';
 import { packagesOf } from './image.ts';
 import { installPrograms, PROGRAMS } from './programs.ts';
 import { configureSddm } from './sddm.ts';
 
 const { X11, ...HEADLESS } = SANDBOXES;
+type Table = Readonly<Record<string, string>>;
 
-function rowsOf(desk: Desk): Record<string, string> {
+function rowsOf(desk: Desk): Table {
   const screen = desk.wayland ? { Wayland: 'grim "$HOME/shot-desktop.png"' } : { X11: X11 ?? '' };
   return { ...HEADLESS, ...screen, ...PROGRAMS, 'lock-session is honoured': lockRow(desk) };
 }
@@ -27,6 +30,20 @@ const held = (lab: Machine): string =>
   lab.script(
     "lsns -n -t user -o NS | sort; findmnt -l -n -o TARGET | sort | grep -vxE '/run/mayfly/roots|/run/user/[0-9]{1,3}'",
   );
+
+/** Control groups of a person, or of Mayfly's. */
+const groups = (lab: Machine): string =>
+  lab.script(
+    'cd /sys/fs/cgroup; find . -type d -name "user-$(id -u alice).slice" -o -type d -name "mayfly-*" | sort',
+  );
+
+const gone = (lab: Machine): Promise<void> =>
+  until(() => lab.run('pgrep', '-u', alice.name).code === 1, 60_000);
+
+const wanted = (suite: string): Desk[] => {
+  const names = process.env.MAYFLY_DESKS?.split(',');
+  return desksOf(suite).filter(desk => names?.includes(desk.name) ?? true);
+};
 
 describe.each((process.env.MAYFLY_SUITES ?? 'bookworm,trixie').split(','))('%s', suite => {
   let lab: Machine;
@@ -38,65 +55,98 @@ describe.each((process.env.MAYFLY_SUITES ?? 'bookworm,trixie').split(','))('%s',
     configureGreetd(lab);
     configureSddm(lab);
     await lab.boot();
-    lab.script('dpkg -i /root/mayfly.deb >/dev/null');
     installPrograms(lab);
+    makeEveryday(lab);
+  });
+  afterAll(() => lab.close());
+
+  /** Has this display manager at the screen instead of the one that is there. */
+  async function manage(to: Desk['manager']): Promise<void> {
+    if (to === manager) return;
+    lab.must('systemctl', 'stop', manager);
+    manager = to;
+    if (manager === 'greetd') startGreetd(lab);
+    else lab.must('systemctl', 'start', manager);
+  }
+
+  /** Logs in, and returns the table that the desktop has made. */
+  async function table(desk: Desk, mayfly: boolean): Promise<Table> {
+    const where = `${suite}-${desk.name}-${mayfly ? 'session' : 'host'}`;
+    await manage(desk.manager);
+    freshHome(lab, alice);
+    startWithDesktop(lab, alice, tableScript(rowsOf(desk), desk.everyday ? ACTIONS : {}));
+    await isUp(lab, alice, desk, mayfly);
+    const rows = await readTable(lab, alice, 1_200_000);
+    if (!desk.wayland) lab.shot(where);
+    for (const name of ['firefox', 'chromium', 'epiphany', 'desktop']) {
+      const shot = lab.at(`/home/${alice.name}/shot-${name}.png`);
+      if (fs.existsSync(shot)) fs.copyFileSync(shot, `${ARTEFACTS}/${where}-${name}.png`);
+    }
+    fs.writeFileSync(`${ARTEFACTS}/${where}.json`, JSON.stringify(rows, null, 2));
+    return rows;
+  }
+
+  /** What was saved at the logout. */
+  const saved = (desk: Desk): Table =>
+    desk.everyday
+      ? Object.fromEntries(
+          SAVED.map(name => [name, fs.existsSync(lab.at(`/home/${alice.name}/${name}`)) ? 'ok' : 'lost']),
+        )
+      : {};
+
+  const host = new Map<string, Table>();
+
+  it.each(wanted(suite).map(desk => [`${desk.name} by ${desk.manager}`, desk] as const))(
+    '%s, without Mayfly',
+    async (_, desk) => {
+      const rows = await table(desk, false);
+      lab.must('pkill', '-u', alice.name, '-x', desk.program.slice(0, 15));
+      lab.run('loginctl', 'terminate-user', alice.name);
+      await gone(lab);
+      host.set(desk.name, { ...rows, ...saved(desk) });
+      const failed = Object.entries(rows).filter(([, value]) => !value.startsWith('ok'));
+      expect(failed).toEqual([]);
+    },
+  );
+
+  it('is given sessions', async () => {
+    await manage('lightdm');
+    lab.script('dpkg -i /root/mayfly.deb >/dev/null');
     lab.must('mayfly', 'init', '--from', 'host', '--quiet');
-    fs.writeFileSync(lab.at('/etc/mayfly/conf.d/staff.toml'), 'exclude = ["root", "bob"]\n');
+    const people = 'exclude = ["root", "bob"]\nsudo = ["alice"]\n';
+    fs.writeFileSync(lab.at('/etc/mayfly/conf.d/people.toml'), people);
     lab.must('mayfly', 'enable', 'lightdm');
     lab.must('mayfly', 'enable', 'pam');
     await lab.off('plug');
     await lab.boot();
   });
-  afterAll(() => lab.close());
 
-  /** Has this display manager at the screen instead of the one that is there. */
-  async function manage(desk: Desk): Promise<void> {
-    if (desk.manager === manager) return;
-    lab.must('systemctl', 'stop', manager);
-    manager = desk.manager;
-    if (manager === 'greetd') startGreetd(lab);
-    else lab.must('systemctl', 'start', manager);
-  }
-
-  /** Logs in, and returns the table that the desktop has made and the session, which is '' on the host. */
-  async function table(desk: Desk, person: Person): Promise<{ rows: Record<string, string>; id: string }> {
-    startWithDesktop(lab, person, tableScript(rowsOf(desk)));
-    await isUp(lab, person, desk);
-    const rows = await readTable(lab, person, 900_000);
-    if (!desk.wayland) lab.shot(`${suite}-${desk.name}-${person.name}`);
-    for (const name of ['firefox', 'chromium', 'epiphany', 'desktop']) {
-      const shot = lab.at(`/home/${person.name}/shot-${name}.png`);
-      if (fs.existsSync(shot))
-        fs.copyFileSync(shot, `test/artefacts/${suite}-${desk.name}-${person.name}-${name}.png`);
-    }
-    return { rows, id: lab.sessions(person.name)[0] ?? '' };
-  }
-
-  it.each(desksOf(suite).map(desk => [`${desk.name} by ${desk.manager}`, desk] as const))(
-    '%s',
+  it.each(wanted(suite).map(desk => [`${desk.name} by ${desk.manager}`, desk] as const))(
+    '%s, in a session',
     async (_, desk) => {
-      await manage(desk);
+      await manage(desk.manager);
       const before = held(lab);
-      const host = await table(desk, bob);
-      expect(host.id).toBe('');
-      lab.must('pkill', '-u', 'bob', '-x', desk.program.slice(0, 15));
-      const gone = ({ name }: Person) => until(() => lab.run('pgrep', '-u', name).code === 1, 60_000);
-      lab.run('loginctl', 'terminate-user', 'bob');
-      await gone(bob);
-      const session = await table(desk, alice);
-      const rows = Object.keys(host.rows).map(row => ({
-        row,
-        host: host.rows[row],
-        session: session.rows[row],
-      }));
-      console.table(rows);
-      mustBeInside(lab, alice, session.id, desk.program.slice(0, 15), 'systemd');
+      const inside = await table(desk, true);
+      const [id] = lab.sessions(alice.name);
+      mustBeInside(lab, alice, id ?? 'none', desk.program.slice(0, 15), 'systemd');
       endsBy(lab, alice, `pkill -u alice -x ${desk.program.slice(0, 15)}`);
       mustBeGone(lab, alice);
-      await gone(alice);
+      await gone(lab);
+      const session: Table = { ...inside, ...saved(desk) };
+      const rows = Object.entries(host.get(desk.name) ?? {}).map(([row, value]) => ({
+        row,
+        host: value,
+        session: session[row],
+      }));
+      const text = rows.map(r =>
+        [r.session === r.host ? '=' : 'x', r.row, r.host, r.session === r.host ? '' : r.session].join('\t'),
+      );
+      fs.writeFileSync(`${ARTEFACTS}/${suite}-${desk.name}.txt`, `${text.join('\n')}\n`);
+      console.log(text.join('\n'));
       await until(() => held(lab) === before, 30_000).catch(() => expect(held(lab)).toBe(before));
-      expect(session.rows).toEqual(host.rows);
-      expect(rows.filter(row => row.session !== 'ok')).toEqual([]);
+      expect(groups(lab)).toBe('');
+      expect(rows.length).toBeGreaterThan(0);
+      expect(rows.filter(r => r.session !== (DIFFERENT[r.row] ?? r.host))).toEqual([]);
     },
   );
 });

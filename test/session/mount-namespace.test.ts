@@ -86,6 +86,8 @@ describe('a session of logind', () => {
     ['of ssh', { service: 'sshd' }, [seat], false],
     ['of somebody else', { uid: 1002 }, [seat], false],
     ['that began before', { began: 900 }, [seat], false],
+    ['without a manager', { class: 'user-light' }, [seat], true],
+    ['whose home was never unlocked', { class: 'user-incomplete' }, [seat], true],
     ['of a greeter', { class: 'greeter' }, [seat], false],
     ['of a console, by PAM', { service: 'login' }, [through], false],
     ['whose leader called us', { service: 'sddm', leader: 70, state: 'active' }, [through], true],

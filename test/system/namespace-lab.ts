@@ -8,8 +8,8 @@ import { planMountOps } from '../../src/linux/mounts.ts';
 import { namespaceOps } from '../../src/session/mount-namespace.ts';
 import { must, type Ran, sh } from './lab.ts';
 
-/** The most that a script may take. An emulator takes many times what a machine does. */
-const SECONDS = 100 * Number(process.env.MAYFLY_TEST_SLOW ?? 1);
+/** How many times an emulator takes what a machine does. */
+const SLOW = Number(process.env.MAYFLY_TEST_SLOW ?? 1);
 
 export const ALICE = 61001;
 export const BOB = 61002;
@@ -85,8 +85,8 @@ export interface NamespaceLab {
   readonly dir: string;
   /** A command of a shell as root, with its exit status and output; the shell's own directory is "/". */
   readonly run: (script: string) => Ran;
-  /** The same without the sessions: a machine on which nobody is logged in. */
-  readonly runMachine: (script: string) => Ran;
+  /** The same without the sessions: a machine on which nobody is logged in. It may take so many seconds. */
+  readonly runMachine: (script: string, seconds?: number) => Ran;
   readonly close: () => void;
 }
 
@@ -148,12 +148,12 @@ export function makeNamespaceLab(): NamespaceLab {
     ${perl(OLD, false)}`;
   fs.writeFileSync(`${dir}/set-up`, setUp(sessions));
   fs.writeFileSync(`${dir}/set-up-machine`, setUp('mount -t tmpfs none /etc/schroot/chroot.d'));
-  const within = (file: string, script: string): Ran =>
+  const within = (file: string, script: string, seconds = 100): Ran =>
     sh('timeout', [
       ...[
         '-s',
         'KILL',
-        `${SECONDS}`,
+        `${seconds * SLOW}`,
         'unshare',
         '--kill-child',
         '--mount',
@@ -165,6 +165,6 @@ export function makeNamespaceLab(): NamespaceLab {
       ...['sh', '-c', `. ${dir}/${file}\n${script}`],
     ]);
   const run = (script: string): Ran => within('set-up', script);
-  const runMachine = (script: string): Ran => within('set-up-machine', script);
+  const runMachine = (script: string, seconds?: number): Ran => within('set-up-machine', script, seconds);
   return { dir, run, runMachine, close: () => fs.rmSync(dir, { recursive: true }) };
 }

@@ -22,6 +22,7 @@ import {
 import { type Adapter, adapterSpecs } from '../../../src/desktop/adapters/specs.ts';
 import { describeChange } from '../../../src/desktop/changes.ts';
 import { disable, enable } from '../../../src/desktop/enable.ts';
+import { LINGER_RULE, planLingerOff, planLingerOn } from '../../../src/desktop/linger-rule.ts';
 import { planNamespacesOn, withNamespace, withoutNamespace } from '../../../src/desktop/pam-namespace.ts';
 import { MayflyError } from '../../../src/errors.ts';
 import { identify } from '../../../src/linux/process-id.ts';
@@ -66,6 +67,7 @@ function world(): World {
     '/etc/pam.d',
     '/usr/lib/x86_64-linux-gnu/security',
     '/usr/lib/pam.d',
+    '/etc/polkit-1/rules.d',
   ])
     w.makeDirs(directory);
   for (const program of [
@@ -542,6 +544,33 @@ describe.each(['lightdm', 'gdm', 'pam', 'xrdp', 'tigervnc'] as const)('%s', adap
 });
 
 describe('the namespaces of sessions', () => {
+  const LINES = [
+    '-session [success=ignore default=1] pam_mayfly.so',
+    'session optional pam_limits.so', // reads the files of the session
+  ];
+  const FORMER = '# The next line was added by "mayfly enable" and is removed by "mayfly disable".';
+  const former = `${FORMER}\n-session optional pam_mayfly.so\n`;
+
+  it('take the place of lines of an earlier version, which are removed without a trace, too', async () => {
+    const w = world();
+    const [schroot, manager] = ['/etc/pam.d/schroot', '/etc/pam.d/systemd-user'];
+    const text = w.host.read(schroot) ?? '';
+    const include = '@include /usr/lib/pam.d/systemd-user\n';
+    const own = `${FORMER.replace('The next line', 'This file')}\n${include}${former}`;
+    for (const act of [on, off]) {
+      w.put(schroot, text + former, 0o644);
+      w.put(manager, own, 0o644);
+      if (act === off) await on(w, 'lightdm');
+      await act(w, 'lightdm');
+      const expected = act === on ? withNamespace(text) : text;
+      expect(w.host.read(schroot)).toBe(expected);
+      expect(w.host.read(manager)?.includes(`${include}# The next two lines`)).toBe(
+        act === on ? true : undefined,
+      );
+    }
+    expect(withoutNamespace(`a\n${former}b\n`)).toBe('a\nb\n');
+  });
+
   it.each([
     ['lines', 'auth sufficient pam_rootok.so\n# end\n'],
     ['no newline at its end', 'session required pam_unix.so'],
@@ -562,7 +591,7 @@ describe('the namespaces of sessions', () => {
     const [manager] = planNamespacesOn(world().host).filter(c => c.path === '/etc/pam.d/systemd-user');
     expect(
       manager?.act === 'write' && manager.text.split('\n').filter(line => !line.startsWith('#')),
-    ).toEqual(['@include /usr/lib/pam.d/systemd-user', '-session optional pam_mayfly.so', '']);
+    ).toEqual(['@include /usr/lib/pam.d/systemd-user', ...LINES, '']);
   });
 
   it('are added at the end of a stack of systemd that the administrator has changed', async () => {
@@ -571,7 +600,9 @@ describe('the namespaces of sessions', () => {
     w.put('/etc/pam.d/systemd-user', text, 0o600);
     await on(w, 'lightdm');
     expect(w.host.read('/etc/pam.d/systemd-user')).toMatch(
-      /^session required pam_limits.so\n# .*\n-session optional pam_mayfly.so\n$/,
+      new RegExp(
+        `^session required pam_limits.so\n# .*\n${LINES.map(line => line.replace('[', '\\[')).join('\n')}\n$`,
+      ),
     );
     await off(w, 'lightdm');
     expect(w.host.read('/etc/pam.d/systemd-user')).toBe(text);
@@ -583,5 +614,52 @@ describe('the namespaces of sessions', () => {
     expect(planNamespacesOn(w.host).map(c => c.path)).toEqual(['/etc/pam.d/systemd-user']);
     w.host.unlink(MODULE);
     expect(planNamespacesOn(w.host)).toEqual([]);
+  });
+});
+
+describe('the rule of polkit about lingering', () => {
+  const rule = (): string => {
+    const [c] = planLingerOn(world().host);
+    return c?.act === 'write' ? c.text : '';
+  };
+  const SELF = 'org.freedesktop.login1.set-self-linger';
+
+  it.each<[string, string, string | Error, string]>([
+    ['refuses it to somebody in scope', SELF, 'alice gets a session; on failure: refuse\n', 'no'],
+    ['leaves somebody out of scope alone', SELF, 'alice gets the host\n', 'not handled'],
+    ['refuses it without an answer', SELF, '', 'no'],
+    ['refuses it if the question fails', SELF, new Error('cannot start'), 'no'],
+    ['asks about nothing else', 'org.freedesktop.login1.power-off', new Error('asked'), 'not handled'],
+    ['leaves it to administrators for others', 'org.freedesktop.login1.set-user-linger', '', 'not handled'],
+  ])('%s', (_, id, answer, expected) => {
+    const asked: string[][] = [];
+    type Rule = (action: { id: string }, subject: { user: string }) => string;
+    let added: Rule = () => 'none';
+    const polkit = {
+      Result: { NOT_HANDLED: 'not handled', NO: 'no' },
+      addRule: (f: Rule) => {
+        added = f;
+      },
+      log: () => undefined,
+      spawn: (argv: string[]) => {
+        asked.push(argv);
+        if (answer instanceof Error) throw answer;
+        return answer;
+      },
+    };
+    new Function('polkit', rule())(polkit);
+    expect(added({ id }, { user: 'alice' })).toBe(expected);
+    expect(asked.map(argv => argv.slice(-2))).toEqual(id === SELF ? [['sh', 'alice']] : []);
+  });
+
+  it('is nowhere without polkit, and is removed also if it was changed', () => {
+    const w = world();
+    w.host.rmdir('/etc/polkit-1/rules.d');
+    expect(planLingerOn(w.host)).toEqual([]);
+    expect(planLingerOff(w.host)).toEqual([]);
+    w.makeDirs('/etc/polkit-1/rules.d');
+    w.put(LINGER_RULE, '// more\n');
+    expect(planLingerOn(w.host)).toMatchObject([{ act: 'write', path: LINGER_RULE }]);
+    expect(planLingerOff(w.host)).toMatchObject([{ act: 'remove', path: LINGER_RULE }]);
   });
 });
