@@ -34,12 +34,21 @@ await build({
   entryPoints: [
     ...[
       'src/linux/process-look.ts',
+      'src/linux/terminate.ts',
       'src/linux/time-limits.ts',
       'src/linux/loops.ts',
       'src/volume/eraser.ts',
       'src/volume/lvm/lvm.ts',
     ],
     ...['src/session/stuck-limit.ts', 'src/session/unseen-holders.ts', 'src/session/space-being-freed.ts'],
+    ...[
+      'src/session/saving.ts',
+      'src/session/manager-end.ts',
+      'src/session/manager-restart.ts',
+      'src/session/unannounced.ts',
+      'src/session/guest-leftovers.ts',
+      'src/session/number-conflicts.ts',
+    ],
   ],
   outbase: 'src',
   entryNames: '[name]',
@@ -54,7 +63,7 @@ const cold = {
     b.onResolve(
       {
         filter:
-          /\/(cli|parse|process-look|time-limits|loops|eraser|stuck-limit|unseen-holders|space-being-freed|lvm)\.ts$/,
+          /\/(cli|parse|process-look|terminate|saving|manager-end|manager-restart|time-limits|loops|eraser|stuck-limit|unseen-holders|space-being-freed|unannounced|guest-leftovers|number-conflicts|lvm)\.ts$/,
       },
       ({ path, kind }) =>
         kind === 'dynamic-import'

@@ -46,6 +46,7 @@ export function adviceOn(code: ErrorCode): Advice {
     full: { exit: EXIT.refused, hint: () => `${REMEDY.endSessions} or free space in the pool` },
     exists: { exit: EXIT.refused, hint: f => String(f.hint ?? '') || undefined },
     locked: { exit: EXIT.locked, hint: () => 'try again when it has finished' },
+    saving: { exit: EXIT.locked, hint: () => 'try again in a minute' },
     timeout: { exit: EXIT.failed, hint: f => String(f.hint ?? REMEDY.recover) },
     unsafe: { exit: EXIT.failed, hint: f => String(f.hint ?? '') || undefined },
     stuck: { exit: EXIT.stuck, hint: () => REMEDY.recover },

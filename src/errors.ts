@@ -17,6 +17,7 @@ export type ErrorCode =
   | 'full'
   | 'exists'
   | 'locked'
+  | 'saving'
   | 'timeout'
   | 'unsafe'
   | 'stuck'
@@ -59,4 +60,9 @@ export function reasonOf(error: unknown): string {
 /** Whether `error` is a system error with one of these errno names, such as "ENOENT". */
 export function isErrno(error: unknown, ...names: readonly string[]): boolean {
   return error instanceof Error && 'code' in error && names.includes(String(error.code));
+}
+
+/** Whether `error` is one of Mayfly's with one of these codes. */
+export function hasCode(error: unknown, ...codes: readonly ErrorCode[]): error is MayflyError {
+  return error instanceof MayflyError && codes.includes(error.code);
 }

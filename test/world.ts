@@ -10,6 +10,7 @@ import type { Command, Output } from '../src/linux/command.ts';
 import type { Host, Stat } from '../src/linux/host.ts';
 import { noLog } from '../src/linux/log.ts';
 import { type Mount, MS } from '../src/linux/mount-program.ts';
+import { OWNERSHIP_PROGRAM } from '../src/linux/ownership.ts';
 import { identify } from '../src/linux/process-id.ts';
 import { LOOK_PROGRAM } from '../src/linux/process-look.ts';
 import { ANSWER_PROGRAM } from '../src/linux/time-limits.ts';
@@ -52,10 +53,14 @@ interface Mounted {
 }
 
 interface Process {
+  /** The command line of a set-uid program. */
+  readonly words?: readonly string[];
   readonly start: string;
   readonly dev: number;
   readonly comm: string;
   readonly ignoresTerm: boolean;
+  /** It handles SIGTERM, and does not end. */
+  readonly works?: boolean;
   cgroup: string;
   readonly parent?: number;
   /** Default: root. */
@@ -211,10 +216,10 @@ export class World {
   }
 
   /** Adds a process in the file system mounted at `root`. */
-  enter(root: string, ignoresTerm = false): number {
+  enter(root: string, ignoresTerm = false, works = false): number {
     const pid = 1000 + this.processes.size;
     const dev = this.resolve(root).fs.dev;
-    this.processes.set(pid, { start: String(pid), dev, comm: 'xterm', ignoresTerm, cgroup: '' });
+    this.processes.set(pid, { start: String(pid), dev, comm: 'xterm', ignoresTerm, works, cgroup: '' });
     return pid;
   }
 
@@ -439,6 +444,7 @@ export class World {
 
   /** A command in a session, which is always well there; schroot(1) wants the session's entry. */
   private enterSession(args: readonly string[]): undefined {
+    if (args.at(-3)?.includes('systemd-tmpfiles')) return; // what a boot of a tree creates: nothing
     const at = args.indexOf('schroot');
     if (at < 0 || args[at + 1] !== '-c') throw this.isStrange('setpriv', args);
     if (this.node(`/etc/schroot/chroot.d/mayfly-${args[at + 2]}`)?.kind !== 'file')
@@ -463,6 +469,7 @@ export class World {
     perl: args => {
       const given = args.slice(args.indexOf('--') + 1);
       if (args[1] === LOOK_PROGRAM) return this.look(given);
+      if (args[1] === OWNERSHIP_PROGRAM) return {}; // everything belongs to root
       if (args[1] === ANSWER_PROGRAM) return { stdout: given.map(() => '\n').join('') };
       return args.includes('setpriv') ? {} : this.runCalls(given); // or a window
     },
@@ -481,6 +488,7 @@ export class World {
     systemctl: args => this.knows('systemctl', args, args[0] === 'daemon-reload'),
     tar: args => this.knows('tar', args, ['--version', '--extract'].includes(args[0] ?? '')), // an archive of nothing
     setpriv: args => this.enterSession(args),
+    timeout: args => this.knows('timeout', args, args.includes('perl')), // brings a session up to date
     shutdown: () => undefined, // it comes later, if at all
     unshare: args => this.knows('unshare', args, args.includes('overlay')), // the trial of a pool
     rm: args => this.removeTree(args.at(-1) ?? ''),
@@ -499,7 +507,11 @@ export class World {
         if (!p) return undefined;
         if (proc.what === 'stat')
           return `${proc.pid} (${p.comm}) S ${p.parent ?? 1} ${'0 '.repeat(17)}${p.start} 0`;
-        if (proc.what === 'status') return `Uid:\t${p.uid ?? 0}\n`;
+        if (proc.what === 'status') {
+          const term = (is = false): string => (is ? '4000' : '0');
+          return `State:\tS (sleeping)\nPPid:\t${p.parent ?? 1}\nUid:\t${p.uid ?? 0}\t${p.words ? 0 : (p.uid ?? 0)}\t0\t0\nSigIgn:\t${term(p.ignoresTerm)}\nSigCgt:\t${term(p.works)}\n`;
+        }
+        if (proc.what === 'cmdline') return (p.words ?? []).map(word => `${word}\0`).join('');
         if (proc.what === 'comm') return `${p.comm}\n`;
         return proc.what === 'cgroup' ? `0::${p.cgroup}\n` : '';
       }
@@ -610,7 +622,7 @@ export class World {
     kill: (pid, signal) => {
       this.effect();
       const p = this.processes.get(pid);
-      if (p && (signal === 'SIGKILL' || !p.ignoresTerm)) this.processes.delete(pid);
+      if (p && (signal === 'SIGKILL' || !(p.ignoresTerm || p.works))) this.processes.delete(pid);
       return p !== undefined;
     },
     pid: 0,

@@ -69,6 +69,8 @@ export async function runCli(argv: readonly string[]): Promise<number> {
   const own = dashes < 0 ? argv : argv.slice(0, dashes); // the rest belongs to the command to be run
   const json = own.includes('--json');
   const called = commands.find(c => own.includes(commandName(c)));
+  // Packages of an image, and whatever else these two do not run for the caller, must not depend on the caller's umask.
+  if (called !== runSessionCommand && called !== enterCommand) process.umask(0o022);
   let parser = yargs()
     .scriptName('mayfly')
     .usage('$0 COMMAND [options]\n\nGives every login a fresh root file system.')

@@ -8,13 +8,15 @@ import type { Machine } from '../state/machine.ts';
 import { pathsOf } from '../state/paths.ts';
 import { openBackend } from '../volume/open.ts';
 import type { CliCommand, Context, Flags } from './command.ts';
-import { homeCheck } from './doctor/accounts.ts';
+import { homeCheck, lingerCheck, shellCheck } from './doctor/accounts.ts';
 import { type Examination, exitCode, readOnly, runChecks, type Subject } from './doctor/check.ts';
 import { desktopChecks } from './doctor/desktops.ts';
 import { managerChecks } from './doctor/display-managers.ts';
 import { generationChecks } from './doctor/generations.ts';
 import { groupCheck } from './doctor/groups.ts';
+import { numberCheck } from './doctor/numbers.ts';
 import { poolChecks } from './doctor/pool.ts';
+import { remoteChecks } from './doctor/remote.ts';
 import { sandboxChecks } from './doctor/sandboxes.ts';
 import { sealCheck } from './doctor/seals.ts';
 import { sessionChecks } from './doctor/sessions.ts';
@@ -29,12 +31,16 @@ const CHECKS = [
   ...setupChecks,
   groupCheck,
   homeCheck,
+  shellCheck,
+  lingerCheck,
   ...managerChecks,
   ...desktopChecks,
   ...sandboxChecks,
+  ...remoteChecks,
   ...sessionChecks,
   ...poolChecks,
   ...generationChecks,
+  numberCheck,
   sealCheck,
   ...unitChecks,
 ];

@@ -11,12 +11,14 @@ import type { CliCommand, Context } from './command.ts';
 const adapter = {
   choices: ADAPTERS,
   demandOption: true,
-  describe: 'display manager; "pam" is for gdm, sddm and greetd',
+  describe: 'display manager ("pam" is for gdm, sddm and greetd) or server of remote desktops',
 } as const;
 
 const RESTART = 'systemctl restart lightdm';
 
 const NEXT_LOGIN = 'gdm, sddm and greetd run the hook from the next login on, without a restart';
+
+const NEXT_REMOTE = 'it runs the hook from the next login on, without a restart';
 
 const RESTART_GDM = 'systemctl restart gdm3';
 
@@ -39,6 +41,8 @@ const AFTERWARDS: Record<Adapter, { restart: string | null; on: string; off: str
     off: `gdm runs no hooks from the next login on, but until its next restart it lists the desktops of the stable generation; ${ENDS}: ${RESTART_GDM}`,
   },
   pam: { restart: null, on: NEXT_LOGIN, off: NEXT_LOGIN },
+  xrdp: { restart: null, on: NEXT_REMOTE, off: NEXT_REMOTE },
+  tigervnc: { restart: null, on: NEXT_REMOTE, off: NEXT_REMOTE },
 };
 
 /** The hooks read the default file; with another one, `enable` would check for sessions that are not theirs. */

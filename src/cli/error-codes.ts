@@ -5,8 +5,11 @@
  */
 import { type ErrorCode, MayflyError } from '../errors.ts';
 
-/** The session wrapper reports `no-session` if no hook has left a session or a reason for the user. */
-export type PublicCode = ErrorCode | 'no-session';
+/**
+ * The session wrapper reports `no-session` if no hook has left a session or a reason for the user, and `desktop` if the
+ * desktop ends as soon as it has started.
+ */
+export type PublicCode = ErrorCode | 'no-session' | 'desktop';
 
 export interface Explanation {
   /** The meaning: one sentence in lower case. */
@@ -51,15 +54,26 @@ const table: Readonly<Record<PublicCode, Explanation>> = {
     look: 'which process is running; for a login, whether an earlier login or logout of the same user is slow',
     type: ['mayfly status', 'mayfly sessions', WHY],
   },
+  saving: {
+    means:
+      'the last session of the user is still ending: services in it are stopping, or programs are saving',
+    look: 'which of them take long; nothing is broken, and each has a limit (grace in [logout])',
+    type: ['mayfly sessions', WHY],
+  },
   timeout: {
     means: 'a command or a file server did not answer within the time limit of a login (timeout in [hook])',
     look: 'whether a disk is slow or failing, or a file server does not respond',
     type: [WHY, 'mayfly recover'],
   },
   'no-session': {
-    means: 'a desktop was started for a user without a session: the display manager did not run the hook',
-    look: 'whether the hooks are enabled and the display manager was restarted since; whether the session was ended',
+    means: 'a desktop was started for a user without a session: no hook ran at this login',
+    look: 'whether the hooks are enabled and the display manager was restarted since; whether it is a remote desktop for which no hook runs (README.Debian); whether the session was ended',
     type: ['mayfly doctor', 'mayfly sessions', WHY],
+  },
+  desktop: {
+    means: 'the session was there, but the desktop ended as soon as it had started',
+    look: 'the last lines of .xsession-errors in the home directory of the user; whether a trial login finds the same',
+    type: ['mayfly doctor --trial', 'journalctl -t mayfly -p warning --since -1h', 'mayfly rollback'],
   },
   config: {
     means: 'the configuration is invalid; logins are refused, logouts use the last valid configuration',

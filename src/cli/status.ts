@@ -5,6 +5,7 @@ import { DEFAULT_CONFIG_FILE } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { groupsOf, lookupUser } from '../linux/accounts.ts';
 import { overBecause } from '../session/end-reason.ts';
+import { chrootedPaths, FAILS_IN_CHROOT, isChroot } from '../session/root-kind.ts';
 import { inScope } from '../session/scope.ts';
 import { describeDiscarded } from '../state/discarded.ts';
 import {
@@ -27,12 +28,14 @@ import { cliHost } from './ports.ts';
 
 function stateOf(on: Machine, s: Session): string {
   if (s.stuck !== undefined) return `stuck: ${s.stuck}`;
+  if (s.state === 'ending' && s.saving) return `ending: waits for ${s.saving.who}`;
   const over = overBecause(on.host, s);
   return over === undefined || s.state === 'ending' ? s.state : `over: ${over}`;
 }
 
-function sessionRow(on: Machine, s: Session) {
+function sessionRow(on: Machine, s: Session, chrooted: ReadonlySet<string>) {
   const logins = s.logins.map(l => `${l.adapter}${l.display === undefined ? '' : ` ${l.display}`}`);
+  const inChroot = isChroot(s, chrooted);
   return {
     id: s.id,
     user: s.user.name,
@@ -41,8 +44,15 @@ function sessionRow(on: Machine, s: Session) {
     logins,
     state: stateOf(on, s),
     kind: s.kind,
-    root: s.namespace ? 'namespace' : 'chroot',
+    root: inChroot ? 'chroot' : 'namespace',
+    fails: inChroot ? FAILS_IN_CHROOT : [],
   };
+}
+
+function sessionRows(on: Machine) {
+  const sessions = readSessions(on.host, on.paths);
+  const chrooted = sessions.length > 0 ? chrootedPaths(on.host) : new Set<string>();
+  return sessions.map(s => sessionRow(on, s, chrooted));
 }
 
 /** For sessions in which sandboxes fail. */
@@ -52,7 +62,7 @@ function chroots(rows: readonly { readonly root: string }[]): string {
 }
 
 function sessionsText(on: Machine): string {
-  const rows = readSessions(on.host, on.paths).map(s => sessionRow(on, s));
+  const rows = sessionRows(on);
   if (rows.length === 0) return 'no sessions';
   const cells = rows.map(r => [
     r.id,
@@ -71,10 +81,7 @@ export const sessionsCommand: CliCommand = {
   describe: 'list the sessions, with the reason for stuck ones',
   async run(_args, { machine, show }) {
     const on = await machine();
-    show(
-      readSessions(on.host, on.paths).map(s => sessionRow(on, s)),
-      sessionsText(on),
-    );
+    show(sessionRows(on), sessionsText(on));
     return 0;
   },
 };
@@ -152,7 +159,7 @@ export const statusCommand: CliCommand = {
     const usage = pool && (await poolUsage(on, pool));
     const generations = await generationRows(on);
     const discarded = await discardedIn(on, pool);
-    const sessions = readSessions(on.host, on.paths).map(s => sessionRow(on, s));
+    const sessions = sessionRows(on);
     const stuck = sessions.filter(s => s.state.startsWith('stuck') || s.state.startsWith('over'));
     const running = readRunning(on.host, on.paths);
     const history = readHistory(on.host, on.paths);

@@ -49,10 +49,15 @@ const path = z
     `a name in it is ${tooLong(MAX_NAME)}`,
   );
 
-/** Without control characters, which no name has and which would reach terminals and other programs' files. */
+/**
+ * A name, also "domain admins" or "DOM\\domain admins" of a directory. Without control characters, which no name has
+ * and which would reach terminals and other programs' files.
+ */
+const NAME = '[^@\\s:,/\\p{Cc}-](?:[^\\s:,/\\p{Cc}]| (?=\\S))*';
+
 const member = z
   .string()
-  .regex(/^(\*|@?[^@\s:,/\p{Cc}-][^\s:,/\p{Cc}]*)$/u, 'expected a user name, "@group" or "*"');
+  .regex(new RegExp(`^(\\*|@?${NAME})$`, 'u'), 'expected a user name, "@group" or "*"');
 
 /** A member of a list that does not allow "*". */
 const named = member.regex(/^[^*]/, 'expected a user name or "@group"; "*" is not allowed in this list');
@@ -90,6 +95,10 @@ const DEFAULT_BIND = [
   '/run/systemd/notify',
   '/run/systemd/userdb',
   '/run/systemd/resolve',
+  '/run/log/journal',
+  '/var/log/journal',
+  '/var/lib/systemd/coredump',
+  '/run/lock',
   '/run/udev',
   '/run/cups',
   '/run/pcscd',
@@ -145,7 +154,7 @@ export const schema = z.strictObject({
   hook: z.strictObject({ timeout: z.number().min(1).max(3600).default(30) }).prefault({}),
   logout: z
     .strictObject({
-      grace: seconds.default(0.3),
+      grace: seconds.default(10),
       kill_timeout: seconds.default(10),
       on_stuck: z.enum(['keep', 'reboot']).default('keep'),
       max_stuck: z.int().min(1).max(1000).default(3),
@@ -159,7 +168,9 @@ export const schema = z.strictObject({
     })
     .prefault({}),
   identity: z
-    .strictObject({ copy: z.array(path).default(['/etc/hosts', '/etc/hostname', '/etc/resolv.conf']) })
+    .strictObject({
+      copy: z.array(path).default(['/etc/hosts', '/etc/hostname', '/etc/machine-id', '/etc/resolv.conf']),
+    })
     .prefault({}),
   init: z
     .strictObject({
@@ -209,7 +220,7 @@ export const schema = z.strictObject({
     .strictObject({
       user: z
         .string()
-        .regex(/^[^@\s:,/\p{Cc}-][^\s:,/\p{Cc}]*$/u, 'expected a user name')
+        .regex(new RegExp(`^${NAME}$`, 'u'), 'expected a user name')
         .default('nobody'),
       command: z.array(argument).min(1, 'expected a command').default(['/bin/true']),
       timeout: z.number().min(1).max(86400).default(300),

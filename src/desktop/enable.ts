@@ -11,8 +11,9 @@ import type { Machine } from '../state/machine.ts';
 import { isSystemInstance } from '../state/paths.ts';
 import { readSessions } from '../state/sessions.ts';
 import { ENABLED_MARKER, removePublishedSessions, tryPublishSessions, WRAPPER } from '../update/greeter.ts';
-import { ADAPTERS, type Adapter, type AdapterSpec, adapterSpecs } from './adapters/specs.ts';
+import { ADAPTERS, type Adapter, type AdapterSpec, adapterOf, adapterSpecs } from './adapters/specs.ts';
 import { type Change, checkChanges, perform, readTarget, sweepBeside } from './changes.ts';
+import { LINGER_RULE, planLingerOff, planLingerOn } from './linger-rule.ts';
 import { NAMESPACE_FILES, planNamespacesOff, planNamespacesOn } from './pam-namespace.ts';
 import { REINSTALL } from './reinstall.ts';
 import { DROP_INS, GDM_DROP_IN, isUnit, planDropIns, planReload } from './systemd-drop-ins.ts';
@@ -68,7 +69,7 @@ function checkReady(on: Machine, m: AdapterSpec): void {
 /** Throws `refused` if there are sessions whose logout needs the hooks. */
 function checkEmpty({ host, paths }: Machine, adapters: readonly Adapter[]): void {
   const sessions = readSessions(host, paths)
-    .filter(s => s.state !== 'ending' && s.logins.some(l => adapters.some(a => a === l.adapter)))
+    .filter(s => s.state !== 'ending' && s.logins.some(l => adapters.some(a => a === adapterOf(host, l))))
     .map(s => s.id);
   if (sessions.length === 0) return;
   throw new MayflyError('refused', `there are sessions: ${sessions.join(', ')}`, {
@@ -79,12 +80,12 @@ function checkEmpty({ host, paths }: Machine, adapters: readonly Adapter[]): voi
 
 /** The changes that every adapter needs: what systemd and PAM start for users runs in their sessions. */
 export function planInside(host: Host): Change[] {
-  return [...planNamespacesOn(host), ...planDropIns(host, DROP_INS)];
+  return [...planNamespacesOn(host), ...planDropIns(host, DROP_INS), ...planLingerOn(host)];
 }
 
 /** The changes that take them back. */
 export function planInsideOff(host: Host): Change[] {
-  return [...planNamespacesOff(host), ...planDropIns(host, DROP_INS, true)];
+  return [...planNamespacesOff(host), ...planDropIns(host, DROP_INS, true), ...planLingerOff(host)];
 }
 
 /** Plans the changes and makes them under a lock. `files`: the paths that may be written. Throws `locked`. */
@@ -100,7 +101,8 @@ async function apply(
     checkChanges(host, changes);
     if (o.dryRun) return changes;
     const all = [DROP_INS, GDM_DROP_IN].flatMap(Object.keys);
-    for (const path of [ENABLED_MARKER, ...NAMESPACE_FILES, ...all, ...files]) sweepBeside(host, path);
+    for (const path of [ENABLED_MARKER, LINGER_RULE, ...NAMESPACE_FILES, ...all, ...files])
+      sweepBeside(host, path);
     for (const c of changes) await perform(host, c);
     return changes;
   };

@@ -1,15 +1,19 @@
-/** Killing the processes of a session: SIGTERM, one shared grace period, then SIGKILL until none is left. */
+/**
+ * Killing the processes of a session: SIGTERM, time for those that work on ending, then SIGKILL until none is left.
+ */
 import { MayflyError } from '../errors.ts';
 import * as cgroup from './cgroup.ts';
 import type { Host } from './host.ts';
-import { identify, isAlive } from './process-id.ts';
+import { identify, isAlive, type ProcessId } from './process-id.ts';
 import { findUsers, processName, refuseHostDevices, uidOf } from './processes.ts';
 
 export interface KillLimits {
-  /** Milliseconds between SIGTERM and SIGKILL, shared by all processes. */
+  /** Milliseconds for those that work on ending; others have none. 0: nobody has. */
   readonly grace: number;
   /** Milliseconds of SIGKILL after which the remaining processes are reported as stuck. */
   readonly timeout: number;
+  /** Those that were told before, and were seen to work on ending. */
+  readonly known?: readonly ProcessId[] | undefined;
 }
 
 /** The processes to kill. */
@@ -20,50 +24,66 @@ export interface Target {
   readonly group: string | undefined;
   /** Groups of logind's for logins that are over. The processes of root in them are the display manager's. */
   readonly scopes?: readonly string[];
+  /** A group whose processes somebody else ends. */
+  readonly apart?: string | undefined;
   readonly uid: number;
 }
 
+export interface KillResult {
+  /** Those that work on ending and have time left. All others have ended. */
+  readonly working: readonly ProcessId[];
+  /** Those that worked on ending when they were killed: "process 12 saver". */
+  readonly killed: readonly string[];
+}
+
 /**
- * Sends SIGTERM to all processes, waits for one shared grace period, then kills until none is left. Those in the cgroup or
- * with their root directory in the session come first: finding them takes as long whatever others have open. With a
- * cgroup, all processes in it are killed at once, including children that are being forked. Processes outside are killed
- * one by one; those that survive are moved into the cgroup, so that their next children start inside. A plain loop over
- * /proc loses against processes that keep forking. Throws `stuck` with the processes that do not die, and `unsafe` for a
- * device of the host.
+ * Sends SIGTERM to all processes. Returns those that work on ending if they have time, when all others have ended.
+ * Without time, kills until none is left. Those in the cgroup or with their root directory in the session come first:
+ * finding them takes as long whatever others have open. With a cgroup, all processes in it are killed at once, including
+ * children that are being forked. Processes outside are killed one by one; those that survive are moved into the cgroup,
+ * so that their next children start inside. A plain loop over /proc loses against processes that keep forking. Throws
+ * `stuck` with the processes that do not die, and `unsafe` for a device of the host.
  */
-export async function killAll(host: Host, target: Target, limits: KillLimits): Promise<void> {
-  const { devices, group, scopes = [], uid } = target;
+export async function killAll(host: Host, target: Target, limits: KillLimits): Promise<KillResult> {
+  const { devices, group, scopes = [], apart, uid } = target;
+  const { grace, known = [] } = limits;
   refuseHostDevices(host, devices);
   const members = (): number[] =>
     group === undefined ? [] : cgroup.members(host, group).filter(pid => pid !== host.pid);
   const inScopes = (): number[] =>
     scopes.flatMap(path => cgroup.members(host, path)).filter(pid => (uidOf(host, pid) ?? 0) !== 0);
   const everybody = async (onRooted?: (pids: readonly number[]) => void): Promise<number[]> => {
-    const users = await findUsers(host, devices, uid, onRooted);
-    return [...new Set([...members(), ...inScopes(), ...users])];
+    const spared = new Set(apart === undefined ? [] : cgroup.members(host, apart));
+    const users = await findUsers(host, devices, uid, pids => onRooted?.(pids.filter(p => !spared.has(p))));
+    return [...new Set([...members(), ...inScopes(), ...users])].filter(pid => !spared.has(pid));
   };
 
   const told = new Set<number>();
   const tell = (pids: readonly number[]): void => {
-    for (const pid of pids) if (!told.has(pid)) host.kill(pid, 'SIGTERM');
-    for (const pid of pids) told.add(pid);
+    if (known.length > 0) return;
+    // What somebody starts who was told before may be a part of their work: `settle` decides.
+    const first = pids.filter(pid => !told.has(pid) && (told.size === 0 || !told.has(parentOf(host, pid))));
+    for (const pid of first) host.kill(pid, 'SIGTERM');
+    for (const pid of first) told.add(pid);
   };
   tell([...members(), ...inScopes()]);
   let left = await everybody(tell);
   tell(left);
-  if (told.size === 0) return;
-  const graceEnds = host.monotonic() + limits.grace;
-  while (left.length > 0 && host.monotonic() < graceEnds) {
-    await ended(host, left, graceEnds);
-    left = await everybody();
-    tell(left);
+  let killed: string[] = [];
+  if (left.length === 0 && told.size === 0) return { working: [], killed };
+  if (left.length > 0) {
+    const { settle, SETTLE_TIME } = await import('./terminate.ts');
+    const time = Math.min(SETTLE_TIME, grace);
+    const { working, storm } = await settle(host, left, { find: everybody, told, known, time });
+    if (working.length > 0 && !storm && grace > 0) return { working, killed };
+    killed = working.map(id => `process ${id.pid} ${processName(host, id.pid)}`);
   }
 
   const deadline = host.monotonic() + limits.timeout;
   for (let wait = 4, round = 1; ; wait = Math.min(wait * 2, 250), round++) {
     if (group !== undefined) cgroup.kill(host, group);
     left = await everybody();
-    if (left.length === 0) return;
+    if (left.length === 0) return { working: [], killed };
     if (host.monotonic() > deadline) {
       const who = left
         .slice(0, 5)
@@ -80,6 +100,10 @@ export async function killAll(host: Host, target: Target, limits: KillLimits): P
     for (const pid of left) host.kill(pid, 'SIGKILL');
     await ended(host, left, host.monotonic() + wait);
   }
+}
+
+function parentOf(host: Host, pid: number): number {
+  return Number(/^PPid:\s+(\d+)/m.exec(host.read(`/proc/${pid}/status`) ?? '')?.[1] ?? 0);
 }
 
 /** Waits until none of the processes runs any more, but no longer than `until`, on the monotonic clock. */

@@ -22,6 +22,8 @@ export interface Fields {
   readonly code?: string | undefined;
   /** The step of a login or logout, or the phase of an update. */
   readonly step?: string | undefined;
+  /** The processes that were killed although they worked on ending. */
+  readonly killed?: string | undefined;
 }
 
 export interface Log {
@@ -44,6 +46,7 @@ const FIELD_NAMES = {
   user: 'MAYFLY_USER',
   code: 'MAYFLY_CODE',
   step: 'MAYFLY_STEP',
+  killed: 'MAYFLY_KILLED',
 } as const satisfies Record<keyof Fields, string>;
 
 /**

@@ -52,8 +52,12 @@ export function shownSessions(host: Host, directory = SESSION_FILES): LogindSess
     .map(name => parseSession(name, host.read(`${directory}/${name}`) ?? ''));
 }
 
-/** Whether a person has it. Besides `user` there are classes such as `user-early`: root's, on a console or over ssh. */
-function isOfPerson(s: LogindSession): boolean {
+/**
+ * Whether somebody works in it. Besides `user` there are `user-early` (root's, on a console or over ssh), `user-light`
+ * (without a manager) and `user-incomplete` (while a home directory is locked), and there will be others. Those of
+ * greeters, lock screens, managers and cron jobs have other names (org.freedesktop.login1(5)).
+ */
+export function isOfPerson(s: Pick<LogindSession, 'class'>): boolean {
   return s.class.startsWith('user');
 }
 

@@ -4,7 +4,7 @@
  */
 import { MayflyError } from '../errors.ts';
 import type { Host } from './host.ts';
-import { backingFile } from './mounts.ts';
+import { backingFile, isPlainDirectory } from './mounts.ts';
 import { describeHolders, findHolders } from './processes.ts';
 
 interface LoopDevice {
@@ -78,6 +78,17 @@ export interface SessionTree {
   readonly shared: readonly string[];
 }
 
+/**
+ * Whether the file is the session's by the path that it has in a mount namespace of the session: udisks gets such files
+ * opened. Unlike its directories, a file of a lower layer need not have the device number of the tree. No symlink is
+ * followed, because it could lead to a file of the host that has a device of the host's.
+ */
+function isFileOf(host: Host, { root }: SessionTree, { file, on }: LoopDevice): boolean {
+  if (!isPlainDirectory(host, root, file.slice(0, file.lastIndexOf('/')))) return false;
+  const there = host.lstat(root + file);
+  return there?.kind === 'file' && there.dev === on;
+}
+
 /** The session's loop devices, also those on files in file systems on its loop devices; these come after them. */
 async function loopsOf(host: Host, tree: SessionTree): Promise<LoopDevice[]> {
   const isInside = (loop: LoopDevice): boolean =>
@@ -89,7 +100,8 @@ async function loopsOf(host: Host, tree: SessionTree): Promise<LoopDevice[]> {
     before = found.length;
     for (const loop of all) {
       // On some layers the files of an overlay have another device number than its directories.
-      if (found.includes(loop) || !(own.has(loop.on) || isInside(loop))) continue;
+      if (found.includes(loop) || !(own.has(loop.on) || isInside(loop) || isFileOf(host, tree, loop)))
+        continue;
       found.push(loop);
       for (const m of mountsOf(host, loop)) own.add(m.device);
     }

@@ -6,6 +6,7 @@
  */
 import { MayflyError } from '../errors.ts';
 import type { Command } from './command.ts';
+import { MOUNT_SCRIPT } from './mount-script.ts';
 
 /** One operation. They run in order, and the first failure is the last one. */
 export type MountOp =
@@ -28,6 +29,8 @@ export type MountOp =
   | { readonly op: 'slave' | 'share'; readonly target: string }
   /** Creates a directory or an empty file; an existing one is success, a symlink or another type is a failure. */
   | { readonly op: 'dir' | 'file'; readonly target: string }
+  /** Creates a directory, file or symlink with its mode and owner where nothing is. */
+  | { readonly op: 'make'; readonly target: string; readonly entry: NewEntry }
   /**
    * The last operation: runs a command with the target as its root directory ("": unchanged) and exits with its code.
    * `merge` redirects its stdout to stderr.
@@ -40,6 +43,15 @@ export type MountOp =
     }
   /** Unmounts the target with everything below it (MNT_DETACH). */
   | { readonly op: 'detach'; readonly target: string };
+
+export interface NewEntry {
+  readonly type: 'd' | 'f' | 'l';
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  /** The target of a symlink, or the text of a file. */
+  readonly data: string;
+}
 
 /** From <sys/mount.h>; the same on every architecture. */
 export const MS = {
@@ -67,92 +79,6 @@ const NUMBERS: Readonly<Record<string, readonly [number, number, number]>> = {
   s390x: [21, 52, 437],
   mips64el: [5160, 5161, 5437],
 };
-
-/**
- * Arguments: the three numbers, then seven per operation. umount2's flags are MNT_DETACH and UMOUNT_NOFOLLOW.
- *
- * The target of the first mount is the top of a tree, and every later target is in it. So that no symlink and no ".."
- * leads out of the tree, each is opened with openat2 (RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS and RESOLVE_NO_MAGICLINKS;
- * O_PATH and O_CLOEXEC), and used by its descriptor: what was proven is what is used.
- */
-const PROGRAM = `
-use strict;
-my ($mount, $umount, $openat2) = map { $_ + 0 } splice @ARGV, 0, 3;
-my ($top, $tree) = ("", undef);
-sub failed { print STDERR "$_[0]: $!\\n"; exit 32 }
-my ($none, $nothing) = ("none", "");
-sub spread {
-  my ($at, $flags, $target) = @_;
-  syscall($mount, $none, $at, $none, $flags + 0, $nothing) == 0 or failed("cannot set the propagation of $target");
-}
-sub opened {
-  my ($from, $path, $resolve) = @_;
-  my $how = pack("QQQ", 012000000, 0, $resolve);
-  my $fd = syscall($openat2, $from, $path, $how, 24);
-  $fd >= 0 or return;
-  open(my $handle, "<&=", $fd) or return;
-  return $handle;
-}
-sub inside {
-  my ($path) = @_;
-  return $tree if $path eq $top;
-  if (index($path, "$top/") != 0) { $! = 18; failed("$path is not in $top") }
-  return opened(fileno($tree), substr($path, 1 + length $top), 0x0e) || failed("cannot open $path in $top");
-}
-sub name { return "/proc/self/fd/" . fileno($_[0]) }
-sub enter {
-  my ($root, $merge) = @_;
-  my $pid = fork;
-  defined $pid or failed("cannot fork");
-  if ($pid == 0) {
-    open(STDOUT, ">&", \\*STDERR) or failed("cannot redirect stdout") if $merge;
-    chroot($root) or failed("cannot chroot to $root") if $root ne "";
-    chdir "/";
-    exec { $ARGV[0] } @ARGV;
-    print STDERR "$ARGV[0]: $!\\n";
-    exit 127;
-  }
-  my ($done, $status) = (0, 0);
-  until ($done == $pid || $done < 0) { $done = wait; $status = $? if $done == $pid }
-  exit($status & 127 ? 128 + ($status & 127) : $status >> 8);
-}
-while (my ($op, $source, $target, $type, $flags, $data, $propagation) = splice @ARGV, 0, 7) {
-  if ($op eq "mount") {
-    my $place = $tree && inside($target);
-    my $at = $tree ? name($place) : $target;
-    my ($from, $shown) = ("", $source);
-    if ($type eq "plain") {
-      # With "/" an automounter mounts it. "/." would search the directory too, which root may not in a home on NFS.
-      $from = opened(-100, "$source/", 0x06) || failed("cannot open $source without following a symlink");
-      $source = name($from);
-    }
-    syscall($mount, $source, $at, $type, $flags + 0, $data) == 0 or failed("cannot mount $shown on $target");
-    # The descriptor is that of the mount point, not of what is mounted on it now.
-    $place = inside($target) if $tree;
-    spread($tree ? name($place) : $target, $propagation, $target);
-    ($top, $tree) = ($target, opened(-100, "$target/.", 0) || failed("cannot open $target")) unless $tree;
-  } elsif ($op eq "slave" || $op eq "share") {
-    spread($target, $flags, $target);
-  } elsif ($op eq "enter") {
-    enter($target, $flags);
-  } elsif ($op eq "detach") {
-    syscall($umount, $target, 10) == 0 or failed("cannot unmount $target");
-  } else {
-    my ($parent, $last) = $target =~ m{^(.*)/([^/]+)$}s;
-    my $directory = $tree && inside($parent);
-    my $at = $tree ? name($directory) . "/$last" : $target;
-    if (-l $at) {
-      $! = 40; failed("$target");
-    } elsif ($op eq "dir") {
-      -d _ or mkdir $at, 0755 or failed("cannot create the directory $target");
-    } elsif (-d _) {
-      $! = 21; failed("$target");
-    } else {
-      -e _ or open(my $file, ">", $at) or failed("cannot create the file $target");
-    }
-  }
-}
-`;
 
 type Flags = Pick<Extract<MountOp, { op: 'mount' }>, 'flags' | 'data' | 'propagation'>;
 
@@ -199,6 +125,14 @@ function describeOp(c: MountOp): string | readonly [] {
   return `mount ${c.type} on ${c.target} (${c.data})`;
 }
 
+/** The numbers of mount(2), umount2(2) and openat2(2). Throws `missing-tool` if they are unknown. */
+export function systemCallNumbers(architecture: string): readonly [number, number, number] {
+  const numbers = NUMBERS[architecture];
+  if (!numbers)
+    throw new MayflyError('missing-tool', `the system call numbers of "${architecture}" are unknown`);
+  return numbers;
+}
+
 /**
  * The command that performs all operations in one process, which inherits `fds`. Throws `missing-tool` on an architecture
  * whose system call numbers are unknown.
@@ -208,10 +142,8 @@ export function mountCommand(
   fds: readonly number[] = [],
   architecture: string = process.arch,
 ): Command {
-  const numbers = NUMBERS[architecture];
-  if (!numbers)
-    throw new MayflyError('missing-tool', `the system call numbers of "${architecture}" are unknown`);
-  const args = ['-e', PROGRAM, '--', ...numbers.map(String)];
+  const numbers = systemCallNumbers(architecture);
+  const args = ['-e', MOUNT_SCRIPT, '--', ...numbers.map(String)];
   for (const c of calls) {
     if (c.op === 'mount')
       args.push(
@@ -223,7 +155,10 @@ export function mountCommand(
         c.data,
         `${c.propagation}`,
       );
-    else if (c.op === 'enter') args.push(c.op, '', c.target, '', c.merge ? '1' : '0', '', '0', ...c.argv);
+    else if (c.op === 'make') {
+      const { type, mode, uid, gid, data } = c.entry;
+      args.push(c.op, `${uid} ${gid}`, c.target, type, `${mode}`, data, '0');
+    } else if (c.op === 'enter') args.push(c.op, '', c.target, '', c.merge ? '1' : '0', '', '0', ...c.argv);
     else args.push(c.op, '', c.target, '', `${SPREAD[c.op] ?? 0}`, '', '0');
   }
   return {

@@ -30,6 +30,9 @@ import { monotonic } from './clock.ts';
 import { type Host, type Stat, temporaryName } from './host.ts';
 import { leanRunner } from './lean-runner.ts';
 
+/** What reading a file fails with that is gone: in /proc, or in /sys and control groups (ENODEV) while it is removed. */
+const GONE = ['ENOENT', 'ENOTDIR', 'ESRCH', 'EINVAL', 'ENODEV'];
+
 function absentIs<T>(value: T, names: readonly string[], act: () => T): T {
   try {
     return act();
@@ -97,10 +100,7 @@ export function realHost({ deadline = Number.POSITIVE_INFINITY, runner = leanRun
   return {
     run: c => runner.run(c, deadline),
     runInteractive: runner.runInteractive ?? noTerminal,
-    read: path =>
-      absentIs<string | undefined>(undefined, ['ENOENT', 'ENOTDIR', 'ESRCH', 'EINVAL'], () =>
-        readFileSync(path, 'utf8'),
-      ),
+    read: path => absentIs<string | undefined>(undefined, GONE, () => readFileSync(path, 'utf8')),
     list: path =>
       absentIs<string[]>([], ['ENOENT', 'ENOTDIR', 'ESRCH', 'EACCES'], () => readdirSync(path).sort()),
     lstat: path =>

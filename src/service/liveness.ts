@@ -8,7 +8,7 @@
  * session (PAM's leader) runs. logind never leaves the state `closing` (session_get_state() in logind-session.c).
  */
 import type { Host } from '../linux/host.ts';
-import type { LogindSession } from '../linux/logind.ts';
+import { isOfPerson, type LogindSession } from '../linux/logind.ts';
 import { isMounted } from '../linux/mounts.ts';
 import { bootId, childrenOf, identify, isAlive, type ProcessId } from '../linux/process-id.ts';
 import { isUsed } from '../linux/processes.ts';
@@ -41,7 +41,7 @@ export function bindingKey(id: string, l: Login): string {
 
 /** Whether `a` may be the session of the login. True in case of doubt, because that keeps the login alive. */
 function mayBe(uid: number, l: Login, a: LogindSession, others: readonly Login[]): boolean {
-  if (a.uid !== uid || !a.class.startsWith('user')) return false;
+  if (a.uid !== uid || !isOfPerson(a)) return false;
   // With PAM, the caller is the leader by definition; the service may be any.
   if (l.adapter === 'pam') return a.leader === l.caller.pid;
   if (!a.service.startsWith(l.adapter)) return false;

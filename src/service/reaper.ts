@@ -3,8 +3,9 @@
  * tried again at growing intervals. Each session is checked again under its user's lock, because the user may have
  * logged in again.
  */
-import { MayflyError, reasonOf } from '../errors.ts';
-import { onStuck } from '../session/on-stuck.ts';
+import { hasCode, reasonOf } from '../errors.ts';
+import { hasTime, loginsBeside } from '../session/end-reason.ts';
+import { applyRebootPolicy } from '../session/reboot-policy.ts';
 import { stop } from '../session/session.ts';
 import { prepareSpare } from '../session/spare-snapshot.ts';
 import { lockNameOf, withLock } from '../state/locks.ts';
@@ -35,10 +36,14 @@ export async function reap(on: Machine, s: Session, findEnded: FindEnded): Promi
     const ended = now && (await findEnded(now));
     if (!ended) return 'nothing';
     const fields = { session: s.id, user: s.user.name };
-    if (ended.left.length > 0) {
-      const left = `${ended.left.length} of ${now.logins.length} logins remain`;
-      on.log('notice', `${s.id} of ${s.user.name}: ${ended.because}; ${left}`, fields);
-      writeSession(on.host, on.paths, { ...now, logins: ended.left });
+    const left = ended.left.length > 0 ? ended.left : await loginsBeside(on.host, now);
+    if (left.length > 0) {
+      const which =
+        ended.left.length > 0
+          ? `${left.length} of ${now.logins.length} logins remain`
+          : `${left.length} that no hook has announced keep it`;
+      on.log('notice', `${s.id} of ${s.user.name}: ${ended.because}; ${which}`, fields);
+      writeSession(on.host, on.paths, { ...now, logins: left });
       return 'dropped';
     }
     const state = now.stuck === undefined ? 'is over' : 'is stuck, trying again';
@@ -50,7 +55,7 @@ export async function reap(on: Machine, s: Session, findEnded: FindEnded): Promi
     await stop({ ...on, lockFds: [lock.fd] }, now);
     return 'ended';
   }).catch(async error => {
-    await onStuck(on, error);
+    await applyRebootPolicy(on, error);
     throw error;
   });
   if (done === 'ended') await prepareSpare(on);
@@ -61,6 +66,8 @@ interface RetryState {
   /** When to try again, on the monotonic clock. */
   due: number;
   failures: number;
+  /** It waits for programs that work on ending, because of this service. */
+  waits?: boolean;
   reason?: string;
 }
 
@@ -88,8 +95,9 @@ export function reaper(handoverWait: number, onEnd: (changed: boolean) => void):
       changed = await reap(on, s, findEnded);
       attempts.delete(s.id);
     } catch (error) {
-      if (error instanceof MayflyError && error.code === 'locked') {
+      if (hasCode(error, 'locked', 'saving')) {
         on.log('debug', `${s.id}: ${reasonOf(error)}`);
+        a.waits = hasCode(error, 'saving');
         a.due = on.host.monotonic() + handoverWait;
       } else fail(on, s, a, reasonOf(error));
     }
@@ -114,6 +122,8 @@ export function reaper(handoverWait: number, onEnd: (changed: boolean) => void):
         const wait = s.state === 'ending' && s.stuck === undefined ? handoverWait : 0;
         const a = attempts.get(s.id) ?? { due: on.host.monotonic() + wait, failures: 0 };
         attempts.set(s.id, a);
+        // Another process waits for its programs, and ends it then.
+        if (s.saving && hasTime(on.host, s) && !a.waits) a.due = s.saving.until + handoverWait;
         if (running.has(s.id) || running.size >= AT_ONCE || a.due > on.host.monotonic()) continue;
         running.set(s.id, endOne(on, s, a, findEnded));
       }

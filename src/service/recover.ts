@@ -3,11 +3,13 @@
  * and at any time while users are logged in. It only changes what is certainly over: sessions of another boot, sessions
  * that were ending, sessions whose start was interrupted, and leftovers that belong to no record.
  */
-import { MayflyError, reasonOf } from '../errors.ts';
+import { hasCode, MayflyError, reasonOf } from '../errors.ts';
 import * as cgroup from '../linux/cgroup.ts';
 import { sweepTemporary } from '../linux/files.ts';
+import type { ProcessId } from '../linux/process-id.ts';
 import { isSessionId, uidOfSession } from '../names.ts';
-import { overBecause } from '../session/end-reason.ts';
+import { loginsBeside, overBecause } from '../session/end-reason.ts';
+import { stillSaving, whileSaving } from '../session/saving.ts';
 import { listEntries } from '../session/schroot.ts';
 import { stop } from '../session/session.ts';
 import { prepareSpare } from '../session/spare-snapshot.ts';
@@ -18,7 +20,7 @@ import { lockNameOf, takeLock, withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
 import { makeDirectories, userFiles } from '../state/paths.ts';
 import { readPool, writePool } from '../state/pool.ts';
-import { readSession, type Session, sessionIds } from '../state/sessions.ts';
+import { readSession, type Session, sessionIds, writeSession } from '../state/sessions.ts';
 import { clearRunning } from '../state/update-history.ts';
 import { publishSessions } from '../update/greeter.ts';
 import { isUsable, writeHealth } from '../update/health.ts';
@@ -36,7 +38,8 @@ export interface Recovered {
 
 /**
  * Restores a consistent state and returns what was done. Idempotent: a second run finds nothing to do. Continues after
- * failures, which are in `stuck`. With `erase` it waits until the discarded volumes are erased. Throws `corrupt` if no
+ * failures, which are in `stuck`. With `erase` it waits for
+ * programs that work on ending, and until the discarded volumes are erased. Throws `corrupt` if no
  * record of the pool can be read.
  */
 export async function recover(on: Machine, erase = true): Promise<Recovered> {
@@ -54,7 +57,7 @@ export async function recover(on: Machine, erase = true): Promise<Recovered> {
   // exists now and that no record names afterwards is a leftover.
   const found = pool ? await leftovers(on, pool, result) : new Map<string, Volume | undefined>();
   for (const id of sessionIds(host, paths)) {
-    await tryStep(result, id, () => recoverSession(on, id, found.get(id), result));
+    await tryStep(result, id, () => recoverSession(on, id, found.get(id), result, erase));
     found.delete(id);
   }
   for (const [id, volume] of found) {
@@ -113,8 +116,8 @@ async function tryStep(result: Recovered, what: string, act: () => Promise<void>
   try {
     await act();
   } catch (error) {
-    // Another process is working on it and will finish.
-    if (error instanceof MayflyError && error.code === 'locked') return;
+    // Another process is working on it and will finish, or its programs are.
+    if (hasCode(error, 'locked', 'saving')) return;
     const hint = error instanceof MayflyError ? error.facts.hint : undefined;
     result.stuck.push(`${what}: ${reasonOf(error)}${hint === undefined ? '' : `; fix it with "${hint}"`}`);
   }
@@ -125,26 +128,35 @@ async function recoverSession(
   id: string,
   volume: Volume | undefined,
   result: Recovered,
+  patient: boolean,
 ): Promise<void> {
   const { host, paths } = on;
   const seen = readSession(host, paths, id);
   const s = seen ?? sessionFromId(on, id, volume, readPool(host, paths));
   if (seen && overBecause(host, seen) === undefined) return;
-  await withLock(host, paths, lockNameOf(s), 0, async lock => {
-    const now = readSession(host, paths, id);
-    if (now && overBecause(host, now) === undefined) return;
-    if (!now && seen) return; // it has ended in the meantime
-    on.log(
-      'notice',
-      `${id} of ${s.user.name} is over: ${(now && overBecause(host, now)) ?? 'its record is corrupt'}`,
-      {
-        session: id,
-        user: s.user.name,
-      },
-    );
-    await stop({ ...on, lockFds: [lock.fd] }, now ?? s);
-    result.ended.push(id);
-  });
+  const attempt = (processes?: readonly ProcessId[]): Promise<void> =>
+    withLock(host, paths, lockNameOf(s), 0, async lock => {
+      const now = readSession(host, paths, id);
+      if (now && overBecause(host, now) === undefined) return;
+      if (!now && seen) return; // it has ended in the meantime
+      const logins = now ? await loginsBeside(host, now) : [];
+      if (now && logins.length > 0) {
+        writeSession(host, paths, { ...now, logins });
+        return;
+      }
+      on.log(
+        'notice',
+        `${id} of ${s.user.name} is over: ${(now && overBecause(host, now)) ?? 'its record is corrupt'}`,
+        {
+          session: id,
+          user: s.user.name,
+        },
+      );
+      await stop({ ...on, lockFds: [lock.fd] }, stillSaving(now ?? s, processes));
+      result.ended.push(id);
+    });
+  // The service ends it later; nobody waits for a boot.
+  await (patient ? whileSaving(on, id, attempt) : attempt());
 }
 
 /** The IDs of sessions that have a volume, mount point, schroot entry or cgroup. */

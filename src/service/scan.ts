@@ -5,6 +5,7 @@ import { identify, isAlive, type ProcessId } from '../linux/process-id.ts';
 import type { Machine } from '../state/machine.ts';
 import { readSessions, type Session } from '../state/sessions.ts';
 import type { Discards } from './discards.ts';
+import { type HostChanges, hostSnapshot } from './host-changes.ts';
 import {
   bindLogins,
   END_GRACE,
@@ -39,7 +40,7 @@ export interface ServiceState {
   bindings: LoginBindings;
   /** Live processes whose death is a reason to scan. */
   watched: readonly ProcessId[];
-  /** The modification times of the directories at the last scan. */
+  /** The modification times of the directories at the last scan, and the state of the host. */
   dirSnapshot: string;
   /** When to scan if no event comes before, on the monotonic clock. */
   scanDue: number;
@@ -49,6 +50,7 @@ export interface ServiceState {
   /** The alerts that were sent about sessions whose snapshot fills up. */
   readonly snapshotAlerts: AlertsSent;
   readonly discards: Discards;
+  readonly hostChanges: HostChanges;
   sweepDue: number;
   sweeping: Promise<void> | undefined;
   /** Incomplete records for which a sweep was requested. */
@@ -69,7 +71,8 @@ export function isQuiet(state: ServiceState): boolean {
 }
 
 function takeDirSnapshot({ on, o }: ServiceState): string {
-  return [on.paths.sessions, o.logind.directory].map(path => String(on.host.stat(path)?.mtimeMs)).join();
+  const changed = [on.paths.sessions, o.logind.directory].map(path => String(on.host.stat(path)?.mtimeMs));
+  return [...changed, hostSnapshot(on)].join();
 }
 
 /** logind's sessions of the users of `sessions`; undefined without logind, and if it does not answer. */
@@ -114,6 +117,8 @@ export async function scanSessions(state: ServiceState): Promise<void> {
   const retry = state.logindSilent ? host.monotonic() + POLL_INTERVAL : state.scanDue;
   const dues = [ends.next() ?? state.scanDue, retry, ...graceEnds.filter(due => due > host.monotonic())];
   state.scanDue = Math.min(state.scanDue, ...dues);
+  if (!(await state.hostChanges.apply(on, sessions, hostSnapshot(on))))
+    state.scanDue = Math.min(state.scanDue, host.monotonic() + POLL_INTERVAL);
   watchLeftovers(state, new Set(sessions.map(s => `${s.id}.json`)));
 }
 

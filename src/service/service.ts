@@ -16,6 +16,7 @@ import { readSessions } from '../state/sessions.ts';
 import { writeHealth } from '../update/health.ts';
 import { poolUsage } from '../update/pool-usage.ts';
 import { discards } from './discards.ts';
+import { hostChanges } from './host-changes.ts';
 import { readBindings } from './liveness.ts';
 import { reaper } from './reaper.ts';
 import { recover } from './recover.ts';
@@ -75,6 +76,7 @@ export async function serve(first: Machine, o: ServiceOptions): Promise<void> {
       stopping: false,
       snapshotAlerts: new Map(),
       discards: discards(),
+      hostChanges: hostChanges(),
     },
   };
   o.onSignal(what => {

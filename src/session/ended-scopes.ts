@@ -4,7 +4,7 @@
  */
 import * as cgroup from '../linux/cgroup.ts';
 import type { Host } from '../linux/host.ts';
-import { type LogindSession, shownSessions } from '../linux/logind.ts';
+import { isOfPerson, type LogindSession, shownSessions } from '../linux/logind.ts';
 import { bootId } from '../linux/process-id.ts';
 import type { Session } from '../state/sessions.ts';
 import { hasOwnProcess } from './hook-call.ts';
@@ -14,11 +14,19 @@ import { hasOwnProcess } from './hook-call.ts';
  * processes left. A login over ssh of the same user is none of ours. Pure.
  */
 export function isEndedLogin(s: Pick<Session, 'user' | 'logins' | 'since'>, a: LogindSession): boolean {
-  if (a.uid !== s.user.uid || !a.class.startsWith('user')) return false;
+  if (a.uid !== s.user.uid || !isOfPerson(a)) return false;
   // The leader opened the PAM session. At the end of it our hook runs before logind hears of it.
   if (s.logins.some(l => hasOwnProcess(l.adapter) && l.caller.pid === a.leader)) return true;
   if (a.state !== 'closing' || s.since === undefined || a.began < s.since) return false;
   return s.logins.some(l => l.adapter !== 'pam' && a.service.startsWith(l.adapter));
+}
+
+/** The group of the user's service manager and of all that it has started; undefined if there is none. */
+export function managerGroup(host: Host, root: string, s: Session): string | undefined {
+  if (s.kind !== 'login' || s.boot !== bootId(host)) return undefined;
+  const { uid } = s.user;
+  const group = `${root}/user.slice/user-${uid}.slice/user@${uid}.service`;
+  return host.exists(group) ? group : undefined;
 }
 
 /** The groups below `root`, the hierarchy's, of the session's logins that are over. */

@@ -1,5 +1,5 @@
 /** `mayfly hook ADAPTER start|stop`, run by display managers. This path loads only modules that Node has built in. */
-import { MayflyError, publicCodeOf, reasonOf } from '../errors.ts';
+import { hasCode, MayflyError, publicCodeOf, reasonOf } from '../errors.ts';
 import { print } from '../linux/command.ts';
 import type { Host } from '../linux/host.ts';
 import { toJournal } from '../linux/log.ts';
@@ -8,8 +8,8 @@ import { type Machine, type MachineOptions, openMachine, thisHost } from '../sta
 import type { Session } from '../state/sessions.ts';
 import { callOf, type HookCall } from './hook-call.ts';
 import { MARKER } from './identity.ts';
-import { onStuck } from './on-stuck.ts';
 import { writeLoginOutcome } from './outcome.ts';
+import { applyRebootPolicy } from './reboot-policy.ts';
 import { refusalText, screenOf, showRefusal } from './refusal-dialog.ts';
 import { login, logout, stop } from './session.ts';
 import { prepareSpare } from './spare-snapshot.ts';
@@ -41,6 +41,7 @@ const nothingToDo: HookOutcome = { code: 0, complete: false };
 export async function runHook(o: HookOptions, env: NodeJS.ProcessEnv): Promise<HookOutcome> {
   if (thisHost.exists(MARKER)) return nothingToDo; // inside a session there is nothing to create or end
   if (process.getuid?.() !== 0) throw new MayflyError('not-root', 'a hook must run as root');
+  process.umask(0o022); // a display manager may have another, which would shut people out of what commands create
   return o.action === 'start' ? handleStart(o, env) : handleStop(o, env);
 }
 
@@ -63,7 +64,7 @@ async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Hook
     await armWatchdog(o, on, on.config.hook.timeout);
     call = callOf(on.host, o.adapter, env, o.caller);
     if (!call) throw new MayflyError('bad-user', `${o.adapter} named no user (USER is not set)`);
-    const s = await login(on, call);
+    const s = await login(on, call, (ending, m) => endNow(o, ending, m, true));
     if (!s) on.log('debug', `${call.user} is out of scope and gets a host session`, { user: call.user });
     if (!o.dryRun) await writeLoginOutcome(thisHost, on.paths, call.user, s ? 'session' : 'host');
     return { code: 0, complete: s !== undefined };
@@ -94,7 +95,7 @@ async function handleStop(o: HookOptions, env: NodeJS.ProcessEnv): Promise<HookO
   const call = callOf(on.host, o.adapter, env, o.caller);
   if (!call) return nothingToDo;
   try {
-    const result = await logout(on, call, endNow);
+    const result = await logout(on, call, (s, m) => endNow(o, s, m));
     if (result === 'ended' && !hasEndUnit(on.host)) await prepareSpare(on, 'start');
     on.log(result === 'ended' ? 'info' : 'debug', `logout of ${call.user}: ${result}`, { user: call.user });
     return { code: 0, complete: result === 'ended' };
@@ -106,18 +107,34 @@ async function handleStop(o: HookOptions, env: NodeJS.ProcessEnv): Promise<HookO
     }
     if (o.adapter === 'pam')
       toJournal('err', `logout of ${call.user}: ${reasonOf(error)}`, { user: call.user });
-    await onStuck(on, error);
+    await applyRebootPolicy(on, error);
     throw error;
   }
 }
 
 /**
  * Ends a session. Under systemd, mayfly-end@ID.service does the teardown: the greeter returns at once, and killing
- * the session does not kill the teardown (gdm's hooks run inside the session). Without systemd it is done here.
+ * the session does not kill the teardown (gdm's hooks run inside the session). Without systemd it is done here, and only
+ * if programs work on ending, or `elsewhere`, by a process of its own.
  */
-async function endNow(s: Session, on: Machine): Promise<void> {
+async function endNow(o: HookOptions, s: Session, on: Machine, elsewhere = false): Promise<void> {
   if (!hasEndUnit(on.host)) {
-    await stop(on, s);
+    try {
+      if (!elsewhere) return await stop(on, s);
+    } catch (error) {
+      if (!hasCode(error, 'saving')) throw error;
+    }
+    const config = o.config === undefined ? [] : ['--config', o.config];
+    const command = [
+      process.execPath,
+      process.argv[1] ?? '',
+      ...config,
+      'end',
+      '--quiet',
+      '--if-there',
+      s.id,
+    ];
+    await on.host.run({ file: 'setsid', args: ['-f', ...command], effect: 'write', background: true });
     return;
   }
   await on.host.run({

@@ -6,12 +6,14 @@
  * files are written before anyone can enter, each by rename, so a symlink in the generation is replaced and never
  * followed.
  */
-import type { Config } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
 import type { Group, User } from '../linux/accounts.ts';
 import type { Host } from '../linux/host.ts';
 import { isPlainDirectory } from '../linux/mounts.ts';
+import type { Machine } from '../state/machine.ts';
 import type { Session } from '../state/sessions.ts';
+import { withNames } from './other-names.ts';
+import { writeRefusals } from './refusals.ts';
 import { isMember } from './scope.ts';
 
 /** Exists inside every session; our hooks do nothing there. */
@@ -75,6 +77,26 @@ export function withGroups(text: string, user: User, groups: readonly Group[]): 
 }
 
 /**
+ * Those of the user's `own` numbers that the text of passwd(5) or group(5) gives to other names only, and `unnamed`. An
+ * update gives both sides the same numbers; these are new since then, as a new group in a directory is. Pure.
+ */
+export function takenNumbers(
+  text = '',
+  own: readonly { readonly name: string; readonly number: number }[],
+  unnamed: readonly number[] = [],
+): number[] {
+  const theirs = new Map<string, boolean>(); // by number: whether one of its names is the user's
+  const mine = new Map(own.map(o => [String(o.number), o.name]));
+  for (const line of text.split('\n')) {
+    const [name, , number = ''] = line.split(':', 3);
+    const wanted = mine.get(number);
+    if (wanted !== undefined) theirs.set(number, theirs.get(number) === true || name === wanted);
+  }
+  const taken = own.filter(o => o.number !== 0 && theirs.get(String(o.number)) === false);
+  return [...taken.map(o => o.number), ...unnamed];
+}
+
+/**
  * Returns a subuid(5) file with the ranges that the user has on the host, and none that the generation gives to that
  * name or number: there, another user of the host may have them. Pure.
  */
@@ -99,35 +121,41 @@ function writeRanges(host: Host, s: Session): void {
   }
 }
 
+/** Shells that take the place of one that the generation lacks. */
+const SHELLS = ['/bin/bash', '/bin/sh'];
+
+/**
+ * The user's shell, or another if the generation lacks it: terminals, and desktops that begin with a login shell, would
+ * not start. doctor names such users.
+ */
+export function shellIn(host: Pick<Host, 'lstat'>, root: string, shell: string): string {
+  return [shell, ...SHELLS].find(path => host.lstat(root + path)) ?? shell;
+}
+
 /** The user's line for sudoers.d. The last matching rule wins in sudoers(5), and included files come last. */
 export function sudoRule(user: User, allowed: boolean): string {
   return allowed ? `#${user.uid} ALL=(ALL:ALL) NOPASSWD: ALL\n` : `#${user.uid} ALL=(ALL:ALL) !ALL\n`;
 }
 
-/** Reads a file of the tree; throws `corrupt` unless it is a regular file. */
-function readInside(host: Host, path: string): string {
-  const there = host.lstat(path);
-  if (there?.kind !== 'file') {
-    throw new MayflyError(
-      'corrupt',
-      `the generation has no regular file "${path}"; it is not a complete system`,
-      {
-        path,
-      },
-    );
-  }
-  return host.read(path) ?? '';
+/** The text of a file of the tree; undefined unless it is a regular file. In a dry run there may be no tree. */
+function textInside(host: Host, path: string): string | undefined {
+  return host.lstat(path)?.kind === 'file' ? (host.read(path) ?? '') : undefined;
+}
+
+/** Returns the text of a file of the tree; throws `corrupt` if there is no such regular file. */
+function requireText(text: string | undefined, path: string): string {
+  if (text !== undefined) return text;
+  const what = `the generation has no regular file "${path}"; it is not a complete system`;
+  throw new MayflyError('corrupt', what, { path });
 }
 
 /**
- * The user's own shadow line, for screen lockers in the session. A network account has none and gets a locked one.
+ * The user's own shadow line, for screen lockers in the session. A network account has none and gets a locked one. The
+ * service keeps it up to date: see `linux/refresh-session.ts`.
  */
-function shadowLine(host: Host, name: string): string {
-  const own = host
-    .read('/etc/shadow')
-    ?.split('\n')
-    .find(line => line.startsWith(`${name}:`));
-  return own ?? `${name}:*:::::::`;
+function shadowLine(host: Host, name: string): string | undefined {
+  const lines = host.read('/etc/shadow')?.split('\n');
+  return lines?.find(line => line.startsWith(`${name}:`));
 }
 
 /** Throws `unsafe` unless `path` is a directory of the session's own file system: what is mounted there is the host's. */
@@ -141,7 +169,9 @@ function requireOwnDirectory(host: Host, root: string, path: string): void {
  * Writes all identity files into the mounted tree of `s`. Throws `corrupt` if the tree lacks the files of a system, and
  * `unsafe`, before anything is written, if something is mounted where they belong.
  */
-export function writeIdentity(host: Host, config: Config, s: Session, groups: readonly Group[]): void {
+export async function writeIdentity(on: Machine, s: Session): Promise<void> {
+  const { host, config } = on;
+  const { groups } = s;
   const etc = `${s.root}/etc`;
   if (host.lstat(etc)?.kind !== 'dir') {
     throw new MayflyError(
@@ -153,24 +183,43 @@ export function writeIdentity(host: Host, config: Config, s: Session, groups: re
   requireOwnDirectory(host, s.root, '/etc');
   const hasSudoers = host.lstat(`${etc}/sudoers.d`)?.kind === 'dir';
   if (hasSudoers) requireOwnDirectory(host, s.root, '/etc/sudoers.d');
-  const { name, uid, gid, gecos, home, shell } = s.user;
+  const { name, uid, gid, gecos, home } = s.user;
+  const isAdmin = uid === 0 || isMember(config.sudo, s.user, groups);
+  let isLocal = false;
   if (uid !== 0) {
+    const shell = shellIn(host, s.root, s.user.shell);
     const line = `${name}:x:${uid}:${gid}:${gecos}:${home}:${shell}`;
-    host.write(`${etc}/passwd`, () => withEntry(readInside(host, `${etc}/passwd`), line, 2), { mode: 0o644 });
-    host.write(`${etc}/group`, () => withGroups(readInside(host, `${etc}/group`), s.user, groups), {
-      mode: 0o644,
-    });
+    let passwd = textInside(host, `${etc}/passwd`);
+    let group = textInside(host, `${etc}/group`);
+    const users = takenNumbers(passwd, [{ name, number: uid }], s.unnamed?.users);
+    const numbers = groups.map(g => ({ name: g.name, number: g.gid }));
+    const taken = { users, groups: takenNumbers(group, numbers, s.unnamed?.groups) };
+    if (passwd !== undefined && group !== undefined && taken.users.length + taken.groups.length > 0) {
+      const { giveOthersNewNumbers } = await import('./number-conflicts.ts');
+      ({ passwd, group } = await giveOthersNewNumbers(on, s, { passwd, group }, taken));
+    }
+    const own = {
+      passwd: () => withEntry(requireText(passwd, `${etc}/passwd`), line, 2),
+      group: () => withGroups(requireText(group, `${etc}/group`), s.user, groups),
+    };
+    for (const kind of ['passwd', 'group'] as const) {
+      const text = (): string => withNames(own[kind](), host.read(`/etc/${kind}`) ?? '', kind);
+      host.write(`${etc}/${kind}`, text, { mode: 0o644 });
+    }
     const shadow = host.lstat(`${etc}/shadow`);
+    const ownLine = shadowLine(host, name);
+    isLocal = /^[^:]+:!?[^!*:]{3}/.test(ownLine ?? '');
     if (shadow?.kind === 'file') {
-      const text = () => withEntry(host.read(`${etc}/shadow`) ?? '', shadowLine(host, name), undefined);
+      const ownOrLocked = ownLine ?? `${name}:*:::::::`;
+      const text = () => withEntry(host.read(`${etc}/shadow`) ?? '', ownOrLocked, undefined);
       host.write(`${etc}/shadow`, text, { mode: 0o640, uid: 0, gid: shadow.gid });
     }
     writeRanges(host, s);
     if (hasSudoers) {
-      const rule = sudoRule(s.user, isMember(config.sudo, s.user, groups));
-      host.write(`${etc}/sudoers.d/zz-mayfly`, rule, { mode: 0o440 });
+      host.write(`${etc}/sudoers.d/zz-mayfly`, sudoRule(s.user, isAdmin), { mode: 0o440 });
     }
   }
+  writeRefusals(host, s.root, { uid, local: isLocal, admin: isAdmin });
   const plain = new Map([['/etc', true]]);
   for (const path of config.identity.copy) {
     const directory = path.slice(0, path.lastIndexOf('/'));

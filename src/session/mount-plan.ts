@@ -8,6 +8,17 @@ import { resolveTrusted } from '../linux/trusted-path.ts';
 /** Limits inodes too: an empty file costs kernel memory that `size` does not count. */
 const TMPFS_INODES = 'nr_inodes=200k';
 
+/** What people read in a session, but programs of the host write: `rm -rf` as root in a session must spare it. */
+const READ_ONLY = new Set(['/run/log/journal', '/var/log/journal', '/var/lib/systemd/coredump']);
+
+/**
+ * Where people leave files for each other on the host: whoever has an ephemeral home has directories of their own there,
+ * of which nothing is left after logout. X servers of the host have their sockets in one of them.
+ */
+const MEMORY = '/dev/shm';
+const COMMON = new Set(['/tmp', '/var/tmp', MEMORY, '/run/lock']);
+const X_SOCKETS = '/tmp/.X11-unix';
+
 /** Whether `path` is `directory` or below it. Pure. */
 export const isAtOrBelow = (path: string, directory: string): boolean =>
   path === directory || path.startsWith(`${directory}/`);
@@ -32,12 +43,13 @@ export function planMounts(
   const recursive = (source: string): boolean => !bind.includes(source) && !root.startsWith(`${source}/`);
   const share = (source: string): Mount => {
     const options = recursive(source) ? 'rbind,rslave' : 'bind,slave';
-    return { source, target: root + source, type: 'none', options };
+    const readOnly = READ_ONLY.has(source) ? ',ro' : '';
+    return { source, target: root + source, type: 'none', options: options + readOnly };
   };
   const shows = (path: string): boolean => isAtOrBelow(home.path, path);
   const isHomes = (path: string): boolean => path === '/home' || shows(path);
   // With an ephemeral home, other home directories stay hidden: the binds that hold homes are left out.
-  const keep = (path: string): boolean => !(home.ephemeral && isHomes(path));
+  const keep = (path: string): boolean => !(home.ephemeral && (isHomes(path) || COMMON.has(path)));
   const shared = [...bind, ...rbind].filter(keep).map(share);
   const inRun = (m: Mount): boolean => m.source.startsWith('/run/');
   const options = `mode=0755,nosuid,nodev,${TMPFS_INODES},size=${run_size}`;
@@ -46,6 +58,11 @@ export function planMounts(
   if (home.ephemeral) {
     const options = `mode=0700,uid=${home.uid},gid=${home.gid},nosuid,nodev,${TMPFS_INODES},size=${config.home.size}`;
     mounts.push({ source: 'mayfly', target: root + home.path, type: 'tmpfs', options });
+    if (bind.includes(MEMORY)) {
+      const memory = `mode=1777,nosuid,nodev,${TMPFS_INODES},size=${config.home.size}`;
+      mounts.push({ source: 'mayfly', target: `${root}${MEMORY}`, type: 'tmpfs', options: memory });
+    }
+    mounts.push({ ...share(X_SOCKETS), options: 'bind,slave', plain: true });
   } else if (home.path.length > 1 && !isShared(config, home.path) && home.path !== '/root') {
     mounts.push({ ...share(home.path), plain: true });
   }
@@ -73,7 +90,14 @@ export async function requireSources(host: Host, mounts: readonly Mount[], secon
  */
 export function existingMounts(host: Host, mounts: readonly Mount[]): Mount[] {
   return mounts.flatMap(m => {
+    // On /dev, which is the host's: no mount point can be made there.
+    if (m.target.endsWith(MEMORY) && host.pathType(MEMORY) !== 'dir') return [];
     if (m.type !== 'none') return [m];
+    if (m.source === X_SOCKETS) {
+      // Others could have made something else there, in a directory where everybody writes.
+      const there = host.lstat(m.source);
+      return there?.kind === 'dir' && there.uid === 0 ? [m] : [];
+    }
     if (m.plain) {
       const source = resolveTrusted(host, m.source);
       return host.pathType(source) === 'dir' ? [{ ...m, source }] : [];

@@ -1,36 +1,42 @@
 /** Login, logout and recovery: one array of steps, run forwards and backwards. */
-import { isErrno, MayflyError, reasonOf } from '../errors.ts';
+import { hasCode, isErrno, MayflyError, reasonOf } from '../errors.ts';
 import { groupsOf, lookupUser, type User } from '../linux/accounts.ts';
 import { liveSessions } from '../linux/logind.ts';
 import { bootId, isAlive } from '../linux/process-id.ts';
 import { stopwatch } from '../linux/stopwatch.ts';
-import { type Generation, isSealed, readStable } from '../state/generations.ts';
+import { type Generation, readStable } from '../state/generations.ts';
 import { lockNameOf, withLock } from '../state/locks.ts';
-import { loginBlockReason } from '../state/login-block.ts';
 import type { Machine } from '../state/machine.ts';
 import { makeDirectories } from '../state/paths.ts';
 import { readSession, readSessions, type Session, sessionIds, writeSession } from '../state/sessions.ts';
-import { isSameVolume } from '../volume/identity.ts';
 import { admitUser } from './admission.ts';
+import { hasTime, loginsBeside } from './end-reason.ts';
 import { checkHome } from './home-path.ts';
 import { endedLogin, type HookCall, hasOwnProcess, isSameLogin, loginOf } from './hook-call.ts';
 import { clearHostPass } from './outcome.ts';
 import { LOGIN_TRIES, loginSucceeded, mayTryAgain } from './probation.ts';
 import { inScope } from './scope.ts';
-import { planSession } from './session-plan.ts';
+import { planSession, verifyGeneration } from './session-plan.ts';
 import { fieldsOf, logTimes, machineFor } from './step-log.ts';
 import { steps } from './steps.ts';
 
 /** Seconds to wait for another login or logout of the same user. */
 export const LOGIN_LOCK_WAIT = 25;
 
+/** Ends a session that is marked `ending`, at once or by another process. */
+export type Finish = (s: Session, on: Machine) => Promise<void>;
+
 /**
- * Handles a login: joins the user's live session, or creates a new one. Returns undefined if the user is out of scope
- * and gets a host session. Throws if no complete session could be created (`unknown-user`, `bad-user`, `unsafe`,
- * `locked`, `held`, `stuck`, `no-stable`, `no-generation`, `full`, or whatever a step throws); then nothing of it remains, or a record
- * with `stuck` says what does.
+ * Handles a login: joins the user's live session, or creates a new one. An earlier session in which programs still save is
+ * left to `finish`. Returns undefined if the user is out of scope and gets a host session. Throws if no complete session
+ * could be created (`unknown-user`, `bad-user`, `unsafe`, `locked`, `saving`, `held`, `stuck`, `no-stable`,
+ * `no-generation`, `full`, or whatever a step throws); then nothing of it remains, or a record with `stuck` says what does.
  */
-export async function login(on: Machine, call: HookCall): Promise<Session | undefined> {
+export async function login(
+  on: Machine,
+  call: HookCall,
+  finish: Finish = async () => undefined,
+): Promise<Session | undefined> {
   const watch = stopwatch(on.host);
   watch.enter('user');
   const user = await lookupUser(on.host, call.user);
@@ -42,7 +48,7 @@ export async function login(on: Machine, call: HookCall): Promise<Session | unde
   return withLock(on.host, on.paths, `user-${user.uid}`, LOGIN_LOCK_WAIT, async lock => {
     const locked = { ...on, lockFds: [lock.fd] };
     watch.enter('join');
-    const { joined, stuck } = await joinExisting(locked, user, call);
+    const { joined, stuck } = await joinExisting(locked, user, call, finish);
     if (joined) {
       logTimes(on, joined, 'login', `${user.name} joined the session in`, watch);
       return joined;
@@ -88,6 +94,7 @@ async function joinExisting(
   on: Machine,
   user: User,
   call: HookCall,
+  finish: Finish,
 ): Promise<{ joined?: Session; stuck: readonly Session[] }> {
   let joined: Session | undefined;
   const stuck: Session[] = [];
@@ -100,6 +107,7 @@ async function joinExisting(
     // A display shows one login at a time. A recorded login on this display, or with a dead caller, has lost its
     // logout.
     const others = s.logins.filter(l => !isSameLogin(l, call) && isAlive(on.host, l.caller));
+    if (isUp && others.length === 0) others.push(...(await loginsBeside(on.host, s)));
     if (isUp && others.length > 0 && !joined) {
       joined = writeSession(on.host, on.paths, {
         ...s,
@@ -111,8 +119,14 @@ async function joinExisting(
       stuck.push(s); // the service retries it; a login does not wait
       continue;
     }
-    await stop(on, s).catch(error => {
+    if (s.saving && hasTime(on.host, s)) {
+      stuck.push({ ...s, stuck: `it waits for ${s.saving.who}` });
+      await finish(s, on);
+      continue;
+    }
+    await stop(on, s).catch(async error => {
       stuck.push({ ...s, stuck: reasonOf(error) });
+      if (hasCode(error, 'saving')) return finish(s, on);
       on.log('warning', `earlier session ${s.id} is still stuck: ${reasonOf(error)}`, fieldsOf(s));
     });
   }
@@ -156,24 +170,6 @@ export async function runSteps(
   }
 }
 
-/**
- * Verifies, after the record was written, that its generation still exists. Retirement renames the generation's file
- * before it looks for records (see state/generations.ts), so one of the two sees the other.
- */
-async function verifyGeneration(on: Machine, s: Session, generation: Generation): Promise<void> {
-  const blocked = s.kind === 'login' ? loginBlockReason(on) : undefined;
-  if (blocked !== undefined) throw new MayflyError('held', blocked);
-  const identity = await on.backend(generation.volume.backend).identity(generation.volume);
-  const sealed = isSealed(on.host, on.paths, generation.number);
-  if (sealed && isSameVolume(identity, generation.identity)) return;
-  const problem = identity === undefined ? 'its volume is missing' : 'its volume was replaced';
-  throw new MayflyError(
-    'no-generation',
-    `generation ${s.generation} cannot be used: ${sealed ? problem : 'it was retired'}`,
-    { generation: s.generation },
-  );
-}
-
 export type LogoutResult = 'ended' | 'others remain' | 'not a logout';
 
 /**
@@ -181,11 +177,7 @@ export type LogoutResult = 'ended' | 'others remain' | 'not a logout';
  * `finish` does the teardown, at once or through a service. Throws `unknown-user`, `bad-user`, `locked`, and whatever
  * `finish` throws.
  */
-export async function logout(
-  on: Machine,
-  call: HookCall,
-  finish: (s: Session, on: Machine) => Promise<void>,
-): Promise<LogoutResult> {
+export async function logout(on: Machine, call: HookCall, finish: Finish): Promise<LogoutResult> {
   const user = await lookupUser(on.host, call.user);
   clearHostPass(on.host, on.paths, user.uid);
   if (sessionIds(on.host, on.paths, user.uid).length === 0) return 'not a logout';
@@ -196,7 +188,8 @@ export async function logout(
       if (s.kind !== 'login' || s.state === 'ending') continue;
       const index = endedLogin(s.logins, call, liveSessions(on.host, user.uid));
       if (index === undefined) continue;
-      const logins = s.logins.filter((_, i) => i !== index);
+      const logins = s.logins.filter((l, i) => i !== index && isAlive(on.host, l.caller));
+      if (logins.length === 0) logins.push(...(await loginsBeside(locked.host, s)));
       if (logins.length > 0) {
         writeSession(on.host, on.paths, { ...s, logins });
         return 'others remain';
@@ -210,7 +203,8 @@ export async function logout(
 
 /**
  * Runs the steps backwards and stops at the first that fails, because continuing would delete beneath a live mount.
- * That step's error is thrown and kept in the record as `stuck`.
+ * That step's error is thrown and kept in the record as `stuck`. Throws `saving` if programs work on ending and have time:
+ * the record says which, and the call must be repeated.
  */
 export async function stop(on: Machine, session: Session): Promise<void> {
   const s = tryWriteRecord(on, { ...session, state: 'ending' });
@@ -222,6 +216,7 @@ export async function stop(on: Machine, session: Session): Promise<void> {
     try {
       await step.down(s, here);
     } catch (error) {
+      if (hasCode(error, 'saving')) throw error;
       // Only for the first attempt: a stuck session is tried again and again.
       const message = `logout of ${s.user.name} failed in "${step.name}" after`;
       if (s.stuck === undefined) logTimes(on, s, step.name, message, watch);

@@ -4,27 +4,21 @@
  * root it gets instead; desktop/systemd-drop-ins.ts makes systemd follow it.
  */
 import type { Host } from '../linux/host.ts';
+import type { Machine } from '../state/machine.ts';
 import { type Paths, userFiles } from '../state/paths.ts';
+import type { Session } from '../state/sessions.ts';
 
 /**
- * Makes the user's service manager start in `root` from now on. A manager left over from an earlier login (logind
- * keeps it for 10 s by default, UserStopDelaySec) would serve the new one, so it is restarted. Stopping it is not
- * enough: the runtime directory would be removed while the new login is being given it (observed; logind starts
- * neither again for a user it still knows). A manager that another login uses, such as one by ssh, or that lingers
- * (`loginctl enable-linger`) is left alone.
+ * Makes the user's service manager start in `root` from now on. One that runs, on the host or in an earlier session, would
+ * serve the new login, so it is restarted: see `manager-restart.ts`. Throws `saving` if its services do not stop in time.
  */
-export async function redirectUserManager(
-  host: Host,
-  paths: Paths,
-  uid: number,
-  root: string,
-): Promise<void> {
-  host.symlink(root, userFiles(paths, uid).root);
-  const known = `/run/systemd/users/${uid}`;
-  // `exists` first: at nearly every login logind does not know the user yet, and a failed read throws internally.
-  if (!host.exists(known) || !host.read(known)?.includes('\nSTATE=closing\n')) return;
-  const args = ['restart', `user@${uid}.service`];
-  await host.run({ file: 'systemctl', args, effect: 'write', okCodes: [0, 1, 5] });
+export async function redirectUserManager(on: Machine, { user, root }: Session): Promise<void> {
+  const { host, paths } = on;
+  host.symlink(root, userFiles(paths, user.uid).root);
+  // At nearly every login logind does not know the user yet.
+  if (!host.exists(`/run/systemd/users/${user.uid}`)) return;
+  const { restartManager } = await import('./manager-restart.ts');
+  await restartManager(on, user);
 }
 
 /**

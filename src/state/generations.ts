@@ -15,7 +15,9 @@ import type { Host } from '../linux/host.ts';
 import { isNumber } from '../names.ts';
 import type { Volume } from '../volume/backend.ts';
 import { isVolumeOf } from '../volume/shape.ts';
+import { dropOwners, ownersPath, type UnnamedNumbers } from './owners.ts';
 import type { Paths } from './paths.ts';
+import { runEntriesPath } from './run-entries.ts';
 import { hasFields } from './shape.ts';
 
 export interface Generation {
@@ -27,6 +29,8 @@ export interface Generation {
   readonly created: string;
   /** Where the tree came from, as text for the administrator. */
   readonly origin: string;
+  /** Undefined if an earlier version sealed it. */
+  readonly unnamed?: UnnamedNumbers;
 }
 
 /** `candidate` is being checked, `proven` may be stable, `retired` is being removed. */
@@ -125,7 +129,8 @@ export function changeState(
 
 /** Removes the records of a generation whose volume is gone. */
 export function forgetGeneration(host: Host, paths: Paths, number: number): void {
-  host.unlink(demotedPath(paths, number));
+  const files = [demotedPath(paths, number), runEntriesPath(paths, number), ownersPath(paths, number)];
+  for (const path of files) host.unlink(path);
   for (const state of ['candidate', 'proven', 'retired'] as const)
     host.unlink(generationPath(paths, number, state));
 }
@@ -134,6 +139,7 @@ export function forgetGeneration(host: Host, paths: Paths, number: number): void
 export function forgetAll(host: Host, paths: Paths): void {
   for (const state of ['candidate', 'proven', 'retired'] as const)
     for (const number of generationNumbers(host, paths, state)) forgetGeneration(host, paths, number);
+  dropOwners(host, paths, []);
   host.unlink(`${paths.generations}/last`);
   endProbation(host, paths);
 }
@@ -161,10 +167,7 @@ export function stableNumber(host: Host, paths: Paths): number | undefined {
   return isNumber(number, 9) && target === `generations/${number}.json` ? Number(number) : undefined;
 }
 
-/**
- * Makes a generation stable by one rename, durably: logins before it get the old generation, logins after it the new
- * one.
- */
+/** Makes a generation stable by one rename, durably: logins before it get the old one, logins after it the new one. */
 export function pointStableAt(host: Host, paths: Paths, number: number): void {
   host.symlink(`generations/${number}.json`, paths.stable, true);
 }
@@ -224,9 +227,7 @@ function probationPath(paths: Paths): string {
   return `${paths.state}/probation.json`;
 }
 
-/**
- * The probation of the stable generation; undefined after its first successful login. Costs that path one stat(2).
- */
+/** The probation of the stable generation; undefined after its first successful login. Costs that path one stat(2). */
 export function probation(host: Host, paths: Paths): Probation | undefined {
   const path = probationPath(paths);
   if (!host.exists(path)) return undefined;

@@ -9,7 +9,8 @@ import { isVolumeOf } from '../volume/shape.ts';
 import type { Paths } from './paths.ts';
 import { hasFields, isProcessId } from './shape.ts';
 
-export type AdapterKind = 'gdm' | 'lightdm' | 'pam' | 'run';
+/** Who has announced a login. `wrapper`: nobody; the session wrapper has let it in (see session/unannounced.ts). */
+export type AdapterKind = 'gdm' | 'lightdm' | 'pam' | 'run' | 'wrapper';
 
 /** One seat or display attached to a session. */
 export interface Login {
@@ -17,13 +18,27 @@ export interface Login {
   /** The X display, if the caller named one. */
   readonly display?: string;
   /**
-   * The calling process: this session's worker (gdm), the program that uses PAM, the daemon (lightdm), or us (run).
+   * The calling process: this session's worker (gdm), the program that uses PAM, the daemon (lightdm), us (run), or the
+   * schroot that has let the login in (wrapper).
    */
   readonly caller: ProcessId;
   /** Milliseconds on the monotonic clock, because it is compared with the times of other logins and of logind. */
   readonly since: number;
   /** The cgroup v2 group of the caller before it was moved into the session's; it is moved back at logout. */
   readonly group?: string;
+}
+
+/** What an ending session waits for. Times are on the monotonic clock. */
+export interface Saving {
+  /** When the programs were told to end. */
+  readonly asked: number;
+  /** When the wait is over. */
+  readonly until: number;
+  readonly processes: readonly ProcessId[];
+  /** When the user's service manager was told to end. */
+  readonly manager?: number;
+  /** For the administrator: "process 12 saver". */
+  readonly who: string;
 }
 
 /**
@@ -55,6 +70,10 @@ export interface Session {
   readonly logins: readonly Login[];
   /** Whether what enters gets a mount namespace of its own; otherwise it is in a chroot, where sandboxes fail. */
   readonly namespace?: boolean;
+  /** Numbers of the user and of their groups that are in use in the generation without a name. */
+  readonly unnamed?: { readonly users: readonly number[]; readonly groups: readonly number[] };
+  /** An ending session waits for what works on ending. */
+  readonly saving?: Saving;
   /** Why the last teardown stopped, as text for the administrator. */
   readonly stuck?: string;
 }
@@ -112,6 +131,7 @@ const USER = {
   home: 'text',
   shell: 'text',
 } as const;
+const SAVING = { asked: 'number', until: 'number', processes: 'list', who: 'text' } as const;
 const LOGIN = { adapter: 'text', caller: 'record', since: 'number' } as const;
 
 /**
@@ -119,7 +139,7 @@ const LOGIN = { adapter: 'text', caller: 'record', since: 'number' } as const;
  * (0700), and they are renamed into place complete; this tells a damaged or foreign one from ours.
  */
 function isRecordOf(id: string, root: string, value: unknown): value is Session {
-  if (!hasFields(value, FIELDS, { since: 'number', stuck: 'text' })) return false;
+  if (!hasFields(value, FIELDS, { since: 'number', stuck: 'text', saving: 'record' })) return false;
   const s = value as Session;
   return (
     s.id === id &&
@@ -128,6 +148,8 @@ function isRecordOf(id: string, root: string, value: unknown): value is Session 
     hasFields(s.user, USER) &&
     s.user.uid === uidOfSession(id) &&
     isProcessId(s.starter) &&
+    (s.saving === undefined ||
+      (hasFields(s.saving, SAVING, { manager: 'number' }) && s.saving.processes.every(isProcessId))) &&
     s.devices.every(dev => typeof dev === 'number') &&
     s.logins.every(l => hasFields(l, LOGIN, { display: 'text', group: 'text' }) && isProcessId(l.caller)) &&
     s.mounts.every(m => hasFields(m, { target: 'text', type: 'text' })) &&

@@ -15,9 +15,12 @@ import {
   whyDemoted,
 } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
+import type { UnnamedNumbers } from '../state/owners.ts';
 import type { Paths } from '../state/paths.ts';
 import { masterOf, type Pool, type Volume, workOf } from '../volume/backend.ts';
 import { isUsable } from './health.ts';
+import { finishRenumbering, NONE_UNNAMED } from './renumber.ts';
+import { withMountedVolume } from './volume-tree.ts';
 
 /**
  * Records that an update is about to promote a generation and to make its working copy master; written before both.
@@ -94,6 +97,7 @@ export async function keepLastTree(on: Machine, pool: Pool): Promise<boolean> {
   const isProven = generationNumbers(host, paths).length > 0; // otherwise it is a leftover of `init`
   if (!isProven || (await backend.identity(masterOf(pool))) !== undefined) return false;
   if ((await usableGeneration(on)) !== undefined) return false;
+  await withMountedVolume(on, workOf(pool), tree => finishRenumbering(on, tree));
   await backend.rename(workOf(pool), masterOf(pool));
   return true;
 }
@@ -128,4 +132,11 @@ export async function startingPoint(on: Machine, pool: Pool, from: number | unde
   if (!g) throw new MayflyError('no-generation', 'master is missing, and no generation is usable');
   on.log('warning', `master is missing; it is made again from generation ${g.number}`);
   return g.volume;
+}
+
+/** What is known of the numbers without a name in the volume of {@link startingPoint}: master follows the newest generation. */
+export function knownNumbers({ host, paths }: Machine, { role, name }: Volume): UnnamedNumbers {
+  const number = role === 'generation' ? Number(name) : generationNumbers(host, paths).at(-1);
+  const g = number === undefined ? undefined : readableGeneration(host, paths, number);
+  return g?.unnamed ?? NONE_UNNAMED;
 }

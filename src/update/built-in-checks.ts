@@ -6,6 +6,8 @@ import type { Machine } from '../state/machine.ts';
 import { readPool } from '../state/pool.ts';
 import type { Session } from '../state/sessions.ts';
 import { masterOf } from '../volume/backend.ts';
+import { XSESSION_WORDS } from './greeter.ts';
+import { describeShells, usersWithoutShell } from './user-shells.ts';
 import { withMountedVolume } from './volume-tree.ts';
 
 /** Runs a command in the trial session, as root or as `user`. */
@@ -65,11 +67,6 @@ const libraryCache: GenerationCheck = {
 const MISSING = 'for p; do command -v -- "$p" >/dev/null 2>&1 || printf "%s\\n" "$p"; done';
 
 /**
- * Values of Exec that Xsession(5) interprets itself; they are not programs. lightdm installs an entry with the first.
- */
-const XSESSION_WORDS = new Set(['default', 'failsafe']);
-
-/**
  * Programs that the session entries below `root` start, by entry (`xsessions/NAME`). They are named by Exec, see the
  * Desktop Entry Specification.
  */
@@ -78,7 +75,7 @@ export function sessionPrograms(host: Host, root: string): Map<string, string> {
   for (const { kind, name, text } of allEntries(host, root)) {
     const keys = new Map(parseDesktopEntry(text));
     const program = programOf(keys.get('Exec') ?? '');
-    if (/^(true|1)$/.test(keys.get('Hidden') ?? '') || program === '' || XSESSION_WORDS.has(program))
+    if (/^(true|1)$/.test(keys.get('Hidden') ?? '') || program === '' || XSESSION_WORDS.includes(program))
       continue;
     found.set(`${kind}/${name}`, program);
   }
@@ -162,8 +159,13 @@ const sandboxes: GenerationCheck = {
   },
 };
 
+const userShells: GenerationCheck = {
+  name: 'shells of users',
+  problem: async (_run, s, on) => describeShells(await usersWithoutShell(on, s.root)).join('; ') || undefined,
+};
+
 /** Checks whose failure is a warning. */
-export const builtInOptional: readonly GenerationCheck[] = [sandboxes];
+export const builtInOptional: readonly GenerationCheck[] = [sandboxes, userShells];
 
 /** Runs `check.command` as `check.user`. This check is the last. */
 export const trial: GenerationCheck = {

@@ -22,6 +22,7 @@ import {
   trial,
 } from './built-in-checks.ts';
 import { isolated, OWN_MOUNTS, withTimeout } from './chroot.ts';
+import { desktopStarts } from './desktop-check.ts';
 
 export interface Proof {
   /** Messages of optional checks that failed. */
@@ -99,7 +100,12 @@ function checksFor(on: Machine, until: number): { required: GenerationCheck[]; o
   const directory = `${on.config.directory}/checks.d`;
   const onHost = (argv: readonly string[]) => runCheck(on, argv, until, [...OWN_MOUNTS, '--mount-proc']);
   return {
-    required: [...builtIn, ...scriptsIn(on.host, directory).map(p => scriptCheck(p, onHost)), trial],
+    required: [
+      ...builtIn,
+      desktopStarts(argv => runCheck(on, argv, until)),
+      ...scriptsIn(on.host, directory).map(p => scriptCheck(p, onHost)),
+      trial,
+    ],
     optional: [
       ...builtInOptional,
       ...scriptsIn(on.host, `${directory}/optional`).map(p => scriptCheck(p, onHost)),

@@ -2,14 +2,15 @@
  * Runs commands in the working copy of master. Each command has its own mount and process namespace (unshare(1)): its
  * mounts are private and end with it, and so does every process that it leaves behind, also if this process is killed
  * (PR_SET_PDEATHSIG). It has its own /run, so that no package sets a flag file of the host there or finds the host's
- * systemd.
+ * systemd, and cannot change the machine through /proc, /sys or /dev.
  */
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
 import { type Mount, mountCommand } from '../linux/mount-program.ts';
-import { isPlainDirectory, planMountOps, requireMountTargets } from '../linux/mounts.ts';
+import { isPlainDirectory, requireMountTargets } from '../linux/mounts.ts';
 import type { Machine } from '../state/machine.ts';
 import { ensureMountRoot } from '../state/mount-root.ts';
+import { chrootMountOps } from './chroot-mounts.ts';
 
 export interface ChrootOptions {
   /** The directory with the tree of the copy. */
@@ -32,51 +33,15 @@ const ENVIRONMENT = [
   'SYSTEMD_TMPFILES_FORCE_SUBVOL=0',
 ];
 
-const TMPFS = 'mode=0755,nosuid,nodev,nr_inodes=200k,size=20%';
+/**
+ * systemd-detect-virt(1) reads this in the environment of the namespace's first process. Maintainer scripts ask it before
+ * they write to the machine: that of grub-pc, in a copy of a host, would write the host's boot sector.
+ */
+const CONTAINER = ['env', 'container=mayfly'];
 
 /** Where a command sees the copy; the mount is private to the command. */
 export function workRoot({ paths }: Machine): string {
   return `${paths.roots}/work`;
-}
-
-/** The mounts of a command: its own /run and /tmp, and the host's resolver configuration. */
-function mountsOf(host: Host, root: string, tree: string): Mount[] {
-  const bind = (source: string, target = source): Mount => ({
-    source,
-    target: root + target,
-    type: 'none',
-    options: 'bind,slave',
-  });
-  const own = (target: string, options: string): Mount => ({
-    source: 'mayfly',
-    target: root + target,
-    type: 'tmpfs',
-    options,
-  });
-  const mounts = [
-    { source: 'proc', target: `${root}/proc`, type: 'proc', options: 'nosuid,nodev' },
-    bind('/sys'),
-    bind('/dev'),
-    bind('/dev/pts'),
-    own('/dev/shm', 'mode=1777,nosuid,nodev'),
-    own('/run', TMPFS),
-    own('/tmp', 'mode=1777,nosuid,nodev,nr_inodes=200k,size=50%'),
-  ];
-  const resolver = resolverIn(host, tree);
-  if (resolver !== undefined && host.pathType('/etc/resolv.conf') === 'other')
-    mounts.push({ ...bind('/etc/resolv.conf', resolver), file: true });
-  return mounts;
-}
-
-/** Path of the copy's resolver configuration, if the host's file can be bound there; otherwise undefined. */
-function resolverIn(host: Host, tree: string): string | undefined {
-  const path = '/etc/resolv.conf';
-  const there = host.lstat(tree + path);
-  if (there?.kind === 'file') return path;
-  if (there?.kind !== 'link') return undefined;
-  const target = host.readlink(tree + path) ?? '';
-  const absolute = target.startsWith('../') && !target.slice(3).includes('..') ? target.slice(2) : target;
-  return /^\/run(\/[\w.-]+)+$/.test(absolute) && !absolute.includes('/.') ? absolute : undefined;
 }
 
 /**
@@ -87,17 +52,16 @@ function argumentsFor(
   on: Machine,
   o: ChrootOptions,
   argv: readonly string[],
-  chroot: boolean,
-  merge: boolean,
+  { chroot, merge, terminal = false }: { chroot: boolean; merge: boolean; terminal?: boolean },
 ) {
   const { host } = on;
   const root = workRoot(on);
-  const copy: Mount = { source: o.tree, target: root, type: 'none', options: 'bind' };
-  const mountOps = planMountOps(copy, mountsOf(host, root, o.tree));
+  const copy: Mount = { source: o.tree, target: root, type: 'none', options: 'bind,nodev' };
+  const mountOps = chrootMountOps(host, copy, terminal);
   requireMountTargets(host, o.tree, mountOps);
   const command = chroot ? ['env', ...ENVIRONMENT, ...argv] : argv;
   const perl = mountCommand([...mountOps, { op: 'enter', target: chroot ? root : '', merge, argv: command }]);
-  return isolated([perl.file, ...perl.args], OWN_MOUNTS);
+  return isolated([...(chroot ? CONTAINER : []), perl.file, ...perl.args], OWN_MOUNTS);
 }
 
 /** Options of unshare(1) for private mounts. */
@@ -156,7 +120,7 @@ export async function runInChroot(
   const lastLines: string[] = [];
   const out = await on.host.run({
     file: 'setpriv',
-    args: withTimeout(left, argumentsFor(on, o, argv, chroot, !read)),
+    args: withTimeout(left, argumentsFor(on, o, argv, { chroot, merge: !read })),
     effect: read ? 'read' : 'write',
     describe: () => [`run ${name} in the working copy`],
     okCodes: [...Array(256).keys()],
@@ -202,7 +166,7 @@ export async function runInteractiveInChroot(
   const command =
     argv.length > 0 ? argv : ['/bin/sh', '-c', 'command -v bash >/dev/null && exec bash -l; exec sh'];
   const code = await on.host.runInteractive(
-    { file: 'setpriv', args: argumentsFor(on, o, command, true, false) },
+    { file: 'setpriv', args: argumentsFor(on, o, command, { chroot: true, merge: false, terminal: true }) },
     false,
   );
   await on.host.runInteractive({ file: 'perl', args: ['-MPOSIX', '-e', TAKE_TERMINAL] }, false);

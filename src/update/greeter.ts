@@ -27,29 +27,33 @@ export const WRAPPER = '/usr/lib/mayfly/hooks/session-wrapper';
 /** Exists while a display manager uses Mayfly. Xsession checks it, and entries are only generated while it exists. */
 export const ENABLED_MARKER = '/etc/mayfly/enabled';
 
-/** Keys that are dropped: TryExec would be looked up on the host, and the second would bypass Xsession (gdm). */
+/** Commands that Xsession(5) interprets itself: the machine's default desktop, and a terminal. */
+export const XSESSION_WORDS: readonly string[] = ['default', 'failsafe'];
+
+/** Keys that are dropped: TryExec would be looked up on the host, and the others are set anew. */
 const DROPPED_KEYS = ['TryExec', 'X-GDM-BypassXsession', 'X-LightDM-Session-Type'];
 
 /**
- * The entry as offered, with our wrapper before its command. Returns undefined for an entry that is hidden, has no
- * name or command, or asks for Xsession's failsafe terminal, which would run on the host. The command "default" is
- * kept: Xsession replaces it with the machine's default. Pure.
+ * The entry as offered, with our wrapper before its command. Returns undefined for an entry that is hidden, or has no
+ * name or command. The wrapper gives an X desktop to the Xsession of the generation, so gdm must not run the host's, with
+ * the user's ~/.profile, before. Pure.
  */
 export function wrapEntry(e: DesktopEntry, where: 'inside' | 'host'): DesktopEntry | undefined {
   const keys = parseDesktopEntry(e.text);
   const table = new Map(keys);
   const command = table.get('Exec') ?? '';
   if (table.get('Hidden') === 'true' || table.get('NoDisplay') === 'true') return undefined;
-  if (command === '' || command === 'failsafe' || !table.has('Name')) return undefined;
-  const wrapper = where === 'host' ? `${WRAPPER} --host` : WRAPPER;
+  if (command === '' || !table.has('Name')) return undefined;
+  const isX = e.kind === 'xsessions';
+  const wrapper = [WRAPPER, ...(isX ? ['--xsession'] : []), ...(where === 'host' ? ['--host'] : [])];
   const rows = keys
     .filter(([key]) => !DROPPED_KEYS.includes(key))
     .map(([key, value]): [string, string] => {
-      if (key === 'Exec') return [key, command === 'default' ? command : `${wrapper} ${command}`];
+      if (key === 'Exec') return [key, [...wrapper, command].join(' ')];
       return where === 'host' && /^Name(\[|$)/.test(key) ? [key, `${value} (staff)`] : [key, value];
     });
   // lightdm takes an entry as X unless it is in /usr/share/wayland-sessions or has this key.
-  if (e.kind === 'wayland-sessions') rows.push(['X-LightDM-Session-Type', 'wayland']);
+  rows.push(isX ? ['X-GDM-BypassXsession', 'true'] : ['X-LightDM-Session-Type', 'wayland']);
   return { ...e, text: render(rows) };
 }
 
@@ -61,7 +65,8 @@ function hiddenEntry(e: DesktopEntry): DesktopEntry {
 
 /**
  * All entries to offer: those of the volume, then those that only the host has, which `policy` offers to staff or
- * hides. Pure.
+ * hides. The default desktop needs no program of the host, so that its entry, which is lightdm's, is for everybody if
+ * the volume has X desktops. Pure.
  */
 export function planEntries(
   volume: readonly DesktopEntry[],
@@ -71,9 +76,15 @@ export function planEntries(
   const inside = volume.flatMap(e => wrapEntry(e, 'inside') ?? []);
   const known = new Set(inside.map(e => `${e.kind}/${e.name}`));
   const rest = host.filter(e => !known.has(`${e.kind}/${e.name}`));
+  const hasX = inside.some(e => e.kind === 'xsessions');
+  const isForAll = (e: DesktopEntry): boolean =>
+    hasX && XSESSION_WORDS.includes(new Map(parseDesktopEntry(e.text)).get('Exec') ?? '');
   return [
     ...inside,
-    ...rest.flatMap(e => (policy === 'staff' ? (wrapEntry(e, 'host') ?? []) : hiddenEntry(e))),
+    ...rest.filter(isForAll).flatMap(e => wrapEntry(e, 'inside') ?? []),
+    ...rest
+      .filter(e => !isForAll(e))
+      .flatMap(e => (policy === 'staff' ? (wrapEntry(e, 'host') ?? []) : hiddenEntry(e))),
   ];
 }
 

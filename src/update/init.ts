@@ -33,6 +33,7 @@ import { writeHealth } from './health.ts';
 import { type LvmChoice, openLvmPool, sizesOf } from './init-lvm.ts';
 import { acceptCandidate, mountPool, seal } from './pool.ts';
 import { makePoolDirectory } from './pool-directory.ts';
+import { NONE_UNNAMED } from './renumber.ts';
 import { checkSource, describeSource, fillTree, type Progress, type Source } from './source.ts';
 import { unmountLeftovers, withMountedVolume } from './volume-tree.ts';
 
@@ -95,9 +96,12 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
 
     const number = takeNumber(host, paths, []);
     o.say(`sealing generation ${number}`);
-    const generation = await seal(on, pool, { number, origin: describeSource(o.source) }, 'candidate', [
-      lock.fd,
-    ]);
+    const what = { number, origin: describeSource(o.source) };
+    const names = o.source.kind === 'host' ? 'of this host' : NONE_UNNAMED;
+    const generation = await seal(on, pool, what, 'candidate', [lock.fd], {
+      known: names,
+      say: o.say,
+    });
     await backend.rename(work, masterOf(pool));
     acceptCandidate(on, number);
     pointStableAt(host, paths, number);

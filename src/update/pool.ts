@@ -15,17 +15,21 @@ import {
   writeGeneration,
 } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
+import { dropOwners, type UnnamedNumbers } from '../state/owners.ts';
 import type { Paths } from '../state/paths.ts';
 import { imagePath } from '../state/pool.ts';
+import { writeRunEntries } from '../state/run-entries.ts';
 import { readSession } from '../state/sessions.ts';
 import { generationOf, type Pool, type Usage, type Volume, workOf } from '../volume/backend.ts';
 import { protectLayout } from '../volume/directory-layout.ts';
 import { admit, usageOf } from '../volume/usage.ts';
 import { completePromotion, keepLastTree, readIntent } from './adopt.ts';
 import { cowReserve } from './pool-usage.ts';
+import { dropRenumbering, listOwners } from './renumber.ts';
 import { pins, prune, retire } from './retention.ts';
+import { collectRunEntries } from './run-template.ts';
 import { makeWhole } from './separate-trees.ts';
-import { unmountLeftovers } from './volume-tree.ts';
+import { unmountLeftovers, withMountedVolume } from './volume-tree.ts';
 
 /** The record of the pool in which a generation's volume is, as `init` wrote it. */
 export function poolOf(host: Host, paths: Paths, { backend, pool: path, fs }: Volume): Pool {
@@ -123,6 +127,9 @@ export async function finishInterruptedUpdate(
       swept.push(name);
     });
   }
+  if (!volumes.some(v => v.role === 'work')) dropRenumbering(host, paths);
+  const all = (['candidate', 'proven', 'retired'] as const).flatMap(s => generationNumbers(host, paths, s));
+  dropOwners(host, paths, all);
   const sealed = new Set(generationNumbers(host, paths).map(String));
   for (const v of volumes) {
     const isUnsealed = v.role === 'generation' && !sealed.has(v.name) && !inUse(Number(v.name));
@@ -131,14 +138,15 @@ export async function finishInterruptedUpdate(
     await tryEach(`${v.role} ${v.name}`, async () => {
       if (isLeftover && (await keepLastTree(on, pool))) return;
       await backend.remove(v);
+      if (isLeftover) dropRenumbering(host, paths);
       swept.push(`${v.role} ${v.name}`);
     });
   }
 }
 
 /**
- * Seals an immutable copy of the working copy as generation `g.number` and writes its record in `state`. The storage
- * command inherits the locks' descriptors `fds`. Throws `refused` if the generation would lack files of the copy.
+ * Seals an immutable copy of the working copy as generation `g.number` and writes its record in `state`. Before that its
+ * users and groups get the host's numbers; `owners` is for `listOwners`. The storage command inherits the locks' descriptors `fds`. Throws `refused` if the generation would lack files of the copy.
  */
 export async function seal(
   on: Machine,
@@ -146,15 +154,23 @@ export async function seal(
   g: Pick<Generation, 'number' | 'origin'>,
   state: GenerationState,
   fds: readonly number[],
+  owners: { readonly known: UnnamedNumbers | 'of this host'; readonly say: (line: string) => void },
 ): Promise<Generation> {
   const backend = on.backend(pool.backend);
   const volume = generationOf(pool, g.number);
-  await makeWhole(on, workOf(pool));
-  await backend.fork(workOf(pool), volume, { lockFds: fds });
+  const work = workOf(pool);
+  await makeWhole(on, work);
+  const { entries, unnamed } = await withMountedVolume(on, work, async tree => ({
+    unnamed: await listOwners(on, tree, g.number, owners.known, owners.say),
+    entries: await collectRunEntries(on, tree),
+  }));
+  writeRunEntries(on.host, on.paths, g.number, entries);
+  await backend.fork(work, volume, { lockFds: fds });
   const identity = await backend.identity(volume);
   if (identity === undefined)
     throw new MayflyError('internal', `generation ${g.number} does not exist after it was created`);
-  const generation: Generation = { ...g, volume, identity, created: new Date(on.host.now()).toISOString() };
+  const created = new Date(on.host.now()).toISOString();
+  const generation: Generation = { ...g, volume, identity, created, unnamed };
   writeGeneration(on.host, on.paths, generation, state);
   return generation;
 }

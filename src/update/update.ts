@@ -19,12 +19,13 @@ import {
   writeRunning,
 } from '../state/update-history.ts';
 import { type Pool, workOf } from '../volume/backend.ts';
-import { adopt, startingPoint } from './adopt.ts';
+import { adopt, knownNumbers, startingPoint } from './adopt.ts';
 import { checkGeneration } from './check.ts';
 import type { ChrootOptions } from './chroot.ts';
 import { countDifferences } from './diff.ts';
 import { ensureSpace, finishInterruptedUpdate, mountPool, requireSpace, seal, type TryEach } from './pool.ts';
 import { promote } from './promote.ts';
+import { alignNumbers } from './renumber.ts';
 import { prune } from './retention.ts';
 import { requireWholeMaster } from './separate-trees.ts';
 import { withUpdateLock } from './update-lock.ts';
@@ -148,9 +149,11 @@ async function runPhases(
       timeout: on.config.update.timeout,
       onLine: (l: string) => o.say(l, true),
     };
-    if (
-      !(await withMountedVolume(on, work, tree => o.change({ ...options, tree, began: host.monotonic() })))
-    ) {
+    const known = await withMountedVolume(on, work, async tree => {
+      if (!(await o.change({ ...options, tree, began: host.monotonic() }))) return undefined;
+      return alignNumbers(on, tree, knownNumbers(on, source), o.say); // before the comparison: it is a change like others
+    });
+    if (!known) {
       await backend.remove(work);
       return { result: 'discarded' };
     }
@@ -166,7 +169,10 @@ async function runPhases(
     await requireSpace(on, pool);
     enter('seal');
     const number = takeNumber(host, paths, await numbersIn(on, pool));
-    const generation = await seal(on, pool, { number, origin: o.origin }, 'candidate', [fd]);
+    const generation = await seal(on, pool, { number, origin: o.origin }, 'candidate', [fd], {
+      known,
+      say: o.say,
+    });
     enter('check');
     await requireSpace(on, pool);
     const { warnings } = await checkGeneration(on, generation, o.say);

@@ -41,7 +41,11 @@ describe('a command line', () => {
     [['enter', 'master', '--from', 'x'], 2, /^mayfly: invalid generation "x"\n/],
     [['enter', 'alice', '--discard'], 2, /^mayfly: --discard only applies to "enter master"\n/],
     [['end'], 2, /^mayfly: missing argument <session>: mayfly end <session>\n/],
-    [['enable', 'xdm'], 2, /^mayfly: invalid adapter "xdm": choose from "lightdm", "gdm", "pam"\n/],
+    [
+      ['enable', 'xdm'],
+      2,
+      /^mayfly: invalid adapter "xdm": choose from "lightdm", "gdm", "pam", "xrdp", "tigervnc"\n/,
+    ],
     [['init', '--backend'], 2, /^mayfly: --backend needs a value\n/],
     [['init', '--backend', 'zfs'], 2, /^mayfly: invalid backend "zfs": choose from "overlay", "btrfs", .*\n/],
     [['doctor', '--trial', '--dry-run'], 2, /^mayfly: a trial login has no dry run/],

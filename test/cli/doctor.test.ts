@@ -2,11 +2,12 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { EXIT } from '../../src/advice.ts';
-import { homeCheck, judgeHomes } from '../../src/cli/doctor/accounts.ts';
+import { homeCheck, judgeHomes, judgeShells, lingerCheck } from '../../src/cli/doctor/accounts.ts';
 import {
   type CheckResult,
   check,
   exitCode,
+  fine,
   found,
   problem,
   readOnly,
@@ -14,7 +15,7 @@ import {
   type Subject,
   warning,
 } from '../../src/cli/doctor/check.ts';
-import { judgeOffer, judgePam, judgeSnippet } from '../../src/cli/doctor/desktops.ts';
+import { judgeOffer, judgePam, judgeSnippet, partsBefore } from '../../src/cli/doctor/desktops.ts';
 import { judgeDiscarded } from '../../src/cli/doctor/discarded.ts';
 import {
   BUNDLE,
@@ -298,7 +299,7 @@ describe('the check of display managers', () => {
 });
 
 describe('the check of desktops', () => {
-  const text = 'STARTUP="$mayfly_wrapper $STARTUP"';
+  const text = readFileSync('xsession.d/00mayfly', 'utf8');
   it.each([
     [false, true, undefined, /^not applicable$/],
     [true, true, text, /^ok$/],
@@ -308,10 +309,27 @@ describe('the check of desktops', () => {
       undefined,
       /is missing: desktops run on the host \| apt install --reinstall .*force-confmiss mayfly # or .*FILE\.deb/,
     ],
-    [true, true, '# nothing', /was changed: desktops run on the host \| rm .*97mayfly && apt/],
+    [true, true, '# nothing', /was changed: desktops run on the host \| rm .*00mayfly && apt/],
     [true, false, text, /Xsession" is missing \| apt install x11-common$/],
   ])('judges the Xsession snippet: wanted %s, Xsession %s, text %s', (wanted, xsession, t, words) => {
-    expect(line(judgeSnippet({ wanted, xsession, text: t }))).toMatch(words);
+    expect(line(judgeSnippet({ wanted, xsession, text: t, before: [] }))).toMatch(words);
+  });
+
+  it.each([
+    [['00mayfly', '20x11', '00zz', '01a'], []],
+    [
+      ['00abc', '0', '00-b', '00A'],
+      ['00abc', '0', '00-b', '00A'],
+    ],
+    [['00local.dpkg-old', '00a~', '.00a'], []], // which run-parts ignores
+  ])('names what Xsession runs before: %j', (names, before) => {
+    expect(partsBefore(names, '00mayfly')).toEqual(before);
+  });
+
+  it('warns of what runs before the session is entered', () => {
+    expect(line(judgeSnippet({ wanted: true, xsession: true, text, before: ['00abc'] }))).toBe(
+      'warning: "/etc/X11/Xsession.d/00abc" runs on the host, before the session is entered | mv /etc/X11/Xsession.d/00abc /etc/X11/Xsession.d/0100abc',
+    );
   });
 
   it.each([
@@ -628,6 +646,18 @@ describe('the check of sessions', () => {
     expect(line(judgeHomes(all))).toMatch(words);
   });
 
+  const fish = (name: string) => ({ name, shell: '/usr/bin/fish', instead: '/bin/bash' });
+  const names = [...'abcdefg'];
+  it.each([
+    [undefined, /^not applicable$/],
+    [[], /^ok$/],
+    [
+      [fish('a')],
+      /^warning: the generation lacks "\/usr\/bin\/fish", the shell of "a": .*"\/bin\/bash" instead \| mayfly enter master --promote/,
+    ],
+    [names.map(fish), /the shell of "a", "b", "c", "d", "e", 2 more: /],
+  ])('judges the shells of %j', (all, words) => expect(line(judgeShells(all))).toMatch(words));
+
   it('lists accounts in scope whose home directories are refused', async () => {
     const w = new World();
     const passwd = [
@@ -643,6 +673,21 @@ describe('the check of sessions', () => {
     expect(e?.findings.map(f => f.what)).toEqual([
       '"alice" cannot log in: its home directory "/etc" is a directory of the system',
     ]);
+  });
+
+  it('lists users in scope who linger', async () => {
+    const w = new World();
+    w.makeDirs('/etc/mayfly');
+    w.put('/etc/mayfly/mayfly.toml', 'exclude = ["root", "bob"]\n');
+    w.makeDirs('/var/lib/systemd/linger');
+    const subject: Subject = { ...w.machine(), file: '/etc/mayfly/mayfly.toml', invalid: undefined };
+    const linger = async () =>
+      line((await runChecks(subject, [lingerCheck]))[0] ?? fine('nothing was checked'));
+    expect(await linger()).toBe('ok');
+    for (const name of ['alice', 'bob', 'gone']) w.put(`/var/lib/systemd/linger/${name}`, '');
+    expect(await linger()).toMatch(
+      /^warning: services of "alice" run on the host from boot on.* \| loginctl disable-linger alice$/,
+    );
   });
 
   it.each([
@@ -853,10 +898,10 @@ describe('an error code', () => {
       allCodes().map(e => [e.code, e.means]),
     );
   });
-  it('in the session wrapper is a known one', () => {
+  it('in the session wrapper is a known one, each of them', () => {
     const wrapper = readFileSync('hooks/session-wrapper', 'utf8');
     const said = wrapper.match(/MAYFLY-[A-Z-]+/g) ?? [];
-    expect(said.length).toBe(1);
+    expect(new Set(said).size).toBe(4);
     for (const code of said) expect(explainCode(code).code).toBe(code);
   });
 });

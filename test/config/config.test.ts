@@ -63,7 +63,7 @@ describe('configuration', () => {
     ['[pool]\nbakend = "btrfs"', /mayfly\.toml:2: unknown option "pool\.bakend"/, /did you mean "backend"/],
     ['min_uid = "1000"', /mayfly\.toml:1: invalid "min_uid"/, /man mayfly\.toml/],
     ['exclude = [1]', /mayfly\.toml:1: invalid "exclude"/, /man mayfly\.toml/],
-    ['exclude = ["a b"]', /mayfly\.toml:1: invalid "exclude": expected a user name/, /man mayfly\.toml/],
+    ['exclude = ["a b "]', /mayfly\.toml:1: invalid "exclude": expected a user name/, /man mayfly\.toml/],
     ['[pool\n', /mayfly\.toml:1: invalid TOML/, /quotes/],
     ['min_uid = 1\nmin_uid = 2', /mayfly\.toml:2: invalid TOML/, /quotes/],
     [

@@ -23,6 +23,10 @@ import { Machine } from './machine.ts';
 
 let lab: Machine;
 
+const PART = '/etc/X11/Xsession.d/70image';
+const LIMITS = '/etc/security/limits.d/image.conf';
+const AGENT = '/usr/bin/ssh-agent';
+
 const entry = (kind: string, name: string): string => lab.at(`/usr/share/${kind}/${name}.desktop`);
 
 function writeEntry(path: string, name: string, command: string): void {
@@ -50,7 +54,18 @@ beforeAll(async () => {
     install('In the volume', 'involume');
     writeEntry(entry('wayland-sessions', 'headless'), 'Wayland', 'headless');
     fs.writeFileSync(headless, '#!/bin/sh\nexec weston --backend=headless-backend.so\n', { mode: 0o755 });
+    // What the generation has, and the host will not.
+    fs.writeFileSync(lab.at(PART), 'export PART=image\n');
+    fs.appendFileSync(lab.at('/etc/environment'), 'SETTING=image\n');
+    fs.writeFileSync(lab.at(LIMITS), '* soft nofile 777\n* hard core 0\n');
+    fs.renameSync(lab.at(AGENT), lab.at('/root/ssh-agent'));
   });
+  fs.renameSync(lab.at('/root/ssh-agent'), lab.at(AGENT));
+  for (const path of [PART, LIMITS]) fs.rmSync(lab.at(path));
+  const text = fs.readFileSync(lab.at('/etc/environment'), 'utf8');
+  fs.writeFileSync(lab.at('/etc/environment'), text.replace('SETTING=image', 'SETTING=host\nONLY=host'));
+  fs.writeFileSync(lab.at('/etc/X11/Xsession.d/70host'), 'export PART=host\n');
+  lab.script('for n in session window; do ln -sf /bin/false /etc/alternatives/x-$n-manager; done');
 });
 afterEach(({ task }) => tell(lab, task));
 afterAll(() => lab.close());
@@ -112,6 +127,93 @@ describe('a desktop chosen at the greeter', () => {
   });
 });
 
+describe('a desktop starts as a boot of the generation would start it', () => {
+  /** Variables of a program of hers. */
+  const variables = (name: string, program: string): Record<string, string> =>
+    Object.fromEntries(
+      lab
+        .script(`tr '\\0\\n' '\\n ' </proc/$(pgrep -o -u ${name} -x ${program})/environ`)
+        .split('\n')
+        .map(line => [line.replace(/=.*/, ''), line.replace(/^[^=]*=/, '')]),
+    );
+  const window = ['xdotool', 'search', '--onlyvisible', '--class', 'zenity'];
+
+  it('by its Xsession.d, without agents that only the host has, with its settings', async () => {
+    const id = await isIn(lab, alice, 'In the volume');
+    mustBeInside(lab, alice, id, 'openbox', 'systemd');
+    const { PART: part, SETTING, ONLY, SSH_AUTH_SOCK } = variables('alice', 'openbox');
+    expect({ part, SETTING, ONLY, SSH_AUTH_SOCK }).toEqual({ part: 'image', SETTING: 'image' });
+    const limits = lab.script('cat /proc/$(pgrep -o -u alice -x openbox)/limits');
+    expect(limits).toMatch(/^Max open files +777 /m);
+    expect(limits).toMatch(/^Max core file size +0 +0 /m);
+    logsOut(lab, alice);
+  });
+
+  it('the default one is that of the generation', async () => {
+    const id = await isIn(lab, alice, 'Default Xsession', 'xfce4-session');
+    mustBeInside(lab, alice, id, 'xfce4-session');
+    logsOut(lab, alice, 'xfce4-session');
+  });
+
+  it('for people out of scope, by what the host has', async () => {
+    const staff = lab.at('/etc/mayfly/conf.d/staff.toml');
+    onTestFinished(() => fs.rmSync(staff, { force: true }));
+    fs.writeFileSync(staff, 'exclude = ["root", "bob"]\n');
+    await isIn(lab, bob, 'Openbox');
+    expect(lab.processes('bob').filter(p => p.root !== '/')).toEqual([]);
+    const { PART: part, SETTING, ONLY, SSH_AUTH_SOCK } = variables('bob', 'openbox');
+    expect({ part, SETTING, ONLY }).toEqual({ part: 'host', SETTING: 'host', ONLY: 'host' });
+    expect(SSH_AUTH_SOCK).toMatch(/^\//);
+    lab.must('pkill', '-x', 'openbox');
+    lab.run('pkill', '-u', 'bob', '-x', 'ssh-agent');
+    await lab.greeter();
+  });
+
+  it('which the trial login of an update and of the doctor tries as a whole', () => {
+    expect(lab.run('mayfly', 'doctor', '--trial').out).toMatch(/ok +stable +generation 1, in /);
+    const tmp = (): string => lab.script('ls -A /tmp /var/tmp');
+    const before = tmp();
+    for (const [text, words] of [
+      ['exit 3', /start of a desktop: a desktop for X would not start: exit code 3/],
+      ['STARTUP="no-such-agent $STARTUP"', /exit code 127: .*no-such-agent: not found/],
+      ['sleep 1000', /the checks did not finish within 15 s/],
+    ] as const) {
+      const broken = `printf '%s\\n' '${text}' >/etc/X11/Xsession.d/85broken`;
+      const limit = lab.at('/etc/mayfly/conf.d/limit.toml');
+      fs.writeFileSync(limit, text.startsWith('sleep') ? '[check]\ntimeout = 15\n' : '');
+      const r = lab.run('mayfly', 'enter', 'master', '--promote', '--', 'sh', '-c', broken);
+      fs.rmSync(limit);
+      expect(r.code, r.out + r.err).not.toBe(0);
+      expect(r.err).toMatch(words);
+    }
+    expect(lab.must('mayfly', 'generations')).not.toMatch(/^ *2 /m);
+    expect(tmp()).toBe(before);
+  });
+
+  it('and says why on the screen if it ends at once', async () => {
+    const rc = lab.at('/home/alice/.xsessionrc');
+    onTestFinished(() => fs.rmSync(rc, { force: true }));
+    fs.writeFileSync(rc, 'no-such-agent || exit 3\n');
+    await lab.greeter();
+    await lab.name('alice');
+    await choose(lab, 'In the volume');
+    lab.keys(alice.password);
+    await until(() => lab.x(...window).out !== '', 30_000);
+    await lab.settle();
+    lab.shot('ended-at-once');
+    const text = lab.must('pgrep', '-a', '-u', 'alice', '-x', 'zenity');
+    expect(text).toMatch(/exit code 3\.\s+[\s\S]*no-such-agent: not found[\s\S]*MAYFLY-DESKTOP/);
+    expect(lab.run('journalctl', '-t', 'mayfly', '-o', 'cat').out).toMatch(
+      /^alice: the desktop ended as soon as it had started, with exit code 3 \(MAYFLY-DESKTOP\)/m,
+    );
+    fs.rmSync(rc);
+    endsBy(lab, alice, 'pkill -u alice -x zenity');
+    mustBeGone(lab, alice);
+    await isIn(lab, alice, 'In the volume');
+    logsOut(lab, alice);
+  });
+});
+
 describe('the notice at login', () => {
   const shown = ['xdotool', 'search', '--onlyvisible', '--class', 'xfce4-notifyd'];
   /** What the shell that is going to show it was given; gone once it is shown. */
@@ -122,7 +224,7 @@ describe('the notice at login', () => {
     onTestFinished(() => fs.rmSync(rc, { force: true }));
     fs.writeFileSync(rc, 'export LANG=de_DE.UTF-8\n');
     const id = await isIn(lab, bob, 'Xfce Session', 'xfce4-session');
-    expect(asked()).toContain('Dieses System wird beim Abmelden zurückgesetzt');
+    await until(() => asked().includes('Dieses System wird beim Abmelden zurückgesetzt'), 20_000);
     await runs(lab, bob, 'xfce4-panel');
     await until(() => lab.x(...shown).out !== '', 20_000);
     await lab.settle();

@@ -53,9 +53,13 @@ function mustBeSafe(c: Config): void {
     expect(path.split('/')).not.toContain('..');
   }
   for (const name of [...c.include, ...c.exclude, ...c.root_users, ...c.sudo, ...c.ephemeral_home])
-    expect(/^(\*|@?[^@/:,\s-][^/:,\s]*)$/.test(name) && !CONTROL.test(name), JSON.stringify(name)).toBe(true);
+    expect(
+      /^(\*|@?[^@/:,\s-](?:[^/:,\s]| (?!$| ))*)$/.test(name) && !CONTROL.test(name),
+      JSON.stringify(name),
+    ).toBe(true);
   expect(c.root_users).not.toContain('*');
-  for (const name of [c.check.user, lvm.name, ...update.packages, ...update.protect, ...c.init.packages])
+  expect(/^[^\s/:,@-](?:[^\s/:,]| (?!$| ))*$/.test(c.check.user) && !CONTROL.test(c.check.user)).toBe(true);
+  for (const name of [lvm.name, ...update.packages, ...update.protect, ...c.init.packages])
     expect(/^[^\s/:,@-][^\s/:,]*$/.test(name) && !CONTROL.test(name), JSON.stringify(name)).toBe(true);
   for (const text of [
     lvm.group,

@@ -26,18 +26,21 @@ function networked(): { host: Host; asked: string[] } {
     'initgroups dave@lab.example': 'dave@lab.example      70000 70010 29\n',
     'group 70000': 'students@lab.example:*:70000:\n',
     'passwd erin': 'erin,root:*:70002:70000:Erin:/home/erin:/bin/bash\n',
-    'passwd 1001': 'alice:x:1001:1001::/home/alice:/bin/sh\n',
-    'passwd 70004': '70004:*:70004:70000::/home/70004:/bin/bash\n',
+    // A name made of digits that is another account's uid, and one that is its own.
+    'getpwnam 70001': '70001:x:70005:70000::/home/70001:/bin/bash',
+    'getpwnam 70004': '70004:x:70004:70000::/home/70004:/bin/bash',
+    'initgroups 70001': '70001      70000 70010\n',
     'passwd mallory': 'mallory:*:70003:70000:Mallory:/home/mallory:/bin/bash\n',
     'initgroups mallory': 'mallory      70000 70029\n',
     'group 70029': 'audio:*:70029:mallory\n',
     'group 70010': 'robotics@lab.example:*:70010:dave@lab.example,erin@lab.example\n',
   };
   const run = async (c: Command) => {
-    const key = c.args.slice(1).join(' ');
-    asked.push(key);
-    const stdout = answers[key];
-    return stdout === undefined ? { code: 2, stdout: '', stderr: '' } : { code: 0, stdout, stderr: '' };
+    const [database = '', ...keys] = c.file === 'perl' ? ['getpwnam', ...c.args.slice(3)] : c.args.slice(1);
+    asked.push([database, ...keys].join(' '));
+    const found = keys.flatMap(key => answers[`${database} ${key}`] ?? []);
+    const code = c.file === 'perl' || found.length === keys.length ? 0 : 2;
+    return { code, stdout: found.join(''), stderr: '' };
   };
   return { host: { ...world.host, run }, asked };
 }
@@ -79,10 +82,17 @@ describe('a network account', () => {
     const { host } = networked();
     await expect(lookupUser(host, 'erin')).rejects.toMatchObject({ code: 'bad-user' });
   });
-  it('with a number as its name is not mistaken for the account with this uid', async () => {
-    const { host } = networked();
+  it('with a number as its name is found by this name, and never by this uid', async () => {
+    const { host, asked } = networked();
     await expect(lookupUser(host, '1001')).rejects.toMatchObject({ code: 'unknown-user' });
+    expect(await lookupUser(host, '70001')).toMatchObject({ uid: 70005, home: '/home/70001' });
     expect((await lookupUser(host, '70004')).uid).toBe(70004);
+    expect(asked.filter(key => key.startsWith('passwd'))).toEqual([]);
+  });
+  it('is asked for with three processes, however many groups it has', async () => {
+    const { host, asked } = networked();
+    await groupsOf(host, await lookupUser(host, 'dave@lab.example'));
+    expect(asked).toEqual(['passwd dave@lab.example', 'initgroups dave@lab.example', 'group 70000 70010']);
   });
   it.each(['+', '+alice', '+@staff'])('is refused if its name is a pattern in passwd(5): %s', async name => {
     const { host } = networked();
@@ -96,12 +106,18 @@ describe('a network account', () => {
 });
 
 describe('user names', () => {
-  it.each(['alice', 'a.b-c_d', 'DOM\\alice', 'alice@example.org', 'ålice', 'a'.repeat(256)])(
-    'accept %j',
-    name => {
-      expect(() => checkUserName(name)).not.toThrow();
-    },
-  );
+  it.each([
+    'alice',
+    'a.b-c_d',
+    'DOM\\alice',
+    'alice@example.org',
+    'john smith',
+    'DOM\\john smith',
+    'ålice',
+    'a'.repeat(256),
+  ])('accept %j', name => {
+    expect(() => checkUserName(name)).not.toThrow();
+  });
   it.each([
     '',
     '-rf',
@@ -109,7 +125,10 @@ describe('user names', () => {
     '.',
     'a/b',
     '../etc',
-    'a b',
+    ' a',
+    'a ',
+    'a\u00a0b',
+    'a\tb',
     'a\nb',
     'a:b',
     'a,b',
@@ -127,7 +146,13 @@ describe('user names', () => {
         } catch {
           return true;
         }
-        return !/[/\s:,\0]/.test(name) && name !== '..' && !name.startsWith('-') && name !== '';
+        return (
+          !/[/\n:,\0]/.test(name) &&
+          name.trim() === name &&
+          name !== '..' &&
+          !name.startsWith('-') &&
+          name !== ''
+        );
       }),
     );
   });

@@ -110,7 +110,11 @@ describe('logind on the bus', () => {
     ['a person who is leaving', [{ id: '5', state: 'closing' }], false],
     ['a greeter', [{ id: '5', class: 'greeter', uid: 113 }], false],
     ['root on a console of Debian 13', [{ id: '5', class: 'user-early', uid: 0 }], true],
+    ['a person without a manager', [{ id: '5', class: 'user-light' }], true],
+    ['a person whose home is locked', [{ id: '5', class: 'user-incomplete' }], true],
     ['a user manager', [{ id: '5', class: 'manager' }], false],
+    ['the manager of root', [{ id: '5', class: 'manager-early', uid: 0 }], false],
+    ['a cron job', [{ id: '5', class: 'background' }], false],
     ['a greeter and somebody over ssh', [{ id: '5', class: 'greeter', uid: 113 }, { id: '6' }], true],
   ])('with %s: is anyone logged in', async (_who, all, expected) => {
     expect(await isAnyoneLoggedIn(machine(all).host)).toBe(expected);

@@ -1,6 +1,8 @@
 /** Reading the list of loop devices; test/session/guards.test.ts and test/system/holders.test.ts release some. */
-import { expect, it } from 'vitest';
-import { parseLoops } from '../../src/linux/loops.ts';
+import { describe, expect, it } from 'vitest';
+import type { Command } from '../../src/linux/command.ts';
+import type { Host, Stat } from '../../src/linux/host.ts';
+import { parseLoops, releaseLoops } from '../../src/linux/loops.ts';
 
 it.each([
   [
@@ -14,4 +16,76 @@ it.each([
   ['', []],
 ])('the line %j', (line, expected) => {
   expect(parseLoops(`${line}\n`)).toEqual(expected);
+});
+
+describe('a loop device that udisks made, with the path of its file in the session', () => {
+  const TREE = 46;
+  const LOWER = 73; // of the files of the image, on an overlay whose upper layer is in memory
+  const HOST = 5;
+  const root = '/run/mayfly/roots/s';
+  const dir = { kind: 'dir', dev: TREE } as const;
+
+  /** What is run, with one device on `file`, mounted in /media. */
+  async function released(file: string, on: number, there: Record<string, Pick<Stat, 'kind' | 'dev'>>) {
+    const ran: string[] = [];
+    const isThere = (): boolean => !ran.some(line => line.startsWith('losetup -d'));
+    const files: Record<string, string> = {
+      '/sys/block/loop7/dev': '7:7\n',
+      '/proc/self/mountinfo': '9 1 7:7 / /media/anna/disk rw - ext4 /dev/loop7 rw\n',
+    };
+    const host = {
+      run: async ({ file: program, args }: Command) => {
+        ran.push(`${program} ${args.join(' ')}`);
+        const list = isThere() ? `/dev/loop7 0:${on} ${file}\n` : '';
+        return { code: 0, stdout: args[0] === '--list' ? list : '', stderr: '' };
+      },
+      read: (path: string) => (path.endsWith('backing_file') ? (isThere() ? file : undefined) : files[path]),
+      list: () => [],
+      lstat: (path: string) => ({ [root]: dir, ...there })[path],
+      sleep: async () => undefined,
+    };
+    await releaseLoops(host as unknown as Host, { root, devices: new Set([TREE]), shared: [`${root}/home`] });
+    return ran.filter(line => !line.includes('--list'));
+  }
+  const all = ['umount -- /media/anna/disk', 'losetup -d /dev/loop7'];
+
+  it.each([
+    [
+      'a file of the image',
+      '/srv/disk.img',
+      LOWER,
+      { srv: dir, 'srv/disk.img': { kind: 'file', dev: LOWER } },
+      all,
+    ],
+    ['a file of the session', '/srv/disk.img', TREE, {}, all],
+    [
+      'a file of the host that a symlink in the session leads to',
+      '/srv/disk.img',
+      HOST,
+      { srv: { kind: 'link', dev: TREE }, 'srv/disk.img': { kind: 'file', dev: HOST } },
+      [],
+    ],
+    [
+      'a file in a directory of the host',
+      '/home/anna/disk.img',
+      HOST,
+      {
+        home: { kind: 'dir', dev: HOST },
+        'home/anna': { kind: 'dir', dev: HOST },
+        'home/anna/disk.img': { kind: 'file', dev: HOST },
+      },
+      [],
+    ],
+    [
+      'another file of the host with that path',
+      '/srv/disk.img',
+      HOST,
+      { srv: dir, 'srv/disk.img': { kind: 'file', dev: LOWER } },
+      [],
+    ],
+    ['a file of the host', '/var/disk.img', HOST, {}, []],
+  ] as const)('on %s', async (_what, file, on, there, expected) => {
+    const paths = Object.entries(there).map(([path, stat]) => [`${root}/${path}`, stat]);
+    expect(await released(file, on, Object.fromEntries(paths))).toEqual(expected);
+  });
 });

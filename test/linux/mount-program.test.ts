@@ -1,6 +1,15 @@
 /** The mount program, run for real in a mount namespace of its own. */
 import { spawnSync } from 'node:child_process';
-import { lstatSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { afterAll, describe, expect, it } from 'vitest';
 import { type Mount, makeMountOps, mountCommand } from '../../src/linux/mount-program.ts';
@@ -76,6 +85,18 @@ describe.skipIf(!canUnshare)('mounts in the tree of a session', () => {
     expect(run(bind('shared/within', 'home')).code).toBe(0); // the administrator's own
   });
 
+  it('are read-only with "ro", and keep nothing else from the host than what is read', () => {
+    const { file, args } = mountCommand(
+      planMountOps(top, [{ ...bind('shared', 'srv'), options: 'bind,slave,ro' }]),
+    );
+    const script = '"$@" && touch "$0/root/srv/new" "$0/root/home/new"';
+    const out = spawnSync('unshare', [...UNSHARE, 'sh', '-c', script, base, file, ...args], {
+      encoding: 'utf8',
+    });
+    expect(out.stderr).toMatch(/^touch: .*srv\/new.*: Read-only file system\n$/);
+    rmSync(`${tree}/home/new`);
+  });
+
   it.each(['out', 'within'])('through the symlink "%s" of a directory of the host are refused', name => {
     const { code, message, points } = run(bind('shared', 'shared'), bind('usr', `shared/${name}`));
     expect([code, points]).toEqual([32, ['/root', '/root/shared']]);
@@ -125,5 +146,31 @@ describe('a mount point, seen by the child process that mounts', () => {
     const { file, args } = mountCommand([{ op, target: `${base}/${name}` }]);
     expect(spawnSync(file, args, { stdio: 'ignore' }).status).toBe(code);
     if (code === 0) expect(lstatSync(`${base}/${name}`).isDirectory()).toBe(op === 'dir');
+  });
+});
+
+describe('what a boot would create is created', () => {
+  const base = mkdtempSync(`${tmpdir()}/mayfly-entries-`);
+  afterAll(() => rmSync(base, { recursive: true }));
+  const own = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
+  it.each([
+    ['d', 0o1777, ''],
+    ['d', 0o2755, ''],
+    ['f', 0o640, 'text\nand more'],
+    ['f', 0o664, ''],
+    ['l', 0o777, '/dev/shm'],
+  ] as const)('as %s with the mode %o, whatever umask the caller has', (type, mode, data) => {
+    const target = `${base}/${type}${mode}`;
+    const { file, args } = mountCommand([{ op: 'make', target, entry: { type, mode, ...own, data } }]);
+    expect(spawnSync('sh', ['-c', 'umask 077; exec "$@"', 'sh', file, ...args]).status).toBe(0);
+    const there = lstatSync(target);
+    expect(there.mode & 0o7777).toBe(mode);
+    if (type === 'f') expect(readFileSync(target, 'utf8')).toBe(data);
+    if (type === 'l') expect(readlinkSync(target)).toBe(data);
+  });
+  it('and so are directories for mounts', () => {
+    const { file, args } = mountCommand([{ op: 'dir', target: `${base}/place` }]);
+    expect(spawnSync('sh', ['-c', 'umask 077; exec "$@"', 'sh', file, ...args]).status).toBe(0);
+    expect(lstatSync(`${base}/place`).mode & 0o777).toBe(0o755);
   });
 });

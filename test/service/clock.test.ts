@@ -6,6 +6,7 @@ import { killAll } from '../../src/linux/kill.ts';
 import type { LogindSession } from '../../src/linux/logind.ts';
 import { bindLogins, END_GRACE, findEnded, readBindings } from '../../src/service/liveness.ts';
 import { reaper } from '../../src/service/reaper.ts';
+import { end } from '../../src/session/end.ts';
 import { login } from '../../src/session/session.ts';
 import { readStable } from '../../src/state/generations.ts';
 import { blockLogins, loginBlockReason } from '../../src/state/login-block.ts';
@@ -54,13 +55,13 @@ describe.each([
 ])('if the time of day is set an hour %s', (_way, jump) => {
   it('processes have their grace to end, and no more', async () => {
     const w = preparedWorld();
-    w.mountEmpty('/session');
-    w.enter('/session', true);
+    const s = await arrive(w);
+    w.enter(s.root, false, true);
     const began = w.host.monotonic();
-    const target = { devices: new Set([w.host.stat('/session')?.dev ?? 0]), group: undefined, uid: 1001 };
-    await killAll(jumpy(w, jump), target, { grace: 1000, timeout: 1000 });
-    expect(w.host.monotonic() - began).toBeGreaterThanOrEqual(1000);
-    expect(w.host.monotonic() - began).toBeLessThan(1100);
+    await end({ ...w.machine(), host: jumpy(w, jump) }, s.id);
+    const { grace } = w.machine().config.logout;
+    expect(w.host.monotonic() - began).toBeGreaterThanOrEqual(1000 * grace);
+    expect(w.host.monotonic() - began).toBeLessThan(1000 * grace + 500);
   });
 
   it('a process that cannot be killed is reported after the timeout', async () => {

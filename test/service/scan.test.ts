@@ -4,6 +4,7 @@ import { MayflyError } from '../../src/errors.ts';
 import { logTo } from '../../src/linux/log.ts';
 import type { LogindSession } from '../../src/linux/logind.ts';
 import { discards } from '../../src/service/discards.ts';
+import { hostChanges } from '../../src/service/host-changes.ts';
 import { POLL_INTERVAL, type ServiceState, scanSessions } from '../../src/service/scan.ts';
 import { login } from '../../src/session/session.ts';
 import { callOf, preparedWorld } from '../world.ts';
@@ -34,6 +35,7 @@ it('logind that does not answer ends nothing, is told of once and asked again so
     ...{ notify: () => undefined, bindings: {}, watched: [], dirSnapshot: '', scanDue: 0, configKey: '' },
     ...{ choresDue: 0, spaceLevel: 0, snapshotAlerts: new Map(), sweepDue: 0, sweeping: undefined },
     discards: discards(),
+    hostChanges: hostChanges(),
     ...{ leftovers: new Set(), unresolved: new Set(), watchFailed: false, logindSilent: false },
     stopping: false,
   };

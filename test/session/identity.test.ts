@@ -1,7 +1,7 @@
 /** What a session's account files say. */
 import { describe, expect, it } from 'vitest';
 import type { User } from '../../src/linux/accounts.ts';
-import { sudoRule, withEntry, withGroups } from '../../src/session/identity.ts';
+import { shellIn, sudoRule, takenNumbers, withEntry, withGroups } from '../../src/session/identity.ts';
 
 const alice: User = { name: 'alice', uid: 1001, gid: 1001, gecos: '', home: '/home/alice', shell: '/bin/sh' };
 
@@ -48,4 +48,38 @@ describe('identity', () => {
     [true, '#1001 ALL=(ALL:ALL) NOPASSWD: ALL\n'],
     [false, '#1001 ALL=(ALL:ALL) !ALL\n'],
   ])('allows sudo: %s', (allowed, rule) => expect(sudoRule(alice, allowed)).toBe(rule));
+});
+
+describe('the shell of a user', () => {
+  const tree = (...paths: string[]) => ({
+    lstat: (path: string) => (paths.includes(path) ? ({ kind: 'file' } as never) : undefined),
+  });
+  it.each([
+    ['/usr/bin/fish', ['/r/usr/bin/fish', '/r/bin/sh'], '/usr/bin/fish'],
+    ['/usr/bin/fish', ['/r/bin/bash', '/r/bin/sh'], '/bin/bash'],
+    ['/usr/bin/fish', ['/r/bin/sh'], '/bin/sh'],
+    ['/usr/bin/fish', [], '/usr/bin/fish'],
+    ['', ['/r'], ''], // which is /bin/sh
+  ])('"%s" in a tree with %j is "%s"', (shell, paths, expected) => {
+    expect(shellIn(tree(...paths), '/r', shell)).toBe(expected);
+  });
+});
+
+describe('numbers that belong to others', () => {
+  it.each([
+    ['nobody else', 'alice:x:1001:\nlab:x:2000:\n', []],
+    ['another group', 'alice:x:1001:\ncert:x:2000:\n', [2000]],
+    ['several names, one of them the user’s', 'cert:x:2000:\nlab:x:2000:\n', []],
+    ['several others', 'cert:x:2000:\nwire:x:2000:\n', [2000]],
+    ['a group for the user’s own', 'students:x:1001:\n', [1001]],
+    ['another name of root', 'toor:x:0:\n', []],
+    ['the beginning of a number', 'cert:x:200:\ncert:x:20001:\n', []],
+    ['nothing that can be read', undefined, []],
+  ])('are found for %s', (_what, text, expected) => {
+    const own = Object.entries({ alice: 1001, lab: 2000, root: 0 });
+    expect(takenNumbers(text, own.map(([name, number]) => ({ name, number })))).toEqual(expected); // biome-ignore format: a line
+  });
+  it('knows those without a name from the record of the generation', () => {
+    expect(takenNumbers('', [{ name: 'alice', number: 1001 }], [1001])).toEqual([1001]);
+  });
 });

@@ -5,6 +5,7 @@ import type { LogindSession } from '../../src/linux/logind.ts';
 import { isEndedLogin } from '../../src/session/ended-scopes.ts';
 import { withRanges } from '../../src/session/identity.ts';
 import { hasNamespaces, linkRoot, namesModule, namespaceOps } from '../../src/session/mount-namespace.ts';
+import { chrootedPaths, isChroot } from '../../src/session/root-kind.ts';
 import { login, stop } from '../../src/session/session.ts';
 import type { Login } from '../../src/state/sessions.ts';
 import { callOf, preparedWorld } from '../world.ts';
@@ -85,6 +86,8 @@ describe('a session of logind', () => {
     ['of ssh', { service: 'sshd' }, [seat], false],
     ['of somebody else', { uid: 1002 }, [seat], false],
     ['that began before', { began: 900 }, [seat], false],
+    ['without a manager', { class: 'user-light' }, [seat], true],
+    ['whose home was never unlocked', { class: 'user-incomplete' }, [seat], true],
     ['of a greeter', { class: 'greeter' }, [seat], false],
     ['of a console, by PAM', { service: 'login' }, [through], false],
     ['whose leader called us', { service: 'sddm', leader: 70, state: 'active' }, [through], true],
@@ -109,6 +112,35 @@ describe('the ranges of subordinate IDs', () => {
   ])('%s', (_what, text, host, expected) => expect(withRanges(text, host, alice)).toBe(expected));
 });
 
+describe('the kind of a session’s root', () => {
+  const root = '/run/mayfly/roots/u1001-1';
+  it.each([
+    ['a namespace', true, [['/', 1001]], false],
+    ['a chroot by the record', false, [], true],
+    ['a chroot by the record of an earlier version', undefined, [['/', 1001]], true],
+    [
+      'a chroot that a process shows',
+      true,
+      [
+        ['/', 1001],
+        [root, 1001],
+      ],
+      true,
+    ],
+    ['a namespace, also if root looks into the tree', true, [[root, 0]], false],
+    ['a namespace, whatever other sessions have', true, [['/run/mayfly/roots/u1002-1', 1002]], false],
+  ] as const)('is %s', (_, namespace, processes, expected) => {
+    const read = (path: string): string | undefined => {
+      const uid = processes[Number(path.split('/')[2]) - 10]?.[1];
+      return uid === undefined ? undefined : `Name:\tx\nUid:\t${uid}\t${uid}\n`;
+    };
+    const readlink = (path: string): string | undefined => processes[Number(path.split('/')[2]) - 10]?.[0];
+    const list = (): string[] => ['self', '10', '11'];
+    const chrooted = chrootedPaths({ ...preparedWorld().host, read, readlink, list });
+    expect(isChroot({ root, ...(namespace === undefined ? {} : { namespace }) }, chrooted)).toBe(expected);
+  });
+});
+
 describe('doctor', () => {
   const CLONE = 'kernel.unprivileged_userns_clone';
   it.each([
@@ -119,13 +151,20 @@ describe('doctor', () => {
     ['Debian’s setting', true, true, { [CLONE]: '0' }, [/userns_clone is 0/]],
     ['the setting allows them', true, true, { [CLONE]: '1' }, []],
     ['AppArmor', true, true, { 'kernel.apparmor_restrict_unprivileged_userns': '1' }, [/apparmor/]],
-  ])('about sandboxes: %s', (_what, enabled, namespaces, values, findings) => {
-    const { findings: all } = judgeSandboxes({
-      enabled,
-      namespaces,
-      values: new Map(Object.entries(values)),
-    });
-    expect(all.map(f => f.what)).toEqual(findings.map(f => expect.stringMatching(f)));
-    expect(all.every(f => f.level === 'warning' && f.fix !== '')).toBe(true);
-  });
+    ['no mount namespaces either', true, true, { 'user.max_mnt_namespaces': '0' }, [/max_mnt_namespaces/]],
+    ['the module is missing', true, true, {}, [/"pam_mayfly.so" is missing/], { module: false }],
+    ['nothing is enabled, nor installed', false, false, {}, [], { module: false }],
+    ['the kernel refused one', true, true, {}, [/^u1-1: entered by chroot only/], { refused: ['u1-1'] }],
+  ])(
+    'about sandboxes: %s',
+    (_what, enabled, namespaces, values, findings, more?: Record<string, unknown>) => {
+      const { findings: all } = judgeSandboxes({
+        ...{ enabled, namespaces, module: true, refused: [] },
+        values: new Map(Object.entries(values)),
+        ...more,
+      });
+      expect(all.map(f => f.what)).toEqual(findings.map(f => expect.stringMatching(f)));
+      expect(all.every(f => f.level === 'warning' && f.fix !== '')).toBe(true);
+    },
+  );
 });

@@ -1,7 +1,7 @@
 /** What is mounted in a session besides its tree. */
 import { describe, expect, it } from 'vitest';
 import { readConfig } from '../../src/config/parse.ts';
-import { planMounts } from '../../src/session/mount-plan.ts';
+import { existingMounts, planMounts } from '../../src/session/mount-plan.ts';
 import { World } from '../world.ts';
 
 const config = readConfig(new World().host, '/etc/mayfly/mayfly.toml');
@@ -17,7 +17,7 @@ describe('mounts', () => {
       m => m.type === 'none',
     );
     expect(binds.length).toBeGreaterThan(10);
-    for (const m of binds) expect(m.options).toMatch(/^(rbind,rslave|bind,slave)$/);
+    for (const m of binds) expect(m.options).toMatch(/^(rbind,rslave|bind,slave|bind,slave,ro)$/);
   });
   it('never include all of /run or the private socket of PID 1', () => {
     const sources = planMounts(config, '/r', { path: '/h', ephemeral: false, uid: 1, gid: 1 }).map(
@@ -33,6 +33,28 @@ describe('mounts', () => {
     const guest = plan('/home/guest', true);
     expect(guest.some(m => m.startsWith('/home/guest tmpfs mode=0700,uid=1001,gid=1001'))).toBe(true);
     expect(guest.some(m => m.startsWith('/home none'))).toBe(false);
+  });
+  it('give guests directories of their own where others leave files, and the sockets of X servers', () => {
+    const guest = plan('/home/guest', true);
+    const paths = guest.map(m => m.split(' ')[0]);
+    for (const path of ['/tmp', '/var/tmp', '/run/lock']) expect(paths).not.toContain(path);
+    expect(guest.filter(m => m.startsWith('/dev/shm '))).toEqual([
+      '/dev/shm tmpfs mode=1777,nosuid,nodev,nr_inodes=200k,size=25%',
+    ]);
+    expect(guest).toContain('/tmp/.X11-unix none bind,slave');
+    for (const path of ['/tmp', '/var/tmp', '/run/lock', '/dev/shm'])
+      expect(plan('/home/a', false)).toContain(`${path} none bind,slave`);
+  });
+  it.each([
+    ['a directory of root', 'dir', 0, 1],
+    ['a directory of somebody else', 'dir', 1002, 0],
+    ['a symlink', 'link', 0, 0],
+    ['nothing', undefined, 0, 0],
+  ] as const)('show a guest the sockets of X servers in %s: %s %i', (_what, kind, uid, count) => {
+    const host = { lstat: () => kind && { kind, uid }, pathType: () => 'dir' } as unknown as World['host'];
+    const home = { path: '/home/guest', ephemeral: true, uid: 1001, gid: 1001 };
+    const mounts = planMounts(config, '/r', home).filter(m => m.source === '/tmp/.X11-unix');
+    expect(existingMounts(host, mounts)).toHaveLength(count);
   });
   it('do not bind the mount points of sessions into themselves', () => {
     expect(plan('/home/a', false, '/home/sandbox/roots/x')).toContain('/home none bind,slave');

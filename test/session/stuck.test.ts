@@ -4,7 +4,7 @@ import { MayflyError } from '../../src/errors.ts';
 import { identify } from '../../src/linux/process-id.ts';
 import { recover } from '../../src/service/recover.ts';
 import { end } from '../../src/session/end.ts';
-import { onStuck } from '../../src/session/on-stuck.ts';
+import { applyRebootPolicy } from '../../src/session/reboot-policy.ts';
 import { login } from '../../src/session/session.ts';
 import { loginBlockReason } from '../../src/state/login-block.ts';
 import type { Machine } from '../../src/state/machine.ts';
@@ -52,7 +52,7 @@ describe('a teardown that fails', () => {
     ['reboot', 'other', []],
   ] as const)('with on_stuck = "%s" and a %s error runs %j', async (policy, kind, expected) => {
     const { on, ran } = withPolicy(preparedWorld().machine(), policy);
-    await onStuck(on, kind === 'stuck' ? new MayflyError('stuck', 'held') : new Error('x'));
+    await applyRebootPolicy(on, kind === 'stuck' ? new MayflyError('stuck', 'held') : new Error('x'));
     expect(ran).toEqual(expected);
   });
 
@@ -79,13 +79,18 @@ describe('a teardown that fails', () => {
     ['somebody is logged in over ssh', bobs({ Service: { data: 'sshd' } }), []],
     ['somebody is on a console', bobs({ Service: { data: 'login' }, Type: { data: 'tty' } }), []],
     ['root is on a console', bobs({ Class: { data: 'user-early' } }), []],
+    ['somebody without a manager is there', bobs({ Class: { data: 'user-light' } }), []],
+    ['root without a manager is there', bobs({ Class: { data: 'user-early-light' } }), []],
+    ['somebody with a locked home is there', bobs({ Class: { data: 'user-incomplete' } }), []],
     ['logind does not answer', undefined, []],
     ['only the greeter is there', bobs({ Class: { data: 'greeter' } }), ['shutdown']],
+    ['only a manager is there', bobs({ Class: { data: 'manager' } }), ['shutdown']],
+    ['only a cron job is there', bobs({ Class: { data: 'background' } }), ['shutdown']],
     ['whoever was there has left', bobs({ State: { data: 'closing' } }), ['shutdown']],
   ])('with on_stuck = "reboot", if %s, runs', async (_what, one, expected) => {
     const w = preparedWorld();
     const { on, ran } = withPolicy(w.machine(), 'reboot');
-    await onStuck(withLogind(w, on, one), new MayflyError('stuck', 'held'));
+    await applyRebootPolicy(withLogind(w, on, one), new MayflyError('stuck', 'held'));
     expect(ran).toEqual(expected);
     expect(loginBlockReason(on) !== undefined).toBe(expected.length > 0);
   });
@@ -98,14 +103,14 @@ describe('a teardown that fails', () => {
     if (!caller) throw new Error('no display manager');
     const s = await login(w.machine(), { adapter: 'lightdm', user: 'alice', display: ':0', caller });
     if (s) writeSession(host, paths, { ...s, state: 'starting' });
-    await onStuck(on, new MayflyError('stuck', 'held'));
+    await applyRebootPolicy(on, new MayflyError('stuck', 'held'));
     expect([ran, loginBlockReason(on)]).toEqual([[], undefined]);
   });
 
   it('never reboots while another session is live', async () => {
     const { w } = await stuckWorld();
     const { on, ran } = withPolicy(w.machine(), 'reboot');
-    await onStuck(on, new MayflyError('stuck', 'held'));
+    await applyRebootPolicy(on, new MayflyError('stuck', 'held'));
     expect(ran).toEqual([]);
   });
 });

@@ -2,7 +2,9 @@
 import * as fs from 'node:fs';
 import { must, type Ran, sh, tarball } from './lab.ts';
 
-const PACKAGES = 'busybox-static,nodejs,schroot,sudo,mount,passwd,btrfs-progs,e2fsprogs,bsdutils,procps,perl';
+/** libnss-extrausers stands for a directory: NSS asks it after the local files. */
+const PACKAGES =
+  'busybox-static,nodejs,schroot,sudo,mount,passwd,btrfs-progs,e2fsprogs,bsdutils,procps,perl,libnss-extrausers';
 
 export class BareMachine {
   /** A directory of the test's own, with the machine in it. */

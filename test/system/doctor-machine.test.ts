@@ -140,7 +140,7 @@ describe('a machine with display managers', () => {
     [
       'no snippet in Xsession.d',
       'Xsession',
-      'cd /etc/X11/Xsession.d; mv 97mayfly /root; trap "mv /root/97mayfly /etc/X11/Xsession.d" EXIT',
+      'cd /etc/X11/Xsession.d; mv 00mayfly /root; trap "mv /root/00mayfly /etc/X11/Xsession.d" EXIT',
       /desktops run on the host/,
       /^apt install --reinstall .*--force-confmiss mayfly # or .*FILE\.deb/,
     ],

@@ -31,7 +31,7 @@ describe('names', () => {
   it.each([
     ['../../etc/passwd', /invalid user name/],
     ['a/b', /invalid user name/],
-    ['a b', /invalid user name/],
+    ['a b ', /invalid user name/],
     ['-rf', /invalid user name/],
     ['x'.repeat(300), /has 300 characters/],
     ['a\nb', /invalid user name/],

@@ -1,7 +1,8 @@
 /** The main job on real trees, through the hooks and schroot: a login gets a fresh machine, a logout leaves nothing. */
 import * as fs from 'node:fs';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { BACKENDS, forgetUsers, Lab, sh, shAs, sleep, uidOf, until, user } from './lab.ts';
+import { sameNameSameRights } from './numbers.ts';
 
 const A = 'mayfly-a';
 const B = 'mayfly-b';
@@ -186,6 +187,35 @@ describe.each(BACKENDS)('a login on %s', backend => {
     expect(lab.processesInside()).toEqual([]);
   });
 
+  it('a program that saves when it is told to end has time; neither the greeter nor the next login waits', async () => {
+    lab.configure('[logout]\ngrace = 300\n');
+    const at = (name: string): string => `/tmp/mayfly-${process.pid}-${name}`;
+    for (const name of ['ready', 'told', 'go', 'saved'])
+      onTestFinished(() => fs.rmSync(at(name), { force: true }));
+    const save = `touch ${at('told')}; until [ -e ${at('go')} ]; do sleep 0.1; done; echo all >${at('saved')}; exit`;
+    lab.hook('start', A);
+    const first = lab.session(A)?.id;
+    lab.linger(A, false, `trap "${save}" TERM; touch ${at('ready')}; while :; do sleep 0.1; done`);
+    lab.linger(A, false, 'trap "" TERM HUP; while :; do sleep 1; done');
+    await until(() => fs.existsSync(at('ready')), 20_000);
+    expect(lab.hook('stop', A)).toMatchObject({ code: 0, err: '' });
+    expect(fs.existsSync(at('told'))).toBe(true);
+    expect(lab.records()).toMatchObject([
+      { id: first, state: 'ending', saving: { who: expect.stringMatching(/^process \d+ sh/) } },
+    ]);
+    expect(lab.mayfly('sessions').out).toMatch(/ending: waits for process \d+ sh/);
+    for (let i = 0; i < 2; i++) {
+      expect(lab.hook('start', A)).toMatchObject({ code: 0, err: '' });
+      expect(lab.session(A)?.id).not.toBe(first);
+    }
+    fs.writeFileSync(at('go'), '');
+    await until(() => lab.records().length === 1, 30_000);
+    expect(fs.readFileSync(at('saved'), 'utf8')).toBe('all\n');
+    expect(lab.inside(A, 'true').code).toBe(0);
+    expect(lab.hook('stop', A)).toMatchObject({ code: 0, err: '' });
+    lab.configure('');
+  });
+
   it('immutable files, very deep trees and foreign names are removed too', () => {
     lab.hook('start', A);
     lab.rootInside(
@@ -228,6 +258,11 @@ describe.each(BACKENDS)('a login on %s', backend => {
     await sleep(50);
     expect(fs.existsSync(`/proc/${pid}/cwd`)).toBe(true);
     process.kill(pid, 'SIGKILL');
+  });
+
+  it('the same name gives the same rights, and an equal number alone gives none', () => {
+    sameNameSameRights(lab, A);
+    before = lab.picture();
   });
 });
 

@@ -61,6 +61,22 @@ describe('what enters a session', () => {
     expect(r.out + r.err).not.toMatch(/secret$/m);
   });
 
+  it('is in a chroot where the kernel refuses a namespace, and its root shows that; elsewhere it does not', () => {
+    // In a user namespace of its own: the setting is that of the whole machine otherwise.
+    const refused = (command: string): string => `unshare --user sh -c '
+      until grep -q . /proc/self/uid_map && grep -q . /proc/self/gid_map; do sleep 0.02; done
+      exec sh -c "echo 0 >/proc/sys/user/max_mnt_namespaces
+        exec setpriv --reuid=${ALICE} --regid=${ALICE} --clear-groups -- schroot -c ${ID} -d / -- ${command}"' 2>/dev/null &
+      until [ "$(readlink /proc/$!/ns/user)" != "$(readlink /proc/self/ns/user)" ]; do sleep 0.02; done
+      echo 0 0 65536 >/proc/$!/uid_map; echo 0 0 65536 >/proc/$!/gid_map`;
+    const look = `n=0; until pgrep -x sleep -u ${ALICE} >/dev/null || [ $n -gt 500 ]; do n=$((n + 1)); sleep 0.02; done
+      readlink /proc/$(pgrep -x sleep -u ${ALICE})/root; pkill -x sleep -u ${ALICE}; wait`;
+    const seen = lines(`${NAMESPACE}; ${refused(NAMESPACE)}; wait
+      ${refused('sleep 1000')}; ${look}
+      ${enter(ALICE, ID, 'sleep 1000')} 2>/dev/null & ${look}`);
+    expect(seen).toEqual([seen[0], seen[0], `${ROOTS}/${ID}`, '/']);
+  });
+
   it('leaves nothing, and holds the volume until it ends', () => {
     const seen =
       lines(`${enter(ALICE, ID, 'sleep 1000')} 2>/dev/null & until pgrep -x sleep >/dev/null; do jobs %1 >/dev/null || exit; done

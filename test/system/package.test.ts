@@ -40,12 +40,24 @@ describe('the Debian package', () => {
   });
 
   it('does nothing to logins until it is enabled', () => {
-    expect(ok('STARTUP=desktop; . /etc/X11/Xsession.d/97mayfly; echo "$STARTUP"')).toBe('desktop\n');
-    expect(
-      ok(
-        'touch /etc/mayfly/enabled; STARTUP=desktop; . /etc/X11/Xsession.d/97mayfly; echo "$STARTUP"; rm /etc/mayfly/enabled',
-      ),
-    ).toBe('/usr/lib/mayfly/hooks/session-wrapper desktop\n');
+    const part = 'set -- desktop; . /etc/X11/Xsession.d/00mayfly; echo "goes on: $*"';
+    expect(ok(part)).toBe('goes on: desktop\n');
+    const enabled = m.run(
+      `touch /etc/mayfly/enabled; (${part}); code=$?; rm /etc/mayfly/enabled; exit $code`,
+    );
+    expect(enabled).toMatchObject({ code: 1, out: '' });
+    expect(enabled.err).toMatch(/\(MAYFLY-NO-SESSION\)\n$/);
+  });
+
+  it('takes the file of an earlier version out of Xsession.d', () => {
+    const old = '/etc/X11/Xsession.d/97mayfly';
+    ok(`cd /root; dpkg-deb -R mayfly.deb old; 
+      mv old/etc/X11/Xsession.d/00mayfly old${old}; sed -i 's,00mayfly,97mayfly,' old/DEBIAN/conffiles
+      sed -i '/97mayfly/d' old/DEBIAN/*inst old/DEBIAN/*rm; sed -i 's/^Version: .*/Version: 0.0.1/' old/DEBIAN/control
+      rm -f old/DEBIAN/md5sums; dpkg-deb -b old old.deb >/dev/null
+      dpkg --force-depends --force-downgrade -i old.deb >/dev/null 2>&1; test -e ${old}
+      dpkg --force-depends -i mayfly.deb >/dev/null 2>&1; rm -r old old.deb`);
+    expect(ok('ls /etc/X11/Xsession.d | grep mayfly')).toBe('00mayfly\n');
   });
 
   it('does the whole job with its defaults: init from the running system, login, logout, recover, destroy', () => {
@@ -300,16 +312,16 @@ describe('the Debian package', () => {
       mkdir -p /etc/lightdm; install -m 755 /dev/null /usr/sbin/lightdm
       stacks >/root/without
       mayfly enable lightdm --quiet
-      grep -q '^-session optional pam_mayfly.so' /etc/pam.d/schroot
+      grep -q '^-session .* pam_mayfly.so' /etc/pam.d/schroot
       dpkg --force-depends -i /root/mayfly.deb >/root/said 2>&1
       ! grep 'until you repeat' /root/said
-      sed -i '/mayfly/d' /etc/pam.d/schroot; rm -f /etc/pam.d/systemd-user
+      sed -i '/mayfly enable/,+2d' /etc/pam.d/schroot; rm -f /etc/pam.d/systemd-user
       stacks | diff /root/without -
       dpkg --force-depends -i /root/mayfly.deb >/root/said 2>&1
       grep 'sandboxes fail in sessions until you repeat: mayfly enable lightdm' /root/said
       stacks | diff /root/without -
       mayfly enable lightdm --quiet
-      grep -q '^-session optional pam_mayfly.so' /etc/pam.d/schroot
+      grep -q '^-session .* pam_mayfly.so' /etc/pam.d/schroot
       rm /usr/lib/*/security/pam_mayfly.so
       hook() { env -i USER=carol DISPLAY=:0 /usr/lib/mayfly/hooks/lightdm/$1 --quiet; }
       hook session-setup

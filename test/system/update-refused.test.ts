@@ -12,12 +12,37 @@ let lab: Lab;
 beforeAll(() => void user(A));
 afterAll(forgetUsers);
 
+/**
+ * A maintainer script that tries to change the machine, with values that change nothing, and fails with the list of what it
+ * could write.
+ */
+const REACH = `reached=
+for f in kernel/printk vm/swappiness kernel/hostname; do
+  value=$(cat /proc/sys/$f)
+  if (echo "$value" >/proc/sys/$f) 2>/dev/null; then reached="$reached /proc/sys/$f"; fi
+done
+if (echo h >/proc/sysrq-trigger) 2>/dev/null; then reached="$reached /proc/sysrq-trigger"; fi
+for f in /sys/kernel/mm/transparent_hugepage/defrag /sys/power/pm_async; do
+  if [ -e $f ] && (: >>$f) 2>/dev/null; then reached="$reached $f"; fi
+done
+for f in /dev/*; do if [ -b $f ]; then reached="$reached $f"; fi; done
+mknod /var/tmp/memory c 1 5 # /dev/zero stands for a disk
+if (head -c 1 /var/tmp/memory) >/dev/null 2>&1; then reached="$reached mknod"; fi
+rm /var/tmp/memory
+tr '\\0' '\\n' </proc/1/environ | grep -q ^container= || reached="$reached not-a-container"
+# What a script may use.
+echo x >/dev/null; head -c 1 /dev/zero /dev/urandom >/dev/null; [ -w /run/lock ]; : >/dev/shm/x
+[ "$(echo works | cat /dev/stdin)" = works ] && [ -c /dev/pts/ptmx ] && : <>/dev/ptmx
+echo "E: reached:$reached." >&2
+exit 1`;
+
 describe('packages', () => {
   let mirror: Mirror;
   beforeAll(async () => {
     mirror = await Mirror.start();
     mirror.add(
       { name: 'mayfly-broken', version: '1', postinst: 'echo "the disk is made of cheese" >&2\nexit 1' },
+      { name: 'mayfly-reaching', version: '1', postinst: REACH },
       { name: 'mayfly-evil', version: '1', fields: ['Conflicts: sudo'] },
       { name: 'mayfly-lonely', version: '1', fields: ['Depends: no-such-package'] },
     );
@@ -40,6 +65,11 @@ describe('packages', () => {
     const script = `cp ${deb} "$1/tmp/x.deb"; chroot "$1" dpkg -i /tmp/x.deb; true`;
     const says = /^packages: not completely installed: mayfly-broken$/;
     refused(lab, A, { scripts: { 'refresh.d/half': script }, phase: 'check', says });
+  });
+
+  it('one that writes to the machine: it cannot', () => {
+    const update = `${mirror.config}packages = ["mayfly-reaching"]`;
+    refused(lab, A, { update, phase: 'refresh', says: /: E: reached:\.; / });
   });
 
   it('one that conflicts with what is protected', () => {

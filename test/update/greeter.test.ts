@@ -10,7 +10,8 @@ import {
 } from '../../src/update/greeter.ts';
 import { preparedWorld } from '../world.ts';
 
-const W = '/usr/lib/mayfly/hooks/session-wrapper';
+const W = '/usr/lib/mayfly/hooks/session-wrapper --xsession';
+const BYPASS = 'X-GDM-BypassXsession=true';
 const entry = (text: string, kind: DesktopEntry['kind'] = 'xsessions', name = 'a.desktop'): DesktopEntry => ({
   kind,
   name,
@@ -24,50 +25,50 @@ describe('a desktop entry', () => {
       'gets the wrapper before its command',
       ['Name=A', 'Exec=a --b "c d"'],
       'inside',
-      ['Name=A', `Exec=${W} a --b "c d"`],
+      ['Name=A', `Exec=${W} a --b "c d"`, BYPASS],
     ],
-    ['may have spaces around "="', ['Name = A', 'Exec = a'], 'inside', ['Name=A', `Exec=${W} a`]],
+    ['may have spaces around "="', ['Name = A', 'Exec = a'], 'inside', ['Name=A', `Exec=${W} a`, BYPASS]],
     [
       'of the host is marked as for staff',
       ['Name=A', 'Name[de]=B', 'Exec=a'],
       'host',
-      ['Name=A (staff)', 'Name[de]=B (staff)', `Exec=${W} --host a`],
+      ['Name=A (staff)', 'Name[de]=B (staff)', `Exec=${W} --host a`, BYPASS],
     ],
     [
       'loses TryExec, which would be looked up on the host',
       ['Name=A', 'Exec=a', 'TryExec=a'],
       'inside',
-      ['Name=A', `Exec=${W} a`],
+      ['Name=A', `Exec=${W} a`, BYPASS],
     ],
     [
-      'does not bypass Xsession',
+      'bypasses the Xsession of the host, not that of the generation',
       ['Name=A', 'Exec=a', 'X-GDM-BypassXsession=true'],
       'inside',
-      ['Name=A', `Exec=${W} a`],
+      ['Name=A', `Exec=${W} a`, BYPASS],
     ],
     [
       'keeps keys that do not affect how it starts',
       ['Name=A', 'Exec=a', 'DesktopNames=A;B;'],
       'inside',
-      ['Name=A', `Exec=${W} a`, 'DesktopNames=A;B;'],
+      ['Name=A', `Exec=${W} a`, 'DesktopNames=A;B;', BYPASS],
     ],
     [
       'ends at the first action',
       ['Name=A', 'Exec=a', '[Desktop Action x]', 'Exec=x'],
       'inside',
-      ['Name=A', `Exec=${W} a`],
+      ['Name=A', `Exec=${W} a`, BYPASS],
     ],
     [
-      'keeps "default", which Xsession interprets',
+      'has "default" interpreted inside',
       ['Name=A', 'Exec=default'],
       'inside',
-      ['Name=A', 'Exec=default'],
+      ['Name=A', `Exec=${W} default`, BYPASS],
     ],
     [
-      'with "failsafe", which would run on the host, is not offered',
+      'with "failsafe" is a terminal inside',
       ['Name=A', 'Exec=failsafe'],
       'inside',
-      undefined,
+      ['Name=A', `Exec=${W} failsafe`, BYPASS],
     ],
     ['that is hidden is not offered', ['Name=A', 'Exec=a', 'Hidden=true'], 'inside', undefined],
     ['with NoDisplay is not offered', ['Name=A', 'Exec=a', 'NoDisplay=true'], 'host', undefined],
@@ -79,7 +80,7 @@ describe('a desktop entry', () => {
 
   it('for Wayland says so in any directory', () => {
     const e = wrapEntry(entry(desktop('Name=A', 'Exec=a'), 'wayland-sessions'), 'inside');
-    expect(e?.text).toBe(desktop('Name=A', `Exec=${W} a`, 'X-LightDM-Session-Type=wayland'));
+    expect(e?.text).toBe(desktop('Name=A', `Exec=${W.split(' ')[0]} a`, 'X-LightDM-Session-Type=wayland'));
   });
 
   it('that cannot be parsed is not offered', () => {
@@ -100,6 +101,16 @@ describe('a desktop that only the host has', () => {
     expect(plan[0]?.text).toContain(`Exec=${W} a`);
     expect(plan[1]?.text).toContain(`Exec=${command}\n`);
     expect(/NoDisplay=(.*)/.exec(plan[1]?.text ?? '')?.[1]).toBe(hidden);
+  });
+
+  it.each([
+    ['default', 'a', `Exec=${W} default`],
+    ['default', undefined, `Exec=${W} --host default`],
+    ['failsafe', 'a', `Exec=${W} failsafe`],
+  ])('that is "%s" is for everybody if there is a desktop for X inside: %s', (command, other, line) => {
+    const inside = other === undefined ? [] : [entry(text)];
+    const own = entry(desktop('Name=Default', `Exec=${command}`), 'xsessions', 'host.desktop');
+    expect(planEntries(inside, [own], 'staff').at(-1)?.text).toContain(`${line}\n`);
   });
 
   it('is not hidden by one with the same name of the other session type', () => {

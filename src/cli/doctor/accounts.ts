@@ -1,8 +1,10 @@
-/** Accounts whose logins are refused because of what the account itself says. */
-import { groupsOf, parsePasswd, type User } from '../../linux/accounts.ts';
+/** Accounts whose logins are refused, or changed, because of what the account itself says, and those that linger. */
+import { groupsOf, lookupUser, parsePasswd, type User } from '../../linux/accounts.ts';
 import { homeProblem } from '../../session/home-path.ts';
 import { inScope } from '../../session/scope.ts';
-import { type CheckResult, check, found, type Subject, warning } from './check.ts';
+import { readableGeneration, stableNumber } from '../../state/generations.ts';
+import { describeShells, type UserShell, usersWithoutShell } from '../../update/user-shells.ts';
+import { type CheckResult, check, found, notApplicable, type Subject, warning } from './check.ts';
 
 /** An account in scope, and why no session can have its home directory. */
 export interface RefusedHome extends Pick<User, 'name' | 'home'> {
@@ -37,9 +39,64 @@ async function gatherHomes({ host, config, paths }: Subject): Promise<RefusedHom
   return refused;
 }
 
+export function judgeShells(all: readonly UserShell[] | undefined): CheckResult {
+  if (!all) return notApplicable('the generation is on a device; "mayfly doctor --trial" looks there');
+  const fix = (shell: string) =>
+    `mayfly enter master --promote # and install "${shell}"; or: chsh of these users`;
+  const byShell = [...new Set(all.map(u => u.shell))].flatMap(shell =>
+    describeShells(all.filter(u => u.shell === shell)).map(what => warning(what, fix(shell))),
+  );
+  return found(byShell, 'the stable generation has the shells of all users that NSS lists');
+}
+
+/** Undefined if the tree of the stable generation is not to be seen without mounting it. */
+async function gatherShells(on: Subject): Promise<UserShell[] | undefined> {
+  const stable = stableNumber(on.host, on.paths);
+  const volume = stable === undefined ? undefined : readableGeneration(on.host, on.paths, stable)?.volume;
+  const tree = volume && on.backend(volume.backend).path(volume);
+  return tree === undefined || on.host.pathType(tree) !== 'dir' ? undefined : usersWithoutShell(on, tree);
+}
+
+export const shellCheck = check({
+  group: 'configuration',
+  title: 'shells',
+  gather: gatherShells,
+  evaluate: judgeShells,
+});
+
 export const homeCheck = check({
   group: 'configuration',
   title: 'home directories',
   gather: gatherHomes,
   evaluate: judgeHomes,
+});
+
+/** Where logind keeps a file for each user who lingers. */
+const LINGER = '/var/lib/systemd/linger';
+
+export function judgeLingering(names: readonly string[]): CheckResult {
+  const findings = names.map(name =>
+    warning(
+      `services of "${name}" run on the host from boot on, and between their sessions ("lingering")`,
+      `loginctl disable-linger ${name}`,
+    ),
+  );
+  return found(findings, 'nobody in scope');
+}
+
+/** The users in scope who linger. An account that no longer exists has no services. */
+async function gatherLingering({ host, config }: Subject): Promise<string[]> {
+  const names: string[] = [];
+  for (const name of host.list(LINGER)) {
+    const user = await lookupUser(host, name).catch(() => undefined);
+    if (user && inScope(config, user, await groupsOf(host, user))) names.push(name);
+  }
+  return names;
+}
+
+export const lingerCheck = check({
+  group: 'configuration',
+  title: 'lingering',
+  gather: gatherLingering,
+  evaluate: judgeLingering,
 });

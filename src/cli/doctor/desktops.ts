@@ -12,7 +12,7 @@ import {
 import { BRING_BACK } from '../../desktop/reinstall.ts';
 import { GREETER_DIRECTORY } from '../../state/paths.ts';
 import { desktopsInside, ENABLED_MARKER } from '../../update/greeter.ts';
-import { type CheckResult, check, type Finding, found, notApplicable, problem } from './check.ts';
+import { type CheckResult, check, type Finding, found, notApplicable, problem, warning } from './check.ts';
 import { adaptersIn } from './setup.ts';
 
 const GROUP = 'desktops';
@@ -21,14 +21,22 @@ const RECOVER = 'mayfly recover';
 
 const XSESSION = '/etc/X11/Xsession';
 
-const SNIPPET = '/etc/X11/Xsession.d/97mayfly';
+const PARTS = '/etc/X11/Xsession.d';
 
-/** The script that runs X11 desktops in the session. */
+const SNIPPET = `${PARTS}/00mayfly`;
+
+/** The script that has X11 desktops begin in the session. */
 export interface Snippet {
   readonly wanted: boolean;
   readonly xsession: boolean;
   readonly text: string | undefined;
+  /** The files that Xsession runs before it, on the host. */
+  readonly before: readonly string[];
 }
+
+/** The names in a directory that run-parts(8) lists before `name`, which are compared as bytes. Pure. */
+export const partsBefore = (names: readonly string[], name: string): string[] =>
+  names.filter(other => /^[\w-]+$/.test(other) && other < name);
 
 export function judgeSnippet(s: Snippet): CheckResult {
   if (!s.wanted) return notApplicable('no display manager is enabled');
@@ -36,9 +44,15 @@ export function judgeSnippet(s: Snippet): CheckResult {
   if (!s.xsession) findings.push(problem(`"${XSESSION}" is missing`, 'apt install x11-common'));
   if (s.text === undefined)
     findings.push(problem(`"${SNIPPET}" is missing: desktops run on the host`, BRING_BACK));
-  else if (!s.text.includes('STARTUP="$mayfly_wrapper $STARTUP"')) {
+  else if (!s.text.includes('exec "$mayfly_wrapper" --xsession "$@"')) {
     const fix = `rm ${SNIPPET} && ${BRING_BACK}`;
     findings.push(problem(`"${SNIPPET}" was changed: desktops run on the host`, fix));
+  }
+  for (const name of s.before) {
+    const path = `${PARTS}/${name}`;
+    findings.push(
+      warning(`"${path}" runs on the host, before the session is entered`, `mv ${path} ${PARTS}/01${name}`),
+    );
   }
   return found(findings, SNIPPET);
 }
@@ -89,6 +103,7 @@ export const desktopChecks = [
       wanted: adaptersIn(host).length > 0 || host.exists(ENABLED_MARKER),
       xsession: host.exists(XSESSION),
       text: host.stat(SNIPPET)?.kind === 'file' ? host.read(SNIPPET) : undefined,
+      before: partsBefore(host.list(PARTS), '00mayfly'),
     }),
     evaluate: judgeSnippet,
   }),
@@ -96,7 +111,7 @@ export const desktopChecks = [
     group: GROUP,
     title: 'greeter',
     gather: ({ host }): Offer => ({
-      looking: adaptersIn(host).filter(a => a !== 'pam'),
+      looking: adaptersIn(host).filter(a => a === 'lightdm' || a === 'gdm'),
       offered: desktopsInside(host),
     }),
     evaluate: judgeOffer,

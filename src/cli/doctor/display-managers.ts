@@ -87,8 +87,8 @@ export function judgePart(p: Part): Finding[] {
 export const BUNDLE = [
   ...['mayfly.cjs', 'hot.js', 'parse.cjs', 'cli.cjs', 'process-look.cjs', 'time-limits.cjs'],
   ...['loops.cjs', 'eraser.cjs', 'stuck-limit.cjs', 'unseen-holders.cjs', 'space-being-freed.cjs'],
-  'lvm.cjs',
-  ...['execa.cjs', 'winston.cjs', 'chokidar.cjs'],
+  ...['unannounced.cjs', 'lvm.cjs', 'terminate.cjs', 'saving.cjs', 'manager-end.cjs', 'manager-restart.cjs'],
+  ...['guest-leftovers.cjs', 'number-conflicts.cjs', 'execa.cjs', 'winston.cjs', 'chokidar.cjs'],
 ];
 
 function partsOf(host: Host, adapters: readonly Adapter[]): Part[] {

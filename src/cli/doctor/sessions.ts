@@ -4,7 +4,7 @@ import type { Host } from '../../linux/host.ts';
 import { bootId } from '../../linux/process-id.ts';
 import { mountLines } from '../../linux/processes.ts';
 import { isSessionId } from '../../names.ts';
-import { overBecause } from '../../session/end-reason.ts';
+import { hasTime, overBecause } from '../../session/end-reason.ts';
 import { entryPath, listEntries } from '../../session/schroot.ts';
 import { type Paths, userFiles } from '../../state/paths.ts';
 import { readPool } from '../../state/pool.ts';
@@ -52,7 +52,7 @@ function gatherSessions({ host, paths }: Subject): SessionFacts[] {
       id,
       readable: s !== undefined,
       stuck: s?.stuck,
-      over: s && overBecause(host, s),
+      over: s && !hasTime(host, s) ? overBecause(host, s) : undefined,
       age: host.now() - record.mtimeMs,
     };
   });

@@ -2,6 +2,7 @@
 
 import { MayflyError } from '../../errors.ts';
 import type { Host } from '../../linux/host.ts';
+import type { Login } from '../../state/sessions.ts';
 import { inOneLine } from '../../volume/backend.ts';
 import type { Change } from '../changes.ts';
 import { GDM_DROP_IN, planDropIns } from '../systemd-drop-ins.ts';
@@ -27,9 +28,18 @@ import {
   planLightdmOn,
 } from './lightdm.ts';
 import { checkLauncher, checkPam, PAM_HOOK, pamCalls, pamWarnings, planPamOff, planPamOn } from './pam.ts';
+import {
+  checkRemote,
+  planRemoteOff,
+  planRemoteOn,
+  REMOTE_SERVERS,
+  type RemoteServer,
+  remoteCalls,
+  remoteWarnings,
+} from './remote.ts';
 
-/** What can be enabled: display managers, and PAM for those without scripts of their own. */
-export const ADAPTERS = ['lightdm', 'gdm', 'pam'] as const;
+/** What can be enabled: display managers, PAM for those without scripts of their own, and servers of remote desktops. */
+export const ADAPTERS = ['lightdm', 'gdm', 'pam', 'xrdp', 'tigervnc'] as const;
 
 export type Adapter = (typeof ADAPTERS)[number];
 
@@ -50,6 +60,21 @@ export interface AdapterSpec {
   planOn(host: Host): Promise<Change[]>;
   planOff(host: Host): Promise<Change[]>;
   warnings(host: Host): readonly string[];
+}
+
+function remoteSpec(server: RemoteServer): AdapterSpec {
+  return {
+    package: server.package,
+    program: server.program,
+    through: [],
+    hooks: [PAM_HOOK],
+    files: [server.stack],
+    calls: host => remoteCalls(host, server),
+    check: async host => checkRemote(host, server),
+    planOn: async host => planRemoteOn(host, server),
+    planOff: async host => planRemoteOff(host, server),
+    warnings: host => remoteWarnings(host, server),
+  };
 }
 
 export const adapterSpecs: Record<Adapter, AdapterSpec> = {
@@ -104,7 +129,19 @@ export const adapterSpecs: Record<Adapter, AdapterSpec> = {
     },
     warnings: pamWarnings,
   },
+  xrdp: remoteSpec(REMOTE_SERVERS.xrdp),
+  tigervnc: remoteSpec(REMOTE_SERVERS.tigervnc),
 };
+
+/** The adapter whose hook ends a login. Servers of remote desktops announce theirs through PAM: their process tells. */
+export function adapterOf(host: Host, login: Login): Adapter | undefined {
+  if (login.adapter === 'pam') {
+    const name = host.read(`/proc/${login.caller.pid}/comm`) ?? '';
+    for (const server of ['xrdp', 'tigervnc'] as const)
+      if (REMOTE_SERVERS[server].callers.test(name)) return server;
+  }
+  return ADAPTERS.find(a => a === login.adapter);
+}
 
 /** By the scripts or the drop-in: gdm 50 and later have no scripts, and PAM's line may belong to another display manager. */
 function isGdmEnabled(host: Host): boolean {

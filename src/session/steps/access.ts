@@ -23,7 +23,7 @@ export const access: Step = {
       const theirs = userFiles(paths, s.user.uid);
       host.mkdir(theirs.directory, 0o755);
       host.write(theirs.session, `${s.id}\n`, { mode: 0o644 });
-      await redirectUserManager(host, paths, s.user.uid, s.root);
+      await redirectUserManager(on, s);
     }
     return { ...s, namespace: hasNamespaces(host, paths) };
   },

@@ -7,12 +7,19 @@ import type { Step } from './step.ts';
 export const home: Step = {
   name: 'home',
   async up(s, on) {
-    const own = s.mounts.some(m => m.type === 'tmpfs' && m.target === s.root + s.user.home);
-    if (own) await fillHome(s, on);
+    if (isEphemeral(s)) await fillHome(s, on);
     return s;
   },
-  async down() {}, // it is a tmpfs and goes with the mounts
+  /** The home is a tmpfs and goes with the mounts. */
+  async down(s, { host }) {
+    if (!isEphemeral(s)) return;
+    const { removeLeftovers } = await import('../guest-leftovers.ts');
+    await removeLeftovers(host, s);
+  },
 };
+
+const isEphemeral = (s: Session): boolean =>
+  s.mounts.some(m => m.type === 'tmpfs' && m.target === s.root + s.user.home);
 
 /** Copies the generation's /etc/skel. The home is empty and nobody can enter yet, so cp(1) and chown(1) are safe. */
 async function fillHome(s: Session, { host }: Machine): Promise<void> {

@@ -15,9 +15,11 @@ import { refuseHostDevices } from '../../linux/processes.ts';
 import type { Machine } from '../../state/machine.ts';
 import { ensureMountRoot } from '../../state/mount-root.ts';
 import { readPool } from '../../state/pool.ts';
+import { readRunEntries } from '../../state/run-entries.ts';
 import { type Session, writeSession } from '../../state/sessions.ts';
 import { writeIdentity } from '../identity.ts';
 import { linkRoot, namespaceOps } from '../mount-namespace.ts';
+import { withRunEntries } from '../run-directory.ts';
 import type { Step } from './step.ts';
 
 export const mounts: Step = {
@@ -29,8 +31,10 @@ export const mounts: Step = {
     const backend = on.backend(s.volume.backend);
     if (!s.volume.origin) throw new MayflyError('corrupt', `session "${s.id}" names no generation`);
     const base = backend.path(s.volume.origin);
+    const run = `${s.root}/run`;
+    const treeOps = planMountOps(await backend.mount(s.volume, s.root), s.mounts);
     const calls = [
-      ...planMountOps(await backend.mount(s.volume, s.root), s.mounts),
+      ...withRunEntries(treeOps, run, readRunEntries(host, paths, s.generation), s.mounts),
       ...namespaceOps(s.root, paths),
     ];
     try {
@@ -44,13 +48,13 @@ export const mounts: Step = {
       throw error;
     }
     refuseHostDevice(host, s.root);
-    writeIdentity(host, on.config, s, s.groups);
-    const run = `${s.root}/run`;
-    for (const path of [`${run}/lock`, `${run}/systemd`]) host.mkdir(path, 0o755);
+    await writeIdentity(on, s);
+    host.mkdir(`${run}/lock`, 0o1777); // usually the host's is mounted there
+    host.mkdir(`${run}/systemd`, 0o755);
     // If the configuration binds it, it is the host's own. In a dry run it is not there.
     const isForeign = host.lstat(`${run}/systemd`) && !isPlainDirectory(host, run, '/systemd');
     if (!isForeign) host.mkdir(`${run}/systemd/system`, 0o755);
-    host.mkdir(`${run}/shm`, 0o1777);
+    if (!host.lstat(`${run}/shm`)) host.mkdir(`${run}/shm`, 0o1777); // usually a symlink of the image's tmpfiles.d
     linkRoot(host, s, paths);
     return writeSession(host, paths, { ...s, devices: devicesOf(host, s) });
   },

@@ -1,11 +1,11 @@
 /** The control group of a session, and ending its processes. */
 import * as cgroup from '../../linux/cgroup.ts';
-import { killAll } from '../../linux/kill.ts';
+import { killAll, type Target } from '../../linux/kill.ts';
 import { isMounted } from '../../linux/mounts.ts';
 import { bootId, isAlive } from '../../linux/process-id.ts';
 import type { Machine } from '../../state/machine.ts';
 import { type Session, writeSession } from '../../state/sessions.ts';
-import { endedScopes } from '../ended-scopes.ts';
+import { endedScopes, managerGroup } from '../ended-scopes.ts';
 import { devicesOf } from './mounts.ts';
 import type { Step } from './step.ts';
 
@@ -23,13 +23,49 @@ export const processes: Step = {
     const group = root === undefined ? undefined : cgroup.groupPath(root, on.paths.cgroup, s.id);
     const present = group !== undefined && on.host.lstat(group) ? group : undefined;
     if (root !== undefined && present !== undefined) releaseCallers(s, on, root, present);
-    const { grace, kill_timeout } = on.config.logout;
     const scopes = root === undefined ? [] : endedScopes(on.host, root, s);
     const target = { devices: await presentDevices(s, on), group: present, scopes, uid: s.user.uid };
-    await killAll(on.host, target, { grace: grace * 1000, timeout: kill_timeout * 1000 });
+    const manager = root === undefined ? undefined : managerGroup(on.host, root, s);
+    await endPrograms(s, on, target, manager);
+    if (manager !== undefined) {
+      const { endManager } = await import('../manager-end.ts');
+      await endManager(s, on, manager, target.devices);
+      await endPrograms(s, on, target, undefined);
+    }
     if (present !== undefined) cgroup.remove(on.host, present);
   },
 };
+
+/** Ends all processes but those in `apart`. Throws `saving` while some work on ending and have time. */
+async function endPrograms(
+  s: Session,
+  on: Machine,
+  target: Target,
+  apart: string | undefined,
+): Promise<void> {
+  const { host, config, log } = on;
+  const asked = s.saving?.asked ?? host.monotonic();
+  const until = asked + config.logout.grace * 1000;
+  const { working, killed } = await killAll(
+    host,
+    { ...target, apart },
+    {
+      grace: s.boot === bootId(host) ? Math.max(0, until - host.monotonic()) : 0,
+      timeout: config.logout.kill_timeout * 1000,
+      known: s.saving?.processes,
+    },
+  );
+  if (working.length + killed.length === 0) return;
+  const { reportKilled, saveWait } = await import('../saving.ts');
+  reportKilled(s, log, killed);
+  if (working.length > 0 && !saveWait(s, on, { asked, until, processes: working }))
+    return endPrograms(
+      { ...s, saving: { asked: 0, until: 0, processes: working, who: '' } },
+      on,
+      target,
+      apart,
+    );
+}
 
 /**
  * The recorded device numbers that certainly still belong to this session. The kernel gives the number of an

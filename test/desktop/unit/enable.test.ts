@@ -13,11 +13,19 @@ import {
   pamWarnings,
   stacksWithUserEnvironment,
 } from '../../../src/desktop/adapters/pam.ts';
-import type { Adapter } from '../../../src/desktop/adapters/specs.ts';
+import {
+  REMOTE_SERVERS,
+  remoteWarnings,
+  withHook,
+  withoutHook,
+} from '../../../src/desktop/adapters/remote.ts';
+import { type Adapter, adapterSpecs } from '../../../src/desktop/adapters/specs.ts';
 import { describeChange } from '../../../src/desktop/changes.ts';
 import { disable, enable } from '../../../src/desktop/enable.ts';
+import { LINGER_RULE, planLingerOff, planLingerOn } from '../../../src/desktop/linger-rule.ts';
 import { planNamespacesOn, withNamespace, withoutNamespace } from '../../../src/desktop/pam-namespace.ts';
 import { MayflyError } from '../../../src/errors.ts';
+import { identify } from '../../../src/linux/process-id.ts';
 import { login } from '../../../src/session/session.ts';
 import { readSessions } from '../../../src/state/sessions.ts';
 import { destroy } from '../../../src/update/destroy.ts';
@@ -28,6 +36,16 @@ const H = '/usr/lib/mayfly/hooks/lightdm';
 const ENABLED = '/etc/mayfly/enabled';
 const MODULE = '/usr/lib/x86_64-linux-gnu/security/pam_mayfly.so';
 const SYSTEMD = 'session optional pam_systemd.so';
+/** The files of Debian's packages. */
+const XRDP = `#%PAM-1.0
+auth required pam_env.so readenv=1
+auth required pam_env.so readenv=1 envfile=/etc/default/locale
+@include common-auth
+@include common-account
+@include common-session
+@include common-password
+`;
+const TIGERVNC = '#%PAM-1.0\n\n@include common-auth\n@include common-account\n@include common-session\n';
 const options = { dryRun: false, force: false };
 
 /** Both display managers, our hooks, and files of the administrator with various modes. */
@@ -49,12 +67,15 @@ function world(): World {
     '/etc/pam.d',
     '/usr/lib/x86_64-linux-gnu/security',
     '/usr/lib/pam.d',
+    '/etc/polkit-1/rules.d',
   ])
     w.makeDirs(directory);
   for (const program of [
     '/usr/sbin/lightdm',
     '/usr/sbin/gdm3',
     '/usr/sbin/pam-auth-update',
+    '/usr/sbin/xrdp-sesman',
+    '/usr/sbin/tigervncsession',
     '/usr/lib/mayfly/hooks/session-wrapper',
     PAM_HOOK,
   ])
@@ -64,6 +85,8 @@ function world(): World {
   w.put('/usr/lib/pam.d/systemd-user', `${SYSTEMD}\n`, 0o644);
   w.put('/usr/share/pam-configs/mayfly', '', 0o644);
   w.put(PAM_STACK, `session required pam_unix.so\n${SYSTEMD}\n`, 0o644);
+  w.put('/etc/pam.d/xrdp-sesman', XRDP, 0o644);
+  w.put('/etc/pam.d/tigervnc', TIGERVNC, 0o640);
   for (const name of ['session-setup', 'session-cleanup', 'session-setup-then', 'session-cleanup-after'])
     w.put(`${H}/${name}`, '', 0o755);
   for (const name of ['PreSession', 'PostSession']) w.put(`/usr/lib/mayfly/hooks/gdm/${name}`, '', 0o755);
@@ -319,7 +342,73 @@ describe('PAM', () => {
   });
 });
 
-describe.each(['lightdm', 'gdm', 'pam'] as const)('%s', adapter => {
+/** A process with this program runs. */
+function runs(w: World, pid: number, program: string): void {
+  const comm = program.slice(0, 15);
+  w.processes.set(pid, { start: String(pid), dev: w.rootDev, comm, ignoresTerm: true, cgroup: '' });
+}
+
+describe('the PAM stack of a server of remote desktops', () => {
+  const line = `session optional pam_exec.so quiet stdout ${PAM_HOOK}`;
+  it.each([
+    ['Debian’s of xrdp', XRDP, '@include common-session'],
+    ['Debian’s of tigervnc', TIGERVNC, '@include common-session'],
+    [
+      'its own lines',
+      'auth required pam_unix.so\nsession required pam_limits.so\n',
+      'session required pam_limits.so',
+    ],
+    ['an optional module', '-session optional pam_systemd.so', '-session optional pam_systemd.so'],
+    ['a tab', 'session\trequired\tpam_unix.so\n', 'session\trequired\tpam_unix.so'],
+  ])('gets our line before the first that opens a session, and loses it again: %s', (_, text, first) => {
+    const after = withHook(text) ?? '';
+    const lines = after.split('\n');
+    expect(lines[lines.indexOf(line) + 1]).toBe(first);
+    expect(withoutHook(after)).toBe(text);
+  });
+  it.each([['auth required pam_unix.so\n'], ['# session required pam_unix.so\n'], ['']])(
+    'without a session part is refused: %j',
+    async text => {
+      expect(withHook(text)).toBeUndefined();
+      const w = world();
+      w.put('/etc/pam.d/xrdp-sesman', text);
+      expect((await refusal(on(w, 'xrdp'))).message).toMatch(/xrdp-sesman" opens no session/);
+    },
+  );
+  it('is named if a line was moved behind others', () => {
+    const w = world();
+    w.put('/etc/pam.d/xrdp-sesman', `${XRDP}${line}\n`);
+    expect(remoteWarnings(w.host, REMOTE_SERVERS.xrdp)).toEqual([
+      expect.stringMatching(/^line 8 of .*is not the first/),
+    ]);
+    w.put('/etc/pam.d/xrdp-sesman', withHook(XRDP) ?? '');
+    expect(remoteWarnings(w.host, REMOTE_SERVERS.xrdp)).toEqual([]);
+  });
+  it.each([
+    ['xrdp-sesman', 'xrdp'],
+    ['xrdp-sesexec', 'xrdp'],
+    ['tigervncsession', 'tigervnc'],
+    ['greetd', 'pam'],
+  ] as const)('ends the logins of its own processes: %s', async (comm, adapter) => {
+    const w = world();
+    w.processes.set(70, {
+      start: '70',
+      dev: w.rootDev,
+      comm: comm.slice(0, 15),
+      ignoresTerm: true,
+      cgroup: '',
+    });
+    const caller = identify(w.host, 70);
+    if (!caller) throw new Error('no process');
+    for (const one of ['xrdp', 'tigervnc', 'pam'] as const) await on(w, one);
+    await login(w.machine(), { adapter: 'pam', user: 'alice', caller });
+    for (const one of ['xrdp', 'tigervnc', 'pam'] as const)
+      if (one !== adapter) expect((await off(w, one)).changes.length).toBeGreaterThan(0);
+    expect((await refusal(off(w, adapter))).message).toMatch(/there are sessions/);
+  });
+});
+
+describe.each(['lightdm', 'gdm', 'pam', 'xrdp', 'tigervnc'] as const)('%s', adapter => {
   it.each([
     ['is missing', undefined],
     ['has a loader', '\u007fELF\u0002\u0001 /lib64/ld-linux-x86-64.so.2'],
@@ -401,12 +490,7 @@ describe.each(['lightdm', 'gdm', 'pam'] as const)('%s', adapter => {
   });
 
   it.each([
-    [
-      'is not installed',
-      (w: World) =>
-        w.host.unlink(`/usr/sbin/${{ gdm: 'gdm3', lightdm: 'lightdm', pam: 'pam-auth-update' }[adapter]}`),
-      'missing-tool',
-    ],
+    ['is not installed', (w: World) => w.host.unlink(adapterSpecs[adapter].program), 'missing-tool'],
     ['has no stable generation', (w: World) => w.host.unlink('/var/lib/mayfly/stable'), 'no-stable'],
     [
       'has a hook that cannot run',
@@ -416,7 +500,7 @@ describe.each(['lightdm', 'gdm', 'pam'] as const)('%s', adapter => {
     [
       'has a configuration directory that is a symlink',
       (w: World) => {
-        const path = { gdm: '/etc/gdm3', lightdm: '/etc/lightdm', pam: '/etc/pam.d' }[adapter];
+        const path = { gdm: '/etc/gdm3', lightdm: '/etc/lightdm' }[adapter as string] ?? '/etc/pam.d';
         const real = w.host.lstat.bind(w.host);
         Object.assign(w.host, {
           lstat: (p: string) => (p === path ? { ...real(p), kind: 'link' } : real(p)),
@@ -445,7 +529,9 @@ describe.each(['lightdm', 'gdm', 'pam'] as const)('%s', adapter => {
   it('is not disabled while users are logged in, unless forced', async () => {
     const w = world();
     await on(w, adapter);
-    await login(w.machine(), { ...callOf(w, 'alice', ':0'), adapter });
+    const isRemote = adapter === 'xrdp' || adapter === 'tigervnc';
+    if (isRemote) runs(w, 50, adapterSpecs[adapter].program.slice('/usr/sbin/'.length));
+    await login(w.machine(), { ...callOf(w, 'alice', ':0'), adapter: isRemote ? 'pam' : adapter });
     const id = readSessions(w.host, w.machine().paths)[0]?.id;
     const before = w.picture();
     const error = await refusal(off(w, adapter));
@@ -458,6 +544,33 @@ describe.each(['lightdm', 'gdm', 'pam'] as const)('%s', adapter => {
 });
 
 describe('the namespaces of sessions', () => {
+  const LINES = [
+    '-session [success=ignore default=1] pam_mayfly.so',
+    'session optional pam_limits.so', // reads the files of the session
+  ];
+  const FORMER = '# The next line was added by "mayfly enable" and is removed by "mayfly disable".';
+  const former = `${FORMER}\n-session optional pam_mayfly.so\n`;
+
+  it('take the place of lines of an earlier version, which are removed without a trace, too', async () => {
+    const w = world();
+    const [schroot, manager] = ['/etc/pam.d/schroot', '/etc/pam.d/systemd-user'];
+    const text = w.host.read(schroot) ?? '';
+    const include = '@include /usr/lib/pam.d/systemd-user\n';
+    const own = `${FORMER.replace('The next line', 'This file')}\n${include}${former}`;
+    for (const act of [on, off]) {
+      w.put(schroot, text + former, 0o644);
+      w.put(manager, own, 0o644);
+      if (act === off) await on(w, 'lightdm');
+      await act(w, 'lightdm');
+      const expected = act === on ? withNamespace(text) : text;
+      expect(w.host.read(schroot)).toBe(expected);
+      expect(w.host.read(manager)?.includes(`${include}# The next two lines`)).toBe(
+        act === on ? true : undefined,
+      );
+    }
+    expect(withoutNamespace(`a\n${former}b\n`)).toBe('a\nb\n');
+  });
+
   it.each([
     ['lines', 'auth sufficient pam_rootok.so\n# end\n'],
     ['no newline at its end', 'session required pam_unix.so'],
@@ -478,7 +591,7 @@ describe('the namespaces of sessions', () => {
     const [manager] = planNamespacesOn(world().host).filter(c => c.path === '/etc/pam.d/systemd-user');
     expect(
       manager?.act === 'write' && manager.text.split('\n').filter(line => !line.startsWith('#')),
-    ).toEqual(['@include /usr/lib/pam.d/systemd-user', '-session optional pam_mayfly.so', '']);
+    ).toEqual(['@include /usr/lib/pam.d/systemd-user', ...LINES, '']);
   });
 
   it('are added at the end of a stack of systemd that the administrator has changed', async () => {
@@ -487,7 +600,9 @@ describe('the namespaces of sessions', () => {
     w.put('/etc/pam.d/systemd-user', text, 0o600);
     await on(w, 'lightdm');
     expect(w.host.read('/etc/pam.d/systemd-user')).toMatch(
-      /^session required pam_limits.so\n# .*\n-session optional pam_mayfly.so\n$/,
+      new RegExp(
+        `^session required pam_limits.so\n# .*\n${LINES.map(line => line.replace('[', '\\[')).join('\n')}\n$`,
+      ),
     );
     await off(w, 'lightdm');
     expect(w.host.read('/etc/pam.d/systemd-user')).toBe(text);
@@ -499,5 +614,52 @@ describe('the namespaces of sessions', () => {
     expect(planNamespacesOn(w.host).map(c => c.path)).toEqual(['/etc/pam.d/systemd-user']);
     w.host.unlink(MODULE);
     expect(planNamespacesOn(w.host)).toEqual([]);
+  });
+});
+
+describe('the rule of polkit about lingering', () => {
+  const rule = (): string => {
+    const [c] = planLingerOn(world().host);
+    return c?.act === 'write' ? c.text : '';
+  };
+  const SELF = 'org.freedesktop.login1.set-self-linger';
+
+  it.each<[string, string, string | Error, string]>([
+    ['refuses it to somebody in scope', SELF, 'alice gets a session; on failure: refuse\n', 'no'],
+    ['leaves somebody out of scope alone', SELF, 'alice gets the host\n', 'not handled'],
+    ['refuses it without an answer', SELF, '', 'no'],
+    ['refuses it if the question fails', SELF, new Error('cannot start'), 'no'],
+    ['asks about nothing else', 'org.freedesktop.login1.power-off', new Error('asked'), 'not handled'],
+    ['leaves it to administrators for others', 'org.freedesktop.login1.set-user-linger', '', 'not handled'],
+  ])('%s', (_, id, answer, expected) => {
+    const asked: string[][] = [];
+    type Rule = (action: { id: string }, subject: { user: string }) => string;
+    let added: Rule = () => 'none';
+    const polkit = {
+      Result: { NOT_HANDLED: 'not handled', NO: 'no' },
+      addRule: (f: Rule) => {
+        added = f;
+      },
+      log: () => undefined,
+      spawn: (argv: string[]) => {
+        asked.push(argv);
+        if (answer instanceof Error) throw answer;
+        return answer;
+      },
+    };
+    new Function('polkit', rule())(polkit);
+    expect(added({ id }, { user: 'alice' })).toBe(expected);
+    expect(asked.map(argv => argv.slice(-2))).toEqual(id === SELF ? [['sh', 'alice']] : []);
+  });
+
+  it('is nowhere without polkit, and is removed also if it was changed', () => {
+    const w = world();
+    w.host.rmdir('/etc/polkit-1/rules.d');
+    expect(planLingerOn(w.host)).toEqual([]);
+    expect(planLingerOff(w.host)).toEqual([]);
+    w.makeDirs('/etc/polkit-1/rules.d');
+    w.put(LINGER_RULE, '// more\n');
+    expect(planLingerOn(w.host)).toMatchObject([{ act: 'write', path: LINGER_RULE }]);
+    expect(planLingerOff(w.host)).toMatchObject([{ act: 'remove', path: LINGER_RULE }]);
   });
 });

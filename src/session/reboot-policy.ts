@@ -11,7 +11,7 @@ import { rebootIfIdle } from './idle-reboot.ts';
  * may still list the user who leaves: then the service, which tries again, reboots. Errors other than `stuck` are
  * ignored.
  */
-export async function onStuck(on: Machine, error: unknown): Promise<void> {
+export async function applyRebootPolicy(on: Machine, error: unknown): Promise<void> {
   if (on.config.logout.on_stuck !== 'reboot') return;
   if (!(error instanceof MayflyError) || error.code !== 'stuck') return;
   const reboots = await rebootIfIdle(on, {

@@ -1,0 +1,135 @@
+/** Bringing a session up to date with the host, run for real in a mount namespace of its own. */
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { afterAll, describe, expect, it } from 'vitest';
+import { type MountOp, mountCommand } from '../../src/linux/mount-program.ts';
+import { planMountOps } from '../../src/linux/mounts.ts';
+import { refreshCommand } from '../../src/linux/refresh-session.ts';
+
+const isRoot = process.getuid?.() === 0;
+
+describe.skipIf(!isRoot)('a session that is brought up to date', () => {
+  const base = mkdtempSync(`${tmpdir()}/mayfly-refresh-`);
+  afterAll(() => rmSync(base, { recursive: true }));
+  for (const path of ['roots', 'tree']) mkdirSync(`${base}/${path}`);
+  const root = `${base}/roots/session`;
+  const quoted = (words: readonly string[]): string =>
+    words.map(word => `'${word.replaceAll("'", "'\\''")}'`).join(' ');
+  const line = ({ file, args }: { file: string; args: readonly string[] }): string => quoted([file, ...args]);
+  const tmpfs = (target: string) => ({ source: 'm', target, type: 'tmpfs', options: 'mode=0755' });
+  const bind = (source: string) => ({
+    ...{ source, target: root + source, type: 'none', options: 'bind,slave' },
+  });
+  const calls: MountOp[] = [
+    ...planMountOps(tmpfs(root), [tmpfs(`${root}/run`), bind('/run/service')]),
+    { op: 'share', target: root },
+  ];
+  const shared = ['/run/service', '/run/later', '/run/deep/er/socket', '/run/logs'].map(path => ({
+    ...{ path, readOnly: path === '/run/logs' },
+  }));
+  const refresh = line(refreshCommand(root, 'alice', `${base}/roots/.way`, shared));
+
+  /** As PID 1 makes /run, and two processes of the session with namespaces of their own: `within` runs a command in one. */
+  function run(script: string): string {
+    const out = spawnSync(
+      'timeout',
+      [
+        '-s',
+        'KILL',
+        '30',
+        'unshare',
+        '--mount',
+        '--propagation',
+        'private',
+        'sh',
+        '-c',
+        `exec 2>&1
+        mount --make-rshared /
+        mount -t tmpfs host /run; mkdir /run/service; echo old >/run/service/socket
+        mount -t tmpfs etc ${base}/tree
+        printf '%s\n' root:secret:1 alice:new:2 bob:hidden:3 >${base}/tree/shadow; mount --bind ${base}/tree/shadow /etc/shadow
+        mount -t tmpfs --make-private roots ${base}/roots; mkdir ${root}
+        ${line(mountCommand(calls))} || exit
+        mkdir ${root}/etc; printf '%s\n' daemon:x:1 alice:old:2 uuidd:y:3 >${root}/etc/shadow; chmod 640 ${root}/etc/shadow; chown 0:42 ${root}/etc/shadow
+        unshare --mount --propagation unchanged sleep 50 >/dev/null 2>&1 & peer=$!
+        until [ "$(readlink /proc/$peer/ns/mnt)" != "$(readlink /proc/self/ns/mnt)" ]; do :; done
+        within() { nsenter -t $peer -m -- "$@"; }
+        refresh() { ${refresh}; echo "code $?"; }
+        cd /
+        ${script}
+        kill $peer`,
+      ],
+      { encoding: 'utf8' },
+    );
+    return out.stdout;
+  }
+
+  it('shows the directory of a service that was restarted, in all its namespaces', () => {
+    const out = run(`rm -r /run/service; mkdir /run/service; echo new >/run/service/socket
+      ls ${root}/run/service; refresh
+      cat ${root}/run/service/socket; within cat ${root}/run/service/socket
+      grep -c ${root}/run/service /proc/self/mountinfo; refresh; grep -c ${root}/run/service /proc/self/mountinfo`);
+    expect(out).toBe('code 0\nnew\nnew\n1\ncode 0\n1\n');
+  });
+  it('shows directories and sockets that did not exist at the login, some of them read-only', () => {
+    const out =
+      run(`mkdir -p /run/later /run/deep/er /run/logs; echo here >/run/later/x; echo s >/run/deep/er/socket
+      (umask 077; refresh); within cat ${root}/run/later/x ${root}/run/deep/er/socket
+      stat -c %a ${root}/run/deep; within touch ${root}/run/logs/x; ls ${base}/roots/.way*; grep -c roots/.way /proc/self/mountinfo`);
+    expect(out).toMatch(
+      /^code 0\nhere\ns\n755\ntouch: .*Read-only file system\n.*\.way\.file\n\n.*\.way\.directory:\n0\n$/,
+    );
+  });
+  it('never becomes a peer of the host, which keeps its own mounts', () => {
+    const out = run(`rm -r /run/service; mkdir -p /run/service/sub; refresh
+      mount -t tmpfs sub /run/service/sub; touch /run/service/sub/file
+      within umount -R ${root}/run/service 2>/dev/null || within umount -l ${root}/run/service
+      ls /run/service/sub; grep -c ${root}/run/service /proc/self/mountinfo`);
+    expect(out).toBe('code 0\nfile\n0\n');
+  });
+  it.each([
+    ['a symlink to the host in the place of the directory', `ln -s ${base}/tree ${root}/run/later`],
+    ['a symlink on the way', `ln -s ${base}/tree ${root}/run/deep`],
+    ['a file on the way', `touch ${root}/run/deep`],
+  ])('refuses %s, changes nothing on the host, and does the rest', (_what, trick) => {
+    const out = run(`${trick}; mkdir -p /run/later /run/deep/er; echo s >/run/deep/er/socket
+      rm -r /run/service; mkdir /run/service; echo new >/run/service/socket
+      refresh 2>/dev/null; cat ${root}/run/service/socket; ls ${base}/tree; grep -c ${base}/tree/ /proc/self/mountinfo`);
+    expect(out).toBe('code 1\nnew\nshadow\n0\n');
+  });
+  it('has the password that its user has now, and nobody else’s', () => {
+    const out = run(`refresh; cat ${root}/etc/shadow; stat -c '%a %u %g' ${root}/etc/shadow; ls -A ${root}/etc
+      printf '%s\\n' alice:!new:2 >/etc/shadow; refresh; grep alice ${root}/etc/shadow
+      printf '%s\\n' alicette:x:2 >/etc/shadow; refresh; cat ${root}/etc/shadow`);
+    const rest = 'daemon:x:1\nuuidd:y:3\n';
+    expect(out).toBe(
+      `code 0\n${rest}alice:new:2\n640 0 42\nshadow\ncode 0\nalice:!new:2\ncode 0\n${rest}alice:*:::::::\n`,
+    );
+  });
+  it.each([
+    ['a symlink', `ln -s ${base}/tree/victim ${root}/etc/shadow`],
+    ['a pipe', `mkfifo ${root}/etc/shadow`],
+    ['a directory', `mkdir ${root}/etc/shadow`],
+    ['nothing', ':'],
+  ])('leaves %s in the place of its shadow file alone', (_what, trick) => {
+    const out = run(`echo mine >${base}/tree/victim; rm ${root}/etc/shadow; ${trick}
+      refresh >/dev/null 2>&1; cat ${base}/tree/victim; ls -A ${root}/etc`);
+    expect(out).toMatch(/^mine\n(shadow\n)?$/);
+  });
+  it('follows no symlink in the place of /etc, and no mount there', () => {
+    const victim = `mkdir ${base}/tree/etc; echo alice:mine >${base}/tree/etc/shadow`;
+    for (const trick of [
+      `rm -r ${root}/etc; ln -s ${base}/tree/etc ${root}/etc`,
+      `mount --bind ${base}/tree/etc ${root}/etc`,
+    ])
+      expect(run(`${victim}; ${trick}; refresh >/dev/null 2>&1; cat ${base}/tree/etc/shadow`)).toBe(
+        'alice:mine\n',
+      );
+  });
+  it('that has just ended is left alone', () => {
+    expect(run(`umount -lR ${root}; refresh; ls -A ${root}; rmdir ${root}; refresh; ls ${base}/roots`)).toBe(
+      'code 0\ncode 0\n',
+    );
+  });
+});

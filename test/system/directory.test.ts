@@ -1,0 +1,103 @@
+/** Accounts and groups of a directory service, with the names that schools and companies give: a real login of each. */
+import * as fs from 'node:fs';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { BareMachine } from './bare-machine.ts';
+import { sharedPackage } from './build-package.ts';
+import { makeMiniTree } from './mini.ts';
+
+const GROUPS = 200;
+
+/** name, uid, and the group with which `include` lets the account in */
+const PEOPLE = [
+  ['1871002', 70001, 'students'], // its name is mallory's uid
+  ['70001', 70002, 'students'], // its name is the uid of the one before
+  ['4711', 4711, 'students'],
+  ['john smith', 70003, 'domain admins'],
+  ['LAB\\eve', 70004, 'LAB\\domain users'],
+  ['dora@lab.example', 70005, 'students'],
+] as const;
+
+describe('a directory', () => {
+  let m: BareMachine;
+
+  beforeAll(() => {
+    m = new BareMachine();
+    fs.copyFileSync(sharedPackage(), `${m.root}/root/mayfly.deb`);
+    makeMiniTree(`${m.root}/root/tree`, ['id']);
+    const names = PEOPLE.map(([name]) => name);
+    const passwd = PEOPLE.map(([, uid], i) => `${names[i]}:x:${uid}:80000:Pupil:/home/${uid}:/bin/sh`);
+    const members = (group: string): string =>
+      PEOPLE.flatMap(([, , of], i) => (of === group ? [names[i]] : [])).join(',');
+    const group = [...new Set(PEOPLE.map(([, , of]) => of))].map(
+      (of, i) => `${of}:x:${80001 + i}:${members(of)}`,
+    );
+    const many = Array.from({ length: GROUPS }, (_, i) => `course ${i}:x:${90000 + i}:1871002`);
+    fs.mkdirSync(`${m.root}/var/lib/extrausers`, { recursive: true });
+    const put = (name: string, lines: readonly string[]): void =>
+      fs.writeFileSync(`${m.root}/var/lib/extrausers/${name}`, `${lines.join('\n')}\n`);
+    put('passwd', [...passwd, 'mallory:x:1871002:80000::/home/mallory:/bin/sh']);
+    put('group', ['pupils:x:80000:', ...group, ...many]);
+    put(
+      'shadow',
+      [...names, 'mallory'].map(name => `${name}:*:20000::::::`),
+    );
+    // Counts what a login asks NSS.
+    fs.writeFileSync(
+      `${m.root}/root/getent`,
+      '#!/bin/sh\necho "$*" | cut -c 1-60 >>/root/asked\nexec /usr/bin/getent.real "$@"\n',
+      { mode: 0o755 },
+    );
+    m.must(`
+      sed -i 's/^\\(passwd\\|group\\|shadow\\):.*/\\1: files extrausers/' /etc/nsswitch.conf
+      dpkg --force-depends -i /root/mayfly.deb >/dev/null 2>&1
+      mv /usr/bin/getent /usr/bin/getent.real; mv /root/getent /usr/bin/getent
+      printf 'include = ["@students", "@domain admins", "@LAB\\\\\\\\domain users", "mallory"]\n' >/etc/mayfly/mayfly.toml
+      for uid in ${PEOPLE.map(([, uid]) => uid).join(' ')} mallory; do mkdir -p /home/$uid; chown 1000:80000 /home/$uid; done
+      mayfly init --from /root/tree --quiet`);
+  });
+  afterAll(() => m.close());
+
+  // Not setpriv(1), which takes a number for a name if it is one.
+  it('has names of digits, with spaces, with domains: each logs in and out as itself', () => {
+    const logins = PEOPLE.map(
+      ([name, uid], i) => `
+        USER='${name}' DISPLAY=:${i} mayfly hook lightdm start
+        name=$(mayfly sessions --json | node -e 'for (const s of JSON.parse(require("fs").readFileSync(0))) console.log(s.id, s.user)' | sed -n 's/^u${uid}-[^ ]* //p')
+        [ "$name" = '${name}' ]
+        id=$(sed -n 's/^\\[\\(u${uid}-.*\\)\\]$/\\1/p' /etc/schroot/chroot.d/mayfly-u${uid}-*)
+        as=$(timeout 60 perl -e '$) = "80000 80000"; $( = 80000; $< = $> = ${uid}; exec @ARGV' schroot -c "$id" -d / -- /bin/sh -c 'printf "%s;%s;" "$(id -u)" "$(id -un)"')
+        printf '%s\\n' "$as"
+        USER='${name}' DISPLAY=:${i} mayfly hook lightdm stop
+        [ -z "$(ls /etc/schroot/chroot.d)" ]`,
+    );
+    const out = m.must(`mayfly recover --quiet\nUSER=mallory DISPLAY=:9 mayfly hook lightdm start >/dev/null
+      entry=$(ls /etc/schroot/chroot.d); mkdir /root/aside; mv /etc/schroot/chroot.d/* /root/aside/
+      (\n${logins.join('\n')}\n)
+      mv /root/aside/* /etc/schroot/chroot.d/; rmdir /root/aside
+      mayfly sessions | grep -q mallory
+      USER=mallory DISPLAY=:9 mayfly hook lightdm stop
+      [ -z "$(ls /etc/schroot/chroot.d)" ]`);
+    expect(out.trim().split('\n')).toEqual(PEOPLE.map(([name, uid]) => `${uid};${name};`));
+  });
+
+  it(`is asked with three processes for an account in ${GROUPS} groups`, () => {
+    const out = m.must(`mayfly recover --quiet; rm -f /root/asked
+      USER=1871002 DISPLAY=:1 mayfly hook lightdm start; cat /root/asked
+      grep -c '^course [0-9]*:x:[0-9]*:1871002$' /run/mayfly/roots/u70001-*/etc/group
+      USER=1871002 DISPLAY=:1 mayfly hook lightdm stop`);
+    const [first, second, ...rest] = out.trim().split('\n');
+    expect(first).toBe('-- initgroups 1871002');
+    expect(second).toMatch(/^-- group 8000\d .*9000\d/);
+    expect(rest).toEqual([String(GROUPS)]);
+  });
+
+  it.each([
+    ['an uid instead of a name', '70003', 'unknown-user'],
+    ['a name that nobody has', '99', 'unknown-user'],
+    ['a name with a space at its end', 'john smith ', 'bad-user'],
+  ])('refuses %s', (_, name, code) => {
+    const r = m.run(`mayfly recover --quiet; USER='${name}' DISPLAY=:1 mayfly hook lightdm start`);
+    expect(r.code).not.toBe(0);
+    expect(`${r.out}${r.err}`).toMatch(code === 'bad-user' ? /invalid user name/ : /there is no user/);
+  });
+});
