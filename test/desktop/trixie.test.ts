@@ -28,7 +28,7 @@ describe('a login that ends without a word', () =>
     ],
   ));
 
-describe('the end of a login', () => endings(() => lab));
+describe('the end of a login', () => endings(() => lab, ['DOdo', 'ODdo']));
 
 describe('what is no login', () => noLogin(() => lab));
 
