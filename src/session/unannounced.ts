@@ -9,7 +9,7 @@
  */
 import { groupOf } from '../linux/cgroup.ts';
 import type { Host } from '../linux/host.ts';
-import { type LogindSession, shownSessions } from '../linux/logind.ts';
+import { isOfPerson, type LogindSession, shownSessions } from '../linux/logind.ts';
 import { bootId, identify } from '../linux/process-id.ts';
 import type { Login, Session } from '../state/sessions.ts';
 import { hasOwnProcess } from './hook-call.ts';
@@ -49,7 +49,7 @@ export function isLogin(
   shares: boolean,
 ): boolean {
   if (a === undefined) return entry === 'wrapper' && !shares;
-  if (!a.class.startsWith('user') || isAnnounced(s, a)) return false;
+  if (!isOfPerson(a) || isAnnounced(s, a)) return false;
   return a.state !== 'closing' || (entry === 'wrapper' && !DISPLAY_MANAGERS.test(a.service));
 }
 
