@@ -273,7 +273,7 @@ describe.each(BACKENDS)('a login on %s', backend => {
     lab.linger(A, false, 'trap "" TERM HUP; while :; do sleep 1; done');
     await until(() => fs.existsSync(at('ready')), 20_000);
     expect(lab.hook('stop', A)).toMatchObject({ code: 0, err: '' });
-    expect(fs.existsSync(at('told'))).toBe(true);
+    await until(() => fs.existsSync(at('told')), 20_000); // a shell has its turn when its child has ended
     expect(lab.records()).toMatchObject([
       { id: first, state: 'ending', saving: { who: expect.stringMatching(/^process \d+ sh/) } },
     ]);
