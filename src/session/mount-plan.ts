@@ -15,7 +15,8 @@ const READ_ONLY = new Set(['/run/log/journal', '/var/log/journal', '/var/lib/sys
  * Where people leave files for each other on the host: whoever has an ephemeral home has directories of their own there,
  * of which nothing is left after logout. X servers of the host have their sockets in one of them.
  */
-const COMMON = new Set(['/tmp', '/var/tmp', '/dev/shm', '/run/lock']);
+const MEMORY = '/dev/shm';
+const COMMON = new Set(['/tmp', '/var/tmp', MEMORY, '/run/lock']);
 const X_SOCKETS = '/tmp/.X11-unix';
 
 /** Whether `path` is `directory` or below it. Pure. */
@@ -57,9 +58,9 @@ export function planMounts(
   if (home.ephemeral) {
     const options = `mode=0700,uid=${home.uid},gid=${home.gid},nosuid,nodev,${TMPFS_INODES},size=${config.home.size}`;
     mounts.push({ source: 'mayfly', target: root + home.path, type: 'tmpfs', options });
-    if (bind.includes('/dev/shm')) {
+    if (bind.includes(MEMORY)) {
       const memory = `mode=1777,nosuid,nodev,${TMPFS_INODES},size=${config.home.size}`;
-      mounts.push({ source: 'mayfly', target: `${root}/dev/shm`, type: 'tmpfs', options: memory });
+      mounts.push({ source: 'mayfly', target: `${root}${MEMORY}`, type: 'tmpfs', options: memory });
     }
     mounts.push({ ...share(X_SOCKETS), options: 'bind,slave', plain: true });
   } else if (home.path.length > 1 && !isShared(config, home.path) && home.path !== '/root') {
@@ -89,6 +90,8 @@ export async function requireSources(host: Host, mounts: readonly Mount[], secon
  */
 export function existingMounts(host: Host, mounts: readonly Mount[]): Mount[] {
   return mounts.flatMap(m => {
+    // On /dev, which is the host's: no mount point can be made there.
+    if (m.target.endsWith(MEMORY) && host.pathType(MEMORY) !== 'dir') return [];
     if (m.type !== 'none') return [m];
     if (m.source === X_SOCKETS) {
       // Others could have made something else there, in a directory where everybody writes.
