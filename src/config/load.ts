@@ -32,6 +32,9 @@ export function cachePath(file: string): string {
   return file === DEFAULT_CONFIG_FILE ? `${SYSTEM_RUN}/config.json` : `${file}.cache`;
 }
 
+/** Who is in scope, for polkit's rule about lingering; unlike the configuration, everybody can read it. */
+export const scopePath = `${SYSTEM_RUN}/scope.json`;
+
 /**
  * Loads and checks the configuration; `file` is an absolute path. The default file need not exist, because every option
  * has a default. Throws `config` with file, line and what is expected there, and for another file that does not exist.
@@ -52,7 +55,11 @@ export async function loadConfig(host: Host, file = DEFAULT_CONFIG_FILE, lastGoo
   if (process.getuid?.() === 0) {
     const text = JSON.stringify({ key, config } satisfies Cache);
     try {
-      if (file === DEFAULT_CONFIG_FILE) host.mkdir(SYSTEM_RUN, 0o755);
+      if (file === DEFAULT_CONFIG_FILE) {
+        const { include, exclude, min_uid } = config;
+        host.mkdir(SYSTEM_RUN, 0o755);
+        host.write(scopePath, JSON.stringify({ include, exclude, min_uid }), { mode: 0o644, cache: true });
+      }
       host.write(cachePath(file), text, { mode: 0o600 });
     } catch {
       // Without a cache (on a read-only medium) only time is lost.

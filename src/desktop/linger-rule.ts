@@ -3,6 +3,7 @@
  * their services on the host, after their logout and from every boot on. It is one of the host's, also for a program in a
  * session, because the bus is.
  */
+import { scopePath } from '../config/load.ts';
 import type { Host } from '../linux/host.ts';
 import { type Change, readTarget } from './changes.ts';
 
@@ -11,22 +12,33 @@ const RULES = '/etc/polkit-1/rules.d';
 export const LINGER_RULE = `${RULES}/50-mayfly.rules`;
 
 /**
- * polkitd(8) runs it in an engine of JavaScript without modules, and starts programs as its own user, who may not make
- * memory executable (MemoryDenyWriteExecute=): hence `--jitless`. Without a clear answer the request is refused.
+ * polkitd(8) runs it in an engine of JavaScript without modules, and starts programs as a user and with a filter of system
+ * calls that no Node.js would survive: so it reads what {@link scopePath} has. Without a clear answer it refuses.
  */
 const TEXT = `// This file was added by "mayfly enable" and is removed by "mayfly disable".
 // Nobody who gets a session at login can have services that run without one: see mayfly(7).
 polkit.addRule(function(action, subject) {
 	if (action.id != "org.freedesktop.login1.set-self-linger")
 		return polkit.Result.NOT_HANDLED;
-	var scope = "";
+	var inScope = true;
 	try {
-		scope = polkit.spawn(["/bin/sh", "-c",
-			"node --jitless /usr/lib/mayfly/dist/mayfly.cjs scope \\"$1\\" 2>/dev/null; true", "sh", subject.user]);
+		var scope = JSON.parse(polkit.spawn(["/bin/cat", "${scopePath}"]));
+		var uid = parseInt(polkit.spawn(["/usr/bin/id", "-u", "--", subject.user]), 10);
+		var matches = function(list) {
+			return list.some(function(entry) {
+				if (entry.charAt(0) == "@")
+					return subject.isInGroup(entry.slice(1));
+				return entry == "*" || entry == subject.user;
+			});
+		};
+		if (uid < scope.min_uid || uid == 65534)
+			inScope = false;
+		else if (uid >= scope.min_uid)
+			inScope = matches(scope.include) && !matches(scope.exclude);
 	} catch (error) {
 		polkit.log("mayfly: " + error);
 	}
-	if (scope.indexOf(" gets the host") > 0)
+	if (!inScope)
 		return polkit.Result.NOT_HANDLED;
 	polkit.log("mayfly: " + subject.user + " gets a session at login and may not linger");
 	return polkit.Result.NO;

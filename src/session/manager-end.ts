@@ -4,7 +4,7 @@
  */
 import * as cgroup from '../linux/cgroup.ts';
 import type { Host } from '../linux/host.ts';
-import { shownSessions } from '../linux/logind.ts';
+import { type LogindSession, shownSessions } from '../linux/logind.ts';
 import { identify, type ProcessId } from '../linux/process-id.ts';
 import { findUsers, processName } from '../linux/processes.ts';
 import { waitForAll } from '../linux/terminate.ts';
@@ -72,13 +72,15 @@ function servicesOf(host: Host, group: string, processes: readonly ProcessId[]):
   return others.length > 0 ? others : [own];
 }
 
+/** The user's sessions; since systemd 256 the manager has one of its own. */
+function loginsOf(host: Host, uid: number): LogindSession[] {
+  return (shownSessions(host) ?? []).filter(a => a.uid === uid && !a.class.startsWith('manager'));
+}
+
 /** Whether somebody needs the manager after this session: another login, or one who lingers. */
 function isNeeded({ host }: Machine, s: Session): boolean {
   if (host.exists(`/var/lib/systemd/linger/${s.user.name}`)) return true;
-  return (shownSessions(host) ?? []).some(
-    a =>
-      a.uid === s.user.uid && a.state !== 'closing' && !a.class.startsWith('manager') && !isEndedLogin(s, a),
-  );
+  return loginsOf(host, s.user.uid).some(a => a.state !== 'closing' && !isEndedLogin(s, a));
 }
 
 /**
@@ -105,7 +107,7 @@ async function askManager(s: Session, on: Machine): Promise<boolean> {
     await systemctl('restart');
     return true;
   }
-  const isListed = (): boolean => (shownSessions(host) ?? []).some(a => a.uid === uid);
+  const isListed = (): boolean => loginsOf(host, uid).length > 0;
   for (const end = host.monotonic() + LOGIND_DELAY; isListed() && host.monotonic() < end; )
     await host.sleep(20);
   if (isListed()) {

@@ -9,9 +9,10 @@
  */
 import { groupOf } from '../linux/cgroup.ts';
 import type { Host } from '../linux/host.ts';
-import { type LogindSession, shownSessions } from '../linux/logind.ts';
+import { isOfPerson, type LogindSession, shownSessions } from '../linux/logind.ts';
 import { bootId, identify } from '../linux/process-id.ts';
 import type { Login, Session } from '../state/sessions.ts';
+import { DISPLAY_MANAGERS } from './ended-scopes.ts';
 import { hasOwnProcess } from './hook-call.ts';
 
 /**
@@ -27,9 +28,6 @@ export function entryOf(words: readonly string[], id: string): 'wrapper' | 'type
   const names = [id, `chroot:${id}`].flatMap(name => [name, `-c${name}`, `--chroot=${name}`]);
   return before.some(word => names.includes(word)) ? 'typed' : undefined;
 }
-
-/** The services of display managers, which leave nothing that counts once their login is over. */
-const DISPLAY_MANAGERS = /^(?:lightdm|gdm|sddm|greetd|xrdp|tigervnc)/;
 
 /** Whether a hook has announced this logind session: its caller opened it, or its display manager has scripts. */
 function isAnnounced(s: Pick<Session, 'logins'>, a: LogindSession): boolean {
@@ -49,7 +47,7 @@ export function isLogin(
   shares: boolean,
 ): boolean {
   if (a === undefined) return entry === 'wrapper' && !shares;
-  if (!a.class.startsWith('user') || isAnnounced(s, a)) return false;
+  if (!isOfPerson(a) || isAnnounced(s, a)) return false;
   return a.state !== 'closing' || (entry === 'wrapper' && !DISPLAY_MANAGERS.test(a.service));
 }
 

@@ -109,11 +109,7 @@ describe('a service manager in a session', () => {
       { shown: [SSH.replace('active', 'closing')] },
       [`systemctl --no-block stop ${UNIT}`],
     ],
-    [
-      'is no reason for itself',
-      { shown: ['CLASS=manager\nSTATE=active\n'] },
-      [`systemctl --no-block stop ${UNIT}`],
-    ],
+    ['is no reason for itself', { shown: ['CLASS=manager\nSTATE=active\n'] }, [FORGET]],
     ['is restarted for a user who lingers', { lingers: true }, [`systemctl --no-block restart ${UNIT}`]],
   ])('%s', async (_, what, expected) => {
     const { ran, signals, said, at } = await endWith(what);

@@ -624,16 +624,35 @@ describe('the rule of polkit about lingering', () => {
   };
   const SELF = 'org.freedesktop.login1.set-self-linger';
 
-  it.each<[string, string, string | Error, string]>([
-    ['refuses it to somebody in scope', SELF, 'alice gets a session; on failure: refuse\n', 'no'],
-    ['leaves somebody out of scope alone', SELF, 'alice gets the host\n', 'not handled'],
-    ['refuses it without an answer', SELF, '', 'no'],
-    ['refuses it if the question fails', SELF, new Error('cannot start'), 'no'],
-    ['asks about nothing else', 'org.freedesktop.login1.power-off', new Error('asked'), 'not handled'],
-    ['leaves it to administrators for others', 'org.freedesktop.login1.set-user-linger', '', 'not handled'],
-  ])('%s', (_, id, answer, expected) => {
-    const asked: string[][] = [];
-    type Rule = (action: { id: string }, subject: { user: string }) => string;
+  const scope = (o: object): string =>
+    JSON.stringify({ include: ['*'], exclude: ['root'], min_uid: 1000, ...o });
+
+  it.each<[string, string, string | Error, string, string]>([
+    ['refuses it to somebody in scope', SELF, scope({}), '1001', 'no'],
+    ['refuses it to somebody included by name', SELF, scope({ include: ['alice'] }), '1001', 'no'],
+    ['refuses it to somebody included by group', SELF, scope({ include: ['@lab'] }), '1001', 'no'],
+    ['leaves somebody alone who is excluded', SELF, scope({ exclude: ['alice'] }), '1001', 'not handled'],
+    ['leaves an excluded group alone', SELF, scope({ exclude: ['@lab'] }), '1001', 'not handled'],
+    ['leaves somebody alone who is not included', SELF, scope({ include: ['@x'] }), '1001', 'not handled'],
+    ['leaves system users alone', SELF, scope({}), '999', 'not handled'],
+    ['leaves nobody alone', SELF, scope({}), '65534', 'not handled'],
+    ['refuses it without a number', SELF, scope({}), '', 'no'],
+    ['refuses it without an answer', SELF, '', '1001', 'no'],
+    ['refuses it if the file is of another shape', SELF, '{}', '1001', 'no'],
+    ['refuses it if the question fails', SELF, new Error('no file'), '1001', 'no'],
+    ['asks about nothing else', 'org.freedesktop.login1.power-off', new Error('asked'), '', 'not handled'],
+    [
+      'leaves it to administrators for others',
+      'org.freedesktop.login1.set-user-linger',
+      '',
+      '',
+      'not handled',
+    ],
+  ])('%s', (_, id, answer, uid, expected) => {
+    type Rule = (
+      action: { id: string },
+      subject: { user: string; isInGroup: (g: string) => boolean },
+    ) => string;
     let added: Rule = () => 'none';
     const polkit = {
       Result: { NOT_HANDLED: 'not handled', NO: 'no' },
@@ -642,14 +661,12 @@ describe('the rule of polkit about lingering', () => {
       },
       log: () => undefined,
       spawn: (argv: string[]) => {
-        asked.push(argv);
         if (answer instanceof Error) throw answer;
-        return answer;
+        return argv[0] === '/usr/bin/id' ? `${uid}\n` : answer;
       },
     };
     new Function('polkit', rule())(polkit);
-    expect(added({ id }, { user: 'alice' })).toBe(expected);
-    expect(asked.map(argv => argv.slice(-2))).toEqual(id === SELF ? [['sh', 'alice']] : []);
+    expect(added({ id }, { user: 'alice', isInGroup: g => g === 'lab' })).toBe(expected);
   });
 
   it('is nowhere without polkit, and is removed also if it was changed', () => {
