@@ -2,7 +2,7 @@
 import * as fs from 'node:fs';
 import { must } from './lab.ts';
 
-const PROGRAMS = ['sh', 'env', 'true', 'cat', 'sleep', 'getent'];
+const PROGRAMS = ['sh', 'bash', 'env', 'true', 'cat', 'sleep', 'getent'];
 
 /** Makes the tree at `directory`, which must not exist; `more`: programs of /usr/bin that it has, too. */
 export function makeMiniTree(directory: string, more: readonly string[] = []): string {
