@@ -16,7 +16,7 @@ describe.each(BACKENDS)('a login on %s', backend => {
     user(B);
     lab = Lab.make({ backend, from: tarball('inside', 'sudo,cron,at') });
     const boot =
-      'd /run/mayfly-boot 2750 root root\\nf /run/mayfly-boot/text 0644 root root - from the image\\n';
+      'd /run/mayfly-boot 2755 root root\\nf /run/mayfly-boot/text 0644 root root - from the image\\n';
     const write = `printf '${boot}' >/usr/lib/tmpfiles.d/mayfly-boot.conf`;
     lab.configure(`[update]\ncommand = ${JSON.stringify(['sh', '-c', write])}\n`);
     expect(lab.mayfly('update', '--quiet')).toMatchObject({ code: 0, err: '' });
@@ -154,7 +154,7 @@ describe.each(BACKENDS)('a login on %s', backend => {
       return out;
     });
     expect(seen[0]?.out).toMatch(/^755 root systemd\n755 root systemd\/system\n1777 root lock\n/);
-    expect(seen[0]?.out).toMatch(/\n711 root sudo\n2750 root mayfly-boot\nfrom the image644/);
+    expect(seen[0]?.out).toMatch(/\n711 root sudo\n2755 root mayfly-boot\nfrom the image644/);
     for (const other of seen) expect(other).toEqual(seen[0]);
   });
 
