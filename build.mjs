@@ -37,6 +37,8 @@ await build({
       'src/linux/terminate.ts',
       'src/linux/time-limits.ts',
       'src/linux/loops.ts',
+      'src/advice.ts',
+      'src/linux/kernel-module.ts',
       'src/volume/eraser.ts',
       'src/volume/lvm/lvm.ts',
     ],
@@ -47,6 +49,8 @@ await build({
       'src/session/manager-restart.ts',
       'src/session/unannounced.ts',
       'src/session/guest-leftovers.ts',
+      'src/session/refusal-dialog.ts',
+      'src/session/reboot-policy.ts',
       'src/session/number-conflicts.ts',
     ],
   ],
@@ -63,7 +67,7 @@ const cold = {
     b.onResolve(
       {
         filter:
-          /\/(cli|parse|process-look|terminate|saving|manager-end|manager-restart|time-limits|loops|eraser|stuck-limit|unseen-holders|space-being-freed|unannounced|guest-leftovers|number-conflicts|lvm)\.ts$/,
+          /\/(cli|parse|process-look|terminate|saving|manager-end|manager-restart|time-limits|loops|eraser|stuck-limit|unseen-holders|space-being-freed|unannounced|guest-leftovers|advice|kernel-module|refusal-dialog|reboot-policy|number-conflicts|lvm)\.ts$/,
       },
       ({ path, kind }) =>
         kind === 'dynamic-import'

@@ -2,7 +2,6 @@
  * The entry point. It parses the arguments of hooks by hand; every other command loads the full command line. On the way
  * to a hook, nothing but Node's built-in modules may be imported, directly or indirectly: a user is waiting.
  */
-import { adviceOn } from './advice.ts';
 import { MayflyError, reasonOf } from './errors.ts';
 import { print } from './linux/command.ts';
 import { logged } from './linux/log.ts';
@@ -72,9 +71,10 @@ async function main(): Promise<number> {
   return runCli(args);
 }
 
-function reportError(error: unknown): number {
+async function reportError(error: unknown): Promise<number> {
   print(2, `mayfly: ${reasonOf(error)}\n`);
   if (!(error instanceof MayflyError)) return 1;
+  const { adviceOn } = await import('./advice.ts');
   const { exit, hint } = adviceOn(error.code);
   const hintText = hint?.(error.facts);
   if (hintText) print(2, `hint: ${hintText}\n`);

@@ -47,7 +47,7 @@ beforeEach(() => {
   program(`${dir}/bin/busctl`, 'true');
   program(`${dir}/bin/logger`, `printf '%s\\n' "$*" >>${dir}/logged`);
   program(`${dir}/bin/mayfly`, 'echo "alice gets a session; on failure: refuse"');
-  program(`${dir}/image/etc/X11/Xsession`, 'echo "Xsession $#: $1"');
+  program(`${dir}/image/etc/X11/Xsession`, 'exec echo "Xsession $#: $1"');
 });
 
 interface Options {
@@ -230,9 +230,10 @@ describe('a desktop that ends', () => {
       127,
       /a program is missing[\s\S]*MAYFLY-DESKTOP/,
     ],
-    ['with nothing done', 'exit 0', 0, /exit code 0/],
+    ['with nothing done', 'true', 70, /Xsession ended without starting a desktop\./],
+    ['with nothing done, by exit', 'exit 0', 70, /without starting/],
+    ['by a logout', 'exec true', 0, /^$/],
     ['by a crash', 'kill -SEGV $$', 139, /exit code 139/],
-    ['after a while', 'sleep 1.1', 0, /^$/],
     ['because somebody kills it', 'kill -KILL $$', 137, /^$/],
     ['because somebody ends it', 'kill -TERM $$', 143, /^$/],
   ])('%s', (_, text, code, words) => {
@@ -264,7 +265,7 @@ describe('a desktop that ends', () => {
   it.each(['SIGTERM', 'SIGHUP', 'SIGINT'] as const)(
     'gets %s, and its exit status is passed on',
     async signal => {
-      const text = `trap "echo caught >${dir}/caught; exit 9" ${signal.slice(3)}; echo ready; while :; do sleep 0.05; done`;
+      const text = `trap "echo caught >${dir}/caught; exit 9" ${signal.slice(3)}; echo ready; i=0; while [ $i -lt 400 ]; do i=$((i+1)); sleep 0.05; done`;
       const child = spawn(wrapper, ['sh', '-c', text], {
         env: { PATH: `${dir}/bin:/usr/bin:/bin`, HOME: dir, DISPLAY: ':0' },
       });
@@ -279,6 +280,31 @@ describe('a desktop that ends', () => {
   it('does not inherit signals that are ignored', () => {
     const ignored = "sed -n 's/^SigIgn:.*\\(....\\)$/\\1/p' /proc/self/status";
     expect(inside('sh', '-c', ignored).out).toBe(run(['sh', '-c', ignored]).out);
+  });
+});
+
+describe('the message at login', () => {
+  it.each([
+    ['de_DE.UTF-8', 'Titel|Zeile 1\nZeile 2'],
+    ['fr_FR', 'Title|Text'],
+    ['es_ES', undefined], // an empty file disables it in that language
+  ])('is in the language that Xsession has set: %s', (language, expected) => {
+    for (const [name, text] of Object.entries({
+      de: 'Titel\nZeile 1\nZeile 2\n',
+      en: 'Title\nText\n',
+      es: '',
+    }))
+      write(`${dir}/host/etc/mayfly/notice/${name}`, text);
+    program(
+      `${dir}/bin/notify-send`,
+      `shift 3; echo "$1|$2" >${dir}/said.part; mv ${dir}/said.part ${dir}/said`,
+    );
+    const text = `i=0; while [ ! -e ${dir}/said ] && [ $i -lt 60 ]; do i=$((i+1)); sleep 0.1; done`;
+    program(`${dir}/bin/desk`, text);
+    program(`${dir}/image/etc/X11/Xsession`, `export LANG=${language}; exec desk`);
+    inside('--xsession', 'desk');
+    const said = fs.existsSync(`${dir}/said`) ? fs.readFileSync(`${dir}/said`, 'utf8').trim() : undefined;
+    expect(said).toBe(expected);
   });
 });
 

@@ -14,6 +14,7 @@ import { desktopChecks } from './doctor/desktops.ts';
 import { managerChecks } from './doctor/display-managers.ts';
 import { generationChecks } from './doctor/generations.ts';
 import { groupCheck } from './doctor/groups.ts';
+import { hostOnlyCheck } from './doctor/host-only.ts';
 import { numberCheck } from './doctor/numbers.ts';
 import { poolChecks } from './doctor/pool.ts';
 import { remoteChecks } from './doctor/remote.ts';
@@ -40,6 +41,7 @@ const CHECKS = [
   ...sessionChecks,
   ...poolChecks,
   ...generationChecks,
+  hostOnlyCheck,
   numberCheck,
   sealCheck,
   ...unitChecks,

@@ -1,7 +1,6 @@
 /** Mounting and unmounting a session's tree. */
 import { isErrno, MayflyError } from '../errors.ts';
 import type { Host } from './host.ts';
-import { missingModule } from './kernel-module.ts';
 import { type Mount, type MountOp, makeMountOps, mountCommand } from './mount-program.ts';
 
 /**
@@ -75,6 +74,7 @@ export async function requireFileSystems(
   if (!text.includes(': No such device')) return;
   const failed = calls.find(c => c.op === 'mount' && text.includes(` on ${c.target}: `));
   if (failed?.op !== 'mount') return;
+  const { missingModule } = await import('./kernel-module.ts');
   const unknown = { what: `this kernel does not support ${failed.type}`, fix: `modprobe ${failed.type}` };
   const { what, fix } = (await missingModule(host, failed.type, true)) ?? unknown;
   throw new MayflyError('refused', what, { hint: fix }, { cause: failure });

@@ -9,6 +9,9 @@ import { bootId } from '../linux/process-id.ts';
 import type { Session } from '../state/sessions.ts';
 import { hasOwnProcess } from './hook-call.ts';
 
+/** The services of display managers and servers of remote desktops: what is left of such a login is no login of its own. */
+export const DISPLAY_MANAGERS = /^(?:lightdm|gdm|sddm|greetd|xrdp|tigervnc)/;
+
 /**
  * Whether logind's session was a login of this one, and is over. logind calls a login `closing` that is over and has
  * processes left. A login over ssh of the same user is none of ours. Pure.
@@ -23,7 +26,8 @@ export function isEndedLogin(
   if (a.state !== 'closing' || s.since === undefined || a.began < s.since) return false;
   // A login that began while this session waits for its programs has a session of its own.
   if (s.saving && a.began > s.saving.asked) return false;
-  return s.logins.some(l => l.adapter !== 'pam' && a.service.startsWith(l.adapter));
+  // Also if it is no longer on record, because another login has kept the session.
+  return DISPLAY_MANAGERS.test(a.service);
 }
 
 /** The group of the user's service manager and of all that it has started; undefined if there is none. */

@@ -9,8 +9,6 @@ import type { Session } from '../state/sessions.ts';
 import { callOf, type HookCall } from './hook-call.ts';
 import { MARKER } from './identity.ts';
 import { writeLoginOutcome } from './outcome.ts';
-import { applyRebootPolicy } from './reboot-policy.ts';
-import { refusalText, screenOf, showRefusal } from './refusal-dialog.ts';
 import { login, logout, stop } from './session.ts';
 import { prepareSpare } from './spare-snapshot.ts';
 
@@ -81,6 +79,7 @@ async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Hook
       return nothingToDo;
     }
     toJournal('err', `login of ${user} refused: ${reasonOf(error)} (${fields.code})`, fields);
+    const { refusalText, screenOf, showRefusal } = await import('./refusal-dialog.ts');
     // The program that opened the PAM session shows the user what the hook prints.
     if (o.adapter === 'pam') print(1, `${refusalText(error).replaceAll(/\s+/g, ' ')}\n`);
     const screen = o.adapter === 'lightdm' ? screenOf(env) : undefined;
@@ -107,6 +106,7 @@ async function handleStop(o: HookOptions, env: NodeJS.ProcessEnv): Promise<HookO
     }
     if (o.adapter === 'pam')
       toJournal('err', `logout of ${call.user}: ${reasonOf(error)}`, { user: call.user });
+    const { applyRebootPolicy } = await import('./reboot-policy.ts');
     await applyRebootPolicy(on, error);
     throw error;
   }

@@ -6,6 +6,7 @@
 import { MayflyError } from '../errors.ts';
 import { namedNumbers, renumberLines } from '../linux/account-files.ts';
 import { changeOwnersCommand, surveyCommand } from '../linux/ownership.ts';
+import { readableGeneration } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import { ownersPath } from '../state/owners.ts';
 import type { Session } from '../state/sessions.ts';
@@ -16,14 +17,13 @@ interface AccountTexts {
   readonly group: string;
 }
 
-/** New numbers for `taken`: the last below 60000 that neither the generation nor the user has. */
+/** New numbers for `taken`: the last below 60000 that the account file `text` does not name and `others` do not have. */
 export function freshNumbers(
   taken: readonly number[],
   text: string,
-  own: readonly number[],
-  unnamed: readonly number[],
+  others: readonly number[],
 ): ReadonlyMap<number, number> {
-  const used = new Set([...namedNumbers(text).map(n => n.number), ...own, ...unnamed]);
+  const used = new Set([...namedNumbers(text).map(n => n.number), ...others]);
   const moves = new Map<number, number>();
   let next = 59999;
   for (const number of new Set(taken)) {
@@ -55,11 +55,15 @@ export async function giveOthersNewNumbers(
     await host.run({ ...surveyCommand(s.root, part), effect: 'write', describe, inheritFds: on.lockFds });
     if (host.exists(part)) host.rename(part, list); // in a dry run it is not there
   }
-  const unnamed = { users: s.unnamed?.users ?? [], groups: s.unnamed?.groups ?? [] };
+  const generation =
+    readableGeneration(host, paths, s.generation) ??
+    readableGeneration(host, paths, s.generation, 'candidate'); // in its trial
+  const unnamed = (kind: 'users' | 'groups'): number[] =>
+    Object.keys(generation?.unnamed?.[kind] ?? {}).map(Number);
   const gids = s.groups.map(g => g.gid);
   const moves = {
-    users: freshNumbers(taken.users, accounts.passwd, [s.user.uid], unnamed.users),
-    groups: freshNumbers(taken.groups, accounts.group, gids, unnamed.groups),
+    users: freshNumbers(taken.users, accounts.passwd, [s.user.uid, ...unnamed('users')]),
+    groups: freshNumbers(taken.groups, accounts.group, [...gids, ...unnamed('groups')]),
   };
   const known = host.exists(list) ? list : undefined; // an update may have removed an unfinished one
   await host.run({ ...changeOwnersCommand(s.root, moves, known), inheritFds: on.lockFds });

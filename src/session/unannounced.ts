@@ -12,6 +12,7 @@ import type { Host } from '../linux/host.ts';
 import { isOfPerson, type LogindSession, shownSessions } from '../linux/logind.ts';
 import { bootId, identify } from '../linux/process-id.ts';
 import type { Login, Session } from '../state/sessions.ts';
+import { DISPLAY_MANAGERS } from './ended-scopes.ts';
 import { hasOwnProcess } from './hook-call.ts';
 
 /**
@@ -27,9 +28,6 @@ export function entryOf(words: readonly string[], id: string): 'wrapper' | 'type
   const names = [id, `chroot:${id}`].flatMap(name => [name, `-c${name}`, `--chroot=${name}`]);
   return before.some(word => names.includes(word)) ? 'typed' : undefined;
 }
-
-/** The services of display managers, which leave nothing that counts once their login is over. */
-const DISPLAY_MANAGERS = /^(?:lightdm|gdm|sddm|greetd|xrdp|tigervnc)/;
 
 /** Whether a hook has announced this logind session: its caller opened it, or its display manager has scripts. */
 function isAnnounced(s: Pick<Session, 'logins'>, a: LogindSession): boolean {

@@ -19,7 +19,7 @@ import type { UnnamedNumbers } from '../state/owners.ts';
 import type { Paths } from '../state/paths.ts';
 import { masterOf, type Pool, type Volume, workOf } from '../volume/backend.ts';
 import { isUsable } from './health.ts';
-import { finishRenumbering, NONE_UNNAMED } from './renumber.ts';
+import { finishRenumbering } from './renumber.ts';
 import { withMountedVolume } from './volume-tree.ts';
 
 /**
@@ -134,9 +134,12 @@ export async function startingPoint(on: Machine, pool: Pool, from: number | unde
   return g.volume;
 }
 
-/** What is known of the numbers without a name in the volume of {@link startingPoint}: master follows the newest generation. */
-export function knownNumbers({ host, paths }: Machine, { role, name }: Volume): UnnamedNumbers {
+/**
+ * What is known of the numbers without a name in the volume of {@link startingPoint}: master follows the newest generation.
+ * Undefined if an earlier version has sealed that.
+ */
+export function knownNumbers({ host, paths }: Machine, { role, name }: Volume): UnnamedNumbers | undefined {
   const number = role === 'generation' ? Number(name) : generationNumbers(host, paths).at(-1);
   const g = number === undefined ? undefined : readableGeneration(host, paths, number);
-  return g?.unnamed ?? NONE_UNNAMED;
+  return g?.unnamed;
 }

@@ -181,21 +181,25 @@ function moveKeys(known: UnnamedNumbers, moves: NumberMoves): UnnamedNumbers {
 
 /**
  * Gives users and groups of the working copy the host's numbers. If nothing differs, this costs two calls of getent(1).
- * `known`: what the last generation says of numbers without a name. Returns what is to be said of them now.
+ * `known`: what the last generation says of numbers without a name; if it says nothing, all files are looked at. Returns
+ * what is to be said of them now.
  */
 export async function alignNumbers(
   on: Machine,
   tree: string,
-  known: UnnamedNumbers,
+  last: UnnamedNumbers | undefined,
   say: Say,
 ): Promise<UnnamedNumbers> {
+  const { list } = recordOf(on.paths);
+  const known = last ?? (await findUnnamed(on, tree, NONE_UNNAMED, list));
   const r = await compareNumbers(on, tree, known);
   if (!movesFiles(r)) {
     if (r.missing.length > 0) await perform(on, tree, r, say);
+    else dropRenumbering(on.host, on.paths);
     return known;
   }
   // Files with a number that has no name would be mixed with those that are given this number.
-  const unnamed = await findUnnamed(on, tree, known, recordOf(on.paths).list);
+  const unnamed = await findUnnamed(on, tree, known, list);
   const full = await compareNumbers(on, tree, unnamed);
   const users = await settle(on, tree, full, unnamed, 'users');
   const groups = await settle(on, tree, full, unnamed, 'groups');

@@ -12,7 +12,6 @@
 import { installHint } from '../advice.ts';
 import { isErrno, MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
-import { missingModule } from '../linux/kernel-module.ts';
 import type { Mount } from '../linux/mount-program.ts';
 import { describeHolders, findHolders } from '../linux/processes.ts';
 import { type ForkOptions, type Problem, UNSEEN, type Volume, type VolumeBackend } from './backend.ts';
@@ -111,6 +110,7 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
       } catch {
         problems.push({ what: 'the program "btrfs" is not installed', fix: installHint('btrfs') });
       }
+      const { missingModule } = await import('../linux/kernel-module.ts');
       const missing = await missingModule(host, 'btrfs', true);
       if (missing) problems.push(missing);
       return problems;

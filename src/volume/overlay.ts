@@ -8,7 +8,6 @@
  */
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
-import { missingModule } from '../linux/kernel-module.ts';
 import type { Mount } from '../linux/mount-program.ts';
 import { isMounted } from '../linux/mounts.ts';
 import type { ForkOptions, Problem, Volume, VolumeBackend } from './backend.ts';
@@ -95,6 +94,7 @@ export function overlayBackend(host: Host): VolumeBackend {
     kind: 'overlay',
 
     async check(): Promise<readonly Problem[]> {
+      const { missingModule } = await import('../linux/kernel-module.ts');
       const missing = await missingModule(host, 'overlay', true);
       return missing ? [missing] : [];
     },

@@ -70,6 +70,42 @@ describe('somebody out of scope', () => {
   });
 });
 
+describe('beside the desktop of somebody in scope', () => {
+  it('root, staff, the greeter and other logins of the same person are on the host: su, sudo, cron, managers', async () => {
+    const staff = lab.at('/etc/mayfly/conf.d/staff.toml');
+    onTestFinished(() => fs.rmSync(staff, { force: true }));
+    fs.writeFileSync(staff, 'exclude = ["root", "bob"]\n');
+    await isIn(lab, alice);
+    const look = "readlink /proc/self/ns/mnt; stat -c '%d %i' /";
+    const host = lab.must('sh', '-c', look);
+    for (const command of [
+      ['su', '-', 'bob', '-c', look],
+      ['su', '-', 'alice', '-c', look],
+      ['su', '-', '-c', look],
+      ['su', 'bob', '-c', look],
+      ['sudo', '-i', '-u', 'bob', 'sh', '-c', look],
+      ['sudo', '-u', 'alice', 'sh', '-c', look],
+    ])
+      expect(lab.must(...command), command.join(' ')).toBe(host);
+    for (const name of ['bob', 'alice']) {
+      const job = `echo '@reboot (${look}) >~/by-cron.part; mv ~/by-cron.part ~/by-cron' | crontab -u ${name} -`;
+      lab.script(`${job.replaceAll('%', '\\%')}; rm -f /run/crond.reboot; systemctl restart cron`);
+      const told = `/home/${name}/by-cron`;
+      await until(() => lab.run('test', '-e', told).code === 0, 30_000);
+      expect(lab.must('cat', told)).toBe(host);
+      lab.script(`crontab -u ${name} -r`);
+    }
+    const manager = (name: string): string =>
+      lab.script(`uid=$(id -u ${name}); systemctl start user@$uid
+        pid=$(systemctl show -P MainPID user@$uid); readlink /proc/$pid/ns/mnt; stat -L -c '%d %i' /proc/$pid/root`);
+    expect([manager('bob'), manager('root')]).toEqual([host, host]);
+    expect(manager('alice')).not.toBe(host);
+    logsOut(lab, alice);
+    await lab.greeter();
+    expect(manager('lightdm')).toBe(host);
+  });
+});
+
 describe('the doctor', () => {
   const well = () => expect(lab.run('mayfly', 'doctor').out).toMatch(/\n\nno problems found\n$/);
 

@@ -70,6 +70,11 @@ export async function readTable(
   const text = fs.readFileSync(path, 'utf8');
   fs.rmSync(path);
   fs.rmSync(lab.at(`/home/${name}/.config/openbox/autostart`));
+  return parseTable(text);
+}
+
+/** What the script has left, by command. */
+export function parseTable(text: string): Record<string, string> {
   const lines = text.trim().split('\n');
   return Object.fromEntries(
     lines.map(line => [line.slice(0, line.indexOf('\t')), line.slice(line.indexOf('\t') + 1).trim()]),

@@ -5,7 +5,7 @@
 
 /** Runs something with a terminal of its own; says nothing but whether it succeeded. */
 const inTerminal = (program: string, word: string): string =>
-  `rm -f ~/seen; timeout 60 ${program} ${word} 'sh -c "tty >~/seen"'; sed 's|[0-9]*$||' ~/seen`;
+  `rm -f ~/seen; timeout 60 ${program} ${word} 'sh -c "tty >~/seen"' 2>/dev/null; sed 's|[0-9]*$||' ~/seen`;
 
 const TERMINAL = {
   'xterm opens': inTerminal('xterm', '-e'),
@@ -46,8 +46,7 @@ const PROGRAMMING = {
     'd=$(mktemp -d); (inotifywait -q -t 20 -e create "$d" >"$d.out"; echo $? >"$d.code") & i=0; until [ -e "$d.code" ] || [ $i -gt 80 ]; do i=$((i + 1)); touch "$d/$i"; sleep 0.1; done; cat "$d.code"',
   'TeX makes a font':
     'cd "$(mktemp -d)" && basename "$(mktexpk --dpi 300 --bdpi 300 --mag 1+0/300 --mfmode cx cmr10 2>/dev/null)"',
-  'TeX sets a page':
-    'cd "$(mktemp -d)" && echo "Hello \\\\bye" >x.tex && tex -interaction=batchmode x.tex >/dev/null && ls x.dvi',
+  'TeX sets a page': `cd "$(mktemp -d)" && printf '%s\\n' 'Hello \\bye' >x.tex && tex -interaction=batchmode x.tex >/dev/null && ls x.dvi`,
 };
 
 const FILES = {
@@ -55,7 +54,7 @@ const FILES = {
   'a file of my group': 'cat /home/shared/plans',
   'a new file there has its group':
     'touch /home/shared/mine && stat -c "%U %G" /home/shared/mine && rm /home/shared/mine',
-  'find -user': 'find /home -maxdepth 2 -user bob -name plans 2>/dev/null',
+  'find -user': 'find /home -maxdepth 2 -user bob -name plans 2>/dev/null; true',
   'another person': 'getent passwd bob | cut -d: -f1,6; getent group robotics | cut -d: -f1,4',
   'no hashes of others': 'getent shadow bob || echo none',
   'an access list': 'touch ~/acl && setfacl -m u:bob:r ~/acl && getfacl -c ~/acl 2>/dev/null | grep bob',
@@ -77,8 +76,8 @@ const FILES = {
 };
 
 const RIGHTS = {
-  'sudo hostname': "echo wonder | sudo -S -p '' hostname",
-  'sudo: who am I': "echo wonder | sudo -S -p '' id -un",
+  'sudo hostname': "echo wonder | sudo -S -p '' hostname 2>/dev/null",
+  'sudo: who am I': "echo wonder | sudo -S -p '' id -un 2>/dev/null",
   'su to somebody else': 'echo builder | su bob -c "id -un" 2>&1 | sed "s/^Password: //"',
   'a wrong password for su': 'echo wrong | su bob -c id 2>&1 | tail -n 1 | sed "s/^Password: //"; true',
   'dumpcap lists interfaces': 'dumpcap -D 2>/dev/null | grep -c -w lo',
@@ -94,7 +93,7 @@ const RIGHTS = {
   'somebody new on the machine':
     'bench-ask newcomer; i=0; until getent passwd newcomer >/dev/null || [ $i -gt 50 ]; do i=$((i+1)); sleep 0.1; done; getent passwd newcomer | cut -d: -f1',
   'passwd changes my password':
-    "printf 'wonder\\nAnother-1-word\\nAnother-1-word\\n' | passwd 2>&1 | tail -n 1; bench-ask old-password",
+    "said=$(printf 'wonder\\nAnother-1-word\\nAnother-1-word\\n' | passwd 2>&1); echo $? $said; bench-ask old-password",
   'chsh changes my shell': 'echo wonder | chsh -s /bin/sh 2>&1 | tail -n 1 | sed "s/^Password: //"',
 };
 
@@ -133,7 +132,8 @@ const DESKTOP = {
     'i=0; until pgrep -u "$(id -u)" -x ibus-daemon >/dev/null || [ $i -gt 100 ]; do i=$((i+1)); sleep 0.1; done; ibus engine 2>&1 | head -n 1 | sed "s/:.*//"',
   'sound: the server': 'pactl info | grep -c "^Server Name"',
   'a notification': 'notify-send --expire-time=1 bench && echo sent',
-  'copy and paste': 'echo words | xclip -i -selection clipboard && xclip -o -selection clipboard',
+  'copy and paste':
+    'echo words | xclip -i -selection clipboard >/dev/null 2>&1 && xclip -o -selection clipboard',
   '3D by software': 'glxinfo -B | grep -c "^OpenGL renderer"',
   'the screen': 'xrandr | grep -c "^screen connected"',
   'the keyboard': 'setxkbmap -query | grep layout',

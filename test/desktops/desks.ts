@@ -21,15 +21,12 @@ export interface Desk {
   logIn(lab: Machine, person: Person, mayfly: boolean): Promise<void>;
 }
 
-/** Without Mayfly the greeter has the desktop of the person's last login chosen, and there was one. */
 const atLightdm =
-  (entry: string, id: string) =>
-  async (lab: Machine, { name, password }: Person, mayfly: boolean): Promise<void> => {
-    const last = `/home/${name}/.dmrc`;
-    if (!mayfly) lab.script(`printf '[Desktop]\\nSession=${id}\\n' >${last}; chown ${name}: ${last}`);
+  (entry: string) =>
+  async (lab: Machine, { name, password }: Person): Promise<void> => {
     await lab.greeter();
     await lab.name(name);
-    if (mayfly) await choose(lab, entry);
+    await choose(lab, entry);
     lab.keys(password);
   };
 
@@ -51,7 +48,7 @@ export function desksOf(suite: string): Desk[] {
       everyday: false,
       locker: XSS_LOCK,
       isLocked: I3LOCK,
-      logIn: atLightdm('Openbox', 'openbox'),
+      logIn: atLightdm('Openbox'),
     },
     {
       name: 'MATE',
@@ -61,7 +58,7 @@ export function desksOf(suite: string): Desk[] {
       everyday: false,
       locker: 'mate-screensaver --no-daemon',
       isLocked: "mate-screensaver-command -q | grep -q 'is active'",
-      logIn: atLightdm('MATE', 'mate'),
+      logIn: atLightdm('MATE'),
     },
     {
       name: 'Xfce',
@@ -69,9 +66,9 @@ export function desksOf(suite: string): Desk[] {
       program: 'xfce4-session',
       wayland: false,
       everyday: true,
-      locker: suite === 'bookworm' ? XSS_LOCK : 'xfce4-screensaver --no-daemon',
-      isLocked: suite === 'bookworm' ? I3LOCK : "xfce4-screensaver-command -q | grep -q 'is active'",
-      logIn: atLightdm('Xfce Session', 'xfce'),
+      locker: XSS_LOCK,
+      isLocked: I3LOCK,
+      logIn: atLightdm('Xfce Session'),
     },
     {
       name: 'LXQt',

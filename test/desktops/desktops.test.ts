@@ -54,11 +54,17 @@ describe.each((process.env.MAYFLY_SUITES ?? 'bookworm,trixie').split(','))('%s',
     fs.writeFileSync(lab.at('/etc/X11/default-display-manager'), '/usr/sbin/lightdm\n');
     configureGreetd(lab);
     configureSddm(lab);
-    await lab.boot();
+    await boot();
     installPrograms(lab);
     makeEveryday(lab);
   });
   afterAll(() => lab.close());
+
+  /** A container has a read-only /proc/sys, which flatpak's sandbox writes to. */
+  async function boot(): Promise<void> {
+    await lab.boot();
+    lab.script('mount -o remount,bind,rw /proc/sys');
+  }
 
   /** Has this display manager at the screen instead of the one that is there. */
   async function manage(to: Desk['manager']): Promise<void> {
@@ -118,7 +124,7 @@ describe.each((process.env.MAYFLY_SUITES ?? 'bookworm,trixie').split(','))('%s',
     lab.must('mayfly', 'enable', 'lightdm');
     lab.must('mayfly', 'enable', 'pam');
     await lab.off('plug');
-    await lab.boot();
+    await boot();
   });
 
   it.each(wanted(suite).map(desk => [`${desk.name} by ${desk.manager}`, desk] as const))(

@@ -73,14 +73,15 @@ export function makeEveryday(lab: Machine): void {
   fs.appendFileSync(lab.at('/etc/fstab'), `scratch ${SHARED}/scratch tmpfs noauto,user,size=1m 0 0\n`);
   lab.script(`
     localedef -i en_GB -f UTF-8 en_GB.UTF-8
-    groupadd -g 7702 robotics
+    groupadd -g 7702 robotics; groupadd -f -r wireshark; groupadd -f -r kvm
     chgrp wireshark /usr/bin/dumpcap; chmod 0750 /usr/bin/dumpcap; setcap cap_net_raw,cap_net_admin=eip /usr/bin/dumpcap
+    setcap cap_net_raw=ep /usr/bin/ping # the machine was unpacked without
     im-config -n ibus
     systemd-tmpfiles --create bench.conf
     mkdir -p ${SHARED}/scratch; chgrp robotics ${SHARED}; chmod 2775 ${SHARED}; chown root:root ${SHARED}/scratch
     echo plans >${SHARED}/plans; chown bob:robotics ${SHARED}/plans; chmod 0640 ${SHARED}/plans
     mkfifo -m 0666 ${SHARED}/admin ${SHARED}/answer
-    for group in robotics wireshark kvm dialout sudo; do gpasswd -q -a alice $group >/dev/null; done
+    for group in robotics wireshark kvm dialout sudo; do gpasswd -a alice $group >/dev/null; done
     systemctl daemon-reload; systemctl --quiet enable --now bench-admin.service ssh.service cron.service atd.service cups.service
     echo 'FileDevice Yes' >>/etc/cups/cups-files.conf; systemctl restart cups.service
     lpadmin -p bench -E -v file:/dev/null -m raw 2>/dev/null

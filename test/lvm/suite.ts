@@ -20,6 +20,8 @@ interface Run {
   readonly only?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly disks?: readonly string[];
+  /** Puts what the tests need into the directory that the machine sees as /exchange. */
+  readonly prepare?: (exchange: string) => void;
   /** It has random cases: tells their seed at the start, and where one fails. */
   readonly seeded?: boolean;
   /** The most it may take. */
@@ -76,6 +78,7 @@ async function boot(name: string, run: Run, seconds: number): Promise<{ ended: E
   ];
   const machine = new Uml(run.disks);
   try {
+    run.prepare?.(machine.exchange(''));
     const command = `PATH=/runner:$PATH ${words.join(' ')} ${vitest.join(' ')}`;
     const ended = await machine.boot(`vgcreate -q vg-test /dev/ubdb && ${command}\n`, seconds);
     const path = machine.exchange('result.json');

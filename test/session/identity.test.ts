@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { User } from '../../src/linux/accounts.ts';
 import { shellIn, sudoRule, takenNumbers, withEntry, withGroups } from '../../src/session/identity.ts';
+import { freshNumbers } from '../../src/session/number-conflicts.ts';
 
 const alice: User = { name: 'alice', uid: 1001, gid: 1001, gecos: '', home: '/home/alice', shell: '/bin/sh' };
 
@@ -81,5 +82,9 @@ describe('numbers that belong to others', () => {
   });
   it('knows those without a name from the record of the generation', () => {
     expect(takenNumbers('', [{ name: 'alice', number: 1001 }], [1001])).toEqual([1001]);
+  });
+  it('get the last number that is free for them', () => {
+    const text = 'cert:x:2000:\nimage:x:59999:\n';
+    expect([...freshNumbers([2000, 2000, 7], text, [1001, 59998])]).toEqual([[2000, 59997], [7, 59996]]); // biome-ignore format: a line
   });
 });

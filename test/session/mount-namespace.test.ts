@@ -73,6 +73,7 @@ describe('PAM', () => {
 describe('a session of logind', () => {
   const seat: Login = { adapter: 'lightdm', display: ':0', caller: { pid: 50, start: '1' }, since: 1000 };
   const through: Login = { adapter: 'pam', caller: { pid: 70, start: '1' }, since: 1000 };
+  const beside: Login = { adapter: 'wrapper', caller: { pid: 71, start: '1' }, since: 1400 };
   const user = { name: 'alice', uid: 1001, gid: 1001, gecos: '', home: '/home/alice', shell: '/bin/sh' };
   const shown = (o: Partial<LogindSession>): LogindSession => ({
     ...{ id: '4', uid: 1001, state: 'closing', class: 'user', service: 'lightdm', display: ':0', leader: 60 },
@@ -90,6 +91,9 @@ describe('a session of logind', () => {
     ['whose home was never unlocked', { class: 'user-incomplete' }, [seat], true],
     ['of a greeter', { class: 'greeter' }, [seat], false],
     ['of a console, by PAM', { service: 'login' }, [through], false],
+    ['of the display manager, if a remote desktop has kept the session', {}, [beside], true],
+    ['of ssh, if that has kept the session', { service: 'sshd' }, [beside], false],
+    ['of xrdp, which was not enabled', { service: 'xrdp-sesman' }, [beside], true],
     ['whose leader called us', { service: 'sddm', leader: 70, state: 'active' }, [through], true],
   ])('%s', (_what, o, logins, isOurs) => {
     expect(isEndedLogin({ user, logins, since: 1000 }, shown(o))).toBe(isOurs);

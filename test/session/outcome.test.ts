@@ -7,6 +7,7 @@ import { MayflyError } from '../../src/errors.ts';
 import { recover } from '../../src/service/recover.ts';
 import { clearHostPass, writeLoginOutcome } from '../../src/session/outcome.ts';
 import { logout } from '../../src/session/session.ts';
+import { entryOf } from '../../src/session/unannounced.ts';
 import { callOf, preparedWorld, type World } from '../world.ts';
 
 const MINE = '/run/mayfly/users/1001';
@@ -84,4 +85,11 @@ describe('the session wrapper', () => {
     ['refused', { reason: 'the pool is full (MAYFLY-FULL)\n' }, /^asked\nmayfly: the pool is full/],
     ['enters a session regardless of the outcome', { host: ago(0), session: 'u1-0\n' }, /^inside\n$/],
   ])('%s', (_what, files, words) => expect(desktop(files)).toMatch(words));
+
+  it('enters a session as logins are counted that no hook announces', () => {
+    program('schroot', 'printf "%s\\n" schroot "$1" "$2" "$3" "$4" "$5" "$6"');
+    const words = desktop({ session: 'u1-0\n' }).split('\n');
+    program('schroot', 'echo inside');
+    expect(entryOf(words, 'u1-0')).toBe('wrapper');
+  });
 });

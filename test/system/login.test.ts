@@ -1,7 +1,7 @@
 /** The main job on real trees, through the hooks and schroot: a login gets a fresh machine, a logout leaves nothing. */
 import * as fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { BACKENDS, forgetUsers, Lab, sh, shAs, sleep, uidOf, until, user } from './lab.ts';
+import { BACKENDS, forgetUsers, Lab, must, sh, shAs, sleep, tarball, uidOf, until, user } from './lab.ts';
 import { sameNameSameRights } from './numbers.ts';
 
 const A = 'mayfly-a';
@@ -14,7 +14,13 @@ describe.each(BACKENDS)('a login on %s', backend => {
   beforeAll(() => {
     user(A);
     user(B);
-    lab = Lab.make({ backend });
+    lab = Lab.make({ backend, from: tarball('inside', 'sudo,cron,at') });
+    const boot =
+      'd /run/mayfly-boot 2750 root root\nf /run/mayfly-boot/text 0644 root root - from the image\n';
+    const write = `printf '%s' '${boot}' >/usr/lib/tmpfiles.d/mayfly-boot.conf`;
+    lab.configure(`[update]\ncommand = ${JSON.stringify(['sh', '-c', write])}\n`);
+    expect(lab.mayfly('update', '--quiet')).toMatchObject({ code: 0, err: '' });
+    lab.configure('');
     lab.hook('start', A); // makes what the first login since boot makes
     lab.hook('stop', A);
     before = lab.picture();
@@ -39,7 +45,7 @@ describe.each(BACKENDS)('a login on %s', backend => {
     expect(JSON.parse(lab.inside(A, 'cat', '/etc/mayfly-session').out)).toMatchObject({
       session: s?.id,
       user: A,
-      generation: 1,
+      generation: 2,
     });
     expect(
       lab.inside(A, 'sh', '-c', 'test -c /dev/null && test -d /proc/self && test -d /dev/pts && echo yes')
@@ -72,7 +78,7 @@ describe.each(BACKENDS)('a login on %s', backend => {
     lab.hook('stop', A);
     lab.hook('start', A);
     expect(lab.inside(A, 'id', '-un').out).toBe(`${A}\n`);
-    expect(lab.inGeneration(1, '/etc/passwd')).toContain('root:');
+    expect(lab.inGeneration(2, '/etc/passwd')).toContain('root:');
   });
 
   it('keeps the home directory, and nothing else', () => {
@@ -106,6 +112,74 @@ describe.each(BACKENDS)('a login on %s', backend => {
     ).toBe(`${A} 700\n1\n${A}\n`);
     lab.hook('stop', A);
     expect(fs.existsSync(`/home/${A}/lost`)).toBe(false);
+  });
+
+  it('leaves nothing of those with an empty home on the host: files, memory, objects of IPC', () => {
+    const onHost = ['/tmp', '/var/tmp', '/dev/shm', '/run/lock'].map(path => `${path}/mayfly-guest`);
+    const guest = uidOf(A);
+    const objects = (): string[] =>
+      ['shm', 'sem', 'msg'].flatMap(kind =>
+        fs
+          .readFileSync(`/proc/sysvipc/${kind}`, 'utf8')
+          .split('\n')
+          .filter(row => row.includes(` ${guest} `)),
+      );
+    const queue = '/dev/mqueue/mayfly-guest';
+    lab.configure(`ephemeral_home = ["${A}"]`);
+    lab.hook('start', A);
+    const made = lab.inside(
+      A,
+      ...['sh', '-c', `ipcmk -M 4096 -S 1 -Q >/dev/null; for path; do touch "$path" || exit; done`, 'sh'],
+      ...[...onHost, ...(fs.existsSync('/dev/mqueue') ? [queue] : [])],
+    );
+    expect(made).toMatchObject({ code: 0, err: '' });
+    expect(objects()).toHaveLength(3);
+    expect(onHost.filter(path => fs.existsSync(path))).toEqual([]);
+    lab.hook('stop', A);
+    expect(objects()).toEqual([]);
+    expect(fs.existsSync(queue)).toBe(false);
+    lab.configure('');
+  });
+
+  it('is the same whatever umask the display manager has, and /run is that of a boot', () => {
+    const look = `cd /run; stat -c '%a %U %n' systemd systemd/system lock sudo mayfly-boot; cat mayfly-boot/text
+      stat -c '%a %n' /etc/passwd /etc/group; stat -Lc '%a %n' shm`;
+    const seen = ['022', '027', '077', '777'].map(umask => {
+      const [file, args] = lab.hookArgs('lightdm', 'start');
+      const env = { PATH: '/usr/bin:/bin', USER: A, DISPLAY: ':0' };
+      expect(sh('sh', ['-c', `umask ${umask}; exec "$@"`, 'sh', file, ...args], { env }).code).toBe(0);
+      const out = lab.inside(A, 'sh', '-c', look);
+      lab.hook('stop', A);
+      return out;
+    });
+    expect(seen[0]?.out).toMatch(/^755 root systemd\n755 root systemd\/system\n1777 root lock\n/);
+    expect(seen[0]?.out).toMatch(/\n711 root sudo\n2750 root mayfly-boot\nfrom the image\n644/);
+    for (const other of seen) expect(other).toEqual(seen[0]);
+  });
+
+  it('shows the names of others, and none of their passwords', () => {
+    for (const name of [A, B]) must('usermod', ['-p', `$6$secret-of-${name}`, name]);
+    lab.hook('start', A);
+    const find = `ls -ld /home/${B} | cut -d' ' -f3,4; find /home -maxdepth 1 -user ${B} -group ${B}`;
+    expect(lab.inside(A, 'sh', '-c', find).out).toBe(`${B} ${B}\n/home/${B}\n`);
+    const files = lab.rootInside(A, 'sh', '-c', 'cat /etc/passwd /etc/group /etc/shadow /etc/gshadow').out;
+    expect(files).toContain(`$6$secret-of-${A}:`);
+    expect(files).not.toContain(`$6$secret-of-${B}`);
+  });
+
+  it('refuses in words what would be lost: passwd, chsh, chfn, crontab, at', () => {
+    must('usermod', ['-p', '$6$secret', A]);
+    lab.hook('start', A);
+    const shadow = lab.rootInside(A, 'cat', '/etc/shadow').out;
+    for (const command of ['passwd', 'chsh -s /bin/bash', 'chfn -h 1', 'crontab -l', 'at now']) {
+      const r = lab.inside(A, 'sh', '-c', `echo | ${command} 2>&1`);
+      expect([command, r.code]).not.toEqual([command, 0]);
+      expect(r.out).toMatch(/kept on the host|ask your administrator/i);
+    }
+    expect(lab.rootInside(A, 'cat', '/etc/shadow').out).toBe(shadow);
+    // Others in the session are nobody's on the host.
+    const other = 'useradd -r -p x other; echo other:new | chpasswd; grep -c other:.6 /etc/shadow';
+    expect(lab.rootInside(A, 'sh', '-c', `${other} || grep -c 'other:.y' /etc/shadow`).out).toMatch(/1\n$/);
   });
 
   it('is joined by a second login and ended by the last logout', () => {

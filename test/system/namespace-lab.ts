@@ -8,6 +8,9 @@ import { planMountOps } from '../../src/linux/mounts.ts';
 import { namespaceOps } from '../../src/session/mount-namespace.ts';
 import { must, type Ran, sh } from './lab.ts';
 
+/** How many times an emulator takes what a machine does. */
+const SLOW = Number(process.env.MAYFLY_TEST_SLOW ?? 1);
+
 export const ALICE = 61001;
 export const BOB = 61002;
 export const ROOTS = '/run/mayfly/roots';
@@ -33,6 +36,50 @@ const ownEtc = (dir: string): string => `
     cat ${dir}/passwd >/etc/passwd; cat ${dir}/group >/etc/group; cat ${dir}/pam >/etc/pam.d/schroot
     mount --bind ${dir}/chroot.d /etc/schroot/chroot.d`;
 
+/** Without any user or group of its own in the map but hers, all by system calls: a static program needs no file. */
+const HOLD = `#define _GNU_SOURCE
+#include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+static int put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CREAT, 0644);
+	return fd < 0 || write(fd, text, strlen(text)) < 0 || close(fd);
+}
+int main(void)
+{
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNS) || put("/proc/self/uid_map", "0 ${ALICE} 1") ||
+	    put("/proc/self/setgroups", "deny") || put("/proc/self/gid_map", "0 ${ALICE} 1") ||
+	    mkdir("/home/alice/root", 0755) || mount("x", "/home/alice/root", "tmpfs", 0, "") ||
+	    mkdir("/home/alice/root/old", 0755) || syscall(SYS_pivot_root, "/home/alice/root", "/home/alice/root/old") ||
+	    chdir("/") || put("/old/home/alice/ready", "x"))
+		return 1;
+	for (int fd = 0; fd < 3; fd++)
+		close(fd);
+	for (;;)
+		pause();
+}
+`;
+
+/** Programs that are compiled: the module, and what holds a session. */
+const PROGRAMS = ['pam_mayfly.so', 'hold'];
+
+/** Where they are if they are built before, because the machine of the test has no compiler. */
+const BUILT = process.env.MAYFLY_TEST_BUILT;
+
+/** Compiles them. */
+export function buildPrograms(dir: string): void {
+  const warnings = ['-std=gnu11', '-Wall', '-Wextra', '-Wconversion', '-Werror'];
+  const module = `${process.cwd()}/hooks/pam/pam_mayfly.c`;
+  must('gcc', [...warnings, '-O2', '-fPIC', '-shared', '-o', `${dir}/pam_mayfly.so`, module, '-lpam']);
+  fs.writeFileSync(`${dir}/hold.c`, HOLD);
+  must('gcc', ['-static', '-O1', '-o', `${dir}/hold`, `${dir}/hold.c`]);
+}
+
 export interface NamespaceLab {
   /** For the test's own files. */
   readonly dir: string;
@@ -46,17 +93,8 @@ export interface NamespaceLab {
 export function makeNamespaceLab(): NamespaceLab {
   const dir = fs.mkdtempSync('/var/lib/mayfly-test-');
   fs.chmodSync(dir, 0o755);
-  const warnings = ['-std=gnu11', '-Wall', '-Wextra', '-Wconversion', '-Werror'];
-  must('gcc', [
-    ...warnings,
-    '-O2',
-    '-fPIC',
-    '-shared',
-    '-o',
-    `${dir}/pam_mayfly.so`,
-    `${process.cwd()}/hooks/pam/pam_mayfly.c`,
-    '-lpam',
-  ]);
+  if (BUILT === undefined) buildPrograms(dir);
+  else for (const name of PROGRAMS) fs.copyFileSync(`${BUILT}/${name}`, `${dir}/${name}`);
   const stack = ['auth', 'account', 'session'].map(type => `${type} required pam_permit.so\n`).join('');
   fs.writeFileSync(`${dir}/pam`, `${stack}session optional ${dir}/pam_mayfly.so\n`);
   const users = `alice:x:${ALICE}:${ALICE}::/:/bin/sh\nbob:x:${BOB}:${BOB}::/:/bin/sh\n`;
@@ -115,7 +153,7 @@ export function makeNamespaceLab(): NamespaceLab {
       ...[
         '-s',
         'KILL',
-        String(seconds),
+        `${seconds * SLOW}`,
         'unshare',
         '--kill-child',
         '--mount',

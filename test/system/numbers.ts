@@ -14,7 +14,7 @@ useradd -o -u $uid -g mayfly-cert -M mayfly-image
 cd /usr/local
 echo secret >key; chown root:mayfly-cert key; chmod 640 key
 cp /usr/bin/id shark; chown root:mayfly-shark shark; chmod 2750 shark
-echo secret >theirs; chown mayfly-image theirs; chmod 600 theirs
+echo secret >theirs; chown mayfly-image: theirs; chmod 600 theirs
 echo secret >unnamed; chown 0:${NOBODYS} unnamed; chmod 640 unnamed
 echo secret >subordinate; chown 100500:100500 subordinate; chmod 600 subordinate
 mkdir shared; chown root:mayfly-shark shared; chmod 2770 shared; touch -d @1000000000 shared/old`;
@@ -81,6 +81,7 @@ export function sameNameSameRights(lab: Lab, name: string): void {
     expect(owner('key')).toMatch(/^root:mayfly-cert 0:59\d{3} 640$/);
     expect(owner('key')).not.toContain(`:${cert} `);
     expect(owner('theirs')).toMatch(/^mayfly-image:mayfly-cert /);
+    expect(owner('unnamed')).toMatch(/^root:UNKNOWN /);
     expect(inside('/usr/local/shark', '-gn').out).toBe('mayfly-shark\n');
     lab.hook('stop', name);
     const { out } = lab.mayfly('doctor');

@@ -63,6 +63,7 @@ describe('the Debian package', () => {
   it('does the whole job with its defaults: init from the running system, login, logout, recover, destroy', () => {
     const out = ok(`
       useradd -m -s /bin/sh carol
+      printf '%032d\\n' 7 >/etc/machine-id
       mkdir -p /etc/ssh; echo secret >/etc/ssh/ssh_host_rsa_key
       echo 'nothing of mine' >/home/carol/thesis
       mayfly init --from host --quiet
@@ -75,7 +76,9 @@ describe('the Debian package', () => {
       ls /usr/bin/env
       hook session-cleanup
       mayfly sessions
-      mayfly run -- sh -c 'ls /usr/bin/env; grep -c carol /etc/passwd || true; cat /etc/machine-id'
+      mayfly run -- sh -c 'ls /usr/bin/env; grep -c carol /etc/passwd || true'
+      cat /var/lib/mayfly/pool/generations/1/etc/machine-id
+      mayfly run -- cat /etc/machine-id | cmp - /etc/machine-id
       mayfly recover
       ! grep /run/mayfly/roots/ /proc/self/mountinfo`);
     expect(out).toMatch(

@@ -338,6 +338,40 @@ describe('a living session', () => {
     expect(service.said).not.toMatch(/is over/);
   });
 
+  it('sees a password that is changed, and what a service of the host makes anew', async () => {
+    const [place, late] = [`/run/mayfly-test-${process.pid}`, `/run/mayfly-test-${process.pid}-late`];
+    const shown = (path: string): string => lab.inside(A, 'cat', `${path}/socket`).out;
+    const make = (path: string, text: string): void => {
+      fs.rmSync(path, { recursive: true, force: true });
+      fs.mkdirSync(path);
+      fs.writeFileSync(`${path}/socket`, text);
+    };
+    const bind = ['/proc', '/dev', '/dev/pts', '/tmp', place, late];
+    lab.configure(`[mounts]\nbind = ${JSON.stringify(bind)}\n`);
+    must('usermod', ['-p', '$6$before', A]);
+    make(place, 'old');
+    service = await Service.start();
+    const daemon = await Daemon.login(A);
+    const seat = new Seat(A);
+    await seen();
+    expect(shown(place)).toBe('old');
+    make(place, 'new');
+    make(late, 'late');
+    must('usermod', ['-p', '$6$after', A]);
+    const shadow = (): string => lab.rootInside(A, 'grep', `^${A}:`, '/etc/shadow').out;
+    await until(
+      () => shown(place) === 'new' && shown(late) === 'late' && shadow().includes(':$6$after:'),
+      60_000,
+    );
+    must('usermod', ['-L', A]);
+    await until(() => shadow().includes(':!$6$after:'), 60_000);
+    lab.configure('');
+    seat.forget();
+    daemon.child.stdin?.end('\n');
+    await gone('an ordinary logout');
+    for (const path of [place, late]) fs.rmSync(path, { recursive: true });
+  });
+
   it('that logind never showed is left alone', async () => {
     service = await Service.start();
     const daemon = await Daemon.login(A);

@@ -4,7 +4,12 @@ import { readOnly, runChecks } from '../../src/cli/doctor/check.ts';
 import { numberCheck } from '../../src/cli/doctor/numbers.ts';
 import { isInRange, namedNumbers, renumberLines, renumberRanges } from '../../src/linux/account-files.ts';
 import { OWNERSHIP_PROGRAM } from '../../src/linux/ownership.ts';
-import { generationNumbers, readGeneration, stableNumber } from '../../src/state/generations.ts';
+import {
+  generationNumbers,
+  readGeneration,
+  stableNumber,
+  writeGeneration,
+} from '../../src/state/generations.ts';
 import type { Machine } from '../../src/state/machine.ts';
 import { ownersPath } from '../../src/state/owners.ts';
 import { keepLastTree } from '../../src/update/adopt.ts';
@@ -94,11 +99,14 @@ interface Numbers {
   readonly image: string;
   /** The numbers of groups that files have. */
   readonly used?: readonly number[];
+  /** What the generation says of numbers without a name; undefined: an earlier version has sealed it. */
+  readonly sealed?: Record<string, string> | undefined;
 }
 
 /** A machine with master; what the program of owners was asked is in `asked`. */
-async function machine({ groups, image, used = [] }: Numbers): Promise<{ w: World; asked: string[] }> {
+async function machine({ groups, image, used = [], ...o }: Numbers): Promise<{ w: World; asked: string[] }> {
   const w = preparedWorld();
+  const sealed = 'sealed' in o ? o.sealed : {};
   w.makeDirs('/etc/mayfly');
   w.put('/etc/mayfly/mayfly.toml', '[check]\nuser = "bob"\n');
   const asked: string[] = [];
@@ -125,6 +133,10 @@ async function machine({ groups, image, used = [] }: Numbers): Promise<{ w: Worl
   const nodes = w.volumes.get(`${pool.path}/master/master`)?.nodes;
   const node = nodes?.get('/etc/group');
   if (node) nodes?.set('/etc/group', { ...node, text: `root:x:0:\naudio:x:29:\n${image}` });
+  const on = w.machine();
+  const first = readGeneration(w.host, on.paths, 1);
+  if (first && sealed !== undefined)
+    writeGeneration(w.host, on.paths, { ...first, unnamed: { users: {}, groups: sealed } }, 'proven');
   w.newProcess();
   return { w, asked };
 }
@@ -195,6 +207,20 @@ describe('an update', () => {
     w.put('/etc/subgid', 'alice:503:2\n');
     await run(w);
     expect(asked[0]).toBe('plan  110=505');
+  });
+
+  it.each([
+    ['a generation of an earlier version', undefined, '7702=59999'],
+    ['one that says so', { 7702: '' }, '7702=59999'],
+    ['one in which they are the files of that group', { 7702: 'robotics' }, undefined],
+    ['one in which they are the files of a group with another number now', { 7702: 'wire' }, '7702=110'],
+  ])('moves files of a new group of the host that have no name in %s', async (_what, sealed, expected) => {
+    const groups = { robotics: 7702, wire: 110 };
+    const { w, asked } = await machine({ groups, image: '', used: [7702], sealed });
+    expect((await run(w)).result).toBe('unchanged'); // of the names; that files have changed is seen by find(1)
+    expect(asked).toEqual(expected === undefined ? [] : [`plan  ${expected}`, 'apply']);
+    const { host, paths } = w.machine();
+    expect(host.list(paths.state).filter(name => name.startsWith('renumber'))).toEqual([]);
   });
 
   it('asks only the local files if a directory does not answer', async () => {

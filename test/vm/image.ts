@@ -7,12 +7,12 @@ import type { Person } from '../desktop/workstation.ts';
 import { buildPackage } from '../system/build-package.ts';
 import { must, tarball } from '../system/lab.ts';
 
-const PACKAGES = [
+const packagesOf = (suite: string): string[] => [
   'linux-image-amd64,initramfs-tools,zstd,kmod,udev',
   'systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,polkitd,procps,psmisc,sudo,passwd,perl',
   'xserver-xorg-core,xserver-xorg-input-libinput,xauth,x11-utils,x11-xserver-utils,xdotool,fonts-dejavu-core',
   'lightdm,lightdm-gtk-greeter,adwaita-icon-theme,openbox,xterm,zenity',
-  'gdm3,gnome-session,libgl1-mesa-dri,weston,foot',
+  `gdm3,gnome-session,libgl1-mesa-dri,weston,foot${suite === 'trixie' ? ',gnome-session-xsession,bubblewrap' : ''}`,
   'busybox-static,nodejs,schroot,btrfs-progs,e2fsprogs,mmdebstrap',
 ];
 
@@ -118,11 +118,14 @@ in_tree mayfly init --from host --quiet
 umount -R $root
 `;
 
+/** The files of the machine, made once. */
+const vmImage = (suite: string): string => tarball('vm', packagesOf(suite).join(','), suite);
+
 /**
  * Makes `dir`/disk, with the kernel and its first file system beside it: Mayfly is installed and has a generation, and
  * these people have accounts. The display manager is not started at boot yet.
  */
-export function makeDisk(dir: string, people: readonly Person[], manager: string): void {
+export function makeDisk(dir: string, people: readonly Person[], manager: string, suite = 'bookworm'): void {
   const path = `${dir}/disk`;
   for (const [name, text] of Object.entries(FILES)) {
     const to = `${path}.files${name}`;
@@ -131,7 +134,7 @@ export function makeDisk(dir: string, people: readonly Person[], manager: string
   }
   must('truncate', ['-s', '12G', path]);
   must('mke2fs', ['-q', '-t', 'ext4', path]);
-  const given = [path, tarball('vm', PACKAGES.join(',')), buildPackage(dir), manager];
+  const given = [path, vmImage(suite), buildPackage(dir), manager];
   const words = people.flatMap(p => [p.name, p.password]);
   must('unshare', ['-m', '--propagation', 'private', 'sh', '-c', PREPARE, 'sh', ...given, ...words]);
 }

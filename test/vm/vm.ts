@@ -58,10 +58,10 @@ export class Vm extends Workstation {
   }
 
   /** A machine with these people, on which Mayfly is installed and has a generation, switched off. */
-  static make(people: readonly Person[], manager: Manager): Vm {
+  static make(people: readonly Person[], manager: Manager, suite?: string): Vm {
     const began = Date.now();
     const vm = new Vm(fs.mkdtempSync('/var/tmp/mayfly-vm-'), manager);
-    makeDisk(vm.dir, people, manager);
+    makeDisk(vm.dir, people, manager, suite);
     const backing = `backing_file=${vm.dir}/disk,backing_fmt=raw`;
     must('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', backing, `${vm.dir}/disk.qcow2`]);
     console.log(`disk: ${seconds(began)} s`);
