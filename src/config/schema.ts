@@ -96,6 +96,7 @@ const DEFAULT_BIND = [
   '/run/systemd/userdb',
   '/run/systemd/resolve',
   '/run/log/journal',
+  '/run/utmp',
   '/var/log/journal',
   '/var/lib/systemd/coredump',
   '/run/lock',

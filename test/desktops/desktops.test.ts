@@ -25,17 +25,14 @@ function rowsOf(desk: Desk): Table {
   return { ...HEADLESS, ...screen, ...PROGRAMS, 'lock-session is honoured': lockRow(desk) };
 }
 
-/** The machine's user namespaces and mounts, without those of greeters and that of all mount points, which stays. */
+/**
+ * The machine's user namespaces and mounts, without those of greeters and that of all mount points, which stays. Control
+ * groups are not among them: machines that run side by side in containers share theirs.
+ */
 const held = (lab: Machine): string =>
-  lab.script(
-    "lsns -n -t user -o NS | sort; findmnt -l -n -o TARGET | sort | grep -vxE '/run/mayfly/roots|/run/user/[0-9]{1,3}'",
-  );
-
-/** Control groups of a person, or of Mayfly's. */
-const groups = (lab: Machine): string =>
-  lab.script(
-    'cd /sys/fs/cgroup; find . -type d -name "user-$(id -u alice).slice" -o -type d -name "mayfly-*" | sort',
-  );
+  lab.script(`
+    lsns -n -t user -o NS | sort
+    findmnt -l -n -o TARGET | sort | grep -vxE '/run/mayfly/roots|/run/user/[0-9]{1,3}(/.*)?'`);
 
 const gone = (lab: Machine): Promise<void> =>
   until(() => lab.run('pgrep', '-u', alice.name).code === 1, 60_000);
@@ -150,9 +147,9 @@ describe.each((process.env.MAYFLY_SUITES ?? 'bookworm,trixie').split(','))('%s',
       fs.writeFileSync(`${ARTEFACTS}/${suite}-${desk.name}.txt`, `${text.join('\n')}\n`);
       console.log(text.join('\n'));
       await until(() => held(lab) === before, 30_000).catch(() => expect(held(lab)).toBe(before));
-      expect(groups(lab)).toBe('');
       expect(rows.length).toBeGreaterThan(0);
-      expect(rows.filter(r => r.session !== (DIFFERENT[r.row] ?? r.host))).toEqual([]);
+      const isExplained = (row: string, value = ''): boolean => DIFFERENT[row]?.test(value) ?? false;
+      expect(rows.filter(r => r.session !== r.host && !isExplained(r.row, r.session))).toEqual([]);
     },
   );
 });

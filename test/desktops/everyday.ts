@@ -97,5 +97,6 @@ export function freshHome(lab: Machine, { name, password }: Person): void {
     ssh-keygen -q -t ed25519 -N '' -f id_ed25519; cp id_ed25519.pub authorized_keys
     printf 'StrictHostKeyChecking no\\nUserKnownHostsFile /dev/null\\nLogLevel ERROR\\n' >config
     chown -R ${name}: /home/${name}
-    echo ${name}:${password} | chpasswd; userdel newcomer 2>/dev/null || true; crontab -r -u ${name} 2>/dev/null || true`);
+    echo ${name}:${password} | chpasswd; usermod -s /bin/bash ${name}; userdel newcomer 2>/dev/null || true; crontab -r -u ${name} 2>/dev/null || true
+    for job in $(atq | cut -f1); do atrm $job; done`);
 }

@@ -57,8 +57,7 @@ podman image exists bench || podman import -q /usr/local/share/bench/image.tar b
 [ "$(podman run --rm --network=none --cgroups=disabled bench /bin/busybox id -u)" = 0 ]
 `;
 
-const CHROMIUM =
-  'chromium --no-first-run --password-store=basic --ozone-platform-hint=auto --disable-setuid-sandbox';
+const CHROMIUM = 'chromium --no-first-run --password-store=basic --disable-setuid-sandbox';
 
 /** Firefox's profile; without this it puts a page of its own in front. */
 const PROFILE = `#!/bin/sh
@@ -74,7 +73,7 @@ export const PROGRAMS: Readonly<Record<string, string>> = {
   'document portal': 'bench-document',
   'document portal, a service': 'bench-document systemd-run --user --quiet --wait --collect --pipe',
   'Firefox’s content process': `bench-browse firefox 'contentpro[c]' firefox-esr --no-remote --profile "$(bench-profile)" ${PAGE}`,
-  'Chromium without set-uid': `bench-browse chromium 'type=rendere[r]' ${CHROMIUM} --user-data-dir="$(mktemp -d)" ${PAGE}`,
+  'Chromium without set-uid': `bench-browse chromium 'type=rendere[r]' ${CHROMIUM} \${WAYLAND_DISPLAY:+--ozone-platform=wayland} --user-data-dir="$(mktemp -d)" ${PAGE}`,
   'Chromium --headless': `${CHROMIUM} --headless --user-data-dir="$(mktemp -d)" --screenshot="$HOME/shot-headless.png" ${PAGE} && [ -s "$HOME/shot-headless.png" ]`,
   'GNOME Web': `bench-browse epiphany 'WebKitWebProces[s]' epiphany --profile="$(mktemp -d)" ${PAGE}`,
 };

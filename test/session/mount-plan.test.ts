@@ -27,6 +27,9 @@ describe('mounts', () => {
     expect(sources).not.toContain('/run/systemd');
     expect(sources).not.toContain('/run/systemd/private');
   });
+  it.each(['/run/log/journal', '/var/log/journal', '/run/utmp'])('show %s, and let nobody write it', path =>
+    expect(plan('/home/a', false)).toContain(`${path} none bind,slave,ro`),
+  );
   it('include a home directory outside /home', () =>
     expect(plan('/srv/h/alice', false)).toContain('/srv/h/alice none rbind,rslave'));
   it('give an ephemeral home directory and hide all others', () => {
