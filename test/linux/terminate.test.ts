@@ -143,21 +143,6 @@ describe('of real processes', () => {
     expect([working, left, signals]).toEqual([[], [], ['SIGHUP']]);
   });
 
-  it('those that keep forking are a storm', async () => {
-    const bomb = await sh(
-      'f() { while :; do sleep 100 & done; }; echo; trap f TERM; while :; do sleep 0.01; done',
-    );
-    const first = await ending([bomb], 20_000);
-    let storm = first.storm;
-    if (!storm) {
-      const id = identify(host, bomb);
-      const left = await waitForAll(host, id ? [id] : [], host.monotonic() + 300_000);
-      const find = async (): Promise<number[]> => inGroups([bomb]);
-      ({ storm } = await settle(host, await find(), { find, told: new Set(), known: left, time: 20_000 }));
-    }
-    expect(storm).toBe(true);
-  });
-
   it('the wait is for what they start, too, and has an end', async () => {
     const dir = fs.mkdtempSync(`${tmpdir()}/mayfly-wait-`);
     onTestFinished(() => fs.rmSync(dir, { recursive: true }));
@@ -181,5 +166,69 @@ describe('of real processes', () => {
     if (!stay) throw new Error('it is gone');
     const left = await waitForAll(host, [stay], host.monotonic() + 50);
     expect(left).toContainEqual(stay);
+  });
+});
+
+describe('many processes', () => {
+  const range = (from: number, count: number): number[] => Array.from({ length: count }, (_, i) => from + i);
+  /** A machine on which process 10 handles SIGTERM, 11 does not, and all others were started by 10. */
+  function machineWith(all: () => readonly number[]) {
+    const stat = (pid: number): string => `${pid} (x) S ${pid > 11 ? 10 : 1} ${'0 '.repeat(17)}${pid} 0`;
+    const kernel = (path: string): string | undefined => {
+      const [, pid = '', file] = /^\/proc\/(\d+)\/(stat|status)$/.exec(path) ?? [];
+      if (!all().includes(Number(pid))) return undefined;
+      if (file === 'stat') return stat(Number(pid));
+      return status({ PPid: Number(pid) > 11 ? '10' : '1', SigCgt: pid === '11' ? 0n : TERM });
+    };
+    return {
+      ...host,
+      read: kernel,
+      list: () => all().map(String),
+      kill: () => true,
+      sleep: async () => undefined,
+    };
+  }
+  const options = (find: () => number[], told: readonly number[]) => ({
+    ...{ find: async () => find(), told: new Set(told), known: [], time: 1000 },
+  });
+
+  it.each([
+    ['that were told and all handle it', [10, ...range(12, 1100)], [10, ...range(12, 1100)], true],
+    ['that are no more than a desktop has', [10, ...range(12, 500)], [10, ...range(12, 500)], false],
+  ])('%s', async (_, all, told, expected) => {
+    const { working, storm } = await settle(
+      machineWith(() => all),
+      all,
+      options(() => all, told),
+    );
+    expect([working.length, storm]).toEqual([all.length, expected]);
+  });
+
+  it.each([
+    ['some', 100, false],
+    ['more than any work needs', 300, true],
+  ])('of which one that works on ending starts %s', async (_, count, expected) => {
+    const later = [10, ...range(12, count)];
+    let now = [10, 11];
+    const find = (): number[] => {
+      now = later;
+      return now;
+    };
+    const { working, storm } = await settle(
+      machineWith(() => now),
+      now,
+      options(find, [10, 11]),
+    );
+    expect([working.length, storm]).toEqual([later.length, expected]);
+  });
+
+  it('are not waited for', async () => {
+    const all = [10, ...range(12, 1100)];
+    const left = await waitForAll(
+      machineWith(() => all),
+      [{ pid: 10, start: '10' }],
+      Number.POSITIVE_INFINITY,
+    );
+    expect(left).toHaveLength(all.length);
   });
 });
