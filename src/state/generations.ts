@@ -15,7 +15,7 @@ import type { Host } from '../linux/host.ts';
 import { isNumber } from '../names.ts';
 import type { Volume } from '../volume/backend.ts';
 import { isVolumeOf } from '../volume/shape.ts';
-import { dropOwners, ownersPath, type UnnamedNumbers } from './owners.ts';
+import { dropUnused, ownersPath, type UnnamedNumbers } from './owners.ts';
 import type { Paths } from './paths.ts';
 import { runEntriesPath } from './run-entries.ts';
 import { hasFields } from './shape.ts';
@@ -139,7 +139,7 @@ export function forgetGeneration(host: Host, paths: Paths, number: number): void
 export function forgetAll(host: Host, paths: Paths): void {
   for (const state of ['candidate', 'proven', 'retired'] as const)
     for (const number of generationNumbers(host, paths, state)) forgetGeneration(host, paths, number);
-  dropOwners(host, paths, []);
+  dropUnused(host, paths, []);
   host.unlink(`${paths.generations}/last`);
   endProbation(host, paths);
 }

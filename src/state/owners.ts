@@ -16,11 +16,9 @@ export function ownersPath(paths: Paths, number: number): string {
   return `${paths.generations}/${number}.owners`;
 }
 
-/** Removes the lists of generations that are not in `used`, and unfinished ones. */
-export function dropOwners(host: Host, paths: Paths, used: readonly number[]): void {
-  const kept = new Set(used.map(number => ownersPath(paths, number)));
-  for (const name of host.list(paths.generations)) {
-    const path = `${paths.generations}/${name}`;
-    if (name.includes('.owners') && !kept.has(path)) host.unlink(path);
-  }
+/** Removes what is kept beside the records of generations that are not in `used`, and unfinished lists. */
+export function dropUnused(host: Host, paths: Paths, used: readonly number[]): void {
+  const kept = new Set(used.flatMap(number => [`${number}.owners`, `${number}.run`]));
+  for (const name of host.list(paths.generations))
+    if (/^\d+\.(owners|run)(\.|$)/.test(name) && !kept.has(name)) host.unlink(`${paths.generations}/${name}`);
 }

@@ -15,7 +15,7 @@ import {
   writeGeneration,
 } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
-import { dropOwners, type UnnamedNumbers } from '../state/owners.ts';
+import { dropUnused, type UnnamedNumbers } from '../state/owners.ts';
 import type { Paths } from '../state/paths.ts';
 import { imagePath } from '../state/pool.ts';
 import { writeRunEntries } from '../state/run-entries.ts';
@@ -129,7 +129,7 @@ export async function finishInterruptedUpdate(
   }
   if (!volumes.some(v => v.role === 'work')) dropRenumbering(host, paths);
   const all = (['candidate', 'proven', 'retired'] as const).flatMap(s => generationNumbers(host, paths, s));
-  dropOwners(host, paths, all);
+  dropUnused(host, paths, all);
   const sealed = new Set(generationNumbers(host, paths).map(String));
   for (const v of volumes) {
     const isUnsealed = v.role === 'generation' && !sealed.has(v.name) && !inUse(Number(v.name));

@@ -74,8 +74,8 @@ describe.each(BACKENDS)('SIGKILL of an update at random moments on %s', backend 
       fs.readdirSync(`${lab.dir}/state`).filter(n => n.startsWith('renumber')),
       when,
     ).toEqual([]);
-    const lists = generations.filter(n => n.includes('.owners')).sort();
-    expect(lists, when).toEqual(proven.map(n => `${n}.owners`).sort());
+    const beside = generations.filter(n => /\.(owners|run)/.test(n)).sort();
+    expect(beside, when).toEqual(proven.flatMap(n => [`${n}.owners`, `${n}.run`]).sort());
     const group = lab.withMaster(root => fs.statSync(`${root}/etc/stamp`).gid);
     expect(group, when).not.toBe(NUMBER);
     expect(lab.inMaster('/etc/stamp'), when).toBe(lab.inGeneration(stable(), '/etc/stamp'));
