@@ -47,6 +47,15 @@ describe('a hook whose login is refused', () => {
       0,
       '',
     ],
+    ['lets xrdp show the reason itself', 'pam/session', { ...login, PAM_SERVICE: 'xrdp-sesman' }, 0, ''],
+    ['lets tigervnc show the reason itself', 'pam/session', { ...login, PAM_SERVICE: 'tigervnc' }, 0, ''],
+    [
+      'fails at a logout of xrdp',
+      'pam/session',
+      { ...login, PAM_SERVICE: 'xrdp-sesman', PAM_TYPE: 'close_session' },
+      4,
+      called('pam', 'stop', ' --quiet'),
+    ],
     [
       'fails at a logout',
       'pam/session',

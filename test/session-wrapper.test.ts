@@ -284,6 +284,27 @@ describe('a desktop that ends', () => {
 });
 
 describe('the message at login', () => {
+  /** A home directory in memory is that of a guest. */
+  const memory = fs.readFileSync('/proc/self/mounts', 'utf8').match(/ (\/dev\/shm|\/run) tmpfs /)?.[1];
+  it.skipIf(!memory)('tells guests something else', () => {
+    write(`${dir}/host/etc/mayfly/notice/en`, 'Title\nfor others\n');
+    write(`${dir}/host/etc/mayfly/notice-guest/en`, 'Title\nfor guests\n');
+    program(
+      `${dir}/bin/notify-send`,
+      `shift 3; echo "$2" >${dir}/said.part; mv ${dir}/said.part ${dir}/said`,
+    );
+    const text = `i=0; while [ ! -e ${dir}/said ] && [ $i -lt 60 ]; do i=$((i+1)); sleep 0.1; done`;
+    program(`${dir}/bin/desk`, text);
+    program(`${dir}/image/etc/X11/Xsession`, 'exec desk');
+    for (const [home, who] of [
+      [dir, 'others'],
+      [memory ?? '', 'guests'],
+    ] as const) {
+      fs.rmSync(`${dir}/said`, { force: true });
+      run([wrapper, '--xsession', 'desk'], { env: { HOME: home } });
+      expect(fs.readFileSync(`${dir}/said`, 'utf8')).toBe(`for ${who}\n`);
+    }
+  });
   it.each([
     ['de_DE.UTF-8', 'Titel|Zeile 1\nZeile 2'],
     ['fr_FR', 'Title|Text'],

@@ -487,7 +487,10 @@ export class World {
     find: args => this.knows('find', args, args.includes('-printf')), // the list of a tree: there is nothing to compare
     systemctl: args => this.knows('systemctl', args, args[0] === 'daemon-reload'),
     tar: args => this.knows('tar', args, ['--version', '--extract'].includes(args[0] ?? '')), // an archive of nothing
-    setpriv: args => this.enterSession(args),
+    setpriv: args =>
+      args.includes(OWNERSHIP_PROGRAM)
+        ? this.programs.perl?.(args.slice(args.indexOf('perl') + 1))
+        : this.enterSession(args),
     timeout: args => this.knows('timeout', args, args.includes('perl')), // brings a session up to date
     shutdown: () => undefined, // it comes later, if at all
     unshare: args => this.knows('unshare', args, args.includes('overlay')), // the trial of a pool

@@ -38,7 +38,10 @@ export function move(host: Host, group: string, pid: number): boolean {
 export function members(host: Host, group: string): number[] {
   const text = readMembers(host, group);
   if (text === undefined) return [];
-  const own = text.split('\n').filter(Boolean).map(Number);
+  const own = text
+    .split('\n')
+    .map(Number)
+    .filter(pid => pid > 0); // 0: in another PID namespace
   const below = host.list(group).filter(name => host.lstat(`${group}/${name}`)?.kind === 'dir');
   return [...own, ...below.flatMap(name => members(host, `${group}/${name}`))];
 }

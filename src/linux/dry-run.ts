@@ -29,6 +29,7 @@ export function dryRun(real: Host, tell: (line: string) => void): Host {
     mount: (path, instead) => mounted.push([path, instead === '/' ? '' : instead]),
     unmount: path => unmounted.add(path),
     write: (path, text) => written.set(path, text),
+    end: pid => killed.add(String(pid)),
   };
   return {
     ...real,

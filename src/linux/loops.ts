@@ -89,11 +89,10 @@ function isFileOf(host: Host, { root }: SessionTree, { file, on }: LoopDevice): 
   return there?.kind === 'file' && there.dev === on;
 }
 
-/** The session's loop devices, also those on files in file systems on its loop devices; these come after them. */
-async function loopsOf(host: Host, tree: SessionTree): Promise<LoopDevice[]> {
+/** The session's ones of `all`, also those on files in file systems on its loop devices; these come after them. */
+function loopsOf(host: Host, tree: SessionTree, all: readonly LoopDevice[]): LoopDevice[] {
   const isInside = (loop: LoopDevice): boolean =>
     loop.file.startsWith(`${tree.root}/`) && !tree.shared.some(path => loop.file.startsWith(`${path}/`));
-  const all = await allLoops(host);
   const own = new Set(tree.devices);
   const found: LoopDevice[] = [];
   for (let before = -1; before !== found.length; ) {
@@ -144,10 +143,12 @@ function detachLoop(host: Host, { name }: LoopDevice) {
  * `stuck` with who uses one of its own.
  */
 export async function releaseLoops(host: Host, tree: SessionTree): Promise<void> {
-  for (const loop of await allLoops(host))
-    if (tree.shared.some(path => loop.file.startsWith(`${path}/`))) await detachLoop(host, loop);
+  const all = await allLoops(host);
+  const shared = all.filter(loop => tree.shared.some(path => loop.file.startsWith(`${path}/`)));
+  for (const loop of shared) await detachLoop(host, loop);
   for (let look = 0; ; look++) {
-    const loops = await loopsOf(host, tree);
+    // A logout where all loop devices are somebody else's, such as those of snapd, lists them once.
+    const loops = loopsOf(host, tree, look > 0 || shared.length > 0 ? await allLoops(host) : all);
     const [first] = loops;
     if (!first) return;
     if (look === LOOKS) {

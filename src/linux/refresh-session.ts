@@ -58,11 +58,13 @@ sub refresh {
   }
   my $place = place($path, $is_directory) or return note("cannot open $path in $root");
   my $stage = $way . ($is_directory ? ".directory" : ".file");
+  syscall($umount, $stage, $DETACH); # of a run that was killed
   $is_directory ? mkdir $stage, 0700 : sysopen(my $file, $stage, O_WRONLY | O_CREAT, 0600);
-  mounted($path, $stage, $BIND) or return note("cannot mount $path");
+  mounted($path, $stage, $BIND) or note("cannot mount $path");
   (mounted($none, $stage, $SLAVE) && (!$read_only || mounted($none, $stage, $READ_ONLY))
     && mounted($stage, name($place), $BIND)) or note("cannot mount $path in $root");
-  syscall($umount, $stage, $DETACH) == 0 or note("cannot unmount $stage");
+  syscall($umount, $stage, $DETACH);
+  ($is_directory ? rmdir $stage : unlink $stage) or note("cannot remove $stage");
 }
 sub copy_shadow {
   my $line = "$user:*:::::::\\n";

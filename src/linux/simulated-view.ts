@@ -6,4 +6,6 @@ export interface SimulatedView {
   mount(path: string, instead: string): void;
   unmount(path: string): void;
   write(path: string, text: string): void;
+  /** The process ends. */
+  end(pid: number): void;
 }

@@ -147,11 +147,12 @@ export async function waitForAll(
   ids: readonly ProcessId[],
   until: number,
 ): Promise<readonly ProcessId[]> {
-  let left = ids.filter(id => isAlive(host, id));
-  const goOn = (): boolean => left.length > 0 && left.length <= MOST_WORKING && host.monotonic() < until;
-  for (let wait = 10; goOn(); wait = Math.min(wait * 2, 200)) {
-    await host.sleep(Math.max(1, Math.min(wait, until - host.monotonic())));
+  let left: readonly ProcessId[] = ids;
+  for (let wait = 10; ; wait = Math.min(wait * 2, 200)) {
     left = withChildren(host, left).filter(id => isAlive(host, id));
+    const time = until - host.monotonic();
+    if (left.length === 0 || left.length > MOST_WORKING || time <= 0) break;
+    await host.sleep(Math.max(1, Math.min(wait, time)));
   }
   return left;
 }

@@ -5,26 +5,20 @@
  */
 import type { Config } from '../config/config.ts';
 import { MayflyError, reasonOf } from '../errors.ts';
-import type { Host } from '../linux/host.ts';
 import { bootId } from '../linux/process-id.ts';
 import { refreshCommand } from '../linux/refresh-session.ts';
-import { isRemote, remoteMounts } from '../linux/remote.ts';
 import { planMounts } from '../session/mount-plan.ts';
 import { lockNameOf, withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
 import { readSession, type Session } from '../state/sessions.ts';
 
-/** The shared directories that services create. A file server is not asked: it might not answer. */
-function replaceable(host: Host, { mounts }: Pick<Config, 'mounts'>): string[] {
-  const remote = remoteMounts(host);
-  return mounts.bind.filter(
-    path => (path.startsWith('/run/') || path.startsWith('/var/')) && !isRemote(host, path, remote),
-  );
-}
+/** The shared directories that services create. None is on a file server, which might not answer. */
+const replaceable = ({ mounts }: Pick<Config, 'mounts'>): string[] =>
+  mounts.bind.filter(path => path.startsWith('/run/') || path === '/var/lib/sss/pipes');
 
 /** Another text after each change that sessions must be told of. */
 export function hostSnapshot({ host, config }: Pick<Machine, 'host' | 'config'>): string {
-  const shared = replaceable(host, config).map(path => host.stat(path));
+  const shared = replaceable(config).map(path => host.stat(path));
   const shadow = host.stat('/etc/shadow');
   return [
     ...shared.map(there => (there ? `${there.dev}:${there.ino}` : '')),
@@ -82,7 +76,7 @@ async function refresh({ host, paths, config }: Machine, id: string): Promise<vo
   if (s?.state !== 'live') return;
   const { home: path, uid, gid, name } = s.user;
   const ephemeral = s.mounts.some(m => m.type === 'tmpfs' && m.target === s.root + path);
-  const changing = replaceable(host, config);
+  const changing = replaceable(config);
   const shared = planMounts(config, s.root, { path, ephemeral, uid, gid })
     .filter(m => m.type === 'none' && m.target === s.root + m.source && changing.includes(m.source))
     .map(m => ({ path: m.source, readOnly: m.options.endsWith(',ro') }));

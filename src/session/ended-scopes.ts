@@ -16,11 +16,16 @@ export const DISPLAY_MANAGERS = /^(?:lightdm|gdm|sddm|greetd|xrdp|tigervnc)/;
  * Whether logind's session was a login of this one, and is over. logind calls a login `closing` that is over and has
  * processes left. A login over ssh of the same user is none of ours. Pure.
  */
-export function isEndedLogin(s: Pick<Session, 'user' | 'logins' | 'since'>, a: LogindSession): boolean {
+export function isEndedLogin(
+  s: Pick<Session, 'user' | 'logins' | 'since' | 'saving'>,
+  a: LogindSession,
+): boolean {
   if (a.uid !== s.user.uid || !isOfPerson(a)) return false;
   // The leader opened the PAM session. At the end of it our hook runs before logind hears of it.
   if (s.logins.some(l => hasOwnProcess(l.adapter) && l.caller.pid === a.leader)) return true;
   if (a.state !== 'closing' || s.since === undefined || a.began < s.since) return false;
+  // A login that began while this session waits for its programs has a session of its own.
+  if (s.saving && a.began > s.saving.asked) return false;
   // Also if it is no longer on record, because another login has kept the session.
   return DISPLAY_MANAGERS.test(a.service);
 }

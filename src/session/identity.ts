@@ -23,18 +23,7 @@ export const MARKER = '/etc/mayfly-session';
  * Groups whose members can become root. Membership is not carried into a session; `sudo` in the configuration grants
  * it.
  */
-const ROOT_GROUPS = new Set([
-  'sudo',
-  'admin',
-  'wheel',
-  'root',
-  'adm',
-  'shadow',
-  'disk',
-  'docker',
-  'lxd',
-  'libvirt',
-]);
+const ROOT_GROUPS = new Set(['sudo', 'admin', 'wheel', 'root', 'shadow', 'disk', 'docker', 'lxd', 'libvirt']);
 
 /**
  * Adds `line` to the text of a passwd(5)-like file and removes the lines with the same name. With `numberField`, the

@@ -3,6 +3,7 @@
  * for a login that stays, such as one over ssh, and for a user who lingers, it is started again, on the host.
  */
 import * as cgroup from '../linux/cgroup.ts';
+import type { Output } from '../linux/command.ts';
 import type { Host } from '../linux/host.ts';
 import { type LogindSession, shownSessions } from '../linux/logind.ts';
 import { identify, type ProcessId } from '../linux/process-id.ts';
@@ -48,7 +49,7 @@ export async function endManager(
   if (processes.length === 0) return;
   const now = host.monotonic();
   const asked = s.saving?.asked ?? now;
-  const manager = s.saving?.manager ?? ((await askManager(s, on)) ? now : undefined);
+  const manager = s.saving?.manager ?? ((await askManager(s, on, processes)) ? now : undefined);
   const left = await waitForAll(host, processes, now + MOMENT);
   if (left.length === 0) return;
   const services = servicesOf(host, group, left);
@@ -91,14 +92,21 @@ function isNeeded({ host }: Machine, s: Session): boolean {
  * But logind also ends what is left in the user's sessions, such as a display manager's part at the end of a login.
  * So this waits until there are no sessions.
  */
-async function askManager(s: Session, on: Machine): Promise<boolean> {
+async function askManager(s: Session, on: Machine, processes: readonly ProcessId[]): Promise<boolean> {
   const { host, paths } = on;
   const { uid } = s.user;
   const root = host.readlink(userFiles(paths, uid).root);
-  if (root !== undefined && root !== '/') return false;
+  if (root !== undefined && root !== '/' && root !== s.root) return false;
   const unit = `user@${uid}.service`;
-  const systemctl = (verb: string): Promise<unknown> =>
-    host.run({ file: 'systemctl', args: ['--no-block', verb, unit], effect: 'write', okCodes: [0, 1, 5] });
+  const run = (file: string, args: readonly string[], okCodes: readonly number[]): Promise<Output> =>
+    host.run({
+      ...{ file, args, effect: 'write', okCodes },
+      simulate: view => {
+        for (const { pid } of processes) view.end(pid);
+      },
+    });
+  const systemctl = (verb: string): Promise<Output> =>
+    run('systemctl', ['--no-block', verb, unit], [0, 1, 5]);
   if (isNeeded(on, s)) {
     on.log(
       'info',
@@ -115,12 +123,7 @@ async function askManager(s: Session, on: Machine): Promise<boolean> {
     return true;
   }
   const words = ['-k', '1', '5', 'loginctl', 'terminate-user', String(uid)];
-  const { code } = await host.run({
-    file: 'timeout',
-    args: words,
-    effect: 'write',
-    okCodes: [0, 1, 124, 137],
-  });
+  const { code } = await run('timeout', words, [0, 1, 124, 137]);
   if (code !== 0) await systemctl('stop');
   return true;
 }

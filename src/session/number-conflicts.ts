@@ -67,6 +67,9 @@ export async function giveOthersNewNumbers(
   };
   const known = host.exists(list) ? list : undefined; // an update may have removed an unfinished one
   await host.run({ ...changeOwnersCommand(s.root, moves, known), inheritFds: on.lockFds });
+  const run = `${s.root}/run`;
+  const isOwn = s.mounts.some(m => m.target === run && m.type === 'tmpfs'); // with what a boot of the generation creates
+  if (isOwn) await host.run({ ...changeOwnersCommand(run, moves, undefined), inheritFds: on.lockFds });
   const of = (all: readonly number[]): string => all.join(', ');
   on.log('notice', `${s.id}: other owners of numbers of ${s.user.name} have new ones in this session`, {
     session: s.id,

@@ -21,8 +21,8 @@ exit 1
 `;
 
 const SYSTEMCTL = `#!/bin/sh
-# In a session, the system's service manager is the host's. Otherwise systemctl would take the session for a chroot.
-[ -n "\${DPKG_MAINTSCRIPT_PACKAGE-}" ] || export SYSTEMD_IGNORE_CHROOT=1 SYSTEMD_IN_CHROOT=0
+# The system's service manager is the host's. systemctl would take the session for a chroot, and its socket for root is not here.
+[ -n "\${DPKG_MAINTSCRIPT_PACKAGE-}" ] || export SYSTEMD_IGNORE_CHROOT=1 SYSTEMD_IN_CHROOT=0 SYSTEMCTL_FORCE_BUS=1
 exec /usr/bin/systemctl "$@"
 `;
 

@@ -13,11 +13,17 @@ import { WRAPPER } from './greeter.ts';
 type RunOnHost = (argv: readonly string[]) => ReturnType<RunInTrial>;
 
 /**
- * Makes a home directory for the trial user in the session's own /run, and prints its path. The program in it is killed
- * rather than ends: an end so soon would be reported to the user.
+ * Makes a home directory for the trial user in the session's own /run, and prints its path. The program in it has
+ * ssh-agent end, which would leave its directory in /tmp when it is killed.
  */
 const PREPARE = `d=$(mktemp -d /run/mayfly-trial.XXXXXX) || exit
-echo "echo reached >$d/reached; kill -TERM \\$\\$" >"$d/desktop"
+cat >"$d/desktop" <<'END'
+echo reached >~/reached
+[ -n "$SSH_AGENT_PID" ] || exit 0
+ssh-add -l # it answers when it heeds signals
+i=0
+while [ "$i" -lt 50 ] && kill "$SSH_AGENT_PID"; do sleep 0.1; i=$((i + 1)); done
+END
 echo "export TMPDIR=$d" >"$d/.xsessionrc"
 chown -R "$1:$2" "$d"
 echo "$d"`;
@@ -54,7 +60,7 @@ export function desktopStarts(runOnHost: RunOnHost): GenerationCheck {
         const desktop = `/bin/sh ${home}/desktop`;
         const command = kind === 'xsessions' ? ['--xsession', desktop] : desktop.split(' ');
         const { code, stderr } = await runOnHost([...ids, ...env, WRAPPER, '--session', s.id, ...command]);
-        const result = await run(['sh', '-c', RESULT, 'sh', home]);
+        const result = await run(['sh', '-c', RESULT, 'sh', home], name); // who could have made links
         if (result.code === 0) continue;
         const said = firstLines(result.stdout) || firstLines(stderr);
         const what = kind === 'xsessions' ? 'for X would not start' : 'for Wayland would not start';

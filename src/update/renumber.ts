@@ -15,6 +15,7 @@ import {
   renumberRanges,
   withNewGroups,
 } from '../linux/account-files.ts';
+import type { Command, Output } from '../linux/command.ts';
 import { parseJson } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
 import {
@@ -51,7 +52,7 @@ async function findUnnamed(
   known: UnnamedNumbers | 'of this host',
   list: string,
 ): Promise<UnnamedNumbers> {
-  const used = parseSurvey((await on.host.run(surveyCommand(tree, list))).stdout);
+  const used = parseSurvey((await runBound(on, surveyCommand(tree, list))).stdout);
   const of = async (kind: NumberKind): Promise<Record<string, string>> => {
     const named = new Set(namedNumbers(readEtc(on.host, tree, DATABASES[kind]) ?? '').map(n => n.number));
     const numbers = used[kind].filter(number => !named.has(number) && !isFixed(number));
@@ -94,6 +95,10 @@ async function settle(
   return moves;
 }
 
+/** Runs a command that ends with this process, because its tree may be removed then. */
+const runBound = ({ host }: Machine, { file, args, ...c }: Command): Promise<Output> =>
+  host.run({ ...c, file: 'setpriv', args: ['--pdeathsig', 'KILL', '--', file, ...args] });
+
 /** What is to be done with the working copy: a list for the program, and, written after it, the texts of the databases. */
 function recordOf({ state }: Paths): { readonly list: string; readonly texts: string } {
   return { list: `${state}/renumber.list`, texts: `${state}/renumber.json` };
@@ -113,7 +118,7 @@ export async function finishRenumbering(on: Machine, tree: string): Promise<void
   const text = host.read(texts);
   if (text !== undefined) {
     const all = parseJson<Record<string, string>>(texts, text, 'mayfly doctor', isTexts);
-    await host.run(applyOwnersCommand(tree, list));
+    await runBound(on, applyOwnersCommand(tree, list));
     for (const [name, wanted] of Object.entries(all)) await replaceEtc(host, tree, name, wanted);
   }
   dropRenumbering(host, paths);
@@ -156,7 +161,7 @@ async function perform(on: Machine, tree: string, r: Renumbering, say: Say): Pro
   const { host, paths } = on;
   const { list, texts } = recordOf(paths);
   dropRenumbering(host, paths);
-  await host.run(planOwnersCommand(tree, list, r.moves));
+  await runBound(on, planOwnersCommand(tree, list, r.moves));
   const json = `${JSON.stringify(newTexts(host, tree, r))}\n`;
   if (host.lstat(list)) host.sync(list);
   host.write(texts, json, { mode: 0o600, durable: true });

@@ -173,19 +173,12 @@ describe('a desktop starts as a boot of the generation would start it', () => {
     expect(lab.run('mayfly', 'doctor', '--trial').out).toMatch(/ok +stable +generation 1, in /);
     const tmp = (): string => lab.script('ls -A /tmp /var/tmp');
     const before = tmp();
-    for (const [text, words] of [
-      ['exit 3', /start of a desktop: a desktop for X would not start: exit code 3/],
-      ['STARTUP="no-such-agent $STARTUP"', /exit code 127: .*no-such-agent: not found/],
-      ['sleep 1000', /the checks did not finish within 15 s/],
-    ] as const) {
-      const broken = `printf '%s\\n' '${text}' >/etc/X11/Xsession.d/85broken`;
-      const limit = lab.at('/etc/mayfly/conf.d/limit.toml');
-      fs.writeFileSync(limit, text.startsWith('sleep') ? '[check]\ntimeout = 15\n' : '');
-      const r = lab.run('mayfly', 'enter', 'master', '--promote', '--', 'sh', '-c', broken);
-      fs.rmSync(limit);
-      expect(r.code, r.out + r.err).not.toBe(0);
-      expect(r.err).toMatch(words);
-    }
+    const broken = `echo 'STARTUP="no-such-agent $STARTUP"' >/etc/X11/Xsession.d/85broken`;
+    const r = lab.run('mayfly', 'enter', 'master', '--promote', '--', 'sh', '-c', broken);
+    expect(r.code, r.out + r.err).not.toBe(0);
+    expect(r.err).toMatch(
+      /start of a desktop: a desktop for X would not start: exit code 127: .*no-such-agent: not found/,
+    );
     expect(lab.must('mayfly', 'generations')).not.toMatch(/^ *2 /m);
     expect(tmp()).toBe(before);
   });

@@ -18,6 +18,7 @@ import {
   tell,
   withMayfly,
 } from './desk.ts';
+import { endings } from './ending.ts';
 import { Machine } from './machine.ts';
 import { prepareTable, readTable } from './sandboxes.ts';
 
@@ -269,6 +270,8 @@ describe('a login that ends without a word', () => {
     }
   });
 });
+
+describe('the end of a login', () => endings(() => lab));
 
 describe('what is no login', () => noLogin(() => lab));
 

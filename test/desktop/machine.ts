@@ -108,9 +108,14 @@ export class Machine extends Workstation {
   /** Waits for the greeter, too. */
   override async boot(): Promise<void> {
     const devices = ['/dev/loop-control', '/dev/btrfs-control', ...loops()].filter(d => fs.existsSync(d));
+    // Machines that run at the same time would share their control groups, of which some have the same names: user-1000.
+    const groups = groupsFor(this.dir);
+    for (const path of groups) fs.mkdirSync(path, { recursive: true });
+    const enter = groups.map(path => `echo $$ >${path}/cgroup.procs; `).join('');
     const child = spawn(
-      'systemd-nspawn',
+      'sh',
       [
+        ...['-c', `${enter}exec systemd-nspawn "$@"`, 'sh'],
         `--directory=${this.root}`,
         `--machine=${this.dir.replace(/.*\//, '')}`,
         '--boot',
@@ -238,10 +243,18 @@ export class Machine extends Workstation {
       .split('\n')
       .filter(l => l.includes(`${this.dir}/`));
     if (left.length > 0) throw new Error(`mounts are left: ${left.join('\n')}`);
+    for (const path of groupsFor(this.dir))
+      sh('find', [path, '-depth', '-type', 'd', '-exec', 'rmdir', '{}', ';']);
     // The pool in it may hold files that people made immutable; --one-file-system as there may be subvolumes.
     must('rm', ['-r', '--one-file-system', this.dir]);
   }
 }
+
+/** The control groups of a machine: in the hierarchy of version 2, and in systemd's own if it has another one. */
+const groupsFor = (dir: string): string[] =>
+  (fs.existsSync('/sys/fs/cgroup/unified') ? ['unified/', 'systemd/'] : [''])
+    .filter(name => fs.existsSync(`/sys/fs/cgroup/${name}cgroup.procs`))
+    .map(name => `/sys/fs/cgroup/${name}${dir.replace(/.*\//, '')}`);
 
 /** The machine's process 1, as seen from here; 0 while it is not there: nspawn has other children on the way to it. */
 function firstProcess(nspawn: number): number {

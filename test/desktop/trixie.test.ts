@@ -2,6 +2,7 @@
 import { afterAll, afterEach, beforeAll, describe } from 'vitest';
 import { disable, endsWithoutAWord, noLogin, typedLogin } from './basics.ts';
 import { alice, bob, tell, withMayfly } from './desk.ts';
+import { endings } from './ending.ts';
 import { BASE, Machine } from './machine.ts';
 
 let lab: Machine;
@@ -26,6 +27,8 @@ describe('a login that ends without a word', () =>
       ['the display manager is restarted', 'systemctl restart lightdm'],
     ],
   ));
+
+describe('the end of a login', () => endings(() => lab, ['DOdo', 'ODdo']));
 
 describe('what is no login', () => noLogin(() => lab));
 

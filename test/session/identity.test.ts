@@ -42,6 +42,15 @@ describe('identity', () => {
       'lab:x:15:\nlab:x:2000:alice\n',
     );
   });
+  it('keeps the user in the groups that may read the journal', () => {
+    const readers = [
+      { name: 'adm', gid: 4, members: [] },
+      { name: 'systemd-journal', gid: 999, members: [] },
+    ];
+    expect(withGroups('adm:x:4:\nsystemd-journal:x:999:\n', alice, readers)).toBe(
+      'adm:x:4:alice\nsystemd-journal:x:999:alice\n',
+    );
+  });
   it('removes the user from groups that only the generation has them in', () => {
     expect(withGroups('sudo:x:27:alice,bob\n', alice, [])).toBe('sudo:x:27:bob\n');
   });

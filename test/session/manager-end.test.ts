@@ -1,5 +1,6 @@
 /** The end of a user's service manager, for each who may need it. */
 import { describe, expect, it } from 'vitest';
+import { dryRun } from '../../src/linux/dry-run.ts';
 import type { Host } from '../../src/linux/host.ts';
 import { logTo } from '../../src/linux/log.ts';
 import { end } from '../../src/session/end.ts';
@@ -24,6 +25,7 @@ interface Case {
   /** How long the services take, in milliseconds. */
   readonly takes?: number;
   readonly code?: number;
+  readonly dry?: boolean;
 }
 
 /** Ends a session with a manager in it; returns the commands, the signals to the manager, and what was logged. */
@@ -74,12 +76,16 @@ async function endWith(o: Case) {
   if (lingers) w.put('/var/lib/systemd/linger/alice', '');
   if (link !== undefined) w.host.symlink(link, '/run/mayfly/users/1001/root');
   began = w.host.monotonic();
-  await end(on, s.id);
-  expect(readSessions(w.host, on.paths)).toEqual([]);
+  const told: string[] = [];
+  // The volumes of this world are not a dry run's.
+  if (o.dry) await end({ ...on, host: dryRun(host, line => told.push(line)) }, s.id).catch(() => undefined);
+  else await end(on, s.id);
+  expect(readSessions(w.host, on.paths)).toHaveLength(o.dry ? 1 : 0);
   return {
     ran,
     signals,
     said,
+    told,
     took: w.host.monotonic() - began,
     at: w.host.readlink('/run/mayfly/users/1001/root'),
   };
@@ -132,6 +138,13 @@ describe('a service manager in a session', () => {
     expect(ran).toEqual([FORGET]);
     expect(signals).toEqual([]);
     expect(took).toBeLessThan(20_000);
+  });
+
+  it('is described by a dry run, which does not wait for it', async () => {
+    const { ran, told, took } = await endWith({ dry: true });
+    expect(ran).toEqual([]);
+    expect(told).toContain(`run ${FORGET}`);
+    expect(took).toBeLessThan(2000);
   });
 
   it('has as long as its services need, and is asked once', async () => {

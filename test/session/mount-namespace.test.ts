@@ -98,6 +98,13 @@ describe('a session of logind', () => {
   ])('%s', (_what, o, logins, isOurs) => {
     expect(isEndedLogin({ user, logins, since: 1000 }, shown(o))).toBe(isOurs);
   });
+
+  it('of a later login, while this session waits for its programs, is not ours', () => {
+    const saving = (asked: number) => ({ asked, until: asked + 10_000, processes: [], who: 'x' });
+    const isOurs = (asked: number): boolean =>
+      isEndedLogin({ user, logins: [seat], since: 1000, saving: saving(asked) }, shown({ began: 1500 }));
+    expect([isOurs(1400), isOurs(1600)]).toEqual([false, true]);
+  });
 });
 
 describe('the ranges of subordinate IDs', () => {

@@ -89,6 +89,7 @@ describe.runIf(process.arch === 'x64').each(BACKENDS)('a logout on %s', backend 
         pkill -KILL -u ${ALICE}; mayfly recover >/dev/null`,
     );
     const r = lab.runMachine(`D=${dir}
+        [ -e /dev/fuse ] || modprobe -q fuse
         mount --bind ${dir}/home /home
         mount -t tmpfs -o mode=0755 none /run/mayfly; mknod -m 666 /run/mayfly/fuse c 10 229
         sed -i -E 's|^(alice\\|bob)(:x:.*)::/:|\\1\\2::/home/\\1:|' /etc/passwd

@@ -42,16 +42,22 @@ describe('the Debian package', () => {
   it('does nothing to logins until it is enabled', () => {
     const part = 'set -- desktop; . /etc/X11/Xsession.d/00mayfly; echo "goes on: $*"';
     expect(ok(part)).toBe('goes on: desktop\n');
-    const enabled = m.run(
-      `touch /etc/mayfly/enabled; (${part}); code=$?; rm /etc/mayfly/enabled; exit $code`,
-    );
-    expect(enabled).toMatchObject({ code: 1, out: '' });
-    expect(enabled.err).toMatch(/\(MAYFLY-NO-SESSION\)\n$/);
+    // Root is never in scope.
+    const enabled = (user: number) => {
+      const as = `setpriv --reuid ${user} --regid ${user} --clear-groups sh -c '${part.replace('desktop', 'true')}'`;
+      return m.run(
+        `touch /etc/mayfly/enabled; ${as} && code=0 || code=$?; rm /etc/mayfly/enabled; exit $code`,
+      );
+    };
+    expect(enabled(0)).toMatchObject({ code: 0, out: 'goes on: true\n' });
+    const other = enabled(4242);
+    expect(other).toMatchObject({ code: 1, out: '' });
+    expect(other.err).toMatch(/\(MAYFLY-NO-SESSION\)\n$/);
   });
 
   it('takes the file of an earlier version out of Xsession.d', () => {
     const old = '/etc/X11/Xsession.d/97mayfly';
-    ok(`cd /root; dpkg-deb -R mayfly.deb old; 
+    ok(`cd /root; dpkg-deb -R mayfly.deb old
       mv old/etc/X11/Xsession.d/00mayfly old${old}; sed -i 's,00mayfly,97mayfly,' old/DEBIAN/conffiles
       sed -i '/97mayfly/d' old/DEBIAN/*inst old/DEBIAN/*rm; sed -i 's/^Version: .*/Version: 0.0.1/' old/DEBIAN/control
       rm -f old/DEBIAN/md5sums; dpkg-deb -b old old.deb >/dev/null

@@ -3,11 +3,13 @@ import { spawn } from 'node:child_process';
 import * as fs from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { chance, count, moments } from '../campaign.ts';
-import { BACKENDS, forgetUsers, killTree, Lab, MAYFLY, sh, sleep, until, user } from './lab.ts';
+import { BACKENDS, forgetUsers, killTree, Lab, MAYFLY, must, sh, sleep, until, user } from './lab.ts';
 import { makeMiniTree } from './mini.ts';
 
 const A = 'mayfly-k';
 const B = 'mayfly-l';
+/** A group of the host that the tree does not know. */
+const NUMBER = 7999;
 /** Per backend. */
 const KILLS = count('KILLS', 25);
 
@@ -24,9 +26,9 @@ describe.each(BACKENDS)('SIGKILL of an update at random moments on %s', backend 
     const r = lab.mayfly('init', '--backend', backend, '--from', from, '--quiet');
     if (r.code !== 0) throw new Error(r.err);
     fs.mkdirSync(`${lab.dir}/refresh.d`);
-    fs.writeFileSync(`${lab.dir}/refresh.d/stamp`, `#!/bin/sh\ncat ${lab.dir}/next >"$1/etc/stamp"\n`, {
-      mode: 0o755,
-    });
+    const stamp = `cat ${lab.dir}/next >"$1/etc/stamp" && chown 0:${NUMBER} "$1/etc/stamp"`;
+    fs.writeFileSync(`${lab.dir}/refresh.d/stamp`, `#!/bin/sh\n${stamp}\n`, { mode: 0o755 });
+    must('groupadd', ['-g', String(NUMBER), 'mayfly-kill']); // so that each update has a file to give another group
     lab.configure('[update]\ncommand = ["true"]\nkeep = 2\n');
     expect(lab.hook('start', B, ':9')).toMatchObject({ code: 0 });
     for (let i = 0; i < 3; i++) {
@@ -39,6 +41,7 @@ describe.each(BACKENDS)('SIGKILL of an update at random moments on %s', backend 
     lab.hook('stop', B, ':9');
     lab.close();
     forgetUsers();
+    sh('groupdel', ['mayfly-kill']);
   });
 
   function nextStamp(): void {
@@ -67,6 +70,14 @@ describe.each(BACKENDS)('SIGKILL of an update at random moments on %s', backend 
     expect(pool.others, when).toEqual(['master']);
     expect(pool.sessions, when).toEqual([lab.session(B)?.id]);
     expect(fs.existsSync(`${lab.dir}/state/adopt`), when).toBe(false);
+    expect(
+      fs.readdirSync(`${lab.dir}/state`).filter(n => n.startsWith('renumber')),
+      when,
+    ).toEqual([]);
+    const lists = generations.filter(n => n.includes('.owners')).sort();
+    expect(lists, when).toEqual(proven.map(n => `${n}.owners`).sort());
+    const group = lab.withMaster(root => fs.statSync(`${root}/etc/stamp`).gid);
+    expect(group, when).not.toBe(NUMBER);
     expect(lab.inMaster('/etc/stamp'), when).toBe(lab.inGeneration(stable(), '/etc/stamp'));
   }
 

@@ -1,5 +1,6 @@
 /** Fills an ephemeral home directory. */
 import { MayflyError } from '../../errors.ts';
+import { isPlainDirectory } from '../../linux/mounts.ts';
 import type { Machine } from '../../state/machine.ts';
 import type { Session } from '../../state/sessions.ts';
 import type { Step } from './step.ts';
@@ -7,7 +8,10 @@ import type { Step } from './step.ts';
 export const home: Step = {
   name: 'home',
   async up(s, on) {
-    if (isEphemeral(s)) await fillHome(s, on);
+    if (isEphemeral(s)) {
+      await fillHome(s, on);
+      makeSessionSockets(s, on);
+    }
     return s;
   },
   /** The home is a tmpfs and goes with the mounts. */
@@ -20,6 +24,12 @@ export const home: Step = {
 
 const isEphemeral = (s: Session): boolean =>
   s.mounts.some(m => m.type === 'tmpfs' && m.target === s.root + s.user.home);
+
+/** Session managers have their sockets in a directory of root's, which a boot creates. A guest has a /tmp of their own. */
+function makeSessionSockets(s: Session, { host }: Machine): void {
+  const path = `${s.root}/tmp/.ICE-unix`;
+  if (isPlainDirectory(host, s.root, '/tmp') && !host.lstat(path)) host.mkdir(path, 0o1777);
+}
 
 /** Copies the generation's /etc/skel. The home is empty and nobody can enter yet, so cp(1) and chown(1) are safe. */
 async function fillHome(s: Session, { host }: Machine): Promise<void> {
