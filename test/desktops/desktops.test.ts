@@ -85,7 +85,8 @@ describe.each((process.env.MAYFLY_SUITES ?? 'bookworm,trixie').split(','))('%s',
       const shot = lab.at(`/home/${alice.name}/shot-${name}.png`);
       if (fs.existsSync(shot)) fs.copyFileSync(shot, `${ARTEFACTS}/${where}-${name}.png`);
     }
-    fs.writeFileSync(`${ARTEFACTS}/${where}.json`, JSON.stringify(rows, null, 2));
+    const lines = Object.entries(rows).map(row => row.join('\t'));
+    fs.writeFileSync(`${ARTEFACTS}/${where}.txt`, `${lines.join('\n')}\n`);
     return rows;
   }
 
