@@ -25,7 +25,7 @@ const called = (adapter: string, action: string, rest = ''): string =>
   `hook ${adapter} ${action}${rest} --caller ${process.pid}\n`;
 
 describe('a hook', () => {
-  const program = /\tnode --v8-pool-size=1 "\S+\/dist\/mayfly\.cjs" hook /;
+  const program = /\tnode --v8-pool-size=1 --preserve-symlinks-main "\S+\/dist\/mayfly\.cjs" hook /;
   it.each([
     'gdm/PreSession',
     'gdm/PostSession',
