@@ -9,7 +9,7 @@ import * as fs from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { realHost } from '../../src/linux/real-host.ts';
 import { hostSuite } from '../../src/update/apt-sources.ts';
-import { must, tarball } from '../system/lab.ts';
+import { must, tarball, treeOfLogins } from '../system/lab.ts';
 
 const TOP = resolve(import.meta.dirname, '../..');
 const CACHE = '/var/cache/mayfly-test';
@@ -80,24 +80,24 @@ const LEFT_OUT = [
   '/usr/lib/*/perl/*', // perl-base has its own place
 ];
 
-/** A directory with the tree that tests make pools from, under the name that `tarball` knows. */
-function slimTree(): string {
-  const tree = tarball();
-  const digest = createHash('sha256').update(tree).update(LEFT_OUT.join()).digest('hex').slice(0, 8);
+/** A directory with the trees that tests make pools from, under the names that `tarball` knows. */
+function slimTrees(): string {
+  const trees = [tarball(), treeOfLogins()];
+  const digest = createHash('sha256').update(trees.join()).update(LEFT_OUT.join()).digest('hex').slice(0, 8);
   const cache = `${CACHE}/uml-tree-${digest}`;
   if (fs.existsSync(cache)) return cache;
   const dir = fs.mkdtempSync(`${CACHE}/part-`);
   fs.chmodSync(dir, 0o755);
   const script = 'from=$1 to=$2; shift 2; exec mmtarfilter "$@" <"$from" >"$to"';
   const words = LEFT_OUT.map(pattern => `--path-exclude=${pattern}`);
-  must('sh', ['-c', script, 'sh', tree, `${dir}/${basename(tree)}`, ...words]);
+  for (const tree of trees) must('sh', ['-c', script, 'sh', tree, `${dir}/${basename(tree)}`, ...words]);
   fs.renameSync(dir, cache);
   return cache;
 }
 
 /** All that is made once per machine; apt works outside only. */
 function umlParts(): Parts {
-  const trees = slimTree();
+  const trees = slimTrees();
   const preload = registersLibrary();
   const suite = hostSuite(realHost()) ?? 'stable';
   const digest = createHash('sha256').update(PACKAGES).update(STUB).digest('hex').slice(0, 8);

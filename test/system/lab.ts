@@ -103,6 +103,9 @@ export function tarball(name = 'tree', packages = 'sudo', suite = ownSuite()): s
   );
 }
 
+/** The tree of what people do in a session. */
+export const treeOfLogins = (): string => tarball('inside', 'sudo,cron,at');
+
 /** What some packages of a release have in the directory `path`, as a tarball; nothing is installed. */
 export function filesOfPackages(packages: readonly string[], path: string, suite = ownSuite()): string {
   const extract = `export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"; cd "$1"

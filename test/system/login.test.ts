@@ -1,7 +1,19 @@
 /** The main job on real trees, through the hooks and schroot: a login gets a fresh machine, a logout leaves nothing. */
 import * as fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { BACKENDS, forgetUsers, Lab, must, sh, shAs, sleep, tarball, uidOf, until, user } from './lab.ts';
+import {
+  BACKENDS,
+  forgetUsers,
+  Lab,
+  must,
+  sh,
+  shAs,
+  sleep,
+  treeOfLogins,
+  uidOf,
+  until,
+  user,
+} from './lab.ts';
 import { sameNameSameRights } from './numbers.ts';
 
 const A = 'mayfly-a';
@@ -14,7 +26,7 @@ describe.each(BACKENDS)('a login on %s', backend => {
   beforeAll(() => {
     user(A);
     user(B);
-    lab = Lab.make({ backend, from: tarball('inside', 'sudo,cron,at') });
+    lab = Lab.make({ backend, from: treeOfLogins() });
     const boot =
       'd /run/mayfly-boot 2755 root root\\nf /run/mayfly-boot/text 0644 root root - from the image\\n';
     const write = `printf '${boot}' >/usr/lib/tmpfiles.d/mayfly-boot.conf`;
