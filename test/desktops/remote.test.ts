@@ -4,9 +4,9 @@
  */
 import * as fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { alice, isIn, mustBeGone, runs, tell, withMayfly } from '../desktop/desk.ts';
+import { BASE, Machine } from '../desktop/machine.ts';
 import { until } from '../system/lab.ts';
-import { alice, isIn, mustBeGone, runs, tell, withMayfly } from './desk.ts';
-import { BASE, Machine } from './machine.ts';
 
 const PACKAGES = `${BASE},openssh-server,openssh-client,xrdp,xorgxrdp,tigervnc-standalone-server`;
 
