@@ -104,7 +104,7 @@ export function tarball(name = 'tree', packages = 'sudo', suite = ownSuite()): s
 }
 
 /** The tree of what people do in a session. */
-export const treeOfLogins = (): string => tarball('inside', 'sudo,cron,at');
+export const treeOfLogins = (): string => tarball('inside', 'sudo,cron,at,systemd-standalone-tmpfiles');
 
 /** What some packages of a release have in the directory `path`, as a tarball; nothing is installed. */
 export function filesOfPackages(packages: readonly string[], path: string, suite = ownSuite()): string {
