@@ -88,8 +88,9 @@ describe('beside the desktop of somebody in scope', () => {
     ])
       expect(lab.must(...command), command.join(' ')).toBe(host);
     for (const name of ['bob', 'alice']) {
-      const job = `echo '@reboot (${look}) >~/by-cron.part; mv ~/by-cron.part ~/by-cron' | crontab -u ${name} -`;
-      lab.script(`${job.replaceAll('%', '\\%')}; rm -f /run/crond.reboot; systemctl restart cron`);
+      fs.writeFileSync(lab.at(`/home/${name}/look`), look);
+      const job = `echo '@reboot sh ~/look >~/by-cron.part; mv ~/by-cron.part ~/by-cron' | crontab -u ${name} -`;
+      lab.script(`${job}; rm -f /run/crond.reboot; systemctl restart cron`);
       const told = `/home/${name}/by-cron`;
       await until(() => lab.run('test', '-e', told).code === 0, 30_000);
       expect(lab.must('cat', told)).toBe(host);
