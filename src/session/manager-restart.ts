@@ -12,6 +12,9 @@ import type { Machine } from '../state/machine.ts';
 /** Seconds that the services of a manager have to stop, of the time that a login has in all. */
 const MOST_WAIT = 20;
 
+/** Seconds within which logind forgets a user whose manager has ended. */
+const FORGETS = 5;
+
 /** The exit code of timeout(1). */
 const TIMED_OUT = 124;
 
@@ -21,8 +24,15 @@ export async function restartManager(on: Machine, { uid, name }: User): Promise<
   const unit = `user@${uid}.service`;
   const root = cgroup.hierarchy(host);
   const group = `${root}/user.slice/user-${uid}.slice/${unit}`;
-  const isClosing = host.read(`/run/systemd/users/${uid}`)?.includes('\nSTATE=closing\n') === true;
-  const isRunning = root !== undefined && cgroup.members(host, group).length > 0;
+  const asksClosing = (): boolean =>
+    host.read(`/run/systemd/users/${uid}`)?.includes('\nSTATE=closing\n') === true;
+  const runs = (): boolean => root !== undefined && cgroup.members(host, group).length > 0;
+  // The manager has ended, and logind is about to forget the user. A manager that is started now, it would stop while it
+  // starts, and systemd would wait for it (observed with systemd 257).
+  const patience = host.monotonic() + FORGETS * 1000;
+  while (root !== undefined && asksClosing() && !runs() && host.monotonic() < patience) await host.sleep(20);
+  const isClosing = asksClosing();
+  const isRunning = runs();
   if (!isClosing && !isRunning) return;
   if (!isClosing)
     log('notice', `the services of ${name}, which ran before this login, are started again in the session`);
