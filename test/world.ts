@@ -777,7 +777,19 @@ export function preparedWorld(): World {
   const add = (path: string, kind: 'file' | 'dir', text = ''): void => {
     fs.nodes.set(path, { kind, text, mode: kind === 'dir' ? 0o755 : 0o644, uid: 0, gid: 0, ino: 1 });
   };
-  for (const path of ['/etc', '/run', '/home', '/tmp', '/var', '/var/tmp', '/proc', '/sys', '/dev'])
+  for (const path of [
+    '/etc',
+    '/run',
+    '/home',
+    '/tmp',
+    '/var',
+    '/var/tmp',
+    '/proc',
+    '/sys',
+    '/dev',
+    '/usr',
+    '/usr/lib',
+  ])
     add(path, 'dir');
   add('/etc/passwd', 'file', 'root:x:0:0::/root:/bin/sh\n');
   add('/etc/group', 'file', 'root:x:0:\naudio:x:29:\n');

@@ -45,6 +45,9 @@ export async function endManager(
   devices: ReadonlySet<number>,
 ): Promise<void> {
   const { host } = on;
+  // The user has removed the programs of the tree. A manager in it can start nothing, not even what ends its services, and
+  // would wait for the end of its own time (120 s with systemd 257, observed).
+  if (!host.exists(`${s.root}/usr/lib`)) return;
   const processes = await processesOf(host, group, s, devices);
   if (processes.length === 0) return;
   const now = host.monotonic();
