@@ -45,9 +45,6 @@ export async function endManager(
   devices: ReadonlySet<number>,
 ): Promise<void> {
   const { host } = on;
-  // The user has removed the programs of the tree. A manager in it can start nothing, not even what ends its services, and
-  // would wait for the end of its own time (120 s with systemd 257, observed).
-  if (!host.exists(`${s.root}/usr/lib`)) return;
   const processes = await processesOf(host, group, s, devices);
   if (processes.length === 0) return;
   const now = host.monotonic();
@@ -55,6 +52,9 @@ export async function endManager(
   const manager = s.saving?.manager ?? ((await askManager(s, on, processes)) ? now : undefined);
   const left = await waitForAll(host, processes, now + MOMENT);
   if (left.length === 0) return;
+  // The user has removed the programs of the tree. A manager in it can start nothing, not even what ends its services, and
+  // would wait for the end of its own time (120 s with systemd 257, observed): it is killed like any program.
+  if (!host.exists(`${s.root}/usr/lib`)) return;
   const services = servicesOf(host, group, left);
   // A new login that waits for it, and that may be refused: then it has to be asked.
   const until = manager === undefined ? now + ASK_AGAIN : manager + MANAGER_TIMEOUT;
