@@ -28,51 +28,49 @@ const load = await build({
 });
 const buildId = createHash('sha256').update(readFileSync('dist/parse.cjs')).digest('hex').slice(0, 16);
 
-// What a hook needs only where something may hang or take long, or only on LVM, and what no login needs.
+/** What a hook needs only where something may hang or take long, or only on LVM, and what no login needs. */
+const onUse = [
+  ...[
+    'advice',
+    'linux/kernel-module',
+    'linux/loops',
+    'linux/process-look',
+    'linux/terminate',
+    'linux/time-limits',
+  ],
+  ...[
+    'session/guest-leftovers',
+    'session/manager-end',
+    'session/manager-restart',
+    'session/number-conflicts',
+  ],
+  ...['session/reboot-policy', 'session/refusal-dialog', 'session/saving', 'session/space-being-freed'],
+  ...[
+    'session/stuck-limit',
+    'session/unannounced',
+    'session/unseen-holders',
+    'volume/eraser',
+    'volume/lvm/lvm',
+  ],
+];
 await build({
   ...common,
-  entryPoints: [
-    ...[
-      'src/linux/process-look.ts',
-      'src/linux/terminate.ts',
-      'src/linux/time-limits.ts',
-      'src/linux/loops.ts',
-      'src/advice.ts',
-      'src/linux/kernel-module.ts',
-      'src/volume/eraser.ts',
-      'src/volume/lvm/lvm.ts',
-    ],
-    ...['src/session/stuck-limit.ts', 'src/session/unseen-holders.ts', 'src/session/space-being-freed.ts'],
-    ...[
-      'src/session/saving.ts',
-      'src/session/manager-end.ts',
-      'src/session/manager-restart.ts',
-      'src/session/unannounced.ts',
-      'src/session/guest-leftovers.ts',
-      'src/session/refusal-dialog.ts',
-      'src/session/reboot-policy.ts',
-      'src/session/number-conflicts.ts',
-    ],
-  ],
+  entryPoints: onUse.map(name => `src/${name}.ts`),
   outbase: 'src',
   entryNames: '[name]',
   outdir: 'dist',
   outExtension: { '.js': '.cjs' },
 });
 
-/** A bundle names the cold ones as files beside it instead of swallowing them. */
+/** A bundle names what is loaded on use as files beside it instead of swallowing them. */
+const names = ['cli', 'parse', ...onUse.map(name => name.split('/').pop())];
 const cold = {
   name: 'cold',
   setup(b) {
-    b.onResolve(
-      {
-        filter:
-          /\/(cli|parse|process-look|terminate|saving|manager-end|manager-restart|time-limits|loops|eraser|stuck-limit|unseen-holders|space-being-freed|unannounced|guest-leftovers|advice|kernel-module|refusal-dialog|reboot-policy|number-conflicts|lvm)\.ts$/,
-      },
-      ({ path, kind }) =>
-        kind === 'dynamic-import'
-          ? { path: `./${path.split('/').pop().replace('.ts', '.cjs')}`, external: true }
-          : undefined,
+    b.onResolve({ filter: new RegExp(`/(${names.join('|')})\\.ts$`) }, ({ path, kind }) =>
+      kind === 'dynamic-import'
+        ? { path: `./${path.split('/').pop().replace('.ts', '.cjs')}`, external: true }
+        : undefined,
     );
   },
 };
@@ -122,7 +120,7 @@ const cli = await build({
   outfile: 'dist/cli.cjs',
   metafile: true,
 });
-const onUse = await Promise.all(
+const packageBundles = await Promise.all(
   packages.map(name =>
     build({ ...common, entryPoints: [name], outfile: `dist/${name}.cjs`, metafile: true }),
   ),
@@ -131,7 +129,7 @@ chmodSync('dist/mayfly.cjs', 0o755);
 
 // The licences of what was bundled travel with it.
 const bundled = new Set();
-for (const { metafile } of [cli, load, ...onUse]) {
+for (const { metafile } of [cli, load, ...packageBundles]) {
   for (const directory of Object.keys(metafile.inputs).map(packageOf)) if (directory) bundled.add(directory);
 }
 const notices = [...bundled].sort().map(directory => {

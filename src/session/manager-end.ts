@@ -53,7 +53,8 @@ export async function endManager(
   const left = await waitForAll(host, processes, now + MOMENT);
   if (left.length === 0) return;
   // The user has removed the programs of the tree. A manager in it can start nothing, not even what ends its services, and
-  // would wait for the end of its own time (120 s with systemd 257, observed): it is killed like any program.
+  // would wait for the end of its own time (120 s with systemd 257, observed): it is killed like any program. The path is
+  // safe to look at: only root, who has the machine, could have mounted something there.
   if (!host.exists(`${s.root}/usr/lib`)) return;
   const services = servicesOf(host, group, left);
   // A new login that waits for it, and that may be refused: then it has to be asked.
