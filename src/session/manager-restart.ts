@@ -12,9 +12,6 @@ import type { Machine } from '../state/machine.ts';
 /** Seconds that the services of a manager have to stop, of the time that a login has in all. */
 const MOST_WAIT = 20;
 
-/** Seconds within which logind forgets a user whose manager has ended. */
-const FORGETS = 5;
-
 /** The exit code of timeout(1). */
 const TIMED_OUT = 124;
 
@@ -24,19 +21,23 @@ export async function restartManager(on: Machine, { uid, name }: User): Promise<
   const unit = `user@${uid}.service`;
   const root = cgroup.hierarchy(host);
   const group = `${root}/user.slice/user-${uid}.slice/${unit}`;
-  const asksClosing = (): boolean =>
-    host.read(`/run/systemd/users/${uid}`)?.includes('\nSTATE=closing\n') === true;
+  const known = host.read(`/run/systemd/users/${uid}`) ?? '';
   const runs = (): boolean => root !== undefined && cgroup.members(host, group).length > 0;
-  // The manager has ended, and logind is about to forget the user. A manager that is started now, it would stop while it
-  // starts, and systemd would wait for it (observed with systemd 257).
-  const patience = host.monotonic() + FORGETS * 1000;
-  while (root !== undefined && asksClosing() && !runs() && host.monotonic() < patience) await host.sleep(20);
-  const isClosing = asksClosing();
+  const seconds = Math.min(MOST_WAIT, Math.ceil((config.hook.timeout * 2) / 3));
+  const saving = (): MayflyError =>
+    new MayflyError('saving', `services of an earlier login of ${name} are still stopping`, { user: name });
+  // logind has told the manager to stop, and starts it again for this login. One that we start meanwhile it would stop while
+  // it starts, and systemd would wait for it (observed with systemd 257).
+  if (root !== undefined && known.includes('\nSTOPPING=yes\n')) {
+    for (const end = host.monotonic() + seconds * 1000; runs(); await host.sleep(20))
+      if (host.monotonic() > end) throw saving();
+    return;
+  }
+  const isClosing = known.includes('\nSTATE=closing\n');
   const isRunning = runs();
   if (!isClosing && !isRunning) return;
   if (!isClosing)
     log('notice', `the services of ${name}, which ran before this login, are started again in the session`);
-  const seconds = Math.min(MOST_WAIT, Math.ceil((config.hook.timeout * 2) / 3));
   const { code } = await host.run({
     file: 'timeout',
     args: ['-k', '1', String(seconds), 'systemctl', 'restart', unit],
@@ -52,7 +53,5 @@ export async function restartManager(on: Machine, { uid, name }: User): Promise<
       effect: 'write',
       okCodes: [0, 1, 5],
     });
-  throw new MayflyError('saving', `services of an earlier login of ${name} are still stopping`, {
-    user: name,
-  });
+  throw saving();
 }

@@ -44,6 +44,9 @@ describe('at a login, the service manager', () => {
     ['that does not start is what the login does without', 'active', true, 1, [RESTART], true],
     ['of a closing login that stops too slowly refuses it', 'closing', true, 124, [RESTART, STOP], false],
     ['of another login that stops too slowly refuses it', 'active', true, 124, [RESTART], false],
+    ['that logind has stopped is left to it', 'closing\nSTOPPING=yes', false, 0, [], true],
+    ['that logind is stopping refuses it if that is slow', 'closing\nSTOPPING=yes', true, 0, [], false],
+    ['that nobody is stopping is restarted', 'closing\nSTOPPING=no', true, 0, [RESTART], true],
     ['does not exist if the user is unknown to logind', undefined, false, 0, [], true],
   ])('%s', async (_, state, running, code, expected, succeeds) => {
     const { w, on, ran } = machineWith(state, running, code);
