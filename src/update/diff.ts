@@ -6,6 +6,7 @@ import { withMountedVolume } from './volume-tree.ts';
 /** Caches, lists and logs, which differ after every check for updates. */
 const IGNORED = [
   'lost+found', // belongs to the file system, not to the tree
+  ...['etc/machine-id', 'var/lib/dbus/machine-id'], // not in a generation
   'var/cache',
   'var/log',
   'var/backups',
