@@ -74,7 +74,7 @@ const rows: Row[] = [
   ['the keyboard', { '/etc/default/keyboard': 'XKBLAYOUT=de\n' }, { '/etc/default/keyboard': 'XKBLAYOUT=us\n' }, '/etc/default/keyboard', 'XKBLAYOUT=de\n'],
   ['the print server', { '/etc/cups/client.conf': 'ServerName cups\n' }, {}, '/etc/cups/client.conf', 'ServerName cups\n'],
   ['no print server, where the host has none', {}, { '/etc/cups/client.conf': 'ServerName own\n' }, '/etc/cups/client.conf', 'ServerName own\n'],
-  ['nothing behind a symlink', { '/etc/cups/client.conf': 'ServerName cups\n' }, { '/etc/cups': '->/srv', '/srv/x': '' }, '/srv/client.conf', undefined],
+  ['nothing behind a symlink', { '/etc/cups/client.conf': 'ServerName cups\n' }, { '/etc/cups': '->../srv', '/srv/x': '' }, '/srv/client.conf', undefined],
   ['Kerberos', { '/etc/krb5.conf': '[libdefaults]\n' }, { '/etc/krb5.conf': 'mit\n' }, '/etc/krb5.conf', '[libdefaults]\n'],
   ['what Kerberos includes', { '/etc/krb5.conf': 'includedir /etc/krb5.conf.d/\n', '/etc/krb5.conf.d/lab': 'lab\n' }, {}, '/etc/krb5.conf.d/lab', 'lab\n'],
   ['a file that Kerberos includes', { '/etc/krb5.conf': 'include /etc/krb5/lab\n', '/etc/krb5/lab': 'lab\n' }, {}, '/etc/krb5/lab', 'lab\n'],
