@@ -5,12 +5,9 @@
 import { filesBelow } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
 import { isPlainDirectory } from '../linux/mounts.ts';
+import { CERTIFICATES, TRUSTED } from './host-settings.ts';
 
-/** The administrator's certificates, one in a file. */
-export const CERTIFICATES = '/usr/local/share/ca-certificates';
-
-/** What programs read: a file with all, and a symlink for each, which OpenSSL finds by a hash. */
-const TRUSTED = '/etc/ssl/certs';
+/** A file with all certificates; beside it there is a symlink for each, which OpenSSL finds by a hash. */
 const BUNDLE = `${TRUSTED}/ca-certificates.crt`;
 
 const PEM = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g;

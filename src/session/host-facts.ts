@@ -3,8 +3,9 @@ import { createHash } from 'node:crypto';
 import { filesBelow } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
 import { isPlainDirectory } from '../linux/mounts.ts';
-import { CERTIFICATES, trustCertificates } from './certificates.ts';
+import { trustCertificates } from './certificates.ts';
 import {
+  CERTIFICATES,
   DBUS_ID,
   isMachineId,
   KERBEROS,

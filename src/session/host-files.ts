@@ -6,6 +6,7 @@ import type { Host } from '../linux/host.ts';
 import { isPlainDirectory } from '../linux/mounts.ts';
 import type { Machine } from '../state/machine.ts';
 import {
+  CERTIFICATES,
   DBUS_ID,
   isMachineId,
   KERBEROS,
@@ -13,6 +14,7 @@ import {
   LOCALTIME,
   MACHINE_ID,
   namesLanguage,
+  TRUSTED,
 } from './host-settings.ts';
 
 /** The name of the time zone that a symlink in the place of /etc/localtime leads to, such as "Europe/Berlin". Pure. */
@@ -23,7 +25,9 @@ export const zoneOf = (target = ''): string | undefined =>
 function linkZone(host: Host, root: string): boolean {
   const zone = zoneOf(host.readlink(LOCALTIME));
   const target = `/usr/share/zoneinfo/${zone}`;
-  if (zone === undefined || !host.lstat(root + target)) return false;
+  if (zone === undefined) return false;
+  // Without the file, a system has this time.
+  if (!host.lstat(root + target)) return /^(Etc\/)?(UTC|GMT)$/.test(zone) && !host.lstat(root + LOCALTIME);
   host.symlink(target, root + LOCALTIME);
   const name = `${root}/etc/timezone`;
   if (host.lstat(name)?.kind === 'file') host.write(name, `${zone}\n`, { mode: 0o644 });
@@ -33,17 +37,24 @@ function linkZone(host: Host, root: string): boolean {
 /** Writes the host's files to the tree at `root`. What only some machines have is left to `host-facts.ts`. */
 export async function copyHostFiles({ host, config }: Machine, root: string): Promise<void> {
   const plain = new Map([['/etc', true]]);
+  const isSame = (path: string): boolean =>
+    [path, root + path].every(at => host.lstat(at)?.kind === 'file') &&
+    host.read(root + path) === host.read(path);
   /** Whether nothing more has to be done for `path`. */
   const copy = (path: string): boolean => {
     const kind = host.stat(path)?.kind;
-    if (kind === 'dir') return host.list(path).length === 0;
+    if (kind === 'dir') {
+      // An image that has them, too, needs nothing; nor does one without certificates.
+      const isUseless = path === CERTIFICATES && !host.lstat(root + TRUSTED);
+      return isUseless || host.list(path).every(name => isSame(`${path}/${name}`));
+    }
     if (kind !== 'file') return path !== MACHINE_ID;
+    if (path === LOCALE) return !namesLanguage(host.read(path)) || namesLanguage(host.read(root + path));
     const directory = path.slice(0, path.lastIndexOf('/'));
     const isPlain = plain.get(directory) ?? isPlainDirectory(host, root, directory);
     plain.set(directory, isPlain);
     if (!isPlain) return false;
     if (path === LOCALTIME) return linkZone(host, root);
-    if (path === LOCALE) return !namesLanguage(host.read(path)) || namesLanguage(host.read(root + path));
     if (path === MACHINE_ID && !isMachineId(host.read(path))) return false;
     host.write(root + path, () => host.read(path) ?? '', { mode: 0o644 });
     return path !== KERBEROS || !/^\s*include/m.test(host.read(path) ?? '');

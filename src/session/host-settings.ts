@@ -6,6 +6,9 @@ export const DBUS_ID = '/var/lib/dbus/machine-id';
 export const LOCALTIME = '/etc/localtime';
 export const LOCALE = '/etc/default/locale';
 export const KERBEROS = '/etc/krb5.conf';
+/** The administrator's certificates, one in a file; and where programs look for those to trust. */
+export const CERTIFICATES = '/usr/local/share/ca-certificates';
+export const TRUSTED = '/etc/ssl/certs';
 
 /** Whether the text of a machine-id(5) file is complete: it is empty or "uninitialized" before the first boot. */
 export const isMachineId = (text: string | undefined): boolean => /^[0-9a-f]{32}\n?$/.test(text ?? '');
