@@ -40,6 +40,7 @@ const onUse = [
   ],
   ...[
     'session/guest-leftovers',
+    'session/host-facts',
     'session/manager-end',
     'session/manager-restart',
     'session/number-conflicts',

@@ -59,3 +59,10 @@ export function removeIfEmpty(host: Host, path: string): void {
     if (!isErrno(error, 'EBUSY', 'ENOTEMPTY')) throw error;
   }
 }
+
+/** The files at and below `path`, at most `depth` directories deep, and not in directories behind symlinks. */
+export function filesBelow(host: Host, path: string, depth = 4): string[] {
+  if (host.stat(path)?.kind === 'file') return [path];
+  if (depth === 0 || host.lstat(path)?.kind !== 'dir') return [];
+  return host.list(path).flatMap(name => filesBelow(host, `${path}/${name}`, depth - 1));
+}

@@ -116,7 +116,8 @@ export async function serve(first: Machine, o: ServiceOptions): Promise<void> {
     status = text;
     await ping();
     while (!state.stopping && host.monotonic() < state.scanDue && isQuiet(state)) {
-      const interval = state.watched.length > 0 || state.watchFailed ? POLL_INTERVAL : SCAN_INTERVAL;
+      const mustLook = state.watched.length > 0 || state.watchFailed || state.hostChanges.hasSessions();
+      const interval = mustLook ? POLL_INTERVAL : SCAN_INTERVAL;
       if (await wakeup.wait(Math.min(state.scanDue - host.monotonic(), interval, pingDue - host.monotonic())))
         break;
       await ping();

@@ -9,7 +9,13 @@ import { resolveTrusted } from '../linux/trusted-path.ts';
 const TMPFS_INODES = 'nr_inodes=200k';
 
 /** What people read in a session, but programs of the host write: `rm -rf` as root in a session must spare it. */
-const READ_ONLY = new Set(['/run/log/journal', '/run/utmp', '/var/log/journal', '/var/lib/systemd/coredump']);
+const READ_ONLY = new Set([
+  '/run/log/journal',
+  '/run/utmp',
+  '/var/log/journal',
+  '/var/lib/systemd/coredump',
+  '/var/lib/sss/pubconf',
+]);
 
 /**
  * Where people leave files for each other on the host: whoever has an ephemeral home has directories of their own there,

@@ -206,7 +206,7 @@ async function makeImage(host: Host, config: Config, image: string, say: Progres
   host.rename(aside, image);
 }
 
-/** Throws `refused` if the tree is not a complete system, and removes what must be unique to one machine. */
+/** Throws `refused` if the tree is not a complete system, and removes users of the host and unfinished files. */
 function finishTree(host: Host, tree: string, withUsers: Config | undefined): void {
   for (const name of ['etc', 'usr', 'var']) {
     if (host.lstat(`${tree}/${name}`)?.kind !== 'dir') {
@@ -221,8 +221,6 @@ function finishTree(host: Host, tree: string, withUsers: Config | undefined): vo
   if (host.lstat(`${tree}/bin/sh`) === undefined && host.lstat(`${tree}/usr/bin/sh`) === undefined) {
     throw new MayflyError('refused', 'the tree is not a complete system: it has no "/bin/sh"');
   }
-  // Empty: a boot fills it in. A copy would give two machines the same ID.
-  host.write(`${tree}/etc/machine-id`, '', { mode: 0o444 });
   if (withUsers) removeUsers(host, tree, withUsers);
   sweepTemporary(host, `${tree}/etc`);
 }

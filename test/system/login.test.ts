@@ -29,7 +29,9 @@ describe.each(BACKENDS)('a login on %s', backend => {
     lab = Lab.make({ backend, from: treeOfLogins() });
     const boot =
       'd /run/mayfly-boot 2755 root root\\nf /run/mayfly-boot/text 0644 root root - from the image\\n';
-    const write = `printf '${boot}' >/usr/lib/tmpfiles.d/mayfly-boot.conf`;
+    // As the installation of systemd and D-Bus does.
+    const id = 'mkdir -p /var/lib/dbus; echo 1111 >/etc/machine-id; cp /etc/machine-id /var/lib/dbus';
+    const write = `printf '${boot}' >/usr/lib/tmpfiles.d/mayfly-boot.conf; ${id}`;
     lab.configure(`[update]\ncommand = ${JSON.stringify(['sh', '-c', write])}\n`);
     expect(lab.mayfly('update', '--quiet')).toMatchObject({ code: 0, err: '' });
     lab.configure('');
@@ -93,6 +95,15 @@ describe.each(BACKENDS)('a login on %s', backend => {
     expect(lab.inGeneration(2, '/etc/passwd')).toContain('root:');
   });
 
+  it('is of this machine, whatever the image was when it was made', () => {
+    lab.hook('start', A);
+    const id = lab.inside(A, 'cat', '/etc/machine-id', '/var/lib/dbus/machine-id').out;
+    expect(id).toMatch(/^([0-9a-f]{32}\n)\1$/);
+    const own = fs.readFileSync('/etc/machine-id', 'utf8');
+    if (own !== '') expect(id).toBe(own + own);
+    expect(lab.inside(A, 'date', '+%Z %z').out).toBe(sh('date', ['+%Z %z']).out);
+    expect(lab.inGeneration(2, '/etc/machine-id')).toBe('');
+  });
   it('keeps the home directory, and nothing else', () => {
     lab.hook('start', A);
     expect(lab.inside(A, 'sh', '-c', 'echo kept >~/kept; touch /var/tmp/mayfly-test-kept').code).toBe(0);

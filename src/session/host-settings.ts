@@ -1,0 +1,18 @@
+/** Settings of a machine that sessions have from the host: where they are, and what their texts say. Pure. */
+
+export const MACHINE_ID = '/etc/machine-id';
+/** Usually a symlink to {@link MACHINE_ID}. */
+export const DBUS_ID = '/var/lib/dbus/machine-id';
+export const LOCALTIME = '/etc/localtime';
+export const LOCALE = '/etc/default/locale';
+export const KERBEROS = '/etc/krb5.conf';
+/** The administrator's certificates, one in a file; and where programs look for those to trust. */
+export const CERTIFICATES = '/usr/local/share/ca-certificates';
+export const TRUSTED = '/etc/ssl/certs';
+
+/** Whether the text of a machine-id(5) file is complete: it is empty or "uninitialized" before the first boot. */
+export const isMachineId = (text: string | undefined): boolean => /^[0-9a-f]{32}\n?$/.test(text ?? '');
+
+/** Whether the text of locale(5) settings names a language: those of C are what programs speak without one. */
+export const namesLanguage = (text: string | undefined): boolean =>
+  /^\s*(?:export\s+)?LANG=["']?(?!(?:C|POSIX)\b)\w/m.test(text ?? '');
