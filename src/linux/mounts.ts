@@ -1,6 +1,7 @@
 /** Mounting and unmounting a session's tree. */
 import { isErrno, MayflyError } from '../errors.ts';
-import type { Host } from './host.ts';
+import { lookAt } from './files.ts';
+import type { Host, Stat } from './host.ts';
 import { type Mount, type MountOp, makeMountOps, mountCommand } from './mount-program.ts';
 
 /**
@@ -9,9 +10,9 @@ import { type Mount, type MountOp, makeMountOps, mountCommand } from './mount-pr
  */
 export function isPlainDirectory(host: Host, root: string, path: string): boolean {
   const parts = path.split('/').filter(Boolean);
-  const dev = host.lstat(root)?.dev;
+  const dev = lookAt(host, root)?.dev;
   return parts.every((part, i) => {
-    const there = host.lstat(`${root}/${parts.slice(0, i + 1).join('/')}`);
+    const there = lookAt(host, `${root}/${parts.slice(0, i + 1).join('/')}`);
     return part !== '..' && there?.kind === 'dir' && there.dev === dev;
   });
 }
@@ -87,9 +88,17 @@ function badMountTarget(at: string, root: string, kind: string, source: string):
   return new MayflyError('unsafe', message, { path: at });
 }
 
-/** Whether a file system is mounted at `root`: its device number differs from that of its parent. */
+/**
+ * Whether a file system is mounted at `root`: its device number differs from that of its parent. In a directory of ours,
+ * only a file system that is mounted there refuses the look.
+ */
 export function isMounted(host: Host, root: string): boolean {
-  const here = host.lstat(root);
+  let here: Stat | undefined;
+  try {
+    here = host.lstat(root);
+  } catch {
+    return true;
+  }
   const above = host.stat(root.slice(0, root.lastIndexOf('/')) || '/'); // an administrator's "/srv" may be a symlink
   return here?.kind === 'dir' && above !== undefined && here.dev !== above.dev;
 }
@@ -107,9 +116,9 @@ export async function detach(
   unfinished: boolean,
   fds: readonly number[] = [],
 ): Promise<void> {
-  const there = host.lstat(root);
-  if (there === undefined) return;
-  if (there.kind !== 'dir')
+  const there = lookAt(host, root);
+  if (there === undefined && !isMounted(host, root)) return;
+  if (there && there.kind !== 'dir')
     throw new MayflyError('unsafe', `"${root}" is not a directory, so it is not a mount point`, {
       path: root,
     });

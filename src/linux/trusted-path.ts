@@ -1,17 +1,10 @@
 /** Resolving a path that a user may be able to change. */
 import { MayflyError } from '../errors.ts';
-import type { Host, Stat } from './host.ts';
+import { lookAt } from './files.ts';
+import type { Host } from './host.ts';
 
 /** As many symlinks as the kernel follows. */
 const MOST_LINKS = 40;
-
-function lstat(host: Host, path: string): Stat | undefined {
-  try {
-    return host.lstat(path);
-  } catch {
-    return undefined; // a file server that hides it from root
-  }
-}
 
 /**
  * Resolves the symlinks of an absolute path; what does not exist stays as it is. Throws `unsafe` for a symlink that does
@@ -29,7 +22,7 @@ export function resolveTrusted(host: Host, path: string): string {
       continue;
     }
     const next = `${at}/${part}`;
-    const there = lstat(host, next);
+    const there = lookAt(host, next); // a file server may hide it from root
     if (there?.kind !== 'link') {
       at = next;
       continue;

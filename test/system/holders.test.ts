@@ -146,6 +146,28 @@ describe.each(BACKENDS)('what keeps the files of a session on %s', backend => {
     fs.rmdirSync(place);
   });
 
+  it.each<[string, string]>([
+    [
+      'symlinks that lead in a circle',
+      'umount -l /run; rmdir /run; ln -s run /run; rm -rf /srv; ln -s srv /srv',
+    ],
+    ['a file in the place of a directory', 'umount -l /run; rmdir /run; touch /run'],
+    ['nothing in the place of a directory', 'umount -l /run /tmp /home; rmdir /run /tmp'],
+    ['another file system over its root', 'mount -t tmpfs none /'],
+    ['three more over its root', 'for i in 1 2 3; do mount -t tmpfs none /; done'],
+    ['an end of all of it', 'rm -rf --one-file-system /usr /etc /var /lib /bin /sbin'],
+  ])('nothing, whatever root in the session has made of its tree: %s', async (_, script) => {
+    lab.hook('start', A);
+    const left = lab.linger(A, true, 'cd /usr; exec sleep 100000');
+    await until(() => fs.existsSync(`/proc/${left}`));
+    // From outside, as the tree may have none of the programs; its root directory is the session's.
+    const inside = 'chroot shift or die; chdir "/"; ' + 'exec "/bin/sh", "-c", shift';
+    sh('perl', ['-e', inside, root(), script]);
+    const r = lab.hook('stop', A);
+    expect(r).toMatchObject({ code: 0, err: '' });
+    expect(fs.existsSync(`/proc/${left}`)).toBe(false);
+  });
+
   it('very many files and nested subvolumes: the next login does not wait for them to be erased', async () => {
     lab.hook('start', A);
     const at = root();
