@@ -40,6 +40,7 @@ const onUse = [
   ],
   ...[
     'session/guest-leftovers',
+    'session/home-places',
     'session/manager-end',
     'session/manager-restart',
     'session/number-conflicts',

@@ -36,7 +36,11 @@ export function planMountOps(root: Mount, mounts: readonly Mount[]): MountOp[] {
     for (let index = 0; index <= last; index++) {
       at = `${at}/${parts[index]}`;
       if (below === 'none') break; // below a bind mount, everything belongs to the host
-      if (!seen.has(at)) calls.push({ op: m.file === true && index === last ? 'file' : 'dir', target: at });
+      const isLast = index === last;
+      // In an image, /home can be a symlink to where it had home directories. In the session's own tree, it is replaced.
+      const instead = isLast && (m.plain || m.source === '/home') ? { instead: true } : {};
+      if (!seen.has(at))
+        calls.push({ op: m.file === true && isLast ? 'file' : 'dir', target: at, ...instead });
       seen.add(at);
       below = types.get(at) ?? below;
     }
@@ -56,7 +60,8 @@ export function requireMountTargets(host: Host, base: string, calls: readonly Mo
     if (c.op === 'mount' && c.type === 'tmpfs' && i > 0) fresh.push(`${c.target}/`);
     if ((c.op !== 'dir' && c.op !== 'file') || fresh.some(path => c.target.startsWith(path))) return;
     const there = host.lstat(base + c.target.slice(root.length));
-    if (there === undefined || (there.kind !== 'link' && (there.kind === 'dir') === (c.op === 'dir'))) return;
+    if (there === undefined || (c.instead && there.kind === 'link')) return;
+    if (there.kind !== 'link' && (there.kind === 'dir') === (c.op === 'dir')) return;
     const next = calls.slice(i).find(later => later.op === 'mount');
     throw badMountTarget(c.target, root, there.kind, next?.source ?? '');
   });

@@ -100,10 +100,12 @@ describe('mount targets', () => {
     ['exist', [bind('/proc'), bind('/var/tmp'), bind('/file', true)]],
     ['are missing', [bind('/media/usb')]],
     ['are below the session’s own /run', [run, bind('/run/link')]],
+    ['are a symlink in the place of /home', [bind('/home')]],
+    ['are a symlink in the place of a home directory', [{ ...bind('/run/link'), plain: true }]],
     ['are below a bind', [bind('/etc'), bind('/etc/link')]],
   ])('that %s are accepted', (_, mounts) => expect(() => refuse(...mounts)).not.toThrow());
   it.each([
-    [bind('/home'), /"\/home" in the generation is a symlink/],
+    [bind('/run/link'), /"\/run\/link" in the generation is a symlink/],
     [bind('/home/x'), /"\/home" in the generation is a symlink/],
     [bind('/file'), /"\/file" in the generation is a file/],
     [bind('/etc', true), /"\/etc" in the generation is a directory; cannot mount "\/etc" on it/],

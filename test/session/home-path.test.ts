@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { readConfig } from '../../src/config/parse.ts';
 import { parsePasswd } from '../../src/linux/accounts.ts';
 import type { Host } from '../../src/linux/host.ts';
-import { homeProblem } from '../../src/session/home-path.ts';
+import { homeProblem } from '../../src/session/home-problem.ts';
 import { startRunSession } from '../../src/session/run-session.ts';
 import { login } from '../../src/session/session.ts';
 import { home } from '../../src/session/steps/home.ts';
