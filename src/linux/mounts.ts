@@ -18,6 +18,12 @@ export function isPlainDirectory(host: Host, root: string, path: string): boolea
 }
 
 /**
+ * Directories that packages have files in. Others on the way to a home directory can be symlinks in an image, as they are on
+ * a host that has its home directories elsewhere: in the session's own tree, a directory takes the place of the symlink.
+ */
+const KEPT = /^\/(opt|tmp|var(\/(lib|local|opt|tmp))?)$/;
+
+/**
  * The operations that mount a session's tree: `root` first, then `mounts` in order, each with the mount points it needs.
  * Every component of a mount point must be a real directory of the tree: mount(2) follows symlinks, and a symlink
  * ("/home -> /srv/home") would redirect the mount to a directory of the host. The child process that mounts creates
@@ -36,11 +42,10 @@ export function planMountOps(root: Mount, mounts: readonly Mount[]): MountOp[] {
     for (let index = 0; index <= last; index++) {
       at = `${at}/${parts[index]}`;
       if (below === 'none') break; // below a bind mount, everything belongs to the host
-      const isLast = index === last;
-      // In an image, /home can be a symlink to where it had home directories. In the session's own tree, it is replaced.
-      const instead = isLast && (m.plain || m.source === '/home') ? { instead: true } : {};
-      if (!seen.has(at))
-        calls.push({ op: m.file === true && isLast ? 'file' : 'dir', target: at, ...instead });
+      const isReplaced = (m.plain || m.source === '/home') && !KEPT.test(at.slice(root.target.length));
+      const instead = isReplaced ? { instead: true } : {};
+      const op = m.file === true && index === last ? 'file' : 'dir';
+      if (!seen.has(at)) calls.push({ op, target: at, ...instead });
       seen.add(at);
       below = types.get(at) ?? below;
     }
