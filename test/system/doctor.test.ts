@@ -135,8 +135,7 @@ describe('a lab', () => {
       `${process.cwd()}/hooks/session-wrapper`,
       '--session',
       lab.session(A)?.id ?? '',
-      'echo',
-      'inside',
+      ...['sh', '-c', 'echo inside'],
     ];
   };
   const PAM = fs.readFileSync('/etc/pam.d/schroot', 'utf8');
