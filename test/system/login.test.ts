@@ -182,13 +182,22 @@ describe.each(BACKENDS)('a login on %s', backend => {
 
   it('refuses in words what would be lost: passwd, chsh, chfn, crontab, at', () => {
     must('usermod', ['-p', '$6$secret', A]);
+    lab.configure(`sudo = ["${A}"]`);
     lab.hook('start', A);
+    lab.configure('');
     const shadow = lab.rootInside(A, 'cat', '/etc/shadow').out;
     for (const command of ['passwd', 'chsh -s /bin/bash', 'chfn -h 1', 'crontab -l', 'at now']) {
       const r = lab.inside(A, 'sh', '-c', `echo | ${command} 2>&1`);
       expect([command, r.code]).not.toEqual([command, 0]);
       expect(r.out).toMatch(/kept on the host|ask your administrator/i);
     }
+    const asRoot = lab.rootInside(
+      A,
+      'sh',
+      '-c',
+      `echo ${A}:new | chpasswd 2>&1; echo; passwd ${A} </dev/null 2>&1`,
+    );
+    expect(asRoot.out.match(/is kept on the host/g)).toHaveLength(2);
     expect(lab.rootInside(A, 'cat', '/etc/shadow').out).toBe(shadow);
     // Others in the session are nobody's on the host.
     const other = 'useradd -r -p x other; echo other:new | chpasswd; grep -c other:.6 /etc/shadow';
