@@ -734,9 +734,10 @@ describe('the check of sessions', () => {
       '/d/copy',
       /; "\/d\/copy" has the same name \| mv -n \/d\/copy \/root\/$/,
     ],
+    ['timeout: failed to run command: No such file', undefined, /^not applicable$/],
     ['cannot load a library', undefined, /exit code 1 \| schroot --list$/],
   ])('judges what schroot says of its files: %s', (stderr, other, words) => {
-    const output = { code: stderr === '' ? 0 : 1, stdout: '', stderr };
+    const output = { code: stderr === '' ? 0 : stderr.includes('No such') ? 127 : 1, stdout: '', stderr };
     expect(line(judgeSchrootFiles({ output, other }))).toMatch(words);
   });
 

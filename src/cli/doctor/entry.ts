@@ -2,6 +2,7 @@
 import type { Output } from '../../linux/command.ts';
 import type { Host } from '../../linux/host.ts';
 import { bootId } from '../../linux/process-id.ts';
+import { entryPath } from '../../session/schroot.ts';
 import type { Paths } from '../../state/paths.ts';
 import { readSession, readSessions, type Session } from '../../state/sessions.ts';
 import { isolated, withTimeout } from '../../update/chroot.ts';
@@ -24,6 +25,7 @@ const twice = (text: string): string | undefined => /alias .chroot:(\S+?). alrea
 
 export function judgeSchrootFiles({ output, other }: SchrootFiles): CheckResult {
   if (output.code === 0) return found([], 'schroot can read all its files');
+  if (output.code === 126 || output.code === 127) return notApplicable('schroot cannot be run, see "tools"');
   const said = output.stderr
     .split('\n')
     .find(line => line.startsWith('E: '))
@@ -101,7 +103,9 @@ const ALL = 60_000;
 
 /** Enters the live sessions as their users. One that ends meanwhile is left out. */
 async function gatherShutOut({ host, paths }: Subject): Promise<{ all: ShutOut[]; tried: number }> {
-  const isLive = (s: Session | undefined): boolean => s?.state === 'live' && s.boot === bootId(host);
+  // One without an entry is reported with the entries.
+  const isLive = (s: Session | undefined): boolean =>
+    s?.state === 'live' && s.boot === bootId(host) && host.exists(entryPath(paths.schroot, s.id));
   const until = host.monotonic() + ALL;
   const all: ShutOut[] = [];
   let tried = 0;
