@@ -41,6 +41,7 @@ const onUse = [
   ...[
     'session/guest-leftovers',
     'session/host-facts',
+    'session/home-places',
     'session/manager-end',
     'session/manager-restart',
     'session/number-conflicts',

@@ -42,7 +42,7 @@ export function isShared({ mounts }: Pick<Config, 'mounts'>, home: string): bool
 export function planMounts(
   config: Config,
   root: string,
-  home: { path: string; ephemeral: boolean; uid: number; gid: number },
+  home: { path: string; ephemeral: boolean; uid: number; gid: number; places?: readonly string[] },
 ): Mount[] {
   const { rbind, bind, run_size } = config.mounts;
   // A recursive bind above our mount points would show every session inside every other.
@@ -69,7 +69,10 @@ export function planMounts(
       mounts.push({ source: 'mayfly', target: `${root}${MEMORY}`, type: 'tmpfs', options: memory });
     }
     mounts.push({ ...share(X_SOCKETS), options: 'bind,slave', plain: true });
-  } else if (home.path.length > 1 && !isShared(config, home.path) && home.path !== '/root') {
+    return mounts;
+  }
+  for (const path of home.places ?? []) mounts.push({ ...share(path), plain: true });
+  if (home.path.length > 1 && !isShared(config, home.path) && home.path !== '/root') {
     mounts.push({ ...share(home.path), plain: true });
   }
   return mounts;
