@@ -4,6 +4,7 @@
  */
 import type { Host } from '../linux/host.ts';
 import { isPlainDirectory } from '../linux/mounts.ts';
+import { isMadeOf, WORD } from '../names.ts';
 import type { Machine } from '../state/machine.ts';
 import {
   CERTIFICATES,
@@ -17,17 +18,26 @@ import {
   TRUSTED,
 } from './host-settings.ts';
 
+/** What a system has without a time zone. */
+const UNIVERSAL = ['UTC', 'GMT', 'Etc/UTC', 'Etc/GMT'];
+
+const ZONES = '/usr/share/zoneinfo/';
+
 /** The name of the time zone that a symlink in the place of /etc/localtime leads to, such as "Europe/Berlin". Pure. */
-export const zoneOf = (target = ''): string | undefined =>
-  /\/usr\/share\/zoneinfo\/([A-Za-z0-9][A-Za-z0-9_+/-]*)$/.exec(target)?.[1];
+export function zoneOf(target = ''): string | undefined {
+  const at = target.lastIndexOf(ZONES);
+  const zone = at < 0 ? '' : target.slice(at + ZONES.length);
+  const isName = isMadeOf(zone, `${WORD}+/-`) && !'_+/-'.includes(zone.charAt(0));
+  return isName ? zone : undefined;
+}
 
 /** Programs read the name of the time zone from the symlink. False if there is none, or if the tree lacks the zone. */
 function linkZone(host: Host, root: string): boolean {
   const zone = zoneOf(host.readlink(LOCALTIME));
-  const target = `/usr/share/zoneinfo/${zone}`;
+  const target = ZONES + zone;
   if (zone === undefined) return false;
   // Without the file, a system has this time.
-  if (!host.lstat(root + target)) return /^(Etc\/)?(UTC|GMT)$/.test(zone) && !host.lstat(root + LOCALTIME);
+  if (!host.lstat(root + target)) return UNIVERSAL.includes(zone) && !host.lstat(root + LOCALTIME);
   host.symlink(target, root + LOCALTIME);
   const name = `${root}/etc/timezone`;
   if (host.lstat(name)?.kind === 'file') host.write(name, `${zone}\n`, { mode: 0o644 });

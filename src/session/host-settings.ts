@@ -1,5 +1,7 @@
 /** Settings of a machine that sessions have from the host: where they are, and what their texts say. Pure. */
 
+import { DIGITS, isMadeOf } from '../names.ts';
+
 export const MACHINE_ID = '/etc/machine-id';
 /** Usually a symlink to {@link MACHINE_ID}. */
 export const DBUS_ID = '/var/lib/dbus/machine-id';
@@ -11,8 +13,11 @@ export const CERTIFICATES = '/usr/local/share/ca-certificates';
 export const TRUSTED = '/etc/ssl/certs';
 
 /** Whether the text of a machine-id(5) file is complete: it is empty or "uninitialized" before the first boot. */
-export const isMachineId = (text: string | undefined): boolean => /^[0-9a-f]{32}\n?$/.test(text ?? '');
+export const isMachineId = (text = ''): boolean => {
+  const id = text.endsWith('\n') ? text.slice(0, -1) : text;
+  return id.length === 32 && isMadeOf(id, `${DIGITS}abcdef`); // V8 would compile an expression in every hook
+};
 
 /** Whether the text of locale(5) settings names a language: those of C are what programs speak without one. */
 export const namesLanguage = (text: string | undefined): boolean =>
-  /^\s*(?:export\s+)?LANG=["']?(?!(?:C|POSIX)\b)\w/m.test(text ?? '');
+  text?.includes('LANG=') === true && /^\s*(?:export\s+)?LANG=["']?(?!(?:C|POSIX)\b)\w/m.test(text);

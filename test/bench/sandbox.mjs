@@ -83,9 +83,9 @@ export async function temporaryUsers(count) {
     await breathe();
     const name = `${prefix}n${users.length}`;
     // Last of all: an account can only go when nothing runs in its name any more.
-    undo.unshift({ what: `user ${name}`, act: () => run('userdel', [name], { expect: [0, 6] }) });
-    // Below /home, as most are: one elsewhere may be on a file server, and is looked at first.
-    run('useradd', ['-M', '-N', '-g', 'nogroup', '-d', `/home/${name}`, '-s', '/bin/sh', name]);
+    undo.unshift({ what: `user ${name}`, act: () => run('userdel', ['-r', name], { expect: [0, 6, 12] }) });
+    // With a home below /home, as most have: one elsewhere may be on a file server, and is looked at first.
+    run('useradd', ['-m', '-N', '-g', 'nogroup', '-d', `/home/${name}`, '-s', '/bin/sh', name]);
     const [, , uid, gid] = run('getent', ['passwd', name]).stdout.split(':');
     users.push({ name, uid: Number(uid), gid: Number(gid) });
   }
