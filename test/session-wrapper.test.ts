@@ -283,6 +283,42 @@ describe('a desktop that ends', () => {
   });
 });
 
+describe('the cookie of X', () => {
+  const showCookie = ['sh', '-c', 'cat "$XAUTHORITY"; stat -c " %a" "$XAUTHORITY"; echo "$XAUTHORITY"'];
+  /** Inside, the directory "hidden" of the host is another one. */
+  const hide = (): void => {
+    const real = fs.readFileSync(`${dir}/bin/schroot`, 'utf8');
+    const hidden = real.replace(
+      '; shift 4',
+      '; [ "$XAUTHORITY" != $HOME/hidden/x ] || export XAUTHORITY=/nowhere/x\nshift 4',
+    );
+    write(`${dir}/bin/schroot`, hidden, 0o755);
+  };
+  const env = { XDG_RUNTIME_DIR: '', DISPLAY: ':0', XAUTHORITY: '' };
+
+  it('goes along where the session does not have its place', () => {
+    hide();
+    write(`${dir}/hidden/x`, 'cookie');
+    fs.mkdirSync(`${dir}/user`);
+    const r = run([wrapper, ...showCookie], {
+      env: { ...env, XDG_RUNTIME_DIR: `${dir}/user`, XAUTHORITY: `${dir}/hidden/x` },
+    });
+    expect(r.out).toBe(`cookie 600\n${dir}/user/mayfly-xauthority-0\n`);
+  });
+  it('stays where it is if the session has it', () => {
+    write(`${dir}/hidden/y`, 'cookie', 0o600);
+    fs.mkdirSync(`${dir}/user`);
+    const r = run([wrapper, ...showCookie], {
+      env: { ...env, XDG_RUNTIME_DIR: `${dir}/user`, XAUTHORITY: `${dir}/hidden/y` },
+    });
+    expect(r.out).toBe(`cookie 600\n${dir}/hidden/y\n`);
+    expect(fs.readdirSync(`${dir}/user`)).toEqual([]);
+  });
+  it.each(['', '/nowhere/x'])('that is nowhere does not keep the desktop: %j', XAUTHORITY => {
+    expect(run([wrapper, 'echo', 'there'], { env: { ...env, XAUTHORITY } }).out).toBe('there\n');
+  });
+});
+
 describe('a session that cannot be entered', () => {
   const shown = (): string => (fs.existsSync(`${dir}/shown`) ? fs.readFileSync(`${dir}/shown`, 'utf8') : '');
   it.each([

@@ -41,8 +41,8 @@ const tooLong = (most: number): string => `too long: at most ${most} characters 
 const path = z
   .string()
   .regex(
-    /^(\/[A-Za-z0-9_@+][A-Za-z0-9_.@+-]*)+$/,
-    'expected an absolute path of letters, digits and "_ . @ + -", without ".."',
+    /^(\/(?!\.{0,2}(\/|$))[A-Za-z0-9_.@+][A-Za-z0-9_.@+-]*)+$/,
+    'expected an absolute path of letters, digits and "_ . @ + -", without "." and ".." as a name',
   )
   .max(MAX_PATH, tooLong(MAX_PATH))
   .refine(

@@ -35,6 +35,8 @@ export const DEFAULT_BIND = [
   '/run/avahi-daemon',
   '/run/nscd',
   '/run/nslcd',
+  '/run/samba/winbindd',
+  '/run/.heim_org.h5l.kcm-socket',
   '/var/lib/sss/pipes',
   '/var/lib/sss/pubconf',
 ];

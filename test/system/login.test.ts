@@ -339,7 +339,8 @@ describe.each(BACKENDS)('a login on %s', backend => {
     must('perl', ['-e', deep, `${lab.session(A)?.root}/srv`]);
     expect(lab.hook('stop', A)).toMatchObject({ code: 0, err: '' });
     lab.erased();
-    expect(JSON.parse(lab.mayfly('status', '--json').out).discarded).toEqual([]);
+    const waiting: { deleted: boolean }[] = JSON.parse(lab.mayfly('status', '--json').out).discarded;
+    expect(waiting.filter(d => !d.deleted)).toEqual([]);
   });
 
   it('a symlink planted inside leads teardown nowhere', () => {
