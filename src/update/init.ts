@@ -6,7 +6,7 @@
  * `init` removes these leftovers and nothing else.
  */
 import { REMEDY } from '../advice.ts';
-import { type Config, isPerson } from '../config/config.ts';
+import type { Config } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
 import { sweepTemporary } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
@@ -30,6 +30,7 @@ import { type BackendKind, inOneLine, masterOf, type Pool, type Volume, workOf }
 import { tryOverlay } from '../volume/overlay-trial.ts';
 import { tryPublishSessions } from './greeter.ts';
 import { writeHealth } from './health.ts';
+import { writeAccounts } from './host-copy.ts';
 import { type LvmChoice, openLvmPool, sizesOf } from './init-lvm.ts';
 import { acceptCandidate, mountPool, seal } from './pool.ts';
 import { makePoolDirectory } from './pool-directory.ts';
@@ -90,8 +91,10 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
     await withMountedVolume(on, work, async tree => {
       host.rmdir(`${tree}/lost+found`); // created by mkfs; some sources need an empty directory
       o.say(`filling ${tree} from ${describeSource(o.source)}`);
-      await fillTree(host, tree, o, [pool.path, paths.state, paths.run]);
-      finishTree(host, tree, o.source.kind === 'host' ? on.config : undefined);
+      const how = { ...o, config: on.config, list: `${paths.run}/not-copied` };
+      await fillTree(host, tree, how, [pool.path, paths.state, paths.run]);
+      finishTree(host, tree);
+      if (o.source.kind === 'host') writeAccounts(host, '', tree, on.config);
     });
 
     const number = takeNumber(host, paths, []);
@@ -207,7 +210,7 @@ async function makeImage(host: Host, config: Config, image: string, say: Progres
 }
 
 /** Throws `refused` if the tree is not a complete system, and removes what must be unique to one machine. */
-function finishTree(host: Host, tree: string, withUsers: Config | undefined): void {
+function finishTree(host: Host, tree: string): void {
   for (const name of ['etc', 'usr', 'var']) {
     if (host.lstat(`${tree}/${name}`)?.kind !== 'dir') {
       throw new MayflyError('refused', `the tree is not a complete system: it has no directory "/${name}"`);
@@ -223,23 +226,5 @@ function finishTree(host: Host, tree: string, withUsers: Config | undefined): vo
   }
   // Empty: a boot fills it in. A copy would give two machines the same ID.
   host.write(`${tree}/etc/machine-id`, '', { mode: 0o444 });
-  if (withUsers) removeUsers(host, tree, withUsers);
   sweepTemporary(host, `${tree}/etc`);
-}
-
-/** Removes the host's users and all passwords. A session gets the account of its own user (session/identity.ts). */
-function removeUsers(host: Host, tree: string, config: Config): void {
-  const passwd = (host.read(`${tree}/etc/passwd`) ?? '').split('\n').filter(Boolean);
-  const isUser = (line: string): boolean => isPerson(config, Number(line.split(':')[2]));
-  const users = new Set(passwd.filter(isUser).map(line => line.split(':')[0]));
-  host.write(`${tree}/etc/passwd`, `${passwd.filter(line => !isUser(line)).join('\n')}\n`, { mode: 0o644 });
-  for (const file of ['shadow', 'gshadow']) {
-    const there = host.lstat(`${tree}/etc/${file}`);
-    if (there?.kind !== 'file') continue;
-    const lines = (host.read(`${tree}/etc/${file}`) ?? '')
-      .split('\n')
-      .filter(line => line !== '' && !users.has(line.split(':')[0]));
-    const locked = lines.map(line => line.replace(/^([^:]*):[^:]*/, file === 'shadow' ? '$1:*' : '$1:!'));
-    host.write(`${tree}/etc/${file}`, `${locked.join('\n')}\n`, { mode: 0o640, uid: 0, gid: there.gid });
-  }
 }
