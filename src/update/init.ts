@@ -8,7 +8,7 @@
 import { REMEDY } from '../advice.ts';
 import type { Config } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
-import { sweepTemporary } from '../linux/files.ts';
+import { lookupUser } from '../linux/accounts.ts';
 import type { Host } from '../linux/host.ts';
 import { prepareSpare } from '../session/spare-snapshot.ts';
 import { formatBytes, parseSize } from '../size.ts';
@@ -28,6 +28,7 @@ import { imagePath, readPool, writePool } from '../state/pool.ts';
 import { sessionIds } from '../state/sessions.ts';
 import { type BackendKind, inOneLine, masterOf, type Pool, type Volume, workOf } from '../volume/backend.ts';
 import { tryOverlay } from '../volume/overlay-trial.ts';
+import { finishTree, requireProof } from './first-tree.ts';
 import { tryPublishSessions } from './greeter.ts';
 import { writeHealth } from './health.ts';
 import { writeAccounts } from './host-copy.ts';
@@ -48,8 +49,8 @@ export interface InitOptions {
 /**
  * Creates everything and returns generation 1, or the next number after an earlier attempt. Throws `exists` if there
  * is a stable generation or a pool of another backend; `refused` if proven generations or sessions exist, if the pool
- * holds volumes that are not on record, or if the source is not a complete system; `missing-tool` if the backend
- * cannot work here; `usage`, `full` and `unsafe` for the source and the pool; and `locked`.
+ * holds volumes that are not on record, if the source is not a complete system, or if a check or the trial login fails;
+ * `missing-tool` if the backend cannot work here; `usage`, `full` and `unsafe` for the source and the pool; and `locked`.
  */
 export async function init(on: Machine, o: InitOptions): Promise<Generation> {
   const { host, paths } = on;
@@ -67,6 +68,7 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
     if (problem) throw new MayflyError('missing-tool', inOneLine(problem));
     await checkSource(host, o.source);
     const pool = await openOrMakePool(on, o);
+    await lookupUser(host, on.config.check.user); // before the work: the trial login needs it
     const backend = on.backend(pool.backend);
 
     await unmountLeftovers(on, pool);
@@ -93,7 +95,7 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
       o.say(`filling ${tree} from ${describeSource(o.source)}`);
       const how = { ...o, config: on.config, list: `${paths.run}/not-copied` };
       await fillTree(host, tree, how, [pool.path, paths.state, paths.run]);
-      finishTree(host, tree);
+      finishTree(host, tree, o.say);
       if (o.source.kind === 'host') writeAccounts(host, '', tree, on.config);
     });
 
@@ -105,6 +107,7 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
       known: names,
       say: o.say,
     });
+    await requireProof(on, generation, work, o.say);
     await backend.rename(work, masterOf(pool));
     acceptCandidate(on, number);
     pointStableAt(host, paths, number);
@@ -207,24 +210,4 @@ async function makeImage(host: Host, config: Config, image: string, say: Progres
   await host.run({ file: 'truncate', args: ['-s', String(size), '--', aside], effect: 'write' });
   await host.run({ file: 'mkfs.btrfs', args: ['-q', '-L', 'mayfly', '--', aside], effect: 'write' });
   host.rename(aside, image);
-}
-
-/** Throws `refused` if the tree is not a complete system, and removes what must be unique to one machine. */
-function finishTree(host: Host, tree: string): void {
-  for (const name of ['etc', 'usr', 'var']) {
-    if (host.lstat(`${tree}/${name}`)?.kind !== 'dir') {
-      throw new MayflyError('refused', `the tree is not a complete system: it has no directory "/${name}"`);
-    }
-  }
-  for (const path of ['/etc/passwd', '/etc/group']) {
-    if (host.lstat(tree + path)?.kind !== 'file') {
-      throw new MayflyError('refused', `the tree is not a complete system: it has no "${path}"`, { path });
-    }
-  }
-  if (host.lstat(`${tree}/bin/sh`) === undefined && host.lstat(`${tree}/usr/bin/sh`) === undefined) {
-    throw new MayflyError('refused', 'the tree is not a complete system: it has no "/bin/sh"');
-  }
-  // Empty: a boot fills it in. A copy would give two machines the same ID.
-  host.write(`${tree}/etc/machine-id`, '', { mode: 0o444 });
-  sweepTemporary(host, `${tree}/etc`);
 }
