@@ -35,6 +35,7 @@ import { writeAccounts } from './host-copy.ts';
 import { type LvmChoice, openLvmPool, sizesOf } from './init-lvm.ts';
 import { acceptCandidate, mountPool, seal } from './pool.ts';
 import { makePoolDirectory } from './pool-directory.ts';
+import { mountPlace, poolPlaceProblem, propagationOf, propagationProblem } from './pool-place.ts';
 import { NONE_UNNAMED } from './renumber.ts';
 import { checkSource, describeSource, fillTree, type Progress, type Source } from './source.ts';
 import { unmountLeftovers, withMountedVolume } from './volume-tree.ts';
@@ -68,6 +69,8 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
     if (problem) throw new MayflyError('missing-tool', inOneLine(problem));
     await checkSource(host, o.source);
     const pool = await openOrMakePool(on, o);
+    const late = propagationProblem(await propagationOf(on));
+    if (late) o.say(inOneLine(late));
     await lookupUser(host, on.config.check.user); // before the work: the trial login needs it
     const backend = on.backend(pool.backend);
 
@@ -180,6 +183,9 @@ async function openOrMakePool(on: Machine, o: InitOptions): Promise<Pool> {
     writePool(host, paths, pool);
     await mountPool(on, pool);
   }
+  const place = await mountPlace(host, path);
+  const bad = o.backend === 'overlay' ? undefined : poolPlaceProblem(pool, place, config.overlay.upper);
+  if (bad) throw new MayflyError('refused', bad.what, { path, hint: bad.fix });
   await on.backend(o.backend).prepare(path);
   if (o.backend === 'overlay') await tryOverlay(host, path, config.overlay);
   writePool(host, paths, pool);
