@@ -503,12 +503,17 @@ export class World {
     getent: () => ({ code: 2 }),
     find: args => this.knows('find', args, args.includes('-printf')), // directories of a tree: there are none
     systemctl: args => this.knows('systemctl', args, args[0] === 'daemon-reload'),
-    tar: args => this.knows('tar', args, ['--version', '--extract'].includes(args[0] ?? '')), // an archive of nothing
+    tar: args => {
+      const into = this.volumes.get(args[args.indexOf('-C') + 1] ?? '');
+      if (into) addSystem(into);
+      return this.knows('tar', args, ['--version', '--extract'].includes(args[0] ?? ''));
+    },
     setpriv: args =>
       args.includes(OWNERSHIP_PROGRAM)
         ? this.programs.perl?.(args.slice(args.indexOf('perl') + 1))
         : this.enterSession(args),
     timeout: args => this.knows('timeout', args, args.includes('perl')), // brings a session up to date
+    findmnt: () => ({ stdout: '/ ext4 rw,relatime shared\n' }),
     shutdown: () => undefined, // it comes later, if at all
     unshare: args => this.knows('unshare', args, args.includes('overlay')), // the trial of a pool
     rm: args => this.removeTree(args.at(-1) ?? ''),
@@ -780,6 +785,18 @@ export class World {
   }
 }
 
+/** Puts the smallest system that a session can have into a volume. */
+function addSystem(fs: FileSystem): void {
+  const add = (path: string, kind: 'file' | 'dir', text = ''): void => {
+    fs.nodes.set(path, { kind, text, mode: kind === 'dir' ? 0o755 : 0o644, uid: 0, gid: 0, ino: 1 });
+  };
+  const directories = ['etc', 'run', 'home', 'tmp', 'var', 'var/tmp', 'proc', 'sys', 'dev', 'usr', 'usr/lib'];
+  for (const path of directories) add(`/${path}`, 'dir');
+  add('/etc/passwd', 'file', 'root:x:0:0::/root:/bin/sh\n');
+  add('/etc/group', 'file', 'root:x:0:\naudio:x:29:\n');
+  add('/etc/shadow', 'file', 'root:*::\n');
+}
+
 /** A world whose generation 1 is stable. */
 export function preparedWorld(): World {
   const world = new World();
@@ -791,26 +808,7 @@ export function preparedWorld(): World {
   void on.backend('overlay').create(volume);
   const fs = world.volumes.get('/var/lib/mayfly/pool/generation/1');
   if (!fs) throw new Error('generation 1 was not made');
-  const add = (path: string, kind: 'file' | 'dir', text = ''): void => {
-    fs.nodes.set(path, { kind, text, mode: kind === 'dir' ? 0o755 : 0o644, uid: 0, gid: 0, ino: 1 });
-  };
-  for (const path of [
-    '/etc',
-    '/run',
-    '/home',
-    '/tmp',
-    '/var',
-    '/var/tmp',
-    '/proc',
-    '/sys',
-    '/dev',
-    '/usr',
-    '/usr/lib',
-  ])
-    add(path, 'dir');
-  add('/etc/passwd', 'file', 'root:x:0:0::/root:/bin/sh\n');
-  add('/etc/group', 'file', 'root:x:0:\naudio:x:29:\n');
-  add('/etc/shadow', 'file', 'root:*::\n');
+  addSystem(fs);
   const generation: Generation = {
     number: 1,
     volume,

@@ -18,6 +18,7 @@ import { groupCheck } from './doctor/groups.ts';
 import { hostOnlyCheck } from './doctor/host-only.ts';
 import { numberCheck } from './doctor/numbers.ts';
 import { poolChecks } from './doctor/pool.ts';
+import { placeChecks } from './doctor/pool-place.ts';
 import { remoteChecks } from './doctor/remote.ts';
 import { sandboxChecks } from './doctor/sandboxes.ts';
 import { sealCheck } from './doctor/seals.ts';
@@ -42,6 +43,7 @@ const CHECKS = [
   ...sessionChecks,
   ...entryChecks,
   ...poolChecks,
+  ...placeChecks,
   ...generationChecks,
   hostOnlyCheck,
   numberCheck,

@@ -1,7 +1,7 @@
 /** The schema of the configuration. */
 
 import * as z from 'zod';
-import { LVM_NAME, PACKAGE_NAME, RELEASE, SIZE } from '../names.ts';
+import { ANY_PATH, LVM_NAME, PACKAGE_NAME, RELEASE, SIZE } from '../names.ts';
 import { SYSTEM_RUN } from './config.ts';
 import { DEFAULT_BIND, DEFAULT_COPY, DEFAULT_RBIND } from './shared-paths.ts';
 
@@ -146,6 +146,7 @@ export const schema = z.strictObject({
         )
         .default(''),
       packages: z.array(packageName).default([]),
+      keep: z.array(z.string().regex(ANY_PATH, 'expected an absolute path without ".."')).default([]),
     })
     .prefault({}),
   update: z

@@ -77,6 +77,8 @@ describe('configuration', () => {
       /:2: invalid "init\.suite": expected the name of a Debian release/,
       /man mayfly\.toml/,
     ],
+    ['[init]\nkeep = ["/a/../b"]', /mayfly\.toml:2: invalid "init\.keep"/, /man mayfly\.toml/],
+    ['[init]\nkeep = ["a"]', /mayfly\.toml:2: invalid "init\.keep"/, /man mayfly\.toml/],
     ['[mounts]\nrbind = ["/a b"]', /mayfly\.toml:2: invalid "mounts\.rbind"/, /man mayfly\.toml/],
     ['[logout]\ngrace = -1', /mayfly\.toml:2: invalid "logout\.grace"/, /man mayfly\.toml/],
     [
