@@ -38,5 +38,7 @@ export function entryHint(why: string, name: string): string {
   if (/token is no longer valid|new one required/.test(why)) return `passwd ${name}`;
   if (/account (has )?expired/i.test(why)) return `chage --expiredate -1 ${name}`;
   if (why.startsWith('/')) return 'mayfly doctor';
+  const gid = /^Group \W*(\d+)\W* not found/.exec(why)?.[1];
+  if (gid !== undefined) return `groupadd --gid ${gid} group${gid}`;
   return 'mayfly doctor no-entry';
 }
