@@ -33,6 +33,9 @@ import { leanRunner } from './lean-runner.ts';
 /** What reading a file fails with that is gone: in /proc, or in /sys and control groups (ENODEV) while it is removed. */
 const GONE = ['ENOENT', 'ENOTDIR', 'ESRCH', 'EINVAL', 'ENODEV'];
 
+/** And with what is no file: container tools make a directory where one is missing. */
+const NO_FILE = [...GONE, 'EISDIR', 'ELOOP'];
+
 function absentIs<T>(value: T, names: readonly string[], act: () => T): T {
   try {
     return act();
@@ -100,7 +103,7 @@ export function realHost({ deadline = Number.POSITIVE_INFINITY, runner = leanRun
   return {
     run: c => runner.run(c, deadline),
     runInteractive: runner.runInteractive ?? noTerminal,
-    read: path => absentIs<string | undefined>(undefined, GONE, () => readFileSync(path, 'utf8')),
+    read: path => absentIs<string | undefined>(undefined, NO_FILE, () => readFileSync(path, 'utf8')),
     list: path =>
       absentIs<string[]>([], ['ENOENT', 'ENOTDIR', 'ESRCH', 'EACCES'], () => readdirSync(path).sort()),
     lstat: path =>

@@ -43,6 +43,10 @@ export async function login(
   const groups = await groupsOf(on.host, user);
   watch.enter('lock');
   if (!inScope(on.config, user, groups)) return undefined;
+  if (groups.some(g => g.name === '' && g.gid === user.gid)) {
+    const { requireGroupName } = await import('./primary-group.ts');
+    await requireGroupName(on.host, user);
+  }
   const places = await checkHome(on, user, groups);
   makeDirectories(on.host, on.paths);
   return withLock(on.host, on.paths, `user-${user.uid}`, LOGIN_LOCK_WAIT, async lock => {

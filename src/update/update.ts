@@ -23,6 +23,7 @@ import { adopt, knownNumbers, startingPoint } from './adopt.ts';
 import { checkGeneration } from './check.ts';
 import type { ChrootOptions } from './chroot.ts';
 import { countDifferences } from './diff.ts';
+import { keptFiles } from './kept-files.ts';
 import { ensureSpace, finishInterruptedUpdate, mountPool, requireSpace, seal, type TryEach } from './pool.ts';
 import { promote } from './promote.ts';
 import { alignNumbers } from './renumber.ts';
@@ -151,10 +152,12 @@ async function runPhases(
     };
     const copied = host.now();
     let isWanted = false;
+    const kept: string[] = [];
     const known = await withMountedVolume(on, work, async tree => {
       const decision = await o.change({ ...options, tree, began: host.monotonic() });
       if (decision === false) return undefined;
       isWanted = decision === 'seal';
+      kept.push(...(await keptFiles(host, tree, copied)));
       return alignNumbers(on, tree, knownNumbers(on, source), o.say); // before the comparison: it is a change like others
     });
     if (!known) {
@@ -188,7 +191,7 @@ async function runPhases(
     await adopt(on, pool);
     await prepareSpare(on);
     enter('retire');
-    const all = [...warnings, ...(await tryPrune(on, pool))];
+    const all = [...kept, ...warnings, ...(await tryPrune(on, pool))];
     return { ...outcome, ...(all.length > 0 ? { warnings: all } : {}) };
   } catch (error) {
     if (!accepted) await dropWork(on, pool);
