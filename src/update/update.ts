@@ -23,6 +23,7 @@ import { adopt, knownNumbers, startingPoint } from './adopt.ts';
 import { checkGeneration } from './check.ts';
 import type { ChrootOptions } from './chroot.ts';
 import { countDifferences } from './diff.ts';
+import type { LossPolicy } from './losses.ts';
 import { ensureSpace, finishInterruptedUpdate, mountPool, requireSpace, seal, type TryEach } from './pool.ts';
 import { promote } from './promote.ts';
 import { alignNumbers } from './renumber.ts';
@@ -44,6 +45,7 @@ export interface UpdateOptions {
   readonly force?: boolean;
   /** Starts from this generation instead of master. */
   readonly from?: number | undefined;
+  readonly losses?: LossPolicy;
 }
 
 export interface UpdateOutcome {
@@ -51,6 +53,7 @@ export interface UpdateOutcome {
   readonly generation?: number;
   readonly reason?: string;
   readonly warnings?: readonly string[];
+  readonly lost?: NonNullable<History['lost']>;
 }
 
 /**
@@ -63,7 +66,8 @@ export async function update(on: Machine, o: UpdateOptions): Promise<UpdateOutco
   return withUpdateLock(on, o.what, async fd => {
     const started = host.now();
     const before = readHistory(host, paths);
-    const kept = before?.lastSuccess === undefined ? {} : { lastSuccess: before.lastSuccess };
+    const { lastSuccess, lost } = before ?? {};
+    const kept = { ...(lastSuccess === undefined ? {} : { lastSuccess }), ...(lost ? { lost } : {}) };
     let phase: Phase = 'prepare';
     const write = (h: Partial<History> & Pick<History, 'result'>): void =>
       writeHistory(host, paths, { lastAttempt: started, ...kept, ...h });
@@ -179,7 +183,7 @@ async function runPhases(
     });
     enter('check');
     await requireSpace(on, pool);
-    const { warnings } = await checkGeneration(on, generation, o.say);
+    const { warnings, lost } = await checkGeneration(on, generation, o.say, o.losses);
     await prepareSpare(on, 'finish', generation); // for the first login after the promotion
     enter('promote');
     const outcome = promote(on, number, stable);
@@ -189,7 +193,11 @@ async function runPhases(
     await prepareSpare(on);
     enter('retire');
     const all = [...warnings, ...(await tryPrune(on, pool))];
-    return { ...outcome, ...(all.length > 0 ? { warnings: all } : {}) };
+    return {
+      ...outcome,
+      ...(all.length > 0 ? { warnings: all } : {}),
+      ...(lost.length > 0 ? { lost: { generation: number, what: lost } } : {}),
+    };
   } catch (error) {
     if (!accepted) await dropWork(on, pool);
     throw error;

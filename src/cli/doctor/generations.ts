@@ -21,6 +21,7 @@ const GROUP = 'generations';
 const FIXES: Partial<Record<HealthIssue['topic'], string>> = {
   update: 'mayfly update',
   demoted: 'mayfly update --force',
+  lost: 'mayfly rollback',
   age: 'mayfly update',
 };
 
@@ -149,6 +150,12 @@ export const generationChecks = [
     title: 'demoted',
     gather: issuesOf,
     evaluate: all => judgeTopic(all, 'demoted', 'no generation newer than stable was demoted'),
+  }),
+  check({
+    group: GROUP,
+    title: 'lost',
+    gather: issuesOf,
+    evaluate: all => judgeTopic(all, 'lost', 'stable has what the one before it had'),
   }),
   check({
     group: GROUP,
