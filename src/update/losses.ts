@@ -150,7 +150,7 @@ export function planLosses(
       : []),
     ...(counted.length > max_removals
       ? [
-          `${counted.length} packages are gone, and "update.max_removals" is ${max_removals}: ${listed(counted)}`,
+          `${counted.length} ${counted.length === 1 ? 'package is' : 'packages are'} gone, and "update.max_removals" is ${max_removals}: ${listed(counted)}`,
         ]
       : []),
   ];

@@ -117,7 +117,7 @@ describe('packages', () => {
     const scripts = { 'refresh.d/rm': 'rm "$1/usr/share/wayland-sessions/desk.desktop"' };
     refused(lab, A, { scripts, phase: 'check', says });
     const few = `${mirror.config}max_removals = 0\npackages = ["mayfly-greedy"]`;
-    refused(lab, A, { update: few, phase: 'check', says: /; 1 packages are gone, .*is 0: mayfly-desk$/ });
+    refused(lab, A, { update: few, phase: 'check', says: /; 1 package is gone, .*is 0: mayfly-desk$/ });
     expect(attempt(lab, { update, options: ['--allow-removals'] })).toMatchObject({
       code: 0,
       err: expect.stringMatching(/no desktop is left/),
