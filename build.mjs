@@ -45,6 +45,7 @@ const onUse = [
     'session/manager-end',
     'session/manager-restart',
     'session/number-conflicts',
+    'session/proof',
     'session/standby',
   ],
   ...['session/reboot-policy', 'session/refusal-dialog', 'session/saving', 'session/space-being-freed'],

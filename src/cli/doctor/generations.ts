@@ -127,7 +127,9 @@ export function judgeLogins({ held, hold, stable, probation: p }: LoginState): C
     );
   return found(
     findings,
-    p?.number === stable && p ? 'nobody has logged in to the new generation yet' : 'allowed',
+    p?.number === stable && p
+      ? 'no session of the new generation has lasted for three minutes yet'
+      : 'allowed',
   );
 }
 
