@@ -46,6 +46,7 @@ const onUse = [
     'session/manager-restart',
     'session/number-conflicts',
     'session/primary-group',
+    'session/proof',
     'session/standby',
   ],
   ...['session/reboot-policy', 'session/refusal-dialog', 'session/saving', 'session/space-being-freed'],

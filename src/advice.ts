@@ -57,7 +57,7 @@ export function adviceOn(code: ErrorCode): Advice {
     command: { exit: EXIT.failed },
     corrupt: { exit: EXIT.failed, hint: f => String(f.hint ?? REMEDY.recover) },
     held: { exit: EXIT.refused },
-    update: { exit: EXIT.failed, hint: () => REMEDY.status },
+    update: { exit: EXIT.failed, hint: f => String(f.hint ?? REMEDY.status) },
     internal: { exit: EXIT.failed },
   };
   return advice[code];

@@ -1,5 +1,5 @@
 /** Automatic rollback of a new generation to which logins fail. */
-import { MayflyError } from '../errors.ts';
+import { MayflyError, reasonOf } from '../errors.ts';
 import {
   endProbation,
   markDemoted,
@@ -11,6 +11,7 @@ import {
   writeProbation,
 } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
+import type { Session } from '../state/sessions.ts';
 
 /** Whether an error points to a fault of the generation, and not of the user, the pool or a passing condition. */
 function blamesGeneration(error: MayflyError): boolean {
@@ -36,13 +37,15 @@ async function failedLogin(
   on: Machine,
   number: number,
   uid: number,
-  error: MayflyError,
+  error: { readonly code: string; readonly message: string },
   tryOther: TrialLogin,
 ): Promise<void> {
   const { host, paths, config, log } = on;
   const p = probation(host, paths);
   const enough = config.check.demote_after;
   if (p?.number !== number || enough === 0) return;
+  const { isProven } = await import('./proof.ts');
+  if (isProven(on, number)) return endProbation(host, paths);
   const people = { ...p.people, [uid]: error.code };
   const alike = Object.values(people).filter(code => code === error.code).length;
   const failures = p.failures + 1;
@@ -73,9 +76,26 @@ async function codeOf(trial: TrialLogin): Promise<string | undefined> {
 /** How many times a login starts over because the stable generation changed meanwhile. */
 export const LOGIN_TRIES = 3;
 
-/** Ends the probation of generation `number` after a successful login. */
-export function loginSucceeded({ host, paths }: Machine, number: number): void {
-  if (probation(host, paths)?.number === number) endProbation(host, paths);
+/**
+ * Judges a generation on probation by a session of it that ends, before anything of it is taken down: it is proven if the
+ * session has lasted, and has failed the person if their desktop did not. Never rejects: the teardown must go on.
+ */
+export async function judgeByLogin(on: Machine, s: Session): Promise<void> {
+  const { host, paths } = on;
+  const isOver = s.kind === 'login' && s.state !== 'starting' && s.stuck === undefined && !s.saving;
+  if (!isOver || probation(host, paths)?.number !== s.generation) return;
+  try {
+    const { desktopFailed, hasLasted } = await import('./proof.ts');
+    if (hasLasted(host, s)) return endProbation(host, paths);
+    if (!(await desktopFailed(on, s)) || stableNumber(host, paths) !== s.generation) return;
+    const error = {
+      code: 'desktop',
+      message: `the desktop of ${s.user.name} ended as soon as it had started`,
+    };
+    await failedLogin(on, s.generation, s.user.uid, error, async () => undefined);
+  } catch (error) {
+    on.log('warning', `generation ${s.generation} was not judged by ${s.id}: ${reasonOf(error)}`);
+  }
 }
 
 /**

@@ -14,7 +14,7 @@ import { hasTime, loginsBeside } from './end-reason.ts';
 import { checkHome } from './home-path.ts';
 import { endedLogin, type HookCall, hasOwnProcess, isSameLogin, loginOf } from './hook-call.ts';
 import { clearHostPass } from './outcome.ts';
-import { LOGIN_TRIES, loginSucceeded, mayTryAgain } from './probation.ts';
+import { judgeByLogin, LOGIN_TRIES, mayTryAgain } from './probation.ts';
 import { inScope } from './scope.ts';
 import { planSession, verifyGeneration } from './session-plan.ts';
 import { fieldsOf, logTimes, machineFor } from './step-log.ts';
@@ -63,9 +63,7 @@ export async function login(
       try {
         stable = readStable(on.host, on.paths);
         await admitUser(locked, user, stuck, stable.volume);
-        const s = await runSteps(locked, await planSession(locked, stable, who, places), stable, watch);
-        loginSucceeded(locked, stable.number);
-        return s;
+        return await runSteps(locked, await planSession(locked, stable, who, places), stable, watch);
       } catch (error) {
         const tryOther = async (): Promise<void> => {
           if (stable) await tryAsOther(locked, stable, user);
@@ -212,6 +210,7 @@ export async function logout(on: Machine, call: HookCall, finish: Finish): Promi
  */
 export async function stop(on: Machine, session: Session): Promise<void> {
   const s = tryWriteRecord(on, { ...session, state: 'ending' });
+  await judgeByLogin(on, session);
   const watch = stopwatch(on.host);
   for (const step of [...steps].reverse()) {
     watch.enter(step.name);

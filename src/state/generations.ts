@@ -213,7 +213,7 @@ export function clearDemoted(host: Host, paths: Paths, number: number): void {
   host.unlink(demotedPath(paths, number));
 }
 
-/** A new stable generation to which nobody has logged in yet, and the stable one before it. */
+/** A new stable generation of which no session has lasted yet, and the stable one before it. */
 export interface Probation {
   readonly number: number;
   readonly previous: number;
@@ -227,7 +227,7 @@ function probationPath(paths: Paths): string {
   return `${paths.state}/probation.json`;
 }
 
-/** The probation of the stable generation; undefined after its first successful login. Costs that path one stat(2). */
+/** The probation of the stable generation; undefined after its first session that lasted. Costs that path one stat(2). */
 export function probation(host: Host, paths: Paths): Probation | undefined {
   const path = probationPath(paths);
   if (!host.exists(path)) return undefined;

@@ -93,3 +93,6 @@ export function userFiles({ users }: Pick<Paths, 'users'>, uid: number | string)
   const at = (name: string): string => `${directory}/${name}`;
   return { directory, session: at('session'), reason: at('reason'), host: at('host'), root: at('root') };
 }
+
+/** Exists while a display manager uses Mayfly. Xsession checks it, and entries are only generated while it exists. */
+export const ENABLED_MARKER = '/etc/mayfly/enabled';

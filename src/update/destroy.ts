@@ -12,10 +12,10 @@ import {
 } from '../state/generations.ts';
 import { takeLock, withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
-import { isSystemInstance, makeDirectories } from '../state/paths.ts';
+import { ENABLED_MARKER, isSystemInstance, makeDirectories } from '../state/paths.ts';
 import { readPool } from '../state/pool.ts';
 import { sessionIds } from '../state/sessions.ts';
-import { ENABLED_MARKER } from './greeter.ts';
+
 import { mountPool } from './pool.ts';
 
 /**

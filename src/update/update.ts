@@ -24,6 +24,7 @@ import { checkGeneration } from './check.ts';
 import type { ChrootOptions } from './chroot.ts';
 import { countDifferences } from './diff.ts';
 import { keptFiles } from './kept-files.ts';
+import type { LossPolicy } from './losses.ts';
 import { ensureSpace, finishInterruptedUpdate, mountPool, requireSpace, seal, type TryEach } from './pool.ts';
 import { promote } from './promote.ts';
 import { alignNumbers } from './renumber.ts';
@@ -45,6 +46,7 @@ export interface UpdateOptions {
   readonly force?: boolean;
   /** Starts from this generation instead of master. */
   readonly from?: number | undefined;
+  readonly losses?: LossPolicy;
 }
 
 export interface UpdateOutcome {
@@ -52,6 +54,7 @@ export interface UpdateOutcome {
   readonly generation?: number;
   readonly reason?: string;
   readonly warnings?: readonly string[];
+  readonly lost?: NonNullable<History['lost']>;
 }
 
 /**
@@ -64,7 +67,8 @@ export async function update(on: Machine, o: UpdateOptions): Promise<UpdateOutco
   return withUpdateLock(on, o.what, async fd => {
     const started = host.now();
     const before = readHistory(host, paths);
-    const kept = before?.lastSuccess === undefined ? {} : { lastSuccess: before.lastSuccess };
+    const { lastSuccess, lost } = before ?? {};
+    const kept = { ...(lastSuccess === undefined ? {} : { lastSuccess }), ...(lost ? { lost } : {}) };
     let phase: Phase = 'prepare';
     const write = (h: Partial<History> & Pick<History, 'result'>): void =>
       writeHistory(host, paths, { lastAttempt: started, ...kept, ...h });
@@ -182,7 +186,7 @@ async function runPhases(
     });
     enter('check');
     await requireSpace(on, pool);
-    const { warnings } = await checkGeneration(on, generation, o.say);
+    const { warnings, lost } = await checkGeneration(on, generation, o.say, o.losses);
     await prepareSpare(on, 'finish', generation); // for the first login after the promotion
     enter('promote');
     const outcome = promote(on, number, stable);
@@ -192,7 +196,11 @@ async function runPhases(
     await prepareSpare(on);
     enter('retire');
     const all = [...kept, ...warnings, ...(await tryPrune(on, pool))];
-    return { ...outcome, ...(all.length > 0 ? { warnings: all } : {}) };
+    return {
+      ...outcome,
+      ...(all.length > 0 ? { warnings: all } : {}),
+      ...(lost.length > 0 ? { lost: { generation: number, what: lost } } : {}),
+    };
   } catch (error) {
     if (!accepted) await dropWork(on, pool);
     throw error;

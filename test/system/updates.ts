@@ -76,6 +76,8 @@ export interface Attempt {
   /** Scripts by place beside the configuration file. */
   readonly scripts?: Readonly<Record<string, string>>;
   readonly mode?: number;
+  /** Of the command. */
+  readonly options?: readonly string[];
 }
 
 /** One update as described. */
@@ -92,7 +94,7 @@ export function attempt(lab: Lab, a: Attempt): Ran {
     fs.chmodSync(path, a.mode ?? 0o755);
   }
   try {
-    return lab.mayfly('update');
+    return lab.mayfly('update', ...(a.options ?? []));
   } finally {
     for (const [path] of scripts) fs.rmSync(path);
     lab.configure(a.before ?? '');

@@ -5,6 +5,7 @@ import type { Host } from '../../src/linux/host.ts';
 import { logTo } from '../../src/linux/log.ts';
 import { recover } from '../../src/service/recover.ts';
 import { end } from '../../src/session/end.ts';
+import { hasLasted, PROVEN_AFTER } from '../../src/session/proof.ts';
 import { login } from '../../src/session/session.ts';
 import {
   corruptRecord,
@@ -496,6 +497,101 @@ it('a generation with a corrupt record is skipped, and kept until the administra
   expect([...w.volumes.keys()]).not.toContain(`${pool.path}/generation/2`);
 });
 
+describe('a login that is over', () => {
+  const SOCKET = '/run/systemd/journal/socket';
+  /** A new generation, and the journal, in which each of these people has written this. */
+  const judged = async (journal: (uid: number, now: number) => string): Promise<World> => {
+    const w = await world();
+    w.put('/etc/passwd', `${w.host.read('/etc/passwd')}carol:x:1003:1003::/home/carol:/bin/sh\n`);
+    w.makeDirs('/run/systemd/journal');
+    w.put(SOCKET, '');
+    w.programs.timeout = args => {
+      if (!args.includes('journalctl')) throw new Error(args.join(' '));
+      const uid = Number(args.find(arg => arg.startsWith('_UID='))?.slice(5));
+      return { stdout: journal(uid, w.host.monotonic()) };
+    };
+    await updateOf(w, 'two');
+    return w;
+  };
+  const line = (message: string, ms: number): string =>
+    `${JSON.stringify({ MESSAGE: message, __MONOTONIC_TIMESTAMP: String(ms * 1000) })}\n`;
+  const ENDED = 'bob: the desktop ended as soon as it had started, with exit code 1 (MAYFLY-DESKTOP)';
+  /** Logs people in and out, one after the other. */
+  const comeAndGo = async (w: World, lasting: number, ...names: string[]): Promise<void> => {
+    for (const name of names) {
+      const s = await login(w.machine(), callOf(w, name, ':1'));
+      await w.host.sleep(lasting);
+      if (s) await end(w.machine(), s.id);
+      w.newProcess();
+    }
+  };
+  const failed = (_uid: number, now: number): string => line(ENDED, now - 1);
+  it.each([
+    [
+      'whose desktop ended at once, of two people, demotes the generation',
+      failed,
+      9_000,
+      ['bob', 'carol'],
+      1,
+      false,
+    ],
+    ['whose desktop ended at once, of one person, does not', failed, 9_000, ['bob', 'bob', 'bob'], 2, true],
+    ['that was short proves nothing', () => '', 9_000, ['bob', 'carol'], 2, true],
+    [
+      'of which the journal tells of the one before',
+      (_: number, now: number) => line(ENDED, now - 10_000),
+      9_000,
+      ['bob', 'carol'],
+      2,
+      true,
+    ],
+    [
+      'of which the journal tells something else',
+      (_: number, now: number) => line('hello', now),
+      9_000,
+      ['bob', 'carol'],
+      2,
+      true,
+    ],
+    ['that lasted proves the generation', failed, PROVEN_AFTER, ['bob'], 2, false],
+  ])('%s', async (_what, journal, lasting, names, stable, stays) => {
+    const w = await judged(journal);
+    await comeAndGo(w, lasting, ...names);
+    const { host, paths } = w.machine();
+    expect([stableNumber(host, paths), probation(host, paths) !== undefined]).toEqual([stable, stays]);
+    if (stable === 1)
+      expect(whyDemoted(host, paths, 2)).toMatch(
+        /^the first logins of 2 users failed; .*the desktop of carol ended/,
+      );
+  });
+  it('ends whatever the journal does', async () => {
+    const w = await judged(() => {
+      throw new MayflyError('command', 'no journal');
+    });
+    await comeAndGo(w, 9_000, 'bob', 'carol');
+    expect(readSessions(w.host, w.machine().paths).map(s => s.user.name)).toEqual(['alice']);
+  });
+  it.each([
+    ['at a display', 'lightdm', 'lightdm', true, true],
+    ['over ssh', 'pam', 'sshd-session', true, false],
+    ['on a console', 'pam', 'login', true, false],
+    ['through PAM of a display manager', 'pam', 'sddm-helper', true, true],
+    ['over ssh, on a machine without display managers', 'pam', 'sshd', false, true],
+  ] as const)('%s proves a generation: %#', async (_what, adapter, comm, hasDesktops, proves) => {
+    const w = await world();
+    if (hasDesktops) w.put('/etc/mayfly/enabled', '');
+    w.processes.set(4321, { start: '1', dev: 1, comm, ignoresTerm: false, cgroup: '/' });
+    const [s] = readSessions(w.host, w.machine().paths);
+    if (!s) throw new Error('no session');
+    const logins = [{ adapter, caller: { pid: 4321, start: '1' }, since: 0 }] as const;
+    expect(hasLasted(w.host, { ...s, logins })).toBe(false);
+    await w.host.sleep(PROVEN_AFTER);
+    expect(hasLasted(w.host, { ...s, logins })).toBe(proves);
+    expect(hasLasted(w.host, { ...s, logins, kind: 'run' })).toBe(false);
+    expect(hasLasted(w.host, { ...s, logins, boot: 'another' })).toBe(false);
+  });
+});
+
 describe('a generation to which logins fail', () => {
   const bob = (w: World) => login(w.machine(), callOf(w, 'bob', ':1'));
   const carol = (w: World) => login(w.machine(), callOf(w, 'carol', ':2'));
@@ -530,7 +626,7 @@ describe('a generation to which logins fail', () => {
       expect(probation(host, paths)).toMatchObject({ failures: 5, people: { 1002: 'command' } });
       w.failing.clear();
       expect((await carol(w))?.generation).toBe(2);
-      expect(probation(host, paths)).toBeUndefined();
+      expect(stableNumber(host, paths)).toBe(2);
     },
   );
 
@@ -599,12 +695,14 @@ describe('a generation to which logins fail', () => {
     expect((await carol(w))?.generation).toBe(1);
   });
 
-  it('is not demoted after a successful login', async () => {
+  it('is not demoted once a session of it has lasted', async () => {
     const w = await world();
+    w.put('/etc/mayfly/mayfly.toml', '[check]\nuser = "bob"\ndemote_after = 1\n');
     await updateOf(w, 'two');
     await bob(w);
     const { host, paths } = w.machine();
-    expect(probation(host, paths)).toBeUndefined();
+    expect(probation(host, paths)).toMatchObject({ failures: 0 });
+    await host.sleep(PROVEN_AFTER);
     lose(w, 2);
     for (let i = 0; i < 3; i++) await login(w.machine(), callOf(w, 'bob', `:${i}`)).catch(() => undefined);
     expect(stableNumber(host, paths)).toBe(2);

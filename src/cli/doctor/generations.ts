@@ -21,6 +21,7 @@ const GROUP = 'generations';
 const FIXES: Partial<Record<HealthIssue['topic'], string>> = {
   update: 'mayfly update',
   demoted: 'mayfly update --force',
+  lost: 'mayfly rollback',
   age: 'mayfly update',
 };
 
@@ -126,7 +127,9 @@ export function judgeLogins({ held, hold, stable, probation: p }: LoginState): C
     );
   return found(
     findings,
-    p?.number === stable && p ? 'nobody has logged in to the new generation yet' : 'allowed',
+    p?.number === stable && p
+      ? 'no session of the new generation has lasted for three minutes yet'
+      : 'allowed',
   );
 }
 
@@ -149,6 +152,12 @@ export const generationChecks = [
     title: 'demoted',
     gather: issuesOf,
     evaluate: all => judgeTopic(all, 'demoted', 'no generation newer than stable was demoted'),
+  }),
+  check({
+    group: GROUP,
+    title: 'lost',
+    gather: issuesOf,
+    evaluate: all => judgeTopic(all, 'lost', 'stable has what the one before it had'),
   }),
   check({
     group: GROUP,
