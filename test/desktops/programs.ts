@@ -8,7 +8,10 @@ import type { Machine } from '../desktop/machine.ts';
 const PAGE = 'file:///usr/local/share/bench/page.html';
 const TITLE = 'Mayfly bench';
 
-/** Runs a browser until one of its processes is in a user namespace of its own; keeps a picture where there is X. */
+/**
+ * Runs a browser until one of its processes is in a user namespace of its own and a window is shown: by the title of the
+ * page on X, and on Wayland by a screen that is not that of the empty desktop. Keeps a picture.
+ */
 const BROWSE = `#!/bin/sh
 # browse NAME PATTERN COMMAND...: PATTERN is of the process that shows pages, and must not match itself
 name=$1 pattern=$2; shift 2
@@ -23,7 +26,13 @@ own() {
 	done
 	return 1
 }
-shown() { [ -z "$DISPLAY" ] || [ -n "$WAYLAND_DISPLAY" ] || xdotool search --onlyvisible --name '${TITLE}' >/dev/null 2>&1; }
+shown() {
+	if [ -n "$WAYLAND_DISPLAY" ]; then
+		grim "$show" 2>/dev/null && ! cmp -s "$show" "$HOME/shot-desktop.png"
+	elif [ -n "$DISPLAY" ]; then
+		xdotool search --onlyvisible --name '${TITLE}' >/dev/null 2>&1
+	fi
+}
 code=1 i=0
 while [ $i -lt 400 ] && kill -0 $group 2>/dev/null; do
 	if own && shown; then code=0; break; fi
