@@ -12,7 +12,7 @@ import type { Session } from '../../src/state/sessions.ts';
 import { chooseMirrors, hostSuite, parseUris, printUris, sourceFiles } from '../../src/update/apt-sources.ts';
 import type { BackendKind } from '../../src/volume/backend.ts';
 
-const TOP = resolve(import.meta.dirname, '../..');
+export const TOP = resolve(import.meta.dirname, '../..');
 export const MAYFLY = `${TOP}/dist/mayfly.cjs`;
 const CACHE = '/var/cache/mayfly-test';
 
@@ -357,7 +357,8 @@ export class Lab {
         .filter(Boolean),
       cgroups: cgroups.filter(n => n.includes(this.dir.replaceAll('/', '.'))),
       state: tree(`${this.dir}/state`, 1).filter(p => !p.startsWith('/state/pool')),
-      run: tree(`${this.dir}/run`, 2).filter(p => !/^\/run\/(locks|health)/.test(p)),
+      // The hook that waits is the service's.
+      run: tree(`${this.dir}/run`, 2).filter(p => !/^\/run\/(locks|health|standby\/)/.test(p)),
       // A spare comes and goes by itself; it is a part of the pool, not of a session.
       volumes: this.volumes(),
       pool: [
