@@ -117,7 +117,10 @@ describe.each((process.env.MAYFLY_SUITES ?? 'bookworm,trixie').split(','))('%s',
   const saved = (desk: Desk): Table =>
     desk.everyday
       ? Object.fromEntries(
-          SAVED.map(name => [name, fs.existsSync(lab.at(`/home/${alice.name}/${name}`)) ? 'ok' : 'lost']),
+          Object.entries(SAVED).map(([row, file]) => [
+            row,
+            fs.existsSync(lab.at(`/home/${alice.name}/${file}`)) ? 'ok' : 'lost',
+          ]),
         )
       : {};
 

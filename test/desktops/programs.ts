@@ -7,10 +7,11 @@ import type { Machine } from '../desktop/machine.ts';
 
 const PAGE = 'file:///usr/local/share/bench/page.html';
 const TITLE = 'Mayfly bench';
+const COLOUR = '#A0E0C0';
 
 /**
- * Runs a browser until one of its processes is in a user namespace of its own and a window is shown: by the title of the
- * page on X, and on Wayland by a screen that is not that of the empty desktop. Keeps a picture.
+ * Runs a browser until one of its processes is in a user namespace of its own and the page is shown: by its title on X,
+ * and on Wayland by its colour, which nothing else on the screen has. Keeps a picture.
  */
 const BROWSE = `#!/bin/sh
 # browse NAME PATTERN COMMAND...: PATTERN is of the process that shows pages, and must not match itself
@@ -28,7 +29,8 @@ own() {
 }
 shown() {
 	if [ -n "$WAYLAND_DISPLAY" ]; then
-		grim "$show" 2>/dev/null && ! cmp -s "$show" "$HOME/shot-desktop.png"
+		grim "$show" 2>/dev/null && convert "$show" -format %c histogram:info: |
+			awk '/${COLOUR}/ { n = $1 + 0 } END { exit n < 100000 }'
 	elif [ -n "$DISPLAY" ]; then
 		xdotool search --onlyvisible --name '${TITLE}' >/dev/null 2>&1
 	fi
@@ -114,7 +116,7 @@ export function installPrograms(lab: Machine): void {
   // Its title comes when it has been painted.
   const painted = `requestAnimationFrame(() => requestAnimationFrame(() => { document.title = '${TITLE}'; }))`;
   const text = '<h1>This page is shown in a sandbox.</h1>';
-  const page = `<!doctype html><meta charset="utf-8"><title>-</title>${text}<script>${painted}</script>`;
+  const page = `<!doctype html><meta charset="utf-8"><title>-</title><body bgcolor="${COLOUR}">${text}<script>${painted}</script>`;
   fs.writeFileSync(lab.at('/usr/local/share/bench/page.html'), page);
   lab.script(`
     cd /usr/local/share/bench

@@ -1,6 +1,7 @@
 /** The tables of docs/inside.md, made of what the suite leaves in test/artefacts: one file for each release and desktop. */
 import * as fs from 'node:fs';
 import { ACTIONS, DIFFERENT } from './actions.ts';
+import { SAVED } from './everyday.ts';
 
 const RELEASES: Readonly<Record<string, string>> = { bookworm: '12', trixie: '13' };
 
@@ -45,7 +46,7 @@ const table = (head: readonly string[], rows: readonly (readonly string[])[]): s
 /** Without what the command said. */
 const code = (value: string): string => value.split(' ', 1)[0] ?? '';
 
-const isAction = (row: string): boolean => row in ACTIONS || row.startsWith('what ');
+const isAction = (row: string): boolean => row in ACTIONS || row in SAVED;
 
 /** The programs with sandboxes: a column for each desktop. */
 export function programTable(all: readonly Measured[]): string {
