@@ -159,6 +159,7 @@ describe.each((process.env.MAYFLY_SUITES ?? 'bookworm,trixie').split(','))('%s',
       const inside = await table(desk, true);
       const [id] = lab.sessions(alice.name);
       mustBeInside(lab, alice, id ?? 'none', desk.program.slice(0, 15), 'systemd');
+      expect(held(lab)).not.toBe(before);
       endsBy(lab, alice, `pkill -u alice -x ${desk.program.slice(0, 15)}`);
       mustBeGone(lab, alice);
       await gone(lab);
