@@ -49,6 +49,7 @@ const onUse = [
     'session/stuck-limit',
     'session/unannounced',
     'session/unseen-holders',
+    'state/promotion-lock',
     'volume/eraser',
     'volume/lvm/lvm',
   ],

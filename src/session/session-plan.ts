@@ -18,7 +18,7 @@ import { isMember } from './scope.ts';
 export async function planSession(
   on: Machine,
   generation: Generation,
-  who: Pick<Session, 'kind' | 'user' | 'groups' | 'logins'>,
+  who: Pick<Session, 'kind' | 'user' | 'groups' | 'logins' | 'fromStable'>,
 ): Promise<Session> {
   const { host, config, paths } = on;
   const id = newSessionId(who.user.uid, host.random());

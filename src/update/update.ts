@@ -3,7 +3,7 @@
  * generations. Nothing is visible to users before the promotion; a failure or crash before it leaves stable and
  * master unchanged.
  */
-import { MayflyError, reasonOf } from '../errors.ts';
+import { type ErrorCode, hasCode, MayflyError, reasonOf } from '../errors.ts';
 import type { Fields } from '../linux/log.ts';
 import { stopwatch } from '../linux/stopwatch.ts';
 import { prepareSpare } from '../session/spare-snapshot.ts';
@@ -131,7 +131,8 @@ async function runPhases(
   enter('prepare');
   const pool = requirePool(on);
   await mountPool(on, pool);
-  await finishInterruptedUpdate(on, pool, orLeaveToRecovery(on), []);
+  // A promotion that still waits for logins keeps its working copy, which becomes master.
+  await finishInterruptedUpdate(on, pool, orLeaveToRecovery(on, 'locked'), []);
   const stable = stableNumber(host, paths);
   const backend = on.backend(pool.backend);
   const work = workOf(pool);
@@ -178,8 +179,9 @@ async function runPhases(
     const { warnings } = await checkGeneration(on, generation, o.say);
     await prepareSpare(on, 'finish', generation); // for the first login after the promotion
     enter('promote');
-    const outcome = promote(on, number, stable);
+    const { isPending, ...outcome } = await promote(on, number, stable);
     accepted = true;
+    if (isPending) return outcome;
     enter('adopt');
     await adopt(on, pool);
     await prepareSpare(on);
@@ -217,12 +219,16 @@ async function dropWork(on: Machine, pool: Pool): Promise<void> {
   await tryEach('the working copy', () => finishInterruptedUpdate(on, pool, tryEach, []));
 }
 
-/** Only logs a failure: one leftover that cannot be removed must not prevent a new generation. */
-function orLeaveToRecovery({ log }: Machine): TryEach {
+/**
+ * Only logs a failure, unless it has one of the codes `fatal`: one leftover that cannot be removed must not prevent a new
+ * generation.
+ */
+function orLeaveToRecovery({ log }: Machine, ...fatal: readonly ErrorCode[]): TryEach {
   return async (what, act) => {
     try {
       await act();
     } catch (error) {
+      if (hasCode(error, ...fatal)) throw error;
       log('warning', `${what} is left for recovery: ${reasonOf(error)}`);
     }
   };

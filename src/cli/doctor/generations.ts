@@ -11,6 +11,8 @@ import {
 import { loginBlockReason } from '../../state/login-block.ts';
 import type { Machine } from '../../state/machine.ts';
 import { readPool } from '../../state/pool.ts';
+import { describePromotion } from '../../state/promotion-lock.ts';
+import { pendingPromotion } from '../../update/adopt.ts';
 import { gatherHealth, type HealthIssue, healthIssues, isUsable } from '../../update/health.ts';
 import { masterOf } from '../../volume/backend.ts';
 import { type CheckResult, check, fine, found, problem, type Subject, warning } from './check.ts';
@@ -130,6 +132,19 @@ export function judgeLogins({ held, hold, stable, probation: p }: LoginState): C
   );
 }
 
+/** A generation that passed its checks and is not stable yet, and the promotion that is under way. */
+interface Promoting {
+  readonly pending: number | undefined;
+  readonly words: string | undefined;
+}
+
+export function judgePromotion({ pending, words }: Promoting): CheckResult {
+  if (words !== undefined) return found([warning(words, 'mayfly sessions')], '');
+  if (pending === undefined) return fine('none is under way');
+  const what = `generation ${pending} passed its checks, but is not stable yet: its promotion was interrupted, or logins did not let it`;
+  return found([warning(what, 'mayfly recover')], '');
+}
+
 export const generationChecks = [
   check({
     group: GROUP,
@@ -160,6 +175,15 @@ export const generationChecks = [
       probation: probation(on.host, on.paths),
     }),
     evaluate: judgeLogins,
+  }),
+  check({
+    group: GROUP,
+    title: 'promotion',
+    gather: ({ host, paths }): Promoting => ({
+      pending: pendingPromotion(host, paths),
+      words: describePromotion(host, paths),
+    }),
+    evaluate: judgePromotion,
   }),
   check({
     group: GROUP,
