@@ -95,5 +95,5 @@ const script = new Script(readFileSync(program, 'utf8'), {
 const wanted = known && (cachedData === undefined || script.cachedDataRejected) && process.getuid?.() === 0;
 
 script.runInThisContext()(load, () => {
-  if (wanted) process.on('exit', () => writeCache(script.createCachedData()));
+  if (wanted) writeCache(script.createCachedData());
 });

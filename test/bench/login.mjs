@@ -170,13 +170,16 @@ export async function startUp({ rounds, overlay, users }) {
   const [user] = await users(1);
   ourRound(s, user); // a machine that has seen a login: V8's code is kept, the place for mount points is there
   const env = { USER: user.name, DISPLAY: ':1' };
-  // Node's options as in the hook.
-  const [, options] = /\bnode ((?:--\S+ )*)/.exec(readFileSync(`${hooks}/lightdm/session-setup`, 'utf8'));
+  // Node's options and the environment as in the hook.
+  const script = readFileSync(`${hooks}/lightdm/session-setup`, 'utf8');
+  const [, options] = /\bnode ((?:--\S+ )*)/.exec(script);
+  const [, name, value] = /env -i (\w+)=(\S+) PATH=/.exec(script) ?? [];
+  const own = name ? { ...env, [name]: value } : env;
   const command = ['hook', 'lightdm', 'start', '--dry-run', '--config', s.config];
   const args = [...options.split(' ').filter(Boolean), bundle, ...command];
   const { ours, node } = await roundRobin(rounds, {
     ours: () => {
-      const { ms, stdout } = run('node', args, { env });
+      const { ms, stdout } = run('node', args, { env: own });
       if (!/^mount overlay on /m.test(stdout)) throw new Error('the dry run plans no mount');
       return ms;
     },
