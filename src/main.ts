@@ -3,9 +3,10 @@
  * to a hook, nothing but Node's built-in modules may be imported, directly or indirectly: a user is waiting.
  */
 import { MayflyError, reasonOf } from './errors.ts';
-import { print } from './linux/command.ts';
+import { print, redirectOutput } from './linux/command.ts';
 import { logged } from './linux/log.ts';
 import { type HookOptions, runHook } from './session/hook.ts';
+import { thisHost } from './state/machine.ts';
 
 /**
  * Not with util.parseArgs, which costs a hook 1.2 % more CPU time (100 interleaved dry runs, Node 20).
@@ -55,18 +56,40 @@ function parseHookArgs(args: readonly string[]): HookOptions | undefined {
  */
 declare const keepCode: () => void;
 
-async function main(): Promise<number> {
-  const args = process.argv.slice(2);
+/** Runs a hook; undefined for other commands. */
+async function hook(args: readonly string[], env: NodeJS.ProcessEnv): Promise<number | undefined> {
   try {
     const hot = parseHookArgs(args);
-    if (hot) {
-      const { code, complete } = await runHook(hot, process.env);
-      if (complete) keepCode();
-      return code;
-    }
+    if (!hot) return undefined;
+    const { code, complete } = await runHook(hot, env);
+    if (complete) keepCode();
+    return code;
   } catch (error) {
     return reportError(error);
   }
+}
+
+/** Waits for a call of a hook and answers it. The service starts it: see `session/standby.ts`. */
+async function standby(directory = ''): Promise<number> {
+  const { standBy } = await import('./session/standby.ts');
+  await standBy(thisHost, directory, process.argv[1] ?? '', {
+    redirect: redirectOutput,
+    async run(args, env) {
+      const code = (await hook(args, env)) ?? 1;
+      await logged();
+      process.emit('exit', code); // a dry run prints what it would do
+      process.removeAllListeners('exit');
+      return code;
+    },
+  });
+  return 0;
+}
+
+async function main(): Promise<number> {
+  const args = process.argv.slice(2);
+  if (args[0] === 'standby') return standby(args[1]);
+  const code = await hook(args, process.env);
+  if (code !== undefined) return code;
   const { runCli } = await import('./cli/cli.ts');
   return runCli(args);
 }

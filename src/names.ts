@@ -53,3 +53,6 @@ export const PACKAGE_NAME = /^[a-z0-9][a-z0-9+.-]+$/;
 
 /** The code name of a Debian release. */
 export const RELEASE = /^[a-z][a-z0-9.-]*$/;
+
+/** An absolute path without ".", ".." and control characters. It may need quoting. */
+export const ANY_PATH = /^(\/(?!\.{1,2}(\/|$))[^/\p{Cc}]+)+$/u;

@@ -34,6 +34,9 @@ function sourceOf(on: Machine, args: Readonly<Record<string, unknown>>): Source 
   }
   const kind = on.host.pathType(from);
   if (kind === undefined) throw new MayflyError('usage', `"${from}" does not exist`, { path: from });
+  const [there, root] = [on.host.stat(from), on.host.stat('/')];
+  // Under every name it is the running system, whose secrets must not be copied.
+  if (there?.ino === root?.ino && there?.dev === root?.dev) return { kind: 'host' };
   return { kind: kind === 'dir' ? 'directory' : 'tarball', path: from };
 }
 

@@ -54,7 +54,11 @@ export interface Config {
     readonly bind: readonly string[];
   };
   readonly identity: { readonly copy: readonly string[] };
-  readonly init: { readonly suite: string; readonly packages: readonly string[] };
+  readonly init: {
+    readonly suite: string;
+    readonly packages: readonly string[];
+    readonly keep: readonly string[];
+  };
   readonly update: {
     readonly command: readonly string[];
     readonly upgrade: 'full' | 'safe';

@@ -12,6 +12,7 @@ import type { Host } from '../linux/host.ts';
 import { isPlainDirectory } from '../linux/mounts.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Session } from '../state/sessions.ts';
+import { copyHostFiles } from './host-files.ts';
 import { withNames } from './other-names.ts';
 import { writeRefusals } from './refusals.ts';
 import { isMember } from './scope.ts';
@@ -209,14 +210,7 @@ export async function writeIdentity(on: Machine, s: Session): Promise<void> {
     }
   }
   writeRefusals(host, s.root, { uid, local: isLocal, admin: isAdmin });
-  const plain = new Map([['/etc', true]]);
-  for (const path of config.identity.copy) {
-    const directory = path.slice(0, path.lastIndexOf('/'));
-    const isPlain = plain.get(directory) ?? isPlainDirectory(host, s.root, directory);
-    plain.set(directory, isPlain);
-    if (!isPlain || host.stat(path)?.kind !== 'file') continue;
-    host.write(s.root + path, () => host.read(path) ?? '', { mode: 0o644 });
-  }
+  await copyHostFiles(on, s.root);
   const marker = { session: s.id, user: name, generation: s.generation, started: s.created };
   host.write(s.root + MARKER, `${JSON.stringify(marker)}\n`, { mode: 0o644 });
 }

@@ -24,11 +24,11 @@ export async function startRunSession(
 ): Promise<Session> {
   const user = await lookupUser(on.host, userName);
   const groups = await groupsOf(on.host, user);
-  await checkHome(on, user, groups);
+  const places = await checkHome(on, user, groups);
   makeDirectories(on.host, on.paths);
   const who = { kind: 'run', user, groups, logins: [caller] } as const;
   const start = async (generation: Generation, plan: Parameters<typeof planSession>[2]): Promise<Session> => {
-    const s = await planSession(on, generation, plan);
+    const s = await planSession(on, generation, plan, places);
     return withLock(on.host, on.paths, lockNameOf(s), LOGIN_LOCK_WAIT, lock =>
       runSteps({ ...on, lockFds: [lock.fd] }, s, generation),
     );

@@ -7,6 +7,7 @@ import { readPool } from '../state/pool.ts';
 import type { Session } from '../state/sessions.ts';
 import { masterOf } from '../volume/backend.ts';
 import { XSESSION_WORDS } from './greeter.ts';
+import { incompletePackages } from './refresh.ts';
 import { describeShells, usersWithoutShell } from './user-shells.ts';
 import { withMountedVolume } from './volume-tree.ts';
 
@@ -32,11 +33,10 @@ const packagesComplete: GenerationCheck = {
   async problem(run, s, { host }) {
     if (!host.lstat(`${s.root}/var/lib/dpkg/status`)) return undefined; // not a Debian system
     const { code, stdout, stderr } = await run(['dpkg', '--audit']);
-    if (code === 0 && stdout.trim() === '') return undefined;
-    const names = stdout.match(/^ \S+/gm)?.map(line => line.trim()) ?? [];
-    return names.length > 0
-      ? `not completely installed: ${names.join(', ')}`
-      : `dpkg --audit: ${firstLines(stdout + stderr)}`;
+    const names = incompletePackages(stdout);
+    if (names.length > 0) return `not completely installed: ${names.join(', ')}`;
+    const failed = `dpkg --audit: exit code ${code}${stderr === '' ? '' : `: ${firstLines(stderr)}`}`;
+    return code === 0 || stdout.trim() !== '' ? undefined : failed;
   },
 };
 
@@ -132,10 +132,31 @@ const shellsWork: GenerationCheck = {
   },
 };
 
+/** Directories and files without which nothing works for anybody but root. */
+const PUBLIC = [
+  ...['/', '/etc', '/usr', '/usr/bin', '/usr/lib', '/usr/share', '/var', '/var/lib', '/bin', '/lib', '/opt'],
+  ...['/etc/passwd', '/etc/group', '/etc/nsswitch.conf', '/etc/ld.so.cache', '/etc/profile'],
+];
+
+/** Prints those of its arguments that exist, and that its user cannot read or enter. */
+const CLOSED =
+  'for p; do [ ! -e "$p" ] || { [ -r "$p" ] && { [ ! -d "$p" ] || [ -x "$p" ]; }; } || echo "$p"; done';
+
+const publicPaths: GenerationCheck = {
+  name: 'permissions',
+  async problem(run, s) {
+    const { code, stdout, stderr } = await run(['sh', '-c', CLOSED, 'sh', ...PUBLIC], s.user.name);
+    if (code !== 0) return `${s.user.name} cannot run a shell: ${firstLines(stderr)}`;
+    const closed = stdout.split('\n').filter(Boolean);
+    return closed.length > 0 ? `users cannot read ${closed.join(', ')}` : undefined;
+  },
+};
+
 export const builtIn: readonly GenerationCheck[] = [
   shellsWork,
   packagesComplete,
   usersResolve,
+  publicPaths,
   libraryCache,
   sessionsStart,
 ];

@@ -6,9 +6,9 @@
  * `init` removes these leftovers and nothing else.
  */
 import { REMEDY } from '../advice.ts';
-import { type Config, isPerson } from '../config/config.ts';
+import type { Config } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
-import { sweepTemporary } from '../linux/files.ts';
+import { lookupUser } from '../linux/accounts.ts';
 import type { Host } from '../linux/host.ts';
 import { prepareSpare } from '../session/spare-snapshot.ts';
 import { formatBytes, parseSize } from '../size.ts';
@@ -28,11 +28,14 @@ import { movePointer } from '../state/promotion-lock.ts';
 import { sessionIds } from '../state/sessions.ts';
 import { type BackendKind, inOneLine, masterOf, type Pool, type Volume, workOf } from '../volume/backend.ts';
 import { tryOverlay } from '../volume/overlay-trial.ts';
+import { finishTree, requireProof } from './first-tree.ts';
 import { tryPublishSessions } from './greeter.ts';
 import { writeHealth } from './health.ts';
+import { writeAccounts } from './host-copy.ts';
 import { type LvmChoice, openLvmPool, sizesOf } from './init-lvm.ts';
 import { acceptCandidate, mountPool, seal } from './pool.ts';
 import { makePoolDirectory } from './pool-directory.ts';
+import { mountPlace, poolPlaceProblem, propagationOf, propagationProblem } from './pool-place.ts';
 import { NONE_UNNAMED } from './renumber.ts';
 import { checkSource, describeSource, fillTree, type Progress, type Source } from './source.ts';
 import { unmountLeftovers, withMountedVolume } from './volume-tree.ts';
@@ -47,8 +50,8 @@ export interface InitOptions {
 /**
  * Creates everything and returns generation 1, or the next number after an earlier attempt. Throws `exists` if there
  * is a stable generation or a pool of another backend; `refused` if proven generations or sessions exist, if the pool
- * holds volumes that are not on record, or if the source is not a complete system; `missing-tool` if the backend
- * cannot work here; `usage`, `full` and `unsafe` for the source and the pool; and `locked`.
+ * holds volumes that are not on record, if the source is not a complete system, or if a check or the trial login fails;
+ * `missing-tool` if the backend cannot work here; `usage`, `full` and `unsafe` for the source and the pool; and `locked`.
  */
 export async function init(on: Machine, o: InitOptions): Promise<Generation> {
   const { host, paths } = on;
@@ -66,6 +69,9 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
     if (problem) throw new MayflyError('missing-tool', inOneLine(problem));
     await checkSource(host, o.source);
     const pool = await openOrMakePool(on, o);
+    const late = propagationProblem(await propagationOf(on));
+    if (late) o.say(inOneLine(late));
+    await lookupUser(host, on.config.check.user); // before the work: the trial login needs it
     const backend = on.backend(pool.backend);
 
     await unmountLeftovers(on, pool);
@@ -90,8 +96,10 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
     await withMountedVolume(on, work, async tree => {
       host.rmdir(`${tree}/lost+found`); // created by mkfs; some sources need an empty directory
       o.say(`filling ${tree} from ${describeSource(o.source)}`);
-      await fillTree(host, tree, o, [pool.path, paths.state, paths.run]);
-      finishTree(host, tree, o.source.kind === 'host' ? on.config : undefined);
+      const how = { ...o, config: on.config, list: `${paths.run}/not-copied` };
+      await fillTree(host, tree, how, [pool.path, paths.state, paths.run]);
+      finishTree(host, tree, o.say);
+      if (o.source.kind === 'host') writeAccounts(host, '', tree, on.config);
     });
 
     const number = takeNumber(host, paths, []);
@@ -102,6 +110,7 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
       known: names,
       say: o.say,
     });
+    await requireProof(on, generation, work, o.say);
     await backend.rename(work, masterOf(pool));
     acceptCandidate(on, number);
     await movePointer(on, { what: `the promotion of generation ${number}`, seconds: 30 }, point =>
@@ -176,6 +185,9 @@ async function openOrMakePool(on: Machine, o: InitOptions): Promise<Pool> {
     writePool(host, paths, pool);
     await mountPool(on, pool);
   }
+  const place = await mountPlace(host, path);
+  const bad = o.backend === 'overlay' ? undefined : poolPlaceProblem(pool, place, config.overlay.upper);
+  if (bad) throw new MayflyError('refused', bad.what, { path, hint: bad.fix });
   await on.backend(o.backend).prepare(path);
   if (o.backend === 'overlay') await tryOverlay(host, path, config.overlay);
   writePool(host, paths, pool);
@@ -206,42 +218,4 @@ async function makeImage(host: Host, config: Config, image: string, say: Progres
   await host.run({ file: 'truncate', args: ['-s', String(size), '--', aside], effect: 'write' });
   await host.run({ file: 'mkfs.btrfs', args: ['-q', '-L', 'mayfly', '--', aside], effect: 'write' });
   host.rename(aside, image);
-}
-
-/** Throws `refused` if the tree is not a complete system, and removes what must be unique to one machine. */
-function finishTree(host: Host, tree: string, withUsers: Config | undefined): void {
-  for (const name of ['etc', 'usr', 'var']) {
-    if (host.lstat(`${tree}/${name}`)?.kind !== 'dir') {
-      throw new MayflyError('refused', `the tree is not a complete system: it has no directory "/${name}"`);
-    }
-  }
-  for (const path of ['/etc/passwd', '/etc/group']) {
-    if (host.lstat(tree + path)?.kind !== 'file') {
-      throw new MayflyError('refused', `the tree is not a complete system: it has no "${path}"`, { path });
-    }
-  }
-  if (host.lstat(`${tree}/bin/sh`) === undefined && host.lstat(`${tree}/usr/bin/sh`) === undefined) {
-    throw new MayflyError('refused', 'the tree is not a complete system: it has no "/bin/sh"');
-  }
-  // Empty: a boot fills it in. A copy would give two machines the same ID.
-  host.write(`${tree}/etc/machine-id`, '', { mode: 0o444 });
-  if (withUsers) removeUsers(host, tree, withUsers);
-  sweepTemporary(host, `${tree}/etc`);
-}
-
-/** Removes the host's users and all passwords. A session gets the account of its own user (session/identity.ts). */
-function removeUsers(host: Host, tree: string, config: Config): void {
-  const passwd = (host.read(`${tree}/etc/passwd`) ?? '').split('\n').filter(Boolean);
-  const isUser = (line: string): boolean => isPerson(config, Number(line.split(':')[2]));
-  const users = new Set(passwd.filter(isUser).map(line => line.split(':')[0]));
-  host.write(`${tree}/etc/passwd`, `${passwd.filter(line => !isUser(line)).join('\n')}\n`, { mode: 0o644 });
-  for (const file of ['shadow', 'gshadow']) {
-    const there = host.lstat(`${tree}/etc/${file}`);
-    if (there?.kind !== 'file') continue;
-    const lines = (host.read(`${tree}/etc/${file}`) ?? '')
-      .split('\n')
-      .filter(line => line !== '' && !users.has(line.split(':')[0]));
-    const locked = lines.map(line => line.replace(/^([^:]*):[^:]*/, file === 'shadow' ? '$1:*' : '$1:!'));
-    host.write(`${tree}/etc/${file}`, `${locked.join('\n')}\n`, { mode: 0o640, uid: 0, gid: there.gid });
-  }
 }

@@ -13,6 +13,15 @@ export function removals(simulation: string): string[] {
   return [...simulation.matchAll(/^Remv (\S+)/gm)].map(m => (m[1] ?? '').replace(/:.*$/, ''));
 }
 
+/**
+ * The packages that `dpkg --audit` names as not completely installed. One without checksums is complete: dpkg only
+ * notices that whoever built it left them out. Pure.
+ */
+export function incompletePackages(audit: string): string[] {
+  const sections = audit.split('\n\n').filter(text => !/missing the\s+md5sums/.test(text));
+  return [...new Set(sections.flatMap(text => text.match(/^ \S+/gm) ?? []))].map(name => name.trim());
+}
+
 /** Options of every apt-get(8) call. */
 export function aptOptions(config: Config['update']): string[] {
   const conffiles =
@@ -67,7 +76,10 @@ async function refreshWithApt(on: Machine, o: ChrootOptions, tree: string): Prom
   // After an interrupted update, in master or in the tree it came from. Only if necessary: it rewrites the database,
   // and then every night would create a generation.
   const audit = await runInChroot(on, o, ['dpkg', '--audit'], { read: true, okCodes: [0, 1] });
-  if (audit.stdout.trim() !== '' || on.host.list(`${tree}/var/lib/dpkg/updates`).length > 0) {
+  if (
+    incompletePackages(audit.stdout).length > 0 ||
+    on.host.list(`${tree}/var/lib/dpkg/updates`).length > 0
+  ) {
     o.onLine('repairing packages that are not completely installed');
     await runInChroot(on, o, ['dpkg', '--force-confdef', '--force-confold', '--configure', '-a']);
   }

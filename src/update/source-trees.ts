@@ -18,7 +18,8 @@ function mountPoints(host: Host): Set<string> {
   return new Set(lines.map(line => plain(line.split(' ')[4] ?? '')));
 }
 
-async function realPath(host: Host, path: string): Promise<string> {
+/** The path without symlinks. */
+export async function realPath(host: Host, path: string): Promise<string> {
   const { stdout } = await host.run({ file: 'realpath', args: ['-z', '--', path], effect: 'read' });
   return stdout.replace(/\0$/, '');
 }

@@ -1,8 +1,11 @@
 /** Fills the first tree: from a new Debian installation, the running system, a directory or a tarball. */
+
+import type { Config } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
 import type { Command } from '../linux/command.ts';
 import type { Host } from '../linux/host.ts';
 import { type AptSources, aptSources } from './apt-sources.ts';
+import { copyHost, extractInto } from './host-copy.ts';
 import { sourceTrees } from './source-trees.ts';
 
 /** Gets a line for each step; with `detail`, a line of a command's output. */
@@ -17,75 +20,6 @@ export type Source =
     }
   | { readonly kind: 'directory' | 'tarball'; readonly path: string }
   | { readonly kind: 'host' };
-
-/** Paths of a running system that are not copied: state, homes, mounts, secrets. Patterns of tar(1). */
-export const NOT_FROM_HOST = [
-  './proc/*',
-  './sys/*',
-  './dev/*',
-  './run/*',
-  './tmp/*',
-  './var/tmp/*',
-  './home/*',
-  './root/*',
-  './root/.[!.]*',
-  './mnt/*',
-  './media/*',
-  './srv/*',
-  './boot/*',
-  './lost+found',
-  './swapfile',
-  './swap.img',
-  './var/run/*',
-  './var/lock/*',
-  './var/log/*',
-  './var/spool/*',
-  './var/mail/*',
-  './var/backups/*',
-  './var/crash/*',
-  './var/cache/*',
-  './var/lib/apt/lists/*',
-  './var/lib/mayfly',
-  './var/lib/schroot/*',
-  './var/lib/docker',
-  './var/lib/containerd',
-  './var/lib/containers',
-  './var/lib/machines',
-  './var/lib/lxc',
-  './var/lib/lxd',
-  './var/lib/libvirt',
-  './var/lib/postgresql',
-  './var/lib/mysql',
-  './var/lib/systemd/random-seed',
-  './var/lib/systemd/credential.secret',
-  './var/lib/systemd/coredump/*',
-  './var/lib/private/*',
-  './var/lib/NetworkManager/*',
-  './var/lib/bluetooth/*',
-  './var/lib/sss/*',
-  './var/lib/AccountsService/users/*',
-  './etc/machine-id',
-  './var/lib/dbus/machine-id',
-  './etc/hostid',
-  './etc/ssh/ssh_host_*',
-  './etc/ssl/private/*',
-  './etc/letsencrypt',
-  './etc/krb5.keytab',
-  './etc/NetworkManager/system-connections/*',
-  './etc/wpa_supplicant/*.conf',
-  './etc/ppp/*-secrets',
-  './etc/wireguard/*',
-  './etc/openvpn/*',
-  './etc/mayfly',
-  './etc/schroot/chroot.d/*',
-  './etc/fstab',
-  './etc/crypttab',
-  './etc/shadow-',
-  './etc/gshadow-',
-  './etc/passwd-',
-  './etc/group-',
-  './etc/sudoers.d/*',
-];
 
 /** The source as text. */
 export function describeSource(s: Source): string {
@@ -112,20 +46,29 @@ export async function checkSource(host: Host, s: Source): Promise<void> {
   await host.run({ file: tool, args: ['--version'], effect: 'read' });
 }
 
+export interface FillOptions {
+  readonly source: Source;
+  readonly say: Progress;
+  readonly config: Config;
+  /** A file that is written and removed meanwhile. */
+  readonly list: string;
+}
+
 /** Fills `tree` from the source. `own` are Mayfly's directories, which are left out. Throws `command`. */
 export async function fillTree(
   host: Host,
   tree: string,
-  { source, say }: { readonly source: Source; readonly say: Progress },
+  o: FillOptions,
   own: readonly string[],
 ): Promise<void> {
+  const { source, say } = o;
   const onLine = (line: string): void => say(line, true);
   switch (source.kind) {
     case 'directory': {
-      const from = source.path === '/' ? '' : source.path;
+      const from = source.path;
       const isOwn = (path: string): boolean => own.includes(from + path);
       const { subvolumes, mounts } = await sourceTrees(host, from, isOwn);
-      sayLeftOut(say, from, mounts);
+      for (const path of mounts) say(`"${from}${path}" is not copied: it is a mount`);
       for (const part of ['', ...subvolumes]) {
         const args = [
           '-a',
@@ -141,87 +84,44 @@ export async function fillTree(
       return;
     }
     case 'tarball':
-      await host.run({ ...untar(tree, source.path), onLine });
+      await untar(host, tree, source.path, say);
       return;
-    case 'host': {
-      const { subvolumes, mounts } = await sourceTrees(host, '', path => isExcluded(path, own));
-      sayLeftOut(
-        say,
-        '',
-        mounts.filter(path => !SEPARATE.includes(path)),
-      );
-      await host.run({ ...untar(tree, '-'), onLine, pipeFrom: tarOfHost(host, own, subvolumes) });
+    case 'host':
+      await copyHost({ ...o, host, tree, own, root: '' });
       return;
-    }
     case 'debootstrap':
       await host.run({ ...mmdebstrap(source, tree, await aptSources(host, source.suite)), onLine });
       return;
   }
 }
 
-/** Names the mounts that are not copied: what is on them belongs to another file system. */
-function sayLeftOut(say: Progress, root: string, mounts: readonly string[]): void {
-  for (const path of mounts) say(`"${root}${path}" is not copied: it is a mount`);
-}
-
-/** Whether a directory of the host, or everything in it, is not copied. */
-function isExcluded(path: string, own: readonly string[]): boolean {
-  const bases = NOT_FROM_HOST.map(pattern => pattern.slice(1).replace(/\/\*$/, ''));
-  return [...bases, ...own].some(base => path === base || path.startsWith(`${base}/`));
-}
-
-function untar(tree: string, file: string): Command {
-  const args = [
-    '--extract',
-    '--numeric-owner',
-    '--preserve-permissions',
-    '--acls',
-    '--xattrs',
-    '--xattrs-include=*',
-    '--exclude=./dev/*',
-    '-C',
-    tree,
-    '-f',
-    file,
-  ];
-  return { file: 'tar', args, effect: 'write' };
-}
-
-/** Directories of the system that may be mounts. */
-const SEPARATE = ['/usr', '/var', '/opt', '/usr/local', '/var/lib', '/etc'];
+/** Picks the members with attributes, and their ACLs, from tar's list. */
+const ACLS = '^([-dlbcphsCV]([r-][w-][xsS-]){2}[r-][w-][xtT-][+*]|  a: |  x: +[0-9]+ system\\.posix_acl_)';
 
 /**
- * Archives the running system. Tar stays on one file system, so /usr, /var and others that are separate are named, and so
- * are subvolumes.
+ * Extracts an archive. Tools in Go, such as those of containers, record ACLs as extended attributes, which tar(1) drops
+ * if it is told to restore ACLs; others record them as ACLs only, which it restores only if it is told to.
  */
-function tarOfHost(
-  host: Host,
-  own: readonly string[],
-  subvolumes: readonly string[],
-): Pick<Command, 'file' | 'args' | 'okCodes'> {
-  const mounts = SEPARATE.filter(path => {
-    const above = host.stat(path.slice(0, path.lastIndexOf('/')) || '/');
-    const here = host.lstat(path);
-    return here?.kind === 'dir' && here.dev !== above?.dev;
+async function untar(host: Host, tree: string, file: string, say: Progress): Promise<void> {
+  const list = ['--list', '-vvv', '--acls', '--xattrs', '--xattrs-include=*', '-f', file];
+  const { stdout } = await host.run({
+    ...{ file: 'grep', args: ['-aE', '--', ACLS], effect: 'read', okCodes: [0, 1] },
+    pipeFrom: { file: 'tar', args: list },
   });
-  const separate = [...new Set([...mounts, ...subvolumes])];
-  const exclude = [...NOT_FROM_HOST, ...own.map(path => `.${path}`)].map(pattern => `--exclude=${pattern}`);
-  const options = [
-    '--create',
-    '--one-file-system',
-    '--numeric-owner',
-    '--acls',
-    '--xattrs',
-    '--xattrs-include=*',
-    '--anchored',
-    '--warning=no-file-changed',
-    '--warning=no-file-removed',
-  ];
+  const { asRecords, asAttributes } = aclForms(stdout);
+  if (asRecords && asAttributes)
+    say(`"${file}" records ACLs in two ways; those that are not extended attributes are lost`);
+  await host.run({ ...extractInto(tree, file, asRecords && !asAttributes), onLine: line => say(line, true) });
+}
+
+/** How an archive records ACLs: whether some are ACL records only, and some extended attributes only. Pure. */
+export function aclForms(list: string): { readonly asRecords: boolean; readonly asAttributes: boolean } {
+  const members = `\n${list}`.split(/\n(?! )/);
+  const has = (member: string, mark: string): boolean => member.includes(`\n  ${mark}: `);
   return {
-    file: 'tar',
-    args: [...options, ...exclude, '-C', '/', '-f', '-', '.', ...separate.map(path => `.${path}`)],
-    okCodes: [0, 1],
-  }; // 1: a file changed while it was read
+    asRecords: members.some(m => has(m, 'a') && !has(m, 'x')),
+    asAttributes: members.some(m => has(m, 'x') && !has(m, 'a')),
+  };
 }
 
 function mmdebstrap(

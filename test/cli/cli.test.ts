@@ -108,8 +108,8 @@ describe('a command line on a machine without a pool', () => {
     expect(said).toEqual({ 1: '', 2: expect.stringMatching(words) });
   });
 
-  it('init prints what it would do', async () => {
-    const args = ['init', '--dry-run', '--from', 'host', '--config', `${dir}/mayfly.toml`];
+  it.each(['host', '/', '/usr/..'])('init --from %s prints what it would do', async from => {
+    const args = ['init', '--dry-run', '--from', from, '--config', `${dir}/mayfly.toml`];
     expect(await runCli(args)).toBe(0);
     expect(said).toEqual({
       1: 'would create a pool (overlay) at /var/lib/mayfly/pool and fill it from the running system\n',

@@ -23,6 +23,7 @@ export class BareMachine {
     const enter = `
     set -e
     mount --bind "$1" "$1"
+    mount --make-shared "$1" # as systemd does at boot
     for d in proc sys dev; do mount --rbind --make-rslave "/$d" "$1/$d"; done
     mount -t tmpfs none "$1/run"
     exec chroot "$1" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 sh -eu /root/script`;

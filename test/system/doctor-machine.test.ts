@@ -29,7 +29,7 @@ describe('a machine with display managers', () => {
   beforeAll(() => {
     m = new BareMachine();
     fs.copyFileSync(sharedPackage(), `${m.root}/root/mayfly.deb`);
-    makeMiniTree(`${m.root}/root/tree`);
+    makeMiniTree(`${m.root}/root/tree`, ['mktemp', 'chown', 'tail', 'rm']);
     m.must(`
       dpkg --force-depends -i /root/mayfly.deb >/dev/null 2>&1
       cp /bin/sleep /usr/local/cron
@@ -39,6 +39,9 @@ describe('a machine with display managers', () => {
       printf '[Desktop Entry]\nName=Desk\nExec=desk\n' >${entry}
       printf '[Seat:*]\nsession-wrapper=/etc/X11/Xsession\n' >${conf}/01_debian.conf
       install -D -m 644 ${entry} /root/tree/${entry}
+      install -D -m 755 /bin/true /root/tree/usr/bin/desk
+      printf '#!/bin/sh\nexec $1\n' >/root/xsession
+      install -D -m 755 /root/xsession /root/tree/etc/X11/Xsession
       useradd -m -s /bin/sh mfdoc-m
       mayfly init --from /root/tree --quiet
       mayfly enable lightdm --quiet

@@ -2,6 +2,7 @@
 import * as fs from 'node:fs';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { forgetUsers, Lab, must, sh, shAs, uidOf, until, user } from './lab.ts';
+import { makeMiniTree } from './mini.ts';
 
 const A = 'mayfly-a';
 const B = 'mayfly-b';
@@ -421,11 +422,8 @@ describe('what a person can do to teardown', () => {
     fs.mkdirSync(`${small.dir}/pool/p`);
     const config = `[pool]\npath = "${small.dir}/pool/p"\n[admission]\nmax_used_percent = 100\nmin_free = "1M"\n`;
     const tree = `${small.dir}/tree`;
-    for (const d of ['etc', 'usr/bin', 'var/tmp', 'bin', 'root', 'proc', 'sys', 'dev', 'home', 'tmp', 'run'])
-      fs.mkdirSync(`${tree}/${d}`, { recursive: true });
-    fs.writeFileSync(`${tree}/etc/passwd`, 'root:x:0:0::/root:/bin/sh\n');
-    fs.writeFileSync(`${tree}/etc/group`, 'root:x:0:\n');
-    fs.writeFileSync(`${tree}/bin/sh`, '');
+    makeMiniTree(tree);
+    fs.mkdirSync(`${tree}/root`);
     small.configure(config);
     expect(small.mayfly('init', '--from', tree)).toMatchObject({ code: 0 });
     expect(small.hook('start', A)).toMatchObject({ code: 0 });

@@ -95,6 +95,66 @@ describe('init', () => {
     loginWorks();
   });
 
+  it('a tree that would not work is refused with the reason, nothing of it is left, and then a good one works', () => {
+    lab = new Lab();
+    const tree = `${lab.dir}/tree`;
+    const cases: readonly [() => void, RegExp][] = [
+      [
+        () => {
+          fs.mkdirSync(`${tree}/var/lib/dpkg/updates`, { recursive: true });
+          fs.mkdirSync(`${tree}/var/lib/dpkg/info`);
+          const fields = 'Maintainer: x\nArchitecture: all\nVersion: 1\nDescription: x\n';
+          const text = `Package: lab\nStatus: install ok half-configured\n${fields}\n`;
+          fs.writeFileSync(`${tree}/var/lib/dpkg/status`, text);
+        },
+        /packages: not completely installed: lab/,
+      ],
+      ...['home', 'run', 'var/tmp'].map((name): [() => void, RegExp] => [
+        () => {
+          fs.rmdirSync(`${tree}/${name}`);
+          fs.mkdirSync(`${tree}/srv/elsewhere`, { recursive: true });
+          fs.symlinkSync('/srv/elsewhere', `${tree}/${name}`);
+        },
+        new RegExp(`trial login failed: .*/${name}" `),
+      ]),
+      [() => fs.chmodSync(`${tree}/usr/share`, 0o700), /permissions: users cannot read \/usr\/share\n/],
+      [() => fs.chmodSync(`${tree}/etc/nsswitch.conf`, 0o600), /users cannot read \/etc\/nsswitch\.conf\n/],
+      [
+        () => {
+          for (const path of ['usr/bin/sh', 'bin/sh']) fs.chmodSync(`${tree}/${path}`, 0o644);
+        },
+        /the shell does not run/,
+      ],
+    ];
+    for (const [spoil, message] of cases) {
+      makeMiniTree(tree, ['dpkg']);
+      fs.mkdirSync(`${tree}/usr/share`, { recursive: true });
+      spoil();
+      const r = lab.mayfly('init', '--from', tree);
+      expect(r.err).toMatch(message);
+      expect(r.code).toBe(4);
+      expect(fs.readdirSync(`${lab.dir}/pool/generations`)).toEqual([]);
+      expect(fs.existsSync(`${lab.dir}/pool/work`)).toBe(false);
+      expect(lab.mayfly('status').out).not.toMatch(/generation 1/);
+      fs.rmSync(tree, { recursive: true });
+    }
+    expect(lab.picture()).toMatchObject({ schroot: [], processes: [] });
+    expect(lab.mayfly('init', '--from', small)).toMatchObject({ code: 0 });
+    loginWorks();
+  });
+
+  it.each(['overlay', 'btrfs'] as const)('a tarball whose "./" is closed to users works on %s', backend => {
+    lab = new Lab();
+    const tree = makeMiniTree(`${lab.dir}/tree`);
+    fs.chmodSync(tree, 0o700);
+    fs.chownSync(tree, 1234, 1234);
+    must('tar', ['-cf', `${lab.dir}/closed.tar`, '-C', tree, '.']);
+    const r = lab.mayfly('init', '--backend', backend, '--from', `${lab.dir}/closed.tar`);
+    expect(r).toMatchObject({ code: 0 });
+    expect(r.err).toMatch(/"\/" of the tree is given to root, with mode 755/);
+    loginWorks();
+  });
+
   it('a pool directory with foreign files is refused and untouched', () => {
     lab = new Lab();
     fs.mkdirSync(`${lab.dir}/pool`);

@@ -49,6 +49,7 @@ it('a machine without a pool has no failed update, and is healthy after init', a
   const tree = '/var/lib/mayfly/pool/work/work';
   for (const name of ['etc', 'usr', 'var', 'bin/sh']) w.makeDirs(`${tree}/${name}`);
   for (const name of ['passwd', 'group']) w.put(`${tree}/etc/${name}`, '');
+  w.put('/etc/passwd', `${w.host.read('/etc/passwd')}nobody:x:65534:65534::/nonexistent:/bin/sh\n`);
   await init(on, { backend: 'overlay', source: { kind: 'host' }, say });
   expect(readPool(w.host, on.paths)?.path).toBe('/var/lib/mayfly/pool');
   expect(w.host.read('/run/mayfly/health')).toMatch(/^OK - generation 1 /);

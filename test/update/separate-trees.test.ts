@@ -117,6 +117,7 @@ it('an ordinary directory with the inode number of a subvolume is none', async (
 
 it('a subvolume in the first tree is refused by init, which can be repeated', async () => {
   const w = new World();
+  w.put('/etc/passwd', `${w.host.read('/etc/passwd')}nobody:x:65534:65534::/nonexistent:/bin/sh\n`);
   const on = w.machine();
   for (const name of ['etc', 'usr', 'var', 'bin/sh', 'sub']) w.makeDirs(`${WORK}/${name}`);
   for (const name of ['etc/passwd', 'etc/group', 'sub/file']) w.put(`${WORK}/${name}`, '');

@@ -15,6 +15,10 @@ import type { Command } from '../../src/linux/command.ts';
 import { realHost } from '../../src/linux/real-host.ts';
 import { fillTree } from '../../src/update/source.ts';
 import { must, sh } from '../system/lab.ts';
+import { World } from '../world.ts';
+
+/** `mayfly init` without options. */
+const HOW = { config: new World().machine().config, list: `${tmpdir()}/mayfly-not-copied` };
 
 const lacks = process.getuid?.() !== 0 || sh('mkfs.btrfs', ['--version']).code !== 0;
 const place = mkdtempSync(`${tmpdir()}/mayfly-source-`);
@@ -54,7 +58,7 @@ describe.skipIf(lacks)('a directory as the source', () => {
     await fillTree(
       realHost(),
       tree,
-      { source: { kind: 'directory', path }, say: line => said.push(line) },
+      { ...HOW, source: { kind: 'directory', path }, say: line => said.push(line) },
       [],
     );
     for (const [name, text] of [
@@ -70,7 +74,7 @@ describe.skipIf(lacks)('a directory as the source', () => {
 
   it('is copied without our own directories', async () => {
     const tree = mkdtempSync(`${place}/to-`);
-    const from = { source: { kind: 'directory', path: source }, say: () => undefined } as const;
+    const from = { ...HOW, source: { kind: 'directory', path: source }, say: () => undefined } as const;
     await fillTree(realHost(), tree, from, [`${source}/data`]);
     expect(existsSync(`${tree}/data/file`)).toBe(false);
     expect(readFileSync(`${tree}/etc/file`, 'utf8')).toBe('top');
@@ -99,6 +103,8 @@ it('the running system gives its subvolumes too, and mounts that are not copied 
     read: path =>
       path === '/proc/self/mountinfo' ? mounts.map(at => `1 1 0:1 / ${at} rw`).join('\n') : real.read(path),
     lstat: () => undefined,
+    list: () => [],
+    write: () => undefined,
     run: async c => {
       ran.push(c);
       const [at] = c.args;
@@ -106,8 +112,11 @@ it('the running system gives its subvolumes too, and mounts that are not copied 
     },
   };
   const said: string[] = [];
-  await fillTree(host, '/t', { source: { kind: 'host' }, say: line => said.push(line) }, []);
+  await fillTree(host, '/t', { ...HOW, source: { kind: 'host' }, say: line => said.push(line) }, []);
   expect(said).toEqual(['"/usr/big" is not copied: it is a mount']);
-  expect(ran.filter(c => c.file === 'find').map(c => c.args[0])).toEqual(['/', '/data/']);
-  expect(ran.at(-1)?.pipeFrom?.args.slice(-2)).toEqual(['.', './data']);
+  expect(ran.filter(c => c.file === 'find').map(c => c.args[0])).toEqual([
+    ...['/', '/data/'], // the directories of other file systems
+    ...['/', '/data/', '/t/'], // what is private
+  ]);
+  expect(ran.find(c => c.pipeFrom)?.pipeFrom?.args.slice(-2)).toEqual(['.', './data']);
 });

@@ -28,7 +28,7 @@ import { pendingPromotion, readIntent, writeIntent } from '../../src/update/adop
 import { programOf, sessionPrograms } from '../../src/update/built-in-checks.ts';
 import { gatherHealth } from '../../src/update/health.ts';
 import { rebootIfRequired } from '../../src/update/host-update.ts';
-import { aptOptions, removals } from '../../src/update/refresh.ts';
+import { aptOptions, incompletePackages, removals } from '../../src/update/refresh.ts';
 import { planRetention, prune, retire } from '../../src/update/retention.ts';
 import { rollback } from '../../src/update/rollback.ts';
 import { isDue, offsetOf } from '../../src/update/schedule.ts';
@@ -84,6 +84,15 @@ describe('apt', () => {
       'NOTE: This is only a simulation!\nInst foo [1] (2)\nRemv bar [1]\nRemv libz:i386 [2] [a ]\nConf foo\n';
     expect(removals(text)).toEqual(['bar', 'libz']);
   });
+
+  it.each([
+    ['', []],
+    ['The following packages are only half configured:\n a     words\n b:amd64  words\n\n', ['a', 'b:amd64']],
+    ['The following are missing the list control file:\n a  x\n\nThe following, too:\n a  x\n', ['a']],
+    ['The following packages are missing the md5sums control file in the\ndatabase:\n zoom  words\n\n', []],
+  ])('%j of "dpkg --audit" names %j as incomplete', (text, names) =>
+    expect(incompletePackages(text)).toEqual(names),
+  );
   const { update: defaults } = new World().machine().config;
   it.each([
     [{}, ['Dpkg::Options::=--force-confold'], ['Acquire::http::Proxy', 'Dir::Etc::SourceParts']],
