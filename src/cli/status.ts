@@ -17,9 +17,9 @@ import {
 } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import { readPool } from '../state/pool.ts';
-import { describePromotion } from '../state/promotion-lock.ts';
 import { readSessions, type Session } from '../state/sessions.ts';
 import { type History, type RunningUpdate, readHistory, readRunning } from '../state/update-history.ts';
+import { describePromotions } from '../update/adopt.ts';
 import { isUsable } from '../update/health.ts';
 import { describeUsage, poolUsage } from '../update/pool-usage.ts';
 import { type Discarded, inOneLine, type Pool } from '../volume/backend.ts';
@@ -165,7 +165,7 @@ export const statusCommand: CliCommand = {
     const running = readRunning(on.host, on.paths);
     const history = readHistory(on.host, on.paths);
     const healthy = stable !== undefined && stuck.length === 0 && generations.some(g => g.stable && g.usable);
-    const promotion = describePromotion(on.host, on.paths);
+    const promotion = describePromotions(on.host, on.paths);
     const value = {
       healthy,
       pool: pool ?? null,

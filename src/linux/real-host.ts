@@ -190,7 +190,7 @@ export function realHost({ deadline = Number.POSITIVE_INFINITY, runner = leanRun
     openLock: path => openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600),
     openFifo(path) {
       const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
-      const fd = absentIs(undefined, ['ENOENT', 'ELOOP'], () => openSync(path, flags));
+      const fd = absentIs(undefined, ['ENOENT', 'ELOOP', 'ENXIO'], () => openSync(path, flags));
       if (fd === undefined || fstatSync(fd).isFIFO()) return fd;
       closeSync(fd);
       return undefined;

@@ -17,7 +17,7 @@
  *
  * Beneath this lock the pins of `generations.ts` protect what a login forks; they alone survive a power cut.
  */
-import { hasCode, MayflyError } from '../errors.ts';
+import { hasCode, isErrno, MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
 import { processesWithOpen } from '../linux/open-files.ts';
 import { identify, isAlive, type ProcessId } from '../linux/process-id.ts';
@@ -54,7 +54,7 @@ export interface RunningPromotion {
   readonly until: number;
 }
 
-/** The promotion that is under way; undefined if its process is dead. */
+/** The promotion that is under way; undefined if its process is dead, or if the file is damaged: then it is not ours. */
 export function readPromotion(host: Host, paths: Paths): RunningPromotion | undefined {
   try {
     const p: unknown = JSON.parse(host.read(paths.promotion) ?? 'null');
@@ -67,17 +67,24 @@ export function readPromotion(host: Host, paths: Paths): RunningPromotion | unde
   }
 }
 
+/** Removes what is certainly not a FIFO. Another process may just have made one. */
+function removeOther(host: Host, path: string): void {
+  const { kind = 'other' } = host.lstat(path) ?? {};
+  if (kind === 'dir') host.rmdir(path);
+  else if (kind !== 'other') host.unlink(path);
+}
+
 /** Opens the FIFO of logins, which does not exist before the first use after a boot. Negative in a dry run. */
 async function enter(host: Host, { forks }: Paths): Promise<number> {
   const there = host.openFifo(forks);
   if (there !== undefined) return there;
-  // Another process may just have made it: what is of another type is not a FIFO.
-  if ((host.lstat(forks)?.kind ?? 'other') !== 'other') host.unlink(forks);
+  removeOther(host, forks);
   const args = ['-m', '600', '--', forks];
-  await host.run({ file: 'mkfifo', args, effect: 'write', okCodes: [0, 1] });
+  const { stderr } = await host.run({ file: 'mkfifo', args, effect: 'write', okCodes: [0, 1] });
   const made = host.openFifo(forks);
-  if (made === undefined) throw new MayflyError('unsafe', `"${forks}" is not a FIFO`, { path: forks });
-  return made;
+  if (made !== undefined) return made;
+  // Not `unsafe`, which would count against the generation.
+  throw new MayflyError('refused', `"${forks}" is not a FIFO: ${stderr.trim()}`, { path: forks });
 }
 
 /**
@@ -116,6 +123,8 @@ export interface MoveOptions {
   readonly what: string;
   /** How long to try. */
   readonly seconds: number;
+  /** It takes away, which must need no room: without any it goes on, and only pins protect a login of the same moment. */
+  readonly isRemoval?: true;
 }
 
 /**
@@ -139,10 +148,20 @@ export async function movePointer<T>(
   const inTime = host.monotonic() + o.seconds * 1000;
   const holder = identify(host, host.pid);
   if (!holder) throw new MayflyError('internal', 'this process is not in /proc');
-  const announce = (state: RunningPromotion['state'], until: number): void =>
-    host.write(paths.promotion, `${JSON.stringify({ holder, what: o.what, state, until })}\n`, {
-      mode: 0o600,
-    });
+  const announce = (state: RunningPromotion['state'], until: number): void => {
+    try {
+      const text = `${JSON.stringify({ holder, what: o.what, state, until })}\n`;
+      host.write(paths.promotion, text, { mode: 0o600 });
+    } catch (error) {
+      if (!isErrno(error, 'ENOSPC', 'EDQUOT')) throw error;
+      if (o.isRemoval) return;
+      const what = `there is no room in "${paths.run}" to announce ${o.what}`;
+      throw new MayflyError('full', what, {
+        path: paths.run,
+        hint: `df -h ${paths.run}; df -i ${paths.run}`,
+      });
+    }
+  };
   for (let stayOut: number = STAY_OUT.first; ; stayOut = Math.min(stayOut * 2, STAY_OUT.most)) {
     const left = Math.max(0, inTime - host.monotonic()) / 1000;
     const lock = await takeLock(host, paths, 'promote', left).catch(error => {
@@ -156,7 +175,7 @@ export async function movePointer<T>(
       do {
         if (!host.hasReader(paths.forks)) {
           announce('moving', until);
-          if (!host.hasReader(paths.forks)) {
+          if (!host.hasReader(paths.forks) && forking(host, paths).length === 0) {
             try {
               return act(point);
             } finally {
@@ -189,10 +208,18 @@ function notInTimeFor(host: Host, paths: Paths, { what, seconds }: MoveOptions):
   return new MayflyError('locked', `${what} has waited ${seconds} s for ${who}`);
 }
 
+/**
+ * The processes of logins that are forking. One whose FIFO was removed or replaced meanwhile is found by what it has open:
+ * a new FIFO knows nothing of it.
+ */
+function forking(host: Host, { forks }: Paths): number[] {
+  return processesWithOpen(host, forks, `${forks} (deleted)`);
+}
+
 /** The logins that are between reading the pointer and the end of their fork, in one line; undefined if there is none. */
 export function describeForking(host: Host, paths: Paths): string | undefined {
   const sessions = readSessions(host, paths);
-  const who = processesWithOpen(host, paths.forks).map(pid => {
+  const who = forking(host, paths).map(pid => {
     const s = sessions.find(({ starter }) => starter.pid === pid);
     return s ? `the login of ${s.user.name} (process ${pid})` : `process ${pid} ${processName(host, pid)}`;
   });

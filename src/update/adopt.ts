@@ -17,7 +17,7 @@ import {
 import type { Machine } from '../state/machine.ts';
 import type { UnnamedNumbers } from '../state/owners.ts';
 import type { Paths } from '../state/paths.ts';
-import { movePointer } from '../state/promotion-lock.ts';
+import { describeForking, describePromotion, movePointer } from '../state/promotion-lock.ts';
 import { readHistory, readRunning, writeHistory } from '../state/update-history.ts';
 import { masterOf, type Pool, type Volume, workOf } from '../volume/backend.ts';
 import { isUsable } from './health.ts';
@@ -65,6 +65,16 @@ export function pendingPromotion(host: Host, paths: Paths): number | undefined {
   return generationNumbers(host, paths).includes(number) && stableNumber(host, paths) !== number
     ? number
     : undefined;
+}
+
+/** The promotion that is under way, or that waits to be completed, and for whom, in one line; undefined if there is none. */
+export function describePromotions(host: Host, paths: Paths): string | undefined {
+  const underWay = describePromotion(host, paths);
+  const number = pendingPromotion(host, paths);
+  if (underWay !== undefined || number === undefined) return underWay;
+  const who = describeForking(host, paths);
+  const why = who === undefined ? 'was interrupted, or logins did not let it through' : `waits for ${who}`;
+  return `generation ${number} passed its checks, but is not stable yet: its promotion ${why}`;
 }
 
 /**

@@ -34,9 +34,8 @@ export async function destroy(on: Machine): Promise<void> {
       });
     }
     const pool = readPool(host, paths);
-    await movePointer(on, { what: 'the removal of all generations', seconds: 30 }, point =>
-      refuseLogins(on, point),
-    );
+    const o = { what: 'the removal of all generations', seconds: 30, isRemoval: true } as const;
+    await movePointer(on, o, point => refuseLogins(on, point));
     if (pool) {
       await mountPool(on, pool);
       const backend = on.backend(pool.backend);

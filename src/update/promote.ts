@@ -38,7 +38,8 @@ export async function promote(on: Machine, number: number, before: number | unde
       return { result: 'promoted', generation: number };
     });
   } catch (error) {
-    if (!hasCode(error, 'locked')) throw error;
+    // The generation is proven: whatever the cause, there is nothing to take back, and `recover` completes it.
+    if (!hasCode(error, 'locked', 'full', 'timeout', 'command', 'refused')) throw error;
     const reason = `${reasonOf(error)}; the service tries again within ten minutes`;
     return { result: 'kept', generation: number, reason, isPending: true };
   }

@@ -3,7 +3,7 @@
  * generations. Nothing is visible to users before the promotion; a failure or crash before it leaves stable and
  * master unchanged.
  */
-import { type ErrorCode, hasCode, MayflyError, reasonOf } from '../errors.ts';
+import { MayflyError, reasonOf } from '../errors.ts';
 import type { Fields } from '../linux/log.ts';
 import { stopwatch } from '../linux/stopwatch.ts';
 import { prepareSpare } from '../session/spare-snapshot.ts';
@@ -19,7 +19,7 @@ import {
   writeRunning,
 } from '../state/update-history.ts';
 import { type Pool, workOf } from '../volume/backend.ts';
-import { adopt, knownNumbers, startingPoint } from './adopt.ts';
+import { adopt, knownNumbers, readIntent, startingPoint } from './adopt.ts';
 import { checkGeneration } from './check.ts';
 import type { ChrootOptions } from './chroot.ts';
 import { countDifferences } from './diff.ts';
@@ -131,8 +131,9 @@ async function runPhases(
   enter('prepare');
   const pool = requirePool(on);
   await mountPool(on, pool);
-  // A promotion that still waits for logins keeps its working copy, which becomes master.
-  await finishInterruptedUpdate(on, pool, orLeaveToRecovery(on, 'locked'), []);
+  // A promotion that still waits, for logins or for room, keeps its working copy, which becomes master.
+  const isPending = (): boolean => readIntent(host, paths) !== undefined;
+  await finishInterruptedUpdate(on, pool, orLeaveToRecovery(on, isPending), []);
   const stable = stableNumber(host, paths);
   const backend = on.backend(pool.backend);
   const work = workOf(pool);
@@ -183,9 +184,9 @@ async function runPhases(
     const { warnings } = await checkGeneration(on, generation, o.say);
     await prepareSpare(on, 'finish', generation); // for the first login after the promotion
     enter('promote');
-    const { isPending, ...outcome } = await promote(on, number, stable);
+    const { isPending: mustWait, ...outcome } = await promote(on, number, stable);
     accepted = true;
-    if (isPending) return outcome;
+    if (mustWait) return outcome;
     enter('adopt');
     await adopt(on, pool);
     await prepareSpare(on);
@@ -223,16 +224,13 @@ async function dropWork(on: Machine, pool: Pool): Promise<void> {
   await tryEach('the working copy', () => finishInterruptedUpdate(on, pool, tryEach, []));
 }
 
-/**
- * Only logs a failure, unless it has one of the codes `fatal`: one leftover that cannot be removed must not prevent a new
- * generation.
- */
-function orLeaveToRecovery({ log }: Machine, ...fatal: readonly ErrorCode[]): TryEach {
+/** Only logs a failure, unless it is fatal: one leftover that cannot be removed must not prevent a new generation. */
+function orLeaveToRecovery({ log }: Machine, isFatal = () => false): TryEach {
   return async (what, act) => {
     try {
       await act();
     } catch (error) {
-      if (hasCode(error, ...fatal)) throw error;
+      if (isFatal()) throw error;
       log('warning', `${what} is left for recovery: ${reasonOf(error)}`);
     }
   };

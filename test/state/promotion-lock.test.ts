@@ -1,7 +1,17 @@
 /** The lock between logins and promotions: on real files, and in the simulated world, where everything meets everywhere. */
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, lstatSync, mkdirSync, mkdtempSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { dryRun } from '../../src/linux/dry-run.ts';
@@ -18,6 +28,7 @@ import {
   movePointer,
   readPromotion,
   restorePromotionLock,
+  waitForPromotion,
 } from '../../src/state/promotion-lock.ts';
 import { readSessions } from '../../src/state/sessions.ts';
 import { forkStable } from '../../src/state/stable-fork.ts';
@@ -143,18 +154,128 @@ describe('on real files', () => {
     expect(stableNumber(host, paths)).toBe(2);
   });
 
-  it('a FIFO that is missing or is something else is made', async () => {
-    for (const damage of [
-      () => rmSync(paths.forks),
-      () => writeFileSync(`${paths.forks}.new`, ''),
-      () => mkdirSync(`${place}/elsewhere`, { recursive: true }),
+  it.each([
+    ['missing', () => rmSync(paths.forks)],
+    ['a plain file', () => writeFileSync(paths.forks, '')],
+    ['a symlink', () => symlinkSync('/dev/null', paths.forks)],
+    ['a symlink to nothing', () => symlinkSync(`${place}/nothing`, paths.forks)],
+    ['a directory', () => mkdirSync(paths.forks)],
+  ])('a FIFO that is %s is made: by a login, a promotion and recovery', async (what, damage) => {
+    for (const use of [
+      () => forkStable(on, 1, async () => undefined),
+      () => move(1),
+      () => restorePromotionLock(on),
     ]) {
+      if (what !== 'missing') rmSync(paths.forks);
       damage();
-      if (existsSync(`${paths.forks}.new`)) host.rename(`${paths.forks}.new`, paths.forks);
-      await forkStable(on, 1, async () => undefined);
+      await use();
       expect(lstatSync(paths.forks).isFIFO()).toBe(true);
       expect(lstatSync(paths.forks).mode & 0o777).toBe(0o600);
     }
+    expect(existsSync(`${place}/nothing`)).toBe(false);
+  });
+
+  it('what is no FIFO and cannot be replaced refuses a login, with the reason, and says nothing against the generation', async () => {
+    rmSync(paths.forks);
+    mkdirSync(`${paths.forks}/in-use`, { recursive: true });
+    await expect(forkStable(on, 1, async () => undefined)).rejects.toThrow(/ENOTEMPTY/);
+    rmSync(paths.forks, { recursive: true });
+    const server = createServer().listen(paths.forks);
+    await once(server, 'listening');
+    const refused = expect.stringMatching(/locks\/forks" is not a FIFO: mkfifo: .*File exists/);
+    await expect(forkStable(on, 1, async () => undefined)).rejects.toMatchObject({
+      code: 'refused',
+      message: refused,
+    });
+    await expect(move(2)).rejects.toMatchObject({ code: 'refused', message: refused });
+    expect(stableNumber(host, paths)).toBe(1);
+    server.close();
+  });
+
+  it.each([
+    ['removed', () => rmSync(paths.forks)],
+    ['replaced', () => host.write(paths.forks, '', { mode: 0o600 })],
+    [
+      'replaced by one that is in use',
+      () => {
+        rmSync(paths.forks);
+        execFileSync('mkfifo', [paths.forks]);
+      },
+    ],
+  ])('a promotion waits for a login whose FIFO was %s meanwhile', async (_, damage) => {
+    let moved: Promise<void> | undefined;
+    let isForked = false;
+    let isMoved = false;
+    await forkStable(on, 1, async () => {
+      damage();
+      moved = move(2).then(() => {
+        isMoved = true;
+        expect(isForked).toBe(true);
+      });
+      while (!isMoved && readPromotion(host, paths)?.state !== 'waiting') await host.sleep(5);
+      expect(describeForking(host, paths)).toMatch(`process ${process.pid} `);
+      isForked = true;
+    });
+    await moved;
+    expect(stableNumber(host, paths)).toBe(2);
+  });
+
+  it.each([
+    ['empty', ''],
+    ['torn', '{"holder":{"pid":1,"sta'],
+    ['not an object', '7'],
+    ['of another shape', '{"holder":{},"what":"it","state":"waiting","until":1}'],
+    ['of a time that is none', '{"holder":{"pid":1,"start":"1"},"what":"it","state":"moving","until":-1}'],
+    [
+      'of a dead process',
+      JSON.stringify({ holder: { pid: 1, start: '1' }, what: 'it', state: 'moving', until: 9e12 }),
+    ],
+  ])('an announcement that is %s keeps nobody out, and recovery removes it', async (_, text) => {
+    for (const use of [
+      async () => {
+        const before = host.monotonic();
+        const fd = await waitForPromotion(host, paths, undefined);
+        host.close(fd);
+        expect(host.monotonic() - before).toBeLessThan(10_000);
+        await restorePromotionLock(on);
+      },
+      () => move(2),
+    ]) {
+      writeFileSync(paths.promotion, text);
+      await use();
+      expect(existsSync(paths.promotion)).toBe(false);
+    }
+    expect(stableNumber(host, paths)).toBe(2);
+  });
+
+  it('without room to announce it, a promotion is refused, and a removal goes on', async () => {
+    const full = (code: string): Machine => ({
+      ...on,
+      host: {
+        ...host,
+        write: () => {
+          throw Object.assign(new Error(`${code}: write`), { code });
+        },
+      },
+    });
+    for (const code of ['ENOSPC', 'EDQUOT']) {
+      const o = { what: 'the move to 2', seconds: 60 };
+      await expect(movePointer(full(code), o, point => point(2))).rejects.toMatchObject({
+        code: 'full',
+        message: `there is no room in "${paths.run}" to announce the move to 2`,
+      });
+      expect(stableNumber(host, paths)).toBe(1);
+      let isDone = false;
+      await movePointer(full(code), { ...o, isRemoval: true }, () => {
+        isDone = true;
+      });
+      expect(isDone).toBe(true);
+    }
+    await expect(
+      movePointer(full('EIO'), { what: 'it', seconds: 60, isRemoval: true }, () => undefined),
+    ).rejects.toThrow('EIO');
+    await move(2); // nothing of them is left
+    expect(stableNumber(host, paths)).toBe(2);
   });
 
   it('a dry run takes nothing and waits for nobody', async () => {
@@ -334,18 +455,26 @@ describe('in the simulated world', () => {
     expect(left).toEqual(new Set([false, true]));
   });
 
-  it('a promotion that is stopped while it waits delays a login, for less than ten seconds', async () => {
-    const w = await world();
-    const { paths } = w.machine();
-    const holder = identify(w.host, 50);
-    const began = w.host.monotonic();
-    const p = { holder, what: 'it', state: 'waiting', until: began + 8000 };
-    w.host.write(paths.promotion, JSON.stringify(p), { mode: 0o600 });
-    await login(w.machine(), alice(w));
-    const waited = w.host.monotonic() - began;
-    expect(waited).toBeGreaterThanOrEqual(8000);
-    expect(waited).toBeLessThan(8100);
-  });
+  it.each([
+    ['in the past', -5, 0],
+    ['in eight seconds', 8000, 8000],
+    ['after the next boot, by a clock of another machine', 9e12, 10_000],
+  ])(
+    'a promotion that is stopped while it waits until a time %s delays a login, for ten seconds at most',
+    async (_, ahead, least) => {
+      const w = await world();
+      const { paths } = w.machine();
+      const holder = identify(w.host, 50);
+      const began = w.host.monotonic();
+      const p = { holder, what: 'it', state: 'waiting', until: Math.max(0, began + ahead) };
+      w.host.write(paths.promotion, JSON.stringify(p), { mode: 0o600 });
+      await login(w.machine(), alice(w));
+      const waited = w.host.monotonic() - began;
+      expect(waited).toBeGreaterThanOrEqual(least);
+      expect(waited).toBeLessThan(least + 100);
+      expect(w.readers.size).toBe(0);
+    },
+  );
 
   it('a promotion that is stopped in its rename: a login is refused, and says why', async () => {
     const w = await world();

@@ -24,7 +24,7 @@ import { makeDirectories } from '../../src/state/paths.ts';
 import { writePool } from '../../src/state/pool.ts';
 import { readSessions } from '../../src/state/sessions.ts';
 import { readHistory } from '../../src/state/update-history.ts';
-import { pendingPromotion, readIntent, writeIntent } from '../../src/update/adopt.ts';
+import { describePromotions, pendingPromotion, readIntent, writeIntent } from '../../src/update/adopt.ts';
 import { programOf, sessionPrograms } from '../../src/update/built-in-checks.ts';
 import { gatherHealth } from '../../src/update/health.ts';
 import { rebootIfRequired } from '../../src/update/host-update.ts';
@@ -444,14 +444,70 @@ describe('a promotion that logins do not let through in time', () => {
     expect(stableNumber(host, paths)).toBe(1);
   });
 
-  it('is named by doctor', () => {
-    const judged = (o: Parameters<typeof judgePromotion>[0]) => judgePromotion(o).findings.map(f => f.what);
-    expect(judged({ pending: undefined, words: undefined })).toEqual([]);
-    expect(judged({ pending: 2, words: undefined })).toEqual([
-      'generation 2 passed its checks, but is not stable yet: its promotion was interrupted, or logins did not let it',
+  it('is named by status and doctor, with the login that it waits for', async () => {
+    const { w, leave } = await pending();
+    const { host, paths } = w.machine();
+    const finding = () => {
+      const words = describePromotions(host, paths);
+      return judgePromotion({ pending: pendingPromotion(host, paths), words }).findings.map(f => [
+        f.what,
+        f.fix,
+      ]);
+    };
+    const what = 'generation 2 passed its checks, but is not stable yet: its promotion';
+    expect(finding()).toEqual([[`${what} waits for process 50 lightdm`, 'mayfly recover']]);
+    leave();
+    expect(finding()).toEqual([
+      [`${what} was interrupted, or logins did not let it through`, 'mayfly recover'],
     ]);
-    expect(judged({ pending: undefined, words: 'the rollback waits' })).toEqual(['the rollback waits']);
+    await recover(w.machine());
+    expect(finding()).toEqual([]);
+    expect(judgePromotion({ pending: undefined, words: 'the rollback waits' }).findings).toMatchObject([
+      { what: 'the rollback waits', fix: 'mayfly sessions' },
+    ]);
   });
+
+  it.each([
+    ['without room to announce it', 'promotion.json', 'there is no room in "/run/mayfly" to announce'],
+    ['because the lock cannot be taken', 'locks/promote', 'no lock'],
+  ])(
+    '%s: the generation is proven and waits, and the next update does not touch its working copy',
+    async (_, what, reason) => {
+      const w = await world();
+      const { paths } = w.machine();
+      let isFull = true;
+      const machine = w.machine.bind(w);
+      w.machine = () => {
+        const on = machine();
+        const { host } = on;
+        return {
+          ...on,
+          host: {
+            ...host,
+            write(path, text, o) {
+              if (isFull && path.endsWith(what)) throw Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' });
+              host.write(path, text, o);
+            },
+            openLock(path) {
+              if (isFull && path.endsWith(what)) throw new MayflyError('command', 'no lock');
+              return host.openLock(path);
+            },
+          },
+        };
+      };
+      const outcome = await updateOf(w, 'two');
+      expect(outcome).toMatchObject({ result: 'kept', generation: 2 });
+      expect(outcome.reason).toContain(reason);
+      expect(pendingPromotion(w.host, paths)).toBe(2);
+      expect(contents(w, workOf(pool))).toContain('two');
+      await expect(updateOf(w, 'three')).rejects.toThrow(reason);
+      expect(contents(w, workOf(pool))).toContain('two');
+      isFull = false;
+      await recover(w.machine());
+      mustBeSound(w, 'completed');
+      expect(stableNumber(w.host, paths)).toBe(2);
+    },
+  );
 });
 
 describe('master that is missing', () => {

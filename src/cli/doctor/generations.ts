@@ -1,5 +1,6 @@
 /** The generations: which one logins get, how old it is, and the result of the last update. */
 
+import { REMEDY } from '../../advice.ts';
 import {
   corruptRecord,
   generationNumbers,
@@ -11,8 +12,7 @@ import {
 import { loginBlockReason } from '../../state/login-block.ts';
 import type { Machine } from '../../state/machine.ts';
 import { readPool } from '../../state/pool.ts';
-import { describePromotion } from '../../state/promotion-lock.ts';
-import { pendingPromotion } from '../../update/adopt.ts';
+import { describePromotions, pendingPromotion } from '../../update/adopt.ts';
 import { gatherHealth, type HealthIssue, healthIssues, isUsable } from '../../update/health.ts';
 import { masterOf } from '../../volume/backend.ts';
 import { type CheckResult, check, fine, found, problem, type Subject, warning } from './check.ts';
@@ -132,17 +132,15 @@ export function judgeLogins({ held, hold, stable, probation: p }: LoginState): C
   );
 }
 
-/** A generation that passed its checks and is not stable yet, and the promotion that is under way. */
+/** The promotion that is under way or waits to be completed, in words, and in the second case its generation. */
 interface Promoting {
   readonly pending: number | undefined;
   readonly words: string | undefined;
 }
 
 export function judgePromotion({ pending, words }: Promoting): CheckResult {
-  if (words !== undefined) return found([warning(words, 'mayfly sessions')], '');
-  if (pending === undefined) return fine('none is under way');
-  const what = `generation ${pending} passed its checks, but is not stable yet: its promotion was interrupted, or logins did not let it`;
-  return found([warning(what, 'mayfly recover')], '');
+  if (words === undefined) return fine('none is under way');
+  return found([warning(words, pending === undefined ? 'mayfly sessions' : REMEDY.recover)], '');
 }
 
 export const generationChecks = [
@@ -181,7 +179,7 @@ export const generationChecks = [
     title: 'promotion',
     gather: ({ host, paths }): Promoting => ({
       pending: pendingPromotion(host, paths),
-      words: describePromotion(host, paths),
+      words: describePromotions(host, paths),
     }),
     evaluate: judgePromotion,
   }),
