@@ -176,8 +176,8 @@ describe('a promotion and a login that forks', () => {
 });
 
 describe('a generation that people can not log in to', () => {
-  const broken = 'rm -r /srv; ln -s /nowhere /srv';
-  const says = /"\/srv" in the generation is a symlink; cannot mount "\/srv\/[^"]+" on it/;
+  const broken = 'rm -r /srv; touch /srv';
+  const says = /"\/srv" in the generation is a file; cannot mount "\/srv\/[^"]+" on it/;
 
   it('is demoted when as many people as configured have failed, and the last of them gets in', () => {
     update('good');
