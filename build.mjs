@@ -54,6 +54,7 @@ const onUse = [
     'session/stuck-limit',
     'session/unannounced',
     'session/unseen-holders',
+    'state/promotion-lock',
     'volume/eraser',
     'volume/lvm/lvm',
   ],

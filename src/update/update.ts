@@ -19,7 +19,7 @@ import {
   writeRunning,
 } from '../state/update-history.ts';
 import { type Pool, workOf } from '../volume/backend.ts';
-import { adopt, knownNumbers, startingPoint } from './adopt.ts';
+import { adopt, knownNumbers, readIntent, startingPoint } from './adopt.ts';
 import { checkGeneration } from './check.ts';
 import type { ChrootOptions } from './chroot.ts';
 import { countDifferences } from './diff.ts';
@@ -136,7 +136,9 @@ async function runPhases(
   enter('prepare');
   const pool = requirePool(on);
   await mountPool(on, pool);
-  await finishInterruptedUpdate(on, pool, orLeaveToRecovery(on), []);
+  // A promotion that still waits, for logins or for room, keeps its working copy, which becomes master.
+  const isPending = (): boolean => readIntent(host, paths) !== undefined;
+  await finishInterruptedUpdate(on, pool, orLeaveToRecovery(on, isPending), []);
   const stable = stableNumber(host, paths);
   const backend = on.backend(pool.backend);
   const work = workOf(pool);
@@ -189,8 +191,9 @@ async function runPhases(
     const { warnings, lost } = await checkGeneration(on, generation, o.say, o.losses);
     await prepareSpare(on, 'finish', generation); // for the first login after the promotion
     enter('promote');
-    const outcome = promote(on, number, stable);
+    const { isPending: mustWait, ...outcome } = await promote(on, number, stable);
     accepted = true;
+    if (mustWait) return outcome;
     enter('adopt');
     await adopt(on, pool);
     await prepareSpare(on);
@@ -232,12 +235,13 @@ async function dropWork(on: Machine, pool: Pool): Promise<void> {
   await tryEach('the working copy', () => finishInterruptedUpdate(on, pool, tryEach, []));
 }
 
-/** Only logs a failure: one leftover that cannot be removed must not prevent a new generation. */
-function orLeaveToRecovery({ log }: Machine): TryEach {
+/** Only logs a failure, unless it is fatal: one leftover that cannot be removed must not prevent a new generation. */
+function orLeaveToRecovery({ log }: Machine, isFatal = () => false): TryEach {
   return async (what, act) => {
     try {
       await act();
     } catch (error) {
+      if (isFatal()) throw error;
       log('warning', `${what} is left for recovery: ${reasonOf(error)}`);
     }
   };
