@@ -147,7 +147,7 @@ export async function runInChroot(
  * Up to four lines that name the error: those that apt and dpkg mark as errors, each with the next line if it ends in
  * a colon; otherwise the last lines.
  */
-function errorLines(lines: readonly string[]): string[] {
+export function errorLines(lines: readonly string[]): string[] {
   const all = lines.map(line => line.trim()).filter(Boolean);
   const marked = all.flatMap((line, i) => {
     if (!/^(E:|dpkg: error|dpkg: dependency|error|fatal)|unmet dependencies:$/i.test(line)) return [];

@@ -89,7 +89,7 @@ function bootstrap(part: string, suite: string, words: readonly string[]): void 
     file,
     targets: parseUris(must('apt-get', printUris(file))),
   }));
-  const sources = chooseMirrors(files, suite, hostSuite(realHost()));
+  const sources = chooseMirrors(files, suite, { suite: hostSuite(realHost()), id: 'debian' });
   must('mmdebstrap', ['--mode=root', ...words, suite, part, ...sources]);
 }
 

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   type AptTarget,
+  acquireSettings,
   aptSources,
   chooseMirrors,
   parseUris,
@@ -29,7 +30,8 @@ function targetsOf(name: string, text: string): AptTarget[] {
   return parseUris(out).sort((a, b) => `${a.uri} ${a.release}`.localeCompare(`${b.uri} ${b.release}`));
 }
 
-const on = (uri: string, ...releases: string[]): AptTarget[] => releases.map(release => ({ uri, release }));
+const on = (uri: string, ...releases: string[]): AptTarget[] =>
+  releases.map(release => ({ uri, release, components: ['main'] }));
 
 describe('what apt has in force', () => {
   it.each([
@@ -42,7 +44,18 @@ describe('what apt has in force', () => {
     ],
     ['a line that is commented out', 'a.list', '# deb http://m.invalid/d bookworm main\n', []],
     ['sources only', 'a.list', 'deb-src http://m.invalid/d bookworm main', []],
-    ['another component', 'a.list', 'deb http://m.invalid/d bookworm stable', []],
+    [
+      'components on lines of their own',
+      'a.list',
+      'deb http://m.invalid/d bookworm main\ndeb http://m.invalid/d bookworm contrib non-free',
+      [{ uri: 'http://m.invalid/d', release: 'bookworm', components: ['main', 'contrib', 'non-free'] }],
+    ],
+    [
+      'a list of mirrors in a file',
+      'a.sources',
+      'Types: deb\nURIs: mirror+file:///etc/apt/mirrors/d.list\nSuites: bookworm\nComponents: main\n',
+      on('mirror+file:/etc/apt/mirrors/d.list', 'bookworm'),
+    ],
     [
       'the old name of security',
       'a.list',
@@ -57,7 +70,7 @@ describe('what apt has in force', () => {
       [
         ...on('http://a.invalid/d', 'bookworm', 'bookworm-updates'),
         ...on('http://b.invalid/d', 'bookworm', 'bookworm-updates'),
-      ],
+      ].map(t => ({ ...t, components: ['contrib', 'main'] })),
     ],
     [
       'a paragraph that is disabled, and another',
@@ -92,9 +105,51 @@ describe('what mmdebstrap is given', () => {
     ['nothing but a medium', [medium], 'bookworm', []],
     ['security alone', [security], 'bookworm', []],
     ['nothing', [], 'bookworm', []],
-  ])('%s', (_what, all, suite, expected) => expect(chooseMirrors(all, suite, 'bookworm')).toEqual(expected));
+  ])('%s', (_what, all, suite, expected) =>
+    expect(chooseMirrors(all, suite, { suite: 'bookworm', id: 'debian' })).toEqual(expected),
+  );
+
+  const chrome = { file: '/g', targets: on('https://dl.invalid/chrome/deb', 'stable') };
+  const vpn = { file: '/v', targets: on('https://pkgs.invalid/stable/vpn', 'bookworm') };
+  const origins = new Map([
+    ['http://m/debian', 'Debian'],
+    ['https://pkgs.invalid/stable/vpn', 'VPN'],
+  ]);
+  it.each([
+    ['a browser is not Debian', [chrome], 'bookworm', []],
+    ['nor for another release', [chrome, debian], 'trixie', ['http://m/debian']],
+    ['nor what has a file for this release alone', [vpn], 'bookworm', []],
+    ['which comes along with Debian', [vpn, debian], 'bookworm', ['/v', '/d']],
+    ['and is not asked for another release', [vpn, debian], 'trixie', ['http://m/debian']],
+    [
+      'options come along',
+      [{ ...debian, text: 'deb [trusted=yes arch=amd64 signed-by=/k] http://m/debian/ bookworm main' }],
+      'trixie',
+      ['deb [trusted=yes signed-by=/k] http://m/debian trixie main'],
+    ],
+    [
+      'those of a paragraph as well',
+      [
+        {
+          ...debian,
+          text: 'Types: deb\nURIs: http://m/debian\nCheck-Valid-Until: no\nSigned-By:\n /k/a.gpg\n /k/b.gpg\n',
+        },
+      ],
+      'trixie',
+      ['deb [check-valid-until=no signed-by=/k/a.gpg,/k/b.gpg] http://m/debian trixie main'],
+    ],
+  ])('%s', (_what, all, suite, expected) =>
+    expect(chooseMirrors(all, suite, { suite: 'bookworm', id: 'debian' }, origins)).toEqual(expected),
+  );
+
+  it('are the settings of apt without which it gets nothing', () => {
+    const dump =
+      'APT "";\nAcquire::http::Proxy "http://p:3142";\nAcquire::Check-Valid-Until "false";\nAcquire::Languages "en";\n';
+    expect(acquireSettings(dump)).toEqual(dump.split('\n').slice(1, 3));
+  });
 
   it.each([
+    ['Signed-By:\n /k/a.gpg\n# c\n /k/b.gpg\nURIs: x', ['/k/a.gpg', '/k/b.gpg']],
     [
       'deb [arch=amd64 signed-by=/etc/apt/keyrings/lab.gpg] http://m/d bookworm main',
       ['/etc/apt/keyrings/lab.gpg'],
@@ -116,6 +171,6 @@ describe('what mmdebstrap is given', () => {
     const stdout = "'http://m/d/dists/bookworm/main/binary-amd64/Packages.xz' m_d_Packages 0 \n";
     const host = { ...w.host, run: async () => ({ code: 0, stdout, stderr: '' }) };
     const asked = await aptSources(host, 'bookworm');
-    expect(asked).toEqual({ mirrors: ['/etc/apt/sources.list'], keys: ['/k/lab.gpg'] });
+    expect(asked).toEqual({ mirrors: ['/etc/apt/sources.list'], keys: ['/k/lab.gpg'], settings: [] });
   });
 });
