@@ -40,9 +40,12 @@ const onUse = [
   ],
   ...[
     'session/guest-leftovers',
+    'session/host-facts',
+    'session/home-places',
     'session/manager-end',
     'session/manager-restart',
     'session/number-conflicts',
+    'session/standby',
   ],
   ...['session/reboot-policy', 'session/refusal-dialog', 'session/saving', 'session/space-being-freed'],
   ...[

@@ -3,9 +3,10 @@
  * to a hook, nothing but Node's built-in modules may be imported, directly or indirectly: a user is waiting.
  */
 import { MayflyError, reasonOf } from './errors.ts';
-import { print } from './linux/command.ts';
+import { print, redirectOutput } from './linux/command.ts';
 import { logged } from './linux/log.ts';
 import { type HookOptions, runHook } from './session/hook.ts';
+import { thisHost } from './state/machine.ts';
 
 /**
  * Not with util.parseArgs, which costs a hook 1.2 % more CPU time (100 interleaved dry runs, Node 20).
@@ -49,24 +50,46 @@ function parseHookArgs(args: readonly string[]): HookOptions | undefined {
 }
 
 /**
- * Provided by the loader; saves the compiled code when the process exits. It is called only after a session was started
+ * Provided by the loader; saves the compiled code. It is called only after a session was started
  * or ended, also in a dry run. A refused login runs only a fraction of the code, so a cache saved then would make every
  * later login slower. (An export instead of this declaration would add esbuild's module code to every hook.)
  */
 declare const keepCode: () => void;
 
-async function main(): Promise<number> {
-  const args = process.argv.slice(2);
+/** Runs a hook; undefined for other commands. */
+async function hook(args: readonly string[], env: NodeJS.ProcessEnv): Promise<number | undefined> {
   try {
     const hot = parseHookArgs(args);
-    if (hot) {
-      const { code, complete } = await runHook(hot, process.env);
-      if (complete) keepCode();
-      return code;
-    }
+    if (!hot) return undefined;
+    const { code, complete } = await runHook(hot, env);
+    if (complete) keepCode();
+    return code;
   } catch (error) {
     return reportError(error);
   }
+}
+
+/** Waits for a call of a hook and answers it. The service starts it: see `session/standby.ts`. */
+async function standby(directory = ''): Promise<number> {
+  const { standBy } = await import('./session/standby.ts');
+  await standBy(thisHost, directory, process.argv[1] ?? '', {
+    redirect: redirectOutput,
+    async run(args, env) {
+      const code = (await hook(args, env)) ?? 1;
+      await logged();
+      process.emit('exit', code); // a dry run prints what it would do
+      process.removeAllListeners('exit');
+      return code;
+    },
+  });
+  return 0;
+}
+
+async function main(): Promise<number> {
+  const args = process.argv.slice(2);
+  if (args[0] === 'standby') return standby(args[1]);
+  const code = await hook(args, process.env);
+  if (code !== undefined) return code;
   const { runCli } = await import('./cli/cli.ts');
   return runCli(args);
 }
@@ -81,10 +104,18 @@ async function reportError(error: unknown): Promise<number> {
   return exit;
 }
 
+/** Ends a hook. `process.exit` does the same, and Node would compile more for it: 1 % of a dry run. */
+function endHook(code: number): void {
+  process.emit('exit', code);
+  const { reallyExit = process.exit } = process as { reallyExit?: (code: number) => void };
+  reallyExit.call(process, code);
+}
+
 // Exit at once: everything has been written, and Node's normal exit takes another half millisecond.
 main()
   .catch(reportError)
   .then(async code => {
     await logged();
-    process.exit(code);
+    if (process.argv[2] === 'hook') endHook(code);
+    else process.exit(code);
   });

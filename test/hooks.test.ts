@@ -25,17 +25,19 @@ const called = (adapter: string, action: string, rest = ''): string =>
   `hook ${adapter} ${action}${rest} --caller ${process.pid}\n`;
 
 describe('a hook', () => {
-  const program = /\tnode --v8-pool-size=1 --preserve-symlinks-main "\S+\/dist\/mayfly\.cjs" hook /;
-  it.each([
-    'gdm/PreSession',
-    'gdm/PostSession',
-    'lightdm/session-setup',
-    'lightdm/session-cleanup',
-    'pam/session',
-  ])('starts Node with one thread in the background, because each costs time: %s', hook => {
-    const text = fs.readFileSync(`hooks/${hook}`, 'utf8');
-    expect([text.split(program).length, text.split('mayfly.cjs').length]).toEqual([2, 2]);
+  const program = /\bnode --v8-pool-size=1 --preserve-symlinks-main "\S+\/dist\/mayfly\.cjs" hook /;
+  it.each(['run', 'gdm/PostSession'])('starts Node with one thread in the background: %s', hook => {
+    expect(fs.readFileSync(`hooks/${hook}`, 'utf8').split(program)).toHaveLength(2);
   });
+
+  it.each(['gdm/PreSession', 'lightdm/session-setup', 'lightdm/session-cleanup', 'pam/session'])(
+    'asks the one that was started ahead first: %s',
+    hook => {
+      const text = fs.readFileSync(`hooks/${hook}`, 'utf8');
+      expect(text).toMatch(/^\. "\$\{0%\/\*\}\/\.\.\/run"$/m);
+      expect(text).not.toContain('mayfly.cjs');
+    },
+  );
 });
 
 describe('a hook whose login is refused', () => {

@@ -283,7 +283,90 @@ describe('a desktop that ends', () => {
   });
 });
 
+describe('the cookie of X', () => {
+  const showCookie = ['sh', '-c', 'cat "$XAUTHORITY"; stat -c " %a" "$XAUTHORITY"; echo "$XAUTHORITY"'];
+  /** Inside, the directory "hidden" of the host is another one. */
+  const hide = (): void => {
+    const real = fs.readFileSync(`${dir}/bin/schroot`, 'utf8');
+    const hidden = real.replace(
+      '; shift 4',
+      '; [ "$XAUTHORITY" != $HOME/hidden/x ] || export XAUTHORITY=/nowhere/x\nshift 4',
+    );
+    write(`${dir}/bin/schroot`, hidden, 0o755);
+  };
+  const env = { XDG_RUNTIME_DIR: '', DISPLAY: ':0', XAUTHORITY: '' };
+
+  it('goes along where the session does not have its place', () => {
+    hide();
+    write(`${dir}/hidden/x`, 'cookie');
+    fs.mkdirSync(`${dir}/user`);
+    const r = run([wrapper, ...showCookie], {
+      env: { ...env, XDG_RUNTIME_DIR: `${dir}/user`, XAUTHORITY: `${dir}/hidden/x` },
+    });
+    expect(r.out).toBe(`cookie 600\n${dir}/user/mayfly-xauthority-0\n`);
+  });
+  it('stays where it is if the session has it', () => {
+    write(`${dir}/hidden/y`, 'cookie', 0o600);
+    fs.mkdirSync(`${dir}/user`);
+    const r = run([wrapper, ...showCookie], {
+      env: { ...env, XDG_RUNTIME_DIR: `${dir}/user`, XAUTHORITY: `${dir}/hidden/y` },
+    });
+    expect(r.out).toBe(`cookie 600\n${dir}/hidden/y\n`);
+    expect(fs.readdirSync(`${dir}/user`)).toEqual([]);
+  });
+  it.each(['', '/nowhere/x'])('that is nowhere does not keep the desktop: %j', XAUTHORITY => {
+    expect(run([wrapper, 'echo', 'there'], { env: { ...env, XAUTHORITY } }).out).toBe('there\n');
+  });
+});
+
+describe('a session that cannot be entered', () => {
+  const shown = (): string => (fs.existsSync(`${dir}/shown`) ? fs.readFileSync(`${dir}/shown`, 'utf8') : '');
+  it.each([
+    [
+      'PAM refuses the account',
+      'echo "E: PAM error: Permission denied" >&2; exit 1',
+      /PAM error: Permission denied/,
+    ],
+    [
+      'PAM refuses the session',
+      'echo "E: PAM error: Cannot make an entry" >&2; exit 0',
+      /Cannot make an entry/,
+    ],
+    [
+      'a file is wrong',
+      'echo "W: x" >&2; echo "E: /x/sbuild: line 2: Bad" >&2; exit 1',
+      /: \/x\/sbuild: line 2: Bad/,
+    ],
+    ['it fails in other words', 'echo "cannot load a library" >&2; exit 127', /cannot load a library/],
+    ['it fails without a word', 'exit 9', /schroot ended with exit code 9/],
+    ['it dies', 'kill -KILL $$', /schroot was killed/],
+  ])('is shown with the words of schroot: %s', (_, text, words) => {
+    program(`${dir}/bin/schroot`, text);
+    const r = run([wrapper, '--xsession', 'desk'], { env: { DISPLAY: ':0' } });
+    expect(r).toMatchObject({ code: 1, out: '' });
+    for (const said of [shown(), r.err, fs.readFileSync(`${dir}/logged`, 'utf8')]) {
+      expect(said).toMatch(words);
+      expect(said).toMatch(/your session cannot be entered: .*\(MAYFLY-NO-ENTRY\)/);
+    }
+  });
+
+  it('is one that can be if schroot only warns, or PAM fails at its end', () => {
+    const real = fs.readFileSync(`${dir}/bin/schroot`, 'utf8');
+    write(
+      `${dir}/bin/schroot`,
+      real.replace('\n', '\necho "W: odd" >&2; trap "echo E: at the end >&2" EXIT\n').replaceAll('exec ', ''),
+      0o755,
+    );
+    expect(inside('--xsession', 'desk')).toMatchObject({ code: 0, out: 'Xsession 1: desk\n' });
+  });
+});
+
 describe('the message at login', () => {
+  it('may be longer than the kernel lets an argument be', () => {
+    write(`${dir}/host/etc/mayfly/notice/xx`, `${'x'.repeat(78)}\n`.repeat(2500));
+    expect(inside('--xsession', 'desk')).toMatchObject({ code: 0, out: 'Xsession 1: desk\n' });
+  });
+
   /** A home directory in memory is that of a guest. */
   const memory = fs.readFileSync('/proc/self/mounts', 'utf8').match(/ (\/dev\/shm|\/run) tmpfs /)?.[1];
   it.skipIf(!memory)('tells guests something else', () => {

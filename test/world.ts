@@ -14,6 +14,7 @@ import { OWNERSHIP_PROGRAM } from '../src/linux/ownership.ts';
 import { identify } from '../src/linux/process-id.ts';
 import { LOOK_PROGRAM } from '../src/linux/process-look.ts';
 import { ANSWER_PROGRAM } from '../src/linux/time-limits.ts';
+import { DIFFERENCE_PROGRAM } from '../src/linux/tree-difference.ts';
 import type { HookCall } from '../src/session/hook-call.ts';
 import { type Generation, pointStableAt, writeGeneration } from '../src/state/generations.ts';
 import type { Machine } from '../src/state/machine.ts';
@@ -320,6 +321,20 @@ export class World {
     if (this.calls >= this.dieAt) throw new Died(`died at call ${this.dieAt}`);
   }
 
+  /** In how many paths two trees differ, with the arguments of the program that counts them. */
+  private differences([, , , before = '', after = '', , ...ignored]: readonly string[]): number {
+    const rowsOf = (tree: string): string[] => {
+      const { fs, rel } = this.resolve(tree);
+      const isIgnored = (at: string): boolean => ignored.some(path => `${at}/`.startsWith(`/${path}/`));
+      return [...fs.nodes].flatMap(([path, { ino: _, ...node }]) => {
+        const at = path.startsWith(`${rel}/`) ? path.slice(rel.length) : '';
+        return at === '' || isIgnored(at) ? [] : [`${at} ${JSON.stringify(node)}`];
+      });
+    };
+    const [old, now] = [new Set(rowsOf(before)), new Set(rowsOf(after))];
+    return [...old].filter(row => !now.has(row)).length + [...now].filter(row => !old.has(row)).length;
+  }
+
   private children(path: string): string[] {
     const { fs, rel } = this.resolve(path);
     const names = [...fs.nodes.keys()].filter(p => p.startsWith(`${rel}/`)).map(p => p.slice(rel.length + 1));
@@ -443,12 +458,13 @@ export class World {
   }
 
   /** A command in a session, which is always well there; schroot(1) wants the session's entry. */
-  private enterSession(args: readonly string[]): undefined {
+  private enterSession(args: readonly string[]): Partial<Output> | undefined {
     if (args.at(-3)?.includes('systemd-tmpfiles')) return; // what a boot of a tree creates: nothing
     const at = args.indexOf('schroot');
     if (at < 0 || args[at + 1] !== '-c') throw this.isStrange('setpriv', args);
     if (this.node(`/etc/schroot/chroot.d/mayfly-${args[at + 2]}`)?.kind !== 'file')
       throw new MayflyError('command', `schroot: no session "${args[at + 2]}"`);
+    return args.at(-1) === 'echo entered' ? { stdout: 'entered\n' } : undefined;
   }
 
   /** For a program of which only this use is known, and has no effect. */
@@ -470,6 +486,7 @@ export class World {
       const given = args.slice(args.indexOf('--') + 1);
       if (args[1] === LOOK_PROGRAM) return this.look(given);
       if (args[1] === OWNERSHIP_PROGRAM) return {}; // everything belongs to root
+      if (args[1] === DIFFERENCE_PROGRAM) return { stdout: `${this.differences(given)}\n` };
       if (args[1] === ANSWER_PROGRAM) return { stdout: given.map(() => '\n').join('') };
       return args.includes('setpriv') ? {} : this.runCalls(given); // or a window
     },
@@ -484,7 +501,7 @@ export class World {
       return { code: version ? 0 : 1, stdout: version ? `${args.at(-1)}\t${version}\n` : '' };
     },
     getent: () => ({ code: 2 }),
-    find: args => this.knows('find', args, args.includes('-printf')), // the list of a tree: there is nothing to compare
+    find: args => this.knows('find', args, args.includes('-printf')), // directories of a tree: there are none
     systemctl: args => this.knows('systemctl', args, args[0] === 'daemon-reload'),
     tar: args => {
       const into = this.volumes.get(args[args.indexOf('-C') + 1] ?? '');

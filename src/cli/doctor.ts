@@ -12,6 +12,7 @@ import { homeCheck, lingerCheck, shellCheck } from './doctor/accounts.ts';
 import { type Examination, exitCode, readOnly, runChecks, type Subject } from './doctor/check.ts';
 import { desktopChecks } from './doctor/desktops.ts';
 import { managerChecks } from './doctor/display-managers.ts';
+import { entryChecks } from './doctor/entry.ts';
 import { generationChecks } from './doctor/generations.ts';
 import { groupCheck } from './doctor/groups.ts';
 import { hostOnlyCheck } from './doctor/host-only.ts';
@@ -40,6 +41,7 @@ const CHECKS = [
   ...sandboxChecks,
   ...remoteChecks,
   ...sessionChecks,
+  ...entryChecks,
   ...poolChecks,
   ...placeChecks,
   ...generationChecks,
@@ -128,6 +130,7 @@ export const doctorCommand: CliCommand = {
   positionals: { code: { type: 'string', describe: 'error code to explain, such as MAYFLY-FULL' } },
   options: {
     trial: { type: 'boolean', default: false, describe: 'also run a trial login, as updates do' },
+    user: { type: 'string', describe: 'whose trial login; default: user in [check]' },
     codes: { type: 'boolean', default: false, describe: 'list all error codes' },
   },
   async run(args, context) {
@@ -140,9 +143,14 @@ export const doctorCommand: CliCommand = {
     if (process.getuid?.() !== 0) throw new MayflyError('not-root', '"doctor" must run as root');
     if (args.trial === true && context.flags.dryRun)
       throw new MayflyError('usage', 'a trial login has no dry run; without --trial, doctor changes nothing');
+    if (args.user !== undefined && args.trial !== true)
+      throw new MayflyError('usage', '"--user" is for a trial login', {
+        hint: 'mayfly doctor --trial --user NAME',
+      });
     const { subject, machine } = await subjectOf(context.flags);
     const all = await runChecks(subject, CHECKS);
-    if (args.trial === true) all.push(await trialLogin(machine));
+    if (args.trial === true)
+      all.push(await trialLogin(machine, args.user === undefined ? undefined : String(args.user)));
     const code = exitCode(all);
     context.show(answerOf(all, code), render(all, context.flags.quiet));
     return code;

@@ -6,10 +6,10 @@
 import { type ErrorCode, MayflyError } from '../errors.ts';
 
 /**
- * The session wrapper reports `no-session` if no hook has left a session or a reason for the user, and `desktop` if the
- * desktop ends as soon as it has started.
+ * The session wrapper reports `no-session` if no hook has left a session or a reason for the user, `no-entry` if schroot does
+ * not let the user in, and `desktop` if the desktop ends as soon as it has started.
  */
-export type PublicCode = ErrorCode | 'no-session' | 'desktop';
+export type PublicCode = ErrorCode | 'no-session' | 'no-entry' | 'desktop';
 
 export interface Explanation {
   /** The meaning: one sentence in lower case. */
@@ -69,6 +69,11 @@ const table: Readonly<Record<PublicCode, Explanation>> = {
     means: 'a desktop was started for a user without a session: no hook ran at this login',
     look: 'whether the hooks are enabled and the display manager was restarted since; whether it is a remote desktop for which no hook runs (README.Debian); whether the session was ended',
     type: ['mayfly doctor', 'mayfly sessions', WHY],
+  },
+  'no-entry': {
+    means: 'the session was there, but schroot did not let the user in',
+    look: 'the words of schroot in the message: a file that it cannot read keeps everybody out; "PAM error" is a rule for the service "schroot", such as an expired password or a rule of a directory that names no such service',
+    type: ['mayfly doctor', 'journalctl -p warning --since -1h SYSLOG_IDENTIFIER=schroot', 'chage -l NAME'],
   },
   desktop: {
     means: 'the session was there, but the desktop ended as soon as it had started',

@@ -29,6 +29,7 @@ export const serviceCommand: CliCommand = {
       file,
       logind: args.logind === undefined ? logindBus : logindFiles(resolve(String(args.logind))),
       env: process.env,
+      program: process.argv[1] ?? '',
       onSignal: request => {
         for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => request('stop'));
         process.on('SIGHUP', () => request('reload'));

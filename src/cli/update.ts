@@ -147,8 +147,11 @@ export async function enterMaster(
     async change(inside) {
       on.log('info', `this is a copy of ${source}; leave it with "exit"`);
       code = await runInteractiveInChroot(on, inside, command);
-      if (decision !== 'ask') return decision === 'promote';
-      return (await ask('seal, check and promote it for new logins? [y/N] ')).startsWith('y');
+      const wanted =
+        decision === 'ask'
+          ? (await ask('seal, check and promote it for new logins? [y/N] ')).startsWith('y')
+          : decision === 'promote';
+      return wanted && 'seal';
     },
   });
   clearLine(context.flags);

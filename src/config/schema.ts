@@ -3,6 +3,7 @@
 import * as z from 'zod';
 import { ANY_PATH, LVM_NAME, PACKAGE_NAME, RELEASE, SIZE } from '../names.ts';
 import { SYSTEM_RUN } from './config.ts';
+import { DEFAULT_BIND, DEFAULT_COPY, DEFAULT_RBIND } from './shared-paths.ts';
 
 const size = z.string().regex(SIZE, 'expected a size such as "512M" or "10G"');
 
@@ -40,8 +41,8 @@ const tooLong = (most: number): string => `too long: at most ${most} characters 
 const path = z
   .string()
   .regex(
-    /^(\/[A-Za-z0-9_@+][A-Za-z0-9_.@+-]*)+$/,
-    'expected an absolute path of letters, digits and "_ . @ + -", without ".."',
+    /^(\/(?!\.{0,2}(\/|$))[A-Za-z0-9_.@+][A-Za-z0-9_.@+-]*)+$/,
+    'expected an absolute path of letters, digits and "_ . @ + -", without "." and ".." as a name',
   )
   .max(MAX_PATH, tooLong(MAX_PATH))
   .refine(
@@ -70,44 +71,6 @@ const argument = z
   .regex(/^[^\0\n]+$/, 'expected an argument of a command, not empty and without newlines');
 
 const packageName = z.string().regex(PACKAGE_NAME, 'expected the name of a Debian package');
-
-/**
- * A recursive bind mount copies every mount below it into every session, so only directories where mounts come and go
- * have one.
- */
-const DEFAULT_RBIND = ['/home', '/media', '/run/user'];
-
-const DEFAULT_BIND = [
-  '/proc',
-  '/sys',
-  '/sys/fs/cgroup',
-  '/dev',
-  '/dev/pts',
-  '/dev/shm',
-  '/dev/mqueue',
-  '/tmp',
-  '/var/tmp',
-  '/run/dbus',
-  '/run/systemd/journal',
-  '/run/systemd/users',
-  '/run/systemd/sessions',
-  '/run/systemd/seats',
-  '/run/systemd/notify',
-  '/run/systemd/userdb',
-  '/run/systemd/resolve',
-  '/run/log/journal',
-  '/run/utmp',
-  '/var/log/journal',
-  '/var/lib/systemd/coredump',
-  '/run/lock',
-  '/run/udev',
-  '/run/cups',
-  '/run/pcscd',
-  '/run/avahi-daemon',
-  '/run/nscd',
-  '/run/nslcd',
-  '/var/lib/sss/pipes',
-];
 
 /** All options with their defaults. `config/mayfly.toml` documents the same; a test compares them. */
 export const schema = z.strictObject({
@@ -170,7 +133,7 @@ export const schema = z.strictObject({
     .prefault({}),
   identity: z
     .strictObject({
-      copy: z.array(path).default(['/etc/hosts', '/etc/hostname', '/etc/machine-id', '/etc/resolv.conf']),
+      copy: z.array(path).default(DEFAULT_COPY),
     })
     .prefault({}),
   init: z

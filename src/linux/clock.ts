@@ -2,6 +2,5 @@
 
 /** Milliseconds. */
 export function monotonic(): number {
-  const [seconds, nanoseconds] = process.hrtime(); // not `performance`, which Node loads on first use
-  return seconds * 1000 + nanoseconds / 1e6;
+  return Number(process.hrtime.bigint()) / 1e6; // not `performance`, which Node loads on first use
 }

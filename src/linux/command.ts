@@ -72,6 +72,13 @@ const QUIET = { LVM_SUPPRESS_FD_WARNINGS: '1' };
 /** The complete environment of every command. */
 export const TOOL_ENV: NodeJS.ProcessEnv = { PATH: TOOL_PATH, LC_ALL: 'C.UTF-8', LANG: 'C.UTF-8', ...QUIET };
 
+let elsewhere: ((fd: 1 | 2, text: Uint8Array) => void) | undefined;
+
+/** Sends what is printed from now on to `to`. */
+export function redirectOutput(to: typeof elsewhere): void {
+  elsewhere = to;
+}
+
 /**
  * Prints text on stdout (1) or stderr (2), with control characters escaped; only `sequence`, which comes first, is meant
  * for the terminal. process.stdout is not used: setting it up costs a hook a millisecond, and a
@@ -80,6 +87,10 @@ export const TOOL_ENV: NodeJS.ProcessEnv = { PATH: TOOL_PATH, LC_ALL: 'C.UTF-8',
 export function print(fd: 1 | 2, text: string, sequence = ''): void {
   try {
     const bytes = Buffer.from(sequence + printable(text));
+    if (elsewhere) {
+      elsewhere(fd, bytes);
+      return;
+    }
     const written = writevSync(fd, [bytes]); // Node compiles it on first use, and writeSync is longer
     if (written < bytes.length) writeFileSync(fd, bytes.subarray(written)); // a pipe that was full
   } catch (error) {

@@ -15,8 +15,13 @@ export function dryRun(real: Host, tell: (line: string) => void): Host {
   const unmounted = new Set<string>();
   const written = new Map<string, Parameters<Host['write']>[1]>();
   const killed = new Set<string>();
-  const below = (path: string): [string, string] | undefined =>
-    mounted.find(([from]) => path === from || path.startsWith(`${from}/`));
+  const below = (path: string): [string, string] | undefined => {
+    for (const mount of mounted) {
+      const from = mount[0];
+      if (path.startsWith(from) && (path.length === from.length || path[from.length] === '/')) return mount;
+    }
+    return undefined;
+  };
   const at = (path: string): string => {
     const mount = below(path);
     return mount ? mount[1] + path.slice(mount[0].length) || '/' : path;

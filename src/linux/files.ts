@@ -17,6 +17,19 @@ export function parseJson<T>(path: string, text: string, hint: string, isWhole: 
   throw new MayflyError('corrupt', `"${path}" is corrupt`, { path, hint });
 }
 
+/**
+ * What is at `path`; undefined also if it cannot be looked at. In a tree of people, a look can fail in any way: a program
+ * of theirs serves a file system (EACCES, ENOTCONN, EIO), its server is gone (ESTALE), and root in a session makes
+ * symlinks that lead in a circle (ELOOP) or directories too deep for a path (ENAMETOOLONG). That must keep no session.
+ */
+export function lookAt(host: Pick<Host, 'lstat'>, path: string): Stat | undefined {
+  try {
+    return host.lstat(path);
+  } catch {
+    return undefined;
+  }
+}
+
 /** Removes temporary files from `directory` whose writer died before renaming them. */
 export function sweepTemporary(host: Host, directory: string, prefix = ''): void {
   for (const name of host.list(directory)) {
@@ -58,4 +71,11 @@ export function removeIfEmpty(host: Host, path: string): void {
   } catch (error) {
     if (!isErrno(error, 'EBUSY', 'ENOTEMPTY')) throw error;
   }
+}
+
+/** The files at and below `path`, at most `depth` directories deep, and not in directories behind symlinks. */
+export function filesBelow(host: Host, path: string, depth = 4): string[] {
+  if (host.stat(path)?.kind === 'file') return [path];
+  if (depth === 0 || host.lstat(path)?.kind !== 'dir') return [];
+  return host.list(path).flatMap(name => filesBelow(host, `${path}/${name}`, depth - 1));
 }

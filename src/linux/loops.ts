@@ -3,6 +3,7 @@
  * anywhere on the host. Each keeps the file system of its file alive, in memory or in the pool, and no process shows it.
  */
 import { MayflyError } from '../errors.ts';
+import { lookAt } from './files.ts';
 import type { Host } from './host.ts';
 import { backingFile, isPlainDirectory } from './mounts.ts';
 import { describeHolders, findHolders } from './processes.ts';
@@ -85,7 +86,7 @@ export interface SessionTree {
  */
 function isFileOf(host: Host, { root }: SessionTree, { file, on }: LoopDevice): boolean {
   if (!isPlainDirectory(host, root, file.slice(0, file.lastIndexOf('/')))) return false;
-  const there = host.lstat(root + file);
+  const there = lookAt(host, root + file);
   return there?.kind === 'file' && there.dev === on;
 }
 

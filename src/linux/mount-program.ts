@@ -27,8 +27,11 @@ export type MountOp =
    * its own ("share"), so that copies of them show the same mounts. A slave stays one.
    */
   | { readonly op: 'slave' | 'share'; readonly target: string }
-  /** Creates a directory or an empty file; an existing one is success, a symlink or another type is a failure. */
-  | { readonly op: 'dir' | 'file'; readonly target: string }
+  /**
+   * Creates a directory or an empty file; an existing one is success, a symlink or another type is a failure. `instead`: a
+   * directory takes the place of a symlink.
+   */
+  | { readonly op: 'dir' | 'file'; readonly target: string; readonly instead?: boolean }
   /** Creates a directory, file or symlink with its mode and owner where nothing is. */
   | { readonly op: 'make'; readonly target: string; readonly entry: NewEntry }
   /**
@@ -159,7 +162,10 @@ export function mountCommand(
       const { type, mode, uid, gid, data } = c.entry;
       args.push(c.op, `${uid} ${gid}`, c.target, type, `${mode}`, data, '0');
     } else if (c.op === 'enter') args.push(c.op, '', c.target, '', c.merge ? '1' : '0', '', '0', ...c.argv);
-    else args.push(c.op, '', c.target, '', `${SPREAD[c.op] ?? 0}`, '', '0');
+    else {
+      const flags = c.op === 'dir' && c.instead ? 1 : (SPREAD[c.op] ?? 0);
+      args.push(c.op, '', c.target, '', `${flags}`, '', '0');
+    }
   }
   return {
     file: 'perl',

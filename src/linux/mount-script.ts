@@ -83,7 +83,7 @@ while (my ($op, $source, $target, $type, $flags, $data, $propagation) = splice @
       ($type eq "l" ? symlink($data, $at) : $type eq "d" ? mkdir($at) : open($new, ">", $at)) or failed("cannot create $target");
       !$new or print($new $data) && close($new) or failed("cannot write $target");
       $type eq "l" or chown(split(" ", $source), $at) && chmod($flags, $at) or failed("cannot give away $target");
-    } elsif (-l $at) {
+    } elsif (-l $at && !($flags && unlink $at)) {
       $! = 40; failed("$target");
     } elsif ($op eq "dir") {
       -d _ or mkdir $at, 0755 or failed("cannot create the directory $target");

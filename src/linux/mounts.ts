@@ -1,6 +1,7 @@
 /** Mounting and unmounting a session's tree. */
 import { isErrno, MayflyError } from '../errors.ts';
-import type { Host } from './host.ts';
+import { lookAt } from './files.ts';
+import type { Host, Stat } from './host.ts';
 import { type Mount, type MountOp, makeMountOps, mountCommand } from './mount-program.ts';
 
 /**
@@ -9,12 +10,18 @@ import { type Mount, type MountOp, makeMountOps, mountCommand } from './mount-pr
  */
 export function isPlainDirectory(host: Host, root: string, path: string): boolean {
   const parts = path.split('/').filter(Boolean);
-  const dev = host.lstat(root)?.dev;
+  const dev = lookAt(host, root)?.dev;
   return parts.every((part, i) => {
-    const there = host.lstat(`${root}/${parts.slice(0, i + 1).join('/')}`);
+    const there = lookAt(host, `${root}/${parts.slice(0, i + 1).join('/')}`);
     return part !== '..' && there?.kind === 'dir' && there.dev === dev;
   });
 }
+
+/**
+ * Directories that packages have files in. Others on the way to a home directory can be symlinks in an image, as they are on
+ * a host that has its home directories elsewhere: in the session's own tree, a directory takes the place of the symlink.
+ */
+const KEPT = /^\/(opt|tmp|var(\/(lib|local|opt|tmp))?)$/;
 
 /**
  * The operations that mount a session's tree: `root` first, then `mounts` in order, each with the mount points it needs.
@@ -35,7 +42,10 @@ export function planMountOps(root: Mount, mounts: readonly Mount[]): MountOp[] {
     for (let index = 0; index <= last; index++) {
       at = `${at}/${parts[index]}`;
       if (below === 'none') break; // below a bind mount, everything belongs to the host
-      if (!seen.has(at)) calls.push({ op: m.file === true && index === last ? 'file' : 'dir', target: at });
+      const isReplaced = (m.plain || m.source === '/home') && !KEPT.test(at.slice(root.target.length));
+      const instead = isReplaced ? { instead: true } : {};
+      const op = m.file === true && index === last ? 'file' : 'dir';
+      if (!seen.has(at)) calls.push({ op, target: at, ...instead });
       seen.add(at);
       below = types.get(at) ?? below;
     }
@@ -55,7 +65,8 @@ export function requireMountTargets(host: Host, base: string, calls: readonly Mo
     if (c.op === 'mount' && c.type === 'tmpfs' && i > 0) fresh.push(`${c.target}/`);
     if ((c.op !== 'dir' && c.op !== 'file') || fresh.some(path => c.target.startsWith(path))) return;
     const there = host.lstat(base + c.target.slice(root.length));
-    if (there === undefined || (there.kind !== 'link' && (there.kind === 'dir') === (c.op === 'dir'))) return;
+    if (there === undefined || (c.instead && there.kind === 'link')) return;
+    if (there.kind !== 'link' && (there.kind === 'dir') === (c.op === 'dir')) return;
     const next = calls.slice(i).find(later => later.op === 'mount');
     throw badMountTarget(c.target, root, there.kind, next?.source ?? '');
   });
@@ -87,9 +98,17 @@ function badMountTarget(at: string, root: string, kind: string, source: string):
   return new MayflyError('unsafe', message, { path: at });
 }
 
-/** Whether a file system is mounted at `root`: its device number differs from that of its parent. */
+/**
+ * Whether a file system is mounted at `root`: its device number differs from that of its parent. In a directory of ours,
+ * only a file system that is mounted there refuses the look.
+ */
 export function isMounted(host: Host, root: string): boolean {
-  const here = host.lstat(root);
+  let here: Stat | undefined;
+  try {
+    here = host.lstat(root);
+  } catch {
+    return true;
+  }
   const above = host.stat(root.slice(0, root.lastIndexOf('/')) || '/'); // an administrator's "/srv" may be a symlink
   return here?.kind === 'dir' && above !== undefined && here.dev !== above.dev;
 }
@@ -107,9 +126,9 @@ export async function detach(
   unfinished: boolean,
   fds: readonly number[] = [],
 ): Promise<void> {
-  const there = host.lstat(root);
-  if (there === undefined) return;
-  if (there.kind !== 'dir')
+  const there = lookAt(host, root);
+  if (there === undefined && !isMounted(host, root)) return;
+  if (there && there.kind !== 'dir')
     throw new MayflyError('unsafe', `"${root}" is not a directory, so it is not a mount point`, {
       path: root,
     });

@@ -180,18 +180,22 @@ close $out or failed("cannot write $file");
 print map { "$_\\n" } sort keys %seen if $mode eq "survey";
 `;
 
+/** The number of setxattr(2). Throws `missing-tool`. */
+export function setxattrNumber(architecture: string): number {
+  const number = SETXATTR[architecture];
+  if (number !== undefined) return number;
+  throw new MayflyError('missing-tool', `the system call numbers of "${architecture}" are unknown`);
+}
+
 function ownershipCommand(
   mode: 'survey' | 'plan' | 'apply',
   tree: string,
   file: string,
   { moves, list = '' }: { readonly moves?: NumberMoves; readonly list?: string } = {},
 ): Pick<Command, 'file' | 'args'> {
-  const setxattr = SETXATTR[process.arch];
-  if (setxattr === undefined)
-    throw new MayflyError('missing-tool', `the system call numbers of "${process.arch}" are unknown`);
   const mapOf = (map: ReadonlyMap<number, number> | undefined): string =>
     [...(map ?? [])].map(([from, to]) => `${from}=${to}`).join(',');
-  const numbers = [String(setxattr), String(OPENAT2[process.arch] ?? 437)];
+  const numbers = [String(setxattrNumber(process.arch)), String(OPENAT2[process.arch] ?? 437)];
   const args = [mode, tree, file, mapOf(moves?.users), mapOf(moves?.groups), list];
   return { file: 'perl', args: ['-e', OWNERSHIP_PROGRAM, '--', ...numbers, ...args] };
 }

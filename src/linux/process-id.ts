@@ -18,8 +18,9 @@ export function bootId(host: Host): string {
  * not waited for it yet: it will neither write nor call again.
  */
 export function identify(host: Host, pid: number): ProcessId | undefined {
-  const [state = '', ...rest] = statOf(host, pid) ?? [];
-  const start = rest[18];
+  const fields = statOf(host, pid);
+  const state = fields?.[0];
+  const start = fields?.[19];
   return start === undefined || state === 'Z' || state === 'X' ? undefined : { pid, start };
 }
 

@@ -1,15 +1,18 @@
 /**
  * Brings a session up to date with the host: binds directories and sockets that the host has replaced or created since
- * the login, and copies its user's line of /etc/shadow. A person may be root in the session, so nothing there is
- * believed: each path is opened beneath the tree without following symlinks, and used by its descriptor.
+ * the login, copies files that have changed, and its user's line of /etc/shadow. A person may be root in the session, so
+ * nothing there is believed: each path is opened beneath the tree without following symlinks, and used by its descriptor.
  */
 import type { Command } from './command.ts';
 import { systemCallNumbers } from './mount-program.ts';
 
 /**
  * Arguments: the numbers of mount(2), umount2(2) and openat2(2), a place for mounts on their way, the root of the
- * session, the name of its user or "", then each path with "ro" or "". The resolve flags are those of `mount-script.ts`,
- * and RESOLVE_NO_XDEV for /etc.
+ * session, the name of its user or "", how many files to copy, these, then each path with "ro" or "". The resolve flags
+ * are those of `mount-script.ts`, and RESOLVE_NO_XDEV where something is written: what is mounted there is not the
+ * session's. A time zone is looked up as in the session (RESOLVE_IN_ROOT).
+ *
+ * A copy replaces whatever has its name in the session, but for a directory.
  *
  * A bind on a shared mount appears in all its peers at once, and would there be a peer of the host's mount. So it is made
  * a slave on its way, where nothing is shared.
@@ -19,7 +22,8 @@ use strict;
 use Fcntl;
 umask 022;
 my ($mount, $umount, $openat2) = map { $_ + 0 } splice @ARGV, 0, 3;
-my ($way, $root, $user) = splice @ARGV, 0, 3;
+my ($way, $root, $user, $count) = splice @ARGV, 0, 4;
+my @copies = splice @ARGV, 0, $count;
 my ($none, $nothing, $failed) = ("none", "", 0);
 my ($PATH, $DETACH, $BIND, $SLAVE, $READ_ONLY) = (012000000, 2, 4096, 1 << 19, 4143);
 sub note { print STDERR "$_[0]: $!\\n"; $failed = 1; return }
@@ -77,13 +81,48 @@ sub copy_shadow {
   my @lines = <$file>;
   my @others = grep { index($_, "$user:") != 0 } @lines;
   return if join("", @lines) eq join("", @others, $line);
-  my $part = name($etc) . "/.shadow.mayfly";
+  put($etc, "shadow", join("", @others, $line), @there[4, 5], $there[2] & 07777) or note("cannot write $root/etc/shadow");
+}
+sub put {
+  my ($directory, $last, $text, $uid, $gid, $mode) = @_;
+  my $part = name($directory) . "/.$last.mayfly";
   unlink $part;
-  sysopen(my $new, $part, O_WRONLY | O_CREAT | O_EXCL, 0600) or return note("cannot write in $root/etc");
-  chown($there[4], $there[5], $new) && chmod($there[2] & 07777, $new) && print($new @others, $line) && close($new)
-    && rename($part, name($etc) . "/shadow") or note("cannot write $root/etc/shadow");
+  my $new;
+  return sysopen($new, $part, O_WRONLY | O_CREAT | O_EXCL, 0600)
+    && chown($uid, $gid, $new) && chmod($mode, $new) && print($new $text) && close($new)
+    && rename($part, name($directory) . "/$last");
+}
+sub text_at { # a regular file, or nothing
+  my ($file) = @_;
+  $file && -f $file && -s _ < 1 << 20 or return;
+  local $/;
+  return scalar(<$file>) // "";
+}
+sub copy_zone {
+  my ($etc) = @_;
+  my $zone = readlink "/etc/localtime";
+  defined $zone && $zone =~ m{/usr/share/zoneinfo/([A-Za-z0-9][A-Za-z0-9_+/-]*)$} or return;
+  my ($name, $link) = ($1, "/usr/share/zoneinfo/$1");
+  opened(fileno($tree), $link, $PATH, 0x12) or return; # without it, the text is copied
+  my $part = name($etc) . "/.localtime.mayfly";
+  unlink $part;
+  symlink($link, $part) && rename($part, name($etc) . "/localtime") or note("cannot write $root/etc/localtime");
+  lstat(name($etc) . "/timezone") && -f _ or return 1;
+  return put($etc, "timezone", "$name\n", 0, 0, 0644) || 1;
+}
+sub copy_file {
+  my ($path) = @_;
+  my ($directory, $last) = $path =~ m{^/(.+)/([^/]+)$} or return;
+  my $at = opened(fileno($tree), $directory, $PATH, 0x0f) or return; # the session has no such directory of its own
+  return if $path eq "/etc/localtime" && copy_zone($at);
+  sysopen(my $host, $path, O_RDONLY | O_NONBLOCK) or return; # what the host has no more, the session keeps
+  my $text = text_at($host) // return;
+  my $before = text_at(opened(fileno($at), $last, O_RDONLY | O_NONBLOCK, 0x0f));
+  return if defined $before && $before eq $text;
+  put($at, $last, $text, 0, 0, 0644) or note("cannot write $root$path");
 }
 copy_shadow() if $user ne "";
+copy_file($_) for @copies;
 while (my ($path, $read_only) = splice @ARGV, 0, 2) { refresh($path, $read_only) }
 exit $failed;
 `;
@@ -94,20 +133,25 @@ export interface SharedPath {
 }
 
 /**
- * The command for the session whose root is `root`; `user` names the account whose line of /etc/shadow it has, `way` is a
- * path in a private mount. It ends after some seconds whatever it finds. No password is in its arguments.
+ * The command for the session whose root is `root`; `user` names the account whose line of /etc/shadow it has, `copies` are
+ * files to copy, `way` is a path in a private mount. It ends after some seconds whatever it finds. No password is in its
+ * arguments.
  */
 export function refreshCommand(
   root: string,
   user: string,
   way: string,
   shared: readonly SharedPath[],
+  copies: readonly string[] = [],
 ): Command {
   const numbers = systemCallNumbers(process.arch).map(String);
   const paths = shared.flatMap(({ path, readOnly }) => [path, readOnly ? 'ro' : '']);
   return {
     file: 'timeout',
-    args: ['-s', 'KILL', '10', 'perl', '-e', PROGRAM, '--', ...numbers, way, root, user, ...paths],
+    args: [
+      ...['-s', 'KILL', '10', 'perl', '-e', PROGRAM, '--', ...numbers, way, root, user],
+      ...[String(copies.length), ...copies, ...paths],
+    ],
     effect: 'write',
     describe: () => [`bring ${root} up to date`],
   };

@@ -19,7 +19,8 @@ export interface Stopwatch {
 export function stopwatch(host: Pick<Host, 'monotonic'>): Stopwatch {
   const made = host.monotonic();
   const laps: Lap[] = [];
-  let [step, since]: [string | undefined, number] = [undefined, made];
+  let step: string | undefined;
+  let since = made;
   return {
     get step() {
       return step;
@@ -28,7 +29,8 @@ export function stopwatch(host: Pick<Host, 'monotonic'>): Stopwatch {
       const now = host.monotonic();
       const lap = step === undefined ? undefined : { step, took: Math.round(now - since) };
       if (lap) laps.push(lap);
-      [step, since] = [next, now];
+      step = next;
+      since = now;
       return lap;
     },
     words() {

@@ -7,6 +7,7 @@
  * The login is live while that session is, while another session may be its own, and while the process that opened the
  * session (PAM's leader) runs. logind never leaves the state `closing` (session_get_state() in logind-session.c).
  */
+import { lookAt } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
 import { isOfPerson, type LogindSession } from '../linux/logind.ts';
 import { isMounted } from '../linux/mounts.ts';
@@ -150,7 +151,7 @@ async function isAbandoned(
   const isOld = (child: ProcessId): boolean => Number(child.start) <= Number(s.starter.start);
   if (childrenOf(host, l.caller.pid).some(c => isOld(c) && host.read(`/proc/${c.pid}/comm`) === name))
     return false;
-  const root = isMounted(host, s.root) ? host.lstat(s.root)?.dev : undefined;
+  const root = isMounted(host, s.root) ? lookAt(host, s.root)?.dev : undefined;
   return root !== undefined && !(await isUsed(host, new Set([root]), s.user.uid));
 }
 

@@ -25,6 +25,8 @@ export interface ServiceOptions {
   /** The configuration file, absolute. */
   readonly file: string;
   readonly logind: LogindSource;
+  /** The file that the hooks run. */
+  readonly program: string;
   /** The environment, with NOTIFY_SOCKET and WATCHDOG_USEC. */
   readonly env: NodeJS.ProcessEnv;
   /** Registers a function for requests to stop and to reload the configuration. */

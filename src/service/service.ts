@@ -25,6 +25,7 @@ import { isQuiet, POLL_INTERVAL, type ServiceOptions, type ServiceState, scanSes
 import { serviceManager } from './sd-notify.ts';
 import { alertSnapshots } from './snapshot-alerts.ts';
 import { spaceAlert } from './space-alerts.ts';
+import { standbyProcess } from './standby-process.ts';
 import { makeWakeup } from './wakeup.ts';
 import { openWatches, type WatchTarget } from './watch.ts';
 
@@ -89,6 +90,7 @@ export async function serve(first: Machine, o: ServiceOptions): Promise<void> {
       log('warning', `cannot watch for changes (${reason}); polling every ${POLL_INTERVAL / 1000} s`);
     state.watchFailed = true;
   });
+  const standby = standbyProcess(o.program);
   let status: string | undefined;
   let pingDue = manager.pingEvery === undefined ? Number.POSITIVE_INFINITY : 0;
   const ping = async (): Promise<void> => {
@@ -105,6 +107,7 @@ export async function serve(first: Machine, o: ServiceOptions): Promise<void> {
       state.on = await reload(state.on, o.file);
       if (status !== undefined) await manager.tell('READY=1');
     }
+    standby.keep(state.on);
     await watches.refresh();
     await round(state);
     const text = statusOf(state);
@@ -113,13 +116,15 @@ export async function serve(first: Machine, o: ServiceOptions): Promise<void> {
     status = text;
     await ping();
     while (!state.stopping && host.monotonic() < state.scanDue && isQuiet(state)) {
-      const interval = state.watched.length > 0 || state.watchFailed ? POLL_INTERVAL : SCAN_INTERVAL;
+      const mustLook = state.watched.length > 0 || state.watchFailed || state.hostChanges.hasSessions();
+      const interval = mustLook ? POLL_INTERVAL : SCAN_INTERVAL;
       if (await wakeup.wait(Math.min(state.scanDue - host.monotonic(), interval, pingDue - host.monotonic())))
         break;
       await ping();
     }
     await host.sleep(MIN_SCAN_GAP);
   }
+  standby.close();
   await manager.tell('STOPPING=1', 'STATUS=waiting for sessions that are ending');
   await Promise.race([Promise.allSettled([ends.drain(), state.sweeping]), host.sleep(LAST_WAIT)]);
   await watches.close();

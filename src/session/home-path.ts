@@ -1,78 +1,36 @@
-/**
- * Which home directories a session can have. Home directories come from the directory service, and Mayfly mounts them:
- * one such as "/etc" or "/srv/../../usr" would put directories of the host in the place of the session's own.
- */
-import type { Config } from '../config/config.ts';
+/** Looks at the home directory of a user before anything is done, so that the error of one account counts against no generation. */
 import { MayflyError } from '../errors.ts';
 import type { Group, User } from '../linux/accounts.ts';
-import { resolveTrusted } from '../linux/trusted-path.ts';
+import { lookAt } from '../linux/files.ts';
+import { mayHang } from '../linux/remote.ts';
 import type { Machine } from '../state/machine.ts';
-import type { Paths } from '../state/paths.ts';
-import { answerTime, isAtOrBelow, isShared } from './mount-plan.ts';
+import { homeProblem } from './home-problem.ts';
 import { isMember } from './scope.ts';
-
-/** Directories of the system: neither they nor anything below them is anybody's home directory. */
-const SYSTEM =
-  '/bin /boot /dev /etc /lib /lib32 /lib64 /libo32 /libx32 /proc /root /run /sbin /sys /usr /var/backups /var/cache ' +
-  '/var/lib/apt /var/lib/dpkg /var/lib/sss /var/lib/systemd /var/log /var/spool';
-
-/** Directories that hold home directories or files of several users, and are nobody's home directory themselves. */
-const SHARED = '/ /home /lost+found /media /mnt /opt /srv /tmp /var /var/lib /var/local /var/opt /var/tmp';
-
-/** Below the root of a session, a path must fit into PATH_MAX, which is 4096 bytes. */
-const MOST_CHARACTERS = 1024;
-
-/** Whether `path` is absolute and has no empty, "." or ".." component and no control character. Pure. */
-function isNormalized(path: string): boolean {
-  if (path === '/') return true;
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: it matches control characters to refuse them
-  if (!path.startsWith('/') || /[\u0000-\u001f\u007f-\u009f]/.test(path)) return false;
-  return path
-    .split('/')
-    .slice(1)
-    .every(part => part !== '' && part !== '.' && part !== '..');
-}
-
-/** Why no session can have the home directory `home`; undefined if one can. Pure. */
-export function homeProblem(
-  home: string,
-  config: Pick<Config, 'mounts' | 'identity' | 'pool'>,
-  paths: Pick<Paths, 'state' | 'run' | 'schroot'>,
-): string | undefined {
-  if (!isNormalized(home)) return 'is not a normalized absolute path';
-  if (home.length > MOST_CHARACTERS) return `is too long: it has ${home.length} characters`;
-  if (SHARED.split(' ').includes(home) || SYSTEM.split(' ').some(path => isAtOrBelow(home, path)))
-    return 'is a directory of the system';
-  const own = [paths.state, paths.run, paths.schroot, config.pool.path];
-  if (own.some(path => isAtOrBelow(home, path))) return 'is a directory of Mayfly';
-  const { bind, rbind } = config.mounts;
-  const below = [...own, ...bind, ...rbind, ...config.identity.copy].find(p => p.startsWith(`${home}/`));
-  return below && `contains "${below}", which Mayfly mounts or writes`;
-}
 
 /**
  * Throws `unsafe` if no session can have the user's home directory, or the directory where its symlinks lead, and
- * `timeout` if its file server does not answer. It is called before anything is done, so that the error of one account
- * counts against no generation. root has /root, which is not mounted. A home directory of the host that an ephemeral one
- * replaces is not looked at.
+ * `timeout` if its file server does not answer. Returns the directories of the host that the session must show for it, see
+ * `home-places.ts`; nearly always none. It is called before anything is done, so that the error of one account counts
+ * against no generation. root has /root, which is not mounted. A home directory of the host that an ephemeral one replaces
+ * is not looked at.
  */
 export async function checkHome(
   on: Pick<Machine, 'host' | 'config' | 'paths'>,
   user: User,
   groups: readonly Group[],
-): Promise<void> {
-  if (user.uid === 0 && user.home === '/root') return;
-  const require = (path: string, leads: string): void => {
-    const problem = homeProblem(path, on.config, on.paths);
-    if (problem === undefined) return;
-    const message = `the home directory "${user.home}" of "${user.name}" ${leads}${problem}; a session cannot use it`;
-    throw new MayflyError('unsafe', message, { path: user.home });
-  };
-  require(user.home, '');
-  if (isMember(on.config.ephemeral_home, user, groups)) return; // nothing of the host is mounted there
-  if (isShared(on.config, user.home)) return;
-  const { requireAnswers } = await import('../linux/time-limits.ts');
-  await requireAnswers(on.host, [user.home], answerTime(on.config));
-  const real = resolveTrusted(on.host, user.home);
-  require(real, `leads to "${real}", which `);
+): Promise<readonly string[]> {
+  const { host, config, paths } = on;
+  const { name, uid, home } = user;
+  if (uid === 0 && home === '/root') return [];
+  const problem = homeProblem(home, config, paths);
+  if (problem !== undefined) {
+    const message = `the home directory "${home}" of "${name}" ${problem}; a session cannot use it`;
+    throw new MayflyError('unsafe', message, { path: home });
+  }
+  if (isMember(config.ephemeral_home, user, groups)) return []; // nothing of the host is mounted there
+  const isBelow = (share: string): boolean =>
+    home.lastIndexOf('/') === share.length && home.startsWith(share);
+  if (config.mounts.rbind.some(isBelow) && !mayHang(host) && lookAt(host, home)?.kind === 'dir') return [];
+  const { homePlaces } = await import('./home-places.ts');
+  return homePlaces(on, user);
 }

@@ -12,6 +12,7 @@ import type { Host } from '../linux/host.ts';
 import { isPlainDirectory } from '../linux/mounts.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Session } from '../state/sessions.ts';
+import { copyHostFiles } from './host-files.ts';
 import { withNames } from './other-names.ts';
 import { writeRefusals } from './refusals.ts';
 import { isMember } from './scope.ts';
@@ -74,14 +75,14 @@ export function takenNumbers(
   own: readonly { readonly name: string; readonly number: number }[],
   unnamed: readonly number[] = [],
 ): number[] {
-  const theirs = new Map<string, boolean>(); // by number: whether one of its names is the user's
-  const mine = new Map(own.map(o => [String(o.number), o.name]));
-  for (const line of text.split('\n')) {
-    const [name, , number = ''] = line.split(':', 3);
-    const wanted = mine.get(number);
-    if (wanted !== undefined) theirs.set(number, theirs.get(number) === true || name === wanted);
-  }
-  const taken = own.filter(o => o.number !== 0 && theirs.get(String(o.number)) === false);
+  const isTaken = ({ name, number }: { readonly name: string; readonly number: number }): boolean => {
+    const field = `:${number}`;
+    if (number === 0 || !text.includes(field)) return false; // nearly always, and quicker than to take lines apart
+    const lines = text.split('\n').filter(line => line.includes(field));
+    const theirs = lines.filter(line => line.split(':', 3)[2] === String(number));
+    return theirs.length > 0 && !theirs.some(line => line.startsWith(`${name}:`));
+  };
+  const taken = own.filter(isTaken);
   return [...taken.map(o => o.number), ...unnamed];
 }
 
@@ -209,14 +210,7 @@ export async function writeIdentity(on: Machine, s: Session): Promise<void> {
     }
   }
   writeRefusals(host, s.root, { uid, local: isLocal, admin: isAdmin });
-  const plain = new Map([['/etc', true]]);
-  for (const path of config.identity.copy) {
-    const directory = path.slice(0, path.lastIndexOf('/'));
-    const isPlain = plain.get(directory) ?? isPlainDirectory(host, s.root, directory);
-    plain.set(directory, isPlain);
-    if (!isPlain || host.stat(path)?.kind !== 'file') continue;
-    host.write(s.root + path, () => host.read(path) ?? '', { mode: 0o644 });
-  }
+  await copyHostFiles(on, s.root);
   const marker = { session: s.id, user: name, generation: s.generation, started: s.created };
   host.write(s.root + MARKER, `${JSON.stringify(marker)}\n`, { mode: 0o644 });
 }

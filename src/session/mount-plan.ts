@@ -9,7 +9,13 @@ import { resolveTrusted } from '../linux/trusted-path.ts';
 const TMPFS_INODES = 'nr_inodes=200k';
 
 /** What people read in a session, but programs of the host write: `rm -rf` as root in a session must spare it. */
-const READ_ONLY = new Set(['/run/log/journal', '/run/utmp', '/var/log/journal', '/var/lib/systemd/coredump']);
+const READ_ONLY = new Set([
+  '/run/log/journal',
+  '/run/utmp',
+  '/var/log/journal',
+  '/var/lib/systemd/coredump',
+  '/var/lib/sss/pubconf',
+]);
 
 /**
  * Where people leave files for each other on the host: whoever has an ephemeral home has directories of their own there,
@@ -36,7 +42,7 @@ export function isShared({ mounts }: Pick<Config, 'mounts'>, home: string): bool
 export function planMounts(
   config: Config,
   root: string,
-  home: { path: string; ephemeral: boolean; uid: number; gid: number },
+  home: { path: string; ephemeral: boolean; uid: number; gid: number; places?: readonly string[] },
 ): Mount[] {
   const { rbind, bind, run_size } = config.mounts;
   // A recursive bind above our mount points would show every session inside every other.
@@ -63,7 +69,10 @@ export function planMounts(
       mounts.push({ source: 'mayfly', target: `${root}${MEMORY}`, type: 'tmpfs', options: memory });
     }
     mounts.push({ ...share(X_SOCKETS), options: 'bind,slave', plain: true });
-  } else if (home.path.length > 1 && !isShared(config, home.path) && home.path !== '/root') {
+    return mounts;
+  }
+  for (const path of home.places ?? []) mounts.push({ ...share(path), plain: true });
+  if (home.path.length > 1 && !isShared(config, home.path) && home.path !== '/root') {
     mounts.push({ ...share(home.path), plain: true });
   }
   return mounts;

@@ -3,8 +3,9 @@
  * the session's own copy only, before anyone can enter; an upgrade of their package in the session brings them back.
  *
  * - crontab(1), at(1), batch(1): nothing in a session would run the job, and on the host it would run without the session.
- * - passwd(1), chsh(1), chfn(1) for the user's own account, which is the host's. An account of a directory is left to PAM,
- *   which asks the directory.
+ * - passwd(1), chpasswd(8), chsh(1), chfn(1) for the user's own account, which is the host's. The session has a line of its
+ *   own for an account of a directory, too, and would change that. Its password is left to PAM if the image has a module
+ *   that asks the directory.
  * - systemctl(1) as root finds itself in a chroot, ignores its request, and succeeds. The service manager is the host's, so
  *   it is asked. What a package does in its installation stays ignored: the host's service may have the same name.
  * - Services that a package starts: forbidden in Debian's way, which says so.
@@ -34,13 +35,24 @@ exit 101
 /** What each service of PAM is asked for first by its program, and what the user is told. */
 const ACCOUNT = {
   passwd: ['password', 'password'],
+  chpasswd: ['password', 'password'],
   chsh: ['auth', 'login shell'],
   chfn: ['auth', 'name'],
 } as const;
 
+/** Modules that change no password but one in the files of the system. */
+const OF_FILES =
+  /^pam_(unix|deny|permit|cracklib|pwquality|passwdqc|pwhistory|gnome_keyring|kwallet5?|ecryptfs|cap|echo|succeed_if|warn|umask)$/;
+
+/** Whether one of the stacks has a module that may change a password elsewhere. Pure. */
+export function asksDirectory(...stacks: readonly string[]): boolean {
+  const lines = stacks.flatMap(text => text.split('\n')).filter(line => /^\s*-?password\s/.test(line));
+  return lines.some(line => (line.match(/pam_\w+(?=\.so)/g) ?? []).some(name => !OF_FILES.test(name)));
+}
+
 /** The stack of a service of PAM, which refuses the user with this number in words, and nobody else. Pure. */
 export function refusingStack(type: 'password' | 'auth', what: string, uid: number, stack: string): string {
-  const words = `Your ${what} is kept on the host, not in this session. Ask your administrator to change it.`;
+  const words = `Your ${what} is kept on the host or in a directory, not in this session. Ask your administrator to change it.`;
   return [
     `${type} [success=ignore default=2] pam_succeed_if.so quiet uid = ${uid}`,
     `${type} optional pam_echo.so ${words}`,
@@ -64,13 +76,18 @@ export function writeRefusals(host: Host, root: string, user: RefusedUser): void
   const program = (path: string, text: string): void => host.write(root + path, text, { mode: 0o755 });
   if (isOwn('/usr/bin'))
     for (const name of WITHOUT_JOBS) if (kindOf(`/usr/bin/${name}`)) program(`/usr/bin/${name}`, NO_JOBS);
-  if (user.local && user.uid !== 0 && isOwn('/etc/pam.d'))
+  if (user.uid !== 0 && isOwn('/etc/pam.d')) {
+    const stack = (name: string): string =>
+      kindOf(`/etc/pam.d/${name}`) === 'file' ? (host.read(`${root}/etc/pam.d/${name}`) ?? '') : '';
+    const isLeft = !user.local && asksDirectory(stack('passwd'), stack('common-password'));
     for (const [service, [type, what]] of Object.entries(ACCOUNT)) {
-      const path = `${root}/etc/pam.d/${service}`;
-      if (host.lstat(path)?.kind !== 'file') continue;
-      const text = (): string => refusingStack(type, what, user.uid, host.read(path) ?? '');
-      host.write(path, text, { mode: 0o644 });
+      const isForRoot = service === 'chpasswd';
+      if ((type === 'password' && isLeft) || (isForRoot && !user.admin)) continue;
+      const path = `/etc/pam.d/${service}`;
+      if (kindOf(path) !== 'file') continue;
+      host.write(root + path, () => refusingStack(type, what, user.uid, stack(service)), { mode: 0o644 });
     }
+  }
   if (!user.admin) return;
   if (isOwn('/usr/sbin') && !kindOf('/usr/sbin/policy-rc.d')) program('/usr/sbin/policy-rc.d', NO_SERVICES);
   if (kindOf('/usr/bin/systemctl') && isOwn('/usr/local/bin') && !kindOf('/usr/local/bin/systemctl'))

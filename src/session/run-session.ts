@@ -23,7 +23,7 @@ export async function startRunSession(
 ): Promise<Session> {
   const user = await lookupUser(on.host, userName);
   const groups = await groupsOf(on.host, user);
-  await checkHome(on, user, groups);
+  const places = await checkHome(on, user, groups);
   makeDirectories(on.host, on.paths);
   const generation =
     typeof which === 'number'
@@ -31,7 +31,8 @@ export async function startRunSession(
       : (which ?? readStable(on.host, on.paths));
   if (!generation)
     throw new MayflyError('no-generation', `there is no generation ${which}`, { generation: Number(which) });
-  const s = await planSession(on, generation, { kind: 'run', user, groups, logins: [caller] });
+  const who = { kind: 'run', user, groups, logins: [caller] } as const;
+  const s = await planSession(on, generation, who, places);
   return withLock(on.host, on.paths, lockNameOf(s), LOGIN_LOCK_WAIT, lock =>
     runSteps({ ...on, lockFds: [lock.fd] }, s, generation),
   );

@@ -19,6 +19,7 @@ export async function planSession(
   on: Machine,
   generation: Generation,
   who: Pick<Session, 'kind' | 'user' | 'groups' | 'logins'>,
+  places: readonly string[],
 ): Promise<Session> {
   const { host, config, paths } = on;
   const id = newSessionId(who.user.uid, host.random());
@@ -26,7 +27,7 @@ export async function planSession(
   const ephemeral = isMember(config.ephemeral_home, who.user, who.groups);
   const starter = identify(host, host.pid);
   if (!starter) throw new MayflyError('internal', 'this process is not in /proc');
-  const home = { path: who.user.home, ephemeral, uid: who.user.uid, gid: who.user.gid };
+  const home = { path: who.user.home, ephemeral, uid: who.user.uid, gid: who.user.gid, places };
   const mounts = planMounts(config, root, home);
   await requireSources(host, mounts, answerTime(config));
   const unnamed = unnamedOf(generation, who);

@@ -43,7 +43,7 @@ export async function login(
   const groups = await groupsOf(on.host, user);
   watch.enter('lock');
   if (!inScope(on.config, user, groups)) return undefined;
-  await checkHome(on, user, groups);
+  const places = await checkHome(on, user, groups);
   makeDirectories(on.host, on.paths);
   return withLock(on.host, on.paths, `user-${user.uid}`, LOGIN_LOCK_WAIT, async lock => {
     const locked = { ...on, lockFds: [lock.fd] };
@@ -59,7 +59,7 @@ export async function login(
       try {
         stable = readStable(on.host, on.paths);
         await admitUser(locked, user, stuck, stable.volume);
-        const s = await runSteps(locked, await planSession(locked, stable, who), stable, watch);
+        const s = await runSteps(locked, await planSession(locked, stable, who, places), stable, watch);
         loginSucceeded(locked, stable.number);
         return s;
       } catch (error) {
@@ -79,7 +79,7 @@ async function tryAsOther(on: Machine, generation: Generation, { uid }: User): P
   const user = await lookupUser(on.host, on.config.check.user);
   if (user.uid === uid) return;
   const who = { kind: 'run', user, groups: await groupsOf(on.host, user), logins: [] } as const;
-  const s = await planSession(on, generation, who);
+  const s = await planSession(on, generation, who, []);
   await withLock(on.host, on.paths, lockNameOf(s), LOGIN_LOCK_WAIT, async lock => {
     const locked = { ...on, lockFds: [lock.fd] };
     await stop(locked, await runSteps(locked, s, generation));

@@ -4,6 +4,7 @@
  * to a namespace of its own. Such processes end. Others are named, where the backend only knows that somebody uses it.
  */
 import { MayflyError } from '../errors.ts';
+import { lookAt } from '../linux/files.ts';
 import { bootId } from '../linux/process-id.ts';
 import { describeHolders, findHolders, uidOf } from '../linux/processes.ts';
 import type { Machine } from '../state/machine.ts';
@@ -46,7 +47,7 @@ async function endHolders(s: Session, on: Machine, device: number): Promise<void
  * no other file system; but what is said to be in use may just have ended. All other sessions are mounted.
  */
 function isOwn(s: Session, { host, paths }: Machine, device: number): boolean {
-  const roots = host.list(paths.roots).map(name => host.lstat(`${paths.roots}/${name}`)?.dev);
+  const roots = host.list(paths.roots).map(name => lookAt(host, `${paths.roots}/${name}`)?.dev);
   return s.boot === bootId(host) && !roots.includes(device);
 }
 

@@ -60,6 +60,9 @@ export function isSystemInstance({ run }: Pick<Paths, 'run'>): boolean {
   return run === SYSTEM_RUN;
 }
 
+/** Where hooks that were started ahead wait: hooks/run looks there. */
+export const standbyDirectory = ({ run }: Pick<Paths, 'run'>): string => `${run}/standby`;
+
 /** Creates the directories below the state and run directories. Safe to repeat; everything that writes calls it. */
 export function makeDirectories(host: Host, paths: Paths): void {
   // Usually all exist. These are the ones created last and the one that `destroy` removes first.
@@ -69,7 +72,7 @@ export function makeDirectories(host: Host, paths: Paths): void {
     host.own(path, 0o700); // the root of a file system of its own is usually open to all users
   }
   for (const path of [paths.run, paths.users]) host.mkdir(path, 0o755);
-  for (const path of [paths.roots, paths.locks]) host.mkdir(path, 0o700);
+  for (const path of [standbyDirectory(paths), paths.roots, paths.locks]) host.mkdir(path, 0o700);
 }
 
 /** What a user's session wrapper may read. */

@@ -23,6 +23,7 @@ import {
 } from './built-in-checks.ts';
 import { isolated, OWN_MOUNTS, withTimeout } from './chroot.ts';
 import { desktopStarts } from './desktop-check.ts';
+import { entryCommand, entryHint, entryProblem } from './entry-check.ts';
 
 export interface Proof {
   /** Messages of optional checks that failed. */
@@ -72,6 +73,7 @@ export async function checkGeneration(on: Machine, g: Generation, say: Progress)
   const until = host.monotonic() + config.check.timeout * 1000;
   const warnings: string[] = [];
   try {
+    await requireEntry(on, s, until);
     const { required, optional } = checksFor(on, until);
     for (const check of required) {
       say(`checking ${check.name}`, true);
@@ -94,6 +96,18 @@ export async function checkGeneration(on: Machine, g: Generation, say: Progress)
     });
   }
   return { warnings };
+}
+
+/**
+ * Throws `update` if the trial user cannot enter the session. Its cause is for whoever looks for what to mend: schroot and
+ * PAM ask for files of this machine, so the generation is not to blame.
+ */
+async function requireEntry(on: Machine, s: Session, until: number): Promise<void> {
+  const why = entryProblem(await runCheck(on, entryCommand(s), until));
+  if (why === undefined) return;
+  const cause = new MayflyError('refused', why, { hint: entryHint(why, s.user.name) });
+  const message = `${s.user.name} cannot enter the session: ${why}`;
+  throw new MayflyError('update', message, { generation: s.generation }, { cause });
 }
 
 function checksFor(on: Machine, until: number): { required: GenerationCheck[]; optional: GenerationCheck[] } {

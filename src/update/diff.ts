@@ -1,52 +1,55 @@
 /** Counts what a refresh changed. */
+import { differenceCommand } from '../linux/tree-difference.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Volume } from '../volume/backend.ts';
 import { withMountedVolume } from './volume-tree.ts';
 
-/** Caches, lists and logs, which differ after every check for updates. */
+/** What is no news: caches, lists, logs and stamps, which differ after every check for updates. */
 const IGNORED = [
   'lost+found', // belongs to the file system, not to the tree
-  'var/cache',
-  'var/log',
-  'var/backups',
-  'var/lib/apt/lists',
-  'var/lib/apt/periodic',
-  'var/lib/dpkg/lock',
-  'var/lib/dpkg/lock-frontend',
-  'var/lib/dpkg/status-old',
-  'var/lib/dpkg/triggers/Lock',
-  'var/tmp',
-  'tmp',
-  'run',
+  ...['etc/machine-id', 'var/lib/dbus/machine-id'], // not in a generation
+  ...['run', 'tmp', 'var/tmp', 'var/cache', 'var/log', 'var/backups', 'var/crash', 'root/.cache'],
+  ...['var/spool/anacron', 'var/lib/logrotate', 'var/lib/systemd/timers', 'var/lib/systemd/random-seed'],
+  ...['var/lib/apt/lists', 'var/lib/apt/periodic', 'var/lib/apt/listchanges.db', 'var/lib/apt/daily_lock'],
+  ...['var/lib/dpkg/lock', 'var/lib/dpkg/lock-frontend', 'var/lib/dpkg/triggers/Lock'],
+  // The database before its last change.
+  ...['status-old', 'available', 'available-old', 'diversions-old', 'statoverride-old'].map(
+    name => `var/lib/dpkg/${name}`,
+  ),
+  ...['var/lib/aptitude/pkgstates.old', 'var/lib/ucf/hashfile.0', 'var/lib/ucf/registry.0'],
+  // Made from the lists of apt by its hooks.
+  ...[
+    'command-not-found',
+    'app-info',
+    'swcatalog',
+    'apt-xapian-index',
+    'debtags',
+    'packagekit',
+    'PackageKit',
+  ].map(name => `var/lib/${name}`),
+  ...['update-notifier', 'update-manager', 'unattended-upgrades', 'apt-show-versions', 'fwupd'].map(
+    name => `var/lib/${name}`,
+  ),
+  ...['var/lib/mlocate', 'var/lib/plocate'],
 ];
 
-/**
- * Number of files and directories that differ between two volumes in type, mode, owner, size, modification time or
- * symlink target. For directories, size and time do not count. {@link IGNORED} paths are left out.
- */
-export async function countDifferences(on: Machine, a: Volume, b: Volume): Promise<number> {
-  const [before, after] = [
-    await withMountedVolume(on, a, tree => entries(on, tree)),
-    await withMountedVolume(on, b, tree => entries(on, tree)),
-  ];
-  const missing = [...before].filter(row => !after.has(row)).length;
-  return Math.max(missing, [...after].filter(row => !before.has(row)).length);
-}
+/** Made from the files beside it, which count. */
+const DERIVED = ['__pycache__', 'icon-theme.cache', 'mimeinfo.cache'];
 
-async function entries(on: Machine, tree: string): Promise<Set<string>> {
-  const prune = IGNORED.flatMap((path, i) => [...(i > 0 ? ['-o'] : []), '-path', `${tree}/${path}`]);
-  // Without time and size: for a directory they show files that were created and removed again.
-  const directory = ['-type', 'd', '-printf', '%P d %m %U %G\\n'];
-  const other = ['-printf', '%P %y %m %U %G %s %T@ %l\\n'];
-  const out = await on.host.run({
-    file: 'find',
-    args: [tree, '-xdev', '(', ...prune, ')', '-prune', '-o', ...directory, '-o', ...other],
-    effect: 'read',
-  });
-  // Other numbers leave size and time as they are.
-  const texts = ['etc/passwd', 'etc/group'].map(path => {
-    const isFile = on.host.lstat(`${tree}/${path}`)?.kind === 'file';
-    return `${path} ${isFile ? on.host.read(`${tree}/${path}`) : ''}`;
-  });
-  return new Set([...out.stdout.split('\n'), ...texts]);
+/**
+ * Number of files and directories in which the volume `after`, a copy of `before` at the time `since`, differs. What is in
+ * {@link IGNORED} and {@link DERIVED} does not count.
+ */
+export async function countDifferences(
+  on: Machine,
+  before: Volume,
+  after: Volume,
+  since: number,
+): Promise<number> {
+  const out = await withMountedVolume(on, before, old =>
+    withMountedVolume(on, after, tree =>
+      on.host.run(differenceCommand(old, tree, since, { derived: DERIVED, ignored: IGNORED })),
+    ),
+  );
+  return Number(out.stdout);
 }

@@ -27,8 +27,6 @@ export function finishTree(host: Host, tree: string, say: Progress): void {
   if (host.lstat(`${tree}/bin/sh`) === undefined && host.lstat(`${tree}/usr/bin/sh`) === undefined) {
     throw new MayflyError('refused', 'the tree is not a complete system: it has no "/bin/sh"');
   }
-  // Empty: a boot fills it in. A copy would give two machines the same ID.
-  host.write(`${tree}/etc/machine-id`, '', { mode: 0o444 });
   sweepTemporary(host, `${tree}/etc`);
 }
 

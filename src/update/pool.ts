@@ -24,6 +24,7 @@ import { generationOf, type Pool, type Usage, type Volume, workOf } from '../vol
 import { protectLayout } from '../volume/directory-layout.ts';
 import { admit, usageOf } from '../volume/usage.ts';
 import { completePromotion, keepLastTree, readIntent } from './adopt.ts';
+import { forgetMachineId } from './machine-id.ts';
 import { cowReserve } from './pool-usage.ts';
 import { dropRenumbering, listOwners } from './renumber.ts';
 import { pins, prune, retire } from './retention.ts';
@@ -146,7 +147,7 @@ export async function finishInterruptedUpdate(
 
 /**
  * Seals an immutable copy of the working copy as generation `g.number` and writes its record in `state`. Before that its
- * users and groups get the host's numbers; `owners` is for `listOwners`. The storage command inherits the locks' descriptors `fds`. Throws `refused` if the generation would lack files of the copy.
+ * machine's ID is removed, and its users and groups get the host's numbers; `owners` is for `listOwners`. The storage command inherits the locks' descriptors `fds`. Throws `refused` if the generation would lack files of the copy.
  */
 export async function seal(
   on: Machine,
@@ -160,10 +161,13 @@ export async function seal(
   const volume = generationOf(pool, g.number);
   const work = workOf(pool);
   await makeWhole(on, work);
-  const { entries, unnamed } = await withMountedVolume(on, work, async tree => ({
-    unnamed: await listOwners(on, tree, g.number, owners.known, owners.say),
-    entries: await collectRunEntries(on, tree),
-  }));
+  const { entries, unnamed } = await withMountedVolume(on, work, async tree => {
+    forgetMachineId(on.host, tree);
+    return {
+      unnamed: await listOwners(on, tree, g.number, owners.known, owners.say),
+      entries: await collectRunEntries(on, tree),
+    };
+  });
   writeRunEntries(on.host, on.paths, g.number, entries);
   await backend.fork(work, volume, { lockFds: fds });
   const identity = await backend.identity(volume);

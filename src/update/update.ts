@@ -36,8 +36,8 @@ export interface UpdateOptions {
   readonly what: string;
   /** Where the generation comes from, as text for the administrator. */
   readonly origin: string;
-  /** Changes the working copy; returns false to discard it. */
-  change(inside: ChrootOptions): Promise<boolean>;
+  /** Changes the working copy; returns false to discard it, and "seal" to seal it whatever has changed. */
+  change(inside: ChrootOptions): Promise<boolean | 'seal'>;
   /** Gets a line per phase when it ends and, with `detail`, the phase that begins and each line of output. */
   readonly say: (line: string, detail?: boolean, fields?: Fields) => void;
   /** Creates a generation even if nothing was changed. */
@@ -149,8 +149,12 @@ async function runPhases(
       timeout: on.config.update.timeout,
       onLine: (l: string) => o.say(l, true),
     };
+    const copied = host.now();
+    let isWanted = false;
     const known = await withMountedVolume(on, work, async tree => {
-      if (!(await o.change({ ...options, tree, began: host.monotonic() }))) return undefined;
+      const decision = await o.change({ ...options, tree, began: host.monotonic() });
+      if (decision === false) return undefined;
+      isWanted = decision === 'seal';
       return alignNumbers(on, tree, knownNumbers(on, source), o.say); // before the comparison: it is a change like others
     });
     if (!known) {
@@ -159,8 +163,8 @@ async function runPhases(
     }
     enter('compare');
     if (isMaster) {
-      const changes = await countDifferences(on, source, work);
-      if (changes === 0 && !o.force) {
+      const changes = await countDifferences(on, source, work, copied);
+      if (changes === 0 && !o.force && !isWanted) {
         await backend.remove(work);
         return { result: 'unchanged' };
       }

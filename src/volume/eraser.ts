@@ -77,7 +77,8 @@ flock($lock, $wait ? 2 : 6) or exit 0;
 if ($what eq "tree") {
   my @rm = ("rm", "-rf", "--one-file-system", "--", $path);
   quietly(@rm) and exit 0;
-  quietly("chattr", "-R", "-f", "-i", "-a", "--", $path);
+  # "chattr -R" would need paths, which can be too long, and it follows none of them into another file system.
+  quietly("find", $path, "-xdev", qw{( -type f -o -type d ) -execdir chattr -f -i -a -- {} +});
   run(@rm) or exit 1;
 } else {
   my $v = $what eq "session" ? "$path/volume" : $path;

@@ -18,6 +18,7 @@ import {
   removeTree,
   schrootEntry,
   scratch,
+  startAhead,
 } from './sandbox.mjs';
 
 /** One login and logout of ours, checked; milliseconds of each. */
@@ -25,6 +26,18 @@ export function ourRound(s, user) {
   const begin = hook(s, 'setup', user);
   const record = recordOf(s, user);
   mustBeUp(record);
+  const end = hook(s, 'cleanup', user);
+  mustBeGone(s, record);
+  return { begin, end };
+}
+
+/** The same with hooks that were started ahead. */
+async function roundAhead(s, user) {
+  await startAhead();
+  const begin = hook(s, 'setup', user);
+  const record = recordOf(s, user);
+  mustBeUp(record);
+  await startAhead();
   const end = hook(s, 'cleanup', user);
   mustBeGone(s, record);
   return { begin, end };
@@ -104,8 +117,10 @@ export async function overlayLogin({ rounds, overlay, users }) {
   const s = await overlay();
   const [user] = await users(1);
   const entry = schrootPeer(s);
-  const { ours, schroot, script } = await roundRobin(rounds, {
+  const { ours, ahead, node, schroot, script } = await roundRobin(rounds, {
     ours: () => ourRound(s, user),
+    ahead: () => roundAhead(s, user),
+    node: () => run('node', ['-e', '0']).ms,
     schroot: () => schrootRound(entry),
     script: scriptPeer(s, user),
   });
@@ -113,6 +128,9 @@ export async function overlayLogin({ rounds, overlay, users }) {
     ratioRow('login-begin/overlay', 'schroot -b', begins(ours), begins(schroot), 0.35),
     ratioRow('login-begin/overlay/bash', 'plain bash', begins(ours), script, 2),
     ratioRow('login-end/overlay', 'schroot -e', ends(ours), ends(schroot), 0.6),
+    ratioRow('login-begin/overlay/ahead', 'schroot -b', begins(ahead), begins(schroot), 0.35),
+    ratioRow('login-begin/overlay/ahead', 'node -e 0', begins(ahead), node, 1.15),
+    ratioRow('login-end/overlay/ahead', 'schroot -e', ends(ahead), ends(schroot), 0.6),
   ];
 }
 
@@ -170,13 +188,16 @@ export async function startUp({ rounds, overlay, users }) {
   const [user] = await users(1);
   ourRound(s, user); // a machine that has seen a login: V8's code is kept, the place for mount points is there
   const env = { USER: user.name, DISPLAY: ':1' };
-  // Node's options as in the hook.
-  const [, options] = /\bnode ((?:--\S+ )*)/.exec(readFileSync(`${hooks}/lightdm/session-setup`, 'utf8'));
+  // Node's options and the environment as in the hook.
+  const script = readFileSync(`${hooks}/run`, 'utf8');
+  const [, options] = /\bnode ((?:--\S+ )*)/.exec(script);
+  const [, name, value] = /env -i (\w+)=(\S+) PATH=/.exec(script) ?? [];
+  const own = name ? { ...env, [name]: value } : env;
   const command = ['hook', 'lightdm', 'start', '--dry-run', '--config', s.config];
   const args = [...options.split(' ').filter(Boolean), bundle, ...command];
   const { ours, node } = await roundRobin(rounds, {
     ours: () => {
-      const { ms, stdout } = run('node', args, { env });
+      const { ms, stdout } = run('node', args, { env: own });
       if (!/^mount overlay on /m.test(stdout)) throw new Error('the dry run plans no mount');
       return ms;
     },

@@ -1,7 +1,8 @@
 // Mayflies of our own to measure: users, pools, schroot entries, and taking all of it away again.
+import { spawn } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { breathe, run } from './measure.mjs';
+import { breathe, ENV, run, until } from './measure.mjs';
 
 const project = fileURLToPath(new URL('../..', import.meta.url));
 export const scratch = `/var/tmp/mayfly-bench-${process.pid}`;
@@ -51,6 +52,28 @@ export function openScratch() {
   mkdirSync(scratch, { mode: 0o755 });
   atEnd('the scratch directory', () => removeTree(scratch));
   for (const part of ['dist', 'hooks']) cpSync(`${project}/${part}`, `${app}/${part}`, { recursive: true });
+  // Hooks that were started ahead are our own, and not those of a Mayfly on this machine.
+  const text = readFileSync(`${hooks}/run`, 'utf8').replace(
+    '\nstandby=/run/mayfly/standby\n',
+    `\nstandby=${ahead}\n`,
+  );
+  if (!text.includes(ahead)) throw new Error('hooks/run names no place for hooks that were started ahead');
+  writeFileSync(`${hooks}/run`, text);
+  mkdirSync(ahead, { mode: 0o700 });
+}
+
+const ahead = `${scratch}/standby`;
+
+/** Starts a hook ahead, as the service does, and waits until it waits. */
+export async function startAhead() {
+  const child = spawn('node', ['--v8-pool-size=1', bundle, 'standby', ahead], {
+    env: ENV,
+    cwd: '/',
+    stdio: ['pipe', 'ignore', 'inherit'],
+  });
+  undo.push({ what: 'a hook that was started ahead', act: () => child.stdin.end() });
+  if (!(await until(() => existsSync(`${ahead}/${child.pid}.sock`), 30_000)))
+    throw new Error('the hook that was started ahead does not wait');
 }
 
 const users = [];
@@ -60,9 +83,9 @@ export async function temporaryUsers(count) {
     await breathe();
     const name = `${prefix}n${users.length}`;
     // Last of all: an account can only go when nothing runs in its name any more.
-    undo.unshift({ what: `user ${name}`, act: () => run('userdel', [name], { expect: [0, 6] }) });
-    // Below /home, as most are: one elsewhere may be on a file server, and is looked at first.
-    run('useradd', ['-M', '-N', '-g', 'nogroup', '-d', `/home/${name}`, '-s', '/bin/sh', name]);
+    undo.unshift({ what: `user ${name}`, act: () => run('userdel', ['-r', name], { expect: [0, 6, 12] }) });
+    // With a home below /home, as most have: one elsewhere may be on a file server, and is looked at first.
+    run('useradd', ['-m', '-N', '-g', 'nogroup', '-d', `/home/${name}`, '-s', '/bin/sh', name]);
     const [, , uid, gid] = run('getent', ['passwd', name]).stdout.split(':');
     users.push({ name, uid: Number(uid), gid: Number(gid) });
   }

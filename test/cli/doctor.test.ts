@@ -25,6 +25,7 @@ import {
   judgePart,
   judgeRunning,
 } from '../../src/cli/doctor/display-managers.ts';
+import { judgeSchrootFiles, judgeShutOut } from '../../src/cli/doctor/entry.ts';
 import {
   judgeLogins,
   judgeRecords,
@@ -705,6 +706,62 @@ describe('the check of sessions', () => {
   ])('judges schroot’s own sessions: recovered %s, sessions %j', (recovers, sessions, words) => {
     expect(line(judgeSchrootSessions({ recovers, sessions }))).toMatch(words);
   });
+
+  it.each<[string, string | undefined, RegExp]>([
+    ['', undefined, /^ok$/],
+    [
+      'W: line 4 [y] foo: x\nE: /etc/schroot/chroot.d/sbuild: Unknown chroot type',
+      undefined,
+      /^problem: nobody can enter a session: \/etc\/schroot\/chroot\.d\/sbuild: Unknown chroot type \| mv -n \/etc\/schroot\/chroot\.d\/sbuild \/root\/$/,
+    ],
+    [
+      'E: /etc/schroot/chroot.d/a: File is not owned by user root',
+      undefined,
+      /\| chown root:root \/etc\S+a$/,
+    ],
+    [
+      'E: /etc/schroot/chroot.d/a: File has write permissions for others',
+      undefined,
+      /\| chmod go-w \/etc\S+a$/,
+    ],
+    [
+      'E: /etc/schroot/schroot.conf: line 7: Bad',
+      undefined,
+      /line 7: Bad \| sensible-editor \+7 \/etc\/schroot\/schroot\.conf$/,
+    ],
+    [
+      'E: /d/mayfly-u1-0: line 1 [u1-0]: A chroot',
+      '/d/copy',
+      /; "\/d\/copy" has the same name \| mv -n \/d\/copy \/root\/$/,
+    ],
+    ['timeout: failed to run command: No such file', undefined, /^not applicable$/],
+    ['cannot load a library', undefined, /exit code 1 \| schroot --list$/],
+  ])('judges what schroot says of its files: %s', (stderr, other, words) => {
+    const output = { code: stderr === '' ? 0 : stderr.includes('No such') ? 127 : 1, stdout: '', stderr };
+    expect(line(judgeSchrootFiles({ output, other }))).toMatch(words);
+  });
+
+  it.each<[readonly string[], number, RegExp]>([
+    [[], 0, /^ok$/],
+    [[], 3, /^ok$/],
+    [
+      ['PAM error: x', 'PAM error: x'],
+      2,
+      /^problem: "u0" and 1 more cannot enter session s0: PAM error: x \| mayfly doctor no-entry/,
+    ],
+    [['PAM error: Authentication token is no longer valid; new one required'], 1, /\| passwd u0$/],
+    [['a', 'b'], 2, /^problem: "u0" cannot .*: a \| .*; problem: "u1" cannot .*: b \| /],
+    [['/etc/schroot/chroot.d/x: Bad'], 1, /^not applicable$/],
+  ])('judges who is shut out: %j of %d', (why, tried, words) => {
+    expect(
+      line(
+        judgeShutOut(
+          why.map((w, i) => ({ id: `s${i}`, name: `u${i}`, why: w })),
+          tried,
+        ),
+      ),
+    ).toMatch(words);
+  });
 });
 
 describe('the check of units', () => {
@@ -901,7 +958,7 @@ describe('an error code', () => {
   it('in the session wrapper is a known one, each of them', () => {
     const wrapper = readFileSync('hooks/session-wrapper', 'utf8');
     const said = wrapper.match(/MAYFLY-[A-Z-]+/g) ?? [];
-    expect(new Set(said).size).toBe(4);
+    expect(new Set(said).size).toBe(5);
     for (const code of said) expect(explainCode(code).code).toBe(code);
   });
 });

@@ -116,7 +116,7 @@ describe('configuration', () => {
       /"directories.run": too long: at most 228 /,
       /man mayfly/,
     ],
-    ...['/a,b', '/a:b', '/a b', '/a\\\\b', '/a/../b', 'a', '/a/'].map(
+    ...['/a,b', '/a:b', '/a b', '/a\\\\b', '/a/../b', '/a/./b', '/..', '/a//b', 'a', '/a/'].map(
       path =>
         [`[pool]\npath = "${path}"`, /: expected an absolute path of letters, digits/, /man mayfly/] as const,
     ),
@@ -138,7 +138,7 @@ describe('configuration', () => {
 
   it('accepts paths whose longest names the kernel does', () => {
     const run = `/run/${'r'.repeat(223)}`;
-    const bind = [`/${'b'.repeat(255)}`];
+    const bind = [`/${'b'.repeat(255)}`, '/run/.heim_org.h5l.kcm-socket', '/a/..b/.c'];
     const config = read(`[directories]\nrun = "${run}"\n[mounts]\nbind = ${JSON.stringify(bind)}`);
     expect(config.mounts.bind).toEqual(bind);
     const group = groupPath('', pathsOf(config.directories).cgroup, 'u4294967295-00000000');

@@ -39,7 +39,7 @@ function readOrRefuse(text: string, part = ''): Config | undefined {
 }
 
 const CONTROL = /\p{Cc}/u;
-const PATH = /^(\/[A-Za-z0-9_@+][A-Za-z0-9_.@+-]*)+$/;
+const PATH = /^(\/(?!\.{1,2}(\/|$))[A-Za-z0-9_.@+][A-Za-z0-9_.@+-]*)+$/;
 
 /** What root does with an accepted configuration rests on this. */
 function mustBeSafe(c: Config): void {

@@ -74,6 +74,16 @@ describe.skipIf(!canUnshare)('mounts in the tree of a session', () => {
     expect([code, points]).toEqual([32, ['/root']]);
   });
 
+  it('of a home directory replace a symlink on the way by a directory', () => {
+    symlinkSync('usr', `${tree}/old`);
+    const mount = { ...bind('usr', 'old/deep'), plain: true };
+    expect(run(mount)).toEqual({ code: 0, message: '', points: ['/root', '/root/old/deep'] });
+    expect(lstatSync(`${tree}/old`).isDirectory()).toBe(true);
+    symlinkSync('usr', `${tree}/opt`);
+    expect(run({ ...bind('usr', 'opt'), plain: true }).code).toBe(32);
+    expect(lstatSync(`${tree}/opt`).isSymbolicLink()).toBe(true);
+  });
+
   it('of a plain source follow no symlink to it, whoever has put it there meanwhile', () => {
     const plain = (source: string): Mount => ({ ...bind(source, 'home'), plain: true });
     expect(run(plain('shared/real'))).toEqual({ code: 0, message: '', points: ['/root', '/root/home'] });

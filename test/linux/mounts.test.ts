@@ -63,7 +63,8 @@ describe('mount targets', () => {
   const w = new World();
   for (const path of ['/base/proc', '/base/run', '/base/var/tmp', '/base/etc']) w.makeDirs(path);
   w.put('/base/file', '');
-  for (const path of ['/base/home', '/base/run/link', '/base/etc/link']) w.host.symlink('/etc', path);
+  for (const path of ['/base/home', '/base/var/lib', '/base/run/link', '/base/etc/link'])
+    w.host.symlink('/etc', path);
   const root = { source: 'o', target: '/r', type: 'overlay', options: 'x' };
   const bind = (source: string, file = false) => ({
     source,
@@ -100,10 +101,13 @@ describe('mount targets', () => {
     ['exist', [bind('/proc'), bind('/var/tmp'), bind('/file', true)]],
     ['are missing', [bind('/media/usb')]],
     ['are below the session’s own /run', [run, bind('/run/link')]],
+    ['are a symlink in the place of /home', [bind('/home')]],
+    ['are symlinks on the way to a home directory', [{ ...bind('/home/x'), plain: true }]],
     ['are below a bind', [bind('/etc'), bind('/etc/link')]],
   ])('that %s are accepted', (_, mounts) => expect(() => refuse(...mounts)).not.toThrow());
   it.each([
-    [bind('/home'), /"\/home" in the generation is a symlink/],
+    [bind('/run/link'), /"\/run\/link" in the generation is a symlink/],
+    [{ ...bind('/var/lib'), plain: true }, /"\/var\/lib" in the generation is a symlink/],
     [bind('/home/x'), /"\/home" in the generation is a symlink/],
     [bind('/file'), /"\/file" in the generation is a file/],
     [bind('/etc', true), /"\/etc" in the generation is a directory; cannot mount "\/etc" on it/],

@@ -28,7 +28,9 @@ describe.skipIf(!isRoot)('a session that is brought up to date', () => {
   const shared = ['/run/service', '/run/later', '/run/deep/er/socket', '/run/logs'].map(path => ({
     ...{ path, readOnly: path === '/run/logs' },
   }));
+  const copies = ['/etc/resolv.conf', '/etc/localtime', '/etc/cups/client.conf'];
   const refresh = line(refreshCommand(root, 'alice', `${base}/roots/.way`, shared));
+  const copy = line(refreshCommand(root, 'alice', `${base}/roots/.way`, [], copies));
 
   /** As PID 1 makes /run, and two processes of the session with namespaces of their own: `within` runs a command in one. */
   function run(script: string): string {
@@ -56,6 +58,7 @@ describe.skipIf(!isRoot)('a session that is brought up to date', () => {
         until [ "$(readlink /proc/$peer/ns/mnt)" != "$(readlink /proc/self/ns/mnt)" ]; do :; done
         within() { nsenter -t $peer -m -- "$@"; }
         refresh() { ${refresh}; echo "code $?"; }
+        copy() { ${copy}; echo "code $?"; }
         cd /
         ${script}
         kill $peer`,
@@ -124,6 +127,61 @@ describe.skipIf(!isRoot)('a session that is brought up to date', () => {
       expect(run(`${victim}; ${trick}; refresh >/dev/null 2>&1; cat ${base}/tree/etc/shadow`)).toBe(
         'alice:mine\n',
       );
+  });
+  /** The host gets an /etc of its own, and the session what its copies go to. */
+  const etc = `mkdir ${base}/tree/etc ${root}/etc/cups; cp ${base}/tree/shadow ${base}/tree/etc; mount --bind ${base}/tree/etc /etc
+    mkdir /etc/cups; echo one >/etc/resolv.conf; echo one >/etc/cups/client.conf; copy`;
+  it.each([
+    ['rewritten in place', 'echo two >/etc/resolv.conf'],
+    ['renamed', 'echo two >/etc/r; mv /etc/r /etc/resolv.conf'],
+    ['turned into a link', 'mkdir /run/r; echo two >/run/r/f; ln -sf ../run/r/f /etc/resolv.conf'],
+    [
+      'a link whose target is replaced',
+      'mkdir /run/r; echo x >/run/r/f; ln -sf /run/r/f /etc/resolv.conf; copy >/dev/null; echo two >/run/r/g; mv /run/r/g /run/r/f',
+    ],
+  ])('has the name servers that the host has now: %s', (_what, change) => {
+    const out = run(`${etc}; cat ${root}/etc/resolv.conf; ${change}; copy >/dev/null
+      within cat ${root}/etc/resolv.conf; stat -c '%F %a %u' ${root}/etc/resolv.conf; ls -A ${root}/etc`);
+    expect(out).toBe('code 0\none\ntwo\nregular file 644 0\ncups\nresolv.conf\nshadow\n');
+  });
+  it('has files of the host in other directories, too, and keeps what the host has no more', () => {
+    const out = run(`${etc}; echo two >/etc/cups/client.conf; copy; cat ${root}/etc/cups/client.conf
+      rm /etc/cups/client.conf; rm -r ${root}/etc/cups; mkdir ${root}/etc/cups; copy; ls ${root}/etc/cups`);
+    expect(out).toBe('code 0\ncode 0\ntwo\ncode 0\n');
+  });
+  it('has the time zone that the host has now: the link if its tree knows the zone, else the text', () => {
+    const out =
+      run(`${etc}; mkdir -p ${root}/usr/share/zoneinfo/Europe; ln -s Paris ${root}/usr/share/zoneinfo/Europe/Berlin
+      touch ${root}/usr/share/zoneinfo/Europe/Paris; echo Etc/UTC >${root}/etc/timezone
+      ln -s ../usr/share/zoneinfo/Europe/Berlin /etc/localtime; copy; readlink ${root}/etc/localtime; cat ${root}/etc/timezone
+      printf 'TZif\\377\\0' >/run/zone; ln -sf /run/zone /etc/localtime; copy; od -An -tx1 ${root}/etc/localtime
+      ls -A ${root}/etc`);
+    expect(out).toBe(
+      'code 0\ncode 0\n/usr/share/zoneinfo/Europe/Berlin\nEurope/Berlin\ncode 0\n 54 5a 69 66 ff 00\ncups\nlocaltime\nresolv.conf\nshadow\ntimezone\n',
+    );
+  });
+  it.each([
+    ['a symlink in the place of the file', `ln -sf ${base}/tree/victim ${root}/etc/resolv.conf`, 'two'],
+    ['a pipe', `rm ${root}/etc/resolv.conf; mkfifo ${root}/etc/resolv.conf`, 'two'],
+    [
+      'a symlink in the place of the unfinished file',
+      `ln -s ${base}/tree/victim ${root}/etc/.resolv.conf.mayfly`,
+      'two',
+    ],
+    ['a directory', `rm ${root}/etc/resolv.conf; mkdir ${root}/etc/resolv.conf`, ''],
+    [
+      'a symlink in the place of /etc',
+      `mv ${root}/etc ${root}/e; ln -s ${base}/tree/victims ${root}/etc`,
+      '',
+    ],
+    ['a mount there', `mount --bind ${base}/tree/victims ${root}/etc`, 'mine'],
+  ])('with %s changes nothing but its own copy', (_what, trick, expected) => {
+    const out =
+      run(`${etc} >/dev/null; echo mine >${base}/tree/victim; mkdir ${base}/tree/victims; echo mine >${base}/tree/victims/resolv.conf
+      ${trick}; echo two >/etc/resolv.conf; copy >/dev/null 2>&1
+      cat ${base}/tree/victim ${base}/tree/victims/resolv.conf; ls -A ${base}/tree/victims; timeout 5 cat ${root}/etc/resolv.conf 2>/dev/null`);
+    const victims = expected === '' && trick.includes('victims') ? 'mine\n' : '';
+    expect(out).toBe(`mine\nmine\nresolv.conf\n${victims}${expected && `${expected}\n`}`);
   });
   it('that has just ended is left alone', () => {
     expect(run(`umount -lR ${root}; refresh; ls -A ${root}; rmdir ${root}; refresh; ls ${base}/roots`)).toBe(

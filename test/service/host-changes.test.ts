@@ -1,6 +1,9 @@
 /** When sessions are brought up to date with the host. */
-import { expect, it } from 'vitest';
-import { hostChanges, hostSnapshot } from '../../src/service/host-changes.ts';
+import * as fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import { expect, it, onTestFinished } from 'vitest';
+import { realHost } from '../../src/linux/real-host.ts';
+import { changedCopies, hostChanges, hostSnapshot } from '../../src/service/host-changes.ts';
 import { login } from '../../src/session/session.ts';
 import { readSessions, writeSession } from '../../src/state/sessions.ts';
 import { callOf, preparedWorld, type World } from '../world.ts';
@@ -79,4 +82,55 @@ it('a session that is ending, or of an earlier boot, is left alone', async () =>
     expect(await look()).toBe(true);
     expect(refreshed()).toEqual([]);
   }
+});
+
+it('a file that is copied to sessions is copied again after it has changed, and no other', async () => {
+  const w = preparedWorld();
+  w.host.write('/etc/hosts', 'one', { mode: 0o644 });
+  w.host.write('/etc/resolv.conf', 'one', { mode: 0o644 });
+  const { look, refreshed } = await begin(w);
+  const copied = (): string[] =>
+    refreshed()
+      .join(' ')
+      .match(/\/etc\/[a-z.]+/g) ?? [];
+  await look();
+  expect(copied()).toContain('/etc/hosts'); // whatever happened before the service began
+  w.host.write('/etc/hosts', 'two', { mode: 0o644 });
+  await look();
+  expect(copied()).toEqual(['/etc/hosts']);
+  w.host.symlink('/run/resolver', '/etc/resolv.conf');
+  await look();
+  expect(copied()).toEqual(['/etc/resolv.conf']);
+  await look();
+  expect(refreshed()).toEqual([]);
+});
+
+it.each([
+  ['a file', (at: string) => fs.writeFileSync(`${at}/f`, 'other'), '/f'],
+  ['a file that was renamed', (at: string) => fs.renameSync(`${at}/h`, `${at}/f`), '/f'],
+  ['a file that is gone', (at: string) => fs.rmSync(`${at}/f`), '/f'],
+  ['the target of a symlink', (at: string) => fs.writeFileSync(`${at}/g`, 'other'), '/l'],
+  ['the target of a symlink that was renamed', (at: string) => fs.renameSync(`${at}/f`, `${at}/g`), '/f /l'],
+  ['a symlink', (at: string) => fs.rmSync(`${at}/l`), '/l'],
+  ['nothing', () => undefined, ''],
+])('a change is seen of %s', (_what, change, expected) => {
+  const at = fs.mkdtempSync(`${tmpdir()}/mayfly-changes-`);
+  onTestFinished(() => fs.rmSync(at, { recursive: true }));
+  for (const name of ['f', 'g', 'h']) fs.writeFileSync(`${at}/${name}`, name);
+  fs.symlinkSync('g', `${at}/l`);
+  const identity = { copy: ['f', 'l'].map(name => `${at}/${name}`) };
+  const on = { host: realHost(), config: { mounts: { bind: [] }, identity } } as never;
+  const before = hostSnapshot(on);
+  change(at);
+  expect(changedCopies({ identity }, before, hostSnapshot(on)).join(' ').replaceAll(at, '')).toBe(expected);
+});
+
+it.each([
+  [undefined, '/a 1\n/b 1', ['/a', '/b']],
+  ['/a 1\n/b 1', '/a 1\n/b 2', ['/b']],
+  ['/a 1\n/ab 1', '/a 1\n/ab 2', []],
+  ['/a 1', '/a \n/etc/machine-id 2', ['/a']],
+])('between the snapshots %j and %j, %j have changed', (before, now, expected) => {
+  const identity = { copy: ['/a', '/b', '/etc/machine-id'] };
+  expect(changedCopies({ identity }, before, now)).toEqual(expected);
 });

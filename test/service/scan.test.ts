@@ -23,7 +23,7 @@ it('logind that does not answer ends nothing, is told of once and asked again so
   const state: ServiceState = {
     on: { ...w.machine(), log: logTo((level, words) => void (level !== 'debug' && said.push(words))) },
     o: {
-      ...{ file: '/etc/mayfly/mayfly.toml', env: {}, onSignal: () => undefined },
+      ...{ file: '/etc/mayfly/mayfly.toml', program: '', env: {}, onSignal: () => undefined },
       logind: { directory: '/run/systemd/sessions', sessions: () => answer() },
     },
     reaper: {

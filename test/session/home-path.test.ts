@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { readConfig } from '../../src/config/parse.ts';
 import { parsePasswd } from '../../src/linux/accounts.ts';
 import type { Host } from '../../src/linux/host.ts';
-import { homeProblem } from '../../src/session/home-path.ts';
+import { homeProblem } from '../../src/session/home-problem.ts';
 import { startRunSession } from '../../src/session/run-session.ts';
 import { login } from '../../src/session/session.ts';
 import { home } from '../../src/session/steps/home.ts';
@@ -12,10 +12,10 @@ import type { Machine } from '../../src/state/machine.ts';
 import { pathsOf } from '../../src/state/paths.ts';
 import { callOf, preparedWorld, type World } from '../world.ts';
 
-describe('a home directory', () => {
-  const config = readConfig(preparedWorld().host, '/etc/mayfly/mayfly.toml');
-  const paths = pathsOf(config.directories);
+const config = readConfig(preparedWorld().host, '/etc/mayfly/mayfly.toml');
+const paths = pathsOf(config.directories);
 
+describe('a home directory', () => {
   it.each([
     '/home/alice',
     '/home/lab.example/alice',
@@ -204,6 +204,136 @@ describe('a home directory of its own, reached through a symlink', () => {
       expect(w.picture()).toBe(before);
     },
   );
+});
+
+describe('a home directory that comes late, or is a symlink', () => {
+  /** The machine with these directories, files ("f") and symlinks (with an owner), and alice's home directory in passwd(5). */
+  function worldOf(home: string, there: Readonly<Record<string, string>>): { w: World; on: Machine } {
+    const w = preparedWorld();
+    w.put('/etc/passwd', `root:x:0:0::/root:/bin/sh\nalice:x:1001:1001::${home}:/bin/sh\n`);
+    w.host.rmdir('/home/alice');
+    const owners = new Map<string, number>();
+    for (const [path, what] of Object.entries(there)) {
+      const [target = '', owner = '0'] = what.split(' ');
+      if (target === 'd') w.makeDirs(path);
+      else if (target === 'f') {
+        w.makeDirs(path.slice(0, path.lastIndexOf('/')));
+        w.put(path, '');
+      } else {
+        if (path !== '/home') w.host.symlink(target, path); // where something is mounted in this world
+        owners.set(path, Number(owner));
+      }
+    }
+    w.newProcess();
+    const on = w.machine();
+    const lstat: Host['lstat'] = path => {
+      const found = on.host.lstat(path);
+      const uid = owners.get(path);
+      return found && uid !== undefined ? { ...found, kind: 'link', uid } : found;
+    };
+    const readlink: Host['readlink'] = path => (path === '/home' ? there[path] : on.host.readlink(path));
+    return { w, on: { ...on, host: { ...on.host, lstat, readlink } } };
+  }
+  const stable = new Set([...config.mounts.bind, ...config.mounts.rbind]);
+
+  it.each<[string, string, Readonly<Record<string, string>>, readonly string[]]>([
+    ['below /home, later', '/home/alice', {}, []],
+    ['deep below /home, later', '/home/lab/b/alice', { '/home/lab': 'd' }, []],
+    ['elsewhere', '/data/alice', { '/data/alice': 'd' }, ['/data/alice']],
+    ['elsewhere, later', '/data/alice', { '/data': 'd' }, ['/data']],
+    ['deep elsewhere, later', '/data/b/c/alice', { '/data/b': 'd' }, ['/data/b']],
+    ['in /srv, later', '/srv/alice', { '/srv': 'd' }, ['/srv']],
+    ['none', '/nonexistent', {}, []],
+    [
+      'a link from /home',
+      '/home/alice',
+      { '/home/alice': '/data/alice', '/data/alice': 'd' },
+      ['/data/alice'],
+    ],
+    ['a link from /home, later', '/home/alice', { '/home/alice': '/data/alice', '/data': 'd' }, ['/data']],
+    ['a link within /home', '/home/alice', { '/home/alice': 'b/alice', '/home/b/alice': 'd' }, []],
+    ['a link on the way', '/home/b/alice', { '/home/b': '/data/b', '/data/b/alice': 'd' }, ['/data/b/alice']],
+    [
+      'a link elsewhere, later',
+      '/data/alice',
+      { '/data': 'd', '/data/alice': '../export/alice', '/export': 'd' },
+      ['/data', '/export'],
+    ],
+    ['/home a link of the host', '/home/alice', { '/home': '/data/home', '/data/home/alice': 'd' }, []],
+    ['/home a link of the host, later', '/home/alice', { '/home': '/data/home', '/data/home': 'd' }, []],
+    [
+      'where the link /home leads',
+      '/data/home/alice',
+      { '/home': '/data/home', '/data/home/alice': 'd' },
+      ['/data/home/alice'],
+    ],
+    [
+      'a link of the user within /home',
+      '/home/alice',
+      { '/home/alice': '/home/b/alice 1001', '/home/b/alice': 'd' },
+      [],
+    ],
+  ])('is reached: %s', async (_, home, there, expected) => {
+    const { w, on } = worldOf(home, there);
+    const s = await login(on, callOf(w, 'alice', ':0'));
+    const own = (s?.mounts ?? []).filter(m => m.type === 'none' && !stable.has(m.source));
+    expect(own.map(m => m.source)).toEqual(expected);
+    for (const m of own) expect(m).toMatchObject({ options: 'rbind,rslave', plain: true });
+  });
+
+  it.each<[string, string, Readonly<Record<string, string>>, RegExp, string?]>([
+    [
+      'in the root directory, later',
+      '/alice',
+      {},
+      /does not exist, and "\/", where it could be made later, is a directory of the system/,
+    ],
+    ['below it, later', '/people/b/alice', {}, /and "\/", where it could/, 'mkdir -p /people/b'],
+    [
+      'in a directory of packages, later',
+      '/opt/people/alice',
+      { '/opt': 'd' },
+      /and "\/opt", where/,
+      'mkdir -p /opt/people',
+    ],
+    ['beside the pool, later', '/var/lib/alice', { '/var/lib': 'd' }, /and "\/var\/lib", where/],
+    ['a file', '/data/alice', { '/data/alice': 'f' }, /is not a directory/],
+    ['a file below /home', '/home/alice', { '/home/alice': 'f' }, /is not a directory/],
+    ['a link to a file', '/home/alice', { '/home/alice': '/data/x', '/data/x': 'f' }, /is not a directory/],
+    [
+      'a link to the system',
+      '/home/alice',
+      { '/home/alice': '/etc' },
+      /leads to "\/etc", which is a directory of the system/,
+    ],
+    [
+      'a link to another pool',
+      '/home/alice',
+      { '/home/alice': '/var/lib/mayfly/x' },
+      /which is a directory of Mayfly/,
+    ],
+    [
+      'a link of the user elsewhere',
+      '/home/alice',
+      { '/home/alice': '/data/bob 1001', '/data/bob': 'd' },
+      /"\/home\/alice", which does not belong to root/,
+    ],
+    ['a link in a circle', '/home/alice', { '/home/alice': 'alice' }, /which cannot be followed/],
+    [
+      'a link through the root directory, later',
+      '/alice',
+      { '/alice': '/data/alice', '/data': 'd' },
+      /"\/", where it could be made later/,
+    ],
+  ])('is refused before anything is done: %s', async (_, home, there, message, hint) => {
+    const { w, on } = worldOf(home, there);
+    const before = w.picture();
+    const refused = { code: 'unsafe', message: expect.stringMatching(message) };
+    const error = await login(on, callOf(w, 'alice', ':0')).catch(e => e);
+    expect(error).toMatchObject(refused);
+    if (hint !== undefined) expect(error.facts.hint).toBe(hint);
+    expect(w.picture()).toBe(before);
+  });
 });
 
 describe('files of the session are written to its own file system only', () => {

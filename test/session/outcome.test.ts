@@ -55,7 +55,13 @@ describe('the session wrapper', () => {
   afterAll(() => rmSync(dir, { recursive: true }));
   const program = (name: string, text: string): void =>
     writeFileSync(`${dir}/bin/${name}`, `#!/bin/sh\n${text}\n`, { mode: 0o755 });
-  program('schroot', 'echo inside');
+  /** The wrapper tries the session first. */
+  const schroot = (text: string): void =>
+    program(
+      'schroot',
+      `for last; do :; done\ncase $last in "echo entered "*) eval "$last"; exit ;; esac\n${text}`,
+    );
+  schroot('echo inside');
   program('mayfly', 'echo asked >&2; echo "alice gets a session; on failure: refuse"; exit 0');
   const desktop = (files: Readonly<Record<string, string>>) => {
     rmSync(mine, { recursive: true, force: true });
@@ -87,9 +93,9 @@ describe('the session wrapper', () => {
   ])('%s', (_what, files, words) => expect(desktop(files)).toMatch(words));
 
   it('enters a session as logins are counted that no hook announces', () => {
-    program('schroot', 'printf "%s\\n" schroot "$1" "$2" "$3" "$4" "$5" "$6"');
+    schroot('printf "%s\\n" schroot "$1" "$2" "$3" "$4" "$5" "$6"');
     const words = desktop({ session: 'u1-0\n' }).split('\n');
-    program('schroot', 'echo inside');
+    schroot('echo inside');
     expect(entryOf(words, 'u1-0')).toBe('wrapper');
   });
 });

@@ -49,9 +49,28 @@ describe('commands that say in a session what they cannot do', () => {
     expect(text(w, 'etc/pam.d/passwd')).toMatch(/^password \[success=ignore default=2\] .* uid = 1001\n/);
     expect(text(w, 'etc/pam.d/passwd')).toMatch(/\nthe image’s own\n$/);
     expect(text(w, 'etc/pam.d/chsh')).toMatch(/^auth /);
-    const other = tree('etc/pam.d/passwd');
-    writeRefusals(other.host, '/r', { ...alice, local: false });
-    expect(text(other, 'etc/pam.d/passwd')).toBe('the image’s own\n');
+    expect(w.host.exists('/r/etc/pam.d/chpasswd')).toBe(false);
+  });
+  it.each([
+    [false, 'password [success=2 default=ignore] pam_unix.so\npassword requisite pam_deny.so\n', 'refused'],
+    [false, 'password sufficient pam_unix.so\npassword sufficient pam_sss.so use_authtok\n', 'left'],
+    [false, '  -password optional pam_odd.so\n', 'left'],
+    [false, '# password pam_sss.so\nauth sufficient pam_sss.so\npassword required pam_unix.so\n', 'refused'],
+    [true, 'password sufficient pam_sss.so\n', 'refused'],
+  ])('passwd of an account of the host: %s, where the image has %j, is %s', (local, stack, expected) => {
+    const w = tree('etc/pam.d/passwd', 'etc/pam.d/chsh', 'etc/pam.d/chfn', 'etc/pam.d/chpasswd');
+    w.put('/r/etc/pam.d/common-password', stack);
+    writeRefusals(w.host, '/r', { ...alice, local, admin: true });
+    const isRefused = (name: string): boolean => text(w, `etc/pam.d/${name}`).includes('pam_deny');
+    expect(['passwd', 'chpasswd'].map(isRefused)).toEqual(Array(2).fill(expected === 'refused'));
+    // The session has a line of its own for an account of a directory, too.
+    expect(['chsh', 'chfn'].map(isRefused)).toEqual([true, true]);
+    expect(text(w, 'etc/pam.d/common-password')).toBe(stack);
+  });
+  it('is chpasswd only for those who become root', () => {
+    const w = tree('etc/pam.d/chpasswd');
+    writeRefusals(w.host, '/r', alice);
+    expect(text(w, 'etc/pam.d/chpasswd')).toBe('the image’s own\n');
   });
   it('are services of packages, and systemctl asks the host, for those who become root', () => {
     const w = tree('usr/bin/systemctl');

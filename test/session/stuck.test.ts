@@ -1,6 +1,7 @@
 /** A session that cannot be ended is kept with its reason, or leads to a reboot if that is configured. */
 import { describe, expect, it } from 'vitest';
 import { MayflyError } from '../../src/errors.ts';
+import { isMounted } from '../../src/linux/mounts.ts';
 import { identify } from '../../src/linux/process-id.ts';
 import { recover } from '../../src/service/recover.ts';
 import { end } from '../../src/session/end.ts';
@@ -112,6 +113,42 @@ describe('a teardown that fails', () => {
     const { on, ran } = withPolicy(w.machine(), 'reboot');
     await applyRebootPolicy(on, new MayflyError('stuck', 'held'));
     expect(ran).toEqual([]);
+  });
+});
+
+describe('a tree that root in the session has made unfit to be looked at', () => {
+  /** The machine, on which a look at these paths below the root fails as long as they are there. */
+  const blind = (w: World, on: Machine, root: string, code: string, below: readonly string[]): Machine => {
+    const lstat: Machine['host']['lstat'] = path => {
+      const there = w.host.lstat(path);
+      const fails = isMounted(w.host, root) && below.some(name => path === root + name);
+      if (there === undefined || !fails) return there;
+      throw Object.assign(new Error(`${code}: ${path}`), { code });
+    };
+    return { ...on, host: { ...on.host, lstat } };
+  };
+
+  it.each(
+    ['ELOOP', 'ENAMETOOLONG', 'EACCES', 'EIO', 'ESTALE', 'ENOTCONN'].flatMap(code => [
+      [code, 'below it', ['/run', '/home/alice', '/dev/shm', '/home', '/tmp']] as const,
+      [code, 'at its top', ['']] as const,
+    ]),
+  )('keeps neither its processes nor its mounts: %s %s', async (code, _, below) => {
+    const w = preparedWorld();
+    w.makeDirs('/etc/mayfly');
+    w.put('/etc/mayfly/mayfly.toml', 'ephemeral_home = ["alice"]\n');
+    const s = await login(w.machine(), callOf(w, 'alice', ':0'));
+    const root = s?.root ?? '';
+    const inside = w.enter(root);
+    w.makeDirs('/sys/block/loop7/loop');
+    w.put('/sys/block/loop7/loop/backing_file', '/tmp/deep/image\n');
+    w.programs.losetup = () => ({ stdout: '/dev/loop7 9:9 /tmp/deep/image\n' });
+    const on = blind(w, w.machine(), root, code, below);
+    await end(on, s?.id ?? '');
+    expect(w.processes.has(inside)).toBe(false);
+    expect(readSessions(w.host, w.machine().paths)).toEqual([]);
+    expect(w.host.lstat(root)).toBeUndefined();
+    expect([...w.volumes.keys()].some(k => k.endsWith(s?.id ?? ''))).toBe(false);
   });
 });
 

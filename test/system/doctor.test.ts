@@ -104,6 +104,96 @@ describe('a lab', () => {
     expect(lab.picture()).toEqual(before);
   });
 
+  /** Runs a command that alone sees this text in a file of the machine, which other tests use at the same time. */
+  const seeing = (path: string, text: string, command: readonly string[]): Ran => {
+    const place = at(`seen-${path.replaceAll('/', '-')}`);
+    fs.cpSync(path.replace(/[^/]*$/, ''), place, { recursive: true, preserveTimestamps: true });
+    fs.rmSync(`${place}/${path.replace(/.*\//, '')}`, { force: true });
+    fs.writeFileSync(`${place}/${path.replace(/.*\//, '')}`, text, { mode: 0o644 });
+    const script = 'mount --bind "$1" "$2" && shift 2 && exec "$@"';
+    const args = ['--mount', 'sh', '-c', script, 'sh', place, path.replace(/\/[^/]*$/, ''), ...command];
+    const r = sh('unshare', args);
+    fs.rmSync(place, { recursive: true });
+    return r;
+  };
+  const doctor = (...options: string[]): string[] => [
+    'node',
+    MAYFLY,
+    'doctor',
+    '--config',
+    lab.config,
+    '--json',
+    ...options,
+  ];
+  const wrapper = (): string[] => {
+    const as = ['setpriv', '--reuid', A, '--regid', A, '--init-groups'];
+    return [
+      ...as,
+      'env',
+      '-u',
+      'DISPLAY',
+      `${process.cwd()}/hooks/session-wrapper`,
+      '--session',
+      lab.session(A)?.id ?? '',
+      ...['sh', '-c', 'echo inside'],
+    ];
+  };
+  const PAM = fs.readFileSync('/etc/pam.d/schroot', 'utf8');
+
+  it.each<[string, string, string, string, RegExp, string]>([
+    [
+      'a file of somebody else that schroot cannot read',
+      '/etc/schroot/chroot.d/sbuild',
+      '[sbuild]\ntype=direktory\n',
+      'configuration',
+      /\/etc\/schroot\/chroot\.d\/sbuild: Unknown chroot type/,
+      'mv -n /etc/schroot/chroot.d/sbuild /root/',
+    ],
+    [
+      'a rule of PAM for accounts',
+      '/etc/pam.d/schroot',
+      `account requisite pam_deny.so\n${PAM}`,
+      'entry',
+      /PAM error: Authentication failure/,
+      'mayfly doctor no-entry',
+    ],
+    [
+      'a rule of PAM for sessions, with which schroot succeeds',
+      '/etc/pam.d/schroot',
+      `${PAM}\nsession requisite pam_deny.so\n`,
+      'entry',
+      /PAM error: Cannot make/,
+      'mayfly doctor no-entry',
+    ],
+    [
+      'a file of PAM that is wrong',
+      '/etc/pam.d/schroot',
+      'garbage\n',
+      'entry',
+      /PAM error: /,
+      'mayfly doctor no-entry',
+    ],
+  ])('tells who cannot enter, and so does the login: %s', (_, path, text, check, what, hint) => {
+    lab.hook('start', A);
+    const seen = findings(seeing(path, text, doctor()));
+    expect(seen).toMatchObject([{ check, level: 'problem', hint }]);
+    expect(seen[0]?.what).toMatch(what);
+    const r = seeing(path, text, wrapper());
+    expect(r).toMatchObject({ code: 1, out: '' });
+    expect(r.err).toMatch(what);
+    expect(r.err).toMatch(/\(MAYFLY-NO-ENTRY\)$/m);
+    expect(sh('env', wrapper()).out).toBe('inside\n');
+    lab.hook('stop', A);
+    const trial = findings(seeing(path, text, doctor('--trial', '--user', A)));
+    expect(trial.find(f => f.check === 'stable')).toMatchObject({
+      level: 'problem',
+      hint: check === 'entry' ? hint : 'mayfly doctor',
+    });
+    expect(trial.find(f => f.check === 'stable')?.what).toMatch(
+      new RegExp(`^${A} cannot enter the session: ${what.source}`),
+    );
+  });
+
   const write = (path: string, text: string, mode = 0o600): void => {
     fs.mkdirSync(path.replace(/\/[^/]*$/, ''), { recursive: true });
     fs.writeFileSync(path, text);

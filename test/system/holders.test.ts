@@ -49,12 +49,12 @@ const FLIGHT = `
   close $f`;
 
 describe.each(BACKENDS)('what keeps the files of a session on %s', backend => {
+  const more = '[logout]\nmax_stuck = 2\n';
   let lab: Lab;
   let before: unknown;
 
   beforeAll(() => {
     user(A);
-    const more = '[logout]\nmax_stuck = 2\n';
     lab = new Lab({ config: more });
     const from = makeMiniTree(`${lab.dir}/tree`);
     expect(lab.mayfly('init', '--backend', backend, '--from', from, '--quiet')).toMatchObject({ code: 0 });
@@ -144,6 +144,30 @@ describe.each(BACKENDS)('what keeps the files of a session on %s', backend => {
       expect(lab.picture()).toEqual(before);
     }
     fs.rmdirSync(place);
+  });
+
+  it.each<[string, string]>([
+    [
+      'symlinks that lead in a circle',
+      `umount -l home/${A} run; rm -rf home run; ln -s home home; ln -s run run`,
+    ],
+    ['files in the place of directories', `umount -l home/${A} run; rm -rf home run; touch home run`],
+    ['nothing in the place of directories', `umount -l home/${A} run; rm -rf home run`],
+    ['another file system over its root', 'mount -t tmpfs mayfly-test "$PWD"'],
+    ['three more over its root', 'for i in 1 2 3; do mount -t tmpfs mayfly-test "$PWD"; done'],
+    ['an end of all of it', 'rm -rf --one-file-system usr etc var lib bin sbin home || true'],
+  ])('nothing, whatever root in the session of a guest has made of its tree: %s', async (_, script) => {
+    lab.configure(`ephemeral_home = ["${A}"]`);
+    lab.hook('start', A);
+    const staying = 'sleep 1000077';
+    lab.linger(A, true, `cd /usr; exec ${staying}`);
+    const left = (): string => sh('pgrep', ['-fx', staying]).out;
+    await until(() => left() !== '');
+    // From outside, because the tree has no such programs; its mounts are the same.
+    must('sh', ['-c', `set -e; cd "$1"; ${script}`, 'sh', root()]);
+    expect(lab.hook('stop', A)).toMatchObject({ code: 0, err: '' });
+    expect(left()).toBe('');
+    lab.configure(more);
   });
 
   it('very many files and nested subvolumes: the next login does not wait for them to be erased', async () => {

@@ -12,7 +12,7 @@ import type { Session } from '../../src/state/sessions.ts';
 import { chooseMirrors, hostSuite, parseUris, printUris, sourceFiles } from '../../src/update/apt-sources.ts';
 import type { BackendKind } from '../../src/volume/backend.ts';
 
-const TOP = resolve(import.meta.dirname, '../..');
+export const TOP = resolve(import.meta.dirname, '../..');
 export const MAYFLY = `${TOP}/dist/mayfly.cjs`;
 const CACHE = '/var/cache/mayfly-test';
 

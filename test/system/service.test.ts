@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import * as fs from 'node:fs';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { forgetUsers, killTree, Lab, MAYFLY, must, sh, sleep, uidOf, until, user } from './lab.ts';
 
 const A = 'mayfly-sa';
@@ -338,8 +338,14 @@ describe('a living session', () => {
     expect(service.said).not.toMatch(/is over/);
   });
 
-  it('sees a password that is changed, and what a service of the host makes anew', async () => {
+  it('sees a password that is changed, files of the host that change, and what a service makes anew', async () => {
     const [place, late] = [`/run/mayfly-test-${process.pid}`, `/run/mayfly-test-${process.pid}-late`];
+    const [file, link] = [`/etc/mayfly-test-${process.pid}`, `/etc/mayfly-test-${process.pid}-link`];
+    fs.writeFileSync(file, 'old');
+    fs.symlinkSync(`..${place}/socket`, link);
+    onTestFinished(() => {
+      for (const path of [file, link]) fs.rmSync(path, { force: true });
+    });
     const shown = (path: string): string => lab.inside(A, 'cat', `${path}/socket`).out;
     const make = (path: string, text: string): void => {
       fs.rmSync(path, { recursive: true, force: true });
@@ -347,15 +353,20 @@ describe('a living session', () => {
       fs.writeFileSync(`${path}/socket`, text);
     };
     const bind = ['/proc', '/dev', '/dev/pts', '/tmp', place, late];
-    lab.configure(`[mounts]\nbind = ${JSON.stringify(bind)}\n`);
+    lab.configure(
+      `[mounts]\nbind = ${JSON.stringify(bind)}\n[identity]\ncopy = ${JSON.stringify([file, link])}\n`,
+    );
     must('usermod', ['-p', '$6$before', A]);
     make(place, 'old');
     service = await Service.start();
     const daemon = await Daemon.login(A);
     const seat = new Seat(A);
     await seen();
-    expect(shown(place)).toBe('old');
+    const copies = (): string => [file, link].map(path => lab.inside(A, 'cat', path).out).join(' ');
+    expect(`${shown(place)} ${copies()}`).toBe('old old old');
     make(place, 'new');
+    fs.writeFileSync(`${file}.new`, 'new');
+    fs.renameSync(`${file}.new`, file);
     make(late, 'late');
     must('usermod', ['-p', '$6$after', A]);
     const shadow = (): string => lab.rootInside(A, 'grep', `^${A}:`, '/etc/shadow').out;
@@ -364,7 +375,9 @@ describe('a living session', () => {
       60_000,
     );
     must('usermod', ['-L', A]);
-    await until(() => shadow().includes(':!$6$after:'), 60_000);
+    await until(() => shadow().includes(':!$6$after:') && copies() === 'new new', 60_000);
+    fs.writeFileSync(file, 'again'); // in place
+    await until(() => copies() === 'again new', 60_000);
     lab.configure('');
     seat.forget();
     daemon.child.stdin?.end('\n');

@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import * as fs from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { setxattrNumber } from '../../src/linux/ownership.ts';
 import { Mirror } from './debs.ts';
 import { BACKENDS, forgetUsers, type Lab, MAYFLY, sh, until, user } from './lab.ts';
 import { closeQuickLab, family, loginWorks, quickLab, stable, standing } from './updates.ts';
@@ -129,6 +130,44 @@ describe.each(BACKENDS.slice(-1))('by hand, on %s', backend => {
     expect(lab.mayfly('update')).toMatchObject({ code: 0 });
     expect(inGeneration('/usr/share/one')).toBe('1');
     expect(inGeneration('/etc/mine')).toBe('mine\n');
+    lab.configure('');
+  });
+
+  it('what is small is a change: a capability, a text of the same length and time', () => {
+    const capability =
+      '($f, $k, $v) = ("/etc/mine", "security.capability", pack("V5", 0x2000001, 1 << 13, 0, 0, 0)); ' +
+      `syscall(${setxattrNumber(process.arch)}, $f, $k, $v, length $v, 0) == 0 or die $!`;
+    const text = 'touch -r /etc/mine /etc/t; echo time >/etc/mine; touch -r /etc/t /etc/mine; rm /etc/t';
+    expect(edit('--promote', '--', 'sh', '-c', 'echo mine >/etc/mine')).toMatchObject({ code: 0 });
+    for (const command of [
+      ['perl', '-e', capability],
+      ['sh', '-c', text],
+    ]) {
+      const before = stable(lab);
+      lab.configure(`[update]\ncommand = ${JSON.stringify(command)}`);
+      expect(lab.mayfly('update', '--quiet')).toMatchObject({ code: 0, err: '' });
+      expect(stable(lab)).toBe(before + 1);
+    }
+    lab.configure('');
+    expect(inGeneration('/etc/mine')).toBe('time\n');
+  });
+
+  it('what is promoted on request is, even if nothing seems to have changed', () => {
+    const before = stable(lab);
+    expect(edit('--promote', '--', 'true')).toMatchObject({ code: 0 });
+    expect(stable(lab)).toBe(before + 1);
+  });
+
+  it('a night without news makes no generation, whatever caches and times have changed', () => {
+    const news =
+      'mkdir -p /var/lib/command-not-found /usr/share/applications/__pycache__; cp /proc/uptime /var/lib/command-not-found/x; ' +
+      'cp /proc/uptime /usr/share/applications/__pycache__/x; echo 1 >/etc/new; rm /etc/new; cp -p /etc/passwd /etc/p; touch /etc/p; mv /etc/p /etc/passwd';
+    lab.configure(`[update]\ncommand = ${JSON.stringify(['sh', '-c', 'mkdir -p /usr/share/applications'])}`);
+    expect(lab.mayfly('update', '--quiet')).toMatchObject({ code: 0, err: '' });
+    const before = stable(lab);
+    lab.configure(`[update]\ncommand = ${JSON.stringify(['sh', '-c', news])}`);
+    expect(lab.mayfly('update').err).toMatch(/nothing has changed; no new generation was created\n$/);
+    expect(stable(lab)).toBe(before);
     lab.configure('');
   });
 

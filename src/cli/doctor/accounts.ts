@@ -1,6 +1,6 @@
 /** Accounts whose logins are refused, or changed, because of what the account itself says, and those that linger. */
 import { groupsOf, lookupUser, parsePasswd, type User } from '../../linux/accounts.ts';
-import { homeProblem } from '../../session/home-path.ts';
+import { homeProblem } from '../../session/home-problem.ts';
 import { inScope } from '../../session/scope.ts';
 import { readableGeneration, stableNumber } from '../../state/generations.ts';
 import { describeShells, type UserShell, usersWithoutShell } from '../../update/user-shells.ts';

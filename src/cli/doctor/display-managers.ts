@@ -84,13 +84,14 @@ export function judgePart(p: Part): Finding[] {
 }
 
 /** The package's files in the directory of the program. */
-export const BUNDLE = [
-  ...['mayfly.cjs', 'hot.js', 'parse.cjs', 'cli.cjs', 'process-look.cjs', 'time-limits.cjs'],
-  ...['loops.cjs', 'eraser.cjs', 'stuck-limit.cjs', 'unseen-holders.cjs', 'space-being-freed.cjs'],
-  ...['unannounced.cjs', 'lvm.cjs', 'terminate.cjs', 'saving.cjs', 'manager-end.cjs', 'manager-restart.cjs'],
-  ...['advice.cjs', 'kernel-module.cjs', 'refusal-dialog.cjs', 'reboot-policy.cjs'],
-  ...['guest-leftovers.cjs', 'number-conflicts.cjs', 'execa.cjs', 'winston.cjs', 'chokidar.cjs'],
-];
+export const BUNDLE = `
+  mayfly.cjs hot.js parse.cjs cli.cjs process-look.cjs time-limits.cjs loops.cjs eraser.cjs
+  stuck-limit.cjs unseen-holders.cjs space-being-freed.cjs unannounced.cjs lvm.cjs terminate.cjs
+  saving.cjs manager-end.cjs manager-restart.cjs advice.cjs kernel-module.cjs refusal-dialog.cjs
+  reboot-policy.cjs guest-leftovers.cjs number-conflicts.cjs standby.cjs host-facts.cjs home-places.cjs
+  execa.cjs winston.cjs chokidar.cjs`
+  .trim()
+  .split(/\s+/);
 
 function partsOf(host: Host, adapters: readonly Adapter[]): Part[] {
   const programs = [...adapters.flatMap(a => adapterSpecs[a].hooks), WRAPPER];

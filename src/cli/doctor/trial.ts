@@ -7,8 +7,14 @@ import { checkGeneration } from '../../update/check.ts';
 import { type Examination, found, fromError, problem, warning } from './check.ts';
 import { goodGenerations, replacementFor } from './generations.ts';
 
-/** The only check that changes something, so `on` must have a host that can write. Leaves nothing behind. */
-export async function trialLogin(on: Machine): Promise<Examination> {
+/**
+ * The only check that changes something, so `on` must have a host that can write. Leaves nothing behind. `user`: who logs
+ * in, if not the trial user of updates: rules of PAM, groups and homes differ between people.
+ */
+export async function trialLogin(machine: Machine, user?: string): Promise<Examination> {
+  const { config } = machine;
+  const on =
+    user === undefined ? machine : { ...machine, config: { ...config, check: { ...config.check, user } } };
   const named = { group: 'trial login', title: 'stable' };
   try {
     const stable = readStable(on.host, on.paths);

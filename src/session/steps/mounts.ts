@@ -1,5 +1,6 @@
 /** The mounts of a session: its volume at the root, then what a desktop needs of the host. */
 import { MayflyError } from '../../errors.ts';
+import { lookAt } from '../../linux/files.ts';
 import type { Host } from '../../linux/host.ts';
 import { mountCommand } from '../../linux/mount-program.ts';
 import {
@@ -93,8 +94,11 @@ function refuseHostDevice(host: Host, root: string): void {
   }
 }
 
-/** st_dev of the file systems that only this session uses: its root and its tmpfs mounts. The root comes first. */
+/**
+ * st_dev of the file systems that only this session uses: its root and its tmpfs mounts. The root comes first. What root in
+ * the session has made unreachable is left out.
+ */
 export function devicesOf(host: Host, s: Session): number[] {
   const own = [s.root, ...s.mounts.filter(m => m.type === 'tmpfs').map(m => m.target)];
-  return [...new Set(own.map(path => host.lstat(path)?.dev).filter(dev => dev !== undefined))];
+  return [...new Set(own.map(path => lookAt(host, path)?.dev).filter(dev => dev !== undefined))];
 }

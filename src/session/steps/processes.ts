@@ -73,14 +73,15 @@ async function endPrograms(
  * mounted where it was, or while the kernel reports the volume in use although it is mounted nowhere any more.
  */
 async function presentDevices(s: Session, on: Machine): Promise<Set<number>> {
-  if (isMounted(on.host, s.root)) {
-    const shown = devicesOf(on.host, s);
-    // The login died before it recorded its devices: only the root itself is certain.
-    return new Set(s.devices.length > 0 ? shown.filter(d => s.devices.includes(d)) : shown.slice(0, 1));
-  }
-  if (s.devices[0] === undefined || s.boot !== bootId(on.host)) return new Set();
+  const shown = isMounted(on.host, s.root) ? devicesOf(on.host, s) : [];
+  // The login died before it recorded its devices: only the root itself is certain.
+  if (s.devices.length === 0) return new Set(shown.slice(0, 1));
+  const present = new Set(shown.filter(d => s.devices.includes(d)));
+  const [first] = s.devices;
+  if (first === undefined || present.has(first) || s.boot !== bootId(on.host)) return present;
+  // It is unmounted, or root in the session has mounted something over it, or its file system refuses every look.
   const busy = await on.backend(s.volume.backend).busyReason(s.volume);
-  return new Set(busy === undefined ? [] : [s.devices[0]]);
+  return busy === undefined ? present : present.add(first);
 }
 
 /**
