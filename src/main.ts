@@ -70,7 +70,7 @@ async function hook(args: readonly string[], env: NodeJS.ProcessEnv): Promise<nu
 }
 
 /** Waits for a call of a hook and answers it. The service starts it: see `session/standby.ts`. */
-async function standby(directory = ''): Promise<number> {
+async function standby(directory: string): Promise<number> {
   const { standBy } = await import('./session/standby.ts');
   await standBy(thisHost, directory, process.argv[1] ?? '', {
     redirect: redirectOutput,
@@ -87,7 +87,7 @@ async function standby(directory = ''): Promise<number> {
 
 async function main(): Promise<number> {
   const args = process.argv.slice(2);
-  if (args[0] === 'standby') return standby(args[1]);
+  if (args[0] === 'standby' && args[1]?.startsWith('/')) return standby(args[1]);
   const code = await hook(args, process.env);
   if (code !== undefined) return code;
   const { runCli } = await import('./cli/cli.ts');

@@ -3,7 +3,6 @@ import { spawn } from 'node:child_process';
 import { TOOL_ENV } from './command.ts';
 
 export interface Worker {
-  readonly pid: number | undefined;
   /** Closes its standard input: it ends when it has nothing to do. */
   release(): void;
 }
@@ -23,5 +22,5 @@ export function startWorker(args: readonly string[], ended: (failure: string | u
   };
   child.on('error', error => end(error.message));
   child.on('exit', (code, signal) => end(code === 0 ? undefined : `it ended with ${signal ?? code}`));
-  return { pid: child.pid, release: () => void child.stdin.end() };
+  return { release: () => void child.stdin.end() };
 }

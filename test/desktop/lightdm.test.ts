@@ -46,6 +46,22 @@ describe('a typed login', () => {
   });
 });
 
+describe('the hook that the service has started ahead', () => {
+  const waiting = (): string => lab.run('ls', '/run/mayfly/standby').out.trim();
+
+  it('answers a typed login and a logout, and another one takes its place', async () => {
+    let before = '';
+    const changed = (): boolean => waiting().endsWith('.sock') && waiting() !== before;
+    await until(changed, 60_000);
+    before = waiting();
+    await isIn(lab, alice);
+    await until(changed, 60_000);
+    before = waiting();
+    logsOut(lab, alice);
+    await until(changed, 60_000);
+  });
+});
+
 describe('somebody out of scope', () => {
   it('gets the host, services too, by what the hook has said', async () => {
     const staff = lab.at('/etc/mayfly/conf.d/staff.toml');

@@ -98,8 +98,8 @@ describe('a user who sets variables of PAM', () => {
       const r = logIn(service, both, variables());
       expect([r.code, r.err]).toEqual([0, '']);
       expect(calls()).toEqual([
-        'hook pam start DISPLAY,PATH,USER mayfly-eve /',
-        'hook pam stop DISPLAY,PATH,USER mayfly-eve /',
+        'hook pam start DISPLAY,OPENSSL_CONF,PATH,USER,XAUTHORITY mayfly-eve /',
+        'hook pam stop DISPLAY,OPENSSL_CONF,PATH,USER,XAUTHORITY mayfly-eve /',
       ]);
       expect(foundProofs(proofs())).toEqual([]);
     });

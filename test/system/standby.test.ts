@@ -164,6 +164,19 @@ describe('a hook that was started ahead', () => {
     expect(lab.records()).toHaveLength(1);
   });
 
+  it('completes a login whose hook was killed, and ends', async () => {
+    const child = await wait();
+    const hook = spawn('perl', [CLIENT, place, MAYFLY, ...words('start', '--quiet')], {
+      env: { ...ENV, USER: A, DISPLAY: ':0' },
+      stdio: 'ignore',
+    });
+    await until(() => lab.records().length > 0, 30_000);
+    hook.kill('SIGKILL');
+    expect(await ended(child)).toBe(0);
+    expect(lab.session(A)).toMatchObject({ state: 'live' });
+    expect(lab.inside(A, 'true').code).toBe(0);
+  });
+
   it('ends with the program that has started it, and leaves no socket', async () => {
     const child = await wait();
     child.stdin?.end();
@@ -191,6 +204,15 @@ describe('a hook that was started ahead', () => {
       expect(node(words('stop', '--quiet'))).toMatchObject({ code: 0 });
       expect(lab.records()).toEqual([]);
     }
+  });
+
+  it('is no command: without a directory of the service nothing waits anywhere', () => {
+    for (const args of [[], ['here']]) {
+      const r = sh('node', [MAYFLY, 'standby', ...args], { cwd: lab.dir });
+      expect([r.code, r.out]).toEqual([2, '']);
+      expect(r.err).toMatch(/^mayfly: .*standby/);
+    }
+    expect(fs.readdirSync(lab.dir).filter(name => name.endsWith('.sock'))).toEqual([]);
   });
 
   it('is kept by the service, which starts the next one after a login, and ends with it', async () => {
