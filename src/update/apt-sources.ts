@@ -8,6 +8,7 @@
  */
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
+import { optionsOf, plainPaths, signingKeys } from './source-text.ts';
 
 /** The codename of the release that this machine runs; undefined if /etc/os-release does not say. */
 export function hostSuite(host: Host): string | undefined {
@@ -68,19 +69,24 @@ export function parseOrigins(printed: string): Origins {
 
 /** Whether an archive can be reached from the new tree; one on a medium or a local disk cannot. */
 const isRemote = ({ uri }: AptTarget): boolean =>
-  /^(https?|mirror\+https?|mirror\+file|tor\+https?|ftp):/.test(uri);
+  /^(https?|mirror|mirror\+https?|mirror\+file|tor\+https?|ftp):/.test(uri);
 
-/** The release and the distribution (`ID` in os-release(5)) that this machine runs. */
+/** The release and the distribution (`ID` and `ID_LIKE` in os-release(5)) that this machine runs. */
 export interface OwnRelease {
   readonly suite: string | undefined;
   readonly id: string;
+  readonly like?: readonly string[];
 }
 
+/** Releases that have no suites of their own with updates and security fixes. */
+const ROLLING = ['sid', 'unstable', 'testing', 'experimental', 'rc-buggy', 'devel'];
+
 /**
- * The MIRROR arguments for mmdebstrap(1): the files whose entries have the suite, unchanged. If no file has it, or one
- * of them also has an archive that cannot be reached, the archive of this machine's own release, with its options. Empty
- * if there is none; mmdebstrap then uses Debian's default. Archives of others, such as of a browser, are never taken for
- * that of the distribution, also if they name their release "stable". Pure.
+ * The MIRROR arguments for mmdebstrap(1): the files whose entries have the suite, unchanged; of a file that also has an
+ * archive that cannot be reached, the other entries. If no file has the suite, the archive of this machine's own release,
+ * with its options, and its archives of security fixes and updates. Empty if there is none; mmdebstrap then uses Debian's
+ * default. Archives of others, such as of a browser, are never taken for that of the distribution, also if they name their
+ * release "stable". Pure.
  */
 export function chooseMirrors(
   all: readonly SourceFile[],
@@ -93,75 +99,76 @@ export function chooseMirrors(
   const everything = all.flatMap(f => f.targets);
   const isOfficial = ({ uri, release, components }: AptTarget): boolean => {
     if (!components.includes('main')) return false;
-    const origin = origins.get(uri.replace(/\/+$/, ''));
-    if (origin !== undefined) return origin.toLowerCase() === own.id;
+    const origin = origins.get(uri.replace(/\/+$/, ''))?.toLowerCase();
+    if (origin !== undefined) return [own.id, ...(own.like ?? [])].includes(origin);
     const hasUpdates = everything.some(t => t.uri === uri && t.release === `${release}-updates`);
     return (
       hasUpdates ||
-      /\/(debian|ubuntu)\/?$/.test(uri) ||
+      /\/(debian|ubuntu|debian-security)\/?$/.test(uri) ||
       (release === own.suite && !/debian|apt|deb/.test(uri))
     );
   };
+  const textOf = (t: AptTarget): string => all.find(f => f.targets.includes(t))?.text ?? '';
   const files = all.filter(f => f.targets.some(t => isOf(t.release)));
-  const has = files.some(f => f.targets.some(t => t.release === suite && isOfficial(t)));
-  if (has && files.every(f => f.targets.every(isRemote))) return files.map(f => f.file);
-  const archives = everything.filter(
-    t => isRemote(t) && isOfficial(t) && !/-security|-updates|-backports|\/updates/.test(t.release),
-  );
-  const best = archives.find(t => t.release === suite || t.release === own.suite) ?? archives[0];
+  const has = files.some(f => f.targets.some(t => t.release === suite && isRemote(t) && isOfficial(t)));
+  if (has)
+    return files.flatMap(f =>
+      f.targets.every(isRemote)
+        ? [f.file]
+        : f.targets.filter(isRemote).map(t => sourceLine(t, t.release, t.components, f.text ?? '')),
+    );
+  const archives = everything.filter(t => isRemote(t) && isOfficial(t));
+  const bases = archives.filter(t => !/-security|-updates|-backports|\/updates/.test(t.release));
+  const best = bases.find(t => t.release === suite || t.release === own.suite) ?? bases[0];
   if (!best) return [];
-  const text = all.find(f => f.targets.includes(best))?.text ?? '';
-  const options = optionsOf(text, best.uri);
-  return [options === '' ? best.uri : `deb [${options}] ${best.uri} ${suite} main`];
+  const line = sourceLine(best, suite, ['main'], textOf(best));
+  const later = ROLLING.includes(suite)
+    ? []
+    : archives.flatMap(t => {
+        const part = t.release.startsWith(`${best.release}-`) ? t.release.slice(best.release.length) : '';
+        return /^-(security|updates)$/.test(part) ? [sourceLine(t, suite + part, ['main'], textOf(t))] : [];
+      });
+  const isPlain = !line.startsWith('deb [') && best.uri.includes('://');
+  return [isPlain ? best.uri : line, ...later]; // for an address alone, mmdebstrap finds the key
 }
 
-/** Fields of deb822(5) that decide whether apt accepts an archive, as options of a line. */
-const OPTIONS = ['trusted', 'check-valid-until', 'valid-until-max', 'allow-insecure', 'allow-weak'];
-
-/** The options of the first entry of an archive in a file of sources, for a line of sources.list(5). Pure. */
-function optionsOf(text: string, uri: string): string {
-  const names = (entry: string): boolean => entry.replace(/:\/{3}/g, ':/').includes(uri.replace(/\/+$/, ''));
-  if (!/^types:/im.test(text)) {
-    const line = text.split('\n').find(l => /^\s*deb\s/.test(l) && names(l)) ?? '';
-    const given = /^\s*deb\s+\[([^\]]*)\]/.exec(line)?.[1] ?? '';
-    return given
-      .trim()
-      .split(/\s+/)
-      .filter(o => [...OPTIONS, 'signed-by'].includes(o.replace(/[-+]?=.*/, '').toLowerCase()))
-      .join(' ');
-  }
-  const stanza = text.split(/\n\s*\n/).find(names) ?? '';
-  const given = OPTIONS.flatMap(name => {
-    const value = new RegExp(`^${name}:\\s*(\\S+)`, 'im').exec(stanza)?.[1];
-    return value === undefined ? [] : [`${name}=${value}`];
-  });
-  const keys = signingKeys(stanza);
-  return [...given, ...(keys.length > 0 ? [`signed-by=${keys.join(',')}`] : [])].join(' ');
+/** A line of sources.list(5), with the options that the archive has in `text`. */
+function sourceLine(t: AptTarget, release: string, components: readonly string[], text: string): string {
+  const options = optionsOf(text, t.uri, t.release);
+  const uri = t.uri.replace(/^(mirror\+file):\/(?!\/)/, '$1:///');
+  return ['deb', ...(options === '' ? [] : [`[${options}]`]), uri, release, ...components].join(' ');
 }
 
-const isPlainPath = (path: string): boolean => /^(\/[\w.+-]+)+$/.test(path);
-
-/** The key files that the entries name, also on continuation lines; a key in an entry itself needs no file. Pure. */
-export function signingKeys(text: string): string[] {
-  const plain = text.replace(/^[ \t]*#.*\n?/gm, '');
-  const lines = [...plain.matchAll(/signed-by\s*=\s*([^\]\s]*)/gi)].map(m => m[1] ?? '');
-  const fields = [...plain.matchAll(/^signed-by:(.*(?:\n[ \t].*)*)/gim)].map(m => m[1] ?? '');
-  return [...new Set([...lines, ...fields].flatMap(value => value.split(/[\s,]+/)).filter(isPlainPath))];
-}
-
-/** The settings of apt, as `apt-config dump` prints them, without which it would not get or accept the lists. Pure. */
+/**
+ * The settings of apt, as `apt-config dump` prints them, without which it would not get or accept the lists. Pure.
+ */
 export function acquireSettings(dump: string): string[] {
-  const wanted =
-    /^Acquire::(((https?|ftp)::)?(Proxy|proxy)(::[\w.-]+)?|Check-Valid-Until|Max-ValidTime|Retries) "[^"\n]+";$/;
+  const names = [
+    ...['((https?|ftp)::)?Proxy(::[\\w.-]+)?', 'Check-(Valid-Until|Date)(::[\\w.-]+)?', 'Retries'],
+    ...['(Max|Min)-ValidTime(::[\\w.-]+)?', 'https?::(Timeout|User-Agent|AllowRedirect)', 'ForceIPv[46]'],
+    'https::([\\w.-]+::)?(CAInfo|Verify-Peer|Verify-Host)',
+  ];
+  const wanted = new RegExp(`^Acquire::(${names.join('|')}) "[^"\\n]+";$`, 'i');
   return dump.split('\n').filter(line => wanted.test(line));
 }
 
 /** What mmdebstrap(1) needs so that a fresh Debian gets its packages and can be updated later. */
 export interface AptSources {
   readonly mirrors: readonly string[];
-  /** Files on this machine that the new tree needs: keys, and lists of mirrors. */
+  /** Files on this machine that the new tree needs: keys, lists of mirrors, and certificates. */
   readonly keys: readonly string[];
   readonly settings: readonly string[];
+  /** Packages without which the tree cannot reach its archives; mmdebstrap itself uses this machine's. */
+  readonly packages: readonly string[];
+}
+
+/** The packages that apt needs to reach archives. Pure. */
+export function transportPackages(uris: readonly string[]): string[] {
+  const has = (pattern: RegExp): boolean => uris.some(uri => pattern.test(uri));
+  return [
+    ...(has(/\bhttps:/) ? ['ca-certificates'] : []),
+    ...(has(/\btor\+https?:/) ? ['apt-transport-tor'] : []),
+  ];
 }
 
 /** The package sources for `suite`. Without apt, none. Throws `command` if apt cannot read its sources. */
@@ -180,18 +187,27 @@ export async function aptSources(host: Host, suite: string): Promise<AptSources>
     all.push({ file, targets, text: host.read(file) ?? '' });
   }
   const origins = parseOrigins(await ask('apt-get', PRINT_ORIGINS, [0, 100])); // 100: an entry is invalid
-  const id = /^ID="?([a-z0-9._-]+)"?$/m.exec(host.read('/etc/os-release') ?? '')?.[1] ?? 'debian';
-  const mirrors = chooseMirrors(all, suite, { suite: hostSuite(host), id }, origins);
+  const release = host.read('/etc/os-release') ?? '';
+  const id = /^ID="?([a-z0-9._-]+)"?$/m.exec(release)?.[1] ?? 'debian';
+  const like = /^ID_LIKE="?([a-z0-9._ -]+)"?$/m.exec(release)?.[1]?.split(' ') ?? [];
+  const mirrors = chooseMirrors(all, suite, { suite: hostSuite(host), id, like }, origins);
   const used = all.filter(f => mirrors.includes(f.file));
-  const trusted = host.list('/etc/apt/trusted.gpg.d').map(name => `/etc/apt/trusted.gpg.d/${name}`);
-  const lists = [...used.flatMap(f => f.targets.map(t => t.uri)), ...mirrors].flatMap(
-    text => /mirror\+file:\/*(\/[^\s]+)/.exec(text)?.[1] ?? [],
-  );
+  const uris = [...used.flatMap(f => f.targets.map(t => t.uri)), ...mirrors];
+  const lists = plainPaths(uris.flatMap(text => /mirror\+file:\/*(\/[^\s]+)/.exec(text)?.[1] ?? []));
+  const settings = acquireSettings(await ask('apt-config', ['dump']));
+  const packages = transportPackages([...uris, ...lists.map(path => host.read(path) ?? '')]);
+  const filesIn = (directory: string): string[] => host.list(directory).map(name => `${directory}/${name}`);
   const keys = [
     ...used.flatMap(f => signingKeys(f.text ?? '')),
     ...mirrors.flatMap(signingKeys),
     ...lists,
-    ...(mirrors.length > 0 ? ['/etc/apt/trusted.gpg', ...trusted] : []), // of entries that name no key
-  ].filter(k => isPlainPath(k) && host.stat(k)?.kind === 'file');
-  return { mirrors, keys: [...new Set(keys)], settings: acquireSettings(await ask('apt-config', ['dump'])) };
+    ...settings.flatMap(line => /::CAInfo "(.*)";$/i.exec(line)?.[1] ?? []),
+    // Of entries that name no key, and of archives with a certificate of the site.
+    ...(mirrors.length > 0 ? ['/etc/apt/trusted.gpg', ...filesIn('/etc/apt/trusted.gpg.d')] : []),
+    ...(packages.includes('ca-certificates') ? filesIn(SITE_CERTIFICATES) : []),
+  ];
+  return { mirrors, keys: plainPaths(keys).filter(k => host.stat(k)?.kind === 'file'), settings, packages };
 }
+
+/** From here update-ca-certificates(8) adds certificates to those of the distribution. */
+export const SITE_CERTIFICATES = '/usr/local/share/ca-certificates';

@@ -4,7 +4,7 @@ import type { Config } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
 import type { Command } from '../linux/command.ts';
 import type { Host } from '../linux/host.ts';
-import { type AptSources, aptSources } from './apt-sources.ts';
+import { type AptSources, aptSources, SITE_CERTIFICATES } from './apt-sources.ts';
 import { errorLines } from './chroot.ts';
 import { copyHost, extractInto } from './host-copy.ts';
 import { sourceTrees } from './source-trees.ts';
@@ -143,11 +143,15 @@ async function runWithReason(host: Host, c: Command): Promise<void> {
 function mmdebstrap(
   s: Extract<Source, { kind: 'debootstrap' }>,
   tree: string,
-  { mirrors, keys, settings }: AptSources,
+  { mirrors, keys, settings, packages }: AptSources,
 ): Command {
-  const include = s.packages.length > 0 ? [`--include=${s.packages.join(',')}`] : [];
+  const wanted = [...new Set([...s.packages, ...packages])];
+  const include = wanted.length > 0 ? [`--include=${wanted.join(',')}`] : [];
   // Keys that no package installs: the tree could not be updated without them.
   const copy = `for key in ${keys.join(' ')}; do [ -e "$1$key" ] || install -D -m 0644 "$key" "$1$key"; done`;
+  const certify = keys.some(key => key.startsWith(`${SITE_CERTIFICATES}/`))
+    ? ['--customize-hook=chroot "$1" update-ca-certificates']
+    : [];
   return {
     file: 'mmdebstrap',
     args: [
@@ -157,6 +161,7 @@ function mmdebstrap(
       ...include,
       ...settings.map(line => `--aptopt=${line}`),
       ...(keys.length > 0 ? [`--customize-hook=${copy}`] : []),
+      ...certify,
       s.suite,
       tree,
       ...mirrors,
