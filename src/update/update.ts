@@ -26,6 +26,7 @@ import { countDifferences } from './diff.ts';
 import { ensureSpace, finishInterruptedUpdate, mountPool, requireSpace, seal, type TryEach } from './pool.ts';
 import { promote } from './promote.ts';
 import { alignNumbers } from './renumber.ts';
+import { withResolver } from './resolver.ts';
 import { prune } from './retention.ts';
 import { requireWholeMaster } from './separate-trees.ts';
 import { withUpdateLock } from './update-lock.ts';
@@ -141,6 +142,11 @@ async function runPhases(
   await ensureSpace(on, pool, source);
 
   let accepted = false;
+  const warnings: string[] = [];
+  const warn = (line: string): void => {
+    warnings.push(line);
+    o.say(line, true);
+  };
   try {
     enter('fork');
     await backend.fork(source, work, { lockFds: [fd] });
@@ -148,11 +154,14 @@ async function runPhases(
     const options = {
       timeout: on.config.update.timeout,
       onLine: (l: string) => o.say(l, true),
+      warn,
     };
     const copied = host.now();
     let isWanted = false;
     const known = await withMountedVolume(on, work, async tree => {
-      const decision = await o.change({ ...options, tree, began: host.monotonic() });
+      const decision = await withResolver(host, tree, () =>
+        o.change({ ...options, tree, began: host.monotonic() }),
+      );
       if (decision === false) return undefined;
       isWanted = decision === 'seal';
       return alignNumbers(on, tree, knownNumbers(on, source), o.say); // before the comparison: it is a change like others
@@ -166,7 +175,7 @@ async function runPhases(
       const changes = await countDifferences(on, source, work, copied);
       if (changes === 0 && !o.force && !isWanted) {
         await backend.remove(work);
-        return { result: 'unchanged' };
+        return { result: 'unchanged', ...(warnings.length > 0 ? { warnings } : {}) };
       }
       o.say(`${changes} files changed`, true);
     }
@@ -179,7 +188,8 @@ async function runPhases(
     });
     enter('check');
     await requireSpace(on, pool);
-    const { warnings } = await checkGeneration(on, generation, o.say);
+    const proof = await checkGeneration(on, generation, o.say);
+    warnings.push(...proof.warnings);
     await prepareSpare(on, 'finish', generation); // for the first login after the promotion
     enter('promote');
     const outcome = promote(on, number, stable);
@@ -191,6 +201,7 @@ async function runPhases(
     const all = [...warnings, ...(await tryPrune(on, pool))];
     return { ...outcome, ...(all.length > 0 ? { warnings: all } : {}) };
   } catch (error) {
+    for (const warning of warnings) on.log('warning', warning); // it may be what has led to the failure
     if (!accepted) await dropWork(on, pool);
     throw error;
   }
