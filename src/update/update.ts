@@ -28,6 +28,7 @@ import type { LossPolicy } from './losses.ts';
 import { ensureSpace, finishInterruptedUpdate, mountPool, requireSpace, seal, type TryEach } from './pool.ts';
 import { promote } from './promote.ts';
 import { alignNumbers } from './renumber.ts';
+import { withResolver } from './resolver.ts';
 import { prune } from './retention.ts';
 import { requireWholeMaster } from './separate-trees.ts';
 import { withUpdateLock } from './update-lock.ts';
@@ -148,6 +149,11 @@ async function runPhases(
   await ensureSpace(on, pool, source);
 
   let accepted = false;
+  const warnings: string[] = [];
+  const warn = (line: string): void => {
+    warnings.push(line);
+    o.say(line, true);
+  };
   try {
     enter('fork');
     await backend.fork(source, work, { lockFds: [fd] });
@@ -155,12 +161,15 @@ async function runPhases(
     const options = {
       timeout: on.config.update.timeout,
       onLine: (l: string) => o.say(l, true),
+      warn,
     };
     const copied = host.now();
     let isWanted = false;
     const kept: string[] = [];
     const known = await withMountedVolume(on, work, async tree => {
-      const decision = await o.change({ ...options, tree, began: host.monotonic() });
+      const decision = await withResolver(host, tree, () =>
+        o.change({ ...options, tree, began: host.monotonic() }),
+      );
       if (decision === false) return undefined;
       isWanted = decision === 'seal';
       kept.push(...(await keptFiles(host, tree, copied)));
@@ -175,7 +184,7 @@ async function runPhases(
       const changes = await countDifferences(on, source, work, copied);
       if (changes === 0 && !o.force && !isWanted) {
         await backend.remove(work);
-        return { result: 'unchanged' };
+        return { result: 'unchanged', ...(warnings.length > 0 ? { warnings } : {}) };
       }
       o.say(`${changes} files changed`, true);
     }
@@ -188,7 +197,8 @@ async function runPhases(
     });
     enter('check');
     await requireSpace(on, pool);
-    const { warnings, lost } = await checkGeneration(on, generation, o.say, o.losses);
+    const { warnings: doubts, lost } = await checkGeneration(on, generation, o.say, o.losses);
+    warnings.push(...doubts);
     await prepareSpare(on, 'finish', generation); // for the first login after the promotion
     enter('promote');
     const { isPending: mustWait, ...outcome } = await promote(on, number, stable);
@@ -205,6 +215,7 @@ async function runPhases(
       ...(lost.length > 0 ? { lost: { generation: number, what: lost } } : {}),
     };
   } catch (error) {
+    for (const warning of warnings) on.log('warning', warning); // it may be what has led to the failure
     if (!accepted) await dropWork(on, pool);
     throw error;
   }

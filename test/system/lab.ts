@@ -89,7 +89,7 @@ function bootstrap(part: string, suite: string, words: readonly string[]): void 
     file,
     targets: parseUris(must('apt-get', printUris(file))),
   }));
-  const sources = chooseMirrors(files, suite, hostSuite(realHost()));
+  const sources = chooseMirrors(files, suite, { suite: hostSuite(realHost()), id: 'debian' });
   must('mmdebstrap', ['--mode=root', ...words, suite, part, ...sources]);
 }
 
@@ -166,8 +166,14 @@ export interface LabOptions {
   readonly imageSize?: string;
 }
 
+/** Runs a command on a terminal of its own, as an administrator does; its output is in one stream. */
+const onTerminal = (argv: readonly string[]): Ran =>
+  sh('script', ['-qec', argv.map(word => `'${word}'`).join(' '), '/dev/null']);
+
 export class Lab {
   readonly dir: string;
+  /** Whether the command line runs on a terminal. */
+  terminal = false;
   readonly config: string;
   readonly #imageSize: string;
   /** Of this lab's thin pool, and what its volumes' names begin with. */
@@ -209,7 +215,8 @@ export class Lab {
     const dashes = args.indexOf('--');
     const own = dashes < 0 ? args : args.slice(0, dashes);
     const rest = dashes < 0 ? [] : args.slice(dashes);
-    return sh('node', [MAYFLY, verb, '--config', this.config, ...own, ...rest]);
+    const argv = [MAYFLY, verb, '--config', this.config, ...own, ...rest];
+    return this.terminal ? onTerminal(['node', ...argv]) : sh('node', argv);
   }
 
   /** The session wrapper where everybody can run it: the sources may lie where only root can look. */
