@@ -372,7 +372,7 @@ describe('a promotion that logins do not let through in time', () => {
     w.readers.set(1, { pid: 50, path: paths.forks });
     const began = w.host.monotonic();
     const outcome = await updateOf(w, 'two');
-    expect(outcome).toEqual({
+    expect(outcome).toMatchObject({
       result: 'kept',
       generation: 2,
       reason:
@@ -650,7 +650,7 @@ describe('a login that is over', () => {
   /** A new generation, and the journal, in which each of these people has written this. */
   const judged = async (journal: (uid: number, now: number) => string): Promise<World> => {
     const w = await world();
-    w.put('/etc/passwd', `${w.host.read('/etc/passwd')}carol:x:1003:1003::/home/carol:/bin/sh\n`);
+    w.put('/etc/passwd', `${w.host.read('/etc/passwd')}carol:x:1003:1002::/home/carol:/bin/sh\n`);
     w.makeDirs('/run/systemd/journal');
     w.put(SOCKET, '');
     w.programs.timeout = args => {
@@ -744,7 +744,7 @@ describe('a generation to which logins fail', () => {
   const bob = (w: World) => login(w.machine(), callOf(w, 'bob', ':1'));
   const carol = (w: World) => login(w.machine(), callOf(w, 'carol', ':2'));
   const addCarol = (w: World): void =>
-    w.put('/etc/passwd', `${w.host.read('/etc/passwd')}carol:x:1003:1003::/home/carol:/bin/sh\n`);
+    w.put('/etc/passwd', `${w.host.read('/etc/passwd')}carol:x:1003:1002::/home/carol:/bin/sh\n`);
   const lose = (w: World, n: number) => w.volumes.delete(`${pool.path}/generation/${n}`);
 
   it('is demoted after the configured number of people, and the last of them gets the previous generation', async () => {
