@@ -113,9 +113,9 @@ export function parseGroups(text: string): Group[] {
 }
 
 /** The services, besides local files, from which nsswitch.conf(5) takes groups. */
-export function directoryServices(nsswitch: string | undefined): string[] {
+export function directoryServices(nsswitch: string | undefined, database = 'group:'): string[] {
   const lines = (nsswitch ?? '').split('\n').map(line => line.trim());
-  const found = lines.find(line => line.startsWith('group:'))?.slice('group:'.length) ?? 'files';
+  const found = lines.find(line => line.startsWith(database))?.slice(database.length) ?? 'files';
   const line = found.includes('[') ? found.replace(/\[[^\]]*\]/g, ' ') : found;
   const sources = line.replaceAll('\t', ' ').split(' ').filter(Boolean);
   return sources.filter(source => source !== 'files' && source !== 'systemd' && source !== 'compat');
@@ -123,7 +123,7 @@ export function directoryServices(nsswitch: string | undefined): string[] {
 
 /** Whether groups come from local files only. If not, only NSS knows a user's groups. */
 export function groupsAreLocal(nsswitch: string | undefined): boolean {
-  return directoryServices(nsswitch).length === 0;
+  return ['group:', 'initgroups:'].every(database => directoryServices(nsswitch, database).length === 0);
 }
 
 /** Whether the host's group of this name has this number, and not only a directory's group with the same name. */
@@ -133,31 +133,37 @@ function isGroupOfName(text: string, { name, gid }: Group): boolean {
 }
 
 /**
- * The groups of a user on this host, including the primary group; `members` is left empty. A directory's group is left
- * out if /etc/group has its name under another number: its members are not those that the name stands for.
+ * The groups of a user on this host, including the primary group; `members` is left empty. A group without a name has the
+ * name "": its number counts all the same. So does a directory's group if /etc/group has its name under another number: its
+ * members are not those that the name stands for. /etc/group also counts where NSS leaves it out, as with "initgroups:" in
+ * nsswitch.conf(5): its members are the administrator's choice.
  */
 export async function groupsOf(host: Host, user: User): Promise<Group[]> {
   const text = host.read('/etc/group') ?? '';
+  const candidates = text
+    .split('\n')
+    .filter(line => line.includes(user.name) || line.includes(`:${user.gid}:`));
+  const own = parseGroups(candidates.join('\n')).filter(
+    g => g.gid === user.gid || g.members.includes(user.name),
+  );
   if (groupsAreLocal(host.read('/etc/nsswitch.conf'))) {
-    const candidates = text
-      .split('\n')
-      .filter(line => line.includes(user.name) || line.includes(`:${user.gid}:`));
-    const own = parseGroups(candidates.join('\n')).filter(
-      g => g.gid === user.gid || g.members.includes(user.name),
-    );
-    return own.map(g => ({ ...g, members: [] })); // a session's record does not need the other members
+    const unnamed = own.some(g => g.gid === user.gid) ? [] : [unnamedGroup(user.gid)];
+    return [...own, ...unnamed].map(g => ({ ...g, members: [] })); // a session's record does not need the other members
   }
   const local = parseGroups(text);
   const numbers = (await getent(host, 'initgroups', [user.name])).slice(user.name.length).trim();
-  const gids = [...new Set(numbers.split(/\s+/).filter(Boolean).map(Number)).add(user.gid)];
+  const all = [...numbers.split(/\s+/).filter(Boolean).map(Number), user.gid, ...own.map(g => g.gid)];
+  const gids = [...new Set(all)];
   const others = gids.filter(gid => !local.some(g => g.gid === gid)).map(String);
   // One question for all groups: a person may be in hundreds, and each process takes 3 to 70 ms beside others.
   const named = others.length === 0 ? [] : parseGroups(await getent(host, 'group', others));
   return gids.flatMap(gid => {
     const known = [...local, ...named].find(g => g.gid === gid);
-    return known && isGroupOfName(text, known) ? [{ ...known, members: [] }] : [];
+    return [known && isGroupOfName(text, known) ? { ...known, members: [] } : unnamedGroup(gid)];
   });
 }
+
+const unnamedGroup = (gid: number): Group => ({ name: '', gid, members: [] });
 
 export interface User {
   readonly name: string;
