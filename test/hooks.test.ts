@@ -109,7 +109,14 @@ describe('a hook with the limits of a user', () => {
   };
   // What pam_limits sets; the upper limits stay, because a container may forbid root to raise them. Without the shell's
   // own need: it has 16 descriptors.
-  const low = ['--fsize=0:', '--as=67108864:', '--data=4194304:', '--cpu=1:', '--stack=65536:', '--nofile=16:'];
+  const low = [
+    '--fsize=0:',
+    '--as=67108864:',
+    '--data=4194304:',
+    '--cpu=1:',
+    '--stack=65536:',
+    '--nofile=16:',
+  ];
   let old: string;
   beforeAll(() => {
     old = fs.readFileSync(`${dir}/dist/mayfly.cjs`, 'utf8');
