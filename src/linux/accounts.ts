@@ -3,11 +3,18 @@ import { MayflyError } from '../errors.ts';
 import { DIGITS, isMadeOf, isNumber, WORD } from '../names.ts';
 import type { Host } from './host.ts';
 
-/** Parses a line of passwd(5); undefined if it is malformed. Redundant slashes of the home directory are removed. */
+/** Whether `text` is the number of a user or group. The highest one is -1, with which chown(2) changes nothing. */
+const isId = (text: string): boolean => isNumber(text, 10) && Number(text) < 0xffffffff;
+
+/**
+ * Parses an entry of passwd(5); undefined if it is malformed. Redundant slashes of the home directory are removed. A
+ * directory may let users write their own comment and shell, and NSS passes on a ":" or a newline in them: such an entry
+ * would have a home directory of the user's choice.
+ */
 export function parsePasswd(line: string): User | undefined {
-  const [name, , uid, gid, gecos, home, shell] = line.split(':');
+  const [name, , uid, gid, gecos, home, shell, more] = line.split(':');
   if (!name || !uid || !gid || home === undefined || shell === undefined) return undefined;
-  if (!isNumber(uid, 10) || !isNumber(gid, 10)) return undefined;
+  if (!isId(uid) || !isId(gid) || more !== undefined || line.includes('\n')) return undefined;
   return { name, uid: Number(uid), gid: Number(gid), gecos: gecos ?? '', home: withoutSlashes(home), shell };
 }
 
@@ -50,7 +57,11 @@ export async function lookupUser(host: Host, name: string): Promise<User> {
     ?.split('\n')
     .find(line => line.startsWith(`${name}:`));
   const line = local ?? (await (isMadeOf(name, DIGITS) ? passwdOfNumber : passwdOf)(host, name));
-  const user = line === undefined ? undefined : parsePasswd(line);
+  const user = parsePasswd(line ?? '');
+  if (line && !user) {
+    const what = `the entry of "${name}" in passwd(5) is malformed: a field has ":" or a newline in it, or a number is invalid`;
+    throw new MayflyError('bad-user', what, { user: name });
+  }
   if (!user || (user.name !== name && isMadeOf(name, DIGITS)))
     throw new MayflyError('unknown-user', `there is no user "${name}" on this machine`, { user: name });
   checkUserName(user.name); // a directory may answer with another name than the one it was asked for
@@ -69,8 +80,10 @@ async function getent(host: Host, database: string, keys: readonly string[]): Pr
   return out.stdout;
 }
 
-const passwdOf = async (host: Host, name: string): Promise<string | undefined> =>
-  (await getent(host, 'passwd', [name])).split('\n')[0];
+async function passwdOf(host: Host, name: string): Promise<string> {
+  const entry = await getent(host, 'passwd', [name]);
+  return entry.endsWith('\n') ? entry.slice(0, -1) : entry;
+}
 
 /** Asks for a name made of digits, which getent(1) takes for a uid: it would answer with another account, or none. */
 async function passwdOfNumber(host: Host, name: string): Promise<string | undefined> {
@@ -94,7 +107,7 @@ function isGroupName(name: string): boolean {
 export function parseGroups(text: string): Group[] {
   return text.split('\n').flatMap(line => {
     const [name, , gid, members] = line.split(':');
-    if (!name || !gid || !isNumber(gid, 10) || !isGroupName(name)) return [];
+    if (!name || !gid || !isId(gid) || !isGroupName(name)) return [];
     return [{ name, gid: Number(gid), members: (members ?? '').split(',').filter(Boolean) }];
   });
 }

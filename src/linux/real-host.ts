@@ -154,12 +154,11 @@ export function realHost({ deadline = Number.POSITIVE_INFINITY, runner = leanRun
       }
       if (o.durable) sync(parent(path));
     },
-    symlink(target, path, durable) {
+    symlink(target, path) {
       const temporary = temporaryName(path, process.pid);
       absentIs(undefined, ['ENOENT'], () => unlinkSync(temporary));
       symlinkSync(target, temporary);
       renameSync(temporary, path);
-      if (durable) sync(parent(path));
     },
     mkdir(path, mode) {
       const there = lstatSync(path, { throwIfNoEntry: false });
@@ -192,6 +191,18 @@ export function realHost({ deadline = Number.POSITIVE_INFINITY, runner = leanRun
     },
     sync,
     openLock: path => openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600),
+    openFifo(path) {
+      const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
+      const fd = absentIs(undefined, ['ENOENT', 'ELOOP', 'ENXIO'], () => openSync(path, flags));
+      if (fd === undefined || fstatSync(fd).isFIFO()) return fd;
+      closeSync(fd);
+      return undefined;
+    },
+    hasReader: path =>
+      absentIs(false, ['ENXIO', 'ENOENT'], () => {
+        closeSync(openSync(path, constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW));
+        return true;
+      }),
     close: fd => closeSync(fd),
     kill: (pid, signal) => absentIs(false, ['ESRCH'], () => process.kill(pid, signal)),
     pid: process.pid,

@@ -30,6 +30,10 @@ function networked(): { host: Host; asked: string[] } {
     'getpwnam 70001': '70001:x:70005:70000::/home/70001:/bin/bash',
     'getpwnam 70004': '70004:x:70004:70000::/home/70004:/bin/bash',
     'initgroups 70001': '70001      70000 70010\n',
+    // Their comments are "x:/srv/private/bob:/bin/sh", without and with a newline at the end.
+    'passwd oscar': 'oscar:*:70006:70000:x:/srv/private/bob:/bin/sh:/home/oscar:/bin/bash\n',
+    'passwd peggy': 'peggy:*:70007:70000:x:/srv/private/bob:/bin/sh\n:/home/peggy:/bin/bash\n',
+    'getpwnam 70008': '70008:x:70008:70000:x:/srv/private/bob:/bin/sh:/home/70008:/bin/bash',
     'passwd mallory': 'mallory:*:70003:70000:Mallory:/home/mallory:/bin/bash\n',
     'initgroups frank': 'frank      85000 85001 70010\n',
     'initgroups mallory': 'mallory      70000 70029\n',
@@ -99,6 +103,16 @@ describe('a network account', () => {
     const { host } = networked();
     await expect(lookupUser(host, name)).rejects.toMatchObject({ code: 'bad-user' });
   });
+  it.each(['oscar', 'peggy', '70008'])(
+    'is refused if its comment, which the user may write, would name the home directory: %s',
+    async name => {
+      const { host } = networked();
+      await expect(lookupUser(host, name)).rejects.toMatchObject({
+        code: 'bad-user',
+        message: expect.stringContaining('is malformed: a field has ":" or a newline in it'),
+      });
+    },
+  );
   it('is no member of a group of the machine because a group of the directory has its name', async () => {
     const { host } = networked();
     const groups = await groupsOf(host, await lookupUser(host, 'mallory'));
@@ -198,6 +212,16 @@ describe('passwd lines', () => {
     ['alice:x:1001:1001:Alice,,,:/home/alice:/bin/bash', 1001],
     ['alice:x:x:1001::/home/alice:/bin/bash', undefined],
     ['alice:x:-1:1001::/home/alice:/bin/bash', undefined],
+    ['alice:x:4294967294:4294967294::/home/alice:/bin/bash', 4294967294],
+    // -1 as an unsigned number: chown(2) would leave what is root's to root. Then 0 after an overflow.
+    ['alice:x:4294967295:1001::/home/alice:/bin/bash', undefined],
+    ['alice:x:1001:4294967295::/home/alice:/bin/bash', undefined],
+    ['alice:x:4294967296:1001::/home/alice:/bin/bash', undefined],
+    // Fields that users may write themselves in a directory: the comment and the shell.
+    ['alice:x:1001:1001:x:/srv/private/bob:/bin/sh:/home/alice:/bin/bash', undefined],
+    ['alice:x:1001:1001:Alice:/home/alice:/bin/bash:', undefined],
+    ['alice:x:1001:1001:x:/srv/private/bob:/bin/sh\n:/home/alice:/bin/bash', undefined],
+    ['alice:x:1001:1001:x:/srv/private/bob:/bin/sh\n', undefined],
     ['alice', undefined],
     ['', undefined],
   ])('%j has the uid %s', (line, uid) => expect(parsePasswd(line)?.uid).toBe(uid));
