@@ -11,6 +11,7 @@ import { generationNumbers, stableNumber, takeNumber } from '../state/generation
 import type { Machine } from '../state/machine.ts';
 import { readPool } from '../state/pool.ts';
 import {
+  describeOutcome,
   type History,
   type Phase,
   type Result,
@@ -108,19 +109,6 @@ export async function update(on: Machine, o: UpdateOptions): Promise<UpdateOutco
   });
 }
 
-function describeOutcome(o: UpdateOutcome): string {
-  switch (o.result) {
-    case 'promoted':
-      return `generation ${o.generation} is stable`;
-    case 'unchanged':
-      return 'nothing has changed; no new generation was created';
-    case 'kept':
-      return `generation ${o.generation} passed its checks but was not promoted: ${o.reason}`;
-    default:
-      return `${o.result}${o.reason ? `: ${o.reason}` : ''}`;
-  }
-}
-
 function requirePool({ host, paths }: Machine): Pool {
   const pool = readPool(host, paths);
   if (!pool) throw new MayflyError('no-pool', 'there is no pool');
@@ -165,14 +153,13 @@ async function runPhases(
     };
     const copied = host.now();
     let isWanted = false;
-    const kept: string[] = [];
     const known = await withMountedVolume(on, work, async tree => {
       const decision = await withResolver(host, tree, () =>
         o.change({ ...options, tree, began: host.monotonic() }),
       );
       if (decision === false) return undefined;
       isWanted = decision === 'seal';
-      kept.push(...(await keptFiles(host, tree, copied)));
+      warnings.push(...(await keptFiles(host, tree, copied)));
       return alignNumbers(on, tree, knownNumbers(on, source), o.say); // before the comparison: it is a change like others
     });
     if (!known) {
@@ -208,7 +195,7 @@ async function runPhases(
     await adopt(on, pool);
     await prepareSpare(on);
     enter('retire');
-    const all = [...kept, ...warnings, ...(await tryPrune(on, pool))];
+    const all = [...warnings, ...(await tryPrune(on, pool))];
     return {
       ...outcome,
       ...(all.length > 0 ? { warnings: all } : {}),
