@@ -11,6 +11,7 @@ import { generationNumbers, stableNumber, takeNumber } from '../state/generation
 import type { Machine } from '../state/machine.ts';
 import { readPool } from '../state/pool.ts';
 import {
+  describeOutcome,
   type History,
   type Phase,
   type Result,
@@ -107,19 +108,6 @@ export async function update(on: Machine, o: UpdateOptions): Promise<UpdateOutco
       );
     }
   });
-}
-
-function describeOutcome(o: UpdateOutcome): string {
-  switch (o.result) {
-    case 'promoted':
-      return `generation ${o.generation} is stable`;
-    case 'unchanged':
-      return 'nothing has changed; no new generation was created';
-    case 'kept':
-      return `generation ${o.generation} passed its checks but was not promoted: ${o.reason}`;
-    default:
-      return `${o.result}${o.reason ? `: ${o.reason}` : ''}`;
-  }
 }
 
 function requirePool({ host, paths }: Machine): Pool {
