@@ -2,16 +2,13 @@
 
 import { MayflyError, reasonOf } from '../errors.ts';
 import { noLog } from '../linux/log.ts';
-import { stableNumber } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import { readPool } from '../state/pool.ts';
 import { runInteractiveInChroot } from '../update/chroot.ts';
 import { tryPublishSessions } from '../update/greeter.ts';
 import { writeHealth } from '../update/health.ts';
 import { rebootIfRequired, updateHost } from '../update/host-update.ts';
-import { mountPool } from '../update/pool.ts';
 import { refresh } from '../update/refresh.ts';
-import { prune, retentionPlan } from '../update/retention.ts';
 import { rollback } from '../update/rollback.ts';
 import { isDue, isMissed, lastAttemptOf, machineOffset, skipReason, spreadOf } from '../update/schedule.ts';
 import { type UpdateOutcome, update } from '../update/update.ts';
