@@ -209,7 +209,7 @@ export const rollbackCommand: CliCommand = {
   async run(args, { machine, flags, show, report }) {
     const wanted = args.generation === undefined ? undefined : parseGenerationNumber(args.generation);
     const on = await machine();
-    const { from, to } = rollback(flags.dryRun ? { ...on, log: noLog } : on, wanted);
+    const { from, to } = await rollback(flags.dryRun ? { ...on, log: noLog } : on, wanted);
     await tryPublishSessions(on);
     if (!flags.dryRun) await writeHealth(on);
     if (flags.dryRun) show({ from, to }, `generation ${to} would be stable`);

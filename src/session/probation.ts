@@ -1,9 +1,8 @@
 /** Automatic rollback of a new generation to which logins fail. */
-import { MayflyError, reasonOf } from '../errors.ts';
+import { hasCode, MayflyError, reasonOf } from '../errors.ts';
 import {
   endProbation,
   markDemoted,
-  pointStableAt,
   probation,
   readableGeneration,
   stableNumber,
@@ -23,6 +22,9 @@ function blamesGeneration(error: MayflyError): boolean {
  * directory, and nobody may roll the machine back by failing on purpose.
  */
 const LEAST_PEOPLE = 2;
+
+/** Seconds that a login takes at most of its time to demote the generation that fails it. */
+const DEMOTION_WAIT = 5;
 
 /** Logs another account in to the same generation and out again; rejects if that fails. */
 type TrialLogin = () => Promise<unknown>;
@@ -52,15 +54,25 @@ async function failedLogin(
   writeProbation(host, paths, { ...p, failures, people });
   const isShared = alike >= Math.max(LEAST_PEOPLE, enough);
   if (!isShared && (failures < enough || (await codeOf(tryOther)) !== error.code)) return;
-  const good =
-    readableGeneration(host, paths, p.previous) && whyDemoted(host, paths, p.previous) === undefined;
-  if (!good || stableNumber(host, paths) !== number) return;
   const who = isShared ? `${alike} users` : `a user and of "${config.check.user}"`;
   const reason = `the first logins of ${who} failed; the last error was: ${error.message}`;
-  markDemoted(host, paths, number, reason);
-  pointStableAt(host, paths, p.previous);
-  endProbation(host, paths);
-  log('err', `generation ${number} is demoted and ${p.previous} is stable again: ${reason}`);
+  const { movePointer } = await import('../state/promotion-lock.ts');
+  const o = { what: `the demotion of generation ${number}`, seconds: DEMOTION_WAIT };
+  try {
+    const isDemoted = await movePointer(on, o, point => {
+      const good =
+        readableGeneration(host, paths, p.previous) && whyDemoted(host, paths, p.previous) === undefined;
+      if (!good || stableNumber(host, paths) !== number) return false;
+      markDemoted(host, paths, number, reason);
+      point(p.previous);
+      endProbation(host, paths);
+      return true;
+    });
+    if (isDemoted) log('err', `generation ${number} is demoted and ${p.previous} is stable again: ${reason}`);
+  } catch (fault) {
+    if (!hasCode(fault, 'locked', 'timeout')) throw fault;
+    log('warning', `generation ${number} is not demoted before the next failure: ${reasonOf(fault)}`);
+  }
 }
 
 /** The code of the error of a trial; undefined if it succeeded. */
@@ -73,7 +85,7 @@ async function codeOf(trial: TrialLogin): Promise<string | undefined> {
   }
 }
 
-/** How many times a login starts over because the stable generation changed meanwhile. */
+/** How many times a login, or a session for a command, starts over because the stable generation changed meanwhile. */
 export const LOGIN_TRIES = 3;
 
 /**
@@ -115,6 +127,7 @@ export async function mayTryAgain(
     if (error.code === 'no-generation') await on.host.sleep(20); // a rollback may be putting its record back
     return error.code === 'no-generation';
   }
+  if (error.facts.moved === true) return true;
   if (stableNumber(on.host, on.paths) === number && blamesGeneration(error))
     await failedLogin(on, number, uid, error, tryOther);
   return stableNumber(on.host, on.paths) !== number;

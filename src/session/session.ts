@@ -43,6 +43,10 @@ export async function login(
   const groups = await groupsOf(on.host, user);
   watch.enter('lock');
   if (!inScope(on.config, user, groups)) return undefined;
+  if (groups.some(g => g.name === '' && g.gid === user.gid)) {
+    const { requireGroupName } = await import('./primary-group.ts');
+    await requireGroupName(on.host, user);
+  }
   const places = await checkHome(on, user, groups);
   makeDirectories(on.host, on.paths);
   return withLock(on.host, on.paths, `user-${user.uid}`, LOGIN_LOCK_WAIT, async lock => {
@@ -53,7 +57,8 @@ export async function login(
       logTimes(on, joined, 'login', `${user.name} joined the session in`, watch);
       return joined;
     }
-    const who = { kind: 'login', user, groups, logins: [loginOf(call, on.host.monotonic())] } as const;
+    const logins = [loginOf(call, on.host.monotonic())];
+    const who = { kind: 'login', user, groups, logins, fromStable: true } as const;
     for (let tries = 0; ; tries++) {
       let stable: Generation | undefined;
       try {
@@ -76,7 +81,8 @@ export async function login(
 async function tryAsOther(on: Machine, generation: Generation, { uid }: User): Promise<void> {
   const user = await lookupUser(on.host, on.config.check.user);
   if (user.uid === uid) return;
-  const who = { kind: 'run', user, groups: await groupsOf(on.host, user), logins: [] } as const;
+  const groups = await groupsOf(on.host, user);
+  const who = { kind: 'run', user, groups, logins: [], fromStable: true } as const;
   const s = await planSession(on, generation, who, []);
   await withLock(on.host, on.paths, lockNameOf(s), LOGIN_LOCK_WAIT, async lock => {
     const locked = { ...on, lockFds: [lock.fd] };

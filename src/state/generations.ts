@@ -3,7 +3,8 @@
  * one rename: `N.candidate` is sealed and not yet proven, `N.json` is proven and may be promoted, `N.retired` is
  * being removed. `N.demoted` beside it holds the reason why the generation is no longer promoted automatically.
  *
- * Logins and updates are synchronized by pins, not by a lock. A login writes its record, which names a generation,
+ * Logins and updates are synchronized by a lock (see promotion-lock.ts) and, beneath it, by pins, which protect what a
+ * login uses also where the lock's holder is dead. A login writes its record, which names a generation,
  * and then checks that the generation still exists. Retirement renames the generation's file and then checks for
  * records and for the pointer. Each side writes before it reads, so at least one sees the other: the login keeps its
  * generation or starts over with the new stable one, and neither waits.
@@ -165,11 +166,6 @@ export function stableNumber(host: Host, paths: Paths): number | undefined {
   const target = host.readlink(paths.stable) ?? '';
   const number = target.slice('generations/'.length, -'.json'.length);
   return isNumber(number, 9) && target === `generations/${number}.json` ? Number(number) : undefined;
-}
-
-/** Makes a generation stable by one rename, durably: logins before it get the old one, logins after it the new one. */
-export function pointStableAt(host: Host, paths: Paths, number: number): void {
-  host.symlink(`generations/${number}.json`, paths.stable, true);
 }
 
 /**

@@ -14,6 +14,10 @@ export interface Paths {
   readonly roots: string;
   readonly users: string;
   readonly locks: string;
+  /** The FIFO of logins that fork the stable generation; see `promotion-lock.ts`. */
+  readonly forks: string;
+  /** Exists while the pointer is about to be moved. */
+  readonly promotion: string;
   /** Exists while logins are blocked; holds the reason. */
   readonly loginBlock: string;
   /** Which logind session each login belongs to; kept for the next run of the service. */
@@ -40,6 +44,8 @@ export function pathsOf(directories: Config['directories']): Paths {
     roots: `${run}/roots`,
     users: `${run}/users`,
     locks: `${run}/locks`,
+    forks: `${run}/locks/forks`,
+    promotion: `${run}/promotion.json`,
     loginBlock: `${run}/hold`,
     bindings: `${run}/sightings.json`,
     health: `${run}/health`,

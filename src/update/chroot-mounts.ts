@@ -5,6 +5,7 @@
 import type { Host } from '../linux/host.ts';
 import type { Mount, MountOp } from '../linux/mount-program.ts';
 import { planMountOps } from '../linux/mounts.ts';
+import { linkIntoRun } from './resolver.ts';
 
 const TMPFS = 'mode=0755,nosuid,nodev,nr_inodes=200k,size=20%';
 
@@ -55,7 +56,7 @@ export function chrootMountOps(host: Host, copy: Mount, terminal: boolean): Moun
     own('tmpfs', '/run/lock', 'mode=1777,nosuid,nodev,nr_inodes=10k,size=5m'),
     own('tmpfs', '/tmp', 'mode=1777,nosuid,nodev,nr_inodes=200k,size=50%'),
     ...(resolver !== undefined && host.pathType('/etc/resolv.conf') === 'other'
-      ? [bind('/etc/resolv.conf', 'bind,slave', resolver)]
+      ? [bind('/etc/resolv.conf', READ_ONLY, resolver)] // a script that writes to it would write the host's
       : []),
   ];
   const links = { ...LINKS, ...(terminal ? {} : { ptmx: 'pts/ptmx' }) };
@@ -78,8 +79,5 @@ function resolverIn(host: Host, tree: string): string | undefined {
   const there = host.lstat(tree + path);
   if (there === undefined || there.kind === 'file') return path;
   if (there.kind !== 'link') return undefined;
-  const target = host.readlink(tree + path) ?? '';
-  const absolute = target.startsWith('../') && !target.slice(3).includes('..') ? target.slice(2) : target;
-  const inRun = absolute.startsWith('/var/run/') ? absolute.slice('/var'.length) : absolute;
-  return /^\/run(\/[\w.-]+)+$/.test(inRun) && !inRun.includes('/.') ? inRun : undefined;
+  return linkIntoRun(host.readlink(tree + path) ?? '');
 }

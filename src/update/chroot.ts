@@ -21,6 +21,8 @@ export interface ChrootOptions {
   readonly began: number;
   /** Gets each line of the commands' output. */
   readonly onLine: (line: string) => void;
+  /** Gets what the administrator should know although the update goes on. */
+  readonly warn: (line: string) => void;
 }
 
 /** Keeps package managers from asking questions, and systemd-tmpfiles(8) from creating subvolumes. */
@@ -29,6 +31,7 @@ const ENVIRONMENT = [
   'DEBIAN_FRONTEND=noninteractive',
   'DEBCONF_NONINTERACTIVE_SEEN=true',
   'APT_LISTCHANGES_FRONTEND=none',
+  'APT_LISTBUGS_FRONTEND=none', // it asks a server, and then a person
   'NEEDRESTART_SUSPEND=1',
   'SYSTEMD_TMPFILES_FORCE_SUBVOL=0',
 ];
@@ -38,6 +41,9 @@ const ENVIRONMENT = [
  * they write to the machine: that of grub-pc, in a copy of a host, would write the host's boot sector.
  */
 const CONTAINER = ['env', 'container=mayfly'];
+
+/** Without a terminal: a hook that asks on /dev/tty would be stopped, and wait until the time is over. */
+const OWN_SESSION = ['setsid', '--wait'];
 
 /** Where a command sees the copy; the mount is private to the command. */
 export function workRoot({ paths }: Machine): string {
@@ -61,7 +67,8 @@ function argumentsFor(
   requireMountTargets(host, o.tree, mountOps);
   const command = chroot ? ['env', ...ENVIRONMENT, ...argv] : argv;
   const perl = mountCommand([...mountOps, { op: 'enter', target: chroot ? root : '', merge, argv: command }]);
-  return isolated([...(chroot ? CONTAINER : []), perl.file, ...perl.args], OWN_MOUNTS);
+  const own = terminal ? [] : OWN_SESSION;
+  return isolated([...(chroot ? CONTAINER : []), ...own, perl.file, ...perl.args], OWN_MOUNTS);
 }
 
 /** Options of unshare(1) for private mounts. */
@@ -138,6 +145,7 @@ export async function runInChroot(
     throw new MayflyError(
       'command',
       `"${name}" failed with exit code ${out.code}${reason === '' ? '' : `: ${reason}`}`,
+      { exitCode: out.code, stderr: lastLines.join('\n') },
     );
   }
   return out;
@@ -147,7 +155,7 @@ export async function runInChroot(
  * Up to four lines that name the error: those that apt and dpkg mark as errors, each with the next line if it ends in
  * a colon; otherwise the last lines.
  */
-function errorLines(lines: readonly string[]): string[] {
+export function errorLines(lines: readonly string[]): string[] {
   const all = lines.map(line => line.trim()).filter(Boolean);
   const marked = all.flatMap((line, i) => {
     if (!/^(E:|dpkg: error|dpkg: dependency|error|fatal)|unmet dependencies:$/i.test(line)) return [];

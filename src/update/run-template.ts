@@ -54,7 +54,7 @@ export function parseRunEntries(text: string): RunEntry[] {
  * without the entries a few programs fail in sessions, without the update all miss it.
  */
 export async function collectRunEntries(on: Machine, tree: string): Promise<RunEntry[]> {
-  const o = { tree, timeout: 60, began: on.host.monotonic(), onLine: () => undefined };
+  const o = { tree, timeout: 60, began: on.host.monotonic(), onLine: () => undefined, warn: () => undefined };
   const name = 'systemd-tmpfiles';
   try {
     const { stdout } = await runInChroot(on, o, ['sh', '-c', SCRIPT, 'sh', workRoot(on)], {

@@ -4,7 +4,8 @@ import type { Config } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
 import type { Command } from '../linux/command.ts';
 import type { Host } from '../linux/host.ts';
-import { type AptSources, aptSources } from './apt-sources.ts';
+import { type AptSources, aptSources, SITE_CERTIFICATES } from './apt-sources.ts';
+import { errorLines } from './chroot.ts';
 import { copyHost, extractInto } from './host-copy.ts';
 import { sourceTrees } from './source-trees.ts';
 
@@ -90,7 +91,10 @@ export async function fillTree(
       await copyHost({ ...o, host, tree, own, root: '' });
       return;
     case 'debootstrap':
-      await host.run({ ...mmdebstrap(source, tree, await aptSources(host, source.suite)), onLine });
+      await runWithReason(host, {
+        ...mmdebstrap(source, tree, await aptSources(host, source.suite)),
+        onLine,
+      });
       return;
   }
 }
@@ -124,14 +128,30 @@ export function aclForms(list: string): { readonly asRecords: boolean; readonly 
   };
 }
 
+/** Runs a command of which the first lines say what it does, and the last or marked ones why it fails. */
+async function runWithReason(host: Host, c: Command): Promise<void> {
+  try {
+    await host.run(c);
+  } catch (error) {
+    if (!(error instanceof MayflyError) || error.code !== 'command') throw error;
+    const reason = errorLines(String(error.facts.stderr ?? '').split('\n')).join('; ');
+    const what = `"${c.file}" failed with exit code ${error.facts.exitCode}: ${reason}`;
+    throw new MayflyError('command', what, error.facts, { cause: error });
+  }
+}
+
 function mmdebstrap(
   s: Extract<Source, { kind: 'debootstrap' }>,
   tree: string,
-  { mirrors, keys }: AptSources,
+  { mirrors, keys, settings, packages }: AptSources,
 ): Command {
-  const include = s.packages.length > 0 ? [`--include=${s.packages.join(',')}`] : [];
+  const wanted = [...new Set([...s.packages, ...packages])];
+  const include = wanted.length > 0 ? [`--include=${wanted.join(',')}`] : [];
   // Keys that no package installs: the tree could not be updated without them.
   const copy = `for key in ${keys.join(' ')}; do [ -e "$1$key" ] || install -D -m 0644 "$key" "$1$key"; done`;
+  const certify = keys.some(key => key.startsWith(`${SITE_CERTIFICATES}/`))
+    ? ['--customize-hook=chroot "$1" update-ca-certificates']
+    : [];
   return {
     file: 'mmdebstrap',
     args: [
@@ -139,7 +159,9 @@ function mmdebstrap(
       '--format=directory',
       `--variant=${s.variant}`,
       ...include,
+      ...settings.map(line => `--aptopt=${line}`),
       ...(keys.length > 0 ? [`--customize-hook=${copy}`] : []),
+      ...certify,
       s.suite,
       tree,
       ...mirrors,

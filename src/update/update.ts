@@ -19,14 +19,16 @@ import {
   writeRunning,
 } from '../state/update-history.ts';
 import { type Pool, workOf } from '../volume/backend.ts';
-import { adopt, knownNumbers, startingPoint } from './adopt.ts';
+import { adopt, knownNumbers, readIntent, startingPoint } from './adopt.ts';
 import { checkGeneration } from './check.ts';
 import type { ChrootOptions } from './chroot.ts';
 import { countDifferences } from './diff.ts';
+import { keptFiles } from './kept-files.ts';
 import type { LossPolicy } from './losses.ts';
 import { ensureSpace, finishInterruptedUpdate, mountPool, requireSpace, seal, type TryEach } from './pool.ts';
 import { promote } from './promote.ts';
 import { alignNumbers } from './renumber.ts';
+import { withResolver } from './resolver.ts';
 import { prune } from './retention.ts';
 import { requireWholeMaster } from './separate-trees.ts';
 import { withUpdateLock } from './update-lock.ts';
@@ -135,7 +137,9 @@ async function runPhases(
   enter('prepare');
   const pool = requirePool(on);
   await mountPool(on, pool);
-  await finishInterruptedUpdate(on, pool, orLeaveToRecovery(on), []);
+  // A promotion that still waits, for logins or for room, keeps its working copy, which becomes master.
+  const isPending = (): boolean => readIntent(host, paths) !== undefined;
+  await finishInterruptedUpdate(on, pool, orLeaveToRecovery(on, isPending), []);
   const stable = stableNumber(host, paths);
   const backend = on.backend(pool.backend);
   const work = workOf(pool);
@@ -145,6 +149,11 @@ async function runPhases(
   await ensureSpace(on, pool, source);
 
   let accepted = false;
+  const warnings: string[] = [];
+  const warn = (line: string): void => {
+    warnings.push(line);
+    o.say(line, true);
+  };
   try {
     enter('fork');
     await backend.fork(source, work, { lockFds: [fd] });
@@ -152,13 +161,18 @@ async function runPhases(
     const options = {
       timeout: on.config.update.timeout,
       onLine: (l: string) => o.say(l, true),
+      warn,
     };
     const copied = host.now();
     let isWanted = false;
+    const kept: string[] = [];
     const known = await withMountedVolume(on, work, async tree => {
-      const decision = await o.change({ ...options, tree, began: host.monotonic() });
+      const decision = await withResolver(host, tree, () =>
+        o.change({ ...options, tree, began: host.monotonic() }),
+      );
       if (decision === false) return undefined;
       isWanted = decision === 'seal';
+      kept.push(...(await keptFiles(host, tree, copied)));
       return alignNumbers(on, tree, knownNumbers(on, source), o.say); // before the comparison: it is a change like others
     });
     if (!known) {
@@ -170,7 +184,7 @@ async function runPhases(
       const changes = await countDifferences(on, source, work, copied);
       if (changes === 0 && !o.force && !isWanted) {
         await backend.remove(work);
-        return { result: 'unchanged' };
+        return { result: 'unchanged', ...(warnings.length > 0 ? { warnings } : {}) };
       }
       o.say(`${changes} files changed`, true);
     }
@@ -183,22 +197,25 @@ async function runPhases(
     });
     enter('check');
     await requireSpace(on, pool);
-    const { warnings, lost } = await checkGeneration(on, generation, o.say, o.losses);
+    const { warnings: doubts, lost } = await checkGeneration(on, generation, o.say, o.losses);
+    warnings.push(...doubts);
     await prepareSpare(on, 'finish', generation); // for the first login after the promotion
     enter('promote');
-    const outcome = promote(on, number, stable);
+    const { isPending: mustWait, ...outcome } = await promote(on, number, stable);
     accepted = true;
+    if (mustWait) return outcome;
     enter('adopt');
     await adopt(on, pool);
     await prepareSpare(on);
     enter('retire');
-    const all = [...warnings, ...(await tryPrune(on, pool))];
+    const all = [...kept, ...warnings, ...(await tryPrune(on, pool))];
     return {
       ...outcome,
       ...(all.length > 0 ? { warnings: all } : {}),
       ...(lost.length > 0 ? { lost: { generation: number, what: lost } } : {}),
     };
   } catch (error) {
+    for (const warning of warnings) on.log('warning', warning); // it may be what has led to the failure
     if (!accepted) await dropWork(on, pool);
     throw error;
   }
@@ -229,12 +246,13 @@ async function dropWork(on: Machine, pool: Pool): Promise<void> {
   await tryEach('the working copy', () => finishInterruptedUpdate(on, pool, tryEach, []));
 }
 
-/** Only logs a failure: one leftover that cannot be removed must not prevent a new generation. */
-function orLeaveToRecovery({ log }: Machine): TryEach {
+/** Only logs a failure, unless it is fatal: one leftover that cannot be removed must not prevent a new generation. */
+function orLeaveToRecovery({ log }: Machine, isFatal = () => false): TryEach {
   return async (what, act) => {
     try {
       await act();
     } catch (error) {
+      if (isFatal()) throw error;
       log('warning', `${what} is left for recovery: ${reasonOf(error)}`);
     }
   };

@@ -76,7 +76,8 @@ const server = require('node:http').createServer((q, a) => {
   fs.appendFileSync(directory + '/requests', q.url + '\\n');
   if (fs.existsSync(directory + '/hang')) return;
   const path = directory + '/' + q.url.split('/').pop();
-  if (!fs.existsSync(path)) { a.statusCode = 404; a.end(); return; }
+  const hidden = directory + '/hidden', isHidden = fs.existsSync(hidden) && path.endsWith('/' + fs.readFileSync(hidden, 'utf8'));
+  if (!fs.existsSync(path) || isHidden) { a.statusCode = 404; a.end(); return; }
   a.end(fs.readFileSync(path));
 }).listen(0, '127.0.0.1', () => console.log(server.address().port));
 process.stdin.on('end', () => process.exit()).resume();
@@ -115,6 +116,11 @@ export class Mirror {
   requests(): string[] {
     const path = `${this.directory}/requests`;
     return fs.existsSync(path) ? fs.readFileSync(path, 'utf8').split('\n').filter(Boolean) : [];
+  }
+
+  /** Makes one file unavailable, or none. */
+  hide(name: string | undefined): void {
+    fs.writeFileSync(`${this.directory}/hidden`, name ?? '');
   }
 
   hang(yes: boolean): void {

@@ -523,11 +523,16 @@ describe('btrfs', () => {
     const r = lab.mayfly('init', '--backend', 'btrfs', '--from', from, '--quiet');
     expect(r).toMatchObject({ code: 0, err: '' });
     expect(examine(lab)).toEqual([]);
+    // As by a tool for snapshots: nothing but the top of the image is the pool.
+    const [, master = ''] =
+      /^ID (\d+) .* path master$/m.exec(must('btrfs', ['subvolume', 'list', `${lab.dir}/pool`])) ?? [];
+    must('btrfs', ['subvolume', 'set-default', master, `${lab.dir}/pool`]);
     must('umount', [`${lab.dir}/pool`]);
     const seen = examine(lab);
     expect(seen[0]).toMatchObject({ check: 'location', hint: 'mayfly recover' });
     expect(type(lab, seen[0]?.hint ?? '')).toMatchObject({ code: 0 });
     expect(examine(lab)).toEqual([]);
+    expect(must('btrfs', ['subvolume', 'get-default', `${lab.dir}/pool`])).toMatch(/^ID 5 /);
     lab.configure('[update]\ncommand = ["true"]\n');
     must('btrfs', ['subvolume', 'delete', `${lab.dir}/pool/generations/1`]); // the only one
     mends(lab, 'stable', /generation 1 is not usable/, 1);

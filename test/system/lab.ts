@@ -89,7 +89,7 @@ function bootstrap(part: string, suite: string, words: readonly string[]): void 
     file,
     targets: parseUris(must('apt-get', printUris(file))),
   }));
-  const sources = chooseMirrors(files, suite, hostSuite(realHost()));
+  const sources = chooseMirrors(files, suite, { suite: hostSuite(realHost()), id: 'debian' });
   must('mmdebstrap', ['--mode=root', ...words, suite, part, ...sources]);
 }
 
@@ -166,8 +166,14 @@ export interface LabOptions {
   readonly imageSize?: string;
 }
 
+/** Runs a command on a terminal of its own, as an administrator does; its output is in one stream. */
+const onTerminal = (argv: readonly string[]): Ran =>
+  sh('script', ['-qec', argv.map(word => `'${word}'`).join(' '), '/dev/null']);
+
 export class Lab {
   readonly dir: string;
+  /** Whether the command line runs on a terminal. */
+  terminal = false;
   readonly config: string;
   readonly #imageSize: string;
   /** Of this lab's thin pool, and what its volumes' names begin with. */
@@ -209,7 +215,8 @@ export class Lab {
     const dashes = args.indexOf('--');
     const own = dashes < 0 ? args : args.slice(0, dashes);
     const rest = dashes < 0 ? [] : args.slice(dashes);
-    return sh('node', [MAYFLY, verb, '--config', this.config, ...own, ...rest]);
+    const argv = [MAYFLY, verb, '--config', this.config, ...own, ...rest];
+    return this.terminal ? onTerminal(['node', ...argv]) : sh('node', argv);
   }
 
   /** The session wrapper where everybody can run it: the sources may lie where only root can look. */
@@ -413,6 +420,19 @@ export class Lab {
       .map(line => line.trim().split(' '))
       .filter(([, tags]) => tags?.startsWith(`mayfly:${this.lvmName}:`))
       .map(([name = '', tags = '', origin = '']) => [name, tags, origin]);
+  }
+
+  /** When the volume of a session was forked, in milliseconds since the epoch: not before and not after. */
+  async forkedAt({ id, volume }: Session): Promise<[number, number]> {
+    if (GROUP === undefined) {
+      // Nothing is created in this directory after the fork, which ends by creating or renaming something.
+      const { ctimeMs } = await fs.promises.lstat(`${volume.pool}/sessions/${id}`);
+      return [ctimeMs, ctimeMs];
+    }
+    const lv = this.#tagged().find(([, tags]) => tags === `mayfly:${this.lvmName}:session:${id}`)?.[0];
+    const time = must('lvs', ['--noheadings', '-o', 'lv_time', `${GROUP}/${lv}`]);
+    const second = Date.parse(time.trim());
+    return [second, second + 1000];
   }
 
   /** What is in the pool, by kind. */

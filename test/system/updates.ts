@@ -83,7 +83,7 @@ export interface Attempt {
 
 /** One update as described. */
 export function attempt(lab: Lab, a: Attempt): Ran {
-  const command = `command = ["sh", "-c", ${JSON.stringify(a.run ?? 'touch /etc/broken')}]\n`;
+  const command = `command = ["sh", "-c", ${JSON.stringify(a.run ?? 'echo again >>/etc/broken')}]\n`;
   const own = /^(sources|command) =/m.test(a.update ?? '') ? '' : command;
   lab.configure(`${a.before ?? ''}[update]\n${own}${a.update ?? ''}\n[check]\n${a.check ?? ''}\n`);
   const scripts = Object.entries(a.scripts ?? {}).map(

@@ -1,5 +1,6 @@
 /** The updater: tables for its decisions, and a crash at every call of an update and of the recovery after it. */
 import { describe, expect, it } from 'vitest';
+import { judgePromotion } from '../../src/cli/doctor/generations.ts';
 import { MayflyError } from '../../src/errors.ts';
 import type { Host } from '../../src/linux/host.ts';
 import { logTo } from '../../src/linux/log.ts';
@@ -24,7 +25,7 @@ import { makeDirectories } from '../../src/state/paths.ts';
 import { writePool } from '../../src/state/pool.ts';
 import { readSessions } from '../../src/state/sessions.ts';
 import { readHistory, writeHistory } from '../../src/state/update-history.ts';
-import { readIntent, writeIntent } from '../../src/update/adopt.ts';
+import { describePromotions, pendingPromotion, readIntent, writeIntent } from '../../src/update/adopt.ts';
 import { programOf, sessionPrograms } from '../../src/update/built-in-checks.ts';
 import { gatherHealth } from '../../src/update/health.ts';
 import { rebootIfRequired } from '../../src/update/host-update.ts';
@@ -134,6 +135,11 @@ async function world(): Promise<World> {
   await login(on, callOf(w, 'alice', ':0'));
   w.newProcess();
   return w;
+}
+
+function addCarol(w: World): void {
+  w.put('/etc/passwd', `${w.host.read('/etc/passwd')}carol:x:1003:1003::/home/carol:/bin/sh\n`);
+  w.put('/etc/group', `${w.host.read('/etc/group')}carol:x:1003:\n`);
 }
 
 const contents = (w: World, v: Volume): string =>
@@ -356,11 +362,158 @@ describe('the record of a promotion that is cut short', () => {
   it('does not bring back a generation that was demoted', async () => {
     const w = await world();
     await updateOf(w, 'two');
-    rollback(w.machine(), 1);
+    await rollback(w.machine(), 1);
     w.put(INTENT, '');
     await recover(w.machine());
     expect(stableNumber(w.host, w.machine().paths)).toBe(1);
   });
+});
+
+describe('a promotion that logins do not let through in time', () => {
+  /** A world with an update whose promotion has waited for a login in vain. */
+  async function pending(): Promise<{ w: World; leave: () => void }> {
+    const w = await world();
+    const { paths } = w.machine();
+    w.readers.set(1, { pid: 50, path: paths.forks });
+    const began = w.host.monotonic();
+    const outcome = await updateOf(w, 'two');
+    expect(outcome).toEqual({
+      result: 'kept',
+      generation: 2,
+      reason:
+        'the promotion of generation 2 has waited 60 s for process 50 lightdm; the service tries again within ten minutes',
+    });
+    expect(w.host.monotonic() - began).toBeGreaterThanOrEqual(60_000);
+    expect(w.host.monotonic() - began).toBeLessThan(70_000);
+    expect(stableNumber(w.host, paths)).toBe(1);
+    expect(readHistory(w.host, paths)).toMatchObject({ result: 'kept' });
+    expect(pendingPromotion(w.host, paths)).toBe(2);
+    w.newProcess();
+    return { w, leave: () => w.readers.delete(1) };
+  }
+
+  it('is completed by recover, as it would have been by the update', async () => {
+    const { w, leave } = await pending();
+    const { host, paths } = w.machine();
+    expect(await recover(w.machine())).toMatchObject({ stuck: [] });
+    expect(stableNumber(host, paths)).toBe(1);
+    expect(pendingPromotion(host, paths)).toBe(2);
+    leave();
+    await recover(w.machine());
+    mustBeSound(w, 'completed');
+    expect(stableNumber(host, paths)).toBe(2);
+    expect(probation(host, paths)).toEqual({ number: 2, previous: 1, failures: 0 });
+    expect(pendingPromotion(host, paths)).toBeUndefined();
+    const told = readHistory(host, paths);
+    expect(told).toMatchObject({ result: 'promoted', generation: 2, lastSuccess: told?.lastAttempt });
+    expect(told?.reason).toBeUndefined();
+    expect(host.exists(paths.promotion)).toBe(false);
+  });
+
+  it('is completed at any call of recover, whenever that dies', async () => {
+    const { w: probe, leave } = await pending();
+    leave();
+    await recover(probe.machine());
+    for (let n = 1; n <= probe.calls; n += 2) {
+      const { w, leave: go } = await pending();
+      go();
+      w.dieAt = n;
+      await recover(w.machine()).catch(() => undefined);
+      w.newProcess();
+      await recover(w.machine());
+      mustBeSound(w, `died at ${n}`);
+      expect(stableNumber(w.host, w.machine().paths), `died at ${n}`).toBe(2);
+    }
+  });
+
+  it('keeps another update from its working copy, and is completed by the next one', async () => {
+    const { w, leave } = await pending();
+    const { host, paths } = w.machine();
+    await expect(updateOf(w, 'three')).rejects.toMatchObject({
+      code: 'locked',
+      message: expect.stringMatching(/generation 2 has waited 10 s for process 50 lightdm$/),
+    });
+    expect(contents(w, workOf(pool))).toContain('two');
+    leave();
+    expect(await updateOf(w, 'three')).toMatchObject({ result: 'promoted', generation: 3 });
+    mustBeSound(w, 'updated');
+    expect(stableNumber(host, paths)).toBe(3);
+  });
+
+  it('leaves the pointer to an administrator who moves it meanwhile', async () => {
+    const { w, leave } = await pending();
+    const { host, paths } = w.machine();
+    leave();
+    expect(await rollback(w.machine(), 2)).toEqual({ from: 1, to: 2 });
+    expect(await rollback(w.machine(), 1)).toEqual({ from: 2, to: 1 });
+    await recover(w.machine());
+    expect(stableNumber(host, paths)).toBe(1);
+  });
+
+  it('is named by status and doctor, with the login that it waits for', async () => {
+    const { w, leave } = await pending();
+    const { host, paths } = w.machine();
+    const finding = () => {
+      const words = describePromotions(host, paths);
+      return judgePromotion({ pending: pendingPromotion(host, paths), words }).findings.map(f => [
+        f.what,
+        f.fix,
+      ]);
+    };
+    const what = 'generation 2 passed its checks, but is not stable yet: its promotion';
+    expect(finding()).toEqual([[`${what} waits for process 50 lightdm`, 'mayfly recover']]);
+    leave();
+    expect(finding()).toEqual([
+      [`${what} was interrupted, or logins did not let it through`, 'mayfly recover'],
+    ]);
+    await recover(w.machine());
+    expect(finding()).toEqual([]);
+    expect(judgePromotion({ pending: undefined, words: 'the rollback waits' }).findings).toMatchObject([
+      { what: 'the rollback waits', fix: 'mayfly sessions' },
+    ]);
+  });
+
+  it.each([
+    ['without room to announce it', 'promotion.json', 'there is no room in "/run/mayfly" to announce'],
+    ['because the lock cannot be taken', 'locks/promote', 'no lock'],
+  ])(
+    '%s: the generation is proven and waits, and the next update does not touch its working copy',
+    async (_, what, reason) => {
+      const w = await world();
+      const { paths } = w.machine();
+      let isFull = true;
+      const machine = w.machine.bind(w);
+      w.machine = () => {
+        const on = machine();
+        const { host } = on;
+        return {
+          ...on,
+          host: {
+            ...host,
+            write(path, text, o) {
+              if (isFull && path.endsWith(what)) throw Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' });
+              host.write(path, text, o);
+            },
+            openLock(path) {
+              if (isFull && path.endsWith(what)) throw new MayflyError('command', 'no lock');
+              return host.openLock(path);
+            },
+          },
+        };
+      };
+      const outcome = await updateOf(w, 'two');
+      expect(outcome).toMatchObject({ result: 'kept', generation: 2 });
+      expect(outcome.reason).toContain(reason);
+      expect(pendingPromotion(w.host, paths)).toBe(2);
+      expect(contents(w, workOf(pool))).toContain('two');
+      await expect(updateOf(w, 'three')).rejects.toThrow(reason);
+      expect(contents(w, workOf(pool))).toContain('two');
+      isFull = false;
+      await recover(w.machine());
+      mustBeSound(w, 'completed');
+      expect(stableNumber(w.host, paths)).toBe(2);
+    },
+  );
 });
 
 describe('master that is missing', () => {
@@ -482,7 +635,7 @@ it('a generation with a corrupt record is skipped, and kept until the administra
   w.put(at(1), '{"numb');
   expect(readableGeneration(host, paths, 1)).toBeUndefined();
   expect(corruptRecord(host, paths, 1)).toBe(at(1));
-  expect(() => rollback(on, undefined)).toThrow(/no usable generation before 2/);
+  await expect(rollback(on, undefined)).rejects.toThrow(/no usable generation before 2/);
   expect((await recover(on)).stuck).toEqual([]);
   expect(await prune(on, pool)).toEqual([]);
   expect(said.join()).toContain(`generation 1 is unusable and is kept: "${at(1)}" is corrupt`);
@@ -490,7 +643,7 @@ it('a generation with a corrupt record is skipped, and kept until the administra
   w.put(at(1), text);
   w.put(at(2), '');
   expect(await gatherHealth(on)).toMatchObject({ stable: 2, usable: false });
-  expect(rollback(on, undefined).to).toBe(1);
+  expect((await rollback(on, undefined)).to).toBe(1);
   for (const s of readSessions(host, paths)) await end(on, s.id);
   host.unlink(at(2));
   await recover(on);
@@ -502,7 +655,7 @@ describe('a login that is over', () => {
   /** A new generation, and the journal, in which each of these people has written this. */
   const judged = async (journal: (uid: number, now: number) => string): Promise<World> => {
     const w = await world();
-    w.put('/etc/passwd', `${w.host.read('/etc/passwd')}carol:x:1003:1003::/home/carol:/bin/sh\n`);
+    addCarol(w);
     w.makeDirs('/run/systemd/journal');
     w.put(SOCKET, '');
     w.programs.timeout = args => {
@@ -595,8 +748,6 @@ describe('a login that is over', () => {
 describe('a generation to which logins fail', () => {
   const bob = (w: World) => login(w.machine(), callOf(w, 'bob', ':1'));
   const carol = (w: World) => login(w.machine(), callOf(w, 'carol', ':2'));
-  const addCarol = (w: World): void =>
-    w.put('/etc/passwd', `${w.host.read('/etc/passwd')}carol:x:1003:1003::/home/carol:/bin/sh\n`);
   const lose = (w: World, n: number) => w.volumes.delete(`${pool.path}/generation/${n}`);
 
   it('is demoted after the configured number of people, and the last of them gets the previous generation', async () => {
@@ -610,6 +761,24 @@ describe('a generation to which logins fail', () => {
     expect((await carol(w))?.generation).toBe(1);
     expect(stableNumber(host, paths)).toBe(1);
     expect(whyDemoted(host, paths, 2)).toMatch(/first logins of 2 users failed; .*its volume is missing/);
+  });
+
+  it('is not demoted by a login that other logins keep waiting; the next failure does it', async () => {
+    const w = await world();
+    addCarol(w);
+    await updateOf(w, 'two');
+    lose(w, 2);
+    const { host, paths } = w.machine();
+    w.readers.set(1, { pid: 50, path: paths.forks });
+    await expect(bob(w)).rejects.toThrow(/its volume is missing/);
+    const began = host.monotonic();
+    await expect(carol(w)).rejects.toThrow(/its volume is missing/);
+    expect(host.monotonic() - began).toBeLessThan(10_000);
+    expect(stableNumber(host, paths)).toBe(2);
+    expect(whyDemoted(host, paths, 2)).toBeUndefined();
+    w.readers.delete(1);
+    expect((await carol(w))?.generation).toBe(1);
+    expect(whyDemoted(host, paths, 2)).toMatch(/first logins of 2 users failed/);
   });
 
   it.each([1, 2, 3])(
@@ -712,9 +881,9 @@ describe('a generation to which logins fail', () => {
     const w = await world();
     await updateOf(w, 'two');
     const on = w.machine();
-    expect(rollback(on, undefined)).toEqual({ from: 2, to: 1 });
-    expect(() => rollback(on, undefined)).toThrow(/no usable generation before 1/);
-    expect(() => rollback(on, 7)).toThrow(/no generation 7/);
+    expect(await rollback(on, undefined)).toEqual({ from: 2, to: 1 });
+    await expect(rollback(on, undefined)).rejects.toThrow(/no usable generation before 1/);
+    await expect(rollback(on, 7)).rejects.toThrow(/no generation 7/);
     // Alice pins the first, and the second was stable: the first is never removed.
     expect(await retire(on, 1, 'asked')).toBe(false);
     expect(await prune(on, pool)).toEqual([2]);

@@ -1,5 +1,6 @@
 /** The generations: which one logins get, how old it is, and the result of the last update. */
 
+import { REMEDY } from '../../advice.ts';
 import {
   corruptRecord,
   generationNumbers,
@@ -11,6 +12,7 @@ import {
 import { loginBlockReason } from '../../state/login-block.ts';
 import type { Machine } from '../../state/machine.ts';
 import { readPool } from '../../state/pool.ts';
+import { describePromotions, pendingPromotion } from '../../update/adopt.ts';
 import { gatherHealth, type HealthIssue, healthIssues, isUsable } from '../../update/health.ts';
 import { masterOf } from '../../volume/backend.ts';
 import { type CheckResult, check, fine, found, problem, type Subject, warning } from './check.ts';
@@ -133,6 +135,17 @@ export function judgeLogins({ held, hold, stable, probation: p }: LoginState): C
   );
 }
 
+/** The promotion that is under way or waits to be completed, in words, and in the second case its generation. */
+interface Promoting {
+  readonly pending: number | undefined;
+  readonly words: string | undefined;
+}
+
+export function judgePromotion({ pending, words }: Promoting): CheckResult {
+  if (words === undefined) return fine('none is under way');
+  return found([warning(words, pending === undefined ? 'mayfly sessions' : REMEDY.recover)], '');
+}
+
 export const generationChecks = [
   check({
     group: GROUP,
@@ -169,6 +182,15 @@ export const generationChecks = [
       probation: probation(on.host, on.paths),
     }),
     evaluate: judgeLogins,
+  }),
+  check({
+    group: GROUP,
+    title: 'promotion',
+    gather: ({ host, paths }): Promoting => ({
+      pending: pendingPromotion(host, paths),
+      words: describePromotions(host, paths),
+    }),
+    evaluate: judgePromotion,
   }),
   check({
     group: GROUP,

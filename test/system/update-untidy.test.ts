@@ -1,0 +1,272 @@
+/** A master that nobody has tidied up gets its updates nevertheless, and each message names what is in the way. */
+import * as fs from 'node:fs';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Deb, Mirror } from './debs.ts';
+import { forgetUsers, type Lab, must, type Ran, sh, user } from './lab.ts';
+import { attempt, closeQuickLab, loginWorks, quickLab } from './updates.ts';
+
+const A = 'mayfly-up';
+const DEAD = 'deb http://127.0.0.1:1/dead nowhere main';
+let lab: Lab;
+let mirror: Mirror;
+
+/** A version of a package that stands for a security fix: it is in the archive and not in master. */
+let fixes = 0;
+const fix = (): Deb => ({ name: 'lab-fix', version: String(++fixes) });
+
+beforeAll(async () => {
+  user(A);
+  mirror = await Mirror.start();
+  const kernel = (n: number): Deb => ({
+    ...{ name: `linux-image-6.1.0-${n}-amd64`, version: `6.1.${n}-1` },
+    files: { [`/boot/vmlinuz-6.1.0-${n}-amd64`]: 'x' },
+  });
+  mirror.add(
+    fix(),
+    ...[10, 11, 12, 13].map(kernel),
+    { name: 'linux-image-amd64', version: '13', fields: ['Depends: linux-image-6.1.0-13-amd64'] },
+    ...['1', '2'].map(version => ({ name: 'lab-held', version })),
+    ...['1', '2'].map(version => ({
+      ...{ name: 'lab-over-held', version, fields: [`Depends: lab-held (>= ${version})`] },
+    })),
+    { name: 'lab-dependency', version: '1' },
+    { name: 'lab-unpacked', version: '1', fields: ['Depends: lab-dependency'] },
+    { name: 'lab-auto', version: '1' },
+  );
+  lab = quickLab('btrfs', A);
+  inMaster(root => {
+    // Its own sources, so that files in master count; the proxy is how the mirror is reached, and nothing else.
+    fs.rmSync(`${root}/etc/apt/sources.list.d`, { recursive: true, force: true });
+    fs.mkdirSync(`${root}/etc/apt/sources.list.d`);
+    put(root, '/etc/apt/sources.list', `${LINE}\n`);
+    put(root, '/etc/apt/apt.conf.d/98direct', 'Acquire::http::Proxy::127.0.0.1 "DIRECT";\n');
+  });
+});
+afterAll(() => {
+  mirror.stop();
+  closeQuickLab(lab);
+  forgetUsers();
+});
+
+const LINE = 'deb [trusted=yes] http://mirror.invalid/debian ./';
+
+function inMaster<T>(act: (root: string) => T): T {
+  return act(`${lab.dir}/pool/master`);
+}
+
+function put(root: string, path: string, text: string, mode = 0o644): void {
+  fs.writeFileSync(root + path, text);
+  fs.chmodSync(root + path, mode);
+}
+
+/** Runs dpkg in master, as an administrator's script would. */
+const dpkg = (...args: string[]): Ran => inMaster(root => sh('chroot', [root, 'dpkg', ...args]));
+const unpack = (file: string): void => {
+  inMaster(root => fs.copyFileSync(`${mirror.directory}/${file}`, `${root}/root/x.deb`));
+  dpkg('--force-depends', '--unpack', '/root/x.deb');
+  inMaster(root => fs.unlinkSync(`${root}/root/x.deb`));
+};
+const versionOf = (name: string): string =>
+  inMaster(
+    root => sh('chroot', [root, 'dpkg-query', '-W', '-f', `\${Version} \${db:Status-Status}`, name]).out,
+  );
+
+interface Night {
+  readonly warnings: readonly string[];
+}
+
+/** An update with a security fix in the archive, which must arrive whatever else is in the way. */
+function night(packages: readonly string[] = [], more = ''): Night {
+  const newest = fix();
+  mirror.add(newest);
+  const proxy = /^proxy = .*$/m.exec(mirror.config)?.[0] ?? '';
+  const list = JSON.stringify(['lab-fix', ...packages]);
+  const r = attempt(lab, { update: `command = []\n${proxy}\npackages = ${list}\n${more}` });
+  expect(r.err).not.toMatch(/failed/);
+  expect(r).toMatchObject({ code: 0 });
+  expect(versionOf('lab-fix')).toBe(`${newest.version} installed`);
+  const { update } = JSON.parse(lab.mayfly('status', '--json').out);
+  expect(update.history.result).toBe('promoted');
+  return { warnings: update.history.warnings ?? [] };
+}
+
+describe('security fixes arrive', () => {
+  it('on a tidy master, without warnings', () => {
+    expect(night()).toEqual({ warnings: [] });
+    loginWorks(lab, A);
+  });
+
+  it('with packages that are held, which are named', () => {
+    unpack('lab-held_1_all.deb');
+    unpack('lab-over-held_1_all.deb');
+    dpkg('--configure', '-a');
+    inMaster(root => must('chroot', [root, 'apt-mark', 'hold', 'lab-held']));
+    expect(night(['lab-held']).warnings).toEqual(['packages are held and stay as they are: lab-held']);
+    const { warnings } = night(['lab-over-held']);
+    expect(warnings).toEqual([
+      'some of lab-fix, lab-over-held cannot be upgraded while packages are held: lab-held',
+    ]);
+    expect(versionOf('lab-held')).toBe('1 installed');
+    inMaster(root => must('chroot', [root, 'apt-mark', 'unhold', 'lab-held']));
+    night();
+    expect(versionOf('lab-over-held')).toBe('2 installed');
+  });
+
+  it('with a package that was unpacked without its dependency, although master has no lists', () => {
+    unpack('lab-unpacked_1_all.deb');
+    inMaster(root => must('sh', ['-c', 'rm -f "$1"/var/lib/apt/lists/*_*', 'sh', root]));
+    expect(night(['lab-unpacked']).warnings).toEqual([]);
+    expect(versionOf('lab-unpacked')).toBe('1 installed');
+    expect(versionOf('lab-dependency')).toBe('1 installed');
+  });
+
+  it.each([
+    ['in a file of its own', '/etc/apt/sources.list.d/other.list', `# x\n${DEAD}\n`, /other\.list:2 is/],
+    [
+      'in a paragraph',
+      '/etc/apt/sources.list.d/other.sources',
+      'Types: deb\nURIs: http://127.0.0.1:1/dead\n http://127.0.0.1:2/dead\nSuites: nowhere\nComponents: main\n',
+      /other\.sources \(deb http:\/\/127\.0\.0\.1:1\/dead nowhere\) is/,
+    ],
+    [
+      'of which a line cannot be read',
+      '/etc/apt/sources.list.d/other.list',
+      'debx http://127.0.0.1:1/dead nowhere main\n',
+      /other\.list:1 is .*Type 'debx' is not known/,
+    ],
+    [
+      'of which a paragraph lacks fields',
+      '/etc/apt/sources.list.d/other.sources',
+      'Types: deb\nURIs: http://127.0.0.1:1/dead\n',
+      /other\.sources \(deb http:\/\/127\.0\.0\.1:1\/dead\) is/,
+    ],
+    [
+      'that needs a program of its own',
+      '/etc/apt/sources.list.d/other.list',
+      'deb lab+http://127.0.0.1:1/dead nowhere main\n',
+      /other\.list:1 is .*lab\+http/,
+    ],
+    [
+      'with another key for the same archive',
+      '/etc/apt/sources.list.d/other.list',
+      'deb [signed-by=/usr/share/keyrings/lab.gpg] http://mirror.invalid/debian ./\n',
+      /other\.list:1 is .*(Conflicting values set for option (Signed-By|Trusted)|not signed)/,
+    ],
+  ])('with a dead repository %s', (_what, path, text, named) => {
+    inMaster(root => put(root, path, text));
+    const { warnings } = night();
+    expect(warnings.length).toBeGreaterThan(0);
+    expect(warnings[0]).toMatch(named);
+    expect(warnings[0]).toMatch(/^the package source \/etc\/apt\/.* is left out of this update: E: /);
+    expect(fs.readFileSync(`${lab.dir}/pool/master${path}`, 'utf8')).toBe(text);
+    inMaster(root => fs.unlinkSync(root + path));
+  });
+
+  it('with a dead repository in the configuration', () => {
+    const { warnings } = night([], `sources = [${JSON.stringify(LINE)}, ${JSON.stringify(DEAD)}]`);
+    expect(warnings).toEqual([
+      expect.stringMatching(/^the package source "sources" in \[update\]:2 is left/),
+    ]);
+  });
+
+  it('with a file that a repository lists and does not have', () => {
+    mirror.add({ name: 'lab-auto', version: '2' });
+    night(['lab-auto']);
+    mirror.add({ name: 'lab-auto', version: '3' });
+    const packages = fs.readFileSync(`${mirror.directory}/Packages`, 'utf8');
+    expect(packages).toMatch(/lab-auto_3/);
+    mirror.hide('lab-auto_3_all.deb');
+    const { warnings } = night();
+    expect(warnings).toEqual([
+      expect.stringMatching(/^an upgrade is left out: Failed to fetch .*lab-auto_3/),
+    ]);
+    expect(versionOf('lab-auto')).toBe('2 installed');
+    mirror.hide(undefined);
+    night();
+  });
+
+  it.each([
+    ['asks on the terminal', 'DPkg::Pre-Install-Pkgs', 'cat >/dev/null; read answer </dev/tty'],
+    ['asks on standard input', 'DPkg::Pre-Invoke', 'read answer'],
+    ['needs a server', 'DPkg::Post-Invoke', 'exec 3<>/dev/tcp/127.0.0.1/1'],
+    ['is gone', 'DPkg::Pre-Invoke', 'exec /usr/bin/no-such-program'],
+    ['fails after the lists are there', 'APT::Update::Post-Invoke-Success', 'exit 3'],
+    ['fails before', 'APT::Update::Pre-Invoke', 'exit 3'],
+  ])('with a hook of apt that %s', (_what, list, script) => {
+    inMaster(root => {
+      put(root, '/usr/local/bin/lab-hook', `#!/bin/bash\n${script}\n`, 0o755);
+      put(root, '/usr/local/bin/lab-good', '#!/bin/sh\necho "$@" >>/var/log/lab-good\n', 0o755);
+      const text = `${list} {"/usr/local/bin/lab-good 'a b'"; "/usr/local/bin/lab-hook apt";};\n`;
+      put(root, '/etc/apt/apt.conf.d/99lab', text);
+    });
+    const { warnings } = night();
+    const named = `${list} "/usr/local/bin/lab-hook apt" in /etc/apt/apt.conf.d/99lab`;
+    expect(warnings).toEqual([`a hook of apt has failed and is left out: ${named}`]);
+    expect(lab.inMaster('/var/log/lab-good')).toMatch(/^a b$/m);
+    inMaster(root => fs.unlinkSync(`${root}/etc/apt/apt.conf.d/99lab`));
+  });
+
+  it('with a hook that asks on the terminal of whoever starts the update', () => {
+    inMaster(root => {
+      put(root, '/usr/local/bin/lab-hook', '#!/bin/sh\ncat >/dev/null; read answer </dev/tty\n', 0o755);
+      put(root, '/etc/apt/apt.conf.d/99lab', 'DPkg::Pre-Install-Pkgs {"/usr/local/bin/lab-hook";};\n');
+    });
+    lab.terminal = true;
+    const { warnings } = night([], 'timeout = 600');
+    lab.terminal = false;
+    expect(warnings).toEqual([expect.stringMatching(/^a hook of apt has failed and is left out: /)]);
+    inMaster(root => fs.unlinkSync(`${root}/etc/apt/apt.conf.d/99lab`));
+  });
+
+  it.each([
+    ['no resolv.conf', undefined],
+    ['a link to nowhere', '/etc/resolvconf/run/resolv.conf'],
+    ['a relative link', 'resolvconf/run/resolv.conf'],
+    ['a link into /run', '../run/systemd/resolve/stub-resolv.conf'],
+    ['a link that climbs too far', '../../../run/NetworkManager/resolv.conf'],
+  ])('with %s, and maintainer scripts that need names and locks', (_what, target) => {
+    inMaster(root => {
+      fs.rmSync(`${root}/etc/resolv.conf`, { force: true });
+      if (target !== undefined) fs.symlinkSync(target, `${root}/etc/resolv.conf`);
+    });
+    const host = fs.readFileSync('/etc/resolv.conf', 'utf8');
+    const postinst = [
+      'grep -q nameserver /etc/resolv.conf || { echo "E: no resolver"; exit 1; }',
+      'if (: >>/etc/resolv.conf) 2>/dev/null; then echo "E: the resolver can be written"; exit 1; fi',
+      '[ -d /run/lock ] && : >/run/lock/lab && : >/var/lock/lab2',
+    ].join('\n');
+    mirror.add({ name: 'lab-names', version: String(++fixes), postinst });
+    night(['lab-names']);
+    expect(fs.readFileSync('/etc/resolv.conf', 'utf8')).toBe(host);
+    inMaster(root => {
+      const path = `${root}/etc/resolv.conf`;
+      if (target === undefined) expect(fs.existsSync(path)).toBe(false);
+      else expect(fs.readlinkSync(path)).toBe(target);
+    });
+  });
+
+  it('and old kernels go, while what somebody asked for stays', () => {
+    const all = [10, 11, 12, 13].map(n => `linux-image-6.1.0-${n}-amd64`);
+    night(['linux-image-amd64', ...all, 'lab-auto']);
+    inMaster(root => must('chroot', [root, 'apt-mark', 'auto', ...all, 'lab-auto']));
+    night([], 'protect = ["linux-image-6.1.0-10-amd64"]');
+    const installed = all.filter(name => versionOf(name).endsWith(' installed'));
+    expect(installed).toEqual([0, 2, 3].map(i => all[i]));
+    expect(versionOf('lab-auto')).toMatch(/ installed$/);
+    night();
+    expect(all.filter(name => versionOf(name).endsWith(' installed'))).toEqual(all.slice(2));
+    loginWorks(lab, A);
+  });
+});
+
+it('without security fixes nothing is said to be well', () => {
+  const before = versionOf('lab-fix');
+  inMaster(root =>
+    put(root, '/etc/apt/sources.list', `${LINE}\ndeb http://127.0.0.1:1/debian bookworm main\n`),
+  );
+  const proxy = /^proxy = .*$/m.exec(mirror.config)?.[0] ?? '';
+  const r = attempt(lab, { update: `command = []\n${proxy}\n` });
+  expect(r.code).toBe(1);
+  expect(r.err).toMatch(/"apt-get update" failed with exit code 100: .*127\.0\.0\.1:1\/debian/);
+  expect(versionOf('lab-fix')).toBe(before);
+});
