@@ -24,8 +24,9 @@ import { checkGeneration } from './check.ts';
 import type { ChrootOptions } from './chroot.ts';
 import { countDifferences } from './diff.ts';
 import { keptFiles } from './kept-files.ts';
+import { dropWork, orLeaveToRecovery } from './leftovers.ts';
 import type { LossPolicy } from './losses.ts';
-import { ensureSpace, finishInterruptedUpdate, mountPool, requireSpace, seal, type TryEach } from './pool.ts';
+import { ensureSpace, finishInterruptedUpdate, mountPool, requireSpace, seal } from './pool.ts';
 import { promote } from './promote.ts';
 import { alignNumbers } from './renumber.ts';
 import { withResolver } from './resolver.ts';
@@ -165,14 +166,13 @@ async function runPhases(
     };
     const copied = host.now();
     let isWanted = false;
-    const kept: string[] = [];
     const known = await withMountedVolume(on, work, async tree => {
       const decision = await withResolver(host, tree, () =>
         o.change({ ...options, tree, began: host.monotonic() }),
       );
       if (decision === false) return undefined;
       isWanted = decision === 'seal';
-      kept.push(...(await keptFiles(host, tree, copied)));
+      warnings.push(...(await keptFiles(host, tree, copied)));
       return alignNumbers(on, tree, knownNumbers(on, source), o.say); // before the comparison: it is a change like others
     });
     if (!known) {
@@ -203,17 +203,17 @@ async function runPhases(
     enter('promote');
     const { isPending: mustWait, ...outcome } = await promote(on, number, stable);
     accepted = true;
-    if (mustWait) return outcome;
+    const told = (): Partial<UpdateOutcome> => ({
+      ...(warnings.length > 0 ? { warnings } : {}),
+      ...(lost.length > 0 ? { lost: { generation: number, what: lost } } : {}),
+    });
+    if (mustWait) return { ...outcome, ...told() };
     enter('adopt');
     await adopt(on, pool);
     await prepareSpare(on);
     enter('retire');
-    const all = [...kept, ...warnings, ...(await tryPrune(on, pool))];
-    return {
-      ...outcome,
-      ...(all.length > 0 ? { warnings: all } : {}),
-      ...(lost.length > 0 ? { lost: { generation: number, what: lost } } : {}),
-    };
+    warnings.push(...(await tryPrune(on, pool)));
+    return { ...outcome, ...told() };
   } catch (error) {
     for (const warning of warnings) on.log('warning', warning); // it may be what has led to the failure
     if (!accepted) await dropWork(on, pool);
@@ -235,25 +235,4 @@ async function numbersIn(on: Machine, pool: Pool): Promise<number[]> {
   const { volumes: all } = await on.backend(pool.backend).list(pool.path);
   const volumes = all.filter(v => v.role === 'generation');
   return [...volumes.map(v => Number(v.name)), ...generationNumbers(on.host, on.paths)];
-}
-
-/**
- * Removes the leftovers of a failed update at once, because in a full pool they would prevent logins. What cannot be
- * removed now is left for `recover`, so that the caller can throw the reason of the failure itself.
- */
-async function dropWork(on: Machine, pool: Pool): Promise<void> {
-  const tryEach = orLeaveToRecovery(on);
-  await tryEach('the working copy', () => finishInterruptedUpdate(on, pool, tryEach, []));
-}
-
-/** Only logs a failure, unless it is fatal: one leftover that cannot be removed must not prevent a new generation. */
-function orLeaveToRecovery({ log }: Machine, isFatal = () => false): TryEach {
-  return async (what, act) => {
-    try {
-      await act();
-    } catch (error) {
-      if (isFatal()) throw error;
-      log('warning', `${what} is left for recovery: ${reasonOf(error)}`);
-    }
-  };
 }
