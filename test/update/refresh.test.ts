@@ -4,9 +4,9 @@ import { MayflyError } from '../../src/errors.ts';
 import { onlyEntries } from '../../src/update/apt-lists.ts';
 import { failedHook, hooksIn, withFiles, withoutHooks } from '../../src/update/apt-runs.ts';
 import { oldKernels } from '../../src/update/old-kernels.ts';
-import { notFetched } from '../../src/update/refresh.ts';
 import { linkIntoRun } from '../../src/update/resolver.ts';
 import { requiredEntries, sourceEntries } from '../../src/update/source-entries.ts';
+import { listAfter, notFetched, removesEssential, unauthenticated } from '../../src/update/upgrade.ts';
 
 describe('hooks of apt', () => {
   it.each([
@@ -125,6 +125,25 @@ describe('the rest', () => {
     [error('E: Unmet dependencies'), []],
     [new Error('x'), []],
   ])('%s: files that could not be had', (e, files) => expect(notFetched(e)).toEqual(files));
+
+  it('names what apt refuses because nobody has signed it', () => {
+    const output =
+      'WARNING: The following packages cannot be authenticated!\n  a b:i386\n  c\nE: There were unauthenticated packages and -y was used without --allow-unauthenticated';
+    expect(unauthenticated(error(output))).toEqual(['a', 'b:i386', 'c']);
+    expect(unauthenticated(error('E: x'))).toEqual([]);
+    expect(
+      listAfter('The following packages have been kept back:\n  a\n  b c\n1 upgraded', /kept back:$/),
+    ).toEqual([...['a', 'b', 'c']]);
+  });
+
+  it.each([
+    ['E: Essential packages were removed and -y was used without --allow-remove-essential.', true],
+    ['E: Removing essential system-critical packages is not permitted. This might break the system.', true],
+    ['E: Unmet dependencies', false],
+  ])('%j is a removal of what a system needs: %s', (output, is) => {
+    expect(removesEssential(error(output))).toBe(is);
+    expect(removesEssential(new Error(output))).toBe(false);
+  });
 
   it.each([
     ['linux-image-6.1.0-10-amd64', true],
