@@ -43,7 +43,10 @@ export function adviceOn(code: ErrorCode): Advice {
     'unknown-user': { exit: EXIT.refused, hint: f => `getent passwd ${f.user ?? ''}` },
     'unknown-session': { exit: EXIT.usage, hint: () => REMEDY.sessions },
     refused: { exit: EXIT.refused, hint: f => String(f.hint ?? '') || undefined },
-    full: { exit: EXIT.refused, hint: () => `${REMEDY.endSessions} or free space in the pool` },
+    full: {
+      exit: EXIT.refused,
+      hint: f => String(f.hint ?? `${REMEDY.endSessions} or free space in the pool`),
+    },
     exists: { exit: EXIT.refused, hint: f => String(f.hint ?? '') || undefined },
     locked: { exit: EXIT.locked, hint: () => 'try again when it has finished' },
     saving: { exit: EXIT.locked, hint: () => 'try again in a minute' },
@@ -57,7 +60,7 @@ export function adviceOn(code: ErrorCode): Advice {
     command: { exit: EXIT.failed },
     corrupt: { exit: EXIT.failed, hint: f => String(f.hint ?? REMEDY.recover) },
     held: { exit: EXIT.refused },
-    update: { exit: EXIT.failed, hint: () => REMEDY.status },
+    update: { exit: EXIT.failed, hint: f => String(f.hint ?? REMEDY.status) },
     internal: { exit: EXIT.failed },
   };
   return advice[code];

@@ -56,3 +56,7 @@ export const RELEASE = /^[a-z][a-z0-9.-]*$/;
 
 /** An absolute path without ".", ".." and control characters. It may need quoting. */
 export const ANY_PATH = /^(\/(?!\.{1,2}(\/|$))[^/\p{Cc}]+)+$/u;
+
+/** A word of a command for people to type: quoted for the shell if it must be. */
+export const shellWord = (text: string): string =>
+  /^[\w./+@-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;

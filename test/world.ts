@@ -16,7 +16,7 @@ import { LOOK_PROGRAM } from '../src/linux/process-look.ts';
 import { ANSWER_PROGRAM } from '../src/linux/time-limits.ts';
 import { DIFFERENCE_PROGRAM } from '../src/linux/tree-difference.ts';
 import type { HookCall } from '../src/session/hook-call.ts';
-import { type Generation, pointStableAt, writeGeneration } from '../src/state/generations.ts';
+import { type Generation, writeGeneration } from '../src/state/generations.ts';
 import type { Machine } from '../src/state/machine.ts';
 import { makeDirectories, pathsOf } from '../src/state/paths.ts';
 import { writePool } from '../src/state/pool.ts';
@@ -128,6 +128,9 @@ export class World {
   readonly foreign = new Set<string>();
   /** What df(1) would report. */
   space: Host['space'] = () => ({ total: 2 ** 40, used: 0, free: 2 ** 40, inodes: 0, freeInodes: 0 });
+  /** FIFOs that are open for reading, by descriptor. */
+  readonly readers = new Map<number, { readonly pid: number; readonly path: string }>();
+  private descriptors = 100;
   private mounts: Mounted[] = [];
   private devices = 10;
   private inodes = 1;
@@ -176,8 +179,9 @@ export class World {
     return this.mounts[0]?.fs.dev ?? 0;
   }
 
-  /** Starts another process on the same machine; the previous one is gone. */
+  /** Starts another process on the same machine; the previous one is gone, and what it had open is closed. */
   newProcess(): void {
+    for (const [fd, r] of this.readers) if (r.pid === this.pid) this.readers.delete(fd);
     this.processes.delete(this.pid);
     this.pid += 1;
     this.processes.set(this.pid, {
@@ -513,6 +517,12 @@ export class World {
         ? this.programs.perl?.(args.slice(args.indexOf('perl') + 1))
         : this.enterSession(args),
     timeout: args => this.knows('timeout', args, args.includes('perl')), // brings a session up to date
+    mkfifo: args => {
+      const path = args.at(-1) ?? '';
+      if (this.node(path)) return { code: 1 };
+      this.set(path, { kind: 'other', text: '', mode: 0o600 });
+      return undefined;
+    },
     findmnt: () => ({ stdout: '/ ext4 rw,relatime shared\n' }),
     shutdown: () => undefined, // it comes later, if at all
     unshare: args => this.knows('unshare', args, args.includes('overlay')), // the trial of a pool
@@ -550,7 +560,12 @@ export class World {
       }
       return this.node(path)?.kind === 'file' ? this.node(path)?.text : undefined;
     },
-    list: path => (path === '/proc' ? [...this.processes.keys()].map(String) : this.children(path)),
+    list: path => {
+      if (path === '/proc') return [...this.processes.keys()].map(String);
+      const pid = /^\/proc\/(\d+)\/fd$/.exec(path)?.[1];
+      if (pid === undefined) return this.children(path);
+      return [...this.readers].filter(([, r]) => r.pid === Number(pid)).map(([fd]) => String(fd));
+    },
     lstat: path => {
       const n = path === '' ? undefined : this.node(path);
       const dev = this.resolve(path).fs.dev;
@@ -582,7 +597,11 @@ export class World {
       const there = this.host.stat(path);
       return there && (there.kind === 'dir' ? 'dir' : 'other');
     },
-    readlink: path => (this.node(path)?.kind === 'link' ? this.node(path)?.text : undefined),
+    readlink: path => {
+      const fd = /^\/proc\/\d+\/fd\/(\d+)$/.exec(path)?.[1];
+      if (fd !== undefined) return this.readers.get(Number(fd))?.path;
+      return this.node(path)?.kind === 'link' ? this.node(path)?.text : undefined;
+    },
     space: path => this.space(path),
     write: (path, text, o) => {
       const temporary = `${parentOf(path)}/.${path.slice(path.lastIndexOf('/') + 1)}.${this.pid}.tmp`;
@@ -643,7 +662,16 @@ export class World {
     },
     sync: () => undefined,
     openLock: () => 3,
-    close: () => undefined,
+    openFifo: path => {
+      if (this.node(path)?.kind !== 'other') return undefined;
+      this.descriptors += 1;
+      this.readers.set(this.descriptors, { pid: this.pid, path });
+      return this.descriptors;
+    },
+    hasReader: path => [...this.readers.values()].some(r => r.path === path),
+    close: fd => {
+      this.readers.delete(fd);
+    },
     kill: (pid, signal) => {
       this.effect();
       const p = this.processes.get(pid);
@@ -817,7 +845,7 @@ export function preparedWorld(): World {
     origin: 'test',
   };
   writeGeneration(world.host, on.paths, generation, 'proven');
-  pointStableAt(world.host, on.paths, 1);
+  world.host.symlink('generations/1.json', on.paths.stable);
   world.newProcess();
   return world;
 }

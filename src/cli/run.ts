@@ -9,7 +9,7 @@ import { startRunSession } from '../session/run-session.ts';
 import type { Machine } from '../state/machine.ts';
 import { type Login, readSessions, type Session } from '../state/sessions.ts';
 import type { CliCommand } from './command.ts';
-import { enterMaster } from './update.ts';
+import { ALLOW_REMOVALS, enterMaster } from './update.ts';
 import { parseGenerationNumber, refuseOptions } from './usage-errors.ts';
 
 /** The `schroot` command for a session; without a command it starts the user's shell. */
@@ -132,18 +132,20 @@ export const enterCommand: CliCommand = {
       describe: 'master: copy this generation instead; it replaces master if it is promoted',
       requiresArg: true,
     },
+    'allow-removals': { type: 'boolean', default: false, describe: `master: promote ${ALLOW_REMOVALS}` },
   },
   async run(args, context) {
     const what = String(args.what);
     if (what !== 'master')
-      refuseOptions(args, ['promote', 'discard', 'from'], 'only applies to "enter master"');
+      refuseOptions(args, ['promote', 'discard', 'from', 'allow-removals'], 'only applies to "enter master"');
     const from = args.from === undefined ? undefined : parseGenerationNumber(args.from);
     const on = await context.machine();
     if (what === 'master') {
       if (args.promote === true && args.discard === true)
         throw new MayflyError('usage', '--promote and --discard are mutually exclusive');
       const decision = args.promote === true ? 'promote' : args.discard === true ? 'discard' : 'ask';
-      return enterMaster(on, context, commandOf(args), decision, from);
+      const allowRemovals = args.allowRemovals === true;
+      return enterMaster(on, context, commandOf(args), decision, { from, allowRemovals });
     }
     if (/^[1-9]\d*$/.test(what)) {
       on.log('info', 'this is a copy of the generation; changes to it are not kept');

@@ -19,6 +19,7 @@ import type { Machine } from '../state/machine.ts';
 import { readPool } from '../state/pool.ts';
 import { readSessions, type Session } from '../state/sessions.ts';
 import { type History, type RunningUpdate, readHistory, readRunning } from '../state/update-history.ts';
+import { describePromotions } from '../update/adopt.ts';
 import { isUsable } from '../update/health.ts';
 import { describeUsage, poolUsage } from '../update/pool-usage.ts';
 import { type Discarded, inOneLine, type Pool } from '../volume/backend.ts';
@@ -164,6 +165,7 @@ export const statusCommand: CliCommand = {
     const running = readRunning(on.host, on.paths);
     const history = readHistory(on.host, on.paths);
     const healthy = stable !== undefined && stuck.length === 0 && generations.some(g => g.stable && g.usable);
+    const promotion = describePromotions(on.host, on.paths);
     const value = {
       healthy,
       pool: pool ?? null,
@@ -173,6 +175,7 @@ export const statusCommand: CliCommand = {
       generations,
       sessions,
       discarded,
+      promotion: promotion ?? null,
     };
     const erasing = describeDiscarded(discarded);
     const lines = [
@@ -183,6 +186,7 @@ export const statusCommand: CliCommand = {
       `update      ${running ? describeRunning(running, on.host.now()) : describeHistory(history, on.host.now())}`,
       `sessions    ${sessions.length}${chroots(sessions)}${stuck.length > 0 ? `, ${stuck.length} of them stuck or over (run "mayfly recover")` : ''}`,
       ...(erasing === undefined ? [] : [`erasing     ${erasing}`]),
+      ...(promotion === undefined ? [] : [`promotion   ${promotion}`]),
     ];
     show(value, `${lines.join('\n')}\n${sessions.length > 0 ? `\n${sessionsText(on)}\n` : ''}`);
     return 0;

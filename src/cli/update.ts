@@ -26,11 +26,15 @@ function showOutcome(outcome: UpdateOutcome, { flags, show }: Context): void {
   if (flags.json) show(outcome, '');
 }
 
+/** Describes the option of this name. */
+export const ALLOW_REMOVALS = 'also if desktops, protected packages or many others are gone';
+
 export const updateCommand: CliCommand = {
   command: 'update',
   describe: 'refresh a copy of master, check it, and promote it to stable',
   options: {
     force: { type: 'boolean', default: false, describe: 'seal a generation even if nothing has changed' },
+    'allow-removals': { type: 'boolean', default: false, describe: ALLOW_REMOVALS },
     scheduled: {
       type: 'boolean',
       default: false,
@@ -53,7 +57,8 @@ export const updateCommand: CliCommand = {
       const last = readHistory(on.host, on.paths)?.lastAttempt;
       if (!isDue(on.host.now(), last, machineOffset(on.host))) return 0;
     }
-    if (args.scheduled === true && !context.flags.dryRun) return scheduled(on, context, args.force === true);
+    const o = { force: args.force === true, allowRemovals: args.allowRemovals === true };
+    if (args.scheduled === true && !context.flags.dryRun) return scheduled(on, context, o);
     if (context.flags.dryRun) {
       const { command } = on.config.update;
       const refreshedWith = command.length > 0 ? command.join(' ') : 'apt';
@@ -63,12 +68,17 @@ export const updateCommand: CliCommand = {
       );
       return 0;
     }
-    await updateOnce(on, context, args.force === true);
+    await updateOnce(on, context, o);
     return 0;
   },
 };
 
-async function updateOnce(on: Machine, context: Context, force: boolean): Promise<void> {
+interface UpdateFlags {
+  readonly force: boolean;
+  readonly allowRemovals: boolean;
+}
+
+async function updateOnce(on: Machine, context: Context, flags: UpdateFlags): Promise<void> {
   const say = progressPrinter(on, context.flags);
   try {
     const origin = on.config.update.command.length > 0 ? 'update command' : 'apt';
@@ -76,7 +86,8 @@ async function updateOnce(on: Machine, context: Context, force: boolean): Promis
       await refresh(on, inside);
       return true;
     };
-    const outcome = await update(on, { what: 'an update', origin, change, say, force });
+    const losses = { allow: flags.allowRemovals, command: 'mayfly update --allow-removals' };
+    const outcome = await update(on, { what: 'an update', origin, change, say, losses, force: flags.force });
     clearLine(context.flags);
     showOutcome(outcome, context);
   } finally {
@@ -88,14 +99,14 @@ async function updateOnce(on: Machine, context: Context, force: boolean): Promis
  * The nightly run: updates master, then the host, then reboots if that is required and configured. The host is updated
  * even if the update of master fails.
  */
-async function scheduled(on: Machine, context: Context, force: boolean): Promise<number> {
+async function scheduled(on: Machine, context: Context, flags: UpdateFlags): Promise<number> {
   const why = await skipReason(on);
   if (why !== undefined) {
     on.log('notice', `the update is skipped: ${why}`);
     return 0;
   }
   const failures: unknown[] = [];
-  await updateOnce(on, context, force).catch(error => {
+  await updateOnce(on, context, flags).catch(error => {
     // Another update is running; the update of the host would be refused by the same lock.
     if (error instanceof MayflyError && error.code === 'locked') throw error;
     failures.push(error);
@@ -121,7 +132,7 @@ export async function enterMaster(
   context: Context,
   command: readonly string[],
   decision: 'promote' | 'discard' | 'ask',
-  from?: number,
+  { from, allowRemovals = false }: { readonly from?: number | undefined; readonly allowRemovals?: boolean },
 ): Promise<number> {
   const source = from === undefined ? 'master' : `generation ${from}`;
   if (context.flags.dryRun) {
@@ -143,6 +154,7 @@ export async function enterMaster(
     what: 'an edit of master',
     origin: from === undefined ? 'an edit of master' : `an edit of generation ${from}`,
     from,
+    losses: { allow: allowRemovals, command: 'mayfly enter master --allow-removals' },
     say,
     async change(inside) {
       on.log('info', `this is a copy of ${source}; leave it with "exit"`);
@@ -181,7 +193,7 @@ export const rollbackCommand: CliCommand = {
   async run(args, { machine, flags, show, report }) {
     const wanted = args.generation === undefined ? undefined : parseGenerationNumber(args.generation);
     const on = await machine();
-    const { from, to } = rollback(flags.dryRun ? { ...on, log: noLog } : on, wanted);
+    const { from, to } = await rollback(flags.dryRun ? { ...on, log: noLog } : on, wanted);
     await tryPublishSessions(on);
     if (!flags.dryRun) await writeHealth(on);
     if (flags.dryRun) show({ from, to }, `generation ${to} would be stable`);

@@ -64,6 +64,7 @@ export interface Config {
     readonly upgrade: 'full' | 'safe';
     readonly packages: readonly string[];
     readonly protect: readonly string[];
+    readonly max_removals: number;
     readonly conffiles: 'keep' | 'replace';
     readonly proxy: string;
     readonly sources: readonly string[];

@@ -173,6 +173,7 @@ export const schema = z.strictObject({
             ),
         )
         .default([]),
+      max_removals: z.int().min(0).max(100_000).default(20),
       timeout: z.number().min(1).max(86400).default(7200),
       keep: z.int().min(1).max(1000).default(3),
       max_used_percent: z.number().min(1).max(100).default(85),

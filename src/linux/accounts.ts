@@ -3,11 +3,18 @@ import { MayflyError } from '../errors.ts';
 import { DIGITS, isMadeOf, isNumber, WORD } from '../names.ts';
 import type { Host } from './host.ts';
 
-/** Parses a line of passwd(5); undefined if it is malformed. Redundant slashes of the home directory are removed. */
+/** Whether `text` is the number of a user or group. The highest one is -1, with which chown(2) changes nothing. */
+const isId = (text: string): boolean => isNumber(text, 10) && Number(text) < 0xffffffff;
+
+/**
+ * Parses an entry of passwd(5); undefined if it is malformed. Redundant slashes of the home directory are removed. A
+ * directory may let users write their own comment and shell, and NSS passes on a ":" or a newline in them: such an entry
+ * would have a home directory of the user's choice.
+ */
 export function parsePasswd(line: string): User | undefined {
-  const [name, , uid, gid, gecos, home, shell] = line.split(':');
+  const [name, , uid, gid, gecos, home, shell, more] = line.split(':');
   if (!name || !uid || !gid || home === undefined || shell === undefined) return undefined;
-  if (!isNumber(uid, 10) || !isNumber(gid, 10)) return undefined;
+  if (!isId(uid) || !isId(gid) || more !== undefined || line.includes('\n')) return undefined;
   return { name, uid: Number(uid), gid: Number(gid), gecos: gecos ?? '', home: withoutSlashes(home), shell };
 }
 
@@ -50,7 +57,11 @@ export async function lookupUser(host: Host, name: string): Promise<User> {
     ?.split('\n')
     .find(line => line.startsWith(`${name}:`));
   const line = local ?? (await (isMadeOf(name, DIGITS) ? passwdOfNumber : passwdOf)(host, name));
-  const user = line === undefined ? undefined : parsePasswd(line);
+  const user = parsePasswd(line ?? '');
+  if (line && !user) {
+    const what = `the entry of "${name}" in passwd(5) is malformed: a field has ":" or a newline in it, or a number is invalid`;
+    throw new MayflyError('bad-user', what, { user: name });
+  }
   if (!user || (user.name !== name && isMadeOf(name, DIGITS)))
     throw new MayflyError('unknown-user', `there is no user "${name}" on this machine`, { user: name });
   checkUserName(user.name); // a directory may answer with another name than the one it was asked for
@@ -69,8 +80,10 @@ async function getent(host: Host, database: string, keys: readonly string[]): Pr
   return out.stdout;
 }
 
-const passwdOf = async (host: Host, name: string): Promise<string | undefined> =>
-  (await getent(host, 'passwd', [name])).split('\n')[0];
+async function passwdOf(host: Host, name: string): Promise<string> {
+  const entry = await getent(host, 'passwd', [name]);
+  return entry.endsWith('\n') ? entry.slice(0, -1) : entry;
+}
 
 /** Asks for a name made of digits, which getent(1) takes for a uid: it would answer with another account, or none. */
 async function passwdOfNumber(host: Host, name: string): Promise<string | undefined> {
@@ -94,15 +107,15 @@ function isGroupName(name: string): boolean {
 export function parseGroups(text: string): Group[] {
   return text.split('\n').flatMap(line => {
     const [name, , gid, members] = line.split(':');
-    if (!name || !gid || !isNumber(gid, 10) || !isGroupName(name)) return [];
+    if (!name || !gid || !isId(gid) || !isGroupName(name)) return [];
     return [{ name, gid: Number(gid), members: (members ?? '').split(',').filter(Boolean) }];
   });
 }
 
 /** The services, besides local files, from which nsswitch.conf(5) takes groups. */
-export function directoryServices(nsswitch: string | undefined): string[] {
+export function directoryServices(nsswitch: string | undefined, database = 'group:'): string[] {
   const lines = (nsswitch ?? '').split('\n').map(line => line.trim());
-  const found = lines.find(line => line.startsWith('group:'))?.slice('group:'.length) ?? 'files';
+  const found = lines.find(line => line.startsWith(database))?.slice(database.length) ?? 'files';
   const line = found.includes('[') ? found.replace(/\[[^\]]*\]/g, ' ') : found;
   const sources = line.replaceAll('\t', ' ').split(' ').filter(Boolean);
   return sources.filter(source => source !== 'files' && source !== 'systemd' && source !== 'compat');
@@ -110,7 +123,7 @@ export function directoryServices(nsswitch: string | undefined): string[] {
 
 /** Whether groups come from local files only. If not, only NSS knows a user's groups. */
 export function groupsAreLocal(nsswitch: string | undefined): boolean {
-  return directoryServices(nsswitch).length === 0;
+  return ['group:', 'initgroups:'].every(database => directoryServices(nsswitch, database).length === 0);
 }
 
 /** Whether the host's group of this name has this number, and not only a directory's group with the same name. */
@@ -120,31 +133,37 @@ function isGroupOfName(text: string, { name, gid }: Group): boolean {
 }
 
 /**
- * The groups of a user on this host, including the primary group; `members` is left empty. A directory's group is left
- * out if /etc/group has its name under another number: its members are not those that the name stands for.
+ * The groups of a user on this host, including the primary group; `members` is left empty. A group without a name has the
+ * name "": its number counts all the same. So does a directory's group if /etc/group has its name under another number: its
+ * members are not those that the name stands for. /etc/group also counts where NSS leaves it out, as with "initgroups:" in
+ * nsswitch.conf(5): its members are the administrator's choice.
  */
 export async function groupsOf(host: Host, user: User): Promise<Group[]> {
   const text = host.read('/etc/group') ?? '';
+  const candidates = text
+    .split('\n')
+    .filter(line => line.includes(user.name) || line.includes(`:${user.gid}:`));
+  const own = parseGroups(candidates.join('\n')).filter(
+    g => g.gid === user.gid || g.members.includes(user.name),
+  );
   if (groupsAreLocal(host.read('/etc/nsswitch.conf'))) {
-    const candidates = text
-      .split('\n')
-      .filter(line => line.includes(user.name) || line.includes(`:${user.gid}:`));
-    const own = parseGroups(candidates.join('\n')).filter(
-      g => g.gid === user.gid || g.members.includes(user.name),
-    );
-    return own.map(g => ({ ...g, members: [] })); // a session's record does not need the other members
+    const unnamed = own.some(g => g.gid === user.gid) ? [] : [unnamedGroup(user.gid)];
+    return [...own, ...unnamed].map(g => ({ ...g, members: [] })); // a session's record does not need the other members
   }
   const local = parseGroups(text);
   const numbers = (await getent(host, 'initgroups', [user.name])).slice(user.name.length).trim();
-  const gids = [...new Set(numbers.split(/\s+/).filter(Boolean).map(Number)).add(user.gid)];
+  const all = [...numbers.split(/\s+/).filter(Boolean).map(Number), user.gid, ...own.map(g => g.gid)];
+  const gids = [...new Set(all)];
   const others = gids.filter(gid => !local.some(g => g.gid === gid)).map(String);
   // One question for all groups: a person may be in hundreds, and each process takes 3 to 70 ms beside others.
   const named = others.length === 0 ? [] : parseGroups(await getent(host, 'group', others));
   return gids.flatMap(gid => {
     const known = [...local, ...named].find(g => g.gid === gid);
-    return known && isGroupOfName(text, known) ? [{ ...known, members: [] }] : [];
+    return [known && isGroupOfName(text, known) ? { ...known, members: [] } : unnamedGroup(gid)];
   });
 }
+
+const unnamedGroup = (gid: number): Group => ({ name: '', gid, members: [] });
 
 export interface User {
   readonly name: string;

@@ -103,6 +103,7 @@ export function dryRun(real: Host, tell: (line: string) => void): Host {
     },
     sync: () => undefined,
     openLock: () => -1,
+    openFifo: () => -1,
     close: () => undefined,
     kill(pid, signal) {
       tell(`send ${signal} to process ${pid}`);

@@ -77,7 +77,7 @@ export interface Host {
    */
   write(path: string, text: string | (() => string), options: WriteOptions): void;
   /** Atomically replaces `path` by a symlink, with rename(2). */
-  symlink(target: string, path: string, durable?: boolean): void;
+  symlink(target: string, path: string): void;
   /** Creates a directory; an existing one is success. Throws `unsafe` if anything else exists there. */
   mkdir(path: string, mode: number): void;
   /**
@@ -97,6 +97,13 @@ export interface Host {
 
   /** Opens a lock file, creating it if necessary, and returns its descriptor. */
   openLock(path: string): number;
+  /**
+   * Opens a FIFO for reading, without waiting for a writer, and returns its descriptor, which is negative in a dry run.
+   * Undefined if there is no FIFO.
+   */
+  openFifo(path: string): number | undefined;
+  /** Whether a process has a FIFO open for reading. */
+  hasReader(path: string): boolean;
   close(fd: number): void;
 
   /** False if there is no such process. */

@@ -33,6 +33,9 @@ import { leanRunner } from './lean-runner.ts';
 /** What reading a file fails with that is gone: in /proc, or in /sys and control groups (ENODEV) while it is removed. */
 const GONE = ['ENOENT', 'ENOTDIR', 'ESRCH', 'EINVAL', 'ENODEV'];
 
+/** And with what is no file: container tools make a directory where one is missing. */
+const NO_FILE = [...GONE, 'EISDIR', 'ELOOP'];
+
 function absentIs<T>(value: T, names: readonly string[], act: () => T): T {
   try {
     return act();
@@ -100,7 +103,7 @@ export function realHost({ deadline = Number.POSITIVE_INFINITY, runner = leanRun
   return {
     run: c => runner.run(c, deadline),
     runInteractive: runner.runInteractive ?? noTerminal,
-    read: path => absentIs<string | undefined>(undefined, GONE, () => readFileSync(path, 'utf8')),
+    read: path => absentIs<string | undefined>(undefined, NO_FILE, () => readFileSync(path, 'utf8')),
     list: path =>
       absentIs<string[]>([], ['ENOENT', 'ENOTDIR', 'ESRCH', 'EACCES'], () => readdirSync(path).sort()),
     lstat: path =>
@@ -151,12 +154,11 @@ export function realHost({ deadline = Number.POSITIVE_INFINITY, runner = leanRun
       }
       if (o.durable) sync(parent(path));
     },
-    symlink(target, path, durable) {
+    symlink(target, path) {
       const temporary = temporaryName(path, process.pid);
       absentIs(undefined, ['ENOENT'], () => unlinkSync(temporary));
       symlinkSync(target, temporary);
       renameSync(temporary, path);
-      if (durable) sync(parent(path));
     },
     mkdir(path, mode) {
       const there = lstatSync(path, { throwIfNoEntry: false });
@@ -189,6 +191,18 @@ export function realHost({ deadline = Number.POSITIVE_INFINITY, runner = leanRun
     },
     sync,
     openLock: path => openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600),
+    openFifo(path) {
+      const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
+      const fd = absentIs(undefined, ['ENOENT', 'ELOOP', 'ENXIO'], () => openSync(path, flags));
+      if (fd === undefined || fstatSync(fd).isFIFO()) return fd;
+      closeSync(fd);
+      return undefined;
+    },
+    hasReader: path =>
+      absentIs(false, ['ENXIO', 'ENOENT'], () => {
+        closeSync(openSync(path, constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW));
+        return true;
+      }),
     close: fd => closeSync(fd),
     kill: (pid, signal) => absentIs(false, ['ESRCH'], () => process.kill(pid, signal)),
     pid: process.pid,

@@ -20,6 +20,7 @@ import { lockNameOf, takeLock, withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
 import { makeDirectories, userFiles } from '../state/paths.ts';
 import { readPool, writePool } from '../state/pool.ts';
+import { restorePromotionLock } from '../state/promotion-lock.ts';
 import { readSession, type Session, sessionIds, writeSession } from '../state/sessions.ts';
 import { clearRunning } from '../state/update-history.ts';
 import { publishSessions } from '../update/greeter.ts';
@@ -37,10 +38,8 @@ export interface Recovered {
 }
 
 /**
- * Restores a consistent state and returns what was done. Idempotent: a second run finds nothing to do. Continues after
- * failures, which are in `stuck`. With `erase` it waits for
- * programs that work on ending, and until the discarded volumes are erased. Throws `corrupt` if no
- * record of the pool can be read.
+ * Returns what was done. Idempotent: a second run finds nothing to do. Continues after failures, which are in `stuck`. With
+ * `erase` it waits for programs that work on ending, and until all is erased. Throws `corrupt` if no record of the pool can be read.
  */
 export async function recover(on: Machine, erase = true): Promise<Recovered> {
   const { host, paths } = on;
@@ -50,6 +49,7 @@ export async function recover(on: Machine, erase = true): Promise<Recovered> {
     sweepTemporary(host, directory);
   sweepTemporary(host, paths.schroot, 'mayfly-');
 
+  await tryStep(result, 'the lock of promotions', () => restorePromotionLock(on));
   const pool = poolOnRecord(on, result);
   if (pool) await tryStep(result, 'the pool', () => mountPool(on, pool));
 

@@ -5,9 +5,12 @@
  * One loop scans the whole state and acts on it. Events and timers only cause an earlier scan, so a lost or duplicate
  * event changes nothing.
  */
+
 import { limitsOf } from '../config/config.ts';
 import { cacheKey } from '../config/load.ts';
 import { MayflyError, reasonOf } from '../errors.ts';
+import { isProven } from '../session/proof.ts';
+import { endProbation, probation } from '../state/generations.ts';
 import { type Lock, takeLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
 import { makeDirectories, type Paths } from '../state/paths.ts';
@@ -156,6 +159,7 @@ async function round(state: ServiceState): Promise<void> {
 
 /** Done every half minute in addition to scanning sessions: the health file, discarded volumes, alerts about space. */
 async function chores(state: ServiceState): Promise<void> {
+  await endProvenProbation(state.on);
   await writeHealth(state.on);
   const { host, paths, config, log } = state.on;
   const pool = readPool(host, paths);
@@ -170,6 +174,12 @@ async function chores(state: ServiceState): Promise<void> {
   state.spaceLevel = newLevel;
   if (level && words) log(level, words);
   await alertSnapshots(state.on, pool, state.snapshotAlerts);
+}
+
+/** A generation is proven as soon as a session of it has lasted, not only when that ends. */
+async function endProvenProbation(on: Machine): Promise<void> {
+  const p = probation(on.host, on.paths);
+  if (p && isProven(on, p.number)) endProbation(on.host, on.paths);
 }
 
 /** Removes leftovers without a session, and ends sessions that only `recover` can recognize as over. */

@@ -7,12 +7,16 @@ import { trustCertificates } from './certificates.ts';
 import {
   CERTIFICATES,
   DBUS_ID,
+  HOSTNAME,
   isMachineId,
   KERBEROS,
   LOCALE,
   LOCALTIME,
   MACHINE_ID,
   namesLanguage,
+  RESOLVER,
+  TIMEZONE,
+  zoneOf,
 } from './host-settings.ts';
 
 const directoryOf = (path: string): string => path.slice(0, path.lastIndexOf('/'));
@@ -86,20 +90,39 @@ function copyKerberos(host: Host, root: string): void {
     if (host.pathType(path) !== undefined && !path.split('/').includes('..')) copyBelow(host, root, path);
 }
 
+/** The time zone of a host that names none by a symlink, or one that the tree lacks. Without a file it is UTC. */
+async function copyZone(host: Host, root: string): Promise<void> {
+  const isThere = host.stat(LOCALTIME)?.kind === 'file';
+  const args = ['--remove-destination', '-T', '--', LOCALTIME, root + LOCALTIME];
+  if (isThere)
+    await host.run({ file: 'cp', args, effect: 'write' }); // not a text
+  else if (host.lstat(root + LOCALTIME)) host.unlink(root + LOCALTIME);
+  // Some programs read the name here, which is that of another zone now.
+  if (host.lstat(root + TIMEZONE)?.kind !== 'file') return;
+  const name = zoneOf(host.readlink(LOCALTIME)) ?? host.read(TIMEZONE)?.trim();
+  if (!isThere) host.write(root + TIMEZONE, 'Etc/UTC\n', { mode: 0o644 });
+  else if (name) host.write(root + TIMEZONE, `${name}\n`, { mode: 0o644 });
+  else host.unlink(root + TIMEZONE);
+}
+
+/** The name that the kernel has, where the host has no file with it. */
+function writeHostName(host: Host, root: string): void {
+  const name = host.read('/proc/sys/kernel/hostname') ?? '';
+  host.write(root + HOSTNAME, name, { mode: 0o644 });
+}
+
 /** Does for each of `paths` what a mere copy does not. */
 export async function copyHostFacts(host: Host, root: string, paths: readonly string[]): Promise<void> {
   for (const path of paths) {
     if (path === MACHINE_ID) host.write(root + path, otherMachineId(host), { mode: 0o444 });
     else if (path === LOCALE) await copyLocale(host, root);
     else if (path === KERBEROS) copyKerberos(host, root);
-    else if (path === LOCALTIME)
-      // Not a text.
-      await host.run({
-        file: 'cp',
-        args: ['--remove-destination', '-T', '--', path, root + path],
-        effect: 'write',
-      });
-    else if (path === DBUS_ID) {
+    else if (path === LOCALTIME) await copyZone(host, root);
+    else if (path === HOSTNAME) writeHostName(host, root);
+    else if (path === RESOLVER) {
+      // As without the file: what answers on the machine itself is asked.
+      if (host.lstat(root + path)) host.write(root + path, '', { mode: 0o644 });
+    } else if (path === DBUS_ID) {
       if (isPlainDirectory(host, root, directoryOf(path))) host.symlink(MACHINE_ID, root + path);
     } else copyBelow(host, root, path);
     if (path === CERTIFICATES) trustCertificates(host, root);

@@ -2,9 +2,9 @@
  * The files of a session that are the host's, because they are facts about the machine and its place: names of machines, its
  * ID, its time zone, its keyboard and the like. They are written before anyone can enter, each by rename.
  */
+import { lookAt } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
 import { isPlainDirectory } from '../linux/mounts.ts';
-import { isMadeOf, WORD } from '../names.ts';
 import type { Machine } from '../state/machine.ts';
 import {
   CERTIFICATES,
@@ -15,21 +15,15 @@ import {
   LOCALTIME,
   MACHINE_ID,
   namesLanguage,
+  OF_THE_MACHINE,
+  TIMEZONE,
   TRUSTED,
+  ZONES,
+  zoneOf,
 } from './host-settings.ts';
 
 /** What a system has without a time zone. */
 const UNIVERSAL = ['UTC', 'GMT', 'Etc/UTC', 'Etc/GMT'];
-
-const ZONES = '/usr/share/zoneinfo/';
-
-/** The name of the time zone that a symlink in the place of /etc/localtime leads to, such as "Europe/Berlin". Pure. */
-export function zoneOf(target = ''): string | undefined {
-  const at = target.lastIndexOf(ZONES);
-  const zone = at < 0 ? '' : target.slice(at + ZONES.length);
-  const isName = isMadeOf(zone, `${WORD}+/-`) && !'_+/-'.includes(zone.charAt(0));
-  return isName ? zone : undefined;
-}
 
 /** Programs read the name of the time zone from the symlink. False if there is none, or if the tree lacks the zone. */
 function linkZone(host: Host, root: string): boolean {
@@ -39,7 +33,7 @@ function linkZone(host: Host, root: string): boolean {
   // Without the file, a system has this time.
   if (!host.lstat(root + target)) return UNIVERSAL.includes(zone) && !host.lstat(root + LOCALTIME);
   host.symlink(target, root + LOCALTIME);
-  const name = `${root}/etc/timezone`;
+  const name = root + TIMEZONE;
   if (host.lstat(name)?.kind === 'file') host.write(name, `${zone}\n`, { mode: 0o644 });
   return true;
 }
@@ -48,17 +42,19 @@ function linkZone(host: Host, root: string): boolean {
 export async function copyHostFiles({ host, config }: Machine, root: string): Promise<void> {
   const plain = new Map([['/etc', true]]);
   const isSame = (path: string): boolean =>
-    [path, root + path].every(at => host.lstat(at)?.kind === 'file') &&
+    [path, root + path].every(at => lookAt(host, at)?.kind === 'file') &&
     host.read(root + path) === host.read(path);
   /** Whether nothing more has to be done for `path`. */
   const copy = (path: string): boolean => {
     const kind = host.stat(path)?.kind;
+    // The symlink of a host without zones still names one.
+    if (kind !== 'file' && OF_THE_MACHINE.includes(path)) return path === LOCALTIME && linkZone(host, root);
     if (kind === 'dir') {
       // An image that has them, too, needs nothing; nor does one without certificates.
       const isUseless = path === CERTIFICATES && !host.lstat(root + TRUSTED);
       return isUseless || host.list(path).every(name => isSame(`${path}/${name}`));
     }
-    if (kind !== 'file') return path !== MACHINE_ID;
+    if (kind !== 'file') return true;
     if (path === LOCALE) return !namesLanguage(host.read(path)) || namesLanguage(host.read(root + path));
     const directory = path.slice(0, path.lastIndexOf('/'));
     const isPlain = plain.get(directory) ?? isPlainDirectory(host, root, directory);

@@ -60,7 +60,7 @@ export function withGroups(text: string, user: User, groups: readonly Group[]): 
     return `${name}:${password}:${gid}:${[...list, ...(belongs ? [user.name] : [])].join(',')}`;
   });
   for (const g of wanted) {
-    if (seen.has(g.name) || numbers.has(String(g.gid))) continue;
+    if (g.name === '' || seen.has(g.name) || numbers.has(String(g.gid))) continue;
     out.push(`${g.name}:x:${g.gid}:${g.gid === user.gid ? '' : user.name}`);
   }
   return `${out.join('\n')}\n`;

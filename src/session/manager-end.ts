@@ -5,6 +5,7 @@
 import * as cgroup from '../linux/cgroup.ts';
 import type { Output } from '../linux/command.ts';
 import type { Host } from '../linux/host.ts';
+import { lingerFile } from '../linux/linger.ts';
 import { type LogindSession, shownSessions } from '../linux/logind.ts';
 import { identify, type ProcessId } from '../linux/process-id.ts';
 import { findUsers, processName } from '../linux/processes.ts';
@@ -84,7 +85,7 @@ function loginsOf(host: Host, uid: number): LogindSession[] {
 
 /** Whether somebody needs the manager after this session: another login, or one who lingers. */
 function isNeeded({ host }: Machine, s: Session): boolean {
-  if (host.exists(`/var/lib/systemd/linger/${s.user.name}`)) return true;
+  if (host.exists(lingerFile(s.user.name))) return true;
   return loginsOf(host, s.user.uid).some(a => a.state !== 'closing' && !isEndedLogin(s, a));
 }
 

@@ -1,9 +1,8 @@
 /** Automatic rollback of a new generation to which logins fail. */
-import { MayflyError } from '../errors.ts';
+import { hasCode, MayflyError, reasonOf } from '../errors.ts';
 import {
   endProbation,
   markDemoted,
-  pointStableAt,
   probation,
   readableGeneration,
   stableNumber,
@@ -11,6 +10,7 @@ import {
   writeProbation,
 } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
+import type { Session } from '../state/sessions.ts';
 
 /** Whether an error points to a fault of the generation, and not of the user, the pool or a passing condition. */
 function blamesGeneration(error: MayflyError): boolean {
@@ -22,6 +22,9 @@ function blamesGeneration(error: MayflyError): boolean {
  * directory, and nobody may roll the machine back by failing on purpose.
  */
 const LEAST_PEOPLE = 2;
+
+/** Seconds that a login takes at most of its time to demote the generation that fails it. */
+const DEMOTION_WAIT = 5;
 
 /** Logs another account in to the same generation and out again; rejects if that fails. */
 type TrialLogin = () => Promise<unknown>;
@@ -36,28 +39,40 @@ async function failedLogin(
   on: Machine,
   number: number,
   uid: number,
-  error: MayflyError,
+  error: { readonly code: string; readonly message: string },
   tryOther: TrialLogin,
 ): Promise<void> {
   const { host, paths, config, log } = on;
   const p = probation(host, paths);
   const enough = config.check.demote_after;
   if (p?.number !== number || enough === 0) return;
+  const { isProven } = await import('./proof.ts');
+  if (isProven(on, number)) return endProbation(host, paths);
   const people = { ...p.people, [uid]: error.code };
   const alike = Object.values(people).filter(code => code === error.code).length;
   const failures = p.failures + 1;
   writeProbation(host, paths, { ...p, failures, people });
   const isShared = alike >= Math.max(LEAST_PEOPLE, enough);
   if (!isShared && (failures < enough || (await codeOf(tryOther)) !== error.code)) return;
-  const good =
-    readableGeneration(host, paths, p.previous) && whyDemoted(host, paths, p.previous) === undefined;
-  if (!good || stableNumber(host, paths) !== number) return;
   const who = isShared ? `${alike} users` : `a user and of "${config.check.user}"`;
   const reason = `the first logins of ${who} failed; the last error was: ${error.message}`;
-  markDemoted(host, paths, number, reason);
-  pointStableAt(host, paths, p.previous);
-  endProbation(host, paths);
-  log('err', `generation ${number} is demoted and ${p.previous} is stable again: ${reason}`);
+  const { movePointer } = await import('../state/promotion-lock.ts');
+  const o = { what: `the demotion of generation ${number}`, seconds: DEMOTION_WAIT };
+  try {
+    const isDemoted = await movePointer(on, o, point => {
+      const good =
+        readableGeneration(host, paths, p.previous) && whyDemoted(host, paths, p.previous) === undefined;
+      if (!good || stableNumber(host, paths) !== number) return false;
+      markDemoted(host, paths, number, reason);
+      point(p.previous);
+      endProbation(host, paths);
+      return true;
+    });
+    if (isDemoted) log('err', `generation ${number} is demoted and ${p.previous} is stable again: ${reason}`);
+  } catch (fault) {
+    if (!hasCode(fault, 'locked', 'timeout')) throw fault;
+    log('warning', `generation ${number} is not demoted before the next failure: ${reasonOf(fault)}`);
+  }
 }
 
 /** The code of the error of a trial; undefined if it succeeded. */
@@ -70,12 +85,29 @@ async function codeOf(trial: TrialLogin): Promise<string | undefined> {
   }
 }
 
-/** How many times a login starts over because the stable generation changed meanwhile. */
+/** How many times a login, or a session for a command, starts over because the stable generation changed meanwhile. */
 export const LOGIN_TRIES = 3;
 
-/** Ends the probation of generation `number` after a successful login. */
-export function loginSucceeded({ host, paths }: Machine, number: number): void {
-  if (probation(host, paths)?.number === number) endProbation(host, paths);
+/**
+ * Judges a generation on probation by a session of it that ends, before anything of it is taken down: it is proven if the
+ * session has lasted, and has failed the person if their desktop did not. Never rejects: the teardown must go on.
+ */
+export async function judgeByLogin(on: Machine, s: Session): Promise<void> {
+  const { host, paths } = on;
+  const isOver = s.kind === 'login' && s.state !== 'starting' && s.stuck === undefined && !s.saving;
+  if (!isOver || probation(host, paths)?.number !== s.generation) return;
+  try {
+    const { desktopFailed, hasLasted } = await import('./proof.ts');
+    if (hasLasted(host, s)) return endProbation(host, paths);
+    if (!(await desktopFailed(on, s)) || stableNumber(host, paths) !== s.generation) return;
+    const error = {
+      code: 'desktop',
+      message: `the desktop of ${s.user.name} ended as soon as it had started`,
+    };
+    await failedLogin(on, s.generation, s.user.uid, error, async () => undefined);
+  } catch (error) {
+    on.log('warning', `generation ${s.generation} was not judged by ${s.id}: ${reasonOf(error)}`);
+  }
 }
 
 /**
@@ -95,6 +127,7 @@ export async function mayTryAgain(
     if (error.code === 'no-generation') await on.host.sleep(20); // a rollback may be putting its record back
     return error.code === 'no-generation';
   }
+  if (error.facts.moved === true) return true;
   if (stableNumber(on.host, on.paths) === number && blamesGeneration(error))
     await failedLogin(on, number, uid, error, tryOther);
   return stableNumber(on.host, on.paths) !== number;

@@ -7,6 +7,7 @@ import type { Machine } from '../state/machine.ts';
 import { makeDirectories } from '../state/paths.ts';
 import type { Login, Session } from '../state/sessions.ts';
 import { checkHome } from './home-path.ts';
+import { LOGIN_TRIES } from './probation.ts';
 import { LOGIN_LOCK_WAIT, runSteps } from './session.ts';
 import { planSession } from './session-plan.ts';
 
@@ -25,15 +26,24 @@ export async function startRunSession(
   const groups = await groupsOf(on.host, user);
   const places = await checkHome(on, user, groups);
   makeDirectories(on.host, on.paths);
-  const generation =
-    typeof which === 'number'
-      ? readGeneration(on.host, on.paths, which)
-      : (which ?? readStable(on.host, on.paths));
-  if (!generation)
-    throw new MayflyError('no-generation', `there is no generation ${which}`, { generation: Number(which) });
   const who = { kind: 'run', user, groups, logins: [caller] } as const;
-  const s = await planSession(on, generation, who, places);
-  return withLock(on.host, on.paths, lockNameOf(s), LOGIN_LOCK_WAIT, lock =>
-    runSteps({ ...on, lockFds: [lock.fd] }, s, generation),
-  );
+  const start = async (generation: Generation, plan: Parameters<typeof planSession>[2]): Promise<Session> => {
+    const s = await planSession(on, generation, plan, places);
+    return withLock(on.host, on.paths, lockNameOf(s), LOGIN_LOCK_WAIT, lock =>
+      runSteps({ ...on, lockFds: [lock.fd] }, s, generation),
+    );
+  };
+  if (which !== undefined) {
+    const generation = typeof which === 'number' ? readGeneration(on.host, on.paths, which) : which;
+    if (generation) return start(generation, who);
+    throw new MayflyError('no-generation', `there is no generation ${which}`, { generation: Number(which) });
+  }
+  for (let tries = 0; ; tries++) {
+    try {
+      return await start(readStable(on.host, on.paths), { ...who, fromStable: true });
+    } catch (error) {
+      const hasMoved = error instanceof MayflyError && error.facts.moved === true;
+      if (!hasMoved || tries >= LOGIN_TRIES) throw error;
+    }
+  }
 }

@@ -18,7 +18,7 @@ import { isMember } from './scope.ts';
 export async function planSession(
   on: Machine,
   generation: Generation,
-  who: Pick<Session, 'kind' | 'user' | 'groups' | 'logins'>,
+  who: Pick<Session, 'kind' | 'user' | 'groups' | 'logins' | 'fromStable'>,
   places: readonly string[],
 ): Promise<Session> {
   const { host, config, paths } = on;

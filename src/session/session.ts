@@ -14,7 +14,7 @@ import { hasTime, loginsBeside } from './end-reason.ts';
 import { checkHome } from './home-path.ts';
 import { endedLogin, type HookCall, hasOwnProcess, isSameLogin, loginOf } from './hook-call.ts';
 import { clearHostPass } from './outcome.ts';
-import { LOGIN_TRIES, loginSucceeded, mayTryAgain } from './probation.ts';
+import { judgeByLogin, LOGIN_TRIES, mayTryAgain } from './probation.ts';
 import { inScope } from './scope.ts';
 import { planSession, verifyGeneration } from './session-plan.ts';
 import { fieldsOf, logTimes, machineFor } from './step-log.ts';
@@ -43,6 +43,10 @@ export async function login(
   const groups = await groupsOf(on.host, user);
   watch.enter('lock');
   if (!inScope(on.config, user, groups)) return undefined;
+  if (groups.some(g => g.name === '' && g.gid === user.gid)) {
+    const { requireGroupName } = await import('./primary-group.ts');
+    await requireGroupName(on.host, user);
+  }
   const places = await checkHome(on, user, groups);
   makeDirectories(on.host, on.paths);
   return withLock(on.host, on.paths, `user-${user.uid}`, LOGIN_LOCK_WAIT, async lock => {
@@ -53,15 +57,14 @@ export async function login(
       logTimes(on, joined, 'login', `${user.name} joined the session in`, watch);
       return joined;
     }
-    const who = { kind: 'login', user, groups, logins: [loginOf(call, on.host.monotonic())] } as const;
+    const logins = [loginOf(call, on.host.monotonic())];
+    const who = { kind: 'login', user, groups, logins, fromStable: true } as const;
     for (let tries = 0; ; tries++) {
       let stable: Generation | undefined;
       try {
         stable = readStable(on.host, on.paths);
         await admitUser(locked, user, stuck, stable.volume);
-        const s = await runSteps(locked, await planSession(locked, stable, who, places), stable, watch);
-        loginSucceeded(locked, stable.number);
-        return s;
+        return await runSteps(locked, await planSession(locked, stable, who, places), stable, watch);
       } catch (error) {
         const tryOther = async (): Promise<void> => {
           if (stable) await tryAsOther(locked, stable, user);
@@ -78,7 +81,8 @@ export async function login(
 async function tryAsOther(on: Machine, generation: Generation, { uid }: User): Promise<void> {
   const user = await lookupUser(on.host, on.config.check.user);
   if (user.uid === uid) return;
-  const who = { kind: 'run', user, groups: await groupsOf(on.host, user), logins: [] } as const;
+  const groups = await groupsOf(on.host, user);
+  const who = { kind: 'run', user, groups, logins: [], fromStable: true } as const;
   const s = await planSession(on, generation, who, []);
   await withLock(on.host, on.paths, lockNameOf(s), LOGIN_LOCK_WAIT, async lock => {
     const locked = { ...on, lockFds: [lock.fd] };
@@ -208,6 +212,7 @@ export async function logout(on: Machine, call: HookCall, finish: Finish): Promi
  */
 export async function stop(on: Machine, session: Session): Promise<void> {
   const s = tryWriteRecord(on, { ...session, state: 'ending' });
+  await judgeByLogin(on, session);
   const watch = stopwatch(on.host);
   for (const step of [...steps].reverse()) {
     watch.enter(step.name);

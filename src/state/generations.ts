@@ -3,7 +3,8 @@
  * one rename: `N.candidate` is sealed and not yet proven, `N.json` is proven and may be promoted, `N.retired` is
  * being removed. `N.demoted` beside it holds the reason why the generation is no longer promoted automatically.
  *
- * Logins and updates are synchronized by pins, not by a lock. A login writes its record, which names a generation,
+ * Logins and updates are synchronized by a lock (see promotion-lock.ts) and, beneath it, by pins, which protect what a
+ * login uses also where the lock's holder is dead. A login writes its record, which names a generation,
  * and then checks that the generation still exists. Retirement renames the generation's file and then checks for
  * records and for the pointer. Each side writes before it reads, so at least one sees the other: the login keeps its
  * generation or starts over with the new stable one, and neither waits.
@@ -167,11 +168,6 @@ export function stableNumber(host: Host, paths: Paths): number | undefined {
   return isNumber(number, 9) && target === `generations/${number}.json` ? Number(number) : undefined;
 }
 
-/** Makes a generation stable by one rename, durably: logins before it get the old one, logins after it the new one. */
-export function pointStableAt(host: Host, paths: Paths, number: number): void {
-  host.symlink(`generations/${number}.json`, paths.stable, true);
-}
-
 /**
  * The record of the stable generation. Throws `no-stable` if there is no pointer, `no-generation` if the pointer
  * names a record that is missing, and `corrupt`.
@@ -213,7 +209,7 @@ export function clearDemoted(host: Host, paths: Paths, number: number): void {
   host.unlink(demotedPath(paths, number));
 }
 
-/** A new stable generation to which nobody has logged in yet, and the stable one before it. */
+/** A new stable generation of which no session has lasted yet, and the stable one before it. */
 export interface Probation {
   readonly number: number;
   readonly previous: number;
@@ -227,7 +223,7 @@ function probationPath(paths: Paths): string {
   return `${paths.state}/probation.json`;
 }
 
-/** The probation of the stable generation; undefined after its first successful login. Costs that path one stat(2). */
+/** The probation of the stable generation; undefined after its first session that lasted. Costs that path one stat(2). */
 export function probation(host: Host, paths: Paths): Probation | undefined {
   const path = probationPath(paths);
   if (!host.exists(path)) return undefined;

@@ -4,7 +4,7 @@
  * inherit it. Lock files are never unlinked: two waiters could then hold "the same" lock on two inodes. If somebody else
  * unlinks one, a lock on the old inode does not count.
  *
- * Order: `update`, then a user's lock. No code takes an earlier one while it holds a later one.
+ * Order: `update`, then a user's lock, then `promote` (see promotion-lock.ts). No code takes an earlier one while it holds a later one.
  */
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';

@@ -14,6 +14,10 @@ export interface Paths {
   readonly roots: string;
   readonly users: string;
   readonly locks: string;
+  /** The FIFO of logins that fork the stable generation; see `promotion-lock.ts`. */
+  readonly forks: string;
+  /** Exists while the pointer is about to be moved. */
+  readonly promotion: string;
   /** Exists while logins are blocked; holds the reason. */
   readonly loginBlock: string;
   /** Which logind session each login belongs to; kept for the next run of the service. */
@@ -40,6 +44,8 @@ export function pathsOf(directories: Config['directories']): Paths {
     roots: `${run}/roots`,
     users: `${run}/users`,
     locks: `${run}/locks`,
+    forks: `${run}/locks/forks`,
+    promotion: `${run}/promotion.json`,
     loginBlock: `${run}/hold`,
     bindings: `${run}/sightings.json`,
     health: `${run}/health`,
@@ -93,3 +99,6 @@ export function userFiles({ users }: Pick<Paths, 'users'>, uid: number | string)
   const at = (name: string): string => `${directory}/${name}`;
   return { directory, session: at('session'), reason: at('reason'), host: at('host'), root: at('root') };
 }
+
+/** Exists while a display manager uses Mayfly. Xsession checks it, and entries are only generated while it exists. */
+export const ENABLED_MARKER = '/etc/mayfly/enabled';

@@ -52,6 +52,8 @@ export interface Session {
   /** The user's groups on the host at login. */
   readonly groups: readonly Group[];
   readonly generation: number;
+  /** It gets that generation because it is stable; undefined if it is for that generation whichever is stable. */
+  readonly fromStable?: true;
   readonly volume: Volume;
   readonly root: string;
   readonly mounts: readonly Mount[];

@@ -28,6 +28,8 @@ export interface History {
   readonly reason?: string;
   readonly generation?: number;
   readonly warnings?: readonly string[];
+  /** What the last generation that lacked something lacked of the stable one before it. */
+  readonly lost?: { readonly generation: number; readonly what: readonly string[] };
 }
 
 /** The update that is running. */
@@ -57,7 +59,14 @@ export function readHistory(host: Host, paths: Paths): History | undefined {
     hasFields(
       h,
       { lastAttempt: 'number', result: 'text' },
-      { lastSuccess: 'number', phase: 'text', reason: 'text', generation: 'number', warnings: 'list' },
+      {
+        lastSuccess: 'number',
+        phase: 'text',
+        reason: 'text',
+        generation: 'number',
+        warnings: 'list',
+        lost: 'record',
+      },
     ),
   );
   if (history === undefined) return undefined;

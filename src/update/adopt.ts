@@ -8,15 +8,17 @@ import {
   type Generation,
   generationNumbers,
   lastNumber,
-  pointStableAt,
   readableGeneration,
   readGeneration,
   stableNumber,
   whyDemoted,
+  writeProbation,
 } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import type { UnnamedNumbers } from '../state/owners.ts';
 import type { Paths } from '../state/paths.ts';
+import { describeForking, describePromotion, movePointer } from '../state/promotion-lock.ts';
+import { readHistory, readRunning, writeHistory } from '../state/update-history.ts';
 import { masterOf, type Pool, type Volume, workOf } from '../volume/backend.ts';
 import { isUsable } from './health.ts';
 import { finishRenumbering } from './renumber.ts';
@@ -38,6 +40,9 @@ export function dropIntent(host: Host, paths: Paths): void {
   host.unlink(intentPath(paths));
 }
 
+/** Seconds that the completion of a promotion waits for logins. It is tried again. */
+const COMPLETION_WAIT = 10;
+
 /** A promotion that was begun. `before` is undefined if the record is cut short, for example by a damaged disk. */
 export interface Intent {
   readonly number: number;
@@ -53,9 +58,28 @@ export function readIntent(host: Host, paths: Paths): Intent | undefined {
   return { number: Number(number), before: Number(before) };
 }
 
+/** The proven generation whose promotion was begun and not completed; undefined if there is none, or an update is running. */
+export function pendingPromotion(host: Host, paths: Paths): number | undefined {
+  const number = readIntent(host, paths)?.number;
+  if (number === undefined || readRunning(host, paths)) return undefined;
+  return generationNumbers(host, paths).includes(number) && stableNumber(host, paths) !== number
+    ? number
+    : undefined;
+}
+
+/** The promotion that is under way, or that waits to be completed, and for whom, in one line; undefined if there is none. */
+export function describePromotions(host: Host, paths: Paths): string | undefined {
+  const underWay = describePromotion(host, paths);
+  const number = pendingPromotion(host, paths);
+  if (underWay !== undefined || number === undefined) return underWay;
+  const who = describeForking(host, paths);
+  const why = who === undefined ? 'was interrupted, or logins did not let it through' : `waits for ${who}`;
+  return `generation ${number} passed its checks, but is not stable yet: its promotion ${why}`;
+}
+
 /**
  * Completes a promotion if it was committed: the candidate is proven. The pointer is moved unless somebody else moved
- * it meanwhile. Returns whether it was committed.
+ * it meanwhile. Returns whether it was committed. Throws `locked` if logins keep the pointer from being moved.
  */
 export async function completePromotion(
   on: Machine,
@@ -67,12 +91,28 @@ export async function completePromotion(
     dropIntent(host, paths);
     return false;
   }
-  const now = stableNumber(host, paths) ?? 0;
-  const untouched = before === undefined ? now < number : now === before;
-  const isGood = readableGeneration(host, paths, number) && whyDemoted(host, paths, number) === undefined;
-  if (untouched && isGood) pointStableAt(host, paths, number);
+  if (stableNumber(host, paths) !== number) await completeMove(on, number, before);
   await adopt(on, pool);
   return true;
+}
+
+/** Moves the pointer for {@link completePromotion}. */
+async function completeMove(on: Machine, number: number, before: number | undefined): Promise<void> {
+  const { host, paths } = on;
+  const o = { what: `the promotion of generation ${number}`, seconds: COMPLETION_WAIT };
+  const isMoved = await movePointer(on, o, point => {
+    const now = stableNumber(host, paths) ?? 0;
+    const untouched = before === undefined ? now < number : now === before;
+    const isGood = readableGeneration(host, paths, number) && whyDemoted(host, paths, number) === undefined;
+    if (!untouched || !isGood) return false;
+    if (now > 0) writeProbation(host, paths, { number, previous: now, failures: 0 });
+    point(number);
+    return true;
+  });
+  const history = isMoved ? readHistory(host, paths) : undefined;
+  if (history?.result !== 'kept' || history.generation !== number) return;
+  const { reason: _, ...rest } = history;
+  writeHistory(host, paths, { ...rest, result: 'promoted', lastSuccess: rest.lastAttempt });
 }
 
 /** Makes the working copy master. After a crash it can be repeated, and continues where it was. */

@@ -108,6 +108,18 @@ const sessionsStart: GenerationCheck = {
   },
 };
 
+/**
+ * Those of `shells` that master has: one that it never had must not block updates for ever. Master is still unchanged,
+ * because the candidate was made from a copy of it. `init` has none yet.
+ */
+async function shellsOfMaster(on: Machine, shells: readonly string[]): Promise<readonly string[]> {
+  const pool = readPool(on.host, on.paths);
+  if (!pool) return shells;
+  const master = masterOf(pool);
+  if ((await on.backend(pool.backend).identity(master)) === undefined) return [];
+  return withMountedVolume(on, master, async tree => shells.filter(shell => on.host.lstat(tree + shell)));
+}
+
 /** Shells of root and of this machine's users: a login whose shell is missing ends at once. */
 const shellsWork: GenerationCheck = {
   name: 'shells',
@@ -117,14 +129,7 @@ const shellsWork: GenerationCheck = {
     const users = lines.filter(f => f[2] === '0' || isPerson(config, Number(f[2])));
     const known = (host.read('/etc/shells') ?? '').split('\n');
     const all = [...new Set(users.map(f => f[6] ?? ''))].filter(shell => known.includes(shell));
-    // A shell that master never had must not block updates for ever.
-    const pool = readPool(host, on.paths);
-    const shells = pool
-      ? // Master is still unchanged: the candidate was made from a copy of it.
-        await withMountedVolume(on, masterOf(pool), async tree =>
-          all.filter(shell => host.lstat(tree + shell)),
-        )
-      : all;
+    const shells = await shellsOfMaster(on, all);
     const { code, stdout, stderr } = await run(['sh', '-c', MISSING, 'sh', '/bin/sh', ...shells]);
     const missing = stdout.split('\n').filter(Boolean);
     if (code !== 0) return `the shell does not run: ${firstLines(stderr)}`;

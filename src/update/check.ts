@@ -24,10 +24,13 @@ import {
 import { isolated, OWN_MOUNTS, withTimeout } from './chroot.ts';
 import { desktopStarts } from './desktop-check.ts';
 import { entryCommand, entryHint, entryProblem } from './entry-check.ts';
+import { type LossPolicy, refuseLosses } from './losses.ts';
 
 export interface Proof {
   /** Messages of optional checks that failed. */
   readonly warnings: readonly string[];
+  /** What people will miss: see `losses.ts`. */
+  readonly lost: readonly string[];
 }
 
 type Progress = (line: string, detail?: boolean) => void;
@@ -52,9 +55,14 @@ function scriptCheck(
 
 /**
  * Checks a sealed generation. Throws `update` with the reason if the trial login or a required check fails, if
- * `check.timeout` passes, or if the trial session leaves anything behind. `say` gets a line per check.
+ * `check.timeout` passes, if it lacks what `policy` does not allow, or if the trial session leaves anything behind. `say` gets a line per check.
  */
-export async function checkGeneration(on: Machine, g: Generation, say: Progress): Promise<Proof> {
+export async function checkGeneration(
+  on: Machine,
+  g: Generation,
+  say: Progress,
+  policy?: LossPolicy,
+): Promise<Proof> {
   const { host, config } = on;
   const caller = identify(host, host.pid);
   if (!caller) throw new MayflyError('internal', 'this process is not in /proc');
@@ -72,8 +80,12 @@ export async function checkGeneration(on: Machine, g: Generation, say: Progress)
   }
   const until = host.monotonic() + config.check.timeout * 1000;
   const warnings: string[] = [];
+  let lost: readonly string[] = [];
   try {
     await requireEntry(on, s, until);
+    const losses = await refuseLosses(on, s, say, policy);
+    lost = losses.lost;
+    warnings.push(...losses.warnings);
     const { required, optional } = checksFor(on, until);
     for (const check of required) {
       say(`checking ${check.name}`, true);
@@ -95,7 +107,7 @@ export async function checkGeneration(on: Machine, g: Generation, say: Progress)
       generation: g.number,
     });
   }
-  return { warnings };
+  return { warnings, lost };
 }
 
 /**

@@ -3,19 +3,14 @@ import { REMEDY } from '../advice.ts';
 import { MayflyError } from '../errors.ts';
 import { removeIfEmpty } from '../linux/files.ts';
 import { isMounted } from '../linux/mounts.ts';
-import {
-  changeState,
-  forgetAll,
-  generationNumbers,
-  pointStableAt,
-  stableNumber,
-} from '../state/generations.ts';
+import { changeState, forgetAll, generationNumbers, stableNumber } from '../state/generations.ts';
 import { takeLock, withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
-import { isSystemInstance, makeDirectories } from '../state/paths.ts';
+import { ENABLED_MARKER, isSystemInstance, makeDirectories } from '../state/paths.ts';
 import { readPool } from '../state/pool.ts';
+import { movePointer } from '../state/promotion-lock.ts';
 import { sessionIds } from '../state/sessions.ts';
-import { ENABLED_MARKER } from './greeter.ts';
+
 import { mountPool } from './pool.ts';
 
 /**
@@ -39,7 +34,8 @@ export async function destroy(on: Machine): Promise<void> {
       });
     }
     const pool = readPool(host, paths);
-    refuseLogins(on);
+    const o = { what: 'the removal of all generations', seconds: 30, isRemoval: true } as const;
+    await movePointer(on, o, point => refuseLogins(on, point));
     if (pool) {
       await mountPool(on, pool);
       const backend = on.backend(pool.backend);
@@ -62,6 +58,7 @@ export async function destroy(on: Machine): Promise<void> {
         `${paths.run}/health`,
         `${paths.run}/sightings.json`,
         `${paths.run}/volumes.json`,
+        paths.promotion,
         paths.loginBlock,
       ])
         host.unlink(file);
@@ -80,7 +77,7 @@ export async function destroy(on: Machine): Promise<void> {
  * Removes the pointer, retires all generations, and then looks for sessions again. A login writes its record before
  * it checks its generation (state/generations.ts), so a login that came in between is seen now; then all is put back.
  */
-function refuseLogins({ host, paths }: Machine): void {
+function refuseLogins({ host, paths }: Machine, point: (to: number) => void): void {
   const stable = stableNumber(host, paths);
   const generations = generationNumbers(host, paths);
   host.unlink(paths.stable);
@@ -88,7 +85,7 @@ function refuseLogins({ host, paths }: Machine): void {
   const sessions = sessionIds(host, paths);
   if (sessions.length === 0) return;
   for (const n of generations) changeState(host, paths, n, 'retired', 'proven');
-  if (stable !== undefined) pointStableAt(host, paths, stable);
+  if (stable !== undefined) point(stable);
   throw new MayflyError('refused', `a user has just logged in: ${sessions.join(', ')}`, {
     sessions,
     hint: REMEDY.sessions,

@@ -4,6 +4,7 @@
  * person themselves, with all that is asked then.
  */
 import type { Output } from '../linux/command.ts';
+import { shellWord } from '../names.ts';
 import type { Session } from '../state/sessions.ts';
 
 /** What the session says when it is entered. schroot can fail with success. */
@@ -35,8 +36,10 @@ export function entryProblem({ code, stdout, stderr }: Output): string | undefin
 
 /** The command that mends it, for the user `name`. Pure. */
 export function entryHint(why: string, name: string): string {
-  if (/token is no longer valid|new one required/.test(why)) return `passwd ${name}`;
-  if (/account (has )?expired/i.test(why)) return `chage --expiredate -1 ${name}`;
+  if (/token is no longer valid|new one required/.test(why)) return `passwd ${shellWord(name)}`;
+  if (/account (has )?expired/i.test(why)) return `chage --expiredate -1 ${shellWord(name)}`;
   if (why.startsWith('/')) return 'mayfly doctor';
+  const gid = /^Group \W*(\d+)\W* not found/.exec(why)?.[1];
+  if (gid !== undefined) return `groupadd --gid ${gid} group${gid}`;
   return 'mayfly doctor no-entry';
 }

@@ -19,13 +19,10 @@ import type { Host } from '../linux/host.ts';
 import { readStable, stableNumber } from '../state/generations.ts';
 import { withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
-import { GREETER_DIRECTORY, isSystemInstance } from '../state/paths.ts';
+import { ENABLED_MARKER, GREETER_DIRECTORY, isSystemInstance } from '../state/paths.ts';
 import { withMountedVolume } from './volume-tree.ts';
 
 export const WRAPPER = '/usr/lib/mayfly/hooks/session-wrapper';
-
-/** Exists while a display manager uses Mayfly. Xsession checks it, and entries are only generated while it exists. */
-export const ENABLED_MARKER = '/etc/mayfly/enabled';
 
 /** Commands that Xsession(5) interprets itself: the machine's default desktop, and a terminal. */
 export const XSESSION_WORDS: readonly string[] = ['default', 'failsafe'];

@@ -45,7 +45,7 @@ const timestamp = (ms: number): string => new Date(ms).toISOString().slice(0, 16
 
 /** One thing that is wrong with the machine. */
 export interface HealthIssue {
-  readonly topic: 'stable' | 'pool' | 'stuck' | 'update' | 'demoted' | 'age';
+  readonly topic: 'stable' | 'pool' | 'stuck' | 'update' | 'demoted' | 'lost' | 'age';
   readonly level: 'WARNING' | 'CRITICAL';
   readonly words: string;
 }
@@ -76,6 +76,9 @@ export function healthIssues(f: HealthFacts, now: number): HealthIssue[] {
     const how = h.result === 'failed' ? 'failed' : 'was interrupted';
     report('update', 'WARNING', `the last update ${how}${h.phase ? ` in ${h.phase}` : ''}`);
   }
+  const { lost } = h ?? {};
+  if (lost && lost.generation === f.stable && Array.isArray(lost.what))
+    report('lost', 'WARNING', `generation ${f.stable} has lost: ${lost.what.join(', ')}`);
   if (f.demoted.length > 0) report('demoted', 'WARNING', `demoted: ${f.demoted.join(', ')}`);
   const age = ageOf(f, now);
   if (age > OLD.critical * DAY) report('age', 'CRITICAL', `no update for ${Math.floor(age / DAY)} days`);

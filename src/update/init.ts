@@ -17,7 +17,6 @@ import {
   type Generation,
   generationNumbers,
   lastNumber,
-  pointStableAt,
   stableNumber,
   takeNumber,
 } from '../state/generations.ts';
@@ -25,6 +24,7 @@ import { withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
 import { makeDirectories } from '../state/paths.ts';
 import { imagePath, readPool, writePool } from '../state/pool.ts';
+import { movePointer } from '../state/promotion-lock.ts';
 import { sessionIds } from '../state/sessions.ts';
 import { type BackendKind, inOneLine, masterOf, type Pool, type Volume, workOf } from '../volume/backend.ts';
 import { tryOverlay } from '../volume/overlay-trial.ts';
@@ -113,7 +113,9 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
     await requireProof(on, generation, work, o.say);
     await backend.rename(work, masterOf(pool));
     acceptCandidate(on, number);
-    pointStableAt(host, paths, number);
+    await movePointer(on, { what: `the promotion of generation ${number}`, seconds: 30 }, point =>
+      point(number),
+    );
     await prepareSpare(on);
     o.say(`generation ${number} is stable`);
     return generation;

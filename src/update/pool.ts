@@ -57,17 +57,17 @@ export async function mountPool(on: Machine, pool: Pool): Promise<void> {
 }
 
 async function mountImage(host: Host, pool: Pool): Promise<void> {
-  if (pool.image === undefined) return;
-  if (isMounted(host, pool.path)) return;
+  if (pool.image === undefined || isMounted(host, pool.path)) return;
   if (host.lstat(pool.image)?.kind !== 'file') {
     throw new MayflyError('no-pool', `the pool's image "${pool.image}" is missing`, { path: pool.image });
   }
   // commit=5: btrfs cleans up deleted sessions at its next commit, and everything waits for them. With the default of
   // 30 seconds, a roomful of logouts delayed logins by half a second (measured).
+  // subvolid=5: the pool is the top, whatever the default subvolume is. That one cannot be deleted, so it is set back.
   try {
     await host.run({
       file: 'mount',
-      args: ['-o', 'loop,noatime,private,commit=5', '--', pool.image, pool.path],
+      args: ['-o', 'loop,noatime,private,commit=5,subvolid=5', '--', pool.image, pool.path],
       effect: 'write',
     });
   } catch (error) {
@@ -76,6 +76,8 @@ async function mountImage(host: Host, pool: Pool): Promise<void> {
     if (!problem) throw error;
     throw new MayflyError('refused', problem.what, { path: pool.image, hint: problem.fix }, { cause: error });
   }
+  const args = ['subvolume', 'set-default', '5', pool.path];
+  await host.run({ file: 'btrfs', args, effect: 'write', okCodes: [0, 1] });
 }
 
 /** Runs one step of a cleanup, named `what`; decides whether its failure stops the rest. */

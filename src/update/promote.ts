@@ -1,30 +1,46 @@
 /** The promotion: the candidate becomes the stable generation by one rename. */
-import { pointStableAt, stableNumber, writeProbation } from '../state/generations.ts';
+import { hasCode, reasonOf } from '../errors.ts';
+import { stableNumber, writeProbation } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
+import { movePointer } from '../state/promotion-lock.ts';
 import { writeIntent } from './adopt.ts';
 import { acceptCandidate } from './pool.ts';
 
-/** `kept`: the pointer was moved by somebody else meanwhile, and stays where it is. */
+/** `kept`: the pointer was moved by somebody else meanwhile, and stays where it is; or, with `isPending`, not moved yet. */
 interface Promotion {
   readonly result: 'promoted' | 'kept';
   readonly generation: number;
   readonly reason?: string;
+  readonly isPending?: boolean;
 }
 
+/** Seconds that an update waits for logins. */
+const PROMOTION_WAIT = 60;
+
 /**
- * Promotes a candidate. The rename of its record is the commit point; `recover` completes the rest after a crash.
- * Logins are not blocked: each gets the old or the new generation, and both exist.
+ * Promotes a candidate. The rename of its record is the commit point; `recover` completes the rest after a crash, and also
+ * if logins keep the pointer from being moved in time.
  */
-export function promote(on: Machine, number: number, before: number | undefined): Promotion {
+export async function promote(on: Machine, number: number, before: number | undefined): Promise<Promotion> {
   const { host, paths } = on;
   writeIntent(host, paths, number, before);
   acceptCandidate(on, number);
-  const now = stableNumber(host, paths);
-  if (now !== before) {
-    const reason = `generation ${now} became stable meanwhile`;
-    return { result: 'kept', generation: number, reason };
+  const o = { what: `the promotion of generation ${number}`, seconds: PROMOTION_WAIT };
+  try {
+    return await movePointer(on, o, (point): Promotion => {
+      const now = stableNumber(host, paths);
+      if (now !== before) {
+        const reason = `generation ${now} became stable meanwhile`;
+        return { result: 'kept', generation: number, reason };
+      }
+      if (before !== undefined) writeProbation(host, paths, { number, previous: before, failures: 0 });
+      point(number);
+      return { result: 'promoted', generation: number };
+    });
+  } catch (error) {
+    // The generation is proven: whatever the cause, there is nothing to take back, and `recover` completes it.
+    if (!hasCode(error, 'locked', 'full', 'timeout', 'command', 'refused')) throw error;
+    const reason = `${reasonOf(error)}; the service tries again within ten minutes`;
+    return { result: 'kept', generation: number, reason, isPending: true };
   }
-  if (before !== undefined) writeProbation(host, paths, { number, previous: before, failures: 0 });
-  pointStableAt(host, paths, number);
-  return { result: 'promoted', generation: number };
 }

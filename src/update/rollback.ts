@@ -6,7 +6,6 @@ import {
   endProbation,
   generationNumbers,
   markDemoted,
-  pointStableAt,
   readableGeneration,
   readGeneration,
   stableNumber,
@@ -14,16 +13,32 @@ import {
 } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Paths } from '../state/paths.ts';
+import { movePointer } from '../state/promotion-lock.ts';
+
+/** Seconds that a rollback waits for logins. */
+const ROLLBACK_WAIT = 30;
+
+interface Rollback {
+  readonly from: number | undefined;
+  readonly to: number;
+}
 
 /**
- * Makes a generation stable at once: `number`, or the newest before the stable one that was not demoted. It does not
- * wait for a running update, which then leaves the pointer alone. Returns the numbers of the generation that was
- * stable and of the one that is now. Throws `no-generation` if there is none or if it is being removed.
+ * Makes a generation stable: `number`, or the newest before the stable one that was not demoted. It does not wait for a
+ * running update, which then leaves the pointer alone; only for logins that are forking. Returns the numbers of the
+ * generation that was stable and of the one that is now. Throws `no-generation` if there is none or if it is being removed,
+ * and `locked`.
  */
-export function rollback(
-  { host, paths, log }: Machine,
-  number: number | undefined,
-): { readonly from: number | undefined; readonly to: number } {
+export async function rollback(on: Machine, number: number | undefined): Promise<Rollback> {
+  const planned = planRollback(on, number); // refuses without waiting
+  if (planned.from === planned.to) return planned;
+  const o = { what: `the rollback to generation ${planned.to}`, seconds: ROLLBACK_WAIT };
+  const { from, to } = await movePointer(on, o, point => moveBack(on, number, point));
+  on.log('notice', `generation ${to} is stable${from === undefined ? '' : `; it was ${from}`}`);
+  return { from, to };
+}
+
+function planRollback({ host, paths }: Machine, number: number | undefined): Rollback {
   const from = stableNumber(host, paths);
   const to = number ?? lastGoodBefore(host, paths, from);
   if (to === undefined) {
@@ -35,18 +50,22 @@ export function rollback(
   if (!readGeneration(host, paths, to)) {
     throw new MayflyError('no-generation', `there is no generation ${to}`, { generation: to });
   }
-  if (from === to) return { from, to };
-  pointStableAt(host, paths, to);
+  return { from, to };
+}
+
+function moveBack(on: Machine, number: number | undefined, point: (to: number) => void): Rollback {
+  const { host, paths } = on;
+  const { from, to } = planRollback(on, number);
+  point(to);
   // Retirement checks the pointer after it renames the record; so the record is checked after the pointer was
   // changed.
   if (!readGeneration(host, paths, to)) {
-    if (from !== undefined) pointStableAt(host, paths, from);
+    if (from !== undefined) point(from);
     throw new MayflyError('no-generation', `generation ${to} is being removed`, { generation: to });
   }
   clearDemoted(host, paths, to);
   if (from !== undefined && to < from) markDemoted(host, paths, from, `rolled back to generation ${to}`);
   endProbation(host, paths);
-  log('notice', `generation ${to} is stable${from === undefined ? '' : `; it was ${from}`}`);
   return { from, to };
 }
 

@@ -19,10 +19,12 @@ import {
   writeRunning,
 } from '../state/update-history.ts';
 import { type Pool, workOf } from '../volume/backend.ts';
-import { adopt, knownNumbers, startingPoint } from './adopt.ts';
+import { adopt, knownNumbers, readIntent, startingPoint } from './adopt.ts';
 import { checkGeneration } from './check.ts';
 import type { ChrootOptions } from './chroot.ts';
 import { countDifferences } from './diff.ts';
+import { keptFiles } from './kept-files.ts';
+import type { LossPolicy } from './losses.ts';
 import { ensureSpace, finishInterruptedUpdate, mountPool, requireSpace, seal, type TryEach } from './pool.ts';
 import { promote } from './promote.ts';
 import { alignNumbers } from './renumber.ts';
@@ -45,6 +47,7 @@ export interface UpdateOptions {
   readonly force?: boolean;
   /** Starts from this generation instead of master. */
   readonly from?: number | undefined;
+  readonly losses?: LossPolicy;
 }
 
 export interface UpdateOutcome {
@@ -52,6 +55,7 @@ export interface UpdateOutcome {
   readonly generation?: number;
   readonly reason?: string;
   readonly warnings?: readonly string[];
+  readonly lost?: NonNullable<History['lost']>;
 }
 
 /**
@@ -64,7 +68,8 @@ export async function update(on: Machine, o: UpdateOptions): Promise<UpdateOutco
   return withUpdateLock(on, o.what, async fd => {
     const started = host.now();
     const before = readHistory(host, paths);
-    const kept = before?.lastSuccess === undefined ? {} : { lastSuccess: before.lastSuccess };
+    const { lastSuccess, lost } = before ?? {};
+    const kept = { ...(lastSuccess === undefined ? {} : { lastSuccess }), ...(lost ? { lost } : {}) };
     let phase: Phase = 'prepare';
     const write = (h: Partial<History> & Pick<History, 'result'>): void =>
       writeHistory(host, paths, { lastAttempt: started, ...kept, ...h });
@@ -132,7 +137,9 @@ async function runPhases(
   enter('prepare');
   const pool = requirePool(on);
   await mountPool(on, pool);
-  await finishInterruptedUpdate(on, pool, orLeaveToRecovery(on), []);
+  // A promotion that still waits, for logins or for room, keeps its working copy, which becomes master.
+  const isPending = (): boolean => readIntent(host, paths) !== undefined;
+  await finishInterruptedUpdate(on, pool, orLeaveToRecovery(on, isPending), []);
   const stable = stableNumber(host, paths);
   const backend = on.backend(pool.backend);
   const work = workOf(pool);
@@ -158,12 +165,14 @@ async function runPhases(
     };
     const copied = host.now();
     let isWanted = false;
+    const kept: string[] = [];
     const known = await withMountedVolume(on, work, async tree => {
       const decision = await withResolver(host, tree, () =>
         o.change({ ...options, tree, began: host.monotonic() }),
       );
       if (decision === false) return undefined;
       isWanted = decision === 'seal';
+      kept.push(...(await keptFiles(host, tree, copied)));
       return alignNumbers(on, tree, knownNumbers(on, source), o.say); // before the comparison: it is a change like others
     });
     if (!known) {
@@ -188,18 +197,23 @@ async function runPhases(
     });
     enter('check');
     await requireSpace(on, pool);
-    const proof = await checkGeneration(on, generation, o.say);
-    warnings.push(...proof.warnings);
+    const { warnings: doubts, lost } = await checkGeneration(on, generation, o.say, o.losses);
+    warnings.push(...doubts);
     await prepareSpare(on, 'finish', generation); // for the first login after the promotion
     enter('promote');
-    const outcome = promote(on, number, stable);
+    const { isPending: mustWait, ...outcome } = await promote(on, number, stable);
     accepted = true;
+    if (mustWait) return outcome;
     enter('adopt');
     await adopt(on, pool);
     await prepareSpare(on);
     enter('retire');
-    const all = [...warnings, ...(await tryPrune(on, pool))];
-    return { ...outcome, ...(all.length > 0 ? { warnings: all } : {}) };
+    const all = [...kept, ...warnings, ...(await tryPrune(on, pool))];
+    return {
+      ...outcome,
+      ...(all.length > 0 ? { warnings: all } : {}),
+      ...(lost.length > 0 ? { lost: { generation: number, what: lost } } : {}),
+    };
   } catch (error) {
     for (const warning of warnings) on.log('warning', warning); // it may be what has led to the failure
     if (!accepted) await dropWork(on, pool);
@@ -232,12 +246,13 @@ async function dropWork(on: Machine, pool: Pool): Promise<void> {
   await tryEach('the working copy', () => finishInterruptedUpdate(on, pool, tryEach, []));
 }
 
-/** Only logs a failure: one leftover that cannot be removed must not prevent a new generation. */
-function orLeaveToRecovery({ log }: Machine): TryEach {
+/** Only logs a failure, unless it is fatal: one leftover that cannot be removed must not prevent a new generation. */
+function orLeaveToRecovery({ log }: Machine, isFatal = () => false): TryEach {
   return async (what, act) => {
     try {
       await act();
     } catch (error) {
+      if (isFatal()) throw error;
       log('warning', `${what} is left for recovery: ${reasonOf(error)}`);
     }
   };

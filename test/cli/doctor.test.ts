@@ -689,6 +689,12 @@ describe('the check of sessions', () => {
     expect(await linger()).toMatch(
       /^warning: services of "alice" run on the host from boot on.* \| loginctl disable-linger alice$/,
     );
+    w.put('/etc/passwd', `${w.host.read('/etc/passwd')}DOM\\eve:x:1077:1077::/home/eve:/bin/sh\n`);
+    for (const name of ['alice', 'bob', 'gone']) w.host.unlink(`/var/lib/systemd/linger/${name}`);
+    w.put('/var/lib/systemd/linger/DOM\\\\eve', '');
+    expect(await linger()).toMatch(
+      /^warning: services of "DOM\\eve" run .* \| loginctl disable-linger 'DOM\\eve'$/,
+    );
   });
 
   it.each([

@@ -312,3 +312,50 @@ describe('the same person twice', () => {
     logsOut(lab, alice);
   });
 });
+
+describe('what the display manager remembers of a person', () => {
+  /** Both places where lightdm looks; it reads them as root, once for each person. */
+  const remember = async (text: string): Promise<void> => {
+    const cache = lab.at('/var/cache/lightdm/dmrc/alice.dmrc');
+    fs.rmSync(cache, { force: true });
+    fs.writeFileSync(lab.at('/home/alice/.dmrc'), text);
+    lab.must('chown', 'alice:alice', '/home/alice/.dmrc');
+    await freshGreeter(lab);
+  };
+
+  it.each([
+    ['a desktop that nobody has', '[Desktop]\nSession=gone-with-an-update\n'],
+    ['kdm’s word for the default one', '[Desktop]\nSession=default\n'],
+    ['nothing that can be read', '\0\xff[Desktop\nSession'],
+  ])('%s: the default desktop starts inside', async (_, text) => {
+    onTestFinished(() => fs.rmSync(lab.at('/home/alice/.dmrc'), { force: true }));
+    await remember(text);
+    const id = await isIn(lab, alice);
+    mustBeInside(lab, alice, id, 'openbox');
+    logsOut(lab, alice);
+  });
+});
+
+describe('an automatic login that PAM refuses', () => {
+  it.each([
+    ['whose password has expired', 'chage -d 0 bob', 'chage -d 2020-01-01 bob'],
+    ['whose account has expired', 'chage -E 0 bob', 'chage -E -1 bob'],
+  ])('of somebody %s leaves nothing, and the next login is whole', async (_, refuse, allow) => {
+    const automatic = lab.at('/etc/lightdm/lightdm.conf.d/20-automatic.conf');
+    onTestFinished(() => fs.rmSync(automatic, { force: true }));
+    fs.writeFileSync(automatic, '[Seat:*]\nautologin-user=bob\nautologin-user-timeout=0\n');
+    lab.script(refuse);
+    await freshGreeter(lab);
+    lab.shot('refused-by-pam');
+    expect(lab.script('cat /var/log/lightdm/lightdm.log')).toMatch(/lightdm-autologin/);
+    expect(lab.sessions('bob')).toEqual([]);
+    mustBeGone(lab, bob);
+    expect(lab.run('mayfly', 'doctor').out).not.toMatch(/problem /);
+    fs.rmSync(automatic);
+    lab.script(allow);
+    await freshGreeter(lab);
+    const id = await isIn(lab, bob);
+    mustBeInside(lab, bob, id, 'openbox');
+    logsOut(lab, bob);
+  });
+});

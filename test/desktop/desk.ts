@@ -44,7 +44,7 @@ export const runs = (lab: Workstation, { name }: Person, program: string, ms = 3
 /** Chooses an entry from the greeter's menu of desktops, which lists them by name. */
 export async function choose(lab: Machine, entry: string): Promise<void> {
   const list = lab.script(
-    `grep -h ^Name= $(ls /run/mayfly/greeter/*/*.desktop 2>/dev/null || ls /usr/share/*sessions/*.desktop) | LC_ALL=C sort -f`,
+    `grep -h ^Name= $(ls /run/mayfly/greeter/*/*.desktop 2>/dev/null || ls /usr/share/*sessions/*.desktop) | LC_ALL=C sort`,
   );
   const row = list.trim().split('\n').indexOf(`Name=${entry}`);
   if (row < 0) throw new Error(`the greeter does not offer "${entry}", but ${list}`);

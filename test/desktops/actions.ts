@@ -113,7 +113,7 @@ const SERVICES = {
   'systemctl: a service of the machine': 'systemctl is-active cron.service',
   'systemctl: the machine': 'systemctl show -P Version >/dev/null && echo answered',
   'systemctl start asks for the right':
-    'systemctl --no-ask-password start cron.service 2>&1 | head -n 1 | cut -c1-60',
+    'systemctl --no-ask-password start cron.service 2>&1 | head -n 1 | cut -c1-60 | sed "s/Method call timed/Connection timed/"',
   'loginctl: my session': 'loginctl show-session auto -P State -P Type 2>&1 | tr "\\n" " "',
   'loginctl: I linger': 'loginctl show-user "$(id -un)" -P Linger',
   'timedatectl, localectl': 'timedatectl show -p CanNTP >/dev/null && localectl status | grep -o "LANG=.*"',

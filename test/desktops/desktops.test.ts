@@ -16,6 +16,7 @@ import { freshHome, makeEveryday, SAVED } from './everyday.ts';
 import { packagesOf } from './image.ts';
 import { installPrograms, PROGRAMS } from './programs.ts';
 import { configureSddm } from './sddm.ts';
+import { writeTables } from './tables.ts';
 
 const { X11, ...HEADLESS } = SANDBOXES;
 type Table = Readonly<Record<string, string>>;
@@ -26,13 +27,32 @@ function rowsOf(desk: Desk): Table {
 }
 
 /**
- * The machine's user namespaces and mounts, without those of greeters and that of all mount points, which stays. Control
- * groups are not among them: machines that run side by side in containers share theirs.
+ * What a login may leave nothing of: mounts, namespaces, control groups, and what refers to a volume. Without those of
+ * greeters and services, which come and go by themselves, the mount of all mount points, and the slices of units that
+ * have instances, which systemd keeps.
  */
 const held = (lab: Machine): string =>
-  lab.script(`
-    lsns -n -t user -o NS | sort
-    findmnt -l -n -o TARGET | sort | grep -vxE '/run/mayfly/roots|/run/user/[0-9]{1,3}(/.*)?'`);
+  lab.script(String.raw`
+    set +e # grep finds nothing
+    echo mounts:
+    findmnt -l -n -o TARGET | sort | grep -vxE '/run/mayfly/roots|/run/user/[0-9]{1,3}(/.*)?'
+    echo namespaces:
+    lsns -n -o NS,TYPE,PID | while read -r ns type pid; do
+      group=$(sed 's/^0:://' /proc/$pid/cgroup 2>/dev/null) || continue
+      if [ $type != user ] && echo "$group" |
+        grep -qE '^/system.slice/[^/]*\.service|^/user.slice/user-[0-9]{1,3}\.slice'; then continue; fi
+      echo $ns $type
+    done | sort
+    echo control groups:
+    find /sys/fs/cgroup -mindepth 1 -type d -printf '/%P
+' | sort |
+      grep -vE '^/user.slice/user-[0-9]{1,3}\.slice' |
+      grep -vE '^/system.slice/(system-[^/]*\.slice|[^/]*\.(socket|mount)|[^/]*\.service(/.*)?)$'
+    echo volumes:
+    find /var/lib/mayfly/pool/sessions /var/lib/mayfly/sessions /etc/schroot/chroot.d -mindepth 1 -maxdepth 1 | sort
+    echo loop devices:
+    losetup -n -l -O BACK-FILE | grep -F '${lab.dir}' | sort
+    true`);
 
 const gone = (lab: Machine): Promise<void> =>
   until(() => lab.run('pgrep', '-u', alice.name).code === 1, 60_000);
@@ -55,7 +75,10 @@ describe.each((process.env.MAYFLY_SUITES ?? 'bookworm,trixie').split(','))('%s',
     installPrograms(lab);
     makeEveryday(lab);
   });
-  afterAll(() => lab.close());
+  afterAll(() => {
+    writeTables(ARTEFACTS);
+    return lab.close();
+  });
 
   /** A container has a read-only /proc/sys, which flatpak's sandbox writes to. */
   async function boot(): Promise<void> {
@@ -94,7 +117,10 @@ describe.each((process.env.MAYFLY_SUITES ?? 'bookworm,trixie').split(','))('%s',
   const saved = (desk: Desk): Table =>
     desk.everyday
       ? Object.fromEntries(
-          SAVED.map(name => [name, fs.existsSync(lab.at(`/home/${alice.name}/${name}`)) ? 'ok' : 'lost']),
+          Object.entries(SAVED).map(([row, file]) => [
+            row,
+            fs.existsSync(lab.at(`/home/${alice.name}/${file}`)) ? 'ok' : 'lost',
+          ]),
         )
       : {};
 
@@ -133,6 +159,7 @@ describe.each((process.env.MAYFLY_SUITES ?? 'bookworm,trixie').split(','))('%s',
       const inside = await table(desk, true);
       const [id] = lab.sessions(alice.name);
       mustBeInside(lab, alice, id ?? 'none', desk.program.slice(0, 15), 'systemd');
+      expect(held(lab)).not.toBe(before);
       endsBy(lab, alice, `pkill -u alice -x ${desk.program.slice(0, 15)}`);
       mustBeGone(lab, alice);
       await gone(lab);

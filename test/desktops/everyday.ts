@@ -51,7 +51,11 @@ trap 'sleep 1; echo saved >"$HOME/saved-$1"; exit' TERM
 while :; do sleep 0.1; done
 `;
 
-export const SAVED = ['saved-service', 'saved-stop'];
+/** The rows of what was saved at the logout, with the files in the home directory that show it. */
+export const SAVED: Readonly<Record<string, string>> = {
+  'what the service has saved at logout': 'saved-service',
+  'what the ExecStop has saved at logout': 'saved-stop',
+};
 
 /** Before Mayfly takes the machine's files for the first generation. */
 export function makeEveryday(lab: Machine): void {

@@ -7,8 +7,12 @@ import type { Machine } from '../desktop/machine.ts';
 
 const PAGE = 'file:///usr/local/share/bench/page.html';
 const TITLE = 'Mayfly bench';
+const COLOUR = '#A0E0C0';
 
-/** Runs a browser until one of its processes is in a user namespace of its own; keeps a picture where there is X. */
+/**
+ * Runs a browser until one of its processes is in a user namespace of its own and the page is shown: by its title on X,
+ * and on Wayland by its colour, which nothing else on the screen has. Keeps a picture.
+ */
 const BROWSE = `#!/bin/sh
 # browse NAME PATTERN COMMAND...: PATTERN is of the process that shows pages, and must not match itself
 name=$1 pattern=$2; shift 2
@@ -23,7 +27,14 @@ own() {
 	done
 	return 1
 }
-shown() { [ -z "$DISPLAY" ] || [ -n "$WAYLAND_DISPLAY" ] || xdotool search --onlyvisible --name '${TITLE}' >/dev/null 2>&1; }
+shown() {
+	if [ -n "$WAYLAND_DISPLAY" ]; then
+		grim "$show" 2>/dev/null && convert "$show" -format %c histogram:info: |
+			awk '/${COLOUR}/ { n = $1 + 0 } END { exit n < 100000 }'
+	elif [ -n "$DISPLAY" ]; then
+		xdotool search --onlyvisible --name '${TITLE}' >/dev/null 2>&1
+	fi
+}
 code=1 i=0
 while [ $i -lt 400 ] && kill -0 $group 2>/dev/null; do
 	if own && shown; then code=0; break; fi
@@ -105,7 +116,7 @@ export function installPrograms(lab: Machine): void {
   // Its title comes when it has been painted.
   const painted = `requestAnimationFrame(() => requestAnimationFrame(() => { document.title = '${TITLE}'; }))`;
   const text = '<h1>This page is shown in a sandbox.</h1>';
-  const page = `<!doctype html><meta charset="utf-8"><title>-</title>${text}<script>${painted}</script>`;
+  const page = `<!doctype html><meta charset="utf-8"><title>-</title><body bgcolor="${COLOUR}">${text}<script>${painted}</script>`;
   fs.writeFileSync(lab.at('/usr/local/share/bench/page.html'), page);
   lab.script(`
     cd /usr/local/share/bench

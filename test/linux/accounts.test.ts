@@ -30,7 +30,12 @@ function networked(): { host: Host; asked: string[] } {
     'getpwnam 70001': '70001:x:70005:70000::/home/70001:/bin/bash',
     'getpwnam 70004': '70004:x:70004:70000::/home/70004:/bin/bash',
     'initgroups 70001': '70001      70000 70010\n',
+    // Their comments are "x:/srv/private/bob:/bin/sh", without and with a newline at the end.
+    'passwd oscar': 'oscar:*:70006:70000:x:/srv/private/bob:/bin/sh:/home/oscar:/bin/bash\n',
+    'passwd peggy': 'peggy:*:70007:70000:x:/srv/private/bob:/bin/sh\n:/home/peggy:/bin/bash\n',
+    'getpwnam 70008': '70008:x:70008:70000:x:/srv/private/bob:/bin/sh:/home/70008:/bin/bash',
     'passwd mallory': 'mallory:*:70003:70000:Mallory:/home/mallory:/bin/bash\n',
+    'initgroups frank': 'frank      85000 85001 70010\n',
     'initgroups mallory': 'mallory      70000 70029\n',
     'group 70029': 'audio:*:70029:mallory\n',
     'group 70010': 'robotics@lab.example:*:70010:dave@lab.example,erin@lab.example\n',
@@ -98,11 +103,55 @@ describe('a network account', () => {
     const { host } = networked();
     await expect(lookupUser(host, name)).rejects.toMatchObject({ code: 'bad-user' });
   });
+  it.each(['oscar', 'peggy', '70008'])(
+    'is refused if its comment, which the user may write, would name the home directory: %s',
+    async name => {
+      const { host } = networked();
+      await expect(lookupUser(host, name)).rejects.toMatchObject({
+        code: 'bad-user',
+        message: expect.stringContaining('is malformed: a field has ":" or a newline in it'),
+      });
+    },
+  );
   it('is no member of a group of the machine because a group of the directory has its name', async () => {
     const { host } = networked();
     const groups = await groupsOf(host, await lookupUser(host, 'mallory'));
-    expect(groups.map(g => g.name)).toEqual(['students@lab.example']);
+    expect(groups).toEqual([
+      { name: 'students@lab.example', gid: 70000, members: [] },
+      { name: '', gid: 70029, members: [] },
+    ]);
   });
+  it('has the numbers of groups that nobody knows by name', async () => {
+    const { host } = networked();
+    const frank = { name: 'frank', uid: 70006, gid: 85000, gecos: '', home: '/home/frank', shell: '/bin/sh' };
+    expect(await groupsOf(host, frank)).toEqual([
+      { name: '', gid: 85000, members: [] },
+      { name: '', gid: 85001, members: [] },
+      { name: 'robotics@lab.example', gid: 70010, members: [] },
+    ]);
+  });
+  it('is in groups of the machine also where NSS, asked for its groups, leaves them out', async () => {
+    const { host } = networked();
+    const read = (path: string) =>
+      path === '/etc/group' ? 'dialout:x:20:bob,erin\nerin2:x:21:erin2\n' : host.read(path);
+    const groups = await groupsOf({ ...host, read }, erin);
+    expect(groups.map(g => g.name)).toEqual(['students@lab.example', 'dialout']);
+  });
+});
+
+const erin = { name: 'erin', uid: 70002, gid: 70000, gecos: '', home: '/home/erin', shell: '/bin/sh' };
+
+describe('a local account', () => {
+  it.each([
+    ['users:x:100:\naudio:x:29:zoe\n', [['users', 100], ['audio', 29]]],
+    ['audio:x:29:zoe\n', [['audio', 29], ['', 100]]],
+    ['', [['', 100]]],
+  ])('in /etc/group %j has the groups %j', async (text, expected) => {
+    const world = new World();
+    world.put('/etc/group', text);
+    const zoe = { ...erin, name: 'zoe', gid: 100 };
+    expect((await groupsOf(world.host, zoe)).map(g => [g.name, g.gid])).toEqual(expected);
+  }); // biome-ignore format: a line each
 });
 
 describe('user names', () => {
@@ -163,6 +212,16 @@ describe('passwd lines', () => {
     ['alice:x:1001:1001:Alice,,,:/home/alice:/bin/bash', 1001],
     ['alice:x:x:1001::/home/alice:/bin/bash', undefined],
     ['alice:x:-1:1001::/home/alice:/bin/bash', undefined],
+    ['alice:x:4294967294:4294967294::/home/alice:/bin/bash', 4294967294],
+    // -1 as an unsigned number: chown(2) would leave what is root's to root. Then 0 after an overflow.
+    ['alice:x:4294967295:1001::/home/alice:/bin/bash', undefined],
+    ['alice:x:1001:4294967295::/home/alice:/bin/bash', undefined],
+    ['alice:x:4294967296:1001::/home/alice:/bin/bash', undefined],
+    // Fields that users may write themselves in a directory: the comment and the shell.
+    ['alice:x:1001:1001:x:/srv/private/bob:/bin/sh:/home/alice:/bin/bash', undefined],
+    ['alice:x:1001:1001:Alice:/home/alice:/bin/bash:', undefined],
+    ['alice:x:1001:1001:x:/srv/private/bob:/bin/sh\n:/home/alice:/bin/bash', undefined],
+    ['alice:x:1001:1001:x:/srv/private/bob:/bin/sh\n', undefined],
     ['alice', undefined],
     ['', undefined],
   ])('%j has the uid %s', (line, uid) => expect(parsePasswd(line)?.uid).toBe(uid));
@@ -175,6 +234,8 @@ describe('nsswitch.conf', () => {
     ['group: files [SUCCESS=merge] systemd', true],
     ['group: files sss', false],
     ['group: ldap', false],
+    ['group: files\ninitgroups: sss', false],
+    ['group: files\ninitgroups: files [SUCCESS=continue] systemd', true],
     [undefined, true],
   ])('%j has local groups only: %s', (text, expected) => expect(groupsAreLocal(text)).toBe(expected));
 });

@@ -7,8 +7,8 @@ import type { Host } from '../../src/linux/host.ts';
 import { realHost } from '../../src/linux/real-host.ts';
 import { withCertificates } from '../../src/session/certificates.ts';
 import { localeFile, otherMachineId } from '../../src/session/host-facts.ts';
-import { copyHostFiles, zoneOf } from '../../src/session/host-files.ts';
-import { namesLanguage } from '../../src/session/host-settings.ts';
+import { copyHostFiles } from '../../src/session/host-files.ts';
+import { namesLanguage, zoneOf } from '../../src/session/host-settings.ts';
 
 const ID = `${'0123456789abcdef'.repeat(2)}\n`;
 const OTHER = `${'f'.repeat(32)}\n`;
@@ -27,7 +27,8 @@ function prepare(host: Record<string, string>, tree: Record<string, string>) {
       else if (!path.endsWith('/')) fs.writeFileSync(at + path, text, 'latin1');
     }
   };
-  write(`${top}/host`, { '/etc/machine-id': ID, ...host });
+  const hasOther = Object.keys(host).some(path => path.startsWith('/etc/machine-id/'));
+  write(`${top}/host`, { ...(hasOther ? {} : { '/etc/machine-id': ID }), ...host });
   write(root, { '/etc/': '', ...tree });
   const real = realHost();
   const moved = (path: string): string =>
@@ -54,6 +55,7 @@ const LOCALE = '/etc/default/locale';
 const GERMAN = 'LANG="de_DE.UTF-8"\n';
 const ZONE = '/usr/share/zoneinfo/Europe/Berlin';
 const CERTIFICATES = '/usr/local/share/ca-certificates';
+const KERNEL_NAME = '/proc/sys/kernel/hostname';
 const BUNDLE = '/etc/ssl/certs/ca-certificates.crt';
 
 const rows: Row[] = [
@@ -85,6 +87,24 @@ const rows: Row[] = [
   ['a certificate that was renewed', { [`${CERTIFICATES}/lab.crt`]: pem('new') }, { [BUNDLE]: pem('old'), [`${CERTIFICATES}/lab.crt`]: pem('old') }, BUNDLE, pem('old') + pem('new')],
   ['certificates among those of the tree', { [`${CERTIFICATES}/lab.crt`]: pem('lab') }, { [BUNDLE]: pem('mozilla') }, BUNDLE, pem('mozilla') + pem('lab')],
   ['each certificate once', { [`${CERTIFICATES}/lab.crt`]: pem('lab') }, { [BUNDLE]: pem('lab') }, BUNDLE, pem('lab')],
+  ['the name that the kernel has, on a host without a file', { [KERNEL_NAME]: 'lab-1\n' }, { '/etc/hostname': 'builder\n' }, '/etc/hostname', 'lab-1\n'],
+  ['it, where the file is a symlink to nothing', { [KERNEL_NAME]: 'lab-1\n', '/etc/hostname': '->/nowhere' }, { '/etc/hostname': 'builder\n' }, '/etc/hostname', 'lab-1\n'],
+  ['it, where the file is a directory', { [KERNEL_NAME]: 'lab-1\n', '/etc/hostname/x': '' }, { '/etc/hostname': 'builder\n' }, '/etc/hostname', 'lab-1\n'],
+  ['an empty name, where the host has that', { [KERNEL_NAME]: 'lab-1\n', '/etc/hostname': '' }, { '/etc/hostname': 'builder\n' }, '/etc/hostname', ''],
+  ['no name servers of another place', {}, { '/etc/resolv.conf': 'nameserver 9.9.9.9\n' }, '/etc/resolv.conf', ''],
+  ['none, where the symlink of the host leads to nothing yet', { '/etc/resolv.conf': '->../run/systemd/resolve/stub-resolv.conf' }, { '/etc/resolv.conf': 'nameserver 9.9.9.9\n' }, '/etc/resolv.conf', ''],
+  ['none, where the host has a directory', { '/etc/resolv.conf/x': '' }, { '/etc/resolv.conf': 'nameserver 9.9.9.9\n' }, '/etc/resolv.conf', ''],
+  ['no file of name servers, if neither has one', {}, {}, '/etc/resolv.conf', undefined],
+  ['UTC, on a host without a time zone', {}, { '/etc/localtime': `->${ZONE}`, [ZONE]: '' }, '/etc/localtime', undefined],
+  ['its name', {}, { '/etc/localtime': `->${ZONE}`, [ZONE]: '', '/etc/timezone': 'Europe/Berlin\n' }, '/etc/timezone', 'Etc/UTC\n'],
+  ['UTC, where the host has a directory', { '/etc/localtime/x': '' }, { '/etc/localtime': `->${ZONE}`, [ZONE]: '' }, '/etc/localtime', undefined],
+  ['the zone that a host without zones names', { '/etc/localtime': `->..${ZONE}` }, { '/etc/localtime': '->/usr/share/zoneinfo/Etc/UTC', [ZONE]: '' }, '/etc/localtime', `->${ZONE}`],
+  ['the name of a zone that is no symlink', { '/etc/localtime': 'TZif', '/etc/timezone': 'Asia/Tokyo\n' }, { '/etc/timezone': 'Etc/UTC\n' }, '/etc/timezone', 'Asia/Tokyo\n'],
+  ['no name of another zone', { '/etc/localtime': 'TZif' }, { '/etc/timezone': 'Etc/UTC\n' }, '/etc/timezone', undefined],
+  ['its own list of hosts, where the host has none', {}, { '/etc/hosts': '127.0.0.1 localhost\n' }, '/etc/hosts', '127.0.0.1 localhost\n'],
+  ['it, where the host has a directory', { '/etc/hosts/x': '' }, { '/etc/hosts': '127.0.0.1 localhost\n' }, '/etc/hosts', '127.0.0.1 localhost\n'],
+  ['an ID, where the host has a directory', { '/etc/machine-id/x': '', '/var/lib/dbus/machine-id': OTHER }, { '/etc/machine-id': '' }, '/etc/machine-id', OTHER],
+  ['its own settings, where the host has a directory', { '/etc/krb5.conf/x': '', '/etc/cups/client.conf/': '', [`${LOCALE}/`]: '' }, { '/etc/krb5.conf': 'own\n' }, '/etc/krb5.conf', 'own\n'],
 ]; // biome-ignore format: a line each
 
 describe('a session', () => {

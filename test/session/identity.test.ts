@@ -42,6 +42,13 @@ describe('identity', () => {
       'lab:x:15:\nlab:x:2000:alice\n',
     );
   });
+  it('adds no line for a group without a name', () => {
+    const unnamed = { name: '', gid: 85000, members: [] };
+    expect(withGroups('root:x:0:\n', { ...alice, gid: 85000 }, [unnamed])).toBe('root:x:0:\n');
+    expect(takenNumbers('root:x:0:\nkey:x:85000:\n', [{ name: unnamed.name, number: unnamed.gid }])).toEqual([
+      85000,
+    ]);
+  });
   it('keeps the user in the groups that may read the journal', () => {
     const readers = [
       { name: 'adm', gid: 4, members: [] },

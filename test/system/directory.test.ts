@@ -24,6 +24,9 @@ describe('a directory', () => {
     m = new BareMachine();
     fs.copyFileSync(sharedPackage(), `${m.root}/root/mayfly.deb`);
     makeMiniTree(`${m.root}/root/tree`, ['id']);
+    fs.appendFileSync(`${m.root}/root/tree/etc/group`, 'dialout:x:20:\nkey:x:85000:\n');
+    fs.writeFileSync(`${m.root}/root/tree/etc/hostname`, 'builder\n');
+    fs.writeFileSync(`${m.root}/root/tree/etc/resolv.conf`, 'nameserver 192.0.2.1\n');
     const names = PEOPLE.map(([name]) => name);
     const passwd = PEOPLE.map(([, uid], i) => `${names[i]}:x:${uid}:80000:Pupil:/home/${uid}:/bin/sh`);
     const members = (group: string): string =>
@@ -35,11 +38,15 @@ describe('a directory', () => {
     fs.mkdirSync(`${m.root}/var/lib/extrausers`, { recursive: true });
     const put = (name: string, lines: readonly string[]): void =>
       fs.writeFileSync(`${m.root}/var/lib/extrausers/${name}`, `${lines.join('\n')}\n`);
-    put('passwd', [...passwd, 'mallory:x:1871002:80000::/home/mallory:/bin/sh']);
+    put('passwd', [
+      ...passwd,
+      'mallory:x:1871002:80000::/home/mallory:/bin/sh',
+      'nameless:x:70009:85000::/home/70009:/bin/sh',
+    ]);
     put('group', ['pupils:x:80000:', ...group, ...many]);
     put(
       'shadow',
-      [...names, 'mallory'].map(name => `${name}:*:20000::::::`),
+      [...names, 'mallory', 'nameless'].map(name => `${name}:*:20000::::::`),
     );
     // Counts what a login asks NSS.
     fs.writeFileSync(
@@ -51,8 +58,8 @@ describe('a directory', () => {
       sed -i 's/^\\(passwd\\|group\\|shadow\\):.*/\\1: files extrausers/' /etc/nsswitch.conf
       dpkg --force-depends -i /root/mayfly.deb >/dev/null 2>&1
       mv /usr/bin/getent /usr/bin/getent.real; mv /root/getent /usr/bin/getent
-      printf 'include = ["@students", "@domain admins", "@LAB\\\\\\\\domain users", "mallory"]\n' >/etc/mayfly/mayfly.toml
-      for uid in ${PEOPLE.map(([, uid]) => uid).join(' ')} mallory; do mkdir -p /home/$uid; chown 1000:80000 /home/$uid; done
+      printf 'include = ["@students", "@domain admins", "@LAB\\\\\\\\domain users", "mallory", "nameless"]\n' >/etc/mayfly/mayfly.toml
+      for uid in ${PEOPLE.map(([, uid]) => uid).join(' ')} 70009 mallory; do mkdir -p /home/$uid; chown 1000:80000 /home/$uid; done
       mayfly init --from /root/tree --quiet`);
   });
   afterAll(() => m.close());
@@ -89,6 +96,62 @@ describe('a directory', () => {
     expect(first).toBe('-- initgroups 1871002');
     expect(second).toMatch(/^-- group 8000\d .*9000\d/);
     expect(rest).toEqual([String(GROUPS)]);
+  });
+
+  it('has people of its own in groups of the machine, also where NSS leaves those out', () => {
+    const out = m.must(`mayfly recover --quiet
+      cp /etc/nsswitch.conf /root/; cp /etc/mayfly/mayfly.toml /root/
+      echo 'initgroups: extrausers' >>/etc/nsswitch.conf
+      sed -i 's/^dialout:.*/&dora@lab.example/' /etc/group
+      echo 'include = ["@dialout"]' >/etc/mayfly/mayfly.toml
+      mayfly scope dora@lab.example
+      USER=dora@lab.example DISPLAY=:1 mayfly hook lightdm start
+      grep -h ^dialout: /run/mayfly/roots/u70005-*/etc/group
+      mayfly end dora@lab.example --quiet
+      cp /root/nsswitch.conf /etc/; cp /root/mayfly.toml /etc/mayfly/
+      sed -i 's/^\\(dialout:.*:\\).*/\\1/' /etc/group`);
+    expect(out.split('\n').slice(0, 2)).toEqual([
+      'dora@lab.example gets a session; on failure: refuse',
+      'dialout:x:20:dora@lab.example',
+    ]);
+  });
+
+  it('knows no name for a primary group: the login is refused with its reason, and no file of others is shown', () => {
+    const start = 'USER=nameless DISPLAY=:1 mayfly hook lightdm start';
+    const r = m.run(`mayfly recover --quiet; ${start}`);
+    expect(r.code).toBe(4);
+    expect(r.err).toMatch(
+      /the primary group 85000 of "nameless" has no name on this machine, .*\nhint: groupadd --gid 85000 /,
+    );
+    expect(m.run(`mayfly recover --quiet; mayfly sessions; ls /etc/schroot/chroot.d`).out).not.toMatch(
+      /nameless|u70009/,
+    );
+    const inside = m.must(
+      'mayfly recover --quiet; mayfly run --user nameless -- sh -c "id -g; getent group key"',
+    );
+    expect(inside).toMatch(/^85000\nkey:x:5\d{4}:\n$/);
+    expect(
+      m.must(`mayfly recover --quiet; ${r.err.split('hint: ')[1]}\n${start}\nmayfly end nameless --quiet`),
+    ).toMatch(/ended/);
+  });
+
+  it('is on a host whose files are missing, empty, links to nothing or directories', () => {
+    const files = ['hostname', 'hosts', 'localtime', 'machine-id', 'resolv.conf', 'timezone', 'subuid'];
+    const made = { absent: ':', empty: ': >$at', dangling: 'ln -s /nowhere $at', dir: 'mkdir $at; : >$at/x' };
+    const login = `USER=4711 DISPLAY=:1 mayfly hook lightdm start --quiet
+        at=$(echo /run/mayfly/roots/u4711-*/etc); cat $at/hostname; readlink $at/resolv.conf || cat $at/resolv.conf
+        grep -cx '[0-9a-f]*' $at/machine-id; mayfly end 4711 --quiet >/dev/null`;
+    const out = m.must(`mayfly recover --quiet; mkdir /root/etc; hostname
+      for file in ${files.join(' ')}; do mv /etc/$file /root/etc/ 2>/dev/null || true; done
+      ${Object.entries(made)
+        .map(
+          ([how, make]) =>
+            `echo ${how}; for file in ${files.join(' ')}; do at=/etc/$file; ${make}; done; ${login}; for file in ${files.join(' ')}; do rm -rf /etc/$file; done`,
+        )
+        .join('\n')}
+      cp -a /root/etc/. /etc/`);
+    const [name = '', ...lines] = out.trim().split('\n');
+    expect(lines).toEqual(['absent', name, '1', 'empty', '1', 'dangling', name, '1', 'dir', name, '1']);
   });
 
   it.each([

@@ -47,7 +47,7 @@ describe('a lab', () => {
     expect(lab.mayfly('init', '--from', from, '--quiet')).toMatchObject({ code: 0, err: '' });
     lab.configure('[update]\ncommand = ["true"]\n');
     expect(lab.mayfly('update', '--force', '--quiet')).toMatchObject({ code: 0, err: '' });
-    lab.hook('start', A); // makes the cache, and ends the probation
+    lab.hook('start', A); // makes the cache
     lab.hook('stop', A);
   });
   afterEach(() => {
@@ -508,7 +508,7 @@ describe('room', () => {
     // Room for master and two generations, not for three.
     const { percent } = JSON.parse(lab.mayfly('status', '--json').out).usage as { percent: number };
     lab.configure(`[admission]\n${options}max_used_percent = ${Math.floor(percent * 0.9)}\n`);
-    fs.rmSync(`${lab.dir}/state/probation.json`, { force: true }); // as after a login
+    fs.rmSync(`${lab.dir}/state/probation.json`, { force: true }); // as after a session
     mends(lab, 'free space', /new logins are refused above 95 %/, 7);
     expect(lab.mayfly('destroy', '--yes').code).toBe(0);
     must('umount', [`${lab.dir}/pool`]);
@@ -523,11 +523,16 @@ describe('btrfs', () => {
     const r = lab.mayfly('init', '--backend', 'btrfs', '--from', from, '--quiet');
     expect(r).toMatchObject({ code: 0, err: '' });
     expect(examine(lab)).toEqual([]);
+    // As by a tool for snapshots: nothing but the top of the image is the pool.
+    const [, master = ''] =
+      /^ID (\d+) .* path master$/m.exec(must('btrfs', ['subvolume', 'list', `${lab.dir}/pool`])) ?? [];
+    must('btrfs', ['subvolume', 'set-default', master, `${lab.dir}/pool`]);
     must('umount', [`${lab.dir}/pool`]);
     const seen = examine(lab);
     expect(seen[0]).toMatchObject({ check: 'location', hint: 'mayfly recover' });
     expect(type(lab, seen[0]?.hint ?? '')).toMatchObject({ code: 0 });
     expect(examine(lab)).toEqual([]);
+    expect(must('btrfs', ['subvolume', 'get-default', `${lab.dir}/pool`])).toMatch(/^ID 5 /);
     lab.configure('[update]\ncommand = ["true"]\n');
     must('btrfs', ['subvolume', 'delete', `${lab.dir}/pool/generations/1`]); // the only one
     mends(lab, 'stable', /generation 1 is not usable/, 1);

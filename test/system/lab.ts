@@ -422,6 +422,19 @@ export class Lab {
       .map(([name = '', tags = '', origin = '']) => [name, tags, origin]);
   }
 
+  /** When the volume of a session was forked, in milliseconds since the epoch: not before and not after. */
+  async forkedAt({ id, volume }: Session): Promise<[number, number]> {
+    if (GROUP === undefined) {
+      // Nothing is created in this directory after the fork, which ends by creating or renaming something.
+      const { ctimeMs } = await fs.promises.lstat(`${volume.pool}/sessions/${id}`);
+      return [ctimeMs, ctimeMs];
+    }
+    const lv = this.#tagged().find(([, tags]) => tags === `mayfly:${this.lvmName}:session:${id}`)?.[0];
+    const time = must('lvs', ['--noheadings', '-o', 'lv_time', `${GROUP}/${lv}`]);
+    const second = Date.parse(time.trim());
+    return [second, second + 1000];
+  }
+
   /** What is in the pool, by kind. */
   inPool(): { generations: string[]; sessions: string[]; others: string[] } {
     this.erased();

@@ -99,8 +99,8 @@ describe.each(BACKENDS)('a login on %s', backend => {
     lab.hook('start', A);
     const id = lab.inside(A, 'cat', '/etc/machine-id', '/var/lib/dbus/machine-id').out;
     expect(id).toMatch(/^([0-9a-f]{32}\n)\1$/);
-    const own = fs.readFileSync('/etc/machine-id', 'utf8');
-    if (own !== '') expect(id).toBe(own + own);
+    const own = fs.existsSync('/etc/machine-id') ? fs.readFileSync('/etc/machine-id', 'utf8') : '';
+    if (/^[0-9a-f]{32}\n$/.test(own)) expect(id).toBe(own + own);
     expect(lab.inside(A, 'date', '+%Z %z').out).toBe(sh('date', ['+%Z %z']).out);
     expect(lab.inGeneration(2, '/etc/machine-id')).toBe('');
   });

@@ -36,12 +36,12 @@ const cases = (wait: number): Readonly<Record<string, Refusal>> => ({
   '/bin/sh leads nowhere': {
     run: 'ln -sfn nowhere /bin/sh',
     phase: 'check',
-    says: /^shells: the shell does not run: .*sh.*No such file or directory$/,
+    says: /^nobody cannot enter the session: .*\/bin\/sh.*: No such file or directory$/,
   },
   '/bin/sh is not a program': {
     run: 'echo nonsense >/bin/new; chmod 755 /bin/new; mv /bin/new /bin/dash',
     phase: 'check',
-    says: /^shells: the shell does not run: .*Exec format error$/,
+    says: /^nobody cannot enter the session: .*\/bin\/sh.*: Exec format error$/,
   },
   'no file of users': {
     run: 'rm /etc/passwd',
@@ -51,17 +51,17 @@ const cases = (wait: number): Readonly<Record<string, Refusal>> => ({
   'no libc': {
     run: 'exec rm /lib/*/libc.so.6',
     phase: 'check',
-    says: /^shells: the shell does not run: .*libc\.so\.6: cannot open shared object file/,
+    says: /^nobody cannot enter the session: .*libc\.so\.6: cannot open shared object file/,
   },
   'an emptied tree': {
     run: 'rm -rf --one-file-system /usr /etc || true',
     phase: 'check',
     says: /^the trial login failed: the generation has no regular file ".*\/etc\/passwd"/,
   },
-  '/home is a symlink': {
-    run: 'rmdir /home; ln -s /srv /home',
+  '/home is a file': {
+    run: 'rmdir /home; touch /home',
     phase: 'check',
-    says: /^the trial login failed: "\/home" in the generation is a symlink; cannot mount "\/home" on it$/,
+    says: /^the trial login failed: "\/home" in the generation is a file; cannot mount "\/home" on it$/,
   },
   'users do not resolve': {
     run: 'echo "passwd: nothing" >/etc/nsswitch.conf',

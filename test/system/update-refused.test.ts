@@ -44,6 +44,13 @@ describe('packages', () => {
       { name: 'mayfly-broken', version: '1', postinst: 'echo "the disk is made of cheese" >&2\nexit 1' },
       { name: 'mayfly-reaching', version: '1', postinst: REACH },
       { name: 'mayfly-evil', version: '1', fields: ['Conflicts: sudo'] },
+      {
+        ...{ name: 'mayfly-desk', version: '1' },
+        files: {
+          '/usr/share/wayland-sessions/desk.desktop': '[Desktop Entry]\nName=Desk\nExec=/bin/true\n',
+        },
+      },
+      { name: 'mayfly-greedy', version: '1', fields: ['Conflicts: mayfly-desk'] },
       { name: 'mayfly-lonely', version: '1', fields: ['Depends: no-such-package'] },
     );
     lab = quickLab('btrfs', A);
@@ -98,6 +105,23 @@ describe('packages', () => {
     const update = 'sources = ["deb http://127.0.0.1:1/debian stable main"]\n';
     const says = /^"apt-get update" failed with exit code 100: E: .*127\.0\.0\.1:1.*Connection refused/;
     refused(lab, A, { update, phase: 'refresh', says });
+  });
+
+  it('one that conflicts with the only desktop: apt removes that, and a night keeps it', () => {
+    const desk = attempt(lab, { update: `${mirror.config}packages = ["mayfly-desk"]` });
+    expect(desk).toMatchObject({ code: 0 });
+    const update = `${mirror.config}packages = ["mayfly-greedy"]`;
+    const says = /^compared with generation \d+: no desktop is left of wayland-sessions\/desk\.desktop$/;
+    refused(lab, A, { update, phase: 'check', says });
+    // Without apt, which would not tell.
+    const scripts = { 'refresh.d/rm': 'rm "$1/usr/share/wayland-sessions/desk.desktop"' };
+    refused(lab, A, { scripts, phase: 'check', says });
+    const few = `${mirror.config}max_removals = 0\npackages = ["mayfly-greedy"]`;
+    refused(lab, A, { update: few, phase: 'check', says: /; 1 package is gone, .*is 0: mayfly-desk$/ });
+    expect(attempt(lab, { update, options: ['--allow-removals'] })).toMatchObject({
+      code: 0,
+      err: expect.stringMatching(/no desktop is left/),
+    });
   });
 
   it('a trial login that can not be taken down is said, kept on record, and recovered when it can', async () => {

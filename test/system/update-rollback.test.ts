@@ -1,7 +1,7 @@
 /** Going back: by an administrator, by itself, and what is kept for it. */
 import * as fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { forgetUsers, Lab, type Ran, user } from './lab.ts';
+import { forgetUsers, Lab, type Ran, readAt, spawnMayfly, until, user } from './lab.ts';
 import { attempt, loginWorks, stable } from './updates.ts';
 
 const A = 'mayfly-up';
@@ -87,9 +87,97 @@ describe('rollback', () => {
   });
 });
 
+/** Whether a process has the lab's lock of promotions, as a login between the pointer and its fork. */
+function isForking(pid: number): boolean {
+  try {
+    const fds = `/proc/${pid}/fd`;
+    const links = fs.readdirSync(fds).map(fd => fs.readlinkSync(`${fds}/${fd}`, 'utf8'));
+    return links.includes(`${lab.dir}/run/locks/forks`);
+  } catch {
+    return false; // it has ended, or closed a descriptor
+  }
+}
+
+/** Begins a login and stops its process while it forks; a fork without a spare takes a few milliseconds. */
+async function stopped(name: string, display: string): Promise<{ pid: number; done: Promise<Ran> }> {
+  for (let tries = 0; tries < 50; tries++) {
+    const hook = lab.hookAsync('start', name, display);
+    const childOf = (): number =>
+      Number(readAt(`/proc/${hook.pid}/task/${hook.pid}/children`)?.split(' ')[0]);
+    const end = Date.now() + 60_000;
+    let pid = 0;
+    // Without a pause: this process must be quicker than the fork.
+    for (; Date.now() < end && fs.existsSync(`/proc/${hook.pid}`); pid ||= childOf()) {
+      if (pid === 0 || !isForking(pid)) {
+        if (pid !== 0 && !fs.existsSync(`/proc/${pid}/exe`)) break;
+        continue;
+      }
+      process.kill(pid, 'SIGSTOP');
+      if (isForking(pid)) return { pid, done: hook.done };
+      process.kill(pid, 'SIGCONT');
+    }
+    expect(await hook.done).toMatchObject({ code: 0 });
+    expect(lab.hook('stop', name, display)).toMatchObject({ code: 0 });
+  }
+  throw new Error('no login was stopped while it forks');
+}
+
+describe('a promotion and a login that forks', () => {
+  const promotion = (): unknown => JSON.parse(lab.mayfly('status', '--json').out).promotion;
+  const file = (): string => `${lab.dir}/run/promotion.json`;
+
+  it('wait for each other: the login is done, or dead, before the pointer is moved; others get in', async () => {
+    update('good');
+    update('bad');
+    lab.hook('start', S, ':5'); // takes the spare
+    const login = await stopped(A, ':0');
+    const rollback = spawnMayfly(lab, 'rollback');
+    await until(() => fs.existsSync(file()));
+    const what = 'the rollback to generation 2';
+    expect(promotion()).toMatch(
+      new RegExp(`^${what} \\(process \\d+\\) waits for the login of ${A} \\(process ${login.pid}\\)`),
+    );
+    expect(lab.mayfly('status').out).toMatch(new RegExp(`^promotion   ${what} .*login of ${A}`, 'm'));
+    expect(lab.hook('start', B, ':1')).toMatchObject({ code: 0 });
+    expect(word(B)).toBe('bad');
+    expect(stable(lab)).toBe(3);
+    process.kill(login.pid, 'SIGCONT');
+    expect(await login.done).toMatchObject({ code: 0 });
+    expect(await rollback).toMatchObject({ code: 0, err: 'mayfly: generation 2 is stable; it was 3\n' });
+    expect(word(A)).toBe('bad');
+    expect(promotion()).toBeNull();
+    for (const [name, display] of [
+      [A, ':0'],
+      [B, ':1'],
+      [S, ':5'],
+    ] as const)
+      expect(lab.hook('stop', name, display)).toMatchObject({ code: 0 });
+
+    // A login that is killed keeps nobody waiting, and neither does a promotion.
+    lab.hook('start', S, ':5');
+    const dying = await stopped(A, ':0');
+    const dead = spawnMayfly(lab, 'rollback', '3');
+    await until(() => fs.existsSync(file()));
+    process.kill(JSON.parse(readAt(file()) ?? '').holder.pid, 'SIGKILL');
+    expect((await dead).code).not.toBe(0);
+    expect(lab.hook('start', B, ':1')).toMatchObject({ code: 0 });
+    expect(word(B)).toBe('good');
+    const second = spawnMayfly(lab, 'rollback', '3');
+    await until(() => JSON.parse(readAt(file()) ?? '').state === 'waiting');
+    process.kill(dying.pid, 'SIGKILL');
+    expect(await second).toMatchObject({ code: 0, err: 'mayfly: generation 3 is stable; it was 2\n' });
+    expect(await dying.done).toMatchObject({ code: 137 });
+    expect(lab.mayfly('recover')).toMatchObject({ code: 0 });
+    loginWorks(lab, A);
+    lab.hook('stop', B, ':1');
+    lab.hook('stop', S, ':5');
+    expect(lab.picture()).toMatchObject({ processes: [], schroot: [], stuck: [] });
+  });
+});
+
 describe('a generation that people can not log in to', () => {
-  const broken = 'rm -r /srv; ln -s /nowhere /srv';
-  const says = /"\/srv" in the generation is a symlink; cannot mount "\/srv\/[^"]+" on it/;
+  const broken = 'rm -r /srv; touch /srv';
+  const says = /"\/srv" in the generation is a file; cannot mount "\/srv\/[^"]+" on it/;
 
   it('is demoted when as many people as configured have failed, and the last of them gets in', () => {
     update('good');

@@ -80,7 +80,12 @@ describe('apt as configured', () => {
   const update = (more: string): void => lab.configure(`[update]\n${mirror.config}${more}`);
 
   it('installs missing packages from the configured sources through the configured proxy', () => {
-    mirror.add({ name: 'mayfly-one', version: '1', files: { '/etc/one.conf': 'one\n' } });
+    const files = (text: string) => ({
+      '/etc/one.conf': text,
+      '/etc/gone.conf': text,
+      '/etc/same.conf': text,
+    });
+    mirror.add({ name: 'mayfly-one', version: '1', files: files('one\n') });
     lab = Lab.make({ backend: 'btrfs' });
     update('packages = ["mayfly-one"]');
     expect(lab.mayfly('update')).toMatchObject({ code: 0 });
@@ -89,15 +94,25 @@ describe('apt as configured', () => {
     expect(lab.mayfly('update').err).toMatch(/nothing has changed/);
 
     // A configuration file that the administrator changed is kept, unless it is to be replaced.
-    expect(
-      lab.mayfly('enter', 'master', '--promote', '--', 'sh', '-c', 'echo mine >/etc/one.conf'),
-    ).toMatchObject({ code: 0 });
-    mirror.add({ name: 'mayfly-one', version: '2', files: { '/etc/one.conf': 'two\n' } });
-    expect(lab.mayfly('update')).toMatchObject({ code: 0 });
+    const edit = 'echo mine >/etc/one.conf; rm /etc/gone.conf';
+    expect(lab.mayfly('enter', 'master', '--promote', '--', 'sh', '-c', edit)).toMatchObject({ code: 0 });
+    mirror.add({ name: 'mayfly-one', version: '2', files: files('two\n') });
+    const kept = lab.mayfly('update', '--json');
+    expect(kept).toMatchObject({ code: 0 });
     expect(fs.readFileSync(filesOf(stable(lab), '/etc/one.conf'), 'utf8')).toBe('mine\n');
-    mirror.add({ name: 'mayfly-one', version: '3', files: { '/etc/one.conf': 'three\n' } });
+    expect(fs.existsSync(filesOf(stable(lab), '/etc/gone.conf'))).toBe(false);
+    expect(fs.readFileSync(filesOf(stable(lab), '/etc/same.conf'), 'utf8')).toBe('two\n');
+    expect(JSON.parse(kept.out).warnings).toEqual([
+      '"/etc/gone.conf" stays deleted; the new one of its package is "/etc/gone.conf.dpkg-dist"',
+      '"/etc/one.conf" is kept as it is; the new one of its package is "/etc/one.conf.dpkg-dist"',
+    ]);
+    expect(lab.mayfly('update', '--json', '--quiet').out).toBe('{\n  "result": "unchanged"\n}\n');
+    mirror.add({ name: 'mayfly-one', version: '3', files: files('three\n') });
     update('packages = ["mayfly-one"]\nconffiles = "replace"');
-    expect(lab.mayfly('update')).toMatchObject({ code: 0 });
+    const replaced = lab.mayfly('update');
+    expect(replaced).toMatchObject({ code: 0 });
+    expect(replaced.err).toMatch(/"\/etc\/one\.conf" was replaced .*"\/etc\/one\.conf\.dpkg-old"/);
+    expect(replaced.err).not.toMatch(/same\.conf/);
     expect(fs.readFileSync(filesOf(stable(lab), '/etc/one.conf'), 'utf8')).toBe('three\n');
   });
 

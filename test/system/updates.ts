@@ -76,11 +76,13 @@ export interface Attempt {
   /** Scripts by place beside the configuration file. */
   readonly scripts?: Readonly<Record<string, string>>;
   readonly mode?: number;
+  /** Of the command. */
+  readonly options?: readonly string[];
 }
 
 /** One update as described. */
 export function attempt(lab: Lab, a: Attempt): Ran {
-  const command = `command = ["sh", "-c", ${JSON.stringify(a.run ?? 'touch /etc/broken')}]\n`;
+  const command = `command = ["sh", "-c", ${JSON.stringify(a.run ?? 'echo again >>/etc/broken')}]\n`;
   const own = /^(sources|command) =/m.test(a.update ?? '') ? '' : command;
   lab.configure(`${a.before ?? ''}[update]\n${own}${a.update ?? ''}\n[check]\n${a.check ?? ''}\n`);
   const scripts = Object.entries(a.scripts ?? {}).map(
@@ -92,7 +94,7 @@ export function attempt(lab: Lab, a: Attempt): Ran {
     fs.chmodSync(path, a.mode ?? 0o755);
   }
   try {
-    return lab.mayfly('update');
+    return lab.mayfly('update', ...(a.options ?? []));
   } finally {
     for (const [path] of scripts) fs.rmSync(path);
     lab.configure(a.before ?? '');

@@ -1,13 +1,9 @@
 /** The desktops that a greeter offers: which ones, how they start, and that they follow the stable generation. */
+
 import { describe, expect, it } from 'vitest';
 import { type DesktopEntry, readEntries } from '../../src/linux/desktop-entry.ts';
-import {
-  desktopsInside,
-  ENABLED_MARKER,
-  planEntries,
-  publishSessions,
-  wrapEntry,
-} from '../../src/update/greeter.ts';
+import { ENABLED_MARKER } from '../../src/state/paths.ts';
+import { desktopsInside, planEntries, publishSessions, wrapEntry } from '../../src/update/greeter.ts';
 import { preparedWorld } from '../world.ts';
 
 const W = '/usr/lib/mayfly/hooks/session-wrapper --xsession';

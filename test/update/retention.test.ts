@@ -54,7 +54,7 @@ describe('a generation', () => {
   it('that a session uses is kept, also if it is not stable', async () => {
     const w = await world();
     await login(w.machine(), callOf(w, 'alice', ':0'));
-    rollback(w.machine(), 2);
+    await rollback(w.machine(), 2);
     expect(await retire(w.machine(), 1, 'asked')).toBe(false);
     expect(isKept(w, 1)).toBe(true);
   });
@@ -68,7 +68,7 @@ describe('a generation', () => {
 
   it('for which a login writes its record at the last moment is kept, and the login succeeds', async () => {
     const w = await world();
-    rollback(w.machine(), 2);
+    await rollback(w.machine(), 2);
     const on = w.machine();
     // The login has read the pointer and writes its record while the generation's file is renamed.
     let joined = false;
@@ -83,7 +83,7 @@ describe('a generation', () => {
         w.put(`${on.paths.sessions}/${s.id}.json`, JSON.stringify(s));
       },
     };
-    rollback(on, 1);
+    await rollback(on, 1);
     expect(await retire({ ...on, host }, 2, 'asked')).toBe(false);
     expect(joined).toBe(true);
     expect(isKept(w, 2)).toBe(true);
@@ -111,12 +111,12 @@ describe('a generation', () => {
 
 it('a rollback during an update is kept: the new generation is proven but not promoted', async () => {
   const w = await world();
-  rollback(w.machine(), 2);
+  await rollback(w.machine(), 2);
   const on = w.machine();
   const outcome = await update(on, {
     ...{ what: 'an update', origin: 'test', force: true, say: () => undefined },
     async change() {
-      rollback(on, 1);
+      await rollback(on, 1);
       return true;
     },
   });

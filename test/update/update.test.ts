@@ -1,10 +1,12 @@
 /** The updater: tables for its decisions, and a crash at every call of an update and of the recovery after it. */
 import { describe, expect, it } from 'vitest';
+import { judgePromotion } from '../../src/cli/doctor/generations.ts';
 import { MayflyError } from '../../src/errors.ts';
 import type { Host } from '../../src/linux/host.ts';
 import { logTo } from '../../src/linux/log.ts';
 import { recover } from '../../src/service/recover.ts';
 import { end } from '../../src/session/end.ts';
+import { hasLasted, PROVEN_AFTER } from '../../src/session/proof.ts';
 import { login } from '../../src/session/session.ts';
 import {
   corruptRecord,
@@ -23,7 +25,7 @@ import { makeDirectories } from '../../src/state/paths.ts';
 import { writePool } from '../../src/state/pool.ts';
 import { readSessions } from '../../src/state/sessions.ts';
 import { readHistory } from '../../src/state/update-history.ts';
-import { readIntent, writeIntent } from '../../src/update/adopt.ts';
+import { describePromotions, pendingPromotion, readIntent, writeIntent } from '../../src/update/adopt.ts';
 import { programOf, sessionPrograms } from '../../src/update/built-in-checks.ts';
 import { gatherHealth } from '../../src/update/health.ts';
 import { rebootIfRequired } from '../../src/update/host-update.ts';
@@ -356,11 +358,158 @@ describe('the record of a promotion that is cut short', () => {
   it('does not bring back a generation that was demoted', async () => {
     const w = await world();
     await updateOf(w, 'two');
-    rollback(w.machine(), 1);
+    await rollback(w.machine(), 1);
     w.put(INTENT, '');
     await recover(w.machine());
     expect(stableNumber(w.host, w.machine().paths)).toBe(1);
   });
+});
+
+describe('a promotion that logins do not let through in time', () => {
+  /** A world with an update whose promotion has waited for a login in vain. */
+  async function pending(): Promise<{ w: World; leave: () => void }> {
+    const w = await world();
+    const { paths } = w.machine();
+    w.readers.set(1, { pid: 50, path: paths.forks });
+    const began = w.host.monotonic();
+    const outcome = await updateOf(w, 'two');
+    expect(outcome).toEqual({
+      result: 'kept',
+      generation: 2,
+      reason:
+        'the promotion of generation 2 has waited 60 s for process 50 lightdm; the service tries again within ten minutes',
+    });
+    expect(w.host.monotonic() - began).toBeGreaterThanOrEqual(60_000);
+    expect(w.host.monotonic() - began).toBeLessThan(70_000);
+    expect(stableNumber(w.host, paths)).toBe(1);
+    expect(readHistory(w.host, paths)).toMatchObject({ result: 'kept' });
+    expect(pendingPromotion(w.host, paths)).toBe(2);
+    w.newProcess();
+    return { w, leave: () => w.readers.delete(1) };
+  }
+
+  it('is completed by recover, as it would have been by the update', async () => {
+    const { w, leave } = await pending();
+    const { host, paths } = w.machine();
+    expect(await recover(w.machine())).toMatchObject({ stuck: [] });
+    expect(stableNumber(host, paths)).toBe(1);
+    expect(pendingPromotion(host, paths)).toBe(2);
+    leave();
+    await recover(w.machine());
+    mustBeSound(w, 'completed');
+    expect(stableNumber(host, paths)).toBe(2);
+    expect(probation(host, paths)).toEqual({ number: 2, previous: 1, failures: 0 });
+    expect(pendingPromotion(host, paths)).toBeUndefined();
+    const told = readHistory(host, paths);
+    expect(told).toMatchObject({ result: 'promoted', generation: 2, lastSuccess: told?.lastAttempt });
+    expect(told?.reason).toBeUndefined();
+    expect(host.exists(paths.promotion)).toBe(false);
+  });
+
+  it('is completed at any call of recover, whenever that dies', async () => {
+    const { w: probe, leave } = await pending();
+    leave();
+    await recover(probe.machine());
+    for (let n = 1; n <= probe.calls; n += 2) {
+      const { w, leave: go } = await pending();
+      go();
+      w.dieAt = n;
+      await recover(w.machine()).catch(() => undefined);
+      w.newProcess();
+      await recover(w.machine());
+      mustBeSound(w, `died at ${n}`);
+      expect(stableNumber(w.host, w.machine().paths), `died at ${n}`).toBe(2);
+    }
+  });
+
+  it('keeps another update from its working copy, and is completed by the next one', async () => {
+    const { w, leave } = await pending();
+    const { host, paths } = w.machine();
+    await expect(updateOf(w, 'three')).rejects.toMatchObject({
+      code: 'locked',
+      message: expect.stringMatching(/generation 2 has waited 10 s for process 50 lightdm$/),
+    });
+    expect(contents(w, workOf(pool))).toContain('two');
+    leave();
+    expect(await updateOf(w, 'three')).toMatchObject({ result: 'promoted', generation: 3 });
+    mustBeSound(w, 'updated');
+    expect(stableNumber(host, paths)).toBe(3);
+  });
+
+  it('leaves the pointer to an administrator who moves it meanwhile', async () => {
+    const { w, leave } = await pending();
+    const { host, paths } = w.machine();
+    leave();
+    expect(await rollback(w.machine(), 2)).toEqual({ from: 1, to: 2 });
+    expect(await rollback(w.machine(), 1)).toEqual({ from: 2, to: 1 });
+    await recover(w.machine());
+    expect(stableNumber(host, paths)).toBe(1);
+  });
+
+  it('is named by status and doctor, with the login that it waits for', async () => {
+    const { w, leave } = await pending();
+    const { host, paths } = w.machine();
+    const finding = () => {
+      const words = describePromotions(host, paths);
+      return judgePromotion({ pending: pendingPromotion(host, paths), words }).findings.map(f => [
+        f.what,
+        f.fix,
+      ]);
+    };
+    const what = 'generation 2 passed its checks, but is not stable yet: its promotion';
+    expect(finding()).toEqual([[`${what} waits for process 50 lightdm`, 'mayfly recover']]);
+    leave();
+    expect(finding()).toEqual([
+      [`${what} was interrupted, or logins did not let it through`, 'mayfly recover'],
+    ]);
+    await recover(w.machine());
+    expect(finding()).toEqual([]);
+    expect(judgePromotion({ pending: undefined, words: 'the rollback waits' }).findings).toMatchObject([
+      { what: 'the rollback waits', fix: 'mayfly sessions' },
+    ]);
+  });
+
+  it.each([
+    ['without room to announce it', 'promotion.json', 'there is no room in "/run/mayfly" to announce'],
+    ['because the lock cannot be taken', 'locks/promote', 'no lock'],
+  ])(
+    '%s: the generation is proven and waits, and the next update does not touch its working copy',
+    async (_, what, reason) => {
+      const w = await world();
+      const { paths } = w.machine();
+      let isFull = true;
+      const machine = w.machine.bind(w);
+      w.machine = () => {
+        const on = machine();
+        const { host } = on;
+        return {
+          ...on,
+          host: {
+            ...host,
+            write(path, text, o) {
+              if (isFull && path.endsWith(what)) throw Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' });
+              host.write(path, text, o);
+            },
+            openLock(path) {
+              if (isFull && path.endsWith(what)) throw new MayflyError('command', 'no lock');
+              return host.openLock(path);
+            },
+          },
+        };
+      };
+      const outcome = await updateOf(w, 'two');
+      expect(outcome).toMatchObject({ result: 'kept', generation: 2 });
+      expect(outcome.reason).toContain(reason);
+      expect(pendingPromotion(w.host, paths)).toBe(2);
+      expect(contents(w, workOf(pool))).toContain('two');
+      await expect(updateOf(w, 'three')).rejects.toThrow(reason);
+      expect(contents(w, workOf(pool))).toContain('two');
+      isFull = false;
+      await recover(w.machine());
+      mustBeSound(w, 'completed');
+      expect(stableNumber(w.host, paths)).toBe(2);
+    },
+  );
 });
 
 describe('master that is missing', () => {
@@ -482,7 +631,7 @@ it('a generation with a corrupt record is skipped, and kept until the administra
   w.put(at(1), '{"numb');
   expect(readableGeneration(host, paths, 1)).toBeUndefined();
   expect(corruptRecord(host, paths, 1)).toBe(at(1));
-  expect(() => rollback(on, undefined)).toThrow(/no usable generation before 2/);
+  await expect(rollback(on, undefined)).rejects.toThrow(/no usable generation before 2/);
   expect((await recover(on)).stuck).toEqual([]);
   expect(await prune(on, pool)).toEqual([]);
   expect(said.join()).toContain(`generation 1 is unusable and is kept: "${at(1)}" is corrupt`);
@@ -490,11 +639,106 @@ it('a generation with a corrupt record is skipped, and kept until the administra
   w.put(at(1), text);
   w.put(at(2), '');
   expect(await gatherHealth(on)).toMatchObject({ stable: 2, usable: false });
-  expect(rollback(on, undefined).to).toBe(1);
+  expect((await rollback(on, undefined)).to).toBe(1);
   for (const s of readSessions(host, paths)) await end(on, s.id);
   host.unlink(at(2));
   await recover(on);
   expect([...w.volumes.keys()]).not.toContain(`${pool.path}/generation/2`);
+});
+
+describe('a login that is over', () => {
+  const SOCKET = '/run/systemd/journal/socket';
+  /** A new generation, and the journal, in which each of these people has written this. */
+  const judged = async (journal: (uid: number, now: number) => string): Promise<World> => {
+    const w = await world();
+    w.put('/etc/passwd', `${w.host.read('/etc/passwd')}carol:x:1003:1003::/home/carol:/bin/sh\n`);
+    w.makeDirs('/run/systemd/journal');
+    w.put(SOCKET, '');
+    w.programs.timeout = args => {
+      if (!args.includes('journalctl')) throw new Error(args.join(' '));
+      const uid = Number(args.find(arg => arg.startsWith('_UID='))?.slice(5));
+      return { stdout: journal(uid, w.host.monotonic()) };
+    };
+    await updateOf(w, 'two');
+    return w;
+  };
+  const line = (message: string, ms: number): string =>
+    `${JSON.stringify({ MESSAGE: message, __MONOTONIC_TIMESTAMP: String(ms * 1000) })}\n`;
+  const ENDED = 'bob: the desktop ended as soon as it had started, with exit code 1 (MAYFLY-DESKTOP)';
+  /** Logs people in and out, one after the other. */
+  const comeAndGo = async (w: World, lasting: number, ...names: string[]): Promise<void> => {
+    for (const name of names) {
+      const s = await login(w.machine(), callOf(w, name, ':1'));
+      await w.host.sleep(lasting);
+      if (s) await end(w.machine(), s.id);
+      w.newProcess();
+    }
+  };
+  const failed = (_uid: number, now: number): string => line(ENDED, now - 1);
+  it.each([
+    [
+      'whose desktop ended at once, of two people, demotes the generation',
+      failed,
+      9_000,
+      ['bob', 'carol'],
+      1,
+      false,
+    ],
+    ['whose desktop ended at once, of one person, does not', failed, 9_000, ['bob', 'bob', 'bob'], 2, true],
+    ['that was short proves nothing', () => '', 9_000, ['bob', 'carol'], 2, true],
+    [
+      'of which the journal tells of the one before',
+      (_: number, now: number) => line(ENDED, now - 10_000),
+      9_000,
+      ['bob', 'carol'],
+      2,
+      true,
+    ],
+    [
+      'of which the journal tells something else',
+      (_: number, now: number) => line('hello', now),
+      9_000,
+      ['bob', 'carol'],
+      2,
+      true,
+    ],
+    ['that lasted proves the generation', failed, PROVEN_AFTER, ['bob'], 2, false],
+  ])('%s', async (_what, journal, lasting, names, stable, stays) => {
+    const w = await judged(journal);
+    await comeAndGo(w, lasting, ...names);
+    const { host, paths } = w.machine();
+    expect([stableNumber(host, paths), probation(host, paths) !== undefined]).toEqual([stable, stays]);
+    if (stable === 1)
+      expect(whyDemoted(host, paths, 2)).toMatch(
+        /^the first logins of 2 users failed; .*the desktop of carol ended/,
+      );
+  });
+  it('ends whatever the journal does', async () => {
+    const w = await judged(() => {
+      throw new MayflyError('command', 'no journal');
+    });
+    await comeAndGo(w, 9_000, 'bob', 'carol');
+    expect(readSessions(w.host, w.machine().paths).map(s => s.user.name)).toEqual(['alice']);
+  });
+  it.each([
+    ['at a display', 'lightdm', 'lightdm', true, true],
+    ['over ssh', 'pam', 'sshd-session', true, false],
+    ['on a console', 'pam', 'login', true, false],
+    ['through PAM of a display manager', 'pam', 'sddm-helper', true, true],
+    ['over ssh, on a machine without display managers', 'pam', 'sshd', false, true],
+  ] as const)('%s proves a generation: %#', async (_what, adapter, comm, hasDesktops, proves) => {
+    const w = await world();
+    if (hasDesktops) w.put('/etc/mayfly/enabled', '');
+    w.processes.set(4321, { start: '1', dev: 1, comm, ignoresTerm: false, cgroup: '/' });
+    const [s] = readSessions(w.host, w.machine().paths);
+    if (!s) throw new Error('no session');
+    const logins = [{ adapter, caller: { pid: 4321, start: '1' }, since: 0 }] as const;
+    expect(hasLasted(w.host, { ...s, logins })).toBe(false);
+    await w.host.sleep(PROVEN_AFTER);
+    expect(hasLasted(w.host, { ...s, logins })).toBe(proves);
+    expect(hasLasted(w.host, { ...s, logins, kind: 'run' })).toBe(false);
+    expect(hasLasted(w.host, { ...s, logins, boot: 'another' })).toBe(false);
+  });
 });
 
 describe('a generation to which logins fail', () => {
@@ -517,6 +761,24 @@ describe('a generation to which logins fail', () => {
     expect(whyDemoted(host, paths, 2)).toMatch(/first logins of 2 users failed; .*its volume is missing/);
   });
 
+  it('is not demoted by a login that other logins keep waiting; the next failure does it', async () => {
+    const w = await world();
+    addCarol(w);
+    await updateOf(w, 'two');
+    lose(w, 2);
+    const { host, paths } = w.machine();
+    w.readers.set(1, { pid: 50, path: paths.forks });
+    await expect(bob(w)).rejects.toThrow(/its volume is missing/);
+    const began = host.monotonic();
+    await expect(carol(w)).rejects.toThrow(/its volume is missing/);
+    expect(host.monotonic() - began).toBeLessThan(10_000);
+    expect(stableNumber(host, paths)).toBe(2);
+    expect(whyDemoted(host, paths, 2)).toBeUndefined();
+    w.readers.delete(1);
+    expect((await carol(w))?.generation).toBe(1);
+    expect(whyDemoted(host, paths, 2)).toMatch(/first logins of 2 users failed/);
+  });
+
   it.each([1, 2, 3])(
     'is not demoted by one person, however often they try, with demote_after = %i',
     async n => {
@@ -531,7 +793,7 @@ describe('a generation to which logins fail', () => {
       expect(probation(host, paths)).toMatchObject({ failures: 5, people: { 1002: 'command' } });
       w.failing.clear();
       expect((await carol(w))?.generation).toBe(2);
-      expect(probation(host, paths)).toBeUndefined();
+      expect(stableNumber(host, paths)).toBe(2);
     },
   );
 
@@ -600,12 +862,14 @@ describe('a generation to which logins fail', () => {
     expect((await carol(w))?.generation).toBe(1);
   });
 
-  it('is not demoted after a successful login', async () => {
+  it('is not demoted once a session of it has lasted', async () => {
     const w = await world();
+    w.put('/etc/mayfly/mayfly.toml', '[check]\nuser = "bob"\ndemote_after = 1\n');
     await updateOf(w, 'two');
     await bob(w);
     const { host, paths } = w.machine();
-    expect(probation(host, paths)).toBeUndefined();
+    expect(probation(host, paths)).toMatchObject({ failures: 0 });
+    await host.sleep(PROVEN_AFTER);
     lose(w, 2);
     for (let i = 0; i < 3; i++) await login(w.machine(), callOf(w, 'bob', `:${i}`)).catch(() => undefined);
     expect(stableNumber(host, paths)).toBe(2);
@@ -615,9 +879,9 @@ describe('a generation to which logins fail', () => {
     const w = await world();
     await updateOf(w, 'two');
     const on = w.machine();
-    expect(rollback(on, undefined)).toEqual({ from: 2, to: 1 });
-    expect(() => rollback(on, undefined)).toThrow(/no usable generation before 1/);
-    expect(() => rollback(on, 7)).toThrow(/no generation 7/);
+    expect(await rollback(on, undefined)).toEqual({ from: 2, to: 1 });
+    await expect(rollback(on, undefined)).rejects.toThrow(/no usable generation before 1/);
+    await expect(rollback(on, 7)).rejects.toThrow(/no generation 7/);
     // Alice pins the first, and the second was stable: the first is never removed.
     expect(await retire(on, 1, 'asked')).toBe(false);
     expect(await prune(on, pool)).toEqual([2]);

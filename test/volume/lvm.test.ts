@@ -263,7 +263,7 @@ describe('the store of the next session', () => {
       ...{ number: 1, identity: 'x', created: '2026-01-01T00:00:00Z', origin: 'test' },
     };
     on.host.write(`${on.paths.generations}/1.json`, JSON.stringify(generation), { mode: 0o600 });
-    on.host.symlink('generations/1.json', on.paths.stable, true);
+    on.host.symlink('generations/1.json', on.paths.stable);
     const backend = {
       usage: async () => ({ total: 40 * G, free, percent: 0 }),
       forkCost: async () => 10 * G,

@@ -1,5 +1,7 @@
 /** Accounts whose logins are refused, or changed, because of what the account itself says, and those that linger. */
 import { groupsOf, lookupUser, parsePasswd, type User } from '../../linux/accounts.ts';
+import { LINGER, lingeringUser } from '../../linux/linger.ts';
+import { shellWord } from '../../names.ts';
 import { homeProblem } from '../../session/home-problem.ts';
 import { inScope } from '../../session/scope.ts';
 import { readableGeneration, stableNumber } from '../../state/generations.ts';
@@ -17,7 +19,7 @@ const LISTED = 5;
 export function judgeHomes(all: readonly RefusedHome[]): CheckResult {
   const findings = all.slice(0, LISTED).map(({ name, home, why }) => {
     const what = `"${name}" cannot log in: its home directory "${home}" ${why}`;
-    return warning(what, `usermod --home /home/${name} ${name}`);
+    return warning(what, `usermod --home ${shellWord(`/home/${name}`)} ${shellWord(name)}`);
   });
   const more = all.length - findings.length;
   if (more > 0)
@@ -71,14 +73,11 @@ export const homeCheck = check({
   evaluate: judgeHomes,
 });
 
-/** Where logind keeps a file for each user who lingers. */
-const LINGER = '/var/lib/systemd/linger';
-
 export function judgeLingering(names: readonly string[]): CheckResult {
   const findings = names.map(name =>
     warning(
       `services of "${name}" run on the host from boot on, and between their sessions ("lingering")`,
-      `loginctl disable-linger ${name}`,
+      `loginctl disable-linger ${shellWord(name)}`,
     ),
   );
   return found(findings, 'nobody in scope');
@@ -87,7 +86,7 @@ export function judgeLingering(names: readonly string[]): CheckResult {
 /** The users in scope who linger. An account that no longer exists has no services. */
 async function gatherLingering({ host, config }: Subject): Promise<string[]> {
   const names: string[] = [];
-  for (const name of host.list(LINGER)) {
+  for (const name of host.list(LINGER).map(lingeringUser)) {
     const user = await lookupUser(host, name).catch(() => undefined);
     if (user && inScope(config, user, await groupsOf(host, user))) names.push(name);
   }

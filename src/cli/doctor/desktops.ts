@@ -10,8 +10,8 @@ import {
   stacksWithUserEnvironment,
 } from '../../desktop/adapters/pam.ts';
 import { BRING_BACK } from '../../desktop/reinstall.ts';
-import { GREETER_DIRECTORY } from '../../state/paths.ts';
-import { desktopsInside, ENABLED_MARKER } from '../../update/greeter.ts';
+import { ENABLED_MARKER, GREETER_DIRECTORY } from '../../state/paths.ts';
+import { desktopsInside } from '../../update/greeter.ts';
 import { type CheckResult, check, type Finding, found, notApplicable, problem, warning } from './check.ts';
 import { adaptersIn } from './setup.ts';
 

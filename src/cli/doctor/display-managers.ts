@@ -10,7 +10,8 @@ import { GDM_DROP_IN } from '../../desktop/systemd-drop-ins.ts';
 import type { Host, Stat } from '../../linux/host.ts';
 import { identify } from '../../linux/process-id.ts';
 import { processesNamed } from '../../linux/processes.ts';
-import { ENABLED_MARKER, WRAPPER } from '../../update/greeter.ts';
+import { ENABLED_MARKER } from '../../state/paths.ts';
+import { WRAPPER } from '../../update/greeter.ts';
 import type { Problem } from '../../volume/backend.ts';
 import {
   type CheckResult,
@@ -87,9 +88,10 @@ export function judgePart(p: Part): Finding[] {
 export const BUNDLE = `
   mayfly.cjs hot.js parse.cjs cli.cjs process-look.cjs time-limits.cjs loops.cjs eraser.cjs
   stuck-limit.cjs unseen-holders.cjs space-being-freed.cjs unannounced.cjs lvm.cjs terminate.cjs
-  saving.cjs manager-end.cjs manager-restart.cjs advice.cjs kernel-module.cjs refusal-dialog.cjs
-  reboot-policy.cjs guest-leftovers.cjs number-conflicts.cjs standby.cjs host-facts.cjs home-places.cjs
-  execa.cjs winston.cjs chokidar.cjs`
+  saving.cjs proof.cjs manager-end.cjs manager-restart.cjs advice.cjs kernel-module.cjs
+  refusal-dialog.cjs reboot-policy.cjs guest-leftovers.cjs number-conflicts.cjs standby.cjs
+  host-facts.cjs home-places.cjs primary-group.cjs promotion-lock.cjs execa.cjs winston.cjs
+  chokidar.cjs`
   .trim()
   .split(/\s+/);
 

@@ -1,5 +1,6 @@
 /** The generations: which one logins get, how old it is, and the result of the last update. */
 
+import { REMEDY } from '../../advice.ts';
 import {
   corruptRecord,
   generationNumbers,
@@ -11,6 +12,7 @@ import {
 import { loginBlockReason } from '../../state/login-block.ts';
 import type { Machine } from '../../state/machine.ts';
 import { readPool } from '../../state/pool.ts';
+import { describePromotions, pendingPromotion } from '../../update/adopt.ts';
 import { gatherHealth, type HealthIssue, healthIssues, isUsable } from '../../update/health.ts';
 import { masterOf } from '../../volume/backend.ts';
 import { type CheckResult, check, fine, found, problem, type Subject, warning } from './check.ts';
@@ -21,6 +23,7 @@ const GROUP = 'generations';
 const FIXES: Partial<Record<HealthIssue['topic'], string>> = {
   update: 'mayfly update',
   demoted: 'mayfly update --force',
+  lost: 'mayfly rollback',
   age: 'mayfly update',
 };
 
@@ -126,8 +129,21 @@ export function judgeLogins({ held, hold, stable, probation: p }: LoginState): C
     );
   return found(
     findings,
-    p?.number === stable && p ? 'nobody has logged in to the new generation yet' : 'allowed',
+    p?.number === stable && p
+      ? 'no session of the new generation has lasted for three minutes yet'
+      : 'allowed',
   );
+}
+
+/** The promotion that is under way or waits to be completed, in words, and in the second case its generation. */
+interface Promoting {
+  readonly pending: number | undefined;
+  readonly words: string | undefined;
+}
+
+export function judgePromotion({ pending, words }: Promoting): CheckResult {
+  if (words === undefined) return fine('none is under way');
+  return found([warning(words, pending === undefined ? 'mayfly sessions' : REMEDY.recover)], '');
 }
 
 export const generationChecks = [
@@ -152,6 +168,12 @@ export const generationChecks = [
   }),
   check({
     group: GROUP,
+    title: 'lost',
+    gather: issuesOf,
+    evaluate: all => judgeTopic(all, 'lost', 'stable has what the one before it had'),
+  }),
+  check({
+    group: GROUP,
     title: 'logins',
     gather: (on): LoginState => ({
       held: loginBlockReason(on),
@@ -160,6 +182,15 @@ export const generationChecks = [
       probation: probation(on.host, on.paths),
     }),
     evaluate: judgeLogins,
+  }),
+  check({
+    group: GROUP,
+    title: 'promotion',
+    gather: ({ host, paths }): Promoting => ({
+      pending: pendingPromotion(host, paths),
+      words: describePromotions(host, paths),
+    }),
+    evaluate: judgePromotion,
   }),
   check({
     group: GROUP,

@@ -2,6 +2,7 @@
 
 import { MayflyError } from '../../errors.ts';
 import { isScriptName, scriptsIn } from '../../linux/run-parts.ts';
+import { shellWord } from '../../names.ts';
 import { check, type Finding, found, notApplicable, problem, type Subject, warning } from './check.ts';
 
 /** A file among the scripts. */
@@ -17,10 +18,8 @@ const NO_SCRIPT = /^\.|^#|~$|\.(dpkg|ucf)-|\.(bak|orig|swp|disabled|off)$|^READM
 /** A warning if updates ignore the file, with the command that makes them run it. Pure. */
 export function judgeScript({ directory, name, executable }: Script): Finding[] {
   if (NO_SCRIPT.test(name)) return [];
-  const quoted = (path: string): string =>
-    /^[\w./+@-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
   const good = name.replace(/(?<=.)\.[^.]*$/, '').replaceAll(/[^a-zA-Z0-9_-]+/g, '-');
-  const from = quoted(`${directory}/${name}`);
+  const from = shellWord(`${directory}/${name}`);
   const to = `${directory}/${good}`;
   const why = [
     ...(isScriptName(name) ? [] : ['its name has characters other than letters, digits, "_" and "-"']),

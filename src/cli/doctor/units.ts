@@ -1,9 +1,11 @@
 /** The background jobs: the session monitor, the nightly update, recovery at boot. */
+
 import { installHint } from '../../advice.ts';
 import { BRING_BACK } from '../../desktop/reinstall.ts';
 import type { Host } from '../../linux/host.ts';
 import { processesNamed } from '../../linux/processes.ts';
-import { ENABLED_MARKER } from '../../update/greeter.ts';
+import { ENABLED_MARKER } from '../../state/paths.ts';
+
 import {
   type CheckResult,
   check,

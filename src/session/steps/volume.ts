@@ -6,6 +6,7 @@ import { parseSize } from '../../size.ts';
 import type { Machine } from '../../state/machine.ts';
 import { readPool } from '../../state/pool.ts';
 import type { Session } from '../../state/sessions.ts';
+import { forkStable } from '../../state/stable-fork.ts';
 import { admit, usageOf } from '../../volume/usage.ts';
 import type { Step } from './step.ts';
 
@@ -34,8 +35,11 @@ export const volume: Step = {
     if (!s.volume.origin) throw new MayflyError('corrupt', `session "${s.id}" names no generation`);
     const { upper, size } = on.config.overlay;
     const cow = on.config.lvm.cow_size;
+    const { origin } = s.volume;
+    const fork = (lockFds: readonly number[]) =>
+      backend.fork(origin, s.volume, { upper, size, cow, lockFds });
     try {
-      await backend.fork(s.volume.origin, s.volume, { upper, size, cow, lockFds: on.lockFds });
+      await (s.fromStable ? forkStable(on, s.generation, fork) : fork(on.lockFds));
     } catch (error) {
       throw poolFault(error, s.volume.pool);
     }
