@@ -133,7 +133,7 @@ export async function runInChroot(
     okCodes: [...Array(256).keys()],
     onLine: line => {
       lastLines.push(line);
-      if (lastLines.length > 200) lastLines.shift();
+      if (lastLines.length > 100) lastLines.shift();
       o.onLine(line);
     },
   });

@@ -2,8 +2,8 @@
 import * as fs from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Deb, Mirror } from './debs.ts';
-import { forgetUsers, type Lab, must, type Ran, sh, user } from './lab.ts';
-import { attempt, closeQuickLab, loginWorks, quickLab } from './updates.ts';
+import { forgetUsers, type Lab, MAYFLY, must, type Ran, sh, user } from './lab.ts';
+import { attempt, closeQuickLab, loginWorks, quickLab, stable } from './updates.ts';
 
 const A = 'mayfly-up';
 const DEAD = 'deb http://127.0.0.1:1/dead nowhere main';
@@ -101,9 +101,13 @@ describe('security fixes arrive', () => {
     unpack('lab-over-held_1_all.deb');
     dpkg('--configure', '-a');
     inMaster(root => must('chroot', [root, 'apt-mark', 'hold', 'lab-held']));
-    expect(night(['lab-held']).warnings).toEqual(['packages are held and stay as they are: lab-held']);
+    const back = 'packages are kept back by apt: lab-over-held';
+    expect(night(['lab-held']).warnings).toEqual([
+      ...[back, 'packages are held and stay as they are: lab-held'],
+    ]);
     const { warnings } = night(['lab-over-held']);
     expect(warnings).toEqual([
+      back,
       'some of lab-fix, lab-over-held cannot be upgraded while packages are held: lab-held',
     ]);
     expect(versionOf('lab-held')).toBe('1 installed');
@@ -248,6 +252,48 @@ describe('security fixes arrive', () => {
     });
   });
 
+  it('with a pin that asks for an older version, which it gets', () => {
+    for (const version of ['1', '2']) mirror.add({ name: 'lab-pinned', version });
+    night(['lab-pinned']);
+    const pin = (version: string): string =>
+      `Package: lab-pinned\nPin: version ${version}\nPin-Priority: 1001\n`;
+    inMaster(root => put(root, '/etc/apt/preferences.d/lab', pin('1')));
+    expect(night().warnings).toEqual([]);
+    expect(versionOf('lab-pinned')).toBe('1 installed');
+    inMaster(root => put(root, '/etc/apt/preferences.d/lab', pin('no-such-version')));
+    night();
+    expect(versionOf('lab-pinned')).toBe('2 installed');
+    inMaster(root => fs.unlinkSync(`${root}/etc/apt/preferences.d/lab`));
+  });
+
+  it('with packages of a repository that nobody has signed, which are not upgraded', async () => {
+    const other = await Mirror.start();
+    try {
+      other.add({ name: 'lab-unsigned', version: '1' });
+      const proxy = /"(.*)"$/.exec(other.config.trim())?.[1] ?? '';
+      inMaster(root => {
+        const bypass = `Acquire::http::Proxy::other.invalid "${proxy}";\n`;
+        put(root, '/etc/apt/apt.conf.d/98other', bypass);
+        const options = '[allow-insecure=yes]';
+        put(root, '/etc/apt/sources.list.d/other.list', `deb ${options} http://other.invalid/x ./\n`);
+        fs.copyFileSync(`${other.directory}/lab-unsigned_1_all.deb`, `${root}/root/x.deb`);
+        must('chroot', [root, 'dpkg', '-i', '/root/x.deb']);
+        fs.unlinkSync(`${root}/root/x.deb`);
+      });
+      other.add({ name: 'lab-unsigned', version: '2' });
+      const { warnings } = night();
+      expect(warnings).toEqual([expect.stringMatching(/lab-unsigned|other\.list:1 is left out/)]);
+      expect(versionOf('lab-unsigned')).toBe('1 installed');
+      expect(inMaster(root => must('chroot', [root, 'apt-mark', 'showhold']))).toBe('');
+      inMaster(root => {
+        fs.unlinkSync(`${root}/etc/apt/sources.list.d/other.list`);
+        fs.unlinkSync(`${root}/etc/apt/apt.conf.d/98other`);
+      });
+    } finally {
+      other.stop();
+    }
+  });
+
   it('and old kernels go, while what somebody asked for stays', () => {
     const all = [10, 11, 12, 13].map(n => `linux-image-6.1.0-${n}-amd64`);
     night(['linux-image-amd64', ...all, 'lab-auto']);
@@ -272,4 +318,38 @@ it('without security fixes nothing is said to be well', () => {
   expect(r.code).toBe(1);
   expect(r.err).toMatch(/"apt-get update" failed with exit code 100: .*127\.0\.0\.1:1\/debian/);
   expect(versionOf('lab-fix')).toBe(before);
+});
+
+it('nothing of the caller reaches a copy or a session: variables, umask, limits', () => {
+  const look = 'env | sort; umask; ulimit -f; ulimit -n; ulimit -v; touch /made; stat -c %a /made';
+  const caller = 'umask 077; ulimit -f 64; ulimit -S -n 99; ulimit -S -v 60000000; exec "$@"';
+  const strange = {
+    TMPDIR: '/nowhere',
+    HOME: '/nowhere',
+    LC_ALL: 'xx_XX',
+    SUDO_USER: 'xxx',
+    PERL5OPT: '-Mno',
+  };
+  const env = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', TERM: 'xterm', ...strange };
+  const call = (...args: string[]): Ran =>
+    sh('sh', ['-c', caller, 'sh', 'node', MAYFLY, ...args, '--', 'sh', '-c', look], { env });
+  for (const args of [
+    ['enter', 'master', '--config', lab.config, '--discard'],
+    ['run', '--config', lab.config],
+    ['enter', '1', '--config', lab.config].map(word => (word === '1' ? String(stable(lab)) : word)),
+  ]) {
+    const r = call(...args);
+    expect(r).toMatchObject({ code: 0 });
+    expect(r.out).not.toMatch(/nowhere|xx_XX|SUDO|PERL5OPT|xxx/);
+    expect(r.out).toMatch(/^TERM=xterm$/m);
+    expect(r.out).toMatch(/^(0022|022)\nunlimited\n1024\nunlimited\n644$/m);
+  }
+  const run = `{ ${look}; } >/etc/seen`;
+  lab.configure(`[update]\ncommand = ["sh", "-c", ${JSON.stringify(run)}]\n`);
+  const r = sh('sh', ['-c', caller, 'sh', 'node', MAYFLY, 'update', '--config', lab.config], { env });
+  lab.configure('');
+  expect(r).toMatchObject({ code: 0 });
+  expect(lab.inMaster('/etc/seen')).not.toMatch(/nowhere|xx_XX|SUDO|PERL5OPT|xxx/);
+  expect(lab.inMaster('/etc/seen')).toMatch(/^HOME=\/root$/m);
+  expect(lab.inMaster('/etc/seen')).toMatch(/^(0022|022)\nunlimited\n1024\nunlimited\n644$/m);
 });
