@@ -23,9 +23,10 @@ import { adopt, knownNumbers, readIntent, startingPoint } from './adopt.ts';
 import { checkGeneration } from './check.ts';
 import type { ChrootOptions } from './chroot.ts';
 import { countDifferences } from './diff.ts';
+import { dropWork, orLeaveToRecovery } from './failed-update.ts';
 import { keptFiles } from './kept-files.ts';
 import type { LossPolicy } from './losses.ts';
-import { ensureSpace, finishInterruptedUpdate, mountPool, requireSpace, seal, type TryEach } from './pool.ts';
+import { ensureSpace, finishInterruptedUpdate, mountPool, requireSpace, seal } from './pool.ts';
 import { promote } from './promote.ts';
 import { alignNumbers } from './renumber.ts';
 import { withResolver } from './resolver.ts';
@@ -235,25 +236,4 @@ async function numbersIn(on: Machine, pool: Pool): Promise<number[]> {
   const { volumes: all } = await on.backend(pool.backend).list(pool.path);
   const volumes = all.filter(v => v.role === 'generation');
   return [...volumes.map(v => Number(v.name)), ...generationNumbers(on.host, on.paths)];
-}
-
-/**
- * Removes the leftovers of a failed update at once, because in a full pool they would prevent logins. What cannot be
- * removed now is left for `recover`, so that the caller can throw the reason of the failure itself.
- */
-async function dropWork(on: Machine, pool: Pool): Promise<void> {
-  const tryEach = orLeaveToRecovery(on);
-  await tryEach('the working copy', () => finishInterruptedUpdate(on, pool, tryEach, []));
-}
-
-/** Only logs a failure, unless it is fatal: one leftover that cannot be removed must not prevent a new generation. */
-function orLeaveToRecovery({ log }: Machine, isFatal = () => false): TryEach {
-  return async (what, act) => {
-    try {
-      await act();
-    } catch (error) {
-      if (isFatal()) throw error;
-      log('warning', `${what} is left for recovery: ${reasonOf(error)}`);
-    }
-  };
 }
