@@ -13,12 +13,13 @@ import { destroyCommand } from './destroy.ts';
 import { doctorCommand } from './doctor.ts';
 import { disableCommand, enableCommand } from './enable.ts';
 import { endCommand, recoverCommand } from './end.ts';
+import { gcCommand } from './gc.ts';
 import { initCommand } from './init.ts';
 import { openCliMachine } from './ports.ts';
 import { enterCommand, runSessionCommand } from './run.ts';
 import { serviceCommand } from './service.ts';
 import { configCommand, generationsCommand, scopeCommand, sessionsCommand, statusCommand } from './status.ts';
-import { gcCommand, rollbackCommand, updateCommand } from './update.ts';
+import { rollbackCommand, updateCommand } from './update.ts';
 import { usageStrings } from './usage-errors.ts';
 
 const commands: readonly CliCommand[] = [

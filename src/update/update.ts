@@ -11,6 +11,7 @@ import { generationNumbers, stableNumber, takeNumber } from '../state/generation
 import type { Machine } from '../state/machine.ts';
 import { readPool } from '../state/pool.ts';
 import {
+  describeOutcome,
   type History,
   type Phase,
   type Result,
@@ -25,6 +26,7 @@ import type { ChrootOptions } from './chroot.ts';
 import { countDifferences } from './diff.ts';
 import { dropWork, orLeaveToRecovery } from './failed-update.ts';
 import { keptFiles } from './kept-files.ts';
+import { dropWork, orLeaveToRecovery } from './leftovers.ts';
 import type { LossPolicy } from './losses.ts';
 import { ensureSpace, finishInterruptedUpdate, mountPool, requireSpace, seal } from './pool.ts';
 import { promote } from './promote.ts';
@@ -109,19 +111,6 @@ export async function update(on: Machine, o: UpdateOptions): Promise<UpdateOutco
   });
 }
 
-function describeOutcome(o: UpdateOutcome): string {
-  switch (o.result) {
-    case 'promoted':
-      return `generation ${o.generation} is stable`;
-    case 'unchanged':
-      return 'nothing has changed; no new generation was created';
-    case 'kept':
-      return `generation ${o.generation} passed its checks but was not promoted: ${o.reason}`;
-    default:
-      return `${o.result}${o.reason ? `: ${o.reason}` : ''}`;
-  }
-}
-
 function requirePool({ host, paths }: Machine): Pool {
   const pool = readPool(host, paths);
   if (!pool) throw new MayflyError('no-pool', 'there is no pool');
@@ -166,14 +155,13 @@ async function runPhases(
     };
     const copied = host.now();
     let isWanted = false;
-    const kept: string[] = [];
     const known = await withMountedVolume(on, work, async tree => {
       const decision = await withResolver(host, tree, () =>
         o.change({ ...options, tree, began: host.monotonic() }),
       );
       if (decision === false) return undefined;
       isWanted = decision === 'seal';
-      kept.push(...(await keptFiles(host, tree, copied)));
+      warnings.push(...(await keptFiles(host, tree, copied)));
       return alignNumbers(on, tree, knownNumbers(on, source), o.say); // before the comparison: it is a change like others
     });
     if (!known) {
@@ -204,17 +192,17 @@ async function runPhases(
     enter('promote');
     const { isPending: mustWait, ...outcome } = await promote(on, number, stable);
     accepted = true;
-    if (mustWait) return outcome;
+    const told = (): Partial<UpdateOutcome> => ({
+      ...(warnings.length > 0 ? { warnings } : {}),
+      ...(lost.length > 0 ? { lost: { generation: number, what: lost } } : {}),
+    });
+    if (mustWait) return { ...outcome, ...told() };
     enter('adopt');
     await adopt(on, pool);
     await prepareSpare(on);
     enter('retire');
-    const all = [...kept, ...warnings, ...(await tryPrune(on, pool))];
-    return {
-      ...outcome,
-      ...(all.length > 0 ? { warnings: all } : {}),
-      ...(lost.length > 0 ? { lost: { generation: number, what: lost } } : {}),
-    };
+    warnings.push(...(await tryPrune(on, pool)));
+    return { ...outcome, ...told() };
   } catch (error) {
     for (const warning of warnings) on.log('warning', warning); // it may be what has led to the failure
     if (!accepted) await dropWork(on, pool);
