@@ -486,6 +486,7 @@ export class World {
   readonly programs: Record<string, (args: readonly string[]) => Partial<Output> | undefined> = {
     mount: args => (args[0]?.startsWith('--make-') ? undefined : this.runMount(args)),
     umount: args => this.umount(args.at(-1) ?? ''),
+    btrfs: args => this.knows('btrfs', args, args.slice(0, 3).join(' ') === 'subvolume set-default 5'),
     perl: args => {
       const given = args.slice(args.indexOf('--') + 1);
       if (args[1] === LOOK_PROGRAM) return this.look(given);
@@ -504,7 +505,11 @@ export class World {
       const version = this.installed.get(args.at(-1) ?? '');
       return { code: version ? 0 : 1, stdout: version ? `${args.at(-1)}\t${version}\n` : '' };
     },
-    getent: () => ({ code: 2 }),
+    // Every number of a group has a name, also of those that a test leaves out of /etc/group.
+    getent: ([, database = '', ...keys]) =>
+      database === 'group' && keys.every(key => /^\d+$/.test(key))
+        ? { stdout: keys.map(key => `group${key}:x:${key}:\n`).join('') }
+        : { code: 2 },
     find: args => this.knows('find', args, args.includes('-printf')), // directories of a tree: there are none
     systemctl: args => this.knows('systemctl', args, args[0] === 'daemon-reload'),
     tar: args => {

@@ -60,6 +60,11 @@ const member = z
   .string()
   .regex(new RegExp(`^(\\*|@?${NAME})$`, 'u'), 'expected a user name, "@group" or "*"');
 
+/** A path that sessions show. In every system, the older names are symlinks, on which nothing can be mounted. */
+const shownPath = path.transform(text =>
+  text.replace(/^\/var\/run(?=\/)/, '/run').replace(/^\/var\/lock(?=\/|$)/, '/run/lock'),
+);
+
 /** A member of a list that does not allow "*". */
 const named = member.regex(/^[^*]/, 'expected a user name or "@group"; "*" is not allowed in this list');
 
@@ -127,8 +132,8 @@ export const schema = z.strictObject({
   mounts: z
     .strictObject({
       run_size: memory.default('20%'),
-      rbind: z.array(path).default(DEFAULT_RBIND),
-      bind: z.array(path).default(DEFAULT_BIND),
+      rbind: z.array(shownPath).default(DEFAULT_RBIND),
+      bind: z.array(shownPath).default(DEFAULT_BIND),
     })
     .prefault({}),
   identity: z

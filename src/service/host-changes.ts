@@ -5,7 +5,9 @@
  * later logins do.
  */
 import type { Config } from '../config/config.ts';
+import { DEFAULT_BIND } from '../config/shared-paths.ts';
 import { MayflyError, reasonOf } from '../errors.ts';
+import { openParents } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
 import { bootId } from '../linux/process-id.ts';
 import { refreshCommand } from '../linux/refresh-session.ts';
@@ -15,9 +17,20 @@ import { lockNameOf, withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
 import { readSession, type Session } from '../state/sessions.ts';
 
-/** The shared directories that services create. None is on a file server, which might not answer. */
-const replaceable = ({ mounts }: Pick<Config, 'mounts'>): string[] =>
-  mounts.bind.filter(path => path.startsWith('/run/') || path === '/var/lib/sss/pipes');
+/**
+ * The shared paths that services and updates of the host create or replace. None is on a file server, which might not
+ * answer, nor, of those that the administrator has added, where others than root could exchange it.
+ */
+function replaceable({ host, config }: Pick<Machine, 'host' | 'config'>): string[] {
+  const isOfRoot = (path: string): boolean =>
+    !isRemote(host, path, remoteMounts(host)) && openParents(host, path).length === 0;
+  return config.mounts.bind.filter(
+    path =>
+      path.startsWith('/run/') ||
+      path === '/var/lib/sss/pipes' ||
+      (!DEFAULT_BIND.includes(path) && isOfRoot(path)),
+  );
+}
 
 /** The state of a file and of the symlink to it. A file server that may not answer is not asked. */
 function fileState(host: Host, path: string): string {
@@ -30,7 +43,7 @@ function fileState(host: Host, path: string): string {
 
 /** A line for each path, which is another after each change that sessions must be told of. */
 export function hostSnapshot({ host, config }: Pick<Machine, 'host' | 'config'>): string {
-  const shared = replaceable(config).map(path => {
+  const shared = replaceable({ host, config }).map(path => {
     const there = host.stat(path);
     return `${path} ${there ? `${there.dev}:${there.ino}` : ''}`;
   });
@@ -116,7 +129,7 @@ async function refresh(
   if (s?.state !== 'live') return;
   const { home: path, uid, gid, name } = s.user;
   const ephemeral = s.mounts.some(m => m.type === 'tmpfs' && m.target === s.root + path);
-  const changing = replaceable(config);
+  const changing = replaceable({ host, config });
   const shared = planMounts(config, s.root, { path, ephemeral, uid, gid })
     .filter(m => m.type === 'none' && m.target === s.root + m.source && changing.includes(m.source))
     .map(m => ({ path: m.source, readOnly: m.options.endsWith(',ro') }));

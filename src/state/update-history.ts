@@ -40,6 +40,20 @@ export interface RunningUpdate {
   readonly phase: Phase;
 }
 
+/** One line for the log. Pure. */
+export function describeOutcome(o: Pick<History, 'result' | 'generation' | 'reason'>): string {
+  switch (o.result) {
+    case 'promoted':
+      return `generation ${o.generation} is stable`;
+    case 'unchanged':
+      return 'nothing has changed; no new generation was created';
+    case 'kept':
+      return `generation ${o.generation} passed its checks but was not promoted: ${o.reason}`;
+    default:
+      return `${o.result}${o.reason ? `: ${o.reason}` : ''}`;
+  }
+}
+
 /** Undefined if the file is missing or corrupt: it is informational, and a corrupt one must not block updates. */
 function readJson<T>(host: Host, path: string, isWhole: (value: T) => boolean): T | undefined {
   try {

@@ -11,6 +11,7 @@ import { generationNumbers, stableNumber, takeNumber } from '../state/generation
 import type { Machine } from '../state/machine.ts';
 import { readPool } from '../state/pool.ts';
 import {
+  describeOutcome,
   type History,
   type Phase,
   type Result,
@@ -23,6 +24,7 @@ import { adopt, knownNumbers, readIntent, startingPoint } from './adopt.ts';
 import { checkGeneration } from './check.ts';
 import type { ChrootOptions } from './chroot.ts';
 import { countDifferences } from './diff.ts';
+import { dropWork, orLeaveToRecovery } from './failed-update.ts';
 import { keptFiles } from './kept-files.ts';
 import { dropWork, orLeaveToRecovery } from './leftovers.ts';
 import type { LossPolicy } from './losses.ts';
@@ -107,19 +109,6 @@ export async function update(on: Machine, o: UpdateOptions): Promise<UpdateOutco
       );
     }
   });
-}
-
-function describeOutcome(o: UpdateOutcome): string {
-  switch (o.result) {
-    case 'promoted':
-      return `generation ${o.generation} is stable`;
-    case 'unchanged':
-      return 'nothing has changed; no new generation was created';
-    case 'kept':
-      return `generation ${o.generation} passed its checks but was not promoted: ${o.reason}`;
-    default:
-      return `${o.result}${o.reason ? `: ${o.reason}` : ''}`;
-  }
 }
 
 function requirePool({ host, paths }: Machine): Pool {

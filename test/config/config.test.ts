@@ -44,6 +44,18 @@ describe('configuration', () => {
     expect(read(toToml(config))).toEqual(config);
   });
 
+  it('has the paths that sessions show where they are in every system', () => {
+    const list = '["/var/run/nvidia-persistenced/socket", "/var/lock/lab", "/var/running", "/run/x"]';
+    const { mounts } = read(`[mounts]\nbind = ${list}\nrbind = ["/var/run/user"]\n`);
+    expect(mounts.bind).toEqual([
+      '/run/nvidia-persistenced/socket',
+      '/run/lock/lab',
+      '/var/running',
+      '/run/x',
+    ]);
+    expect(mounts.rbind).toEqual(['/run/user']);
+  });
+
   it('refuses a named file that does not exist, also if conf.d beside it does', async () => {
     const world = new World();
     world.makeDirs('/srv/conf.d');

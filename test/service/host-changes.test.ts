@@ -126,6 +126,23 @@ it.each([
 });
 
 it.each([
+  ['of root, in a directory of root', '/srv/lab/tool', {}, true],
+  ['in a directory of somebody else', '/srv/lab/tool', { uid: 1001 }, false],
+  ['in a directory where others can write', '/srv/lab/tool', { mode: 0o777 }, false],
+  ['that each login finds as it is', '/proc', {}, false],
+])('a shared path of the administrator is looked at: one %s', (_what, path, owner, expected) => {
+  const w = preparedWorld();
+  w.makeDirs('/srv/lab/tool');
+  const stat = (at: string) => {
+    const there = w.host.stat(at);
+    return there && { ...there, uid: 0, mode: 0o755, ...(at === '/srv/lab' ? owner : {}) };
+  };
+  const host = { ...w.host, stat, lstat: stat } as never;
+  const config = { mounts: { bind: [path] }, identity: { copy: [] } } as never;
+  expect(hostSnapshot({ host, config }).includes(`${path} `)).toBe(expected);
+});
+
+it.each([
   [undefined, '/a 1\n/b 1', ['/a', '/b']],
   ['/a 1\n/b 1', '/a 1\n/b 2', ['/b']],
   ['/a 1\n/ab 1', '/a 1\n/ab 2', []],

@@ -131,8 +131,10 @@ describe('a directory', () => {
     );
     expect(inside).toMatch(/^85000\nkey:x:5\d{4}:\n$/);
     expect(
-      m.must(`mayfly recover --quiet; ${r.err.split('hint: ')[1]}\n${start}\nmayfly end nameless --quiet`),
-    ).toMatch(/ended/);
+      m.must(
+        `mayfly recover --quiet; ${r.err.split('hint: ')[1]}\n${start}\nmayfly sessions; mayfly end nameless --quiet`,
+      ),
+    ).toMatch(/^u70009-\S+ +nameless .* live$/m);
   });
 
   it('is on a host whose files are missing, empty, links to nothing or directories', () => {
