@@ -17,6 +17,7 @@ import { generationChecks } from './doctor/generations.ts';
 import { groupCheck } from './doctor/groups.ts';
 import { hostOnlyCheck } from './doctor/host-only.ts';
 import { kernelMatchCheck } from './doctor/kernel-pairs.ts';
+import { neighboursCheck } from './doctor/neighbours.ts';
 import { numberCheck } from './doctor/numbers.ts';
 import { poolChecks } from './doctor/pool.ts';
 import { placeChecks } from './doctor/pool-place.ts';
@@ -48,6 +49,7 @@ const CHECKS = [
   ...generationChecks,
   hostOnlyCheck,
   kernelMatchCheck,
+  neighboursCheck,
   numberCheck,
   sealCheck,
   ...unitChecks,

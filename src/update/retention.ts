@@ -53,7 +53,7 @@ export function planRetention(
     if (o.stable === undefined) return is('keep', 'no generation is stable');
     if (sessions > 0) return is('keep', `${sessions} session${sessions > 1 ? 's use' : ' uses'} it`);
     if (corrupt) return is('keep', `its record is corrupt; see "${REMEDY.examine}"`);
-    if (number === o.fallback) return is('keep', `nobody has logged in to generation ${o.stable} yet`);
+    if (number === o.fallback) return is('keep', `no session of generation ${o.stable} has lasted yet`);
     if (newest.has(number)) return is('keep-if-space', `the newest ${o.keep} are kept`);
     return is('remove', demoted ? 'it was demoted' : `only the newest ${o.keep} are kept`);
   });

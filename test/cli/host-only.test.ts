@@ -2,6 +2,7 @@
 import { expect, it } from 'vitest';
 import { judgeHostOnly, missingOnHost } from '../../src/cli/doctor/host-only.ts';
 import { judgeKernelMatch } from '../../src/cli/doctor/kernel-pairs.ts';
+import { isPruned, judgeNeighbours } from '../../src/cli/doctor/neighbours.ts';
 import { World } from '../world.ts';
 
 const TREE = '/tree';
@@ -103,3 +104,23 @@ it.each([
 ])('doctor compares the generation with the running kernel: %s', (_what, match, fixes) =>
   expect(judgeKernelMatch(match).findings.map(f => f.fix)).toEqual(fixes),
 );
+
+const LIST = 'PRUNE_BIND_MOUNTS="yes"\n# PRUNEPATHS="/p"\nPRUNEPATHS="/tmp /var/spool"\n';
+it.each([
+  ['is not installed', undefined, undefined],
+  ['leaves it out', 'PRUNEPATHS = "/tmp /p/pool"', undefined],
+  ['leaves out what is above it', 'PRUNEPATHS="/p/"', undefined],
+  ['leaves out everything', 'PRUNEPATHS="/"', undefined],
+  ['leaves out another place', 'PRUNEPATHS="/p/po"', 'sed'],
+  ['has it in a comment', LIST, 'sed'],
+  ['has a later list', `${LIST.replace('/tmp', '/p')}PRUNEPATHS="/tmp"\n`, 'sed'],
+  ['has no list', 'PRUNEFS="nfs"\n', 'echo'],
+])('doctor tells if updatedb walks through the pool: it %s', (_what, updatedb, fix) =>
+  expect(judgeNeighbours({ pool: '/p/pool', updatedb }).findings[0]?.fix.split(' ')[0]).toBe(fix),
+);
+it('doctor has updatedb leave the pool out by the command that it shows', () => {
+  const [finding] = judgeNeighbours({ pool: '/p/pool', updatedb: LIST }).findings;
+  const [, from = '', to = ''] = finding?.fix.split('|') ?? [];
+  const after = LIST.replace(new RegExp(from.replace("sed -i 's", ''), 'm'), match => to.replace('&', match));
+  expect([isPruned(LIST, '/p/pool'), isPruned(after, '/p/pool')]).toEqual([false, true]);
+});

@@ -255,7 +255,7 @@ describe('what is kept', () => {
     lab.configure('[update]\nkeep = 1');
     const lines = [
       'generation 2 is kept: 1 session uses it',
-      'generation 4 is kept: nobody has logged in to generation 5 yet',
+      'generation 4 is kept: no session of generation 5 has lasted yet',
       'generation 5 is kept: it is stable',
     ];
     expect(lab.mayfly('gc', '--dry-run').out).toBe(`${lines.join('\n')}\n`);
