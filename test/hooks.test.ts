@@ -95,6 +95,51 @@ describe('a hook whose login is refused', () => {
   });
 });
 
+describe('a hook with the limits of a user', () => {
+  const program = `const rows = require('fs').readFileSync('/proc/self/limits', 'utf8').split('\\n').slice(1, -1);
+    const soft = row => [row.slice(0, 26).trim(), row.slice(26).trim().split(/ +/)[0]];
+    console.log(JSON.stringify([process.cwd(), Object.fromEntries(rows.map(soft))]));`;
+  const wanted = {
+    'Max cpu time': 'unlimited',
+    'Max file size': 'unlimited',
+    'Max data size': 'unlimited',
+    'Max address space': 'unlimited',
+    'Max stack size': `${8192 << 10}`,
+    'Max open files': '4096',
+  };
+  // What pam_limits sets; the upper limits stay, because a container may forbid root to raise them. Without the shell's
+  // own need: it has 16 descriptors.
+  const low = [
+    '--fsize=0:',
+    '--as=67108864:',
+    '--data=4194304:',
+    '--cpu=1:',
+    '--stack=65536:',
+    '--nofile=16:',
+  ];
+  let old: string;
+  beforeAll(() => {
+    old = fs.readFileSync(`${dir}/dist/mayfly.cjs`, 'utf8');
+    fs.writeFileSync(`${dir}/dist/mayfly.cjs`, program);
+  });
+  afterAll(() => fs.writeFileSync(`${dir}/dist/mayfly.cjs`, old));
+
+  it.each([
+    'pam/session',
+    'gdm/PreSession',
+    'gdm/PostSession',
+    'lightdm/session-setup',
+    'lightdm/session-cleanup',
+  ])('has its own, and no working directory of others: %s', hook => {
+    const place = fs.mkdtempSync(`${dir}/gone-`);
+    const script = 'cd "$1" && rmdir "$1" && shift && exec prlimit "$@"';
+    const args = ['-c', script, 'sh', place, ...low, `${dir}/hooks/${hook}`];
+    const r = spawnSync('sh', args, { env: { ...login, USER: 'alice' }, encoding: 'utf8' });
+    expect([r.status, r.stderr]).toEqual([0, '']);
+    expect(JSON.parse(r.stdout)).toEqual(['/', expect.objectContaining(wanted)]);
+  });
+});
+
 describe('a hook that runs as root with variables of a user', () => {
   const proofs = (): string => `${dir}/proofs`;
   const variables = (): Record<string, string> => hostileVariables(proofs(), `${dir}/tools`);

@@ -486,6 +486,7 @@ export class World {
   readonly programs: Record<string, (args: readonly string[]) => Partial<Output> | undefined> = {
     mount: args => (args[0]?.startsWith('--make-') ? undefined : this.runMount(args)),
     umount: args => this.umount(args.at(-1) ?? ''),
+    btrfs: args => this.knows('btrfs', args, args.slice(0, 3).join(' ') === 'subvolume set-default 5'),
     perl: args => {
       const given = args.slice(args.indexOf('--') + 1);
       if (args[1] === LOOK_PROGRAM) return this.look(given);

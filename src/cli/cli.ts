@@ -6,18 +6,20 @@ import { adviceOn, EXIT } from '../advice.ts';
 import { VERSION } from '../config/config.ts';
 import { MayflyError, reasonOf } from '../errors.ts';
 import { print } from '../linux/command.ts';
+import { resetLimits } from '../linux/limits.ts';
 import { logged } from '../linux/log.ts';
 import type { CliCommand, Context, Flags } from './command.ts';
 import { destroyCommand } from './destroy.ts';
 import { doctorCommand } from './doctor.ts';
 import { disableCommand, enableCommand } from './enable.ts';
 import { endCommand, recoverCommand } from './end.ts';
+import { gcCommand } from './gc.ts';
 import { initCommand } from './init.ts';
 import { openCliMachine } from './ports.ts';
 import { enterCommand, runSessionCommand } from './run.ts';
 import { serviceCommand } from './service.ts';
 import { configCommand, generationsCommand, scopeCommand, sessionsCommand, statusCommand } from './status.ts';
-import { gcCommand, rollbackCommand, updateCommand } from './update.ts';
+import { rollbackCommand, updateCommand } from './update.ts';
 import { usageStrings } from './usage-errors.ts';
 
 const commands: readonly CliCommand[] = [
@@ -40,6 +42,9 @@ const commands: readonly CliCommand[] = [
   scopeCommand,
   destroyCommand,
 ];
+
+/** Commands that run programs of an image or for an image: what the caller's shell is set to must not reach them. */
+const INHERITING: readonly CliCommand[] = [initCommand, updateCommand, runSessionCommand, enterCommand];
 
 const EPILOGUE = `Display managers and PAM call "mayfly hook gdm|lightdm|pam start|stop".
 
@@ -69,8 +74,7 @@ export async function runCli(argv: readonly string[]): Promise<number> {
   const own = dashes < 0 ? argv : argv.slice(0, dashes); // the rest belongs to the command to be run
   const json = own.includes('--json');
   const called = commands.find(c => own.includes(commandName(c)));
-  // Packages of an image, and whatever else these two do not run for the caller, must not depend on the caller's umask.
-  if (called !== runSessionCommand && called !== enterCommand) process.umask(0o022);
+  process.umask(0o022); // that of the caller must not be that of packages and of commands in a copy
   let parser = yargs()
     .scriptName('mayfly')
     .usage('$0 COMMAND [options]\n\nGives every login a fresh root file system.')
@@ -135,7 +139,12 @@ export async function runCli(argv: readonly string[]): Promise<number> {
           quiet: args.quiet === true,
           verbose: args.verbose === true,
         };
-        code = (await command.run(args, contextOf(flags))) ?? 0;
+        const context = contextOf(flags);
+        if (INHERITING.includes(command)) {
+          const { host } = await context.machine();
+          await host.run(resetLimits(host.pid));
+        }
+        code = (await command.run(args, context)) ?? 0;
       },
     });
   }

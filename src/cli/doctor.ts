@@ -16,6 +16,7 @@ import { entryChecks } from './doctor/entry.ts';
 import { generationChecks } from './doctor/generations.ts';
 import { groupCheck } from './doctor/groups.ts';
 import { hostOnlyCheck } from './doctor/host-only.ts';
+import { kernelMatchCheck } from './doctor/kernel-pairs.ts';
 import { numberCheck } from './doctor/numbers.ts';
 import { poolChecks } from './doctor/pool.ts';
 import { placeChecks } from './doctor/pool-place.ts';
@@ -46,6 +47,7 @@ const CHECKS = [
   ...placeChecks,
   ...generationChecks,
   hostOnlyCheck,
+  kernelMatchCheck,
   numberCheck,
   sealCheck,
   ...unitChecks,

@@ -1,20 +1,16 @@
-/** The commands that change master or the stable generation: update, enter master, rollback, gc. */
+/** The commands that change master or the stable generation: update, enter master, rollback. */
 
 import { MayflyError, reasonOf } from '../errors.ts';
 import { noLog } from '../linux/log.ts';
-import { stableNumber } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import { readPool } from '../state/pool.ts';
-import { readHistory } from '../state/update-history.ts';
 import { runInteractiveInChroot } from '../update/chroot.ts';
 import { tryPublishSessions } from '../update/greeter.ts';
 import { writeHealth } from '../update/health.ts';
 import { rebootIfRequired, updateHost } from '../update/host-update.ts';
-import { mountPool } from '../update/pool.ts';
 import { refresh } from '../update/refresh.ts';
-import { prune, retentionPlan } from '../update/retention.ts';
 import { rollback } from '../update/rollback.ts';
-import { isDue, machineOffset, skipReason } from '../update/schedule.ts';
+import { isDue, isMissed, lastAttemptOf, machineOffset, skipReason, spreadOf } from '../update/schedule.ts';
 import { type UpdateOutcome, update } from '../update/update.ts';
 import { withUpdateLock } from '../update/update-lock.ts';
 import type { CliCommand, Context } from './command.ts';
@@ -46,6 +42,16 @@ export const updateCommand: CliCommand = {
       default: false,
       describe: 'for cron: do nothing if last night’s update has been attempted',
     },
+    'if-missed': {
+      type: 'boolean',
+      default: false,
+      describe: 'for the timer: do nothing unless the last night was missed',
+    },
+    spread: {
+      type: 'boolean',
+      default: false,
+      describe: 'by day, wait up to 15 minutes before, on each machine for another time',
+    },
   },
   async run(args, context) {
     const on = await context.machine();
@@ -53,9 +59,19 @@ export const updateCommand: CliCommand = {
       on.log('info', 'there is no pool yet; nothing to update');
       return 0;
     }
-    if (args.ifDue === true) {
-      const last = readHistory(on.host, on.paths)?.lastAttempt;
-      if (!isDue(on.host.now(), last, machineOffset(on.host))) return 0;
+    const offset = machineOffset(on.host);
+    const isWanted = (): boolean => {
+      const [now, last] = [on.host.now(), lastAttemptOf(on)];
+      return (
+        (args.ifDue !== true || isDue(now, last, offset)) && (args.ifMissed !== true || isMissed(now, last))
+      );
+    };
+    if (!isWanted()) return 0;
+    const pause = args.spread === true && !context.flags.dryRun ? spreadOf(on.host.now(), offset) : 0;
+    if (pause > 0) {
+      on.log('info', `the update begins in ${Math.round(pause / 60_000)} min: other machines update, too`);
+      await on.host.sleep(pause);
+      if (!isWanted()) return 0; // another one has begun meanwhile
     }
     const o = { force: args.force === true, allowRemovals: args.allowRemovals === true };
     if (args.scheduled === true && !context.flags.dryRun) return scheduled(on, context, o);
@@ -199,37 +215,6 @@ export const rollbackCommand: CliCommand = {
     if (flags.dryRun) show({ from, to }, `generation ${to} would be stable`);
     else if (flags.json) show({ from, to }, '');
     else if (from === to) report({ from, to }, `generation ${to} is stable already`);
-    return 0;
-  },
-};
-
-export const gcCommand: CliCommand = {
-  command: 'gc',
-  describe: 'remove the generations that do not have to be kept',
-  async run(_args, { machine, flags, show, report }) {
-    const on = await machine();
-    const pool = readPool(on.host, on.paths);
-    if (!pool) throw new MayflyError('no-pool', 'there is no pool yet');
-    await mountPool(on, pool);
-    if (flags.dryRun) {
-      const actions = {
-        keep: { fate: 'keep', text: 'is kept' },
-        'keep-if-space': { fate: 'spare', text: 'is kept while there is space' },
-        remove: { fate: 'go', text: 'would be removed' },
-      } as const; // "fate" and its values are the JSON that programs know
-      const plan = retentionPlan(on).map(({ action, ...rest }) => ({ ...rest, ...actions[action] }));
-      const value = plan.map(({ number, fate, why }) => ({ number, fate, why }));
-      show(value, plan.map(p => `generation ${p.number} ${p.text}: ${p.why}`).join('\n'));
-      return 0;
-    }
-    const removed = await withUpdateLock(on, 'a removal of generations', () => prune(on, pool));
-    const stable = stableNumber(on.host, on.paths);
-    report(
-      { removed, stable },
-      removed.length === 0
-        ? 'nothing to remove'
-        : `removed generation${removed.length === 1 ? '' : 's'} ${removed.join(', ')}`,
-    );
     return 0;
   },
 };

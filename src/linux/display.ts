@@ -99,14 +99,3 @@ export function onScreen(screen: Screen, argv: readonly string[], seconds: numbe
     describe: () => [`show ${argv[0]} on ${display} as the user ID ${uid}`],
   };
 }
-
-/** Variables that lead a program to a display, a session bus or the sockets of a desktop. */
-const DESKTOP_VARIABLES = [
-  ...['DISPLAY', 'XAUTHORITY', 'WAYLAND_DISPLAY', 'WAYLAND_SOCKET', 'DBUS_SESSION_BUS_ADDRESS'],
-  ...['XDG_RUNTIME_DIR', 'AT_SPI_BUS_ADDRESS', 'SESSION_MANAGER', 'ICEAUTHORITY'],
-];
-
-/** The caller's environment for a command that root runs on the caller's terminal: without the desktop. */
-export function withoutDesktop(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(env).filter(([name]) => !DESKTOP_VARIABLES.includes(name)));
-}

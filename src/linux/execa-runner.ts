@@ -24,9 +24,7 @@ import {
   refuseWithoutTime,
   startFailure,
   TOOL_ENV,
-  TOOL_PATH,
 } from './command.ts';
-import { withoutDesktop } from './display.ts';
 
 /** For every program. The option `timeout` is not used either, because it kills. */
 const OURS = {
@@ -131,7 +129,9 @@ const STOP_SIGNALS: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP', 
 
 /** The program is started when this returns: `insideGroup` in cli/run.ts relies on it. */
 async function runInteractive(c: Pick<Command, 'file' | 'args'>, own: boolean): Promise<number> {
-  const env = { ...withoutDesktop(process.env), PATH: TOOL_PATH };
+  // The caller's HOME, TMPDIR, locale or SUDO_USER name what a copy or a session does not have.
+  const { TERM = 'dumb', COLORTERM } = process.env;
+  const env = { ...TOOL_ENV, TERM, ...(COLORTERM === undefined ? {} : { COLORTERM }) };
   let child: { kill(signal: NodeJS.Signals): boolean } | undefined;
   const pass = (signal: NodeJS.Signals): void => {
     child?.kill(signal);

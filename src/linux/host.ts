@@ -50,8 +50,8 @@ export interface Host {
   run(command: Command): Promise<Output>;
 
   /**
-   * Runs a program with the caller's terminal and environment, and returns its exit code. `own` starts it in a new
-   * process session. SIGINT, SIGTERM, SIGHUP and SIGQUIT are passed on to it. Throws `missing-tool`.
+   * Runs a program on the caller's terminal, without the caller's environment, and returns its exit code. `own` starts it
+   * in a new process session. SIGINT, SIGTERM, SIGHUP and SIGQUIT are passed on to it. Throws `missing-tool`.
    */
   runInteractive(command: Pick<Command, 'file' | 'args'>, own: boolean): Promise<number>;
 

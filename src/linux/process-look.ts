@@ -10,6 +10,7 @@
 import type { Command } from './command.ts';
 import type { Host } from './host.ts';
 import { KEPT_NAMESPACES } from './kept-namespaces.ts';
+import { LOOK_CALLS } from './look-calls.ts';
 
 /** A directory of a file system, as in mount tables. */
 export interface MountedDirectory {
@@ -63,35 +64,26 @@ const OVER = 3;
 /** The exit code of a child that SIGALRM has ended. */
 const KILLED = 255;
 
-/** The numbers of statx(2) and setns(2), by Node's name of the architecture. */
-const NUMBERS: Readonly<Record<string, readonly [number, number]>> = {
-  x64: [332, 308],
-  arm64: [291, 268],
-  riscv64: [291, 268],
-  loong64: [291, 268],
-  arm: [397, 375],
-  ia32: [383, 346],
-  ppc64: [383, 350],
-  s390x: [379, 339],
-  mips64el: [5326, 5303],
-};
-
 /**
  * Arguments: the number of statx (0: unknown), the times for all processes and for each in seconds, whose processes, pids
- * to leave out, devices, device and directory of a mount, and the number of setns (0: unknown). It writes a line with the
- * pid before it looks at a process, and a line with pid, name and use, separated by tabs, for each that it finds. SIGALRM
- * ends it wherever it is.
+ * to leave out, devices, device and directory of a mount, and the numbers of setns and clock_gettime (0: unknown). It
+ * writes a line with the pid before it looks at a process, and a line with pid, name and use, separated by tabs, for each
+ * that it finds. SIGALRM ends it wherever it is.
  *
  * Root directories come first, because they are quickly seen. A mapped file stays in use after its descriptor is closed. The
  * device numbers in /proc/PID/maps are not used: on btrfs they are not those of the subvolumes.
  */
 export const LOOK_PROGRAM = `
 use strict;
-my ($statx, $seconds, $each, $of, $skip, $devices, $device, $root, $setns) = splice @ARGV, 0, 9;
-my $over = time + $seconds;
+my ($statx, $seconds, $each, $of, $skip, $devices, $device, $root, $setns, $clock) = splice @ARGV, 0, 10;
+my $over = seconds() + $seconds;
 my %skip = map { $_ => 1 } $$, split(/,/, $skip);
 my %wanted = map { $_ => 1 } split(/,/, $devices);
 my $buffer = "\\0" x 256;
+sub seconds { # of the monotonic clock: the time of day may be set at any moment
+  my $now = "\\0" x 16;
+  return $clock && syscall($clock + 0, 1, $now) == 0 ? unpack("l!", $now) : time;
+}
 sub device_of {
   my ($path) = @_;
   return (stat $path)[0] // -1 unless $statx;
@@ -111,7 +103,7 @@ sub slurp {
 sub tell_of { syswrite(STDOUT, join("\\t", map { s/([^\\x20-\\x7e]|%)/sprintf "%%%02x", ord $1/ger } @_) . "\\n") }
 sub begin {
   tell_of($_[0]);
-  exit ${OVER} if time > $over;
+  exit ${OVER} if seconds() > $over;
   alarm $each;
 }
 sub found {
@@ -192,13 +184,23 @@ named_namespaces();
 /** The command of one look; `skip`: pids to leave out. */
 function lookCommand(o: LookOptions, skip: readonly number[], seconds: number): Command {
   const whose = o.of === 'all' ? 'all' : `${o.of.uid},${o.of.system ? 1 : 0}`;
-  const [statx, setns] = NUMBERS[process.arch] ?? [0, 0];
+  const [statx, setns, clock] = LOOK_CALLS[process.arch] ?? [0, 0, 0];
   const numbers = [statx, seconds, PROCESS_SECONDS];
   const lists = [skip.join(), [...o.devices].join()];
   const mount = [o.mounted?.device ?? '', o.mounted?.root ?? ''];
   return {
     file: 'perl',
-    args: ['-e', LOOK_PROGRAM, '--', ...numbers.map(String), whose, ...lists, ...mount, `${setns}`],
+    args: [
+      '-e',
+      LOOK_PROGRAM,
+      '--',
+      ...numbers.map(String),
+      whose,
+      ...lists,
+      ...mount,
+      `${setns}`,
+      `${clock}`,
+    ],
     effect: 'read',
     okCodes: [0, OVER, KILLED],
     limit: (seconds + PROCESS_SECONDS + 1) * 1000,

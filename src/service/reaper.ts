@@ -55,7 +55,7 @@ export async function reap(on: Machine, s: Session, findEnded: FindEnded): Promi
     await stop({ ...on, lockFds: [lock.fd] }, now);
     return 'ended';
   }).catch(async error => {
-    await applyRebootPolicy(on, error);
+    await applyRebootPolicy(on, s.id, error);
     throw error;
   });
   if (done === 'ended') await prepareSpare(on);

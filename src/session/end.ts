@@ -25,7 +25,7 @@ export async function end(on: Machine, id: string): Promise<void> {
       else await stop({ ...on, lockFds: [lock.fd] }, stillSaving(now, processes));
       await prepareSpare(on);
     }).catch(async error => {
-      await applyRebootPolicy(on, error);
+      await applyRebootPolicy(on, id, error);
       throw error;
     }),
   );

@@ -25,19 +25,20 @@ export function ipcObjects(text: string, uid: number): string[] {
 /** Kind in /proc/sysvipc and option of ipcrm(1). */
 const KINDS = { shm: '-m', sem: '-s', msg: '-q' } as const;
 
-/** Removes the user's files in a directory of the host in which everybody may create them, and root owns the names. */
+/**
+ * Removes the user's files in a directory of the host in which everybody may create them, and root owns the names. find(1)
+ * takes each name as it is: one that is not valid UTF-8 leads Node.js to no file. rm follows no symlink, and the user has no
+ * processes left that could change the tree.
+ */
 async function removeFiles(host: Host, directory: string, uid: number): Promise<void> {
   const there = host.lstat(directory);
   if (there?.kind !== 'dir' || there.uid !== 0) return;
-  for (const name of host.list(directory)) {
-    const path = `${directory}/${name}`;
-    const found = host.lstat(path);
-    if (found?.uid !== uid) continue;
-    // rm follows no symlink, and the user has no processes left that could change the tree.
-    const args = ['-rf', '--one-file-system', '--', path];
-    if (found.kind === 'dir') await host.run({ file: 'rm', args, effect: 'write' });
-    else host.unlink(path);
-  }
+  const mayBeTheirs = (name: string): boolean =>
+    name.includes('\ufffd') || host.lstat(`${directory}/${name}`)?.uid === uid;
+  if (!host.list(directory).some(mayBeTheirs)) return;
+  const theirs = [directory, '-xdev', '-mindepth', '1', '-maxdepth', '1', '-uid', String(uid)];
+  const args = [...theirs, '-exec', 'rm', '-rf', '--one-file-system', '--', '{}', '+'];
+  await host.run({ file: 'find', args, effect: 'write' });
 }
 
 /** Removes what the guest of a session has left, unless they are logged in in another way, too. */

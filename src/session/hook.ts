@@ -106,8 +106,6 @@ async function handleStop(o: HookOptions, env: NodeJS.ProcessEnv): Promise<HookO
     }
     if (o.adapter === 'pam')
       toJournal('err', `logout of ${call.user}: ${reasonOf(error)}`, { user: call.user });
-    const { applyRebootPolicy } = await import('./reboot-policy.ts');
-    await applyRebootPolicy(on, error);
     throw error;
   }
 }

@@ -226,7 +226,10 @@ export async function stop(on: Machine, session: Session): Promise<void> {
       const message = `logout of ${s.user.name} failed in "${step.name}" after`;
       if (s.stuck === undefined) logTimes(on, s, step.name, message, watch);
       if (readSession(on.host, on.paths, s.id))
-        tryWriteRecord(on, { ...s, stuck: `${step.name}: ${reasonOf(error)}` });
+        tryWriteRecord(on, {
+          ...{ ...s, stuck: `${step.name}: ${reasonOf(error)}` },
+          stuckSince: s.stuckSince ?? on.host.monotonic(),
+        });
       throw error;
     }
   }

@@ -6,7 +6,7 @@
 import { MayflyError } from '../errors.ts';
 import { lookAt } from '../linux/files.ts';
 import { bootId } from '../linux/process-id.ts';
-import { describeHolders, findHolders, uidOf } from '../linux/processes.ts';
+import { describeHolders, findHolders, type Holder, uidOf } from '../linux/processes.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Session } from '../state/sessions.ts';
 import { UNSEEN } from '../volume/backend.ts';
@@ -22,16 +22,35 @@ export function isSubordinate(subuid: string, { name, uid: own }: Session['user'
   });
 }
 
+/** Whether a process is the user's, or of one of their containers. */
+function ownership({ host }: Machine, s: Session): (pid: number) => boolean {
+  const subuid = host.read('/etc/subuid') ?? '';
+  return pid => {
+    const uid = uidOf(host, pid) ?? 0;
+    return uid === s.user.uid || isSubordinate(subuid, s.user, uid);
+  };
+}
+
+/**
+ * The processes that use the session's volume and are not the user's: of the host, such as a backup, or of another person.
+ * Rejects if they cannot be looked for.
+ */
+export async function foreignHolders(s: Session, on: Machine): Promise<Holder[]> {
+  const [device] = s.devices;
+  if (device === undefined) return [];
+  const at = s.volume.backend === 'btrfs' ? on.backend('btrfs').path(s.volume) : undefined;
+  // While it is mounted, its number is its own.
+  if (lookAt(on.host, s.root)?.dev !== device && !isOwn(s, on, device)) return [];
+  const isTheirs = ownership(on, s);
+  return (await findHolders(on.host, new Set([device]), at ?? NOWHERE)).filter(h => !isTheirs(h.pid));
+}
+
 /** Kills the processes of the user, and of their containers, that use the volume, for up to `logout.kill_timeout`. */
 async function endHolders(s: Session, on: Machine, device: number): Promise<void> {
   const { host, config } = on;
   // On btrfs, the device number in tables of mounts is not that of the volume.
   const path = s.volume.backend === 'btrfs' ? on.backend('btrfs').path(s.volume) : undefined;
-  const subuid = host.read('/etc/subuid') ?? '';
-  const isTheirs = (pid: number): boolean => {
-    const uid = uidOf(host, pid) ?? 0;
-    return uid === s.user.uid || isSubordinate(subuid, s.user, uid);
-  };
+  const isTheirs = ownership(on, s);
   const deadline = host.monotonic() + config.logout.kill_timeout * 1000;
   for (let wait = 4; ; wait = Math.min(wait * 2, 250)) {
     const holders = await findHolders(host, new Set([device]), path ?? NOWHERE, { uid: s.user.uid });

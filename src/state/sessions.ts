@@ -78,6 +78,8 @@ export interface Session {
   readonly saving?: Saving;
   /** Why the last teardown stopped, as text for the administrator. */
   readonly stuck?: string;
+  /** When the first one did, on the monotonic clock. */
+  readonly stuckSince?: number;
 }
 
 /**
@@ -141,7 +143,8 @@ const LOGIN = { adapter: 'text', caller: 'record', since: 'number' } as const;
  * (0700), and they are renamed into place complete; this tells a damaged or foreign one from ours.
  */
 function isRecordOf(id: string, root: string, value: unknown): value is Session {
-  if (!hasFields(value, FIELDS, { since: 'number', stuck: 'text', saving: 'record' })) return false;
+  if (!hasFields(value, FIELDS, { since: 'number', stuck: 'text', stuckSince: 'number', saving: 'record' }))
+    return false;
   const s = value as Session;
   return (
     s.id === id &&

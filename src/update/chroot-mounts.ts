@@ -71,13 +71,13 @@ export function chrootMountOps(host: Host, copy: Mount, terminal: boolean): Moun
 }
 
 /**
- * Path of the copy's resolver configuration, if the host's file can be bound there; otherwise undefined. A copy without
- * one gets an empty file.
+ * Path of the copy's resolver configuration, if the host's file can be bound there; otherwise undefined. An
+ * update gives a place to a copy without one (`resolver.ts`).
  */
 function resolverIn(host: Host, tree: string): string | undefined {
   const path = '/etc/resolv.conf';
   const there = host.lstat(tree + path);
-  if (there === undefined || there.kind === 'file') return path;
-  if (there.kind !== 'link') return undefined;
+  if (there?.kind === 'file') return path;
+  if (there?.kind !== 'link') return undefined;
   return linkIntoRun(host.readlink(tree + path) ?? '');
 }

@@ -133,7 +133,7 @@ export async function runInChroot(
     okCodes: [...Array(256).keys()],
     onLine: line => {
       lastLines.push(line);
-      if (lastLines.length > 20) lastLines.shift();
+      if (lastLines.length > 100) lastLines.shift();
       o.onLine(line);
     },
   });
@@ -158,7 +158,10 @@ export async function runInChroot(
 export function errorLines(lines: readonly string[]): string[] {
   const all = lines.map(line => line.trim()).filter(Boolean);
   const marked = all.flatMap((line, i) => {
-    if (!/^(E:|dpkg: error|dpkg: dependency|error|fatal)|unmet dependencies:$/i.test(line)) return [];
+    if (
+      !/^(E:|dpkg(-[a-z]+)?: (error|dependency|unrecoverable)|error|fatal)|unmet dependencies:$/i.test(line)
+    )
+      return [];
     return line.endsWith(':') && all[i + 1] !== undefined ? [`${line} ${all[i + 1]}`] : [line];
   });
   return (marked.length > 0 ? marked : all).slice(-4);

@@ -33,6 +33,7 @@ import { tryPublishSessions } from './greeter.ts';
 import { writeHealth } from './health.ts';
 import { writeAccounts } from './host-copy.ts';
 import { type LvmChoice, openLvmPool, sizesOf } from './init-lvm.ts';
+import { settleMissingNames } from './missing-names.ts';
 import { acceptCandidate, mountPool, seal } from './pool.ts';
 import { makePoolDirectory } from './pool-directory.ts';
 import { mountPlace, poolPlaceProblem, propagationOf, propagationProblem } from './pool-place.ts';
@@ -99,7 +100,10 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
       const how = { ...o, config: on.config, list: `${paths.run}/not-copied` };
       await fillTree(host, tree, how, [pool.path, paths.state, paths.run]);
       finishTree(host, tree, o.say);
-      if (o.source.kind === 'host') writeAccounts(host, '', tree, on.config);
+      if (o.source.kind === 'host') {
+        writeAccounts(host, '', tree, on.config);
+        settleMissingNames(host, '', tree, o.say);
+      }
     });
 
     const number = takeNumber(host, paths, []);

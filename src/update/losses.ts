@@ -11,6 +11,7 @@ import { readableGeneration, stableNumber } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Session } from '../state/sessions.ts';
 import { wrapEntry } from './greeter.ts';
+import { loadedVersions, mismatches, type PairVersions, treeVersions } from './kernel-pairs.ts';
 import { withMountedVolume } from './volume-tree.ts';
 
 /** What people would miss in a tree, beside packages. One that has another name in the new tree counts as lost. */
@@ -44,6 +45,7 @@ const UNCOUNTED = /^(?:[^/]+\/)?(?:libs|oldlibs|libdevel|debug|kernel)$/;
 const KERNEL = /^linux-(?:image|headers|modules|modules-extra|tools|kbuild|compiler|objects)-/;
 
 export interface PackageFacts {
+  readonly version: string;
   readonly section: string;
   readonly provides: readonly string[];
   readonly replaces: readonly string[];
@@ -55,9 +57,13 @@ export interface Inventory {
   /** Shells and {@link PROGRAMS}, each with what it is: "shell /bin/zsh". */
   readonly programs: ReadonlySet<string>;
   readonly packages: ReadonlyMap<string, PackageFacts>;
+  /** What must match the running kernel. */
+  readonly pairs: PairVersions;
 }
 
 export interface Losses {
+  /** What does not match the running kernel, and need not keep it from becoming stable. */
+  readonly warnings: readonly string[];
   /** Why the generation must not become stable. */
   readonly failures: readonly string[];
   /** What the administrator should know: "browser firefox-esr", "desktop xsessions/xfce.desktop". */
@@ -78,6 +84,7 @@ export function installedPackages(status: string): Map<string, PackageFacts> {
       list.split(',').flatMap(item => /^\s*([^\s(:]+)/.exec(item)?.[1] ?? []);
     const before = found.get(name); // of another architecture
     found.set(name, {
+      version: field('Version'),
       section: field('Section'),
       provides: [...(before?.provides ?? []), ...names(field('Provides'))],
       replaces: [...(before?.replaces ?? []), ...names(field('Replaces'))],
@@ -93,6 +100,7 @@ export function readInventory(host: Host, root: string): Inventory {
   const has = (program: string): boolean => directories.some(d => host.lstat(`${root}${d}/${program}`));
   const isFile = (path: string): boolean => host.lstat(root + path)?.kind === 'file';
   const shells = isFile('/etc/shells') ? (host.read(`${root}/etc/shells`) ?? '').split('\n') : [];
+  const packages = installedPackages(isFile(DATABASE) ? (host.read(root + DATABASE) ?? '') : '');
   return {
     desktops: new Set(
       readEntries(host, root).flatMap(e => (wrapEntry(e, 'inside') ? [`${e.kind}/${e.name}`] : [])),
@@ -103,7 +111,8 @@ export function readInventory(host: Host, root: string): Inventory {
         names.filter(has).map(name => `${what} ${name}`),
       ),
     ]),
-    packages: installedPackages(isFile(DATABASE) ? (host.read(root + DATABASE) ?? '') : ''),
+    packages,
+    pairs: treeVersions(host, root, name => packages.get(name)?.version),
   };
 }
 
@@ -117,6 +126,7 @@ export function planLosses(
   before: Inventory,
   after: Inventory,
   { protect, packages, max_removals }: Pick<Config['update'], 'protect' | 'packages' | 'max_removals'>,
+  loaded: PairVersions = new Map(),
 ): Losses {
   const without = (from: Iterable<string>, there: { has(name: string): boolean }): string[] =>
     [...from].filter(name => !there.has(name)).sort();
@@ -141,7 +151,13 @@ export function planLosses(
       provides.some(role => ROLES.includes(role))
     );
   };
+  const unlike = mismatches(loaded, after.pairs);
+  const had = mismatches(loaded, before.pairs).map(m => m.name);
+  // What the stable one lacks as well is not lost.
+  const isWorse = (name: string): boolean => before.pairs.has(name) && !had.includes(name);
+  const broken = unlike.filter(m => m.isStrict && isWorse(m.name));
   const failures = [
+    ...broken.map(m => `${m.words}; update the host and reboot it, or wait for that`),
     ...(desktops.length > 0 && after.desktops.size === 0
       ? [`no desktop is left of ${listed(desktops)}`]
       : []),
@@ -161,7 +177,8 @@ export function planLosses(
       .filter(name => isProtected(name) || (removed.includes(name) && isNotable(name)))
       .map(name => `package ${name}`),
   ];
-  return { failures, lost, packages: gone };
+  const warnings = unlike.filter(m => !broken.includes(m)).map(m => m.words);
+  return { failures, lost, warnings, packages: gone };
 }
 
 /** Whether losses that would refuse a generation are wanted, and the command that says so. */
@@ -186,7 +203,7 @@ export async function refuseLosses(
   const found = await compareWith(on, s.root, stable);
   if (typeof found === 'string')
     return { lost: [], warnings: [`it was not compared with generation ${stable}: ${found}`] };
-  const { failures, lost, packages } = found;
+  const { failures, lost, warnings, packages } = found;
   if (packages.length > 0) say(`removed packages: ${packages.join(', ')}`, true);
   if (failures.length > 0 && policy?.allow !== true) {
     const facts = policy ? { hint: `if this is intended: ${policy.command}` } : {};
@@ -194,7 +211,10 @@ export async function refuseLosses(
     throw new MayflyError('update', message, { generation: s.generation, ...facts });
   }
   const warning = `compared with generation ${stable}, it lacks: ${lost.join(', ')}`;
-  return { lost: policy?.allow ? [] : lost, warnings: [...failures, ...(lost.length > 0 ? [warning] : [])] };
+  return {
+    lost: policy?.allow ? [] : lost,
+    warnings: [...failures, ...warnings, ...(lost.length > 0 ? [warning] : [])],
+  };
 }
 
 /** The losses; a text says why the stable generation cannot be read. */
@@ -206,7 +226,9 @@ async function compareWith(on: Machine, root: string, stable: number): Promise<L
     const before = await withMountedVolume(on, g.volume, async tree =>
       host.lstat(tree) === undefined ? undefined : readInventory(host, tree),
     );
-    return before ? planLosses(before, readInventory(host, root), config.update) : 'its volume is missing';
+    return before
+      ? planLosses(before, readInventory(host, root), config.update, loadedVersions(host))
+      : 'its volume is missing';
   } catch (error) {
     return reasonOf(error);
   }

@@ -780,6 +780,7 @@ describe('the check of units', () => {
   const good: Units = {
     'mayfly.service': unit('active', 'enabled'),
     'mayfly-update.timer': unit('active', 'enabled'),
+    'mayfly-update-missed.timer': unit('active', 'enabled'),
     'mayfly-recover.service': unit('active', 'enabled', { Before }),
     'lightdm.service': { Names: 'lightdm.service display-manager.service' },
   };
@@ -807,6 +808,16 @@ describe('the check of units', () => {
       'with the timer off',
       { ...night, units: but('mayfly-update.timer', unit('inactive', 'disabled')) },
       /^warning: the timer is disabled and inactive.*enable --now mayfly-update\.timer$/,
+    ],
+    [
+      'without the timer for missed nights',
+      { ...night, units: but('mayfly-update-missed.timer', unit('inactive', 'disabled')) },
+      /^warning: mayfly-update-missed\.timer is inactive.*enable --now mayfly-update-missed\.timer$/,
+    ],
+    [
+      'with the timer for missed nights masked',
+      { ...night, units: but('mayfly-update-missed.timer', unit('inactive', 'masked')) },
+      /^ok$/,
     ],
     [
       'with the timer masked',

@@ -1,6 +1,7 @@
 /** What only the image has and works only on the host, as doctor lists it. */
 import { expect, it } from 'vitest';
 import { judgeHostOnly, missingOnHost } from '../../src/cli/doctor/host-only.ts';
+import { judgeKernelMatch } from '../../src/cli/doctor/kernel-pairs.ts';
 import { World } from '../world.ts';
 
 const TREE = '/tree';
@@ -81,3 +82,24 @@ it('packages are named, files of nobody are warnings', () => {
     },
   ]);
 });
+
+const v = (...versions: string[]) => new Map(versions.length > 0 ? [['NVIDIA', versions]] : []);
+it.each([
+  ['the same version', { loaded: v('1.2.3'), tree: v('1.2.3'), installed: v('1.2.3') }, []],
+  ['another one', { loaded: v('1.2.3'), tree: v('1.2.4'), installed: v('1.2.3') }, ['mayfly update']],
+  [
+    'that of the host, which was not restarted',
+    { loaded: v('1.2.3'), tree: v('1.2.4'), installed: v('1.2.4') },
+    ['reboot'],
+  ],
+  [
+    'another one than a host without libraries',
+    { loaded: v('1.2.3'), tree: v('1.2.4'), installed: v() },
+    ['mayfly update'],
+  ],
+  ['no libraries', { loaded: v('1.2.3'), tree: v(), installed: v() }, []],
+  ['no module', { loaded: v(), tree: v('1.2.3'), installed: v() }, []],
+  ['a tree that is not mounted', undefined, []],
+])('doctor compares the generation with the running kernel: %s', (_what, match, fixes) =>
+  expect(judgeKernelMatch(match).findings.map(f => f.fix)).toEqual(fixes),
+);

@@ -154,10 +154,12 @@ describe('a window', () => {
   });
 });
 
-it('a command on the terminal of root gets nothing that leads to a desktop', async () => {
+it('a command on the terminal of root gets nothing of the caller’s environment, such as a desktop, but the terminal', async () => {
   const leads = ['DISPLAY', 'XAUTHORITY', 'WAYLAND_DISPLAY', 'DBUS_SESSION_BUS_ADDRESS', 'XDG_RUNTIME_DIR'];
-  for (const name of [...leads, 'MAYFLY_OTHER']) vi.stubEnv(name, 'x');
+  const others = ['HOME', 'TMPDIR', 'LANGUAGE', 'SUDO_USER', 'PERL5OPT', 'LD_PRELOAD', 'MAYFLY_OTHER'];
+  for (const name of [...leads, ...others, 'LC_ALL', 'TERM', 'COLORTERM']) vi.stubEnv(name, 'x');
   onTestFinished(() => void vi.unstubAllEnvs());
-  const tests = [...leads.map(name => `[ -z "\${${name}+set}" ]`), '[ "$MAYFLY_OTHER" = x ]'].join(' && ');
+  const unset = [...leads, ...others].map(name => `[ -z "\${${name}+set}" ]`);
+  const tests = [...unset, '[ "$LC_ALL" = C.UTF-8 ]', '[ "$TERM$COLORTERM" = xx ]'].join(' && ');
   expect(await execaRunner.runInteractive?.({ file: 'sh', args: ['-c', tests] }, false)).toBe(0);
 });

@@ -11,13 +11,15 @@ import { processName } from '../../src/linux/processes.ts';
 import { World } from '../world.ts';
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not be left
-const CONTROL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/;
+const CONTROL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\p{Bidi_Control}\p{Zl}\p{Zp}]/u;
 
 /** Characters that terminals act on, and those beside them. */
 const nasty = fc.string({
   unit: fc.oneof(
     fc.integer({ min: 0, max: 0xa0 }).map(n => String.fromCharCode(n)),
-    fc.constantFrom('\u202e', '\u2066', '\u2069', 'ä', '猫', '🐈', '\\', '"'),
+    // All characters that change the direction of text or end a line, and those beside them.
+    fc.integer({ min: 0x2020, max: 0x2070 }).map(n => String.fromCharCode(n)),
+    fc.constantFrom('\u061c', '\u200e', '\u200f', 'ä', '猫', '🐈', '\\', '"'),
   ),
 });
 
@@ -27,6 +29,8 @@ describe('printable text', () => {
     ['\u009b31m\u0090q\u009c', '\\u009b31m\\u0090q\\u009c'],
     ['a\rb\bc\u007f', 'a\\u000db\\u0008c\\u007f'],
     ['txt.\u202egpj', 'txt.\\u202egpj'],
+    ['a\u200eb\u200fc\u061cd', 'a\\u200eb\\u200fc\\u061cd'],
+    ['one\u2028two\u2029three', 'one\\u2028two\\u2029three'],
     ['a table\twith\ttabs\nand lines', 'a table\twith\ttabs\nand lines'],
     ['Zoë’s “session” – 猫 🐈', 'Zoë’s “session” – 猫 🐈'],
   ])('%j becomes %j', (text, expected) => expect(printable(text)).toBe(expected));

@@ -1,9 +1,14 @@
 /** Somebody, or NTP, sets the time of day while deadlines and waits are running: they take as long as they should. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
 import { describe, expect, it } from 'vitest';
 import type { Host } from '../../src/linux/host.ts';
 import { killAll } from '../../src/linux/kill.ts';
 import type { LogindSession } from '../../src/linux/logind.ts';
+import { lookAtProcesses } from '../../src/linux/process-look.ts';
+import { realHost } from '../../src/linux/real-host.ts';
 import { bindLogins, END_GRACE, findEnded, readBindings } from '../../src/service/liveness.ts';
 import { reaper } from '../../src/service/reaper.ts';
 import { end } from '../../src/session/end.ts';
@@ -187,6 +192,49 @@ describe('what an earlier version wrote with the time of day', () => {
     expect(await findEnded(w.host, s, gone, [])).toBeUndefined();
     await w.host.sleep(END_GRACE);
     expect(await findEnded(w.host, s, gone, [])).toMatchObject({ left: [] });
+  });
+});
+
+describe('in a program in Perl, with a time of day that jumps by an hour at each look', () => {
+  const jumps = 'my $n; BEGIN { *CORE::GLOBAL::time = sub () { 1e9 + 3600 * $n++ } } ';
+
+  it('a look at all processes is complete', async () => {
+    const real = realHost();
+    const run: Host['run'] = c => {
+      const [first = '', program = '', ...rest] = c.args;
+      return real.run({ ...c, args: [first, jumps + program, ...rest] });
+    };
+    const devices = new Set([lstatSync('/proc/self/root/').dev]);
+    const { users, unseen } = await lookAtProcesses({ ...real, run }, { devices, of: { uid: 12345 } });
+    expect(unseen).toEqual([]);
+    expect(users).not.toEqual([]);
+  });
+
+  it.each([
+    ['nothing', 120],
+    ['a part of its output', 120],
+    ['its exit code', 7],
+  ])('a hook whose helper has died after %s does not take it for one that took long', async (what, code) => {
+    const place = mkdtempSync(`${tmpdir()}/mayfly-clock-`);
+    const server = createServer(socket => {
+      socket.once('data', () => {
+        socket.write('ready\n');
+        socket.once('data', () => socket.end({ nothing: '', 'its exit code': 'x 7\n' }[what] ?? '1 9\nhalf'));
+      });
+    });
+    await new Promise<void>(yes => void server.listen(`${place}/1.sock`, yes));
+    writeFileSync(`${place}/Jumps.pm`, `${jumps} 1;`);
+    const client = spawn('perl', [
+      `-I${place}`,
+      '-MJumps',
+      'hooks/standby-client',
+      place,
+      '/program',
+      'hook',
+    ]);
+    expect(await new Promise(yes => client.once('close', yes))).toBe(code);
+    server.close();
+    rmSync(place, { recursive: true });
   });
 });
 

@@ -1,11 +1,12 @@
 /** A session that cannot be ended is kept with its reason, or leads to a reboot if that is configured. */
 import { describe, expect, it } from 'vitest';
 import { MayflyError } from '../../src/errors.ts';
+import { logTo } from '../../src/linux/log.ts';
 import { isMounted } from '../../src/linux/mounts.ts';
 import { identify } from '../../src/linux/process-id.ts';
 import { recover } from '../../src/service/recover.ts';
 import { end } from '../../src/session/end.ts';
-import { applyRebootPolicy } from '../../src/session/reboot-policy.ts';
+import { applyRebootPolicy, isPatienceOver, REBOOT_PATIENCE } from '../../src/session/reboot-policy.ts';
 import { login } from '../../src/session/session.ts';
 import { loginBlockReason } from '../../src/state/login-block.ts';
 import type { Machine } from '../../src/state/machine.ts';
@@ -47,14 +48,85 @@ describe('a teardown that fails', () => {
     expect(readSessions(w.host, w.machine().paths)).toEqual([]);
   });
 
+  /** A machine on which one session, of alice, has been stuck for so long that nobody waits any more. */
+  async function patientWorld(): Promise<{ w: World; id: string }> {
+    const { w, id } = await stuckWorld();
+    await expect(end(w.machine(), id)).rejects.toThrow(/perl/);
+    w.failing.clear();
+    await w.host.sleep(REBOOT_PATIENCE + 10_000);
+    return { w, id };
+  }
+  const HELD = new MayflyError('stuck', 'held');
+  const reboots = (ran: readonly string[]): boolean => ran.includes('shutdown');
+
   it.each([
-    ['keep', 'stuck', []],
-    ['reboot', 'stuck', ['shutdown']],
-    ['reboot', 'other', []],
-  ] as const)('with on_stuck = "%s" and a %s error runs %j', async (policy, kind, expected) => {
-    const { on, ran } = withPolicy(preparedWorld().machine(), policy);
-    await applyRebootPolicy(on, kind === 'stuck' ? new MayflyError('stuck', 'held') : new Error('x'));
-    expect(ran).toEqual(expected);
+    ['keep', 'stuck', false],
+    ['reboot', 'stuck', true],
+    ['reboot', 'other', false],
+  ] as const)('with on_stuck = "%s" and a %s error reboots: %j', async (policy, kind, expected) => {
+    const { w, id } = await patientWorld();
+    const { on, ran } = withPolicy(w.machine(), policy);
+    await applyRebootPolicy(on, id, kind === 'stuck' ? HELD : new Error('x'));
+    expect(reboots(ran)).toBe(expected);
+  });
+
+  it('has patience: not at the first attempt, nor at the next ones, nor for what another boot has left', async () => {
+    const { w, id } = await stuckWorld();
+    const { on, ran } = withPolicy(w.machine(), 'reboot');
+    const since = (): number | undefined => readSessions(w.host, on.paths)[0]?.stuckSince;
+    await expect(end(on, id)).rejects.toThrow(/perl/);
+    const first = since();
+    expect(first).toBe(w.host.monotonic());
+    await w.host.sleep(REBOOT_PATIENCE);
+    await expect(end(on, id)).rejects.toThrow(/perl/);
+    expect(since()).toBe(first); // and it counts from the first
+    w.failing.clear();
+    await applyRebootPolicy(on, id, HELD);
+    expect(reboots(ran)).toBe(false); // the grace is left
+    await w.host.sleep(10_000);
+    w.boot = 'boot-2';
+    await applyRebootPolicy(on, id, HELD);
+    expect(reboots(ran)).toBe(false);
+    w.boot = 'boot-1';
+    await applyRebootPolicy(on, 'u1001-00000000', HELD);
+    expect(reboots(ran)).toBe(false);
+    await applyRebootPolicy(on, id, HELD);
+    expect(reboots(ran)).toBe(true);
+  });
+  it.each([
+    [undefined, 1e9, 0, false],
+    [1000, 1000 + REBOOT_PATIENCE, 0, true],
+    [1000, 999 + REBOOT_PATIENCE, 0, false],
+    [1000, 1000 + REBOOT_PATIENCE, 1, false],
+    [1e9, 5, 0, false],
+  ])('since %j, at %d, with a grace of %d: over %j', (stuckSince, now, grace, over) =>
+    expect(isPatienceOver(stuckSince === undefined ? {} : { stuckSince }, now, grace)).toBe(over),
+  );
+
+  it.each([
+    ['of the host', 0, false],
+    ['of another person', 1002, false],
+    ['of a container of the user', 100_007, true],
+    ['of the user', 1001, true],
+  ])('with on_stuck = "reboot", for a process %s (uid %d) reboots: %j', async (_what, uid, expected) => {
+    const { w, id } = await patientWorld();
+    w.put('/etc/subuid', 'alice:100000:65536\n');
+    const [s] = readSessions(w.host, w.machine().paths);
+    const cwd = s?.devices[0] ?? 0;
+    w.processes.set(777, { start: '7', dev: 1, comm: 'backup', ignoresTerm: true, cgroup: '/', uid, cwd });
+    const { on, ran } = withPolicy(w.machine(), 'reboot');
+    const said: string[] = [];
+    await applyRebootPolicy({ ...on, log: logTo((_, words) => said.push(words)) }, id, HELD);
+    expect(reboots(ran)).toBe(expected);
+    if (!expected)
+      expect(said.join()).toMatch(/not rebooting for the stuck session .*: it is kept by process 777 backup/);
+  });
+  it('does not reboot if it cannot look who keeps the session', async () => {
+    const { w, id } = await patientWorld();
+    w.failing.add('perl');
+    const { on, ran } = withPolicy(w.machine(), 'reboot');
+    await applyRebootPolicy(on, id, HELD);
+    expect(reboots(ran)).toBe(false);
   });
 
   /** The same machine with a logind that lists this session. */
@@ -89,30 +161,30 @@ describe('a teardown that fails', () => {
     ['only a cron job is there', bobs({ Class: { data: 'background' } }), ['shutdown']],
     ['whoever was there has left', bobs({ State: { data: 'closing' } }), ['shutdown']],
   ])('with on_stuck = "reboot", if %s, runs', async (_what, one, expected) => {
-    const w = preparedWorld();
+    const { w, id } = await patientWorld();
     const { on, ran } = withPolicy(w.machine(), 'reboot');
-    await applyRebootPolicy(withLogind(w, on, one), new MayflyError('stuck', 'held'));
-    expect(ran).toEqual(expected);
+    await applyRebootPolicy(withLogind(w, on, one), id, HELD);
+    expect(ran.filter(file => file === 'shutdown')).toEqual(expected);
     expect(loginBlockReason(on) !== undefined).toBe(expected.length > 0);
   });
 
-  it('never reboots while somebody is about to log in, and leaves them alone', async () => {
-    const w = preparedWorld();
+  it.each([
+    ['somebody is about to log in', { state: 'starting' }],
+    ['another session is live', { state: 'live' }],
+    [
+      'programs of another session save',
+      {
+        state: 'ending',
+        saving: { asked: 0, until: 1e12, processes: [], who: 'a saver' },
+      },
+    ],
+  ] as const)('never reboots while %s', async (_what, other) => {
+    const { w, id } = await patientWorld();
     const { on, ran } = withPolicy(w.machine(), 'reboot');
-    const { host, paths } = on;
-    const caller = identify(w.host, 50);
-    if (!caller) throw new Error('no display manager');
-    const s = await login(w.machine(), { adapter: 'lightdm', user: 'alice', display: ':0', caller });
-    if (s) writeSession(host, paths, { ...s, state: 'starting' });
-    await applyRebootPolicy(on, new MayflyError('stuck', 'held'));
-    expect([ran, loginBlockReason(on)]).toEqual([[], undefined]);
-  });
-
-  it('never reboots while another session is live', async () => {
-    const { w } = await stuckWorld();
-    const { on, ran } = withPolicy(w.machine(), 'reboot');
-    await applyRebootPolicy(on, new MayflyError('stuck', 'held'));
-    expect(ran).toEqual([]);
+    const s = await login(w.machine(), callOf(w, 'bob', ':1'));
+    if (s) writeSession(on.host, on.paths, { ...s, ...other });
+    await applyRebootPolicy(on, id, HELD);
+    expect([reboots(ran), loginBlockReason(on)]).toEqual([false, undefined]);
   });
 });
 

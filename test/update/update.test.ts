@@ -24,16 +24,17 @@ import { blockLogins } from '../../src/state/login-block.ts';
 import { makeDirectories } from '../../src/state/paths.ts';
 import { writePool } from '../../src/state/pool.ts';
 import { readSessions } from '../../src/state/sessions.ts';
-import { readHistory } from '../../src/state/update-history.ts';
+import { readHistory, writeHistory } from '../../src/state/update-history.ts';
 import { describePromotions, pendingPromotion, readIntent, writeIntent } from '../../src/update/adopt.ts';
 import { programOf, sessionPrograms } from '../../src/update/built-in-checks.ts';
 import { gatherHealth } from '../../src/update/health.ts';
 import { rebootIfRequired } from '../../src/update/host-update.ts';
-import { aptOptions, incompletePackages, removals } from '../../src/update/refresh.ts';
+import { aptOptions, incompletePackages } from '../../src/update/refresh.ts';
 import { planRetention, prune, retire } from '../../src/update/retention.ts';
 import { rollback } from '../../src/update/rollback.ts';
-import { isDue, offsetOf } from '../../src/update/schedule.ts';
+import { isDue, isMissed, lastAttemptOf, offsetOf, spreadOf } from '../../src/update/schedule.ts';
 import { update } from '../../src/update/update.ts';
+import { removals } from '../../src/update/upgrade.ts';
 import { masterOf, type Volume, workOf } from '../../src/volume/backend.ts';
 import { callOf, preparedWorld, World } from '../world.ts';
 
@@ -135,6 +136,11 @@ async function world(): Promise<World> {
   await login(on, callOf(w, 'alice', ':0'));
   w.newProcess();
   return w;
+}
+
+function addCarol(w: World): void {
+  w.put('/etc/passwd', `${w.host.read('/etc/passwd')}carol:x:1003:1003::/home/carol:/bin/sh\n`);
+  w.put('/etc/group', `${w.host.read('/etc/group')}carol:x:1003:\n`);
 }
 
 const contents = (w: World, v: Volume): string =>
@@ -372,7 +378,7 @@ describe('a promotion that logins do not let through in time', () => {
     w.readers.set(1, { pid: 50, path: paths.forks });
     const began = w.host.monotonic();
     const outcome = await updateOf(w, 'two');
-    expect(outcome).toEqual({
+    expect(outcome).toMatchObject({
       result: 'kept',
       generation: 2,
       reason:
@@ -650,7 +656,7 @@ describe('a login that is over', () => {
   /** A new generation, and the journal, in which each of these people has written this. */
   const judged = async (journal: (uid: number, now: number) => string): Promise<World> => {
     const w = await world();
-    w.put('/etc/passwd', `${w.host.read('/etc/passwd')}carol:x:1003:1003::/home/carol:/bin/sh\n`);
+    addCarol(w);
     w.makeDirs('/run/systemd/journal');
     w.put(SOCKET, '');
     w.programs.timeout = args => {
@@ -743,8 +749,6 @@ describe('a login that is over', () => {
 describe('a generation to which logins fail', () => {
   const bob = (w: World) => login(w.machine(), callOf(w, 'bob', ':1'));
   const carol = (w: World) => login(w.machine(), callOf(w, 'carol', ':2'));
-  const addCarol = (w: World): void =>
-    w.put('/etc/passwd', `${w.host.read('/etc/passwd')}carol:x:1003:1003::/home/carol:/bin/sh\n`);
   const lose = (w: World, n: number) => w.volumes.delete(`${pool.path}/generation/${n}`);
 
   it('is demoted after the configured number of people, and the last of them gets the previous generation', async () => {
@@ -914,6 +918,71 @@ describe('the nightly update', () => {
     ['is due if there was none yet, also before its time', '21T01:00', undefined, 0, true],
   ] as const)('%s', (_what, now, last, offset, due) => {
     expect(isDue(at(now), last === undefined ? undefined : at(last), offset)).toBe(due);
+  });
+  it.each([
+    // The changes of the clocks in Europe: at 02:00 to 03:00, and at 03:00 to 02:00.
+    ['when the clocks skip its time', '2026-03-29T08:00', '2026-03-28T03:00', 30, true],
+    [
+      'when the clocks have skipped its time, and it has run',
+      '2026-03-29T08:00',
+      '2026-03-29T03:31',
+      30,
+      false,
+    ],
+    ['the day after', '2026-03-30T02:31', '2026-03-29T03:31', 30, true],
+    ['when its time comes twice', '2026-10-25T08:00', '2026-10-25T02:31', 30, false],
+    ['the day after that', '2026-10-26T02:31', '2026-10-25T02:31', 30, true],
+    [
+      'if the last attempt is in the future, by a clock that was wrong',
+      '2026-11-21T09:00',
+      '2031-01-01T00:00',
+      0,
+      true,
+    ],
+    ['but not if the clock is a little behind', '2026-11-21T02:05', '2026-11-21T02:10', 0, false],
+  ] as const)('is due once: %s', (_what, now, last, offset, due) => {
+    const zone = process.env.TZ;
+    process.env.TZ = 'Europe/Berlin';
+    try {
+      const time = (text: string): number => new Date(text).getTime();
+      expect(isDue(time(now), time(last), offset)).toBe(due);
+    } finally {
+      if (zone === undefined) delete process.env.TZ;
+      else process.env.TZ = zone;
+    }
+  });
+  it.each([
+    ['after a night that was slept through', '21T08:00', '20T03:00', true],
+    ['on a machine that is on for two hours a day', '21T10:00', '20T10:05', true],
+    ['after an attempt in the night', '21T08:00', '21T04:59', false],
+    ['after an attempt by day', '21T17:00', '21T08:05', false],
+    ['in the night, which is not over', '21T03:00', '20T03:00', false],
+    ['in the night, after another that was missed', '21T03:00', '19T03:00', true],
+    ['before midnight, after an attempt in the evening', '21T23:00', '21T22:00', false],
+    ['if there was none yet', '21T08:00', undefined, true],
+    ['if the last attempt is in the future', '21T08:00', '30T08:00', true],
+  ] as const)('a night is missed: %s', (_what, now, last, missed) =>
+    expect(isMissed(at(now), last === undefined ? undefined : at(last))).toBe(missed),
+  );
+  it.each([
+    ['21T02:00', 0],
+    ['21T05:10', 0],
+    ['21T05:20', 14],
+    ['21T08:00', 14],
+    ['21T01:59', 14],
+  ] as const)('at %s it waits for %i minutes before an update', (now, minutes) =>
+    expect(spreadOf(at(now), 119)).toBe(minutes * 60_000),
+  );
+  it('waits for a quarter of an hour at most, on each machine for another time', () => {
+    const all = Array.from({ length: 180 }, (_, offset) => spreadOf(at('21T08:00'), offset));
+    expect(Math.max(...all)).toBe(14 * 60_000);
+    expect(new Set(all).size).toBe(15);
+  });
+  it('counts from the stable generation if there was no update yet', () => {
+    const on = preparedWorld().machine();
+    expect(lastAttemptOf(on)).toBe(Date.parse('2026-01-01T00:00:00Z'));
+    writeHistory(on.host, on.paths, { lastAttempt: 7, result: 'failed' });
+    expect(lastAttemptOf(on)).toBe(7);
   });
   it('is spread over three hours, at the same time every night on one machine', () => {
     const ids = ['a', 'b', 'c', 'd', 'e', 'f'].map(c => c.repeat(32));

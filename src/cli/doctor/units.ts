@@ -24,6 +24,8 @@ const SERVICE = 'mayfly.service';
 
 const TIMER = 'mayfly-update.timer';
 
+const MISSED = 'mayfly-update-missed.timer';
+
 const RECOVER = 'mayfly-recover.service';
 
 /** An alias: systemd shows it with the display manager's own name as Id. */
@@ -61,7 +63,7 @@ async function surroundings(on: Subject): Promise<Surroundings> {
   if (!isDefault(on)) return { foreign: true, units: undefined };
   if (!host.exists('/run/systemd/system')) return { foreign: false, units: undefined };
   const properties = '--property=Id,Names,ActiveState,UnitFileState,Before';
-  const args = ['show', properties, SERVICE, TIMER, RECOVER, DISPLAY];
+  const args = ['show', properties, SERVICE, TIMER, MISSED, RECOVER, DISPLAY];
   const { stdout } = await host.run({ file: 'systemctl', args, effect: 'read' });
   return { foreign: false, units: parseUnits(stdout) };
 }
@@ -113,6 +115,14 @@ export function judgeSchedule({ foreign, units, cron, crond, others }: Schedule)
   if (UnitFileState === 'masked')
     return { ...found(twice, ''), applies: twice.length > 0, words: 'the timer is masked' };
   const on = UnitFileState === 'enabled' && ActiveState === 'active';
+  const missed = units[MISSED] ?? {};
+  if (on && missed.ActiveState !== 'active' && missed.UnitFileState !== 'masked')
+    twice.push(
+      warning(
+        `${MISSED} is ${missed.ActiveState ?? 'missing'}: a machine that is off at night is never updated`,
+        `systemctl enable --now ${MISSED}`,
+      ),
+    );
   const what = `the timer is ${UnitFileState || 'missing'} and ${ActiveState ?? 'inactive'}: there are no automatic updates; mask it if that is intended`;
   return found(
     [...(on ? [] : [warning(what, `systemctl enable --now ${TIMER}`)]), ...twice],

@@ -1,4 +1,4 @@
-/** What a failed update leaves behind: removed at once where that is possible, and left for recovery otherwise. */
+/** What a failed update leaves: removed at once where that is possible, and left for recovery otherwise. */
 import { reasonOf } from '../errors.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Pool } from '../volume/backend.ts';
