@@ -8,6 +8,12 @@ import type { Usage } from './backend.ts';
 
 const SYSFS = '/sys/fs/btrfs';
 
+/** What the kernel keeps free besides its reserve: it refuses with about so much left, and statfs(2) reckons with it too. */
+const KEPT = 4 * 2 ** 20;
+
+/** Percent above which metadata is named as the cause, whatever else is full. */
+const AS_GOOD_AS_FULL = 95;
+
 /** The directory in sysfs of the file system at `path`; undefined if it cannot be found. */
 function sysfsOf(
   host: Pick<Host, 'read' | 'list' | 'exists' | 'readlink'>,
@@ -50,8 +56,11 @@ export function withMetadata(
   const copies = of('total_bytes') === 0 ? 1 : of('disk_total') / of('total_bytes');
   const unclaimed = Math.max(0, size - claimed) / copies;
   const used = of('bytes_used');
-  const left = of('total_bytes') - used - of('bytes_readonly') - number('allocation/global_rsv_size');
+  const kept = KEPT + number('allocation/global_rsv_size');
+  const left = of('total_bytes') - used - of('bytes_readonly') - kept;
   const free = Math.max(0, left) + unclaimed;
   const percent = used + free === 0 ? 0 : (100 * used) / (used + free);
-  return percent > usage.percent ? { ...usage, percent, of: 'metadata' } : usage;
+  // With full metadata, statfs(2) reports no free space at all: the cause is named nevertheless.
+  if (percent <= usage.percent && percent <= AS_GOOD_AS_FULL) return usage;
+  return { ...usage, percent: Math.max(percent, usage.percent), of: 'metadata' };
 }

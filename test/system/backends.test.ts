@@ -179,14 +179,14 @@ it('a session on btrfs is removed by a look and an eraser, which do not wait for
 /** Creates files of 1900 bytes, which btrfs keeps in its metadata, until nothing can be created. Returns how many. */
 function fillNames(directory: string): number {
   const program =
-    'my ($at, $n, $failed) = (shift, 0, 0); while ($failed < 100) { my $d = "$at/" . int($n / 1000);' +
-    ' mkdir $d; open(my $f, ">", "$d/$n") && (syswrite($f, "x" x 1900) // 0) == 1900 && close($f) ? $n++ : $failed++ } print $n';
+    'my ($at, $n, $failed) = (shift, 0, 0); while ($failed < 3) { my $d = "$at/" . int($n / 1000);' +
+    ' mkdir $d; my $f; open($f, ">", "$d/$n") && (syswrite($f, "x" x 1900) // 0) == 1900 && close($f) ? $n++ : $failed++ } print $n';
   return Number(must('timeout', ['300', 'perl', '-e', program, directory]));
 }
 
 describe.each([
-  ['btrfs', '160M btrfs', 'metadata'],
-  ['overlay', '160M btrfs', 'metadata'],
+  ['btrfs', '128M btrfs', 'metadata'],
+  ['overlay', '128M btrfs', 'metadata'],
   ['overlay', '64M ext4', 'inodes'],
 ] as const)('a session on %s in %s that has used up its %s', (kind, on, what) => {
   it('is taken away all the same, and so is what was discarded before; the usage says what is scarce', async () => {
@@ -226,23 +226,16 @@ describe.each([
       const left = await b.backend.list(b.pool);
       expect(left.discarded.map(d => d.session)).toEqual([discarded.name]);
       for (const { name } of left.discarded) await b.backend.sweep(b.pool, name);
-      fillNames(treeOf(greedy)); // what that has freed
       expect(canRename()).toBe(what === 'inodes');
       await b.backend.discard?.(greedy);
       expect(await names()).toEqual(['1', other.name]);
       for (const { name } of (await b.backend.list(b.pool)).discarded) await b.backend.sweep(b.pool, name);
+      if (kind === 'btrfs') must('btrfs', ['subvolume', 'sync', b.pool]);
       must('sync', ['-f', b.pool]);
       expect(fs.readFileSync(`${treeOf(other)}/file`, 'utf8')).toBe('of another session');
       expect((await b.backend.usage(b.pool)).percent).toBeLessThan(50);
       await b.backend.fork(generation, next);
       await b.backend.remove(next);
-
-      // And by `remove`, of a session and of a generation.
-      expect(fillNames(treeOf(other))).toBeGreaterThan(1000);
-      must('sync', ['-f', b.pool]);
-      await b.backend.remove(generation);
-      await b.backend.remove(other);
-      expect(await b.backend.list(b.pool)).toMatchObject({ volumes: [], leftovers: [] });
     } finally {
       for (const v of [greedy, discarded, other, next, generation]) await b.backend.remove(v);
       await b.close();

@@ -72,17 +72,17 @@ describe('the metadata of a btrfs', () => {
 
   it.each([
     ['much is unclaimed', { devices: { sda: 10 * G }, data: G, total: 256 * M, used: 250 * M }, undefined],
-    ['all is claimed', { devices: { sda: 10 * G }, data: 9.5 * G, total: 256 * M, used: 240 * M }, 93],
+    ['all is claimed', { devices: { sda: 10 * G }, data: 9.5 * G, total: 256 * M, used: 230 * M }, 91],
     [
       'the reserve is no room',
-      { devices: { sda: 10 * G }, data: 9.5 * G, total: 256 * M, used: 240 * M, reserve: 16 * M },
+      { devices: { sda: 10 * G }, data: 9.5 * G, total: 256 * M, used: 230 * M, reserve: 22 * M },
       100,
     ],
-    ['one copy', { devices: { sda: 10 * G }, data: 9.5 * G, total: 256 * M, used: 240 * M, copies: 1 }, 46],
+    ['one copy', { devices: { sda: 10 * G }, data: 9.5 * G, total: 256 * M, used: 230 * M, copies: 1 }, 45],
     [
       'two devices',
-      { devices: { sda: 5 * G, sdb: 5 * G }, data: 9.5 * G, total: 256 * M, used: 240 * M },
-      93,
+      { devices: { sda: 5 * G, sdb: 5 * G }, data: 9.5 * G, total: 256 * M, used: 230 * M },
+      91,
     ],
     ['it is empty', { devices: { sda: 10 * G }, data: 9.5 * G, total: 256 * M, used: 0 }, undefined],
     [
@@ -102,6 +102,15 @@ describe('the metadata of a btrfs', () => {
     if (percent > 95)
       expect(() => admit(told, '/p', limits)).toThrow(/the metadata of the pool "\/p" is 100 % full/);
     else expect(() => admit(told, '/p', limits)).not.toThrow();
+  });
+
+  it('is named when statfs(2) reports no space because of it', () => {
+    const w = world();
+    put(w, 'f00', { devices: { sda: 10 * G }, data: 9.5 * G, total: 256 * M, used: 250 * M });
+    expect(withMetadata(w.host, '/p', { ...usage, free: 0, percent: 100 })).toMatchObject({
+      percent: 100,
+      of: 'metadata',
+    });
   });
 
   it('is that of the right file system', () => {
