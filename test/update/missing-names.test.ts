@@ -1,5 +1,5 @@
 /** Accounts that a copy of the running system lacks, and what names them. */
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -7,6 +7,7 @@ import { realHost } from '../../src/linux/real-host.ts';
 import { errorLines } from '../../src/update/chroot.ts';
 import { settleMissingNames, splitOverrides } from '../../src/update/missing-names.ts';
 import { makeDeb } from '../system/debs.ts';
+import { sh } from '../system/lab.ts';
 
 const dir = fs.mkdtempSync(`${tmpdir()}/mayfly-names-`);
 afterAll(() => fs.rmSync(dir, { recursive: true }));
@@ -50,9 +51,8 @@ describe('names of people in a copy of the system', () => {
     put('/tree/etc/logrotate.d/site', '/x {\n  su alice root\n}\n');
 
     const deb = makeDeb(dir, { name: 'lab-x', version: '1' });
-    const problem = (): string =>
-      spawnSync('dpkg', ['--root', `${dir}/tree`, '--force-not-root', '--unpack', deb], { encoding: 'utf8' })
-        .stderr;
+    const args = ['--root', `${dir}/tree`, '--force-not-root', '--unpack', deb];
+    const problem = (): string => sh('dpkg', args).err;
     const before = problem();
     expect(errorLines(before.split('\n')).join('; ')).toMatch(
       /unrecoverable fatal error.*unknown system user 'alice'/,
