@@ -26,7 +26,6 @@ import type { ChrootOptions } from './chroot.ts';
 import { countDifferences } from './diff.ts';
 import { dropWork, orLeaveToRecovery } from './failed-update.ts';
 import { keptFiles } from './kept-files.ts';
-import { dropWork, orLeaveToRecovery } from './leftovers.ts';
 import type { LossPolicy } from './losses.ts';
 import { ensureSpace, finishInterruptedUpdate, mountPool, requireSpace, seal } from './pool.ts';
 import { promote } from './promote.ts';
