@@ -55,6 +55,7 @@ const onUse = [
     'session/unannounced',
     'session/unseen-holders',
     'state/promotion-lock',
+    'volume/btrfs-space',
     'volume/eraser',
     'volume/lvm/lvm',
   ],

@@ -127,7 +127,14 @@ export class World {
   /** Volume names that a foreign object occupies. */
   readonly foreign = new Set<string>();
   /** What df(1) would report. */
-  space: Host['space'] = () => ({ total: 2 ** 40, used: 0, free: 2 ** 40, inodes: 0, freeInodes: 0 });
+  space: Host['space'] = () => ({
+    total: 2 ** 40,
+    used: 0,
+    free: 2 ** 40,
+    inodes: 0,
+    freeInodes: 0,
+    type: 0,
+  });
   /** FIFOs that are open for reading, by descriptor. */
   readonly readers = new Map<number, { readonly pid: number; readonly path: string }>();
   private descriptors = 100;
@@ -781,7 +788,7 @@ export class World {
         this.discarded.delete(name);
       },
       dissolve: async () => undefined,
-      usage: async pool => usageOf(this.host, pool),
+      usage: pool => usageOf(this.host, pool),
       forkCost: async () => 0,
       list: async pool => ({
         volumes: [...this.volumes.keys()]

@@ -33,6 +33,8 @@ export interface Space {
   readonly free: number;
   readonly inodes: number;
   readonly freeInodes: number;
+  /** The type of the file system, as statfs(2) names it. */
+  readonly type: number;
 }
 
 export interface WriteOptions {

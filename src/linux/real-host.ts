@@ -132,7 +132,7 @@ export function realHost({ deadline = Number.POSITIVE_INFINITY, runner = leanRun
       const bytes = (blocks: number): number => blocks * s.bsize;
       return {
         ...{ total: bytes(s.blocks), used: bytes(s.blocks - s.bfree), free: bytes(s.bavail) },
-        ...{ inodes: s.files, freeInodes: s.ffree },
+        ...{ inodes: s.files, freeInodes: s.ffree, type: s.type },
       };
     },
     write(path, text, o) {

@@ -197,7 +197,7 @@ export function acceptCandidate({ host, paths }: Machine, number: number): void 
 async function usageFor(on: Machine, pool: Pool): Promise<Usage> {
   const usage = await on.backend(pool.backend).usage(pool.path);
   if (pool.image === undefined) return usage;
-  return { ...usage, free: Math.min(usage.free, usageOf(on.host, pool.image).free) };
+  return { ...usage, free: Math.min(usage.free, (await usageOf(on.host, pool.image)).free) };
 }
 
 /**

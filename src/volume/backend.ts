@@ -76,10 +76,10 @@ export interface Usage {
   /** Bytes, like `free`. */
   readonly total: number;
   readonly free: number;
-  /** Percent used of space or inodes, whichever is scarcer. */
+  /** Percent used of space, inodes or metadata, whichever is scarcest. */
   readonly percent: number;
-  /** What `percent` refers to if it is not the pool's space: the "metadata" of a thin pool. */
-  readonly of?: 'metadata';
+  /** What `percent` refers to if it is not the pool's space: the "metadata" of a thin pool or of btrfs, or the "inodes". */
+  readonly of?: 'metadata' | 'inodes';
   /** Why no volume can be created in the pool, regardless of its free space. */
   readonly problem?: Problem;
 }

@@ -62,7 +62,7 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
   /** Removes a session's directory that was put aside, or a spare. */
   const eraseDirectory = (path: string, o?: EraseOptions) => runEraser(host, 'session', path, o);
 
-  /** Makes the volume of a session absent without erasing it. Returns where it is now; undefined if it was absent. */
+  /** Makes the volume of a session absent without erasing it. Returns where it is now, see {@link moveAside}; undefined if it was absent. */
   async function setAside(v: Volume): Promise<string | undefined> {
     const path = volumePath(v);
     const unfinished = asidePath(v, 'new'); // of a fork that was interrupted: nobody was in it
@@ -135,7 +135,7 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
       dissolveLayout(host, pool);
     },
 
-    usage: async pool => usageOf(host, pool),
+    usage: pool => usageOf(host, pool),
 
     async create(to) {
       mustBeAbsent(host, to);
@@ -230,7 +230,7 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
 
     async discard(v) {
       const aside = await setAside(v);
-      if (aside !== undefined) await eraseDirectory(aside, { background: true });
+      if (aside !== undefined) await eraseDirectory(aside, { background: aside !== volumePath(v) });
     },
 
     list: async pool =>

@@ -51,8 +51,9 @@ export function asidePath(v: Volume, as: 'new' | 'old'): string {
 
 /**
  * Renames a volume to a name under which it waits to be erased, and returns its path. The IDs of sessions are random:
- * should one come again while its first volume still waits, the second volume gets another name. Throws `stuck` if something is
- * mounted there.
+ * should one come again while its first volume still waits, the second volume gets another name. A rename can need room, and
+ * taking away must not: without any, the volume stays where it is, its path is returned, and the caller waits until it is
+ * erased there. Throws `stuck` if something is mounted there.
  */
 export function moveAside(host: Host, v: Volume): string {
   const first = asidePath(v, 'old');
@@ -64,6 +65,7 @@ export function moveAside(host: Host, v: Volume): string {
       return path;
     } catch (error) {
       if (isErrno(error, 'ENOTEMPTY', 'EEXIST')) continue;
+      if (isErrno(error, 'ENOSPC', 'EDQUOT')) return volumePath(v);
       if (!isErrno(error, 'EBUSY')) throw error;
       const what = `the volume "${volumePath(v)}" is in use`;
       throw new MayflyError('stuck', what, { path: volumePath(v) }, { cause: error });

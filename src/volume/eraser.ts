@@ -39,7 +39,8 @@ sub quietly {
 }
 sub lines { open(my $out, "-|", @_) or failed($_[0]); my @lines = <$out>; close $out or exit 1; return @lines }
 sub names { opendir(my $d, $_[0]) or return; return grep { !/^\\.\\.?$/ } readdir $d }
-sub remember { for (@_) { mkdir "$path/$_", 0700 or $! == 17 or failed("cannot create $path/$_") } }
+# Without room (ENOSPC, EDQUOT) it deletes all the same: to remember comes second.
+sub remember { for (@_) { mkdir "$path/$_", 0700 or grep { $! == $_ } 17, 28, 122 or failed("cannot create $path/$_") } }
 sub nested {
   my %in = ($_[0] => 1);
   my @all = map { /^ID (\\d+) .* top level (\\d+) / ? [$1, $2] : () } lines("btrfs", "subvolume", "list", $path);

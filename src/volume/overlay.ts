@@ -70,7 +70,7 @@ export function overlayBackend(host: Host): VolumeBackend {
       : undefined;
   }
 
-  /** Makes the volume absent without erasing it. Returns where it is now; undefined if it was absent. */
+  /** Makes the volume absent without erasing it. Returns where it is now, see {@link moveAside}; undefined if it was absent. */
   async function setAside(v: Volume): Promise<string | undefined> {
     const path = volumePath(v);
     const there = host.lstat(path);
@@ -105,7 +105,7 @@ export function overlayBackend(host: Host): VolumeBackend {
 
     dissolve: async pool => dissolveLayout(host, pool),
 
-    usage: async pool => usageOf(host, pool),
+    usage: pool => usageOf(host, pool),
 
     async create(to) {
       mustBeAbsent(host, to);
@@ -196,7 +196,7 @@ export function overlayBackend(host: Host): VolumeBackend {
 
     async discard(v) {
       const aside = await setAside(v);
-      if (aside !== undefined) await erase(aside, { background: true });
+      if (aside !== undefined) await erase(aside, { background: aside !== volumePath(v) });
     },
 
     list: async pool => listLayout(host, 'overlay', pool, path => host.lstat(path)?.kind === 'dir'),

@@ -1,24 +1,36 @@
 /** Usage of a file system or a pool, and whether a new session is admitted. */
 import { MayflyError } from '../errors.ts';
-import type { Host } from '../linux/host.ts';
+import type { Host, Space } from '../linux/host.ts';
 import { formatBytes } from '../size.ts';
 import type { Usage } from './backend.ts';
 
-/**
- * Usage of the file system at `path`; bytes, and percent of space or inodes, as df(1) computes it: used / (used +
- * available). On btrfs, 0 inodes means "not limited".
- */
-export function usageOf(host: Pick<Host, 'space'>, path: string): Usage {
-  const s = host.space(path);
+/** The type of btrfs in statfs(2) (BTRFS_SUPER_MAGIC). */
+const BTRFS = 0x9123683e;
+
+function toUsage(s: Space): Usage {
   const space = s.used + s.free === 0 ? 100 : (100 * s.used) / (s.used + s.free);
   const inodes = s.inodes === 0 ? 0 : (100 * (s.inodes - s.freeInodes)) / s.inodes;
-  return { total: s.total, free: s.free, percent: Math.max(space, inodes) };
+  const fuller = inodes > space ? ({ percent: inodes, of: 'inodes' } as const) : { percent: space };
+  return { total: s.total, free: s.free, ...fuller };
+}
+
+/**
+ * Usage of the file system at `path`; bytes, and percent of space or inodes, as df(1) computes it: used / (used +
+ * available). On btrfs, 0 inodes means "not limited", and its metadata counts too.
+ */
+export async function usageOf(host: Host, path: string): Promise<Usage> {
+  const s = host.space(path);
+  if (s.type !== BTRFS) return toUsage(s);
+  const { withMetadata } = await import('./btrfs-space.ts');
+  return withMetadata(host, path, toUsage(s));
 }
 
 /** Usage as text, such as `the pool "/p" is 96 % full`; `name` is the path of the pool. */
 export function fullness({ of, percent }: Pick<Usage, 'of' | 'percent'>, name?: string): string {
   const pool = name === undefined ? 'the pool' : `the pool "${name}"`;
-  return `${of === undefined ? pool : `the ${of} of ${pool}`} is ${Math.floor(percent)} % full`;
+  const full = `${Math.floor(percent)} %`;
+  if (of === 'inodes') return `${pool} has used ${full} of its inodes`;
+  return `${of === undefined ? pool : `the ${of} of ${pool}`} is ${full} full`;
 }
 
 /**

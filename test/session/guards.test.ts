@@ -296,7 +296,7 @@ describe('admission', () => {
     ['just enough is free', { total: 2 * G, free: MIN_FREE }, undefined],
   ])('is decided by the pool: %s', async (_what, room, refusal) => {
     const w = await usedWorld();
-    w.space = () => ({ ...room, used: room.total - room.free, inodes: 0, freeInodes: 0 });
+    w.space = () => ({ ...room, used: room.total - room.free, inodes: 0, freeInodes: 0, type: 0 });
     const made = alice(w);
     if (refusal === undefined) expect((await made)?.state).toBe('live');
     else await expect(made).rejects.toMatchObject({ code: 'full', message: expect.stringMatching(refusal) });
@@ -315,7 +315,7 @@ describe('admission', () => {
     w.put(file, (w.host.read(file) ?? '').replace('"overlay"', '"btrfs"'));
     w.space = path => ({
       ...{ total: 2 * G, used: G, free: path === image ? free : G },
-      ...{ inodes: 0, freeInodes: 0 },
+      ...{ inodes: 0, freeInodes: 0, type: 0 },
     });
     if (admitted) expect((await alice(w))?.state).toBe('live');
     else await expect(alice(w)).rejects.toMatchObject({ code: 'full' });

@@ -1,7 +1,9 @@
 /** A primary group without a name, with which schroot lets nobody in. */
 import { expect, it } from 'vitest';
 import { requireGroupName } from '../../src/session/primary-group.ts';
+import { login } from '../../src/session/session.ts';
 import { entryHint } from '../../src/update/entry-check.ts';
+import { callOf, preparedWorld } from '../world.ts';
 
 const user = { name: 'nog', uid: 70003, gid: 85000, gecos: '', home: '/home/nog', shell: '/bin/sh' };
 const answering = (stdout: string) =>
@@ -24,3 +26,15 @@ it.each(['Group ‘85000’ not found', "Group '85000' not found: No such file o
   'is mended so where schroot says %j',
   why => expect(entryHint(why, 'nog')).toBe('groupadd --gid 85000 group85000'),
 );
+
+it.each([
+  ['root:x:0:\n', 'refused'],
+  ['root:x:0:\nusers:x:1001:\n', undefined],
+])('is asked for at a login: with /etc/group %j it is %s', async (text, code) => {
+  const w = preparedWorld();
+  w.put('/etc/group', text);
+  w.programs.getent = () => ({ code: 2 });
+  const begun = login(w.machine(), callOf(w, 'alice', ':0'));
+  if (code === undefined) expect((await begun)?.state).toBe('live');
+  else await expect(begun).rejects.toMatchObject({ code });
+});

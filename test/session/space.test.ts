@@ -10,7 +10,7 @@ function fullWorld(): World {
   const fs = w.volumes.values().next().value;
   if (fs) w.discarded.set('/var/lib/mayfly/pool/session/u1002-0000000a.1', fs);
   const [full, empty] = [2 ** 40, 0].map(used => ({
-    ...{ total: 2 ** 40, used, free: 2 ** 40 - used, inodes: 0, freeInodes: 0 },
+    ...{ total: 2 ** 40, used, free: 2 ** 40 - used, inodes: 0, freeInodes: 0, type: 0 },
   }));
   w.space = () => (w.discarded.size > 0 ? full : empty) ?? w.host.space('/');
   return w;
@@ -46,7 +46,7 @@ describe('a login to a full pool', () => {
   it('is refused at once if nothing is', async () => {
     const w = fullWorld();
     w.discarded.clear();
-    w.space = () => ({ total: 1, used: 1, free: 0, inodes: 0, freeInodes: 0 });
+    w.space = () => ({ total: 1, used: 1, free: 0, inodes: 0, freeInodes: 0, type: 0 });
     const began = w.host.monotonic();
     await expect(login(w.machine(), callOf(w, 'alice', ':0'))).rejects.toMatchObject({ code: 'full' });
     expect(w.host.monotonic()).toBe(began);

@@ -11,7 +11,11 @@ import { dyingHost } from '../volume/dying.ts';
 import { must, sh } from './lab.ts';
 import { sitDown, standUp } from './sitters.ts';
 
-function bench(kind: BackendKind, upper: 'disk' | 'tmpfs') {
+function bench(
+  kind: BackendKind,
+  upper: 'disk' | 'tmpfs',
+  on = kind === 'btrfs' ? '512M btrfs' : '64M ext4',
+) {
   return async () => {
     const host = realHost();
     const dir = fs.mkdtempSync('/var/lib/mayfly-test-');
@@ -21,8 +25,9 @@ function bench(kind: BackendKind, upper: 'disk' | 'tmpfs') {
     fs.mkdirSync(pool);
     fs.mkdirSync(at);
     // A file system of its own, so that it can be filled.
-    must('truncate', ['-s', kind === 'btrfs' ? '512M' : '64M', `${dir}/image`]);
-    const format = kind === 'btrfs' ? ['mkfs.btrfs', '-q'] : ['mkfs.ext4', '-q', '-I', '256'];
+    const [size = '', fileSystem] = on.split(' ');
+    must('truncate', ['-s', size, `${dir}/image`]);
+    const format = fileSystem === 'btrfs' ? ['mkfs.btrfs', '-q'] : ['mkfs.ext4', '-q', '-I', '256'];
     must(format[0] ?? '', [...format.slice(1), `${dir}/image`]);
     must('mount', ['-o', 'loop', `${dir}/image`, pool]);
     await backend.prepare(pool);
@@ -169,4 +174,71 @@ it('a session on btrfs is removed by a look and an eraser, which do not wait for
     await b.backend.remove(generation);
     await b.close();
   }
+});
+
+/** Creates files of 1900 bytes, which btrfs keeps in its metadata, until nothing can be created. Returns how many. */
+function fillNames(directory: string): number {
+  const program =
+    'my ($at, $n, $failed) = (shift, 0, 0); while ($failed < 3) { my $d = "$at/" . int($n / 1000);' +
+    ' mkdir $d; my $f; open($f, ">", "$d/$n") && (syswrite($f, "x" x 1900) // 0) == 1900 && close($f) ? $n++ : $failed++ } print $n';
+  return Number(must('timeout', ['300', 'perl', '-e', program, directory]));
+}
+
+describe.each([
+  ['btrfs', '128M btrfs', 'metadata'],
+  ['overlay', '128M btrfs', 'metadata'],
+  ['overlay', '64M ext4', 'inodes'],
+] as const)('a session on %s in %s that has used up its %s', (kind, on, what) => {
+  it('is taken away all the same, and so is what was discarded before; the usage says what is scarce', async () => {
+    const b = await bench(kind, 'disk', on)();
+    const generation: Volume = { backend: kind, pool: b.pool, role: 'generation', name: '1' };
+    const session = (id: string) =>
+      ({ ...generation, role: 'session', name: `u1001-${id}`, origin: generation }) as const;
+    const [greedy, discarded, other, next] = ['0a0b0c0d', '0a0b0c0e', '0a0b0c0f', '0a0b0c10'].map(session);
+    if (!greedy || !discarded || !other || !next) throw new Error('no session');
+    const treeOf = (v: Volume) => `${volumePath(v)}/${kind === 'btrfs' ? 'volume' : 'upper'}`;
+    const names = async () => (await b.backend.list(b.pool)).volumes.map(v => v.name);
+    const canRename = (): boolean => {
+      try {
+        fs.renameSync(`${b.pool}/one`, `${b.pool}/a-longer-name`);
+        fs.renameSync(`${b.pool}/a-longer-name`, `${b.pool}/one`);
+        return true;
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'ENOSPC' });
+        return false;
+      }
+    };
+    try {
+      await b.backend.create(generation);
+      for (const v of [greedy, discarded, other]) await b.backend.fork(generation, v);
+      // Its logout was interrupted after the rename.
+      fs.renameSync(volumePath(discarded), volumePath(discarded).replace('/u1001', '/.old-u1001'));
+      fs.mkdirSync(`${b.pool}/one`);
+      expect((await b.backend.usage(b.pool)).percent).toBeLessThan(50);
+      fs.writeFileSync(`${treeOf(other)}/file`, 'of another session');
+      expect(fillNames(treeOf(greedy))).toBeGreaterThan(1000);
+      must('sync', ['-f', b.pool]);
+      const usage = await b.backend.usage(b.pool);
+      expect(usage.of).toBe(what);
+      expect(usage.percent).toBeGreaterThan(95);
+      expect(canRename()).toBe(what === 'inodes');
+
+      const left = await b.backend.list(b.pool);
+      expect(left.discarded.map(d => d.session)).toEqual([discarded.name]);
+      for (const { name } of left.discarded) await b.backend.sweep(b.pool, name);
+      expect(canRename()).toBe(what === 'inodes');
+      await b.backend.discard?.(greedy);
+      expect(await names()).toEqual(['1', other.name]);
+      for (const { name } of (await b.backend.list(b.pool)).discarded) await b.backend.sweep(b.pool, name);
+      if (kind === 'btrfs') must('btrfs', ['subvolume', 'sync', b.pool]);
+      must('sync', ['-f', b.pool]);
+      expect(fs.readFileSync(`${treeOf(other)}/file`, 'utf8')).toBe('of another session');
+      expect((await b.backend.usage(b.pool)).percent).toBeLessThan(50);
+      await b.backend.fork(generation, next);
+      await b.backend.remove(next);
+    } finally {
+      for (const v of [greedy, discarded, other, next, generation]) await b.backend.remove(v);
+      await b.close();
+    }
+  });
 });

@@ -340,11 +340,12 @@ describe('a living session', () => {
 
   it('sees a password that is changed, files of the host that change, and what a service makes anew', async () => {
     const [place, late] = [`/run/mayfly-test-${process.pid}`, `/run/mayfly-test-${process.pid}-late`];
+    const added = `/opt/mayfly-test-${process.pid}`; // by the administrator, and replaced by an update of the host
     const [file, link] = [`/etc/mayfly-test-${process.pid}`, `/etc/mayfly-test-${process.pid}-link`];
     fs.writeFileSync(file, 'old');
     fs.symlinkSync(`..${place}/socket`, link);
     onTestFinished(() => {
-      for (const path of [file, link]) fs.rmSync(path, { force: true });
+      for (const path of [file, link, added]) fs.rmSync(path, { force: true, recursive: true });
     });
     const shown = (path: string): string => lab.inside(A, 'cat', `${path}/socket`).out;
     const make = (path: string, text: string): void => {
@@ -352,26 +353,33 @@ describe('a living session', () => {
       fs.mkdirSync(path);
       fs.writeFileSync(`${path}/socket`, text);
     };
-    const bind = ['/proc', '/dev', '/dev/pts', '/tmp', place, late];
+    const bind = ['/proc', '/dev', '/dev/pts', '/tmp', place, late, added];
     lab.configure(
       `[mounts]\nbind = ${JSON.stringify(bind)}\n[identity]\ncopy = ${JSON.stringify([file, link])}\n`,
     );
     must('usermod', ['-p', '$6$before', A]);
     make(place, 'old');
+    make(added, 'old');
     service = await Service.start();
     const daemon = await Daemon.login(A);
     const seat = new Seat(A);
     await seen();
     const copies = (): string => [file, link].map(path => lab.inside(A, 'cat', path).out).join(' ');
     expect(`${shown(place)} ${copies()}`).toBe('old old old');
+    expect(shown(added)).toBe('old');
     make(place, 'new');
+    make(added, 'new');
     fs.writeFileSync(`${file}.new`, 'new');
     fs.renameSync(`${file}.new`, file);
     make(late, 'late');
     must('usermod', ['-p', '$6$after', A]);
     const shadow = (): string => lab.rootInside(A, 'grep', `^${A}:`, '/etc/shadow').out;
     await until(
-      () => shown(place) === 'new' && shown(late) === 'late' && shadow().includes(':$6$after:'),
+      () =>
+        shown(place) === 'new' &&
+        shown(late) === 'late' &&
+        shown(added) === 'new' &&
+        shadow().includes(':$6$after:'),
       60_000,
     );
     must('usermod', ['-L', A]);

@@ -322,7 +322,7 @@ it('without security fixes nothing is said to be well', () => {
 
 it('nothing of the caller reaches a copy or a session: variables, umask, limits', () => {
   const look = 'env | sort; umask; ulimit -f; ulimit -n; ulimit -v; touch /made; stat -c %a /made';
-  const caller = 'umask 077; ulimit -f 64; ulimit -S -n 99; ulimit -S -v 60000000; exec "$@"';
+  const caller = 'umask 077; ulimit -S -f 64; ulimit -S -n 99; ulimit -S -v 60000000; exec "$@"';
   const strange = {
     TMPDIR: '/nowhere',
     HOME: '/nowhere',

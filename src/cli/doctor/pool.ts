@@ -130,7 +130,7 @@ async function gatherSpace(on: Subject): Promise<{ words: string; findings: Find
   try {
     admit(usage, pool.path, { max_used_percent: limits.full, min_free });
     if (pool.image !== undefined)
-      admit(usageOf(host, pool.image), pool.image, { max_used_percent: 100, min_free });
+      admit(await usageOf(host, pool.image), pool.image, { max_used_percent: 100, min_free });
   } catch (error) {
     return { words, findings: [{ ...fromError(error), fix: 'mayfly gc' }] };
   }

@@ -18,7 +18,7 @@ async function admitSession(s: Session, on: Machine): Promise<void> {
   admit(usage, s.volume.pool, { max_used_percent, min_free });
   // The image is sparse, so the file system that holds it can fill up first. Only a btrfs pool can be in an image.
   const image = s.volume.backend === 'btrfs' ? readPool(on.host, on.paths)?.image : undefined;
-  if (image !== undefined) admit(usageOf(on.host, image), image, { max_used_percent: 100, min_free });
+  if (image !== undefined) admit(await usageOf(on.host, image), image, { max_used_percent: 100, min_free });
 }
 
 export const volume: Step = {
