@@ -24,6 +24,7 @@ import { adopt, knownNumbers, readIntent, startingPoint } from './adopt.ts';
 import { checkGeneration } from './check.ts';
 import type { ChrootOptions } from './chroot.ts';
 import { countDifferences } from './diff.ts';
+import { dropWork, orLeaveToRecovery } from './failed-update.ts';
 import { keptFiles } from './kept-files.ts';
 import type { LossPolicy } from './losses.ts';
 import { ensureSpace, finishInterruptedUpdate, mountPool, requireSpace, seal } from './pool.ts';
