@@ -42,8 +42,11 @@ const ENVIRONMENT = [
  */
 const CONTAINER = ['env', 'container=mayfly'];
 
-/** Without a terminal: a hook that asks on /dev/tty would be stopped, and wait until the time is over. */
-const OWN_SESSION = ['setsid', '--wait'];
+/**
+ * Without a terminal: a hook that asks on /dev/tty would be stopped, and wait until the time is over. timeout(1) comes
+ * after setsid(1), because it sends SIGTERM to its own process group: unshare(1) ignores it, and the command must get it.
+ */
+const OWN_SESSION = ['--pdeathsig', 'KILL', '--', 'setsid', '--wait', 'setpriv'];
 
 /** Where a command sees the copy; the mount is private to the command. */
 export function workRoot({ paths }: Machine): string {
@@ -67,8 +70,7 @@ function argumentsFor(
   requireMountTargets(host, o.tree, mountOps);
   const command = chroot ? ['env', ...ENVIRONMENT, ...argv] : argv;
   const perl = mountCommand([...mountOps, { op: 'enter', target: chroot ? root : '', merge, argv: command }]);
-  const own = terminal ? [] : OWN_SESSION;
-  return isolated([...(chroot ? CONTAINER : []), ...own, perl.file, ...perl.args], OWN_MOUNTS);
+  return isolated([...(chroot ? CONTAINER : []), perl.file, ...perl.args], OWN_MOUNTS);
 }
 
 /** Options of unshare(1) for private mounts. */
@@ -127,7 +129,7 @@ export async function runInChroot(
   const lastLines: string[] = [];
   const out = await on.host.run({
     file: 'setpriv',
-    args: withTimeout(left, argumentsFor(on, o, argv, { chroot, merge: !read })),
+    args: [...OWN_SESSION, ...withTimeout(left, argumentsFor(on, o, argv, { chroot, merge: !read }))],
     effect: read ? 'read' : 'write',
     describe: () => [`run ${name} in the working copy`],
     okCodes: [...Array(256).keys()],
@@ -137,7 +139,9 @@ export async function runInChroot(
       o.onLine(line);
     },
   });
-  if (out.code === 124 || out.code === 137) {
+  // timeout(1) sends SIGKILL to its own process group, too.
+  const isKilled = out.code === 137 || out.code === 255;
+  if (out.code === 124 || (isKilled && on.host.monotonic() - o.began >= o.timeout * 1000)) {
     throw new MayflyError('update', `"${name}" did not finish within ${o.timeout} s and was killed`);
   }
   if (!okCodes.includes(out.code)) {

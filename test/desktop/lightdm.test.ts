@@ -123,6 +123,18 @@ describe('beside the desktop of somebody in scope', () => {
   });
 });
 
+describe('the timers of the update', () => {
+  it('wait, and a night that was not missed is no update', () => {
+    const history = (): unknown => JSON.parse(lab.must('mayfly', 'status', '--json')).update.history;
+    const timers = ['mayfly-update.timer', 'mayfly-update-missed.timer'];
+    expect(lab.must('systemctl', 'is-active', ...timers)).toBe('active\nactive\n');
+    const was = history();
+    lab.must('systemctl', 'start', 'mayfly-update-missed.service');
+    expect(lab.must('systemctl', 'show', '-P', 'Result', 'mayfly-update-missed.service')).toBe('success\n');
+    expect(history()).toEqual(was);
+  });
+});
+
 describe('the doctor', () => {
   const well = () => expect(lab.run('mayfly', 'doctor').out).toMatch(/\n\nno problems found\n$/);
 
