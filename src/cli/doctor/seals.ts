@@ -48,8 +48,9 @@ async function gatherSeals(on: Subject): Promise<Seals | undefined> {
     const tree = g && on.backend(g.volume.backend).path(g.volume);
     if (!g || tree === undefined || !(await isUsable(on, g))) continue;
     isAny = true;
-    // No program can set the time of the last change of an inode.
-    const newer = ['-newerct', `@${Date.parse(g.created) / 1000}`];
+    // No program can set the time of the last change of an inode. The record has whole milliseconds, and the last act of
+    // sealing can be in the same one; file systems count finer.
+    const newer = ['-newerct', `@${(Date.parse(g.created) + 1) / 1000}`];
     const args = [tree, '-xdev', ...newer, '-printf', '/%P\n', '-quit'];
     const { stdout } = await host.run({ file: 'find', args, effect: 'read' });
     if (stdout !== '')
