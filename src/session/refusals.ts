@@ -22,8 +22,14 @@ exit 1
 `;
 
 const SYSTEMCTL = `#!/bin/sh
-# The system's service manager is the host's. systemctl would take the session for a chroot, and its socket for root is not here.
-[ -n "\${DPKG_MAINTSCRIPT_PACKAGE-}" ] || export SYSTEMD_IGNORE_CHROOT=1 SYSTEMD_IN_CHROOT=0 SYSTEMCTL_FORCE_BUS=1
+# The system's service manager is the host's. For root, systemctl would take the session for a chroot, and its socket is not
+# here. All others reach theirs: units of a user's manager that call systemctl while it starts would wait for its bus, which
+# starts after them, and the manager would time out.
+case " $* " in
+*" --user "*) ;;
+*) [ ! -O /proc/1 ] || [ -n "\${DPKG_MAINTSCRIPT_PACKAGE-}" ] ||
+	export SYSTEMD_IGNORE_CHROOT=1 SYSTEMD_IN_CHROOT=0 SYSTEMCTL_FORCE_BUS=1 ;;
+esac
 exec /usr/bin/systemctl "$@"
 `;
 

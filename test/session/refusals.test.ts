@@ -1,4 +1,5 @@
 /** Commands whose effect would be gone with the session, other people's names, and what guests leave. */
+import { spawnSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
 import { ipcObjects } from '../../src/session/guest-leftovers.ts';
 import { withNames } from '../../src/session/other-names.ts';
@@ -79,6 +80,25 @@ describe('commands that say in a session what they cannot do', () => {
     writeRefusals(w.host, '/r', { ...alice, admin: true });
     expect(text(w, 'usr/sbin/policy-rc.d')).toMatch(/exit 101/);
     expect(text(w, 'usr/local/bin/systemctl')).toMatch(/SYSTEMD_IGNORE_CHROOT=1/);
+  });
+  // A unit of the user's manager that calls systemctl while it starts, as gpg-agent.socket does, must not wait for its bus.
+  it.each([
+    [true, ['start', 'cron'], {}, true],
+    [true, ['start', 'cron--user'], {}, true],
+    [true, ['start', 'cron'], { DPKG_MAINTSCRIPT_PACKAGE: 'cron' }, false],
+    [true, ['--user', 'set-environment', 'A=1'], {}, false],
+    [true, ['set-environment', 'A=1', '--user'], {}, false],
+    [false, ['--user', 'set-environment', 'A=1'], {}, false],
+    [false, ['start', 'cron'], {}, false],
+  ])('by root: %s, systemctl %j with %j asks the host by the bus: %s', (root, words, env, expected) => {
+    const w = tree('usr/bin/systemctl');
+    writeRefusals(w.host, '/r', { ...alice, admin: true });
+    const script = text(w, 'usr/local/bin/systemctl')
+      .replace('/usr/bin/systemctl "$@"', 'env')
+      .replace('-O /proc/1', root ? '-d /' : '-f /');
+    const ran = spawnSync('/bin/sh', ['-c', script, 'systemctl', ...words], { env, encoding: 'utf8' });
+    expect(ran.stdout.includes('SYSTEMCTL_FORCE_BUS=1')).toBe(expected);
+    expect(ran.stdout.includes('SYSTEMD_IGNORE_CHROOT=1')).toBe(expected);
   });
   it('are left as they are where the administrator has others', () => {
     const w = tree('usr/bin/systemctl', 'usr/local/bin/systemctl', 'usr/sbin/policy-rc.d');
