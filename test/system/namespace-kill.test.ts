@@ -36,7 +36,7 @@ const KINDS: Readonly<Record<string, readonly [before: string, command: string]>
 
 /** Begins `command` undisturbed twice for the time it takes, and then kills it at each moment until `kills` were in time. */
 const campaign = (before: string, command: string, at: readonly number[]): string => `
-  as_before=$(picture)
+  as_before=; until now=$(picture); [ "$now" = "$as_before" ]; do as_before=$now; sleep 0.5; done # what the login began ends
   for round in 1 2; do
     ${before}
     begun=$(date +%s%N); ${command} >/dev/null 2>&1; span=$((($(date +%s%N) - begun) / 1000))
