@@ -75,14 +75,13 @@ async function notCopied(
   const entries = await readEntries(host, root, parts);
   const never = [...c.own, ...otherHomes(c)];
   const found = findNotCopied(entries, { never, keep });
-  const inodes = new Map(entries.map(e => [e.path, e.inode]));
   const shipped = readShipped(host, root, new Set(found.private.map(e => e.path)));
   const files = found.private.filter(e => e.type === 'f').map(e => e.path);
   const unchanged = await unchangedFiles(host, root, files, shipped.sums);
   const left = found.private.filter(({ type, path }) =>
     type === 'f' ? !unchanged.has(path) : !shipped.listed.has(path),
   );
-  return { ...found, private: left.map(e => ({ ...e, inode: inodes.get(e.path) ?? '' })) };
+  return { ...found, private: left };
 }
 
 /** Copies the system. Names the private files that it leaves out, and the mounts. Throws `command`. */

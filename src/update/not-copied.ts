@@ -70,9 +70,9 @@ function matcher(patterns: readonly string[]): (path: string) => boolean {
 }
 
 /** What is left out, and why. */
-export interface LeftOut {
+export interface LeftOut<Entry extends TreeEntry> {
   /** The topmost paths that are private. A package may ship some of them. */
-  readonly private: readonly TreeEntry[];
+  readonly private: readonly Entry[];
   /** Files that are no part of a system. */
   readonly state: readonly TreeEntry[];
   /** Directories whose content others cannot reach; nothing is said of what is in them. */
@@ -83,15 +83,15 @@ export interface LeftOut {
  * Judges all entries of a system; each directory comes before what is in it. `never`: paths that are left out in any
  * case. `keep`: paths that the administrator has named.
  */
-export function findNotCopied(
-  entries: readonly TreeEntry[],
+export function findNotCopied<Entry extends TreeEntry>(
+  entries: readonly Entry[],
   { never, keep }: { readonly never: readonly string[]; readonly keep: readonly string[] },
-): LeftOut {
+): LeftOut<Entry> {
   const isPrivate = matcher(PRIVATE);
   const isNever = matcher(NOT_FROM_HOST);
   const gone = new Set<string>();
   const closed = new Set<string>();
-  const out = { private: [] as TreeEntry[], state: [] as TreeEntry[], closed };
+  const out = { private: [] as Entry[], state: [] as TreeEntry[], closed };
   for (const e of entries) {
     const above = e.path.slice(0, e.path.lastIndexOf('/'));
     const isDirectory = e.type === 'd';
