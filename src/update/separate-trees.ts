@@ -37,9 +37,9 @@ export async function separateTrees(on: Machine, v: Volume): Promise<SeparateTre
     const [, , inode, links, mode = '', uid = '', gid = '', path = ''] = row;
     const isStub = inode === STUB && links === '1';
     const kind = inode === SUBVOLUME ? 'subvolume' : isStub ? 'stub' : 'mount';
-    return [
-      { path: `/${path}`, kind, isEmpty: on.host.list(`${tree}/${path}`).length === 0, mode, uid, gid },
-    ];
+    // Node.js sees nothing in a directory whose name is not valid UTF-8, whatever is there.
+    const isEmpty = !path.includes('\ufffd') && on.host.list(`${tree}/${path}`).length === 0;
+    return [{ path: `/${path}`, kind, isEmpty, mode, uid, gid }];
   });
 }
 

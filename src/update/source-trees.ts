@@ -2,6 +2,7 @@
  * Directories in the source of the first tree that cp(1) and tar(1) pass over without a word, because they stay in one
  * file system: nested subvolumes of btrfs, which belong to the tree, and mounts, which do not.
  */
+import { MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
 
 export interface SourceTrees {
@@ -26,7 +27,8 @@ export async function realPath(host: Host, path: string): Promise<string> {
 
 /**
  * The directories below `root` on other devices than their parents, that is, subvolumes and mounts. Those of which
- * `isLeftOut` says so, and what is below a mount, are left out.
+ * `isLeftOut` says so, and what is below a mount, are left out. Throws `refused` for a subvolume that no path of Node.js
+ * leads to.
  */
 export async function sourceTrees(
   host: Host,
@@ -46,6 +48,10 @@ export async function sourceTrees(
       const path = `${at}/${row?.[2]}`;
       if (!row || row[1] === top?.[1] || isLeftOut(path)) continue;
       const isMount = mounted.has(real + path);
+      if (!isMount && path.includes('\ufffd')) {
+        const what = `the name of the subvolume "${root}${path}" is not valid UTF-8: its files would not be copied`;
+        throw new MayflyError('refused', what, { path: root + path, hint: 'rename it' });
+      }
       (isMount ? mounts : subvolumes).push(path);
       if (!isMount) pending.push(path);
     }

@@ -71,6 +71,15 @@ it('a subvolume with files in master is refused before anything is copied, and r
   expect(others).toEqual([]);
 });
 
+it('a subvolume whose name is not valid UTF-8 does not count as empty: nothing shows what is in it', async () => {
+  const w = await world(MASTER, [41, 256, 1, 755, 'srv/b\ufffdcher']);
+  await expect(run(w)).rejects.toMatchObject({
+    code: 'refused',
+    message: expect.stringMatching(/^an edit failed in "prepare": .* is a subvolume of its own: /s),
+  });
+  mustBeAsBefore(w);
+});
+
 it('a subvolume with files in the working copy is refused before it is sealed', async () => {
   const w = await world(WORK, [41, 256, 1, 755, 'srv/data']);
   w.put(`${WORK}/srv/data/file`, '');

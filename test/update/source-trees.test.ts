@@ -52,6 +52,20 @@ describe.skipIf(lacks)('a directory as the source', () => {
     for (const at of mounted.reverse()) must('umount', [at]);
   });
 
+  it('is refused if the name of a subvolume is not valid UTF-8, because its files would be left behind', async () => {
+    const odd = 'odd="$1/b$(printf "\\374")cher"; btrfs -q subvolume';
+    must('sh', ['-c', `${odd} create "$odd" && touch "$odd/file"`, 'sh', source]);
+    const tree = mkdtempSync(`${place}/to-`);
+    const from = { ...HOW, source: { kind: 'directory', path: source }, say: () => undefined } as const;
+    const error = await fillTree(realHost(), tree, from, []).catch((e: unknown) => e);
+    must('sh', ['-c', `${odd} delete "$odd"`, 'sh', source]);
+    rmSync(tree, { recursive: true });
+    expect(error).toMatchObject({
+      code: 'refused',
+      message: expect.stringContaining('b\ufffdcher" is not valid UTF-8: its files would not be copied'),
+    });
+  });
+
   it.each([source, `${place}/link`])('%s gives its subvolumes too, and its mounts are named', async path => {
     const tree = mkdtempSync(`${place}/to-`);
     const said: string[] = [];
