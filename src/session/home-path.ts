@@ -1,4 +1,4 @@
-/** Looks at the home directory of a user before anything is done, so that the error of one account counts against no generation. */
+/** Looks at the home directory of a user before a login does anything. */
 import { MayflyError } from '../errors.ts';
 import type { Group, User } from '../linux/accounts.ts';
 import { lookAt } from '../linux/files.ts';
