@@ -1,5 +1,5 @@
 /** `mayfly hook ADAPTER start|stop`, run by display managers. This path loads only modules that Node has built in. */
-import { hasCode, MayflyError, publicCodeOf, reasonOf } from '../errors.ts';
+import { hasCode, isErrno, MayflyError, publicCodeOf, reasonOf } from '../errors.ts';
 import { print } from '../linux/command.ts';
 import type { Host } from '../linux/host.ts';
 import { toJournal } from '../linux/log.ts';
@@ -66,8 +66,11 @@ async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Hook
     if (!s) on.log('debug', `${call.user} is out of scope and gets a host session`, { user: call.user });
     if (!o.dryRun) await writeLoginOutcome(thisHost, on.paths, call.user, s ? 'session' : 'host');
     return { code: 0, complete: s !== undefined };
-  } catch (error) {
-    if (o.dryRun) throw error;
+  } catch (cause) {
+    if (o.dryRun) throw cause;
+    let error = cause;
+    if (on && isErrno(cause, 'ENOSPC', 'EDQUOT'))
+      error = (await import('./space-being-freed.ts')).noRoom(on, cause);
     const user = call?.user ?? env.USER ?? '';
     // If the configuration is invalid, the last valid one says where the reason is written.
     const at = on ?? (await openMachine(o, { lastGood: true }).catch(() => undefined));
