@@ -10,6 +10,7 @@
  *     MAYFLY_CASES       generated cases per property
  *     MAYFLY_ROUGH       rough conditions per backend
  *     MAYFLY_RECORDS     damaged records per backend
+ *     MAYFLY_NIGHTS      nights of one machine
  *     MAYFLY_SEED        repeats a campaign; printed when one begins and when it fails
  *     MAYFLY_LONG        set: LVM with each file system and all kinds of update
  */
@@ -19,7 +20,7 @@ const given = (name: string): string | undefined => process.env[`MAYFLY_${name}`
 
 export const LONG = given('LONG') !== undefined;
 
-type Count = 'KILLS' | 'CUTS' | 'CROWD' | 'ROUNDS' | 'PROMOTIONS' | 'CASES' | 'ROUGH' | 'RECORDS';
+type Count = 'KILLS' | 'CUTS' | 'CROWD' | 'ROUNDS' | 'PROMOTIONS' | 'CASES' | 'ROUGH' | 'RECORDS' | 'NIGHTS';
 
 /** How often, or how many; `usual` where nothing is said. */
 export function count(name: Count, usual: number): number {

@@ -8,6 +8,7 @@ import { runInteractiveInChroot } from '../update/chroot.ts';
 import { tryPublishSessions } from '../update/greeter.ts';
 import { writeHealth } from '../update/health.ts';
 import { rebootIfRequired, updateHost } from '../update/host-update.ts';
+import { driverReason } from '../update/kernel-match.ts';
 import { refresh } from '../update/refresh.ts';
 import { rollback } from '../update/rollback.ts';
 import { isDue, isMissed, lastAttemptOf, machineOffset, skipReason, spreadOf } from '../update/schedule.ts';
@@ -66,8 +67,12 @@ export const updateCommand: CliCommand = {
         (args.ifDue !== true || isDue(now, last, offset)) && (args.ifMissed !== true || isMissed(now, last))
       );
     };
-    if (!isWanted()) return 0;
-    const pause = args.spread === true && !context.flags.dryRun ? spreadOf(on.host.now(), offset) : 0;
+    const driver = isWanted() ? undefined : await driverReason(on);
+    if (driver !== undefined) on.log('notice', `the update does not wait for its time: ${driver}`);
+    else if (!isWanted()) return 0;
+    // For a driver at once: until then nobody can work at this machine.
+    const isSpread = args.spread === true && driver === undefined && !context.flags.dryRun;
+    const pause = isSpread ? spreadOf(on.host.now(), offset) : 0;
     if (pause > 0) {
       on.log('info', `the update begins in ${Math.round(pause / 60_000)} min: other machines update, too`);
       await on.host.sleep(pause);

@@ -29,18 +29,21 @@ const DEMOTION_WAIT = 5;
 /** Logs another account in to the same generation and out again; rejects if that fails. */
 type TrialLogin = () => Promise<unknown>;
 
+/** Whom else the generation fails in the same way after so many failures, in words; undefined if it is one person alone. */
+type Confirmation = (failures: number) => Promise<string | undefined>;
+
 /**
  * Counts a failed login to a generation on probation. When logins of `check.demote_after` people have failed in the same
  * way, without a success, the generation is demoted and the previous one becomes stable again. A machine may have only
- * one person: after so many failures the account `check.user` tries, and if it fails in the same way too, the generation
- * is demoted. Two logins that fail at the same moment may count as one; the rollback then takes one more.
+ * one person: after so many failures `confirm` decides whether they are enough. Two logins that fail at the same moment
+ * may count as one; the rollback then takes one more.
  */
 async function failedLogin(
   on: Machine,
   number: number,
   uid: number,
   error: { readonly code: string; readonly message: string },
-  tryOther: TrialLogin,
+  confirm: Confirmation,
 ): Promise<void> {
   const { host, paths, config, log } = on;
   const p = probation(host, paths);
@@ -53,8 +56,9 @@ async function failedLogin(
   const failures = p.failures + 1;
   writeProbation(host, paths, { ...p, failures, people });
   const isShared = alike >= Math.max(LEAST_PEOPLE, enough);
-  if (!isShared && (failures < enough || (await codeOf(tryOther)) !== error.code)) return;
-  const who = isShared ? `${alike} users` : `a user and of "${config.check.user}"`;
+  if (!isShared && failures < enough) return;
+  const who = isShared ? `${alike} users` : await confirm(failures);
+  if (who === undefined) return;
   const reason = `the first logins of ${who} failed; the last error was: ${error.message}`;
   const { movePointer } = await import('../state/promotion-lock.ts');
   const o = { what: `the demotion of generation ${number}`, seconds: DEMOTION_WAIT };
@@ -97,14 +101,17 @@ export async function judgeByLogin(on: Machine, s: Session): Promise<void> {
   const isOver = s.kind === 'login' && s.state !== 'starting' && s.stuck === undefined && !s.saving;
   if (!isOver || probation(host, paths)?.number !== s.generation) return;
   try {
-    const { desktopFailed, hasLasted } = await import('./proof.ts');
+    const { desktopFailed, hasLasted, isOnlyPerson } = await import('./proof.ts');
     if (hasLasted(host, s)) return endProbation(host, paths);
     if (!(await desktopFailed(on, s)) || stableNumber(host, paths) !== s.generation) return;
     const error = {
       code: 'desktop',
       message: `the desktop of ${s.user.name} ended as soon as it had started`,
     };
-    await failedLogin(on, s.generation, s.user.uid, error, async () => undefined);
+    // The account of the trial has no desktop. Where nobody else can log in, nobody else loses by a rollback.
+    await failedLogin(on, s.generation, s.user.uid, error, async failures =>
+      failures > 1 && isOnlyPerson(on, s.user) ? 'the only person of this machine' : undefined,
+    );
   } catch (error) {
     on.log('warning', `generation ${s.generation} was not judged by ${s.id}: ${reasonOf(error)}`);
   }
@@ -129,6 +136,8 @@ export async function mayTryAgain(
   }
   if (error.facts.moved === true) return true;
   if (stableNumber(on.host, on.paths) === number && blamesGeneration(error))
-    await failedLogin(on, number, uid, error, tryOther);
+    await failedLogin(on, number, uid, error, async () =>
+      (await codeOf(tryOther)) === error.code ? `a user and of "${on.config.check.user}"` : undefined,
+    );
   return stableNumber(on.host, on.paths) !== number;
 }

@@ -3,12 +3,14 @@
  * generation is proven when a session of it has lasted. It fails a person whose desktop has ended as soon as it had
  * started, which the session wrapper writes to the journal. Loaded on use: only while a generation is on probation.
  */
+import { directoryServices, parseGroups, parsePasswd, type User } from '../linux/accounts.ts';
 import { lookAt } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
 import { bootId } from '../linux/process-id.ts';
 import type { Machine } from '../state/machine.ts';
 import { ENABLED_MARKER } from '../state/paths.ts';
 import { readSessions, type Session } from '../state/sessions.ts';
+import { inScope } from './scope.ts';
 
 /**
  * How long a session must have lasted, in milliseconds. A desktop that ends within 20 seconds leaves a window for a minute,
@@ -72,4 +74,31 @@ export async function desktopFailed({ host }: Machine, s: Session): Promise<bool
   } catch {
     return false;
   }
+}
+
+/** Shells of accounts that nobody logs in to. */
+const NO_LOGIN = /\/(?:nologin|false|sync)$/;
+
+/** Where systemd keeps accounts that are not in `/etc/passwd`. */
+const USER_DATABASES = ['/var/lib/systemd/home', '/etc/userdb'];
+
+/**
+ * Whether nobody but this user can log in to a session, as far as the machine itself knows: then one person's failures are
+ * all that there will ever be, and one who fails on purpose harms nobody else. A directory may have other people.
+ */
+export function isOnlyPerson({ host, config }: Pick<Machine, 'host' | 'config'>, user: User): boolean {
+  const text = host.read('/etc/passwd') ?? '';
+  const isElsewhere =
+    directoryServices(host.read('/etc/nsswitch.conf'), 'passwd:').length > 0 ||
+    /^\+/m.test(text) || // NIS, by "compat"
+    USER_DATABASES.some(at => host.list(at).length > 0);
+  if (isElsewhere) return false;
+  const groups = parseGroups(host.read('/etc/group') ?? '');
+  const people = text.split('\n').flatMap(line => {
+    const u = parsePasswd(line);
+    if (!u || NO_LOGIN.test(line)) return [];
+    const own = groups.filter(g => g.gid === u.gid || g.members.includes(u.name));
+    return inScope(config, u, own) ? [u] : [];
+  });
+  return people.length === 1 && people[0]?.uid === user.uid;
 }

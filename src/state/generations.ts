@@ -209,11 +209,11 @@ export function clearDemoted(host: Host, paths: Paths, number: number): void {
   host.unlink(demotedPath(paths, number));
 }
 
-/** A new stable generation of which no session has lasted yet, and the stable one before it. */
+/** A new stable generation of which no session has lasted yet, and the one before it that is not on probation. */
 export interface Probation {
   readonly number: number;
   readonly previous: number;
-  /** Number of failed logins so far. */
+  /** Number of failed logins so far, also to those since `previous` that were stable and not proven. */
   readonly failures: number;
   /** The code of each person's last error, by UID; undefined before the first, and if an earlier version counted. */
   readonly people?: Readonly<Record<string, string>>;

@@ -8,6 +8,7 @@ import {
   type Generation,
   generationNumbers,
   lastNumber,
+  probation,
   readableGeneration,
   readGeneration,
   stableNumber,
@@ -96,6 +97,21 @@ export async function completePromotion(
   return true;
 }
 
+/**
+ * Puts a generation on probation that is about to replace `before`. If that one is on probation itself, it has not shown
+ * that it is any better: the new one falls back to the one before it, and failures go on counting. Otherwise a fault that
+ * stays would begin anew every night, and nothing good would be left to fall back to.
+ */
+export function beginProbation(host: Host, paths: Paths, number: number, before: number): void {
+  const last = probation(host, paths);
+  // With its own number: this promotion was interrupted before the pointer was moved.
+  const goesOn =
+    (last?.number === before || last?.number === number) &&
+    readableGeneration(host, paths, last.previous) !== undefined &&
+    whyDemoted(host, paths, last.previous) === undefined;
+  writeProbation(host, paths, goesOn ? { ...last, number } : { number, previous: before, failures: 0 });
+}
+
 /** Moves the pointer for {@link completePromotion}. */
 async function completeMove(on: Machine, number: number, before: number | undefined): Promise<void> {
   const { host, paths } = on;
@@ -105,7 +121,7 @@ async function completeMove(on: Machine, number: number, before: number | undefi
     const untouched = before === undefined ? now < number : now === before;
     const isGood = readableGeneration(host, paths, number) && whyDemoted(host, paths, number) === undefined;
     if (!untouched || !isGood) return false;
-    if (now > 0) writeProbation(host, paths, { number, previous: now, failures: 0 });
+    if (now > 0) beginProbation(host, paths, number, now);
     point(number);
     return true;
   });

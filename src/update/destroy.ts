@@ -10,7 +10,7 @@ import { ENABLED_MARKER, isSystemInstance, makeDirectories } from '../state/path
 import { readPool } from '../state/pool.ts';
 import { movePointer } from '../state/promotion-lock.ts';
 import { sessionIds } from '../state/sessions.ts';
-
+import { untagSessions } from './cache-tag.ts';
 import { mountPool } from './pool.ts';
 
 /**
@@ -48,6 +48,7 @@ export async function destroy(on: Machine): Promise<void> {
       // Sessions first: a classic LVM volume cannot be removed before its snapshots.
       const order = [...volumes].sort((a, b) => Number(b.role === 'session') - Number(a.role === 'session'));
       for (const v of order) await backend.remove(v);
+      untagSessions(host, pool.path);
       await backend.dissolve(pool.path);
       if (pool.image !== undefined && isMounted(host, pool.path)) {
         await host.run({ file: 'umount', args: ['--', pool.path], effect: 'write' });

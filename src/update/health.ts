@@ -7,6 +7,7 @@ import { printableLine } from '../linux/printable.ts';
 import {
   type Generation,
   generationNumbers,
+  probation,
   readableGeneration,
   stableNumber,
   whyDemoted,
@@ -33,6 +34,8 @@ export interface HealthFacts {
   readonly stuck: number;
   readonly pool: Pick<Usage, 'percent' | 'of' | 'problem'> | undefined;
   readonly demoted: readonly number[];
+  /** Failed logins to the stable generation, or to those before it that no session has proven either. */
+  readonly failures?: number;
   readonly limits: { readonly warn: number; readonly full: number };
 }
 
@@ -45,7 +48,7 @@ const timestamp = (ms: number): string => new Date(ms).toISOString().slice(0, 16
 
 /** One thing that is wrong with the machine. */
 export interface HealthIssue {
-  readonly topic: 'stable' | 'pool' | 'stuck' | 'update' | 'demoted' | 'lost' | 'age';
+  readonly topic: 'stable' | 'pool' | 'stuck' | 'update' | 'demoted' | 'lost' | 'logins' | 'age';
   readonly level: 'WARNING' | 'CRITICAL';
   readonly words: string;
 }
@@ -79,6 +82,11 @@ export function healthIssues(f: HealthFacts, now: number): HealthIssue[] {
   const { lost } = h ?? {};
   if (lost && lost.generation === f.stable && Array.isArray(lost.what))
     report('lost', 'WARNING', `generation ${f.stable} has lost: ${lost.what.join(', ')}`);
+  const { failures = 0 } = f;
+  if (failures > 0) {
+    const logins = failures === 1 ? 'a login' : `${failures} logins`;
+    report('logins', 'WARNING', `${logins} to the new generation ${f.stable} failed, and none has lasted`);
+  }
   if (f.demoted.length > 0) report('demoted', 'WARNING', `demoted: ${f.demoted.join(', ')}`);
   const age = ageOf(f, now);
   if (age > OLD.critical * DAY) report('age', 'CRITICAL', `no update for ${Math.floor(age / DAY)} days`);
@@ -135,6 +143,7 @@ export async function gatherHealth(on: Machine): Promise<HealthFacts> {
   const g = stable === undefined ? undefined : readableGeneration(host, paths, stable);
   const pool = readPool(host, paths);
   const sessions: Session[] = readSessions(host, paths);
+  const trial = probation(host, paths);
   return {
     stable,
     usable: await isUsable(on, g),
@@ -146,6 +155,7 @@ export async function gatherHealth(on: Machine): Promise<HealthFacts> {
     demoted: generationNumbers(host, paths).filter(
       n => n > (stable ?? 0) && whyDemoted(host, paths, n) !== undefined,
     ),
+    failures: trial?.number === stable ? (trial?.failures ?? 0) : 0,
     limits: limitsOf(config, pool?.backend ?? 'overlay'),
   };
 }

@@ -2,9 +2,11 @@
  * Updates of the host itself after the nightly update, and its reboot when one is required and nobody is logged in.
  */
 import type { Config } from '../config/config.ts';
+import { reasonOf } from '../errors.ts';
 import { rebootIfIdle } from '../session/idle-reboot.ts';
 import type { Machine } from '../state/machine.ts';
 import { sessionIds } from '../state/sessions.ts';
+import { restartForDriver } from './kernel-match.ts';
 
 /** Debian's packages create this file when a reboot is required, for example after a kernel update. */
 const REBOOT_REQUIRED = '/run/reboot-required';
@@ -33,9 +35,12 @@ export async function updateHost({ host, config }: Machine, onLine: (line: strin
  */
 export async function rebootIfRequired(on: Machine): Promise<string | undefined> {
   const { host, config } = on;
-  if (config.host.reboot !== 'idle' || !host.exists(REBOOT_REQUIRED)) return undefined;
+  if (config.host.reboot !== 'idle') return undefined;
+  const driver = host.exists(REBOOT_REQUIRED) ? undefined : await tryRestartForDriver(on);
+  if (!host.exists(REBOOT_REQUIRED) && driver === undefined) return undefined;
   const packages = (host.read(`${REBOOT_REQUIRED}.pkgs`) ?? '').split('\n').filter(Boolean);
-  const reason = `an update requires a reboot${packages.length > 0 ? ` (${[...new Set(packages)].join(', ')})` : ''}`;
+  const names = packages.length > 0 ? ` (${[...new Set(packages)].join(', ')})` : '';
+  const reason = driver ?? `an update requires a reboot${names}`;
   const reboots = await rebootIfIdle(on, {
     when: '+1',
     reason,
@@ -44,4 +49,14 @@ export async function rebootIfRequired(on: Machine): Promise<string | undefined>
     announce: () => on.log('notice', `rebooting in one minute: ${reason}`),
   });
   return reboots ? reason : undefined;
+}
+
+/** {@link restartForDriver}; undefined if that cannot be told. */
+async function tryRestartForDriver({ host, log }: Machine): Promise<string | undefined> {
+  try {
+    return await restartForDriver(host);
+  } catch (error) {
+    log('warning', `whether the driver requires a restart is not known: ${reasonOf(error)}`);
+    return undefined;
+  }
 }

@@ -28,6 +28,7 @@ import { movePointer } from '../state/promotion-lock.ts';
 import { sessionIds } from '../state/sessions.ts';
 import { type BackendKind, inOneLine, masterOf, type Pool, type Volume, workOf } from '../volume/backend.ts';
 import { tryOverlay } from '../volume/overlay-trial.ts';
+import { tagSessions } from './cache-tag.ts';
 import { finishTree, requireProof } from './first-tree.ts';
 import { tryPublishSessions } from './greeter.ts';
 import { writeHealth } from './health.ts';
@@ -176,6 +177,7 @@ async function openOrMakePool(on: Machine, o: InitOptions): Promise<Pool> {
   if (known) {
     await mountPool(on, known);
     await on.backend(known.backend).prepare(known.path, sizesOf(on, o.lvm));
+    tagSessions(host, known.path);
     return known;
   }
   if (o.backend === 'lvm-thin' || o.backend === 'lvm') return openLvmPool(on, o.backend, o.lvm ?? {}, o.say);
@@ -193,6 +195,7 @@ async function openOrMakePool(on: Machine, o: InitOptions): Promise<Pool> {
   const bad = o.backend === 'overlay' ? undefined : poolPlaceProblem(pool, place, config.overlay.upper);
   if (bad) throw new MayflyError('refused', bad.what, { path, hint: bad.fix });
   await on.backend(o.backend).prepare(path);
+  tagSessions(host, path);
   if (o.backend === 'overlay') await tryOverlay(host, path, config.overlay);
   writePool(host, paths, pool);
   return pool;

@@ -17,6 +17,8 @@ interface KernelPair {
   readonly parts: number;
   /** Nothing works with another version. */
   readonly isStrict: boolean;
+  /** What packages call the module on disk. */
+  readonly files?: readonly string[];
 }
 
 const VERSION_FILE = /^(\d+(?:\.\d+)*)/;
@@ -31,6 +33,7 @@ const PAIRS: readonly KernelPair[] = [
     libraries: /^lib(?:nvidia-glcore|nvidia-ml|cuda|GLX_nvidia)\.so\.(\d+\.\d+(?:\.\d+)?)$/,
     parts: 3,
     isStrict: true,
+    files: ['nvidia', 'nvidia-current', 'nvidia-current-open'],
   },
   {
     name: 'VirtualBox Guest Additions',
@@ -95,6 +98,9 @@ export function treeVersions(
     }),
   );
 }
+
+/** The names of the module of a pair on disk, for modinfo(8). Pure. */
+export const moduleFiles = (name: string): readonly string[] => PAIRS.find(p => p.name === name)?.files ?? [];
 
 /** The pairs of which a tree has something, and not in the version of the loaded module. Pure. */
 export function mismatches(

@@ -1,9 +1,9 @@
 /** The promotion: the candidate becomes the stable generation by one rename. */
 import { hasCode, reasonOf } from '../errors.ts';
-import { stableNumber, writeProbation } from '../state/generations.ts';
+import { stableNumber } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import { movePointer } from '../state/promotion-lock.ts';
-import { writeIntent } from './adopt.ts';
+import { beginProbation, writeIntent } from './adopt.ts';
 import { acceptCandidate } from './pool.ts';
 
 /** `kept`: the pointer was moved by somebody else meanwhile, and stays where it is; or, with `isPending`, not moved yet. */
@@ -33,7 +33,7 @@ export async function promote(on: Machine, number: number, before: number | unde
         const reason = `generation ${now} became stable meanwhile`;
         return { result: 'kept', generation: number, reason };
       }
-      if (before !== undefined) writeProbation(host, paths, { number, previous: before, failures: 0 });
+      if (before !== undefined) beginProbation(host, paths, number, before);
       point(number);
       return { result: 'promoted', generation: number };
     });

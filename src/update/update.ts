@@ -3,7 +3,7 @@
  * generations. Nothing is visible to users before the promotion; a failure or crash before it leaves stable and
  * master unchanged.
  */
-import { MayflyError, reasonOf } from '../errors.ts';
+import { isErrno, MayflyError, reasonOf } from '../errors.ts';
 import type { Fields } from '../linux/log.ts';
 import { stopwatch } from '../linux/stopwatch.ts';
 import { prepareSpare } from '../session/spare-snapshot.ts';
@@ -21,6 +21,7 @@ import {
 } from '../state/update-history.ts';
 import { type Pool, workOf } from '../volume/backend.ts';
 import { adopt, knownNumbers, readIntent, startingPoint } from './adopt.ts';
+import { tagSessions } from './cache-tag.ts';
 import { checkGeneration } from './check.ts';
 import type { ChrootOptions } from './chroot.ts';
 import { countDifferences } from './diff.ts';
@@ -98,7 +99,8 @@ export async function update(on: Machine, o: UpdateOptions): Promise<UpdateOutco
     } catch (error) {
       leave('failed after');
       write({ result: 'failed', phase, reason: reasonOf(error) });
-      const code = error instanceof MayflyError ? error.code : 'internal';
+      const code =
+        error instanceof MayflyError ? error.code : isErrno(error, 'ENOSPC', 'EDQUOT') ? 'full' : 'internal';
       const facts = error instanceof MayflyError ? error.facts : {};
       throw new MayflyError(
         code,
@@ -126,6 +128,7 @@ async function runPhases(
   enter('prepare');
   const pool = requirePool(on);
   await mountPool(on, pool);
+  tagSessions(host, pool.path);
   // A promotion that still waits, for logins or for room, keeps its working copy, which becomes master.
   const isPending = (): boolean => readIntent(host, paths) !== undefined;
   await finishInterruptedUpdate(on, pool, orLeaveToRecovery(on, isPending), []);

@@ -524,9 +524,12 @@ describe('the check of pool and generations', () => {
   it.each([
     [door, /^ok$/],
     [{ ...door, held: 'a restart' }, /^warning: logins are blocked: a restart \| shutdown -c; rm \/h$/],
-    [{ ...door, probation: { number: 2, failures: 0 } }, /^ok$/],
-    [{ ...door, probation: { number: 2, failures: 1 } }, /^warning: 1 logins.* \| mayfly rollback$/],
-    [{ ...door, probation: { number: 1, failures: 1 } }, /^ok$/],
+    [{ ...door, probation: { number: 2, previous: 1, failures: 0 } }, /^ok$/],
+    [
+      { ...door, stable: 3, probation: { number: 3, previous: 1, failures: 2 } },
+      /^warning: 2 logins.* \| mayfly rollback 1$/,
+    ],
+    [{ ...door, probation: { number: 1, previous: 0, failures: 1 } }, /^ok$/],
   ])('judges whether logins are possible with %j', (d, words) => expect(line(judgeLogins(d))).toMatch(words));
 });
 

@@ -38,7 +38,10 @@ async function mustBeGone(): Promise<void> {
   await until(() => lab.sessions('alice').length === 0, 10_000);
   expect(lab.script('grep -c " /run/mayfly/roots/u" /proc/1/mountinfo || true').trim()).toBe('0');
   // A process of its own erases the volume.
-  await until(() => fs.readdirSync(lab.at('/var/lib/mayfly/pool/sessions')).length === 0, 10_000);
+  await until(
+    () => fs.readdirSync(lab.at('/var/lib/mayfly/pool/sessions')).every(n => n === 'CACHEDIR.TAG'),
+    10_000,
+  );
   expect(lab.processes('alice').filter(p => p.root.includes('mayfly'))).toEqual([]);
 }
 

@@ -449,7 +449,7 @@ export class Lab {
     return {
       generations: names(`${this.dir}/pool/generations`),
       sessions: names(`${this.dir}/pool/sessions`).filter(
-        n => !n.startsWith('.spare-') && !isDeleted(`${this.dir}/pool/sessions/${n}`),
+        n => n !== 'CACHEDIR.TAG' && !n.startsWith('.spare-') && !isDeleted(`${this.dir}/pool/sessions/${n}`),
       ),
       others: names(`${this.dir}/pool`).filter(n => !own.includes(n)),
     };

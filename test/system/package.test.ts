@@ -36,6 +36,7 @@ describe('the Debian package', () => {
     expect(out).toMatch(/^v\d+\.\d+/);
     expect(out).toMatch(/pool +none; create one with "mayfly init"/);
     expect(out).toMatch(/# from \/etc\/mayfly\/mayfly\.toml/);
+    expect(ok('cat /etc/needrestart/conf.d/mayfly.conf')).toContain('qr(^mayfly-)} = 0;');
     console.log(`the package runs under node ${out.split('\n')[0]}`);
   });
 
@@ -77,6 +78,7 @@ describe('the Debian package', () => {
       hook session-setup
       id=$(cat /run/mayfly/users/$(id -u carol)/session)
       schroot -l
+      tar -C /var/lib/mayfly/pool -c --exclude-caches sessions | tar -t
       schroot -d / -c "$id" -u carol -- sh -c 'id -un; cat ~/thesis; test ! -e /etc/ssh/ssh_host_rsa_key && echo no host key'
       schroot -d / -c "$id" -u root -- rm -rf --one-file-system /usr /etc
       ls /usr/bin/env
@@ -88,7 +90,7 @@ describe('the Debian package', () => {
       mayfly recover
       ! grep /run/mayfly/roots/ /proc/self/mountinfo`);
     expect(out).toMatch(
-      /^chroot:u\d+-[0-9a-f]{8}\ncarol\nnothing of mine\nno host key\n\/usr\/bin\/env\nno sessions\n\/usr\/bin\/env\n0\nnothing to recover\n$/,
+      /^chroot:u\d+-[0-9a-f]{8}\nsessions\/\nsessions\/CACHEDIR.TAG\ncarol\nnothing of mine\nno host key\n\/usr\/bin\/env\nno sessions\n\/usr\/bin\/env\n0\nnothing to recover\n$/,
     );
   });
 

@@ -27,10 +27,10 @@ import { readSessions } from '../../src/state/sessions.ts';
 import { readHistory, writeHistory } from '../../src/state/update-history.ts';
 import { describePromotions, pendingPromotion, readIntent, writeIntent } from '../../src/update/adopt.ts';
 import { programOf, sessionPrograms } from '../../src/update/built-in-checks.ts';
-import { gatherHealth } from '../../src/update/health.ts';
+import { gatherHealth, healthLine } from '../../src/update/health.ts';
 import { rebootIfRequired } from '../../src/update/host-update.ts';
 import { aptOptions, incompletePackages } from '../../src/update/refresh.ts';
-import { planRetention, prune, retire } from '../../src/update/retention.ts';
+import { planRetention, prune, retentionPlan, retire } from '../../src/update/retention.ts';
 import { rollback } from '../../src/update/rollback.ts';
 import { isDue, isMissed, lastAttemptOf, offsetOf, spreadOf } from '../../src/update/schedule.ts';
 import { update } from '../../src/update/update.ts';
@@ -589,8 +589,10 @@ describe('an update from a generation', () => {
 
   it('does not remove that generation to make space for the update', async () => {
     const w = await world();
-    for (const text of ['two', 'three']) await updateOf(w, text);
     const { host, paths } = w.machine();
+    await updateOf(w, 'two');
+    endProbation(host, paths); // it is proven, and kept for a rollback
+    await updateOf(w, 'three');
     endProbation(host, paths); // so that no rollback to generation 2 is expected
     markDemoted(host, paths, 2, 'a test'); // it would be the first to be removed
     const isShort = async () => true;
@@ -717,6 +719,101 @@ describe('a login that is over', () => {
       expect(whyDemoted(host, paths, 2)).toMatch(
         /^the first logins of 2 users failed; .*the desktop of carol ended/,
       );
+  });
+  const CAROL = 'carol:x:1003:1003::/home/carol:';
+  const also = (w: World, line: string): void =>
+    w.put('/etc/passwd', `${w.host.read('/etc/passwd')}${line}\n`);
+  it.each([
+    ['the only person of the machine', () => undefined, 2, 1],
+    ['the only person, once', () => undefined, 1, 2],
+    ['a person beside an account that nobody logs in to', w => also(w, `${CAROL}/usr/sbin/nologin`), 2, 1],
+    [
+      'a person beside one whose logins get the host',
+      w => {
+        also(w, `${CAROL}/bin/sh`);
+        w.put(
+          '/etc/mayfly/mayfly.toml',
+          'exclude = ["root", "@staff"]\n[check]\ndemote_after = 2\n[update]\nkeep = 1\n',
+        );
+        w.put('/etc/group', `${w.host.read('/etc/group')}staff:x:50:carol\n`);
+      },
+      2,
+      1,
+    ],
+    ['a person beside another', w => also(w, `${CAROL}/bin/sh`), 3, 2],
+    ['a person of a directory', w => w.put('/etc/nsswitch.conf', 'passwd: files sss\n'), 3, 2],
+    ['a person beside those of NIS', w => also(w, '+::::::'), 3, 2],
+    [
+      'a person beside one of systemd-homed',
+      w => {
+        w.makeDirs('/var/lib/systemd/home');
+        w.put('/var/lib/systemd/home/dora.identity', '{}');
+      },
+      3,
+      2,
+    ],
+  ] as const satisfies [string, (w: World) => void, number, number][])(
+    'whose desktop ended at once, of %s',
+    async (_who, prepare, times, stable) => {
+      const w = await judged(failed);
+      const { host, paths } = w.machine();
+      for (const s of readSessions(host, paths)) await end(w.machine(), s.id);
+      w.put('/etc/passwd', 'root:x:0:0::/root:/bin/sh\nbob:x:1002:1002::/home/bob:/bin/sh\n');
+      prepare(w);
+      await comeAndGo(w, 9_000, ...Array<string>(times).fill('bob'));
+      expect(stableNumber(host, paths)).toBe(stable);
+      if (stable === 1)
+        expect(whyDemoted(host, paths, 2)).toMatch(
+          /^the first logins of the only person of this machine failed/,
+        );
+      else
+        expect(healthLine(await gatherHealth(w.machine()), host.now()).line).toMatch(
+          times === 1
+            ? /^WARNING - a login to the new generation 2 failed, and none has lasted/
+            : /3 logins to/,
+        );
+    },
+  );
+  it('counts over the nights, and what was never proven is nothing to fall back to', async () => {
+    const w = await judged(failed);
+    const { host, paths } = w.machine();
+    await comeAndGo(w, 9_000, 'bob');
+    expect(probation(host, paths)).toMatchObject({ number: 2, previous: 1, failures: 1 });
+    expect(await updateOf(w, 'three')).toMatchObject({ result: 'promoted', generation: 3 });
+    expect(probation(host, paths)).toMatchObject({ number: 3, previous: 1, failures: 1 });
+    expect(retentionPlan(w.machine()).find(d => d.number === 1)?.action).toBe('keep');
+    await comeAndGo(w, 9_000, 'carol');
+    expect(stableNumber(host, paths)).toBe(1);
+    await updateOf(w, 'four');
+    expect(probation(host, paths)).toEqual({ number: 4, previous: 1, failures: 0 });
+  });
+  it('falls back to the one before that was proven, wherever the promotion after it was cut short', async () => {
+    const begun = async (): Promise<World> => {
+      const w = await judged(failed);
+      w.newProcess();
+      return w;
+    };
+    const probe = await begun();
+    await updateOf(probe, 'three');
+    for (let n = 1; n <= probe.calls; n++) {
+      const w = await begun();
+      w.dieAt = n;
+      await updateOf(w, 'three').catch(() => undefined);
+      w.newProcess();
+      await recover(w.machine());
+      const { host, paths } = w.machine();
+      const number = stableNumber(host, paths);
+      // Cut short before the pointer: it may name the next one already, and then counts for nobody.
+      if (number === 3) expect(probation(host, paths), `died at ${n}`).toMatchObject({ number, previous: 1 });
+      expect(readableGeneration(host, paths, 1), `died at ${n}`).toBeDefined();
+    }
+  });
+  it('falls back to the stable one where the one before has been demoted meanwhile', async () => {
+    const w = await judged(failed);
+    const { host, paths } = w.machine();
+    markDemoted(host, paths, 1, 'a test');
+    await updateOf(w, 'three');
+    expect(probation(host, paths)).toEqual({ number: 3, previous: 2, failures: 0 });
   });
   it('ends whatever the journal does', async () => {
     const w = await judged(() => {

@@ -4,6 +4,7 @@ import { REMEDY } from '../../advice.ts';
 import {
   corruptRecord,
   generationNumbers,
+  type Probation,
   probation,
   readableGeneration,
   stableNumber,
@@ -117,7 +118,7 @@ export interface LoginState {
   readonly held: string | undefined;
   readonly hold: string;
   readonly stable: number | undefined;
-  readonly probation: { readonly number: number; readonly failures: number } | undefined;
+  readonly probation: Omit<Probation, 'people'> | undefined;
 }
 
 export function judgeLogins({ held, hold, stable, probation: p }: LoginState): CheckResult {
@@ -125,7 +126,10 @@ export function judgeLogins({ held, hold, stable, probation: p }: LoginState): C
     held === undefined ? [] : [warning(`logins are blocked: ${held}`, `shutdown -c; rm ${hold}`)];
   if (p && p.number === stable && p.failures > 0)
     findings.push(
-      warning(`${p.failures} logins to the new generation ${p.number} have failed`, 'mayfly rollback'),
+      warning(
+        `${p.failures} logins to the new generation ${p.number} have failed`,
+        `mayfly rollback ${p.previous}`,
+      ),
     );
   return found(
     findings,
