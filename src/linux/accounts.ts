@@ -46,17 +46,26 @@ export function checkUserName(name: string): void {
   }
 }
 
+/** The line of an account in /etc/passwd. Throws `bad-user`. */
+function localLine(host: Host, name: string): string | undefined {
+  checkUserName(name);
+  return host
+    .read('/etc/passwd')
+    ?.split('\n')
+    .find(line => line.startsWith(`${name}:`));
+}
+
+/** An account of this machine itself; undefined if there is none, whatever a directory says. Throws `bad-user`. */
+export const localUser = (host: Host, name: string): User | undefined =>
+  parsePasswd(localLine(host, name) ?? '');
+
 /**
  * Looks up an account in /etc/passwd, then through NSS (LDAP, SSSD), with one process. The answer has the directory's
  * own spelling of the name. Throws `bad-user` or `unknown-user`.
  */
 export async function lookupUser(host: Host, name: string): Promise<User> {
-  checkUserName(name);
-  const local = host
-    .read('/etc/passwd')
-    ?.split('\n')
-    .find(line => line.startsWith(`${name}:`));
-  const line = local ?? (await (isMadeOf(name, DIGITS) ? passwdOfNumber : passwdOf)(host, name));
+  const line =
+    localLine(host, name) ?? (await (isMadeOf(name, DIGITS) ? passwdOfNumber : passwdOf)(host, name));
   const user = parsePasswd(line ?? '');
   if (line && !user) {
     const what = `the entry of "${name}" in passwd(5) is malformed: a field has ":" or a newline in it, or a number is invalid`;
