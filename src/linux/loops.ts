@@ -144,14 +144,26 @@ function endSwap(host: Host, path: string) {
 
 /**
  * Takes the session's files out of use as swap space, of `files` from {@link swapFiles}. The table shows the path that a
- * file has in the namespace where it was opened. The kernel lets nobody remove or rename such a file.
+ * file has in the namespace where it was opened. Nobody can remove or rename such a file. It may be in a nested subvolume,
+ * which has a device number of its own: the session's are those on the way to which there are neither symlinks nor mounts.
  */
-export async function releaseSwap(host: Host, tree: SessionTree, files: readonly string[]): Promise<void> {
+export async function releaseSwap(
+  host: Host,
+  { root, devices }: SessionTree,
+  files: readonly string[],
+): Promise<void> {
+  const isVisible = devices.has(lookAt(host, root)?.dev ?? -1); // nothing is mounted over the session's tree
+  if (files.length === 0 || !isVisible) return;
+  const lines = (host.read('/proc/self/mountinfo') ?? '').split('\n');
+  const mounted = new Set(lines.map(line => unescaped(line.split(' ')[4] ?? '')));
   for (const path of files.map(unescaped)) {
-    const inside = path.startsWith(`${tree.root}/`) ? path.slice(tree.root.length) : path;
-    if (!isPlainDirectory(host, tree.root, inside.slice(0, inside.lastIndexOf('/')))) continue;
-    const there = lookAt(host, tree.root + inside);
-    if (there?.kind === 'file' && tree.devices.has(there.dev)) await endSwap(host, tree.root + inside);
+    const parts = (path.startsWith(`${root}/`) ? path.slice(root.length) : path).split('/').slice(1);
+    const isOwn = parts.every((part, i) => {
+      const at = `${root}/${parts.slice(0, i + 1).join('/')}`;
+      const kind = i < parts.length - 1 ? 'dir' : 'file';
+      return part !== '..' && !mounted.has(at) && lookAt(host, at)?.kind === kind;
+    });
+    if (isOwn) await endSwap(host, `${root}/${parts.join('/')}`);
   }
 }
 
