@@ -150,6 +150,7 @@ it.each([
 
 it('a directory with all its mounts that the host has made since the login is shown with them', async () => {
   const w = preparedWorld();
+  w.makeDirs('/etc/mayfly');
   w.put('/etc/mayfly/mayfly.toml', 'mounts.rbind = ["/home", "/run/media"]\n');
   const { look, refreshed } = await begin(w);
   await look();
