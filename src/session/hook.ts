@@ -70,7 +70,7 @@ async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Hook
     }
     const s = await login(on, call, (ending, m) => endNow(o, ending, m, true));
     if (!s) on.log('debug', `${call.user} is out of scope and gets a host session`, { user: call.user });
-    if (!o.dryRun) await writeLoginOutcome(thisHost, on.paths, call.user, s ? 'session' : 'host');
+    if (!o.dryRun) await writeLoginOutcome(thisHost, on.paths, s?.user ?? call.user, s ? 'session' : 'host');
     return { code: 0, complete: s !== undefined };
   } catch (error) {
     if (o.dryRun) throw error;

@@ -3,6 +3,7 @@ import { localUser, lookupUser } from '../linux/accounts.ts';
 import type { Machine } from '../state/machine.ts';
 import { readSessions, sessionIds } from '../state/sessions.ts';
 import { type HookCall, isSameLogin } from './hook-call.ts';
+import { LOOKUP_LIMIT } from './outcome.ts';
 
 /**
  * The number of the user. The record of the session has it, too: a directory may not answer any more, or know nobody of
@@ -15,5 +16,5 @@ export async function uidOfLogout({ host, paths }: Machine, call: HookCall): Pro
   const own = readSessions(host, paths).find(
     s => s.user.name === call.user && s.logins.some(l => isSameLogin(l, call)),
   );
-  return own?.user.uid ?? local ?? (await lookupUser(host, call.user)).uid;
+  return own?.user.uid ?? local ?? (await lookupUser(host, call.user, LOOKUP_LIMIT)).uid;
 }
