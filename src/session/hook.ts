@@ -17,6 +17,8 @@ export interface HookOptions extends Omit<MachineOptions, 'json'> {
   readonly action: 'start' | 'stop';
   /** The display manager's process if it is not our parent. */
   readonly caller: number | undefined;
+  /** Of `start`: what of the administrator's has failed after it. The login is then refused, and its session ends. */
+  readonly failed?: string | undefined;
 }
 
 interface HookOutcome {
@@ -62,9 +64,13 @@ async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Hook
     await armWatchdog(o, on, on.config.hook.timeout);
     call = callOf(on.host, o.adapter, env, o.caller);
     if (!call) throw new MayflyError('bad-user', `${o.adapter} named no user (USER is not set)`);
+    if (o.failed !== undefined) {
+      await logout(on, call, (s, m) => endNow(o, s, m));
+      throw new MayflyError('refused', `on this machine, ${o.failed}`);
+    }
     const s = await login(on, call, (ending, m) => endNow(o, ending, m, true));
     if (!s) on.log('debug', `${call.user} is out of scope and gets a host session`, { user: call.user });
-    if (!o.dryRun) await writeLoginOutcome(thisHost, on.paths, call.user, s ? 'session' : 'host');
+    if (!o.dryRun) await writeLoginOutcome(thisHost, on.paths, s?.user ?? call.user, s ? 'session' : 'host');
     return { code: 0, complete: s !== undefined };
   } catch (error) {
     if (o.dryRun) throw error;
@@ -74,7 +80,7 @@ async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Hook
     // A failure to write the reason must not hide it; it is thrown below.
     if (at) await writeLoginOutcome(thisHost, at.paths, user, error).catch(() => undefined);
     const fields = { user, code: publicCodeOf(error) };
-    if (call && on?.config.on_failure === 'host') {
+    if (call && on?.config.on_failure === 'host' && o.failed === undefined) {
       on.log('err', `${user} gets a host session (on_failure = "host"): ${reasonOf(error)}`, fields);
       return nothingToDo;
     }
