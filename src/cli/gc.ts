@@ -9,6 +9,7 @@ import type { CliCommand } from './command.ts';
 
 export const gcCommand: CliCommand = {
   command: 'gc',
+  lastGood: () => true,
   describe: 'remove the generations that do not have to be kept',
   async run(_args, { machine, flags, show, report }) {
     const on = await machine();

@@ -27,6 +27,7 @@ export const ALLOW_REMOVALS = 'also if desktops, protected packages or many othe
 
 export const updateCommand: CliCommand = {
   command: 'update',
+  lastGood: args => args.scheduled === true, // a machine must not go without updates for months because of a typo
   describe: 'refresh a copy of master, check it, and promote it to stable',
   options: {
     force: { type: 'boolean', default: false, describe: 'seal a generation even if nothing has changed' },
@@ -199,6 +200,7 @@ async function ask(question: string): Promise<string> {
 
 export const rollbackCommand: CliCommand = {
   command: 'rollback [generation]',
+  lastGood: () => true,
   describe: 'make an earlier generation stable; sessions keep theirs',
   positionals: {
     generation: {

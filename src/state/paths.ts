@@ -20,6 +20,8 @@ export interface Paths {
   readonly promotion: string;
   /** Exists while logins are blocked; holds the reason. */
   readonly loginBlock: string;
+  /** The logins refused since the last one that succeeded. */
+  readonly refused: string;
   /** Which logind session each login belongs to; kept for the next run of the service. */
   readonly bindings: string;
   /** One line for monitoring. */
@@ -47,6 +49,7 @@ export function pathsOf(directories: Config['directories']): Paths {
     forks: `${run}/locks/forks`,
     promotion: `${run}/promotion.json`,
     loginBlock: `${run}/hold`,
+    refused: `${run}/refused.json`,
     bindings: `${run}/sightings.json`,
     health: `${run}/health`,
     history: `${state}/update.json`,
