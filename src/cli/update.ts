@@ -32,6 +32,11 @@ export const updateCommand: CliCommand = {
   options: {
     force: { type: 'boolean', default: false, describe: 'seal a generation even if nothing has changed' },
     'allow-removals': { type: 'boolean', default: false, describe: ALLOW_REMOVALS },
+    'allow-demoted': {
+      type: 'boolean',
+      default: false,
+      describe: 'also the versions of packages that came with a generation that was demoted',
+    },
     scheduled: {
       type: 'boolean',
       default: false,
@@ -74,7 +79,11 @@ export const updateCommand: CliCommand = {
       await on.host.sleep(pause);
       if (!isWanted()) return 0; // another one has begun meanwhile
     }
-    const o = { force: args.force === true, allowRemovals: args.allowRemovals === true };
+    const o = {
+      force: args.force === true,
+      allowRemovals: args.allowRemovals === true,
+      allowDemoted: args.allowDemoted === true,
+    };
     if (args.scheduled === true && !context.flags.dryRun) return scheduled(on, context, o);
     if (context.flags.dryRun) {
       const { command } = on.config.update;
@@ -93,6 +102,7 @@ export const updateCommand: CliCommand = {
 interface UpdateFlags {
   readonly force: boolean;
   readonly allowRemovals: boolean;
+  readonly allowDemoted: boolean;
 }
 
 async function updateOnce(on: Machine, context: Context, flags: UpdateFlags): Promise<void> {
@@ -100,11 +110,12 @@ async function updateOnce(on: Machine, context: Context, flags: UpdateFlags): Pr
   try {
     const origin = on.config.update.command.length > 0 ? 'update command' : 'apt';
     const change = async (inside: Parameters<typeof refresh>[1]): Promise<boolean> => {
-      await refresh(on, inside);
+      await refresh(on, inside, flags.allowDemoted);
       return true;
     };
     const losses = { allow: flags.allowRemovals, command: 'mayfly update --allow-removals' };
-    const outcome = await update(on, { what: 'an update', origin, change, say, losses, force: flags.force });
+    const { force, allowDemoted } = flags;
+    const outcome = await update(on, { what: 'an update', origin, change, say, losses, force, allowDemoted });
     clearLine(context.flags);
     showOutcome(outcome, context);
   } finally {

@@ -27,6 +27,8 @@ export interface Paths {
   /** One line for monitoring. */
   readonly health: string;
   readonly history: string;
+  /** What came with generations that were demoted; see `held-back.ts`. */
+  readonly heldBack: string;
   /** The update in progress. */
   readonly runningUpdate: string;
   /** Prefix of the names of our sessions' control groups. */
@@ -53,6 +55,7 @@ export function pathsOf(directories: Config['directories']): Paths {
     bindings: `${run}/sightings.json`,
     health: `${run}/health`,
     history: `${state}/update.json`,
+    heldBack: `${state}/held-back.json`,
     runningUpdate: `${run}/update.json`,
     cgroup: run === SYSTEM_RUN ? 'mayfly' : `mayfly${run.replaceAll('/', '.')}`,
   };
