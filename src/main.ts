@@ -19,6 +19,7 @@ function parseHookArgs(args: readonly string[]): HookOptions | undefined {
   const positionals: string[] = [];
   let config: string | undefined;
   let caller: number | undefined;
+  let failed: string | undefined;
   let dryRun = false;
   let amount: HookOptions['amount'] = 'normal';
   for (let i = 1; i < args.length; i++) {
@@ -30,7 +31,8 @@ function parseHookArgs(args: readonly string[]): HookOptions | undefined {
       caller = Number(args[++i]);
       if (!(Number.isInteger(caller) && caller > 0))
         throw new MayflyError('usage', '--caller needs a process ID');
-    } else if (arg === '--dry-run') dryRun = true;
+    } else if (arg === '--failed') failed = args[++i] ?? '';
+    else if (arg === '--dry-run') dryRun = true;
     else if (arg === '--quiet') amount = 'quiet';
     else if (arg === '--verbose') amount = 'verbose';
     else positionals.push(arg);
@@ -46,7 +48,7 @@ function parseHookArgs(args: readonly string[]): HookOptions | undefined {
     const given = ['hook', ...positionals].join(' ');
     throw new MayflyError('usage', `invalid command "${given}": use "hook gdm|lightdm|pam start|stop"`);
   }
-  return { adapter, action, config, caller, dryRun, amount };
+  return { adapter, action, config, caller, failed, dryRun, amount };
 }
 
 /**
@@ -90,6 +92,12 @@ async function main(): Promise<number> {
   if (args[0] === 'standby' && args[1]?.startsWith('/')) return standby(args[1]);
   const code = await hook(args, process.env);
   if (code !== undefined) return code;
+  try {
+    process.cwd();
+  } catch {
+    // It has been removed. Relative paths lead into it all the same, also for children, which work in another one.
+    process.cwd = () => `/proc/${process.pid}/cwd`;
+  }
   const { runCli } = await import('./cli/cli.ts');
   return runCli(args);
 }

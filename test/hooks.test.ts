@@ -25,7 +25,7 @@ const called = (adapter: string, action: string, rest = ''): string =>
   `hook ${adapter} ${action}${rest} --caller ${process.pid}\n`;
 
 describe('a hook', () => {
-  const program = /\bnode --v8-pool-size=1 --preserve-symlinks-main "\S+\/dist\/mayfly\.cjs" hook /;
+  const program = /\bnode --v8-pool-size=1 --preserve-symlinks-main "\$program" hook /;
   it.each(['run', 'gdm/PostSession'])('starts Node with one thread in the background: %s', hook => {
     expect(fs.readFileSync(`hooks/${hook}`, 'utf8').split(program)).toHaveLength(2);
   });
@@ -137,6 +137,36 @@ describe('a hook with the limits of a user', () => {
     const r = spawnSync('sh', args, { env: { ...login, USER: 'alice' }, encoding: 'utf8' });
     expect([r.status, r.stderr]).toEqual([0, '']);
     expect(JSON.parse(r.stdout)).toEqual(['/', expect.objectContaining(wanted)]);
+  });
+});
+
+describe('a setup script of the administrator', () => {
+  let old: string;
+  beforeAll(() => {
+    old = fs.readFileSync(`${dir}/dist/mayfly.cjs`, 'utf8');
+    const text =
+      'const a = process.argv.slice(2); console.log(a.join(" ")); process.exit(a.includes("--failed") ? 4 : 0)';
+    fs.writeFileSync(`${dir}/dist/mayfly.cjs`, text);
+  });
+  afterAll(() => fs.writeFileSync(`${dir}/dist/mayfly.cjs`, old));
+
+  it.each<[string, string[], number]>([
+    ['that succeeds', ['/bin/true'], 0],
+    ['that fails', ['/bin/sh', '-c', 'exit 3'], 3],
+    ['that does not exist', ['/nowhere'], 127],
+    ['that cannot be run', ['/etc/passwd'], 126],
+  ])('%s decides, and the hook says why', (_, command, status) => {
+    const hook = `${dir}/hooks/lightdm/session-setup-then`;
+    const r = spawnSync(hook, command, { env: { USER: 'alice', DISPLAY: ':0' }, encoding: 'utf8' });
+    const call = `hook lightdm start --caller PID --caller ${process.pid}`;
+    const why = `the setup script "${command[0]}" of lightdm failed with exit code ${status}`;
+    expect(r.status).toBe(status);
+    expect(
+      r.stdout
+        .replace(/(?<=start --caller )\d+/g, 'PID')
+        .trim()
+        .split('\n'),
+    ).toEqual([call, ...(status === 0 ? [] : [`${call} --failed ${why}`])]);
   });
 });
 

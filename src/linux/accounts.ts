@@ -1,6 +1,7 @@
 /** Accounts and groups, as this host resolves them. Names are untrusted input and are checked first. */
-import { MayflyError } from '../errors.ts';
+import { hasCode, MayflyError } from '../errors.ts';
 import { DIGITS, isMadeOf, isNumber, WORD } from '../names.ts';
+import { OUT_OF_TIME } from './command.ts';
 import type { Host } from './host.ts';
 
 /** Whether `text` is the number of a user or group. The highest one is -1, with which chown(2) changes nothing. */
@@ -46,17 +47,27 @@ export function checkUserName(name: string): void {
   }
 }
 
-/**
- * Looks up an account in /etc/passwd, then through NSS (LDAP, SSSD), with one process. The answer has the directory's
- * own spelling of the name. Throws `bad-user` or `unknown-user`.
- */
-export async function lookupUser(host: Host, name: string): Promise<User> {
+/** The line of an account in /etc/passwd. Throws `bad-user`. */
+function localLine(host: Host, name: string): string | undefined {
   checkUserName(name);
-  const local = host
+  return host
     .read('/etc/passwd')
     ?.split('\n')
     .find(line => line.startsWith(`${name}:`));
-  const line = local ?? (await (isMadeOf(name, DIGITS) ? passwdOfNumber : passwdOf)(host, name));
+}
+
+/** An account of this machine itself; undefined if there is none, whatever a directory says. Throws `bad-user`. */
+export const localUser = (host: Host, name: string): User | undefined =>
+  parsePasswd(localLine(host, name) ?? '');
+
+/**
+ * Looks up an account in /etc/passwd, then through NSS (LDAP, SSSD), with one process. The answer has the directory's
+ * own spelling of the name. After `limit` milliseconds a directory knows nobody. Throws `bad-user`, `unknown-user` or
+ * `timeout`.
+ */
+export async function lookupUser(host: Host, name: string, limit?: number): Promise<User> {
+  const ask = isMadeOf(name, DIGITS) ? passwdOfNumber : passwdOf;
+  const line = localLine(host, name) ?? (await ask(host, name, limit));
   const user = parsePasswd(line ?? '');
   if (line && !user) {
     const what = `the entry of "${name}" in passwd(5) is malformed: a field has ":" or a newline in it, or a number is invalid`;
@@ -68,27 +79,30 @@ export async function lookupUser(host: Host, name: string): Promise<User> {
   return user;
 }
 
-/** What getent(1) finds: a line for each key that it knows. */
-async function getent(host: Host, database: string, keys: readonly string[]): Promise<string> {
-  // 2: a key was not found
-  const out = await host.run({
-    file: 'getent',
-    args: ['--', database, ...keys],
-    effect: 'read',
-    okCodes: [0, 2],
-  });
-  return out.stdout;
+/** Asks NSS about an account. Throws `timeout`; with a limit, silence is an empty answer. */
+async function askNss(host: Host, name: string, c: readonly string[], limit?: number): Promise<string> {
+  const [file = '', ...args] = c;
+  try {
+    // 2: a key was not found
+    const okCodes = [0, 2, OUT_OF_TIME];
+    const out = await host.run({ file, args, effect: 'read', okCodes, ...(limit ? { limit } : {}) });
+    return out.stdout;
+  } catch (error) {
+    if (!hasCode(error, 'timeout')) throw error;
+    const what = `the directory of accounts did not answer in time about "${name}"`;
+    throw new MayflyError('timeout', what, { hint: `getent passwd ${name}` }, { cause: error });
+  }
 }
 
-async function passwdOf(host: Host, name: string): Promise<string> {
-  const entry = await getent(host, 'passwd', [name]);
+async function passwdOf(host: Host, name: string, limit?: number): Promise<string> {
+  const entry = await askNss(host, name, ['getent', '--', 'passwd', name], limit);
   return entry.endsWith('\n') ? entry.slice(0, -1) : entry;
 }
 
 /** Asks for a name made of digits, which getent(1) takes for a uid: it would answer with another account, or none. */
-async function passwdOfNumber(host: Host, name: string): Promise<string | undefined> {
+async function passwdOfNumber(host: Host, name: string, limit?: number): Promise<string | undefined> {
   const script = 'my @u = getpwnam $ARGV[0]; print join ":", $u[0], "x", @u[2, 3, 6 .. 8] if @u';
-  const { stdout } = await host.run({ file: 'perl', args: ['-e', script, '--', name], effect: 'read' });
+  const stdout = await askNss(host, name, ['perl', '-e', script, '--', name], limit);
   return stdout === '' ? undefined : stdout;
 }
 
@@ -151,12 +165,17 @@ export async function groupsOf(host: Host, user: User): Promise<Group[]> {
     return [...own, ...unnamed].map(g => ({ ...g, members: [] })); // a session's record does not need the other members
   }
   const local = parseGroups(text);
-  const numbers = (await getent(host, 'initgroups', [user.name])).slice(user.name.length).trim();
+  const numbers = (await askNss(host, user.name, ['getent', '--', 'initgroups', user.name]))
+    .slice(user.name.length)
+    .trim();
   const all = [...numbers.split(/\s+/).filter(Boolean).map(Number), user.gid, ...own.map(g => g.gid)];
   const gids = [...new Set(all)];
   const others = gids.filter(gid => !local.some(g => g.gid === gid)).map(String);
   // One question for all groups: a person may be in hundreds, and each process takes 3 to 70 ms beside others.
-  const named = others.length === 0 ? [] : parseGroups(await getent(host, 'group', others));
+  const named =
+    others.length === 0
+      ? []
+      : parseGroups(await askNss(host, user.name, ['getent', '--', 'group', ...others]));
   return gids.flatMap(gid => {
     const known = [...local, ...named].find(g => g.gid === gid);
     return [known && isGroupOfName(text, known) ? { ...known, members: [] } : unnamedGroup(gid)];

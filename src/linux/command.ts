@@ -94,7 +94,8 @@ export function print(fd: 1 | 2, text: string, sequence = ''): void {
     const written = writevSync(fd, [bytes]); // Node compiles it on first use, and writeSync is longer
     if (written < bytes.length) writeFileSync(fd, bytes.subarray(written)); // a pipe that was full
   } catch (error) {
-    if (!isErrno(error, 'EPIPE', 'EAGAIN', 'EBADF', 'EIO')) throw error;
+    // What was asked for must arrive. A log on a full disk must not stop a login or a logout.
+    if (fd === 1 && !isErrno(error, 'EPIPE', 'EAGAIN', 'EBADF', 'EIO')) throw error;
   }
 }
 

@@ -89,7 +89,8 @@ export function toStderr(message: string): void {
 /** Logs to the journal only, if there is one; for messages that stderr gets in another form. */
 export function toJournal(level: LogLevel, message: string, fields: Fields): void {
   if (!existsSync('/run/systemd/journal/socket')) return;
-  sending = Promise.all([sending, send(journalEntry(level, message, fields))]);
+  // Without room in /run, stderr has the message; nothing else may fail because of it.
+  sending = Promise.all([sending, send(journalEntry(level, message, fields)).catch(() => undefined)]);
 }
 
 let sending: Promise<unknown> = Promise.resolve();

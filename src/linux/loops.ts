@@ -1,6 +1,7 @@
 /**
- * Loop devices on files of a session. Users can make them through udisks, root in a session by losetup(8), and mount them
- * anywhere on the host. Each keeps the file system of its file alive, in memory or in the pool, and no process shows it.
+ * What the kernel itself does with files of a session: loop devices and swap space. Users can make loop devices through
+ * udisks, root in a session by losetup(8), and mount them anywhere on the host; root can use a file as swap. Each keeps the
+ * file system of its file alive, in memory or in the pool, and no process shows it.
  */
 import { MayflyError } from '../errors.ts';
 import { lookAt } from './files.ts';
@@ -24,6 +25,10 @@ interface LoopMount {
   /** major:minor, as in mount tables. */
   readonly number: string;
 }
+
+/** A path in a table of the kernel, with spaces and the like as octal numbers. Pure. */
+const unescaped = (path: string): string =>
+  path.replace(/\\([0-7]{3})/g, (_, code: string) => String.fromCharCode(Number.parseInt(code, 8)));
 
 /** The st_dev of "major:minor" (makedev(3)). Pure. */
 function deviceOf(number: string): number {
@@ -63,10 +68,7 @@ function mountsOf(host: Host, { name }: LoopDevice): LoopMount[] {
     const isOnIt =
       numbers.includes(number) || (type === 'btrfs' && nodes.some(node => source === `/dev/${node}`));
     if (!isOnIt) return [];
-    const path = place.replace(/\\([0-7]{3})/g, (_, code: string) =>
-      String.fromCharCode(Number.parseInt(code, 8)),
-    );
-    return [{ place: path, device: deviceOf(number), number }];
+    return [{ place: unescaped(place), device: deviceOf(number), number }];
   });
 }
 
@@ -109,13 +111,22 @@ function loopsOf(host: Host, tree: SessionTree, all: readonly LoopDevice[]): Loo
   return found;
 }
 
+/** The nodes of the device and its partitions that are swap space. */
+function swapOn(host: Host, { name }: LoopDevice): string[] {
+  const swaps = host.read('/proc/swaps') ?? '';
+  return swaps.split('\n').flatMap(line => {
+    const path = line.split(' ')[0] ?? '';
+    return path === `/dev/${name}` || path.startsWith(`/dev/${name}p`) ? [path] : [];
+  });
+}
+
 /** Who uses a loop device that does not go away, as text. */
 async function usersOf(host: Host, loop: LoopDevice): Promise<string> {
   const mounts = mountsOf(host, loop);
   const number = mounts[0]?.number ?? host.read(`/sys/block/${loop.name}/dev`)?.trim() ?? '';
   const holders = await findHolders(host, new Set([deviceOf(number)]), { device: number, root: '' });
   const above = host.list(`/sys/block/${loop.name}/holders`);
-  const swap = (host.read('/proc/swaps') ?? '').includes(`/dev/${loop.name}`);
+  const swap = swapOn(host, loop).length > 0;
   const all = [
     ...mounts.map(m => `its mount at ${m.place}`),
     ...(holders.length > 0 ? [describeHolders(holders)] : []),
@@ -123,6 +134,37 @@ async function usersOf(host: Host, loop: LoopDevice): Promise<string> {
     ...(swap ? ['swap space'] : []),
   ];
   return all.length > 0 ? all.join(', ') : 'something that has the device open';
+}
+
+/** Takes a file or device out of use as swap space; what is in it moves to memory. Throws `command` if there is too little. */
+function endSwap(host: Host, path: string) {
+  // 4: it is none; the host's own may have the same path
+  return host.run({ file: 'swapoff', args: ['--', path], effect: 'write', okCodes: [0, 4] });
+}
+
+/**
+ * Takes the session's files out of use as swap space, of `files` from {@link swapFiles}. The table shows the path that a
+ * file has in the namespace where it was opened. Nobody can remove or rename such a file. It may be in a nested subvolume,
+ * which has a device number of its own: the session's are those on the way to which there are neither symlinks nor mounts.
+ */
+export async function releaseSwap(
+  host: Host,
+  { root, devices }: SessionTree,
+  files: readonly string[],
+): Promise<void> {
+  const isVisible = devices.has(lookAt(host, root)?.dev ?? -1); // nothing is mounted over the session's tree
+  if (files.length === 0 || !isVisible) return;
+  const lines = (host.read('/proc/self/mountinfo') ?? '').split('\n');
+  const mounted = new Set(lines.map(line => unescaped(line.split(' ')[4] ?? '')));
+  for (const path of files.map(unescaped)) {
+    const parts = (path.startsWith(`${root}/`) ? path.slice(root.length) : path).split('/').slice(1);
+    const isOwn = parts.every((part, i) => {
+      const at = `${root}/${parts.slice(0, i + 1).join('/')}`;
+      const kind = i < parts.length - 1 ? 'dir' : 'file';
+      return part !== '..' && !mounted.has(at) && lookAt(host, at)?.kind === kind;
+    });
+    if (isOwn) await endSwap(host, `${root}/${parts.join('/')}`);
+  }
 }
 
 /** How often it is looked whether the devices are gone: udev may have one open for a moment. */
@@ -162,6 +204,7 @@ export async function releaseLoops(host: Host, tree: SessionTree): Promise<void>
     for (const loop of loops.reverse()) {
       for (const m of mountsOf(host, loop).reverse())
         await host.run({ file: 'umount', args: ['--', m.place], effect: 'write', okCodes: [0, 32] });
+      for (const path of swapOn(host, loop)) await endSwap(host, path);
       await detachLoop(host, loop);
     }
   }

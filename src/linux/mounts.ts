@@ -168,3 +168,9 @@ export function loopFiles(host: Host): string[] {
   const loops = host.list('/sys/block').filter(name => name.startsWith('loop'));
   return loops.flatMap(name => host.read(backingFile(name))?.trim() || []);
 }
+
+/** The files in use as swap space, as the kernel shows them. */
+export function swapFiles(host: Host): string[] {
+  const lines = (host.read('/proc/swaps') ?? '').split('\n');
+  return lines.flatMap(line => (line.includes(' file') ? (line.split(/[ \t]/)[0] ?? []) : []));
+}

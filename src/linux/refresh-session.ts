@@ -8,14 +8,16 @@ import { systemCallNumbers } from './mount-program.ts';
 
 /**
  * Arguments: the numbers of mount(2), umount2(2) and openat2(2), a place for mounts on their way, the root of the
- * session, the name of its user or "", how many files to copy, these, then each path with "ro" or "". The resolve flags
+ * session, the name of its user or "", how many files to copy, these, then each path with "ro", "all" for the mounts below
+ * it, both, or neither. The resolve flags
  * are those of `mount-script.ts`, and RESOLVE_NO_XDEV where something is written: what is mounted there is not the
  * session's. A time zone is looked up as in the session (RESOLVE_IN_ROOT).
  *
  * A copy replaces whatever has its name in the session, but for a directory.
  *
  * A bind on a shared mount appears in all its peers at once, and would there be a peer of the host's mount. So it is made
- * a slave on its way, where nothing is shared.
+ * a slave on its way, where nothing is shared. With the mounts below it, it must never be mounted before: to unmount peers
+ * of the host's below a mount unmounts those of the host. Such a copy has no place until it is complete (open_tree(2)).
  */
 const PROGRAM = `
 use strict;
@@ -51,7 +53,8 @@ sub place {
   return $at;
 }
 sub refresh {
-  my ($path, $read_only) = @_;
+  my ($path, $how) = @_;
+  my $read_only = $how =~ /ro/;
   my @now = stat $path or return;
   my $is_directory = -d _;
   my $there = opened(fileno($tree), substr($path, 1), $PATH, 0x0e);
@@ -61,6 +64,7 @@ sub refresh {
     syscall($umount, name($there), $DETACH); # fails where nothing was mounted yet
   }
   my $place = place($path, $is_directory) or return note("cannot open $path in $root");
+  return attach($path, $place, $read_only) if $how =~ /all/;
   my $stage = $way . ($is_directory ? ".directory" : ".file");
   syscall($umount, $stage, $DETACH); # of a run that was killed
   $is_directory ? mkdir $stage, 0700 : sysopen(my $file, $stage, O_WRONLY | O_CREAT, 0600);
@@ -69,6 +73,15 @@ sub refresh {
     && mounted($stage, name($place), $BIND)) or note("cannot mount $path in $root");
   syscall($umount, $stage, $DETACH);
   ($is_directory ? rmdir $stage : unlink $stage) or note("cannot remove $stage");
+}
+sub attach {
+  my ($path, $place, $read_only) = @_;
+  my $copy = syscall(428, -100, $path, 02100001, 0); # open_tree: OPEN_TREE_CLONE, OPEN_TREE_CLOEXEC, AT_RECURSIVE
+  my $slave = pack("QQQQ", $read_only ? 1 : 0, 0, $SLAVE, 0);
+  $copy >= 0
+    && syscall(442, $copy, $nothing, 0x9000, $slave, 32) == 0 # mount_setattr: AT_EMPTY_PATH, AT_RECURSIVE
+    && syscall(429, $copy, $nothing, fileno $place, $nothing, 0x44) == 0 # move_mount: between two descriptors
+    or note("cannot mount $path in $root");
 }
 sub copy_shadow {
   my $line = "$user:*:::::::\\n";
@@ -123,13 +136,15 @@ sub copy_file {
 }
 copy_shadow() if $user ne "";
 copy_file($_) for @copies;
-while (my ($path, $read_only) = splice @ARGV, 0, 2) { refresh($path, $read_only) }
+while (my ($path, $how) = splice @ARGV, 0, 2) { refresh($path, $how) }
 exit $failed;
 `;
 
 export interface SharedPath {
   readonly path: string;
   readonly readOnly: boolean;
+  /** With the mounts below it. */
+  readonly recursive?: boolean;
 }
 
 /**
@@ -145,7 +160,10 @@ export function refreshCommand(
   copies: readonly string[] = [],
 ): Command {
   const numbers = systemCallNumbers(process.arch).map(String);
-  const paths = shared.flatMap(({ path, readOnly }) => [path, readOnly ? 'ro' : '']);
+  const paths = shared.flatMap(({ path, readOnly, recursive = false }) => [
+    path,
+    (readOnly ? 'ro' : '') + (recursive ? 'all' : ''),
+  ]);
   return {
     file: 'timeout',
     args: [

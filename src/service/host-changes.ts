@@ -5,7 +5,7 @@
  * later logins do.
  */
 import type { Config } from '../config/config.ts';
-import { DEFAULT_BIND } from '../config/shared-paths.ts';
+import { DEFAULT_BIND, DEFAULT_RBIND } from '../config/shared-paths.ts';
 import { MayflyError, reasonOf } from '../errors.ts';
 import { openParents } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
@@ -24,12 +24,14 @@ import { readSession, type Session } from '../state/sessions.ts';
 function replaceable({ host, config }: Pick<Machine, 'host' | 'config'>): string[] {
   const isOfRoot = (path: string): boolean =>
     !isRemote(host, path, remoteMounts(host)) && openParents(host, path).length === 0;
-  return config.mounts.bind.filter(
+  const own = config.mounts.rbind.filter(path => !DEFAULT_RBIND.includes(path) && isOfRoot(path));
+  const bind = config.mounts.bind.filter(
     path =>
       path.startsWith('/run/') ||
       path === '/var/lib/sss/pipes' ||
       (!DEFAULT_BIND.includes(path) && isOfRoot(path)),
   );
+  return [...bind, ...own];
 }
 
 /** The state of a file and of the symlink to it. A file server that may not answer is not asked. */
@@ -132,7 +134,11 @@ async function refresh(
   const changing = replaceable({ host, config });
   const shared = planMounts(config, s.root, { path, ephemeral, uid, gid })
     .filter(m => m.type === 'none' && m.target === s.root + m.source && changing.includes(m.source))
-    .map(m => ({ path: m.source, readOnly: m.options.endsWith(',ro') }));
+    .map(m => ({
+      path: m.source,
+      readOnly: m.options.endsWith(',ro'),
+      recursive: m.options.startsWith('rbind'),
+    }));
   const account = uid === 0 ? '' : name;
   await host.run(refreshCommand(s.root, account, `${paths.roots}/.way`, shared, copies));
 }

@@ -3,11 +3,14 @@
  * reason of a refused login, or that the user gets a host session. The step `access` writes the session's ID.
  */
 import { publicCodeOf, reasonOf } from '../errors.ts';
-import { lookupUser } from '../linux/accounts.ts';
+import { lookupUser, type User } from '../linux/accounts.ts';
 import { removeIfEmpty } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
 import { printable } from '../linux/printable.ts';
 import { type Paths, userFiles } from '../state/paths.ts';
+
+/** Milliseconds that a directory of accounts has for an answer without which a login is over all the same. */
+export const LOOKUP_LIMIT = 3000;
 
 /**
  * Writes the outcome of a login into the user's directory: `what` is 'session', 'host' for a user out of scope, or
@@ -18,10 +21,12 @@ import { type Paths, userFiles } from '../state/paths.ts';
 export async function writeLoginOutcome(
   host: Host,
   paths: Paths,
-  user: string,
+  user: string | Pick<User, 'uid'>,
   what: unknown,
 ): Promise<void> {
-  const mine = userFiles(paths, (await lookupUser(host, user)).uid);
+  // The display manager waits, and the directory may be the reason.
+  const { uid } = typeof user === 'string' ? await lookupUser(host, user, LOOKUP_LIMIT) : user;
+  const mine = userFiles(paths, uid);
   const files = {
     [mine.host]: what === 'host' ? uptime(host) : undefined,
     [mine.reason]:

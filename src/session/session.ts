@@ -13,6 +13,7 @@ import { admitUser } from './admission.ts';
 import { hasTime, loginsBeside } from './end-reason.ts';
 import { checkHome } from './home-path.ts';
 import { endedLogin, type HookCall, hasOwnProcess, isSameLogin, loginOf } from './hook-call.ts';
+import { uidOfLogout } from './logout-user.ts';
 import { clearHostPass } from './outcome.ts';
 import { judgeByLogin, LOGIN_TRIES, mayTryAgain } from './probation.ts';
 import { tryWriteRecord } from './record.ts';
@@ -183,15 +184,15 @@ export type LogoutResult = 'ended' | 'others remain' | 'not a logout';
  * `finish` throws.
  */
 export async function logout(on: Machine, call: HookCall, finish: Finish): Promise<LogoutResult> {
-  const user = await lookupUser(on.host, call.user);
-  clearHostPass(on.host, on.paths, user.uid);
-  if (sessionIds(on.host, on.paths, user.uid).length === 0) return 'not a logout';
-  return withLock(on.host, on.paths, `user-${user.uid}`, LOGIN_LOCK_WAIT, async lock => {
+  const uid = await uidOfLogout(on, call);
+  clearHostPass(on.host, on.paths, uid);
+  if (sessionIds(on.host, on.paths, uid).length === 0) return 'not a logout';
+  return withLock(on.host, on.paths, `user-${uid}`, LOGIN_LOCK_WAIT, async lock => {
     const locked = { ...on, lockFds: [lock.fd] };
-    for (const s of readSessions(on.host, on.paths, user.uid)) {
+    for (const s of readSessions(on.host, on.paths, uid)) {
       // A session that is ending belongs to `recover`. Its logins are over and must not match this call.
       if (s.kind !== 'login' || s.state === 'ending') continue;
-      const index = endedLogin(s.logins, call, liveSessions(on.host, user.uid));
+      const index = endedLogin(s.logins, call, liveSessions(on.host, uid));
       if (index === undefined) continue;
       const logins = s.logins.filter((l, i) => i !== index && isAlive(on.host, l.caller));
       if (logins.length === 0) logins.push(...(await loginsBeside(locked.host, s)));

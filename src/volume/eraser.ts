@@ -17,7 +17,8 @@ export type Erasable = 'tree' | 'subvolume' | 'session';
  *
  * The lock is on the directory itself, and the programs that it starts do not inherit it. Root in a session can set
  * immutable flags, and users can create subvolumes. find(1) enters each directory itself (-execdir), so depth and
- * unusual names are safe. The deepest are deleted first. Only the last attempt decides whether it worked.
+ * unusual names are safe. The deepest are deleted first. Only the last attempt decides whether it worked. btrfs does not
+ * delete the default subvolume of a file system, which root in a session can choose: the top becomes it.
  *
  * btrfs deletes a subvolume in use without an error, and keeps its space for as long as the use lasts. So the directory
  * remembers the numbers of the subvolumes, which btrfs never gives twice, until they are no longer in the list of those
@@ -57,6 +58,9 @@ sub destroy {
   my @delete = ("btrfs", "subvolume", "delete", "--", $v);
   return if quietly(@delete);
   remember(nested($id)) if $counts;
+  my ($default) = map { /^ID (\\d+) / } lines("btrfs", "subvolume", "get-default", $v);
+  my ($own) = map { /^(\\d+)/ } lines("btrfs", "inspect-internal", "rootid", $v);
+  quietly(qw(btrfs subvolume set-default 5), $v) if grep { $_ == $default } nested($own);
   my @each = ("-type", "d", "-inum", "256", "-execdir");
   quietly("find", $v, @each, "chattr", "-f", "-i", "-a", "{}", ";");
   quietly("find", $v, @each, qw(btrfs property set -f -ts {} ro false ;));

@@ -6,11 +6,11 @@ const PROGRAMS = [
   'xdg-desktop-portal,xdg-desktop-portal-gtk,firefox-esr,chromium,epiphany-browser,dbus-x11',
 ];
 
-/** Debian 12 has no locker of Xfce's own. */
+/** Debian 12 has no locker of Xfce's own; Debian 13 has LXQt's part of xdg-open in a package of its own. */
 const desktops = (suite: string): string[] => [
   'mate-session-manager,marco,mate-panel,mate-settings-daemon,mate-screensaver,caja,mate-terminal,mate-polkit',
   `xfce4-session,xfce4-panel,xfwm4,xfdesktop4,xfconf,xfce4-terminal,xfce4-notifyd${suite === 'bookworm' ? '' : ',xfce4-screensaver'},thunar,mousepad`,
-  'sddm,lxqt-session,lxqt-panel,pcmanfm-qt,lxqt-themes,xss-lock,i3lock',
+  `sddm,lxqt-session,lxqt-panel,pcmanfm-qt,lxqt-themes,xss-lock,i3lock${suite === 'bookworm' ? '' : ',qtxdg-tools'}`,
   'greetd,swayidle,swaylock,grim,foot',
 ];
 

@@ -27,6 +27,10 @@ if [ "$count" != none ]; then
   perl -e "$JOURNAL" "$count" >"$out" & journal=$!
   until [ -e /run/ready ]; do sleep 0.02; done
 fi
+if [ "$err" = /dev/full ]; then
+  mkdir -p /run/systemd/journal; : >/run/systemd/journal/socket
+  mount -o remount,size=64k /run; dd if=/dev/zero of=/run/all bs=4k 2>/dev/null
+fi
 if [ "$err" = gone ]; then
   { "$@" 2>&1; echo $? >"$out.code"; } | :
 else
@@ -55,7 +59,8 @@ export function logContract(name: string): void {
       amount = 'normal',
       journal = true,
       gone = false,
-    }: { due?: number; amount?: Amount; journal?: boolean; gone?: boolean } = {},
+      full = false,
+    }: { due?: number; amount?: Amount; journal?: boolean; gone?: boolean; full?: boolean } = {},
   ) {
     const out = `${directory}/${++runs}`;
     const words = [
@@ -77,7 +82,7 @@ export function logContract(name: string): void {
         'sh',
         out,
         String(due ?? 'none'),
-        gone ? 'gone' : `${out}.err`,
+        gone ? 'gone' : full ? '/dev/full' : `${out}.err`,
         ...words,
       ],
       { env: { PATH: process.env.PATH, JOURNAL }, encoding: 'utf8' },
@@ -185,6 +190,11 @@ export function logContract(name: string): void {
       const { journal, stderr } = say(many, { due: 30 });
       expect(journal.map(e => e[0]).sort()).toEqual(many.map(([, m]) => `MESSAGE=${m}`).sort());
       expect(stderr).toBe(many.map(([, m]) => `mayfly: ${m}\n`).join(''));
+    });
+
+    it('goes on if its stderr and the journal have no room', () => {
+      const many = [...Array(20).keys()].map(n => ['info', `entry ${n}`] as const);
+      expect(say(['text\n', ...many], { full: true })).toEqual({ stderr: '', journal: [] });
     });
 
     it('goes on after the reader of its stderr has gone', () => {

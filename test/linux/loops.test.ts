@@ -2,7 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Command } from '../../src/linux/command.ts';
 import type { Host, Stat } from '../../src/linux/host.ts';
-import { parseLoops, releaseLoops } from '../../src/linux/loops.ts';
+import { parseLoops, releaseLoops, releaseSwap } from '../../src/linux/loops.ts';
+import { swapFiles } from '../../src/linux/mounts.ts';
 
 it.each([
   [
@@ -90,5 +91,57 @@ describe('a loop device that udisks made, with the path of its file in the sessi
   ] as const)('on %s', async (_what, file, on, there, expected) => {
     const paths = Object.entries(there).map(([path, stat]) => [`${root}/${path}`, stat]);
     expect(await released(file, on, Object.fromEntries(paths))).toEqual(expected);
+  });
+});
+
+describe('swap space', () => {
+  const root = '/run/mayfly/roots/s';
+  const [TREE, NESTED, HOST] = [46, 47, 5];
+  const dir = { kind: 'dir', dev: TREE };
+  const file = { kind: 'file', dev: TREE };
+
+  it.each<[string, string, Record<string, object>, string[]]>([
+    ['in a file of the session', '/var/a\\040swap', { var: dir, 'var/a swap': file }, ['var/a swap']],
+    ['in one that was opened on the host', `${root}/swap`, { swap: file }, ['swap']],
+    [
+      'in one in a nested subvolume',
+      '/swap/file',
+      { swap: { kind: 'dir', dev: NESTED }, 'swap/file': { kind: 'file', dev: NESTED } },
+      ['swap/file'],
+    ],
+    ['in a file of the host, where the session has a directory', '/swap', { swap: dir }, []],
+    [
+      'in a file of the host that the session shows',
+      '/my\\040home/swap',
+      { 'my home': { kind: 'dir', dev: HOST }, 'my home/swap': { kind: 'file', dev: HOST } },
+      [],
+    ],
+    [
+      'in a file to which a symlink in the session leads',
+      '/var/swap',
+      { var: { kind: 'link', dev: TREE }, 'var/swap': file },
+      [],
+    ],
+    ['in a file of the host', '/swapfile', {}, []],
+    [
+      'in a file beneath something that covers the session',
+      '/swap',
+      { '': { ...dir, dev: HOST }, swap: file },
+      [],
+    ],
+  ])('%s', async (_, path, there, ended) => {
+    const ran: string[] = [];
+    const files: Record<string, string> = {
+      '/proc/swaps': `Filename Type Size\n/dev/sda2  partition\t9\n${path.padEnd(39)} file\t\t9\n`,
+      '/proc/self/mountinfo': `1 0 0:46 / ${root} rw - btrfs x rw\n2 1 8:1 /home ${root}/my\\040home rw - ext4 x rw\n`,
+    };
+    const host = {
+      run: async ({ file: program, args }: Command) => void ran.push([program, ...args].join(' ')),
+      read: (at: string) => files[at],
+      lstat: (at: string) => there[at.slice(root.length + 1)] ?? (at === root ? dir : undefined),
+    } as unknown as Host;
+    expect(swapFiles(host)).toEqual([path]);
+    await releaseSwap(host, { root, devices: new Set([TREE]), shared: [] }, swapFiles(host));
+    expect(ran).toEqual(ended.map(name => `swapoff -- ${root}/${name}`));
   });
 });

@@ -28,8 +28,14 @@ describe.skipIf(!isRoot)('a session that is brought up to date', () => {
   const shared = ['/run/service', '/run/later', '/run/deep/er/socket', '/run/logs'].map(path => ({
     ...{ path, readOnly: path === '/run/logs' },
   }));
+  const sticks = [
+    { path: '/run/media', readOnly: false, recursive: true },
+    { path: '/run/books', readOnly: true, recursive: true },
+  ];
+
   const copies = ['/etc/resolv.conf', '/etc/localtime', '/etc/cups/client.conf'];
   const refresh = line(refreshCommand(root, 'alice', `${base}/roots/.way`, shared));
+  const withSticks = line(refreshCommand(root, 'alice', `${base}/roots/.way`, sticks));
   const copy = line(refreshCommand(root, 'alice', `${base}/roots/.way`, [], copies));
 
   /** As PID 1 makes /run, and two processes of the session with namespaces of their own: `within` runs a command in one. */
@@ -58,6 +64,7 @@ describe.skipIf(!isRoot)('a session that is brought up to date', () => {
         until [ "$(readlink /proc/$peer/ns/mnt)" != "$(readlink /proc/self/ns/mnt)" ]; do :; done
         within() { nsenter -t $peer -m -- "$@"; }
         refresh() { ${refresh}; echo "code $?"; }
+        sticks() { ${withSticks}; echo "code $?"; }
         copy() { ${copy}; echo "code $?"; }
         cd /
         ${script}
@@ -81,6 +88,18 @@ describe.skipIf(!isRoot)('a session that is brought up to date', () => {
       (umask 077; refresh); within cat ${root}/run/later/x ${root}/run/deep/er/socket
       stat -c %a ${root}/run/deep; within touch ${root}/run/logs/x; ls -A ${base}/roots; grep -c roots/.way /proc/self/mountinfo`);
     expect(out).toMatch(/^code 0\nhere\ns\n755\ntouch: .*Read-only file system\nsession\n0\n$/);
+  });
+  it('shows a directory that did not exist at the login with the mounts in it, and with those that come', () => {
+    const out = run(`for d in media books; do mkdir -p /run/$d/first /run/$d/second; done
+      mount -t tmpfs stick /run/media/first; echo 1 >/run/media/first/x; mount -t tmpfs stick /run/books/first
+      sticks; within cat ${root}/run/media/first/x
+      mount -t tmpfs stick /run/media/second; echo 2 >/run/media/second/x; within cat ${root}/run/media/second/x
+      within touch ${root}/run/books/first/x ${root}/run/books/x 2>&1 | grep -c 'Read-only'
+      umount /run/media/first; within ls ${root}/run/media/first
+      within umount ${root}/run/media/second; within umount -l ${root}/run/media; cat /run/media/second/x
+      sticks; cat ${root}/run/media/second/x; mount -t tmpfs stick /run/media/first; touch /run/media/first/3; within ls ${root}/run/media/first
+      umount -l ${root}/run/media; ls /run/media/first; ls -A ${base}/roots`);
+    expect(out).toBe('code 0\n1\n2\n2\n2\ncode 0\n2\n3\n3\nsession\n');
   });
   it('never becomes a peer of the host, which keeps its own mounts', () => {
     const out = run(`rm -r /run/service; mkdir -p /run/service/sub; refresh

@@ -119,7 +119,7 @@ it.each([
   for (const name of ['f', 'g', 'h']) fs.writeFileSync(`${at}/${name}`, name);
   fs.symlinkSync('g', `${at}/l`);
   const identity = { copy: ['f', 'l'].map(name => `${at}/${name}`) };
-  const on = { host: realHost(), config: { mounts: { bind: [] }, identity } } as never;
+  const on = { host: realHost(), config: { mounts: { bind: [], rbind: [] }, identity } } as never;
   const before = hostSnapshot(on);
   change(at);
   expect(changedCopies({ identity }, before, hostSnapshot(on)).join(' ').replaceAll(at, '')).toBe(expected);
@@ -138,8 +138,26 @@ it.each([
     return there && { ...there, uid: 0, mode: 0o755, ...(at === '/srv/lab' ? owner : {}) };
   };
   const host = { ...w.host, stat, lstat: stat } as never;
-  const config = { mounts: { bind: [path] }, identity: { copy: [] } } as never;
-  expect(hostSnapshot({ host, config }).includes(`${path} `)).toBe(expected);
+  for (const [list, other] of [
+    ['bind', 'rbind'],
+    ['rbind', 'bind'],
+  ] as const) {
+    if (list === 'rbind' && path === '/proc') continue; // only the default list of `bind` has it
+    const config = { mounts: { [list]: [path], [other]: [] }, identity: { copy: [] } } as never;
+    expect(hostSnapshot({ host, config }).includes(`${path} `)).toBe(expected);
+  }
+});
+
+it('a directory with all its mounts that the host has made since the login is shown with them', async () => {
+  const w = preparedWorld();
+  w.makeDirs('/etc/mayfly');
+  w.put('/etc/mayfly/mayfly.toml', 'mounts.rbind = ["/home", "/run/media"]\n');
+  const { look, refreshed } = await begin(w);
+  await look();
+  w.makeDirs('/run/media');
+  await look();
+  expect(refreshed()[0]).toMatch(/ \/run\/media all( |$)/);
+  expect(refreshed()[0]).toMatch(/ \/run\/cups {2}/);
 });
 
 it.each([

@@ -1,7 +1,9 @@
 /** Which login a call of a display manager ends. */
 import { describe, expect, it } from 'vitest';
 import { endedLogin } from '../../src/session/hook-call.ts';
-import type { Login } from '../../src/state/sessions.ts';
+import { login, logout, stop } from '../../src/session/session.ts';
+import { type Login, readSessions } from '../../src/state/sessions.ts';
+import { callOf, preparedWorld } from '../world.ts';
 
 describe('a call of a logout hook', () => {
   const login = (o: Partial<Login>): Login => ({
@@ -72,5 +74,31 @@ describe('a call of a logout hook', () => {
     ['by lightdm ends no login of gdm', [login({ adapter: 'gdm' })], call, [], undefined],
   ])('%s', (_what, logins, c, sessions, expected) => {
     expect(endedLogin(logins, c, sessions)).toBe(expected);
+  });
+});
+
+describe('a logout of somebody who had an account at the login', () => {
+  const END = { stdout: '', stderr: '' };
+  it.each([
+    ['and has none any more', '', { code: 2, ...END }],
+    ['of a directory that is not there now', '', { code: 1, ...END, stderr: 'no answer' }],
+    ['and has another number now', 'alice:x:2002:2002::/home/alice:/bin/sh\n', { code: 2, ...END }],
+    [
+      'of a directory, and has another number now',
+      '',
+      { code: 0, ...END, stdout: 'alice:x:2002:2002::/home/alice:/bin/sh\n' },
+    ],
+  ])('%s ends the session', async (_, line, answer) => {
+    const w = preparedWorld();
+    await login(w.machine(), callOf(w, 'alice', ':0'));
+    const passwd = w.host.read('/etc/passwd') ?? '';
+    w.put('/etc/passwd', passwd.replace(/^alice:.*\n/m, line));
+    w.programs.getent = () => answer;
+    w.newProcess();
+    const leave = (display: string) =>
+      logout(w.machine(), callOf(w, 'alice', display), (s, on) => stop(on, s));
+    if (line !== '') expect(await leave(':7')).toBe('not a logout');
+    expect(await leave(':0')).toBe('ended');
+    expect(readSessions(w.host, w.machine().paths)).toEqual([]);
   });
 });

@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { afterAll, describe, expect, it } from 'vitest';
 import { MayflyError } from '../../src/errors.ts';
+import { OUT_OF_TIME } from '../../src/linux/command.ts';
 import { recover } from '../../src/service/recover.ts';
 import { clearHostPass, writeLoginOutcome } from '../../src/session/outcome.ts';
 import { logout } from '../../src/session/session.ts';
@@ -38,6 +39,23 @@ describe('the outcome of a login', () => {
     await writeLoginOutcome(w.host, w.machine().paths, 'alice', 'host');
     await act(w);
     expect(w.host.exists(MINE)).toBe(false);
+  });
+
+  it('does not wait for a directory that does not answer, and asks none about a session', async () => {
+    const w = preparedWorld();
+    const limits: (number | undefined)[] = [];
+    const run: typeof w.host.run = async c => {
+      limits.push(c.limit);
+      return { code: OUT_OF_TIME, stdout: '', stderr: '' };
+    };
+    const host = { ...w.host, run };
+    const write = (user: string | { uid: number }, what: unknown) =>
+      writeLoginOutcome(host, w.machine().paths, user, what);
+    for (const name of ['dora', '4711'])
+      await expect(write(name, refusal)).rejects.toMatchObject({ code: 'unknown-user' });
+    expect(limits).toEqual([3000, 3000]);
+    await write({ uid: 1001 }, 'session');
+    expect(limits).toHaveLength(2);
   });
 
   it('keeps the reason of a refusal after a logout', async () => {

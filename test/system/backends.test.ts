@@ -152,6 +152,38 @@ it('a session on btrfs is removed with the subvolumes that somebody has made in 
   }
 });
 
+it.each(['session', 'work'] as const)(
+  'a %s volume on btrfs is removed although root has made it, or a subvolume in it, the default one',
+  async role => {
+    const b = await bench('btrfs', 'disk')();
+    const generation: Volume = { backend: 'btrfs', pool: b.pool, role: 'generation', name: '1' };
+    const session = { ...generation, role: 'session', name: 'u1001-0a0b0c0d', origin: generation } as const;
+    const volume = role === 'session' ? session : ({ ...generation, role: 'work', name: 'work' } as const);
+    const root = role === 'session' ? `${volumePath(volume)}/volume` : volumePath(volume);
+    try {
+      await b.backend.create(generation);
+      for (const path of ['', '/one/two']) {
+        await b.backend.fork(generation, volume);
+        for (const nested of ['one', 'one/two']) must('btrfs', ['subvolume', 'create', `${root}/${nested}`]);
+        must('btrfs', ['subvolume', 'set-default', root + path]);
+        await b.backend.remove(volume);
+        expect(must('btrfs', ['subvolume', 'get-default', b.pool])).toMatch(/^ID 5 /);
+        expect(must('btrfs', ['subvolume', 'list', b.pool]).match(/ path /g)).toHaveLength(1);
+      }
+      // That of somebody else stays.
+      must('btrfs', ['subvolume', 'set-default', volumePath(generation)]);
+      await b.backend.fork(generation, volume);
+      must('btrfs', ['subvolume', 'create', `${root}/one`]);
+      await b.backend.remove(volume);
+      expect(must('btrfs', ['subvolume', 'get-default', b.pool])).toMatch(/ path generations\/1$/m);
+    } finally {
+      await b.backend.remove(volume);
+      await b.backend.remove(generation);
+      await b.close();
+    }
+  },
+);
+
 it('a session on btrfs is removed by a look and an eraser, which do not wait for its space: that can take half a minute', async () => {
   const b = await bench('btrfs', 'disk')();
   const ran: string[] = [];

@@ -28,6 +28,24 @@ it.each([
   fs.rmSync(`${lab.dir}/conf.d`, { recursive: true });
 });
 
+it.each([
+  [['config'], 0, ''],
+  [['status'], 0, ''],
+  [['recover'], 0, ''],
+  [
+    ['status', '--config', 'own.toml'],
+    3,
+    /the configuration file "\/proc\/\d+\/cwd\/own\.toml" does not exist/,
+  ],
+])('%j in a directory that has been removed exits with %i', (args, code, words) => {
+  const own = args.includes('--config') ? [] : ['--config', lab.config];
+  const script = 'mkdir gone && cd gone && rmdir ../gone && exec node "$@"';
+  const r = sh('sh', ['-c', script, 'sh', MAYFLY, ...args, ...own], { cwd: lab.dir });
+  if (words === '') expect(r.err).toBe('');
+  else expect(r.err).toMatch(words);
+  expect(r.code).toBe(code);
+});
+
 it('destroy: there must be a pool', () => {
   const none = { code: 4, out: '', err: expect.stringMatching(/^mayfly: there is no pool to remove\n/) };
   expect(lab.mayfly('destroy')).toMatchObject(none);

@@ -137,6 +137,47 @@ describe('a directory', () => {
     ).toMatch(/^u70009-\S+ +nameless .* live$/m);
   });
 
+  it('does not answer, or slowly: a login is whole or refused with words, and no hook waits for ever', () => {
+    const out =
+      m.must(`mayfly recover --quiet; cp /usr/bin/getent /root/getent; cp /etc/mayfly/mayfly.toml /root/
+      printf '[hook]\ntimeout = 5\n' >>/etc/mayfly/mayfly.toml
+      export USER=dora@lab.example DISPLAY=:1
+      for seconds in 0.2 20; do
+        printf '#!/bin/sh\nsleep %s || exit; exec /root/getent "$@"\n' $seconds >/usr/bin/getent
+        timeout 120 mayfly hook lightdm start 2>&1 | sed 's/.*: dora@lab.example logged in.*/in/'
+        timeout 120 mayfly hook lightdm stop --quiet; echo "stop $?"
+        [ -z "$(ls /etc/schroot/chroot.d)" ]
+      done
+      cp /root/getent /usr/bin/getent; cp /root/mayfly.toml /etc/mayfly/
+      mayfly hook lightdm start --quiet; mayfly hook lightdm stop --quiet; mayfly sessions`);
+    expect(out.split('\n')).toEqual([
+      'in',
+      'stop 0',
+      'mayfly: the directory of accounts did not answer in time about "dora@lab.example"',
+      'hint: getent passwd dora@lab.example',
+      'stop 0',
+      'no sessions',
+      '',
+    ]);
+  });
+
+  it('knows somebody no more, or under another number, when they log out: the session ends', () => {
+    const out = m.must(`mayfly recover --quiet; cp /var/lib/extrausers/passwd /root/passwd
+      for change in '/^dora@/d' 's/^\\(dora@[^:]*:x\\):[0-9]*/\\1:70077/'; do
+        USER=dora@lab.example DISPLAY=:1 mayfly hook lightdm start
+        ls /etc/schroot/chroot.d
+        sed "$change" /root/passwd >/var/lib/extrausers/passwd
+        mayfly status >/dev/null; mayfly recover --quiet
+        USER=dora@lab.example DISPLAY=:2 mayfly hook lightdm stop
+        mayfly sessions | grep -c dora
+        rm -f /root/asked
+        USER=dora@lab.example DISPLAY=:1 mayfly hook lightdm stop
+        [ ! -e /root/asked ] && [ -z "$(ls /etc/schroot/chroot.d)" ] && [ -z "$(ls /var/lib/mayfly/sessions /run/mayfly/roots)" ]
+        cp /root/passwd /var/lib/extrausers/passwd
+      done`);
+    expect(out).toMatch(/^(mayfly-u70005-\S+\n1\n){2}$/);
+  });
+
   it('is on a host whose files are missing, empty, links to nothing or directories', () => {
     const files = ['hostname', 'hosts', 'localtime', 'machine-id', 'resolv.conf', 'timezone', 'subuid'];
     const made = { absent: ':', empty: ': >$at', dangling: 'ln -s /nowhere $at', dir: 'mkdir $at; : >$at/x' };

@@ -146,6 +146,30 @@ describe.each(BACKENDS)('what keeps the files of a session on %s', backend => {
     fs.rmdirSync(place);
   });
 
+  it('swap space in a file of it, and on a loop device on one', () => {
+    const swaps = (): string => fs.readFileSync('/proc/swaps', 'utf8');
+    const others = swaps();
+    lab.hook('start', A);
+    const make = (path: string): void => {
+      must('sh', ['-ec', ': >"$1"; chattr +C "$1" 2>/dev/null || true', 'sh', path]); // btrfs needs it
+      must('dd', ['if=/dev/zero', `of=${path}`, 'bs=1M', 'count=4', 'status=none']);
+      fs.chmodSync(path, 0o600);
+      must('mkswap', ['-q', path]);
+    };
+    // A nested subvolume is where swap files on btrfs are usually put.
+    if (backend === 'btrfs') must('btrfs', ['subvolume', 'create', `${root()}/a swap`]);
+    else fs.mkdirSync(`${root()}/a swap`);
+    const [file, disk] = [`${root()}/a swap/file`, `${root()}/run/shm/disk`];
+    for (const path of [file, disk]) make(path);
+    if (backend === 'overlay') expect(sh('swapon', [file]).err).toMatch(/Invalid argument/);
+    else must('swapon', [file]);
+    must('swapon', [must('losetup', ['-f', '--show', disk]).trim()]);
+    expect(swaps().split('\n')).toHaveLength(others.split('\n').length + (backend === 'overlay' ? 1 : 2));
+    expect(lab.hook('stop', A)).toMatchObject({ code: 0, err: '' });
+    expect(swaps()).toBe(others);
+    expect(lab.picture()).toEqual(before);
+  });
+
   it.each<[string, string]>([
     [
       'symlinks that lead in a circle',

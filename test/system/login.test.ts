@@ -264,6 +264,28 @@ describe.each(BACKENDS)('a login on %s', backend => {
     }
   });
 
+  it('ends where a script of the administrator fails after it, and the reason is known', () => {
+    const [setup, args] = lab.hookArgs('lightdm', 'start');
+    const fails = (display: string) =>
+      sh(setup, [...args, '--failed', 'the setup script "/x" of lightdm failed with exit code 1'], {
+        env: { PATH: '/usr/bin:/bin', USER: A, DISPLAY: display },
+      });
+    for (const policy of ['refuse', 'host']) {
+      lab.configure(`on_failure = "${policy}"`);
+      lab.hook('start', A, ':0');
+      lab.hook('start', A, ':1');
+      expect(fails(':1').code).toBe(4);
+      expect(lab.records()).toMatchObject([{ state: 'live', logins: [{ display: ':0' }] }]);
+      const r = fails(':0');
+      expect([r.code, r.err]).toEqual([4, expect.stringMatching(/the setup script "\/x" of lightdm failed/)]);
+      expect(lab.records()).toEqual([]);
+      const reason = fs.readFileSync(`${lab.dir}/run/users/${uidOf(A)}/reason`, 'utf8');
+      expect(reason).toMatch(/"\/x" of lightdm failed with exit code 1 \(MAYFLY-REFUSED\)\n$/);
+    }
+    lab.configure('');
+    lab.hook('start', A); // its outcome takes the place of the last one
+  });
+
   it('hooks and wrapper are inert inside', () => {
     lab.hook('start', A);
     const id = lab.session(A)?.id ?? '';

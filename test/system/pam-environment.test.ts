@@ -5,7 +5,7 @@
 import * as fs from 'node:fs';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { CARELESS_HOOK, foundProofs, hostileVariables, splitHostile, writeHostileTools } from '../hostile.ts';
-import { filesOfPackages, must, sh } from './lab.ts';
+import { filesOfPackages, must, type Ran, sh } from './lab.ts';
 
 /** What login's part of greetd's stack writes goes to empty directories. */
 const NAMESPACE = `set -e
@@ -123,4 +123,37 @@ describe('a user who sets variables of PAM', () => {
       expect(fs.readdirSync(proofs()).map(name => fs.statSync(`${proofs()}/${name}`).uid)).not.toContain(UID);
     },
   );
+});
+
+describe('a hook in a mount namespace that is not the machine’s', () => {
+  let dir: string;
+  beforeAll(() => {
+    dir = fs.mkdtempSync('/var/tmp/mayfly-hook-');
+    fs.cpSync('hooks', `${dir}/ours/hooks`, { recursive: true });
+    fs.mkdirSync(`${dir}/ours/dist`);
+    fs.writeFileSync(
+      `${dir}/ours/dist/mayfly.cjs`,
+      `const { existsSync, readlinkSync } = require('fs');
+       const machine = readlinkSync('/proc/self/ns/mnt') === readlinkSync('/proc/1/ns/mnt');
+       console.log(...process.argv.slice(3, 5), machine ? 'machine' : 'own', existsSync('/mnt/own'), process.cwd());\n`,
+    );
+    fs.cpSync(`${dir}/ours`, `${dir}/other`, { recursive: true });
+  });
+  afterAll(() => fs.rmSync(dir, { recursive: true }));
+
+  // Process 1 is the outer shell, whose namespace stands for the machine's.
+  const inside = (before: string): Ran =>
+    sh('unshare', [
+      ...['-m', '-p', '-f', '--mount-proc', 'sh', '-c', 'unshare -m --propagation slave sh -c "$0" && exit'],
+      `mount -t tmpfs none /mnt; : >/mnt/own; ${before} USER=alice ${dir}/ours/hooks/gdm/PreSession`,
+    ]);
+
+  it('makes the session in the machine’s, from which its mounts arrive', () => {
+    expect(inside('')).toMatchObject({ code: 0, out: 'gdm start machine false /\n', err: '' });
+  });
+
+  it('stays where it is if the machine’s has another program at its path, as seen from a chroot', () => {
+    const other = `mount --bind ${dir}/other ${dir}/ours;`;
+    expect(inside(other)).toMatchObject({ code: 0, out: 'gdm start own true /\n', err: '' });
+  });
 });

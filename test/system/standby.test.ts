@@ -27,7 +27,9 @@ describe('a hook that was started ahead', () => {
       stdio: ['pipe', 'ignore', 'inherit'],
     });
     children.push(child);
-    await until(() => sockets().includes(`${child.pid}.sock`), 30_000);
+    // Between bind(2) and listen(2), the socket is there and refuses; the flag is __SO_ACCEPTCON.
+    const listens = new RegExp(`: \\S+ \\S+ 00010000 .* ${place}/${child.pid}\\.sock$`, 'm');
+    await until(() => listens.test(fs.readFileSync('/proc/net/unix', 'utf8')), 30_000);
     return child;
   }
 

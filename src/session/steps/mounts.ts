@@ -11,6 +11,7 @@ import {
   planMountOps,
   requireFileSystems,
   requireMountTargets,
+  swapFiles,
 } from '../../linux/mounts.ts';
 import { refuseHostDevices } from '../../linux/processes.ts';
 import type { Machine } from '../../state/machine.ts';
@@ -60,7 +61,7 @@ export const mounts: Step = {
     return writeSession(host, paths, { ...s, devices: devicesOf(host, s) });
   },
   async down(s, on) {
-    await detachLoops(s, on);
+    await releaseFiles(s, on);
     // No recorded devices: `up` may have died between the two calls that make a bind a slave, while it is still a
     // peer of the host's own mount.
     await detach(on.host, s.root, s.devices.length === 0, on.lockFds);
@@ -68,23 +69,26 @@ export const mounts: Step = {
 };
 
 /**
- * Detaches loop devices on files of the session: after its tree is detached, nothing would show whose they are. The pool's
- * own image is usually the only one.
+ * Detaches loop devices on files of the session, and takes its files out of use as swap space: after its tree is detached,
+ * nothing would show whose they are. The pool's own image is usually the only one.
  */
-async function detachLoops(s: Session, { host, paths }: Machine): Promise<void> {
+async function releaseFiles(s: Session, { host, paths }: Machine): Promise<void> {
   const files = loopFiles(host);
-  if (files.length === 0 || !isMounted(host, s.root)) return;
+  const swap = swapFiles(host);
+  if (files.length + swap.length === 0 || !isMounted(host, s.root)) return;
   const { image } = readPool(host, paths) ?? {};
-  if (files.every(file => file === image)) return;
+  if (swap.length === 0 && files.every(file => file === image)) return;
   const shown = devicesOf(host, s);
   // The login died before it recorded its devices: only the root itself is certain.
   const devices = new Set(
     s.devices.length > 0 ? shown.filter(d => s.devices.includes(d)) : shown.slice(0, 1),
   );
   refuseHostDevices(host, devices);
-  const { releaseLoops } = await import('../../linux/loops.ts');
+  const { releaseLoops, releaseSwap } = await import('../../linux/loops.ts');
   const shared = s.mounts.filter(m => m.type === 'none').map(m => m.target);
-  await releaseLoops(host, { root: s.root, devices, shared });
+  const tree = { root: s.root, devices, shared };
+  await releaseSwap(host, tree, swap);
+  if (files.some(file => file !== image)) await releaseLoops(host, tree);
 }
 
 /** Throws `unsafe` if nothing is mounted at the root: it would then be the host's own file system. */
