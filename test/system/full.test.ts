@@ -8,7 +8,7 @@ import type { BackendKind } from '../../src/volume/backend.ts';
 import { forgetUsers, Lab, must, type Ran, sh, user } from './lab.ts';
 import { makeMiniTree } from './mini.ts';
 
-const [A, B, C, D, E] = ['mayfly-a', 'mayfly-b', 'mayfly-c', 'mayfly-d', 'mayfly-e'];
+const [A, B, C, D, E] = ['mayfly-full-a', 'mayfly-full-b', 'mayfly-full-c', 'mayfly-full-d', 'mayfly-full-e'];
 type Area = 'state' | 'run' | 'pool';
 
 /** To the last block, which a file made by large writes alone would leave. */
