@@ -19,11 +19,11 @@ export async function cowReserve({ host, paths, config, backend }: Machine, pool
 /** Usage of the pool; undefined if it does not exist. Never throws: an error is returned as the usage's `problem`. */
 export async function poolUsage(on: Machine, pool: Pool): Promise<Usage | undefined> {
   const backend = on.backend(pool.backend);
+  const broken = backend.open ? undefined : readOnlyProblem(on.host, pool); // even a look at it may fail
+  if (broken) return { total: 0, free: 0, percent: 100, problem: broken };
   if (!backend.open && on.host.pathType(pool.path) !== 'dir') return undefined;
   try {
     const usage = await backend.usage(pool.path);
-    const broken = backend.open ? undefined : readOnlyProblem(on.host, pool);
-    if (broken) return { ...usage, problem: broken };
     const store = await cowReserve(on, pool);
     if (usage.problem || usage.free >= store) return usage;
     const what = `a session's snapshot needs ${formatBytes(store)}, and "${pool.path}" has ${formatBytes(usage.free)} left`;

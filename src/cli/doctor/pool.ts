@@ -96,8 +96,8 @@ async function gatherLocation(on: Subject): Promise<PoolLocation> {
   };
   if (!pool) return { pool, ...nothing };
   const onDevice = backend(pool.backend).open !== undefined;
-  const trouble = onDevice ? (await poolUsage(on, pool))?.problem : undefined;
-  if (trouble) return { pool, ...nothing, trouble };
+  const trouble = onDevice ? (await poolUsage(on, pool))?.problem : readOnlyProblem(host, pool);
+  if (trouble) return { pool, ...nothing, mounted: true, trouble };
   // A running update replaces master at its end, so master may be missing for a moment.
   const master =
     (await backend(pool.backend).identity(masterOf(pool))) !== undefined ||
@@ -112,7 +112,7 @@ async function gatherLocation(on: Subject): Promise<PoolLocation> {
     damage: hasImage ? await imageProblem(host, pool.image ?? '', replace) : undefined,
     mounted: isMounted(host, pool.path),
     marked: host.lstat(`${pool.path}/.mayfly-pool`)?.kind === 'file',
-    trouble: readOnlyProblem(host, pool),
+    trouble: undefined,
     master,
     records,
   };
