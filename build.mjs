@@ -49,7 +49,7 @@ const onUse = [
     'session/proof',
     'session/standby',
   ],
-  ...['session/reboot-policy', 'session/refusal-dialog', 'session/saving', 'session/space-being-freed'],
+  ...['session/reboot-policy', 'session/refused-login', 'session/saving', 'session/space-being-freed'],
   ...[
     'session/stuck-limit',
     'session/unannounced',

@@ -8,7 +8,9 @@ import { MayflyError, reasonOf } from '../errors.ts';
 import { print } from '../linux/command.ts';
 import { resetLimits } from '../linux/limits.ts';
 import { logged } from '../linux/log.ts';
+import type { Machine } from '../state/machine.ts';
 import type { CliCommand, Context, Flags } from './command.ts';
+import { configCommand, scopeCommand } from './config.ts';
 import { destroyCommand } from './destroy.ts';
 import { doctorCommand } from './doctor.ts';
 import { disableCommand, enableCommand } from './enable.ts';
@@ -18,7 +20,7 @@ import { initCommand } from './init.ts';
 import { openCliMachine } from './ports.ts';
 import { enterCommand, runSessionCommand } from './run.ts';
 import { serviceCommand } from './service.ts';
-import { configCommand, generationsCommand, scopeCommand, sessionsCommand, statusCommand } from './status.ts';
+import { generationsCommand, sessionsCommand, statusCommand } from './status.ts';
 import { rollbackCommand, updateCommand } from './update.ts';
 import { usageStrings } from './usage-errors.ts';
 
@@ -51,11 +53,17 @@ const EPILOGUE = `Display managers and PAM call "mayfly hook gdm|lightdm|pam sta
 Exit status: ${EXIT.ok} success, ${EXIT.failed} failure, ${EXIT.usage} usage error, ${EXIT.config} configuration error, ${EXIT.refused} refused, ${EXIT.locked} locked by another mayfly, ${EXIT.stuck} session stuck, ${EXIT.warned} (doctor) warnings only.
 "run" and "enter" exit with the status of the command they ran.`;
 
-function contextOf(flags: Flags): Context {
+function contextOf(flags: Flags, lastGood: boolean): Context {
   const amount = flags.quiet ? 'quiet' : flags.verbose ? 'verbose' : 'normal';
   const show = (value: unknown, text: string): void => {
     const out = flags.json ? JSON.stringify(value, null, 2) : text;
     if (out !== '') print(1, out.endsWith('\n') ? out : `${out}\n`);
+  };
+  let opened: Promise<Machine> | undefined;
+  const open = async (): Promise<Machine> => {
+    const on = await openCliMachine({ ...flags, amount }, { lastGood });
+    if (on.config.invalid) on.log('err', `using the last valid configuration: ${on.config.invalid}`);
+    return on;
   };
   return {
     flags,
@@ -63,7 +71,10 @@ function contextOf(flags: Flags): Context {
     report: (value, text) => {
       if (!flags.quiet || flags.json) show(flags.dryRun ? { ...value, dry_run: true } : value, text);
     },
-    machine: () => openCliMachine({ ...flags, amount }),
+    machine() {
+      opened ??= open();
+      return opened;
+    },
   };
 }
 
@@ -139,7 +150,7 @@ export async function runCli(argv: readonly string[]): Promise<number> {
           quiet: args.quiet === true,
           verbose: args.verbose === true,
         };
-        const context = contextOf(flags);
+        const context = contextOf(flags, command.lastGood?.(args) === true);
         if (INHERITING.includes(command)) {
           const { host } = await context.machine();
           await host.run(resetLimits(host.pid));

@@ -30,6 +30,11 @@ export interface CliCommand {
   readonly positionals?: Readonly<Record<string, PositionalOptions>>;
   /** Users other than root may run it. */
   readonly anyone?: boolean;
+  /**
+   * It goes on with the last valid configuration while that of the files is invalid: what runs by itself, what only shows,
+   * and what an administrator needs meanwhile.
+   */
+  readonly lastGood?: (args: Readonly<Record<string, unknown>>) => boolean;
   /** It accepts a program and its arguments after "--". */
   readonly takesCommand?: boolean;
   run(args: Readonly<Record<string, unknown>>, context: Context): Promise<number | undefined>;

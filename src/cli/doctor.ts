@@ -1,15 +1,9 @@
 /** `doctor`: checks the machine, or explains an error code. */
 
-import { type Config, DEFAULT_CONFIG_FILE } from '../config/config.ts';
-import { readCache } from '../config/load.ts';
 import { MayflyError } from '../errors.ts';
-import { noLog } from '../linux/log.ts';
-import type { Machine } from '../state/machine.ts';
-import { pathsOf } from '../state/paths.ts';
-import { openBackend } from '../volume/open.ts';
-import type { CliCommand, Context, Flags } from './command.ts';
+import type { CliCommand, Context } from './command.ts';
 import { homeCheck, lingerCheck, shellCheck } from './doctor/accounts.ts';
-import { type Examination, exitCode, readOnly, runChecks, type Subject } from './doctor/check.ts';
+import { type Examination, exitCode, runChecks } from './doctor/check.ts';
 import { desktopChecks } from './doctor/desktops.ts';
 import { managerChecks } from './doctor/display-managers.ts';
 import { entryChecks } from './doctor/entry.ts';
@@ -26,11 +20,11 @@ import { sandboxChecks } from './doctor/sandboxes.ts';
 import { sealCheck } from './doctor/seals.ts';
 import { sessionChecks } from './doctor/sessions.ts';
 import { setupChecks } from './doctor/setup.ts';
+import { subjectOf } from './doctor/subject.ts';
 import { trialLogin } from './doctor/trial.ts';
 import { unitChecks } from './doctor/units.ts';
 import { allCodes, explainCode } from './error-codes.ts';
 import { table } from './format.ts';
-import { cliHost } from './ports.ts';
 
 const CHECKS = [
   ...setupChecks,
@@ -54,30 +48,6 @@ const CHECKS = [
   sealCheck,
   ...unitChecks,
 ];
-
-/** The configuration of the files; if they are invalid, the last valid one, or the defaults. */
-async function configurationIn(file: string): Promise<{ config: Config; invalid: Error | undefined }> {
-  const { withDefaults: completed, readConfig } = await import('../config/parse.ts');
-  const host = cliHost;
-  try {
-    return { config: readConfig(host, file), invalid: undefined };
-  } catch (error) {
-    if (!(error instanceof MayflyError)) throw error;
-    return { config: completed(file, readCache(host, file)?.config), invalid: error };
-  }
-}
-
-async function subjectOf(flags: Flags): Promise<{ subject: Subject; machine: Machine }> {
-  const file = flags.config ?? DEFAULT_CONFIG_FILE;
-  const { config, invalid } = await configurationIn(file);
-  const host = cliHost;
-  const machine: Machine = {
-    ...{ host, config, paths: pathsOf(config.directories), log: noLog, lockFds: [] },
-    backend: kind => openBackend(kind, host),
-  };
-  const safe = readOnly(host);
-  return { machine, subject: { ...machine, host: safe, backend: k => openBackend(k, safe), file, invalid } };
-}
 
 /** A line for each check, or for each of its findings, with the hint below. */
 function render(all: readonly Examination[], quiet: boolean): string {

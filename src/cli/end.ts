@@ -10,6 +10,7 @@ import { sessionNamed } from './run.ts';
 
 export const endCommand: CliCommand = {
   command: 'end <session>',
+  lastGood: () => true,
   describe: 'end a session now: kill its processes and remove its root',
   positionals: {
     session: { type: 'string', describe: 'session ID, user name, or unambiguous ID prefix with its hyphen' },
@@ -71,6 +72,7 @@ async function waitForEraser(on: Machine, id: string): Promise<void> {
 
 export const recoverCommand: CliCommand = {
   command: 'recover',
+  lastGood: () => true,
   describe: 'restore a consistent state; runs at boot, and is safe at any time',
   options: {
     erase: { type: 'boolean', default: true, hidden: true }, // --no-erase at boot: mayfly.service erases

@@ -81,7 +81,7 @@ const table: Readonly<Record<PublicCode, Explanation>> = {
     type: ['mayfly doctor --trial', 'journalctl -t mayfly -p warning --since -1h', 'mayfly rollback'],
   },
   config: {
-    means: 'the configuration is invalid; logins are refused, logouts use the last valid configuration',
+    means: 'the configuration is invalid, and no valid one is known: logins are refused',
     look: 'the file and line in the message',
     type: ['mayfly config'],
   },

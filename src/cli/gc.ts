@@ -2,6 +2,7 @@
 import { MayflyError } from '../errors.ts';
 import { stableNumber } from '../state/generations.ts';
 import { readPool } from '../state/pool.ts';
+import { noteHeldBack } from '../update/held-back.ts';
 import { mountPool } from '../update/pool.ts';
 import { prune, retentionPlan } from '../update/retention.ts';
 import { withUpdateLock } from '../update/update-lock.ts';
@@ -9,6 +10,7 @@ import type { CliCommand } from './command.ts';
 
 export const gcCommand: CliCommand = {
   command: 'gc',
+  lastGood: () => true,
   describe: 'remove the generations that do not have to be kept',
   async run(_args, { machine, flags, show, report }) {
     const on = await machine();
@@ -26,7 +28,10 @@ export const gcCommand: CliCommand = {
       show(value, plan.map(p => `generation ${p.number} ${p.text}: ${p.why}`).join('\n'));
       return 0;
     }
-    const removed = await withUpdateLock(on, 'a removal of generations', () => prune(on, pool));
+    const removed = await withUpdateLock(on, 'a removal of generations', async () => {
+      await noteHeldBack(on); // a demoted generation goes, what came with it must stay known
+      return prune(on, pool);
+    });
     const stable = stableNumber(on.host, on.paths);
     report(
       { removed, stable },

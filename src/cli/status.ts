@@ -1,12 +1,8 @@
-/** The commands that only read: status, sessions, generations, config, scope. */
+/** The commands that only read the state: status, sessions, generations. */
 
-import { userInfo } from 'node:os';
-import { DEFAULT_CONFIG_FILE } from '../config/config.ts';
-import { loadConfig } from '../config/load.ts';
-import { groupsOf, lookupUser } from '../linux/accounts.ts';
+import { MayflyError } from '../errors.ts';
 import { overBecause } from '../session/end-reason.ts';
 import { chrootedPaths, FAILS_IN_CHROOT, isChroot } from '../session/root-kind.ts';
-import { inScope } from '../session/scope.ts';
 import { describeDiscarded } from '../state/discarded.ts';
 import {
   corruptRecord,
@@ -25,7 +21,7 @@ import { describeUsage, poolUsage } from '../update/pool-usage.ts';
 import { type Discarded, inOneLine, type Pool } from '../volume/backend.ts';
 import type { CliCommand } from './command.ts';
 import { ago, table } from './format.ts';
-import { cliHost } from './ports.ts';
+import { checkStatus } from './status-check.ts';
 
 function stateOf(on: Machine, s: Session): string {
   if (s.stuck !== undefined) return `stuck: ${s.stuck}`;
@@ -79,6 +75,7 @@ function sessionsText(on: Machine): string {
 
 export const sessionsCommand: CliCommand = {
   command: 'sessions',
+  lastGood: () => true,
   describe: 'list the sessions, with the reason for stuck ones',
   async run(_args, { machine, show }) {
     const on = await machine();
@@ -106,6 +103,7 @@ async function generationRows(on: Machine) {
 
 export const generationsCommand: CliCommand = {
   command: 'generations',
+  lastGood: () => true,
   describe: 'list the generations and mark the stable one',
   async run(_args, { machine, show }) {
     const on = await machine();
@@ -152,8 +150,23 @@ async function discardedIn(on: Machine, pool: Pool | undefined): Promise<readonl
 
 export const statusCommand: CliCommand = {
   command: 'status',
+  lastGood: () => true,
   describe: 'show the pool, the stable generation and the sessions',
-  async run(_args, { machine, show }) {
+  anyone: true, // the exit status of --check must never be that of another error
+  options: {
+    check: {
+      type: 'boolean',
+      default: false,
+      describe: 'print one line for monitoring; exits as Nagios expects',
+    },
+  },
+  async run(args, { flags, machine, show }) {
+    if (args.check === true) {
+      const { level, line, status } = await checkStatus(flags);
+      show({ level, line, status }, line);
+      return status;
+    }
+    if (process.getuid?.() !== 0) throw new MayflyError('not-root', '"status" must run as root');
     const on = await machine();
     const pool = readPool(on.host, on.paths);
     const stable = stableNumber(on.host, on.paths);
@@ -164,10 +177,15 @@ export const statusCommand: CliCommand = {
     const stuck = sessions.filter(s => s.state.startsWith('stuck') || s.state.startsWith('over'));
     const running = readRunning(on.host, on.paths);
     const history = readHistory(on.host, on.paths);
-    const healthy = stable !== undefined && stuck.length === 0 && generations.some(g => g.stable && g.usable);
+    const healthy =
+      on.config.invalid === undefined &&
+      stable !== undefined &&
+      stuck.length === 0 &&
+      generations.some(g => g.stable && g.usable);
     const promotion = describePromotions(on.host, on.paths);
     const value = {
       healthy,
+      config: { invalid: on.config.invalid ?? null },
       pool: pool ?? null,
       usage: usage ?? null,
       stable: stable ?? null,
@@ -178,7 +196,9 @@ export const statusCommand: CliCommand = {
       promotion: promotion ?? null,
     };
     const erasing = describeDiscarded(discarded);
+    const { invalid } = on.config;
     const lines = [
+      ...(invalid === undefined ? [] : [`config      invalid; the last valid one is used: ${invalid}`]),
       pool
         ? `pool        ${pool.backend} at ${pool.path}${usage ? `, ${usage.problem ? inOneLine(usage.problem) : describeUsage(usage)}` : ''}`
         : 'pool        none; create one with "mayfly init"',
@@ -190,42 +210,5 @@ export const statusCommand: CliCommand = {
     ];
     show(value, `${lines.join('\n')}\n${sessions.length > 0 ? `\n${sessionsText(on)}\n` : ''}`);
     return 0;
-  },
-};
-
-export const configCommand: CliCommand = {
-  command: 'config',
-  describe: 'check the configuration and print the values in effect',
-  anyone: true,
-  async run(_args, { flags, show }) {
-    // Not from the cache: with this command an administrator looks for mistakes in the files.
-    const { readConfig, toToml } = await import('../config/parse.ts');
-    const config = readConfig(cliHost, flags.config ?? DEFAULT_CONFIG_FILE);
-    const { files } = config;
-    const from =
-      files.length === 0
-        ? '# no configuration file: all options have their defaults'
-        : `# from ${files.join(', ')}`;
-    show(config, `${from}\n${toToml(config)}`);
-    return 0;
-  },
-};
-
-export const scopeCommand: CliCommand = {
-  command: 'scope [user]',
-  describe: 'print whether a user gets a session at login (exit status 0) or logs in to the host (1)',
-  anyone: true,
-  positionals: { user: { type: 'string', describe: 'user name (default: the calling user)' } },
-  async run(args, { flags, show }) {
-    const host = cliHost;
-    const config = await loadConfig(host, flags.config);
-    const user = await lookupUser(host, typeof args.user === 'string' ? args.user : userInfo().username);
-    const inside = inScope(config, user, await groupsOf(host, user));
-    const value = { user: user.name, session: inside, on_failure: config.on_failure };
-    show(
-      value,
-      `${user.name} gets ${inside ? 'a session' : 'the host'}${inside ? `; on failure: ${config.on_failure}` : ''}`,
-    );
-    return inside ? 0 : 1;
   },
 };

@@ -28,10 +28,16 @@ export const ALLOW_REMOVALS = 'also if desktops, protected packages or many othe
 
 export const updateCommand: CliCommand = {
   command: 'update',
+  lastGood: args => args.scheduled === true, // a machine must not go without updates for months because of a typo
   describe: 'refresh a copy of master, check it, and promote it to stable',
   options: {
     force: { type: 'boolean', default: false, describe: 'seal a generation even if nothing has changed' },
     'allow-removals': { type: 'boolean', default: false, describe: ALLOW_REMOVALS },
+    'allow-demoted': {
+      type: 'boolean',
+      default: false,
+      describe: 'also the versions of packages that came with a generation that was demoted',
+    },
     scheduled: {
       type: 'boolean',
       default: false,
@@ -78,7 +84,11 @@ export const updateCommand: CliCommand = {
       await on.host.sleep(pause);
       if (!isWanted()) return 0; // another one has begun meanwhile
     }
-    const o = { force: args.force === true, allowRemovals: args.allowRemovals === true };
+    const o = {
+      force: args.force === true,
+      allowRemovals: args.allowRemovals === true,
+      allowDemoted: args.allowDemoted === true,
+    };
     if (args.scheduled === true && !context.flags.dryRun) return scheduled(on, context, o);
     if (context.flags.dryRun) {
       const { command } = on.config.update;
@@ -97,6 +107,7 @@ export const updateCommand: CliCommand = {
 interface UpdateFlags {
   readonly force: boolean;
   readonly allowRemovals: boolean;
+  readonly allowDemoted: boolean;
 }
 
 async function updateOnce(on: Machine, context: Context, flags: UpdateFlags): Promise<void> {
@@ -104,11 +115,12 @@ async function updateOnce(on: Machine, context: Context, flags: UpdateFlags): Pr
   try {
     const origin = on.config.update.command.length > 0 ? 'update command' : 'apt';
     const change = async (inside: Parameters<typeof refresh>[1]): Promise<boolean> => {
-      await refresh(on, inside);
+      await refresh(on, inside, flags.allowDemoted);
       return true;
     };
     const losses = { allow: flags.allowRemovals, command: 'mayfly update --allow-removals' };
-    const outcome = await update(on, { what: 'an update', origin, change, say, losses, force: flags.force });
+    const { force, allowDemoted } = flags;
+    const outcome = await update(on, { what: 'an update', origin, change, say, losses, force, allowDemoted });
     clearLine(context.flags);
     showOutcome(outcome, context);
   } finally {
@@ -204,6 +216,7 @@ async function ask(question: string): Promise<string> {
 
 export const rollbackCommand: CliCommand = {
   command: 'rollback [generation]',
+  lastGood: () => true,
   describe: 'make an earlier generation stable; sessions keep theirs',
   positionals: {
     generation: {

@@ -8,6 +8,9 @@ export const VERSION = typeof MAYFLY_VERSION === 'undefined' ? '0.0.0-dev' : MAY
 /** The run directory of the system's own instance; another instance has its own. */
 export const SYSTEM_RUN = '/run/mayfly';
 
+/** The state directory of the system's own instance, unless it is configured elsewhere. */
+export const SYSTEM_STATE = '/var/lib/mayfly';
+
 export const DEFAULT_CONFIG_FILE = '/etc/mayfly/mayfly.toml';
 
 /** The configuration as one frozen value. The field names are those of the file; mayfly.toml(5) describes them. */
@@ -16,6 +19,8 @@ export interface Config {
   readonly files: readonly string[];
   /** The directory of the configuration file; `refresh.d` and `checks.d` are in it. */
   readonly directory: string;
+  /** Why the files are not valid: this is then the last valid configuration, which goes on being used. */
+  readonly invalid?: string;
   readonly include: readonly string[];
   readonly exclude: readonly string[];
   readonly min_uid: number;

@@ -1,12 +1,11 @@
 /** Loads a configuration that has changed, or keeps the previous one if the new one is invalid. */
 import type { Config } from '../config/config.ts';
-import { loadConfig } from '../config/load.ts';
-import { MayflyError, reasonOf } from '../errors.ts';
+import { loadConfig, whyInvalid } from '../config/load.ts';
 import type { Machine } from '../state/machine.ts';
 
 /** The names of the options that differ, such as "logout.grace". */
 export function changedOptions(before: Config, after: Config): string[] {
-  const { files: _f, directory: _d, ...old } = before;
+  const { files: _f, directory: _d, invalid: _i, ...old } = before;
   return compare(old, after, '');
 }
 
@@ -28,10 +27,11 @@ export async function reload(on: Machine, file: string): Promise<Machine> {
   try {
     fresh = await loadConfig(on.host, file);
   } catch (error) {
-    const hint = error instanceof MayflyError && error.facts.hint ? ` (${error.facts.hint})` : '';
-    on.log('err', `keeping the previous configuration: ${reasonOf(error)}${hint}`);
-    return on;
+    const invalid = whyInvalid(error);
+    on.log('err', `keeping the previous configuration: ${invalid}`);
+    return { ...on, config: { ...on.config, invalid } };
   }
+  if (on.config.invalid) on.log('notice', 'the configuration is valid again');
   const changed = changedOptions(on.config, fresh);
   const moved = changed.filter(name => name.startsWith('directories.'));
   if (moved.length > 0) {

@@ -1,6 +1,5 @@
 /** `mayfly hook ADAPTER start|stop`, run by display managers. This path loads only modules that Node has built in. */
 import { hasCode, MayflyError, publicCodeOf, reasonOf } from '../errors.ts';
-import { print } from '../linux/command.ts';
 import type { Host } from '../linux/host.ts';
 import { toJournal } from '../linux/log.ts';
 import { mayHang } from '../linux/remote.ts';
@@ -60,7 +59,8 @@ async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Hook
   let on: Machine | undefined;
   let call: HookCall | undefined;
   try {
-    on = await openMachine(o, { seconds: c => c.hook.timeout });
+    on = await openMachine(o, { seconds: c => c.hook.timeout, lastGood: true });
+    warnIfInvalid(on);
     await armWatchdog(o, on, on.config.hook.timeout);
     call = callOf(on.host, o.adapter, env, o.caller);
     if (!call) throw new MayflyError('bad-user', `${o.adapter} named no user (USER is not set)`);
@@ -75,23 +75,21 @@ async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Hook
   } catch (error) {
     if (o.dryRun) throw error;
     const user = call?.user ?? env.USER ?? '';
-    // If the configuration is invalid, the last valid one says where the reason is written.
-    const at = on ?? (await openMachine(o, { lastGood: true }).catch(() => undefined));
-    // A failure to write the reason must not hide it; it is thrown below.
-    if (at) await writeLoginOutcome(thisHost, at.paths, user, error).catch(() => undefined);
-    const fields = { user, code: publicCodeOf(error) };
+    const { recordRefusal, tellRefusal } = await import('./refused-login.ts');
+    if (on) await recordRefusal(on, user, error);
     if (call && on?.config.on_failure === 'host' && o.failed === undefined) {
+      const fields = { user, code: publicCodeOf(error) };
       on.log('err', `${user} gets a host session (on_failure = "host"): ${reasonOf(error)}`, fields);
       return nothingToDo;
     }
-    toJournal('err', `login of ${user} refused: ${reasonOf(error)} (${fields.code})`, fields);
-    const { refusalText, screenOf, showRefusal } = await import('./refusal-dialog.ts');
-    // The program that opened the PAM session shows the user what the hook prints.
-    if (o.adapter === 'pam') print(1, `${refusalText(error).replaceAll(/\s+/g, ' ')}\n`);
-    const screen = o.adapter === 'lightdm' ? screenOf(env) : undefined;
-    if (screen) await showRefusal(thisHost, screen, error).catch(() => undefined);
+    await tellRefusal(thisHost, o.adapter, env, user, error);
     throw error;
   }
+}
+
+/** A login goes on with the last valid configuration, so that a typing mistake does not lock everybody out. */
+function warnIfInvalid({ config, log }: Machine): void {
+  if (config.invalid) log('err', `a login uses the last valid configuration: ${config.invalid}`);
 }
 
 async function handleStop(o: HookOptions, env: NodeJS.ProcessEnv): Promise<HookOutcome> {

@@ -20,11 +20,15 @@ export interface Paths {
   readonly promotion: string;
   /** Exists while logins are blocked; holds the reason. */
   readonly loginBlock: string;
+  /** The logins refused since the last one that succeeded. */
+  readonly refused: string;
   /** Which logind session each login belongs to; kept for the next run of the service. */
   readonly bindings: string;
   /** One line for monitoring. */
   readonly health: string;
   readonly history: string;
+  /** What came with generations that were demoted; see `held-back.ts`. */
+  readonly heldBack: string;
   /** The update in progress. */
   readonly runningUpdate: string;
   /** Prefix of the names of our sessions' control groups. */
@@ -47,9 +51,11 @@ export function pathsOf(directories: Config['directories']): Paths {
     forks: `${run}/locks/forks`,
     promotion: `${run}/promotion.json`,
     loginBlock: `${run}/hold`,
+    refused: `${run}/refused.json`,
     bindings: `${run}/sightings.json`,
     health: `${run}/health`,
     history: `${state}/update.json`,
+    heldBack: `${state}/held-back.json`,
     runningUpdate: `${run}/update.json`,
     cgroup: run === SYSTEM_RUN ? 'mayfly' : `mayfly${run.replaceAll('/', '.')}`,
   };

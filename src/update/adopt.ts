@@ -171,12 +171,23 @@ async function usableGeneration(on: Machine): Promise<Generation | undefined> {
 }
 
 /**
- * The volume of which an update makes its working copy: generation `from` if it is given, else master or, if master is
- * missing, the stable generation. Throws `no-generation`.
+ * The volume of which an update makes its working copy: generation `from` if it is given, else `back`, the stable one if
+ * master is as one that was demoted, if it is usable; else master or, if master is missing, the stable generation. Throws
+ * `no-generation`.
  */
-export async function startingPoint(on: Machine, pool: Pool, from: number | undefined): Promise<Volume> {
+export async function startingPoint(
+  on: Machine,
+  pool: Pool,
+  from: number | undefined,
+  back?: number,
+): Promise<Volume> {
   const { host, paths } = on;
   const master = masterOf(pool);
+  const good = back === undefined ? undefined : readableGeneration(host, paths, back);
+  if (good && (await isUsable(on, good))) {
+    on.log('notice', `starting from generation ${back}, because a newer one was demoted`);
+    return good.volume;
+  }
   if (from === undefined && (await on.backend(pool.backend).identity(master)) !== undefined) return master;
   if (from !== undefined) {
     const wanted = readGeneration(host, paths, from);

@@ -12,8 +12,10 @@ import {
   stableNumber,
   whyDemoted,
 } from '../state/generations.ts';
+import { loginBlockReason } from '../state/login-block.ts';
 import type { Machine } from '../state/machine.ts';
 import { readPool } from '../state/pool.ts';
+import { type RefusedLogins, readRefusedLogins } from '../state/refused-logins.ts';
 import { readSessions, type Session } from '../state/sessions.ts';
 import { type History, readHistory } from '../state/update-history.ts';
 import type { Usage } from '../volume/backend.ts';
@@ -36,6 +38,11 @@ export interface HealthFacts {
   readonly demoted: readonly number[];
   /** Failed logins to the stable generation, or to those before it that no session has proven either. */
   readonly failures?: number;
+  /** Why the configuration is invalid, while the last valid one is used. */
+  readonly invalid?: string | undefined;
+  readonly refused?: RefusedLogins | undefined;
+  /** Why logins are blocked. */
+  readonly blocked?: string | undefined;
   readonly limits: { readonly warn: number; readonly full: number };
 }
 
@@ -48,7 +55,19 @@ const timestamp = (ms: number): string => new Date(ms).toISOString().slice(0, 16
 
 /** One thing that is wrong with the machine. */
 export interface HealthIssue {
-  readonly topic: 'stable' | 'pool' | 'stuck' | 'update' | 'demoted' | 'lost' | 'logins' | 'age';
+  readonly topic:
+    | 'config'
+    | 'refused'
+    | 'blocked'
+    | 'stable'
+    | 'pool'
+    | 'stuck'
+    | 'update'
+    | 'demoted'
+    | 'lost'
+    | 'logins'
+    | 'age'
+    | 'setup';
   readonly level: 'WARNING' | 'CRITICAL';
   readonly words: string;
 }
@@ -62,6 +81,15 @@ export function ageOf(f: HealthFacts, now: number): number {
   return fresh === undefined ? 0 : now - fresh;
 }
 
+/** How many logins were refused, and the codes of the reasons. Pure. */
+export function describeRefused({ count, people }: RefusedLogins): string {
+  const codes = [...new Set(Object.values(people))].sort().join(', ');
+  const who = Object.keys(people).length;
+  const logins =
+    count === 1 ? 'a login was' : `${count} logins of ${who === 1 ? 'one user' : `${who} users`} were`;
+  return `${logins} refused since the last one that succeeded: ${codes}`;
+}
+
 /** All that is wrong with the machine; `now` is in milliseconds since the epoch. Pure. */
 export function healthIssues(f: HealthFacts, now: number): HealthIssue[] {
   const found: HealthIssue[] = [];
@@ -69,6 +97,13 @@ export function healthIssues(f: HealthFacts, now: number): HealthIssue[] {
     found.push({ topic, level, words });
   if (f.stable === undefined) report('stable', 'CRITICAL', 'no generation is stable');
   else if (!f.usable) report('stable', 'CRITICAL', `the stable generation ${f.stable} is not usable`);
+  if (f.invalid !== undefined)
+    report('config', 'WARNING', `the configuration is invalid, and the last valid one is used: ${f.invalid}`);
+  if (f.refused) {
+    const people = Object.values(f.refused.people);
+    report('refused', people.length > 1 ? 'CRITICAL' : 'WARNING', describeRefused(f.refused));
+  }
+  if (f.blocked !== undefined) report('blocked', 'WARNING', `logins are blocked: ${f.blocked}`);
   // First, because the usage of a pool with a problem is not always known.
   if (f.pool?.problem) report('pool', 'CRITICAL', f.pool.problem.what);
   else if (f.pool && f.pool.percent > f.limits.full) report('pool', 'CRITICAL', fullness(f.pool));
@@ -94,12 +129,13 @@ export function healthIssues(f: HealthFacts, now: number): HealthIssue[] {
   return found;
 }
 
-/** The worst level, and the line for monitoring, which begins with it. Pure. */
+/** The worst level, and the line for monitoring, which begins with it; `more` is what only the caller knows. Pure. */
 export function healthLine(
   f: HealthFacts,
   now: number,
+  more: readonly HealthIssue[] = [],
 ): { readonly level: HealthLevel; readonly line: string } {
-  const issues = healthIssues(f, now);
+  const issues = [...healthIssues(f, now), ...more];
   const h = f.history;
   const age = ageOf(f, now);
   const worst = (['CRITICAL', 'WARNING'] as const).find(level => issues.some(p => p.level === level)) ?? 'OK';
@@ -156,6 +192,9 @@ export async function gatherHealth(on: Machine): Promise<HealthFacts> {
       n => n > (stable ?? 0) && whyDemoted(host, paths, n) !== undefined,
     ),
     failures: trial?.number === stable ? (trial?.failures ?? 0) : 0,
+    invalid: config.invalid,
+    refused: readRefusedLogins(host, paths),
+    blocked: loginBlockReason(on),
     limits: limitsOf(config, pool?.backend ?? 'overlay'),
   };
 }

@@ -6,6 +6,7 @@ import type { Machine } from '../state/machine.ts';
 import { updateLists } from './apt-lists.ts';
 import { aptRuns } from './apt-runs.ts';
 import { type ChrootOptions, forbidServices, runInChroot, workRoot } from './chroot.ts';
+import { describeHeld, withoutHeldBack } from './held-back.ts';
 import { guarded, installPackages, removeOldKernels, upgrade } from './upgrade.ts';
 
 /** The file for the configured lines of sources.list(5); it is in the command's own /run. */
@@ -42,20 +43,26 @@ export function aptOptions(config: Config['update']): string[] {
 }
 
 /**
- * Refreshes the copy as configured. Services are forbidden meanwhile. Throws `command` if a command fails, and
+ * Refreshes the copy as configured. Services are forbidden meanwhile. What came with a demoted generation is left out
+ * unless `allowDemoted`. Throws `command` if a command fails, and
  * `update` if the time is over, if a protected package would be removed, or if the copy has no apt-get.
  */
-export async function refresh(on: Machine, o: ChrootOptions): Promise<void> {
+export async function refresh(on: Machine, o: ChrootOptions, allowDemoted = false): Promise<void> {
   const { host, config } = on;
   const { tree } = o;
   const allowServices = forbidServices(host, tree);
   try {
-    if (config.update.command.length > 0) await runInChroot(on, o, config.update.command);
-    else await refreshWithApt(on, o, tree);
-    for (const script of scriptsIn(host, `${config.directory}/refresh.d`)) {
-      o.onLine(`running ${script}`);
-      await runInChroot(on, o, [script, workRoot(on)], { chroot: false });
-    }
+    const run = async (): Promise<void> => {
+      if (config.update.command.length > 0) await runInChroot(on, o, config.update.command);
+      else await refreshWithApt(on, o, tree);
+      for (const script of scriptsIn(host, `${config.directory}/refresh.d`)) {
+        o.onLine(`running ${script}`);
+        await runInChroot(on, o, [script, workRoot(on)], { chroot: false });
+      }
+    };
+    if (allowDemoted) return await run();
+    const held = await withoutHeldBack(on, tree, run);
+    if (held.length > 0) o.warn(describeHeld(held));
   } finally {
     allowServices();
   }

@@ -14,6 +14,7 @@ import {
 import type { Machine } from '../state/machine.ts';
 import type { Paths } from '../state/paths.ts';
 import { movePointer } from '../state/promotion-lock.ts';
+import { ALLOW_DEMOTED, forgetHeldBack } from './held-back.ts';
 
 /** Seconds that a rollback waits for logins. */
 const ROLLBACK_WAIT = 30;
@@ -34,7 +35,13 @@ export async function rollback(on: Machine, number: number | undefined): Promise
   if (planned.from === planned.to) return planned;
   const o = { what: `the rollback to generation ${planned.to}`, seconds: ROLLBACK_WAIT };
   const { from, to } = await movePointer(on, o, point => moveBack(on, number, point));
+  forgetHeldBack(on, to); // it is wanted again
   on.log('notice', `generation ${to} is stable${from === undefined ? '' : `; it was ${from}`}`);
+  if (from !== undefined && to < from)
+    on.log(
+      'notice',
+      `updates start from generation ${to} now, and leave out what came with generation ${from} ("${ALLOW_DEMOTED}" allows it)`,
+    );
   return { from, to };
 }
 

@@ -1,7 +1,7 @@
 /**
- * The update: fork master (or a generation, if master is missing or another one is asked for) → refresh the copy → seal it → check it → promote it → make the copy master → retire old
- * generations. Nothing is visible to users before the promotion; a failure or crash before it leaves stable and
- * master unchanged.
+ * The update: fork master (or a generation, if master is missing, was rolled back, or another one is asked for) → refresh
+ * the copy → seal it → check it → promote it → make the copy master → retire old generations. Nothing is visible to users
+ * before the promotion; a failure or crash before it leaves stable and master unchanged.
  */
 import { isErrno, MayflyError, reasonOf } from '../errors.ts';
 import type { Fields } from '../linux/log.ts';
@@ -26,6 +26,7 @@ import { checkGeneration } from './check.ts';
 import type { ChrootOptions } from './chroot.ts';
 import { countDifferences } from './diff.ts';
 import { dropWork, orLeaveToRecovery } from './failed-update.ts';
+import { forgetHeldBack, noteHeldBack, rolledBackTo } from './held-back.ts';
 import { keptFiles } from './kept-files.ts';
 import type { LossPolicy } from './losses.ts';
 import { ensureSpace, finishInterruptedUpdate, mountPool, requireSpace, seal } from './pool.ts';
@@ -48,6 +49,8 @@ export interface UpdateOptions {
   readonly say: (line: string, detail?: boolean, fields?: Fields) => void;
   /** Creates a generation even if nothing was changed. */
   readonly force?: boolean;
+  /** Also what came with a generation that was demoted. */
+  readonly allowDemoted?: boolean;
   /** Starts from this generation instead of master. */
   readonly from?: number | undefined;
   readonly losses?: LossPolicy;
@@ -135,7 +138,9 @@ async function runPhases(
   const stable = stableNumber(host, paths);
   const backend = on.backend(pool.backend);
   const work = workOf(pool);
-  const source = await startingPoint(on, pool, o.from);
+  await noteHeldBack(on);
+  const back = o.from === undefined ? rolledBackTo(on) : undefined;
+  const source = await startingPoint(on, pool, o.from, back);
   const isMaster = source.role === 'master';
   if (isMaster) await requireWholeMaster(on, source);
   await ensureSpace(on, pool, source);
@@ -171,7 +176,7 @@ async function runPhases(
       return { result: 'discarded' };
     }
     enter('compare');
-    if (isMaster) {
+    if (isMaster || (back !== undefined && source.name === String(back))) {
       const changes = await countDifferences(on, source, work, copied);
       if (changes === 0 && !o.force && !isWanted) {
         await backend.remove(work);
@@ -201,6 +206,7 @@ async function runPhases(
     if (mustWait) return { ...outcome, ...told() };
     enter('adopt');
     await adopt(on, pool);
+    if (o.allowDemoted) forgetHeldBack(on);
     await prepareSpare(on);
     enter('retire');
     warnings.push(...(await tryPrune(on, pool)));

@@ -179,7 +179,10 @@ describe('the check of the configuration', () => {
       hint: 'did you mean "y"?',
     });
     const verdict = judgeConfig({ invalid, files: [] });
-    expect(line(verdict)).toMatch(/\(did you mean "y"\?\); logins are refused \| sensible-editor \+3 \/c$/);
+    expect(line(verdict)).toMatch(
+      /\(did you mean "y"\?\); the last valid one is used \| sensible-editor \+3 \/c$/,
+    );
+    expect(line(judgeConfig({ invalid, files: [], isGuess: true }))).toContain('; logins are refused |');
     expect(exitCode([verdict])).toBe(EXIT.config);
     expect(line(judgeConfig({ invalid: undefined, files: [] }))).toBe('ok');
   });

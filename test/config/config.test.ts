@@ -208,10 +208,31 @@ describe('configuration', () => {
     await expect(loadConfig(world.host, FILE)).rejects.toThrow(/min_uid/);
     const last = await loadConfig(world.host, FILE, true);
     expect(last).toMatchObject({ min_uid: 5, greeter: { host_sessions: 'staff' }, directory: '/etc/mayfly' });
+    expect(last.invalid).toMatch(/mayfly\.toml:1: invalid "min_uid": .*\(.*\)$/);
     expect(last.logout).toEqual({ ...logout, grace: 7 });
     const { files, directory, ...defaults } = withDefaults(FILE);
     expect([files, directory]).toEqual([[], '/etc/mayfly']);
     expect(defaults).toEqual(rest(readConfig(new World().host, FILE)));
+  });
+
+  it('falls back to the last valid one after a restart of the machine, if only root could have written it', async () => {
+    const world = new World();
+    for (const directory of ['/etc/mayfly', '/run/mayfly', '/var/lib/mayfly']) world.makeDirs(directory);
+    world.put(FILE, 'min_uid = 5');
+    await loadConfig(world.host, FILE);
+    world.host.unlink('/run/mayfly/config.json');
+    world.put(FILE, 'min_uid = "wrong"');
+    await expect(loadConfig(world.host, FILE)).rejects.toThrow(/min_uid/);
+    expect(await loadConfig(world.host, FILE, true)).toMatchObject({
+      min_uid: 5,
+      invalid: expect.any(String),
+    });
+    await expect(loadConfig(world.host, '/etc/other.toml', true)).rejects.toThrow('does not exist');
+    const kept = '/var/lib/mayfly/config.json';
+    world.host.write(kept, world.host.read(kept) ?? '', { mode: 0o622 });
+    await expect(loadConfig(world.host, FILE, true)).rejects.toThrow(/min_uid/);
+    world.put(FILE, 'min_uid = 6');
+    expect((await loadConfig(world.host, FILE, true)).invalid).toBeUndefined();
   });
 
   it('names a file that exists but cannot be read, and does not hang', () => {

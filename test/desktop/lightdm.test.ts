@@ -188,6 +188,7 @@ describe('a login that is refused', () => {
     const file = lab.at('/etc/mayfly/conf.d/refused.toml');
     onTestFinished(() => fs.rmSync(file, { force: true }));
     fs.writeFileSync(file, text);
+    lab.run('rm', '-f', '/run/mayfly/config.json', '/var/lib/mayfly/config.json'); // or the last valid one is used
     await lab.greeter();
     await lab.logIn(alice);
     const dialog = ['xdotool', 'search', '--onlyvisible', '--class', 'zenity'];

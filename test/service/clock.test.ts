@@ -240,8 +240,15 @@ describe('in a program in Perl, with a time of day that jumps by an hour at each
 
 it('the time of day is read only where it is shown or recorded', () => {
   const shows = [
-    ...['cli/doctor/generations.ts', 'cli/doctor/sessions.ts', 'cli/status.ts', 'update/health.ts'],
+    ...[
+      'cli/doctor/generations.ts',
+      'cli/doctor/sessions.ts',
+      'cli/status.ts',
+      'cli/status-check.ts',
+      'update/health.ts',
+    ],
     'cli/update.ts', // the nightly update is due at a time of day
+    'update/kernel-match.ts', // whether the last attempt was since boot: the history has only this clock
     ...['session/session-plan.ts', 'update/pool.ts', 'update/update-lock.ts', 'update/update.ts'],
     ...['linux/real-host.ts', 'state/login-block.ts'],
     'volume/directory-layout.ts', // how long ago a volume was discarded: files have only this clock

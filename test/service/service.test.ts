@@ -626,6 +626,8 @@ describe('the configuration', () => {
     const after = await reload(on, '/etc/mayfly/mayfly.toml');
     expect(said).toEqual(words);
     expect(after.config.logout.grace === 9).toBe(taken);
+    expect(after.config.invalid !== undefined).toBe(/keeping/.test(said[0] ?? ''));
+    expect(changedOptions(after.config, { ...after.config, invalid: 'x' })).toEqual([]);
     expect(after.config.directories).toEqual(on.config.directories);
   });
 });

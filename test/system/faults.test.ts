@@ -1,7 +1,7 @@
 /** Bad input and broken surroundings: a clear error, nothing lost, nothing touched outside. */
 import * as fs from 'node:fs';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { forgetUsers, Lab, must, sh, shAs, uidOf, until, user } from './lab.ts';
+import { forgetUsers, Lab, must, sh, shAs, until, user } from './lab.ts';
 import { makeMiniTree } from './mini.ts';
 
 const A = 'mayfly-a';
@@ -333,18 +333,54 @@ describe('surroundings', () => {
     forgetReason();
   });
 
-  it('a configuration that is wrong: logins are refused with file and line, logouts go by the last good one', () => {
+  it('a configuration that is wrong: all goes on by the last valid one, which is said, and without one logins are refused', () => {
     lab.hook('start', A);
     const good = fs.readFileSync(lab.config, 'utf8');
+    const monitor = () => JSON.parse(lab.mayfly('status', '--check', '--json').out);
+    expect(monitor()).toMatchObject({ level: 'OK', status: 0 });
     fs.writeFileSync(lab.config, `nonsense = 1\n${good}`);
     const r = lab.hook('start', B, ':7');
-    expect(r.code).toBe(3);
-    expect(r.err).toMatch(/mayfly\.toml:1: unknown option "nonsense"\nhint: valid options/);
+    expect(r.code).toBe(0);
+    expect(r.err).toMatch(
+      /uses the last valid configuration: .*mayfly\.toml:1: unknown option "nonsense" \(valid /,
+    );
+    expect(lab.session(B)?.state).toBe('live');
+    const said = /WARNING - the configuration is invalid, and the last valid one is used: .*toml:1: unknown/;
+    expect(monitor()).toMatchObject({ level: 'WARNING', status: 1, line: expect.stringMatching(said) });
+    const status = lab.mayfly('status');
+    expect(status).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/^config +invalid; the last valid one is used/),
+    });
+    expect(status.err).toContain('using the last valid configuration: ');
+    expect(lab.mayfly('update').code).toBe(3);
     expect(lab.hook('stop', A)).toMatchObject({ code: 0 });
+    expect(lab.mayfly('end', B).code).toBe(0);
+    fs.rmSync(`${lab.config}.cache`);
+    const refused = lab.hook('start', B, ':7');
+    expect(refused.code).toBe(3);
+    expect(refused.err).toMatch(/mayfly\.toml:1: unknown option "nonsense"\nhint: valid options/);
+    const refuses = /^CRITICAL - the configuration is invalid, and logins are refused: .*unknown option/;
+    expect(monitor()).toMatchObject({ level: 'CRITICAL', status: 2, line: expect.stringMatching(refuses) });
     fs.writeFileSync(lab.config, good);
-    const reason = fs.readFileSync(`${lab.dir}/run/users/${uidOf(B)}/reason`, 'utf8');
-    expect(reason).toMatch(/unknown option "nonsense" \(MAYFLY-CONFIG\)\n$/);
-    forgetReason(B);
+    expect(monitor()).toMatchObject({ level: 'OK', status: 0 });
+    nothingLeft();
+  });
+
+  it('refused logins are counted for monitoring until one succeeds', () => {
+    const line = (): string => lab.mayfly('status', '--check').out;
+    const good = fs.readFileSync(lab.config, 'utf8');
+    lab.configure('[admission]\nmin_free = "1000T"\n');
+    lab.hook('start', A);
+    expect(line()).toMatch(/^WARNING - .*a login was refused since the last one that succeeded: MAYFLY-FULL/);
+    lab.hook('start', B, ':7');
+    expect(line()).toMatch(/^CRITICAL - .*2 logins of 2 users were refused since .*: MAYFLY-FULL/);
+    lab.hook('start', 'mayfly-nobody-of-this-name');
+    expect(line()).toContain('2 logins of 2 users');
+    fs.writeFileSync(lab.config, good);
+    expect(line()).toMatch(/^CRITICAL - /);
+    for (const name of [A, B]) forgetReason(name);
+    fs.rmSync(`${lab.dir}/run/refused.json`);
     nothingLeft();
   });
 

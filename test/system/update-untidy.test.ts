@@ -76,12 +76,12 @@ interface Night {
 }
 
 /** An update with a security fix in the archive, which must arrive whatever else is in the way. */
-function night(packages: readonly string[] = [], more = ''): Night {
+function night(packages: readonly string[] = [], more = '', options: readonly string[] = []): Night {
   const newest = fix();
   mirror.add(newest);
   const proxy = /^proxy = .*$/m.exec(mirror.config)?.[0] ?? '';
   const list = JSON.stringify(['lab-fix', ...packages]);
-  const r = attempt(lab, { update: `command = []\n${proxy}\npackages = ${list}\n${more}` });
+  const r = attempt(lab, { options, update: `command = []\n${proxy}\npackages = ${list}\n${more}` });
   expect(r.err).not.toMatch(/an update failed/);
   expect(r).toMatchObject({ code: 0 });
   expect(versionOf('lab-fix')).toBe(`${newest.version} installed`);
@@ -304,6 +304,87 @@ describe('security fixes arrive', () => {
     expect(versionOf('lab-auto')).toMatch(/ installed$/);
     night();
     expect(all.filter(name => versionOf(name).endsWith(' installed'))).toEqual(all.slice(2));
+    loginWorks(lab, A);
+  });
+});
+
+describe('what people were rolled back from', () => {
+  const inStable = (name: string): string => {
+    const format = `\${Version}`;
+    return lab.mayfly('run', '--user', A, '--', 'dpkg-query', '-W', '-f', format, name).out;
+  };
+
+  it('does not come back with the next night, while security fixes do, until a newer version is there', () => {
+    mirror.add({ name: 'lab-bad', version: '1' });
+    night(['lab-bad']);
+    loginWorks(lab, A);
+    const good = stable(lab);
+    mirror.add({ name: 'lab-bad', version: '2' }, { name: 'lab-bad-new', version: '1' });
+    night(['lab-bad', 'lab-bad-new']);
+    const bad = stable(lab);
+    expect(inStable('lab-bad')).toBe('2');
+    const said = lab.mayfly('rollback').err;
+    expect(said).toContain(
+      `updates start from generation ${good} now, and leave out what came with generation ${bad}`,
+    );
+    expect(inStable('lab-bad')).toBe('1');
+    expect(lab.mayfly('gc').out).toContain(`removed generation ${bad}\n`); // what came with it is still known
+    for (let again = 0; again < 2; again++) {
+      const [warning = '', ...others] = night(['lab-bad']).warnings;
+      expect(warning).toMatch(
+        new RegExp(`^left out, because generation ${bad} was demoted: .*lab-bad 2.*--allow-demoted`),
+      );
+      expect(warning).not.toContain('lab-fix');
+      expect(others).toEqual([]);
+      expect([inStable('lab-bad'), inStable('lab-bad-new')]).toEqual(['1', '']);
+      expect(inMaster(root => fs.readdirSync(`${root}/etc/apt/preferences.d`))).toEqual([]);
+      loginWorks(lab, A);
+    }
+    mirror.add({ name: 'lab-bad', version: '3' });
+    expect(night(['lab-bad']).warnings).toEqual([expect.stringMatching(/demoted: lab-bad-new 1 /)]);
+    expect(inStable('lab-bad')).toBe('3');
+    // Who names a package wants it.
+    expect(night(['lab-bad-new']).warnings).toEqual([]);
+    expect(inStable('lab-bad-new')).toBe('1');
+    loginWorks(lab, A);
+  });
+
+  it('comes if the administrator allows it, or makes that generation stable again', () => {
+    mirror.add({ name: 'lab-bad', version: '4' });
+    night();
+    const bad = stable(lab);
+    const forth = (): void => {
+      expect(lab.mayfly('rollback', String(bad)).code).toBe(0);
+      expect(inStable('lab-bad')).toBe('4');
+    };
+    lab.mayfly('rollback');
+    forth();
+    expect(night().warnings).toEqual([]);
+    loginWorks(lab, A);
+    mirror.add({ name: 'lab-bad', version: '5' });
+    night();
+    lab.mayfly('rollback');
+    expect(night().warnings).toEqual([expect.stringMatching(/demoted: lab-bad 5 /)]);
+    expect(inStable('lab-bad')).toBe('4');
+    expect(night([], '', ['--allow-demoted']).warnings).toEqual([]);
+    expect(inStable('lab-bad')).toBe('5');
+    expect(night().warnings).toEqual([]);
+    loginWorks(lab, A);
+  });
+
+  it('is refused if a command of the administrator brings it', () => {
+    const before = stable(lab);
+    mirror.add({ name: 'lab-bad', version: '6' });
+    night();
+    lab.mayfly('rollback');
+    const edit = 'sed -i "/^Package: lab-bad$/,/^$/s/^Version: 5$/Version: 6/" /var/lib/dpkg/status';
+    const r = attempt(lab, { run: edit });
+    expect(r.code).toBe(1);
+    expect(r.err).toMatch(
+      /it would bring back what is left out, because generation \d+ was demoted: lab-bad 6/,
+    );
+    expect(stable(lab)).toBe(before);
+    expect(attempt(lab, { run: edit, options: ['--allow-demoted'] }).code).toBe(0);
     loginWorks(lab, A);
   });
 });

@@ -31,6 +31,8 @@ export interface Subject extends Machine {
   readonly file: string;
   /** Why the file is invalid; `config` is then the last valid configuration, or the defaults. */
   readonly invalid: Error | undefined;
+  /** The file is invalid and no valid one is known: `config` is then the defaults, and logins are refused. */
+  readonly isGuess?: boolean;
 }
 
 export interface DoctorCheck<F> {

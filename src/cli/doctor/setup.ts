@@ -134,13 +134,15 @@ export function judgeReadable({ path, stat }: { path: string; stat: Stat | undef
 }
 
 /** A problem with file, line and hint if the configuration is invalid. */
-export function judgeConfig(f: { invalid: Error | undefined; files: readonly string[] }): CheckResult {
+export function judgeConfig(
+  f: Pick<Subject, 'invalid' | 'isGuess'> & { files: readonly string[] },
+): CheckResult {
   if (!f.invalid)
     return fine(
       f.files.length === 0 ? 'no configuration file: all options have their defaults' : f.files.join(', '),
     );
   const { file, line, hint } = f.invalid instanceof MayflyError ? f.invalid.facts : {};
-  const what = `${f.invalid.message}${hint === undefined ? '' : ` (${hint})`}; logins are refused`;
+  const what = `${f.invalid.message}${hint === undefined ? '' : ` (${hint})`}; ${f.isGuess ? 'logins are refused' : 'the last valid one is used'}`;
   const fix = line === undefined ? String(hint ?? 'mayfly config') : `sensible-editor +${line} ${file}`;
   return found([problem(what, fix, EXIT.config)], '');
 }
@@ -189,7 +191,7 @@ export const setupChecks = [
   check({
     group: CONFIGURATION,
     title: 'valid',
-    gather: ({ invalid, config }) => ({ invalid, files: config.files }),
+    gather: ({ invalid, isGuess = false, config }) => ({ invalid, isGuess, files: config.files }),
     evaluate: judgeConfig,
   }),
   check({
@@ -211,7 +213,7 @@ export const setupChecks = [
     gather: ({ host, file, invalid, config }): Cached => ({
       path: cachePath(file),
       there: host.lstat(cachePath(file)) !== undefined,
-      cache: readCache(host, file),
+      cache: readCache(host, cachePath(file)),
       key: cacheKey(host, file),
       config: invalid ? undefined : config,
     }),
