@@ -645,6 +645,11 @@ export class World {
       this.effect();
       const group = parentOf(path).slice('/sys/fs/cgroup'.length);
       if (!this.node(parentOf(path))) return false;
+      const file = path.startsWith('/sys/') ? undefined : this.node(path);
+      if (file) {
+        this.set(path, { ...file, text: text + file.text.slice(text.length) });
+        return true;
+      }
       if (path.endsWith('cgroup.kill')) {
         for (const [pid, p] of [...this.processes]) if (p.cgroup === group) this.processes.delete(pid);
       } else {

@@ -1,5 +1,5 @@
 /** `mayfly hook ADAPTER start|stop`, run by display managers. This path loads only modules that Node has built in. */
-import { hasCode, MayflyError, publicCodeOf, reasonOf } from '../errors.ts';
+import { hasCode, isErrno, MayflyError, publicCodeOf, reasonOf } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
 import { toJournal } from '../linux/log.ts';
 import { mayHang } from '../linux/remote.ts';
@@ -72,8 +72,11 @@ async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Hook
     if (!s) on.log('debug', `${call.user} is out of scope and gets a host session`, { user: call.user });
     if (!o.dryRun) await writeLoginOutcome(thisHost, on.paths, s?.user ?? call.user, s ? 'session' : 'host');
     return { code: 0, complete: s !== undefined };
-  } catch (error) {
-    if (o.dryRun) throw error;
+  } catch (cause) {
+    if (o.dryRun) throw cause;
+    let error = cause;
+    if (on && isErrno(cause, 'ENOSPC', 'EDQUOT'))
+      error = (await import('./space-being-freed.ts')).noRoom(on, cause);
     const user = call?.user ?? env.USER ?? '';
     const { recordRefusal, tellRefusal } = await import('./refused-login.ts');
     if (on) await recordRefusal(on, user, error);

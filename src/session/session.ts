@@ -1,5 +1,5 @@
 /** Login, logout and recovery: one array of steps, run forwards and backwards. */
-import { hasCode, isErrno, MayflyError, reasonOf } from '../errors.ts';
+import { hasCode, MayflyError, reasonOf } from '../errors.ts';
 import { groupsOf, lookupUser, type User } from '../linux/accounts.ts';
 import { liveSessions } from '../linux/logind.ts';
 import { bootId, isAlive } from '../linux/process-id.ts';
@@ -16,6 +16,7 @@ import { endedLogin, type HookCall, hasOwnProcess, isSameLogin, loginOf } from '
 import { uidOfLogout } from './logout-user.ts';
 import { clearHostPass } from './outcome.ts';
 import { judgeByLogin, LOGIN_TRIES, mayTryAgain } from './probation.ts';
+import { tryWriteRecord } from './record.ts';
 import { inScope } from './scope.ts';
 import { planSession, verifyGeneration } from './session-plan.ts';
 import { fieldsOf, logTimes, machineFor } from './step-log.ts';
@@ -235,15 +236,4 @@ export async function stop(on: Machine, session: Session): Promise<void> {
     }
   }
   logTimes(on, s, 'logout', `session of ${s.user.name} ended in`, watch);
-}
-
-/** Writes a record if there is room. On a full disk the teardown must go on without it, because it frees space. */
-function tryWriteRecord(on: Machine, s: Session): Session {
-  try {
-    return writeSession(on.host, on.paths, s);
-  } catch (error) {
-    if (!isErrno(error, 'ENOSPC', 'EDQUOT', 'EROFS')) throw error;
-    on.log('warning', `${s.id}: cannot write the record: ${reasonOf(error)}`, { session: s.id });
-    return s;
-  }
 }

@@ -1,5 +1,5 @@
 /** A login to a full pool in which the volumes of ended sessions are being erased. */
-import { MayflyError } from '../errors.ts';
+import { MayflyError, reasonOf } from '../errors.ts';
 import { describeDiscarded } from '../state/discarded.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Session } from '../state/sessions.ts';
@@ -32,4 +32,21 @@ export async function admitWhenErased(
       last = error;
     }
   }
+}
+
+/** Bytes and inodes below which a file system is as good as full: a login writes a few small files. */
+const FEW = { bytes: 2 ** 20, inodes: 16 } as const;
+
+/** A login that failed because there is no room for its records, as `full`: which directory has none, and of what. */
+export function noRoom({ host, paths }: Pick<Machine, 'host' | 'paths'>, cause: unknown): MayflyError {
+  const scarce = [paths.run, paths.state].flatMap(path => {
+    const { free, inodes, freeInodes } = host.space(path);
+    if (inodes > 0 && freeInodes < FEW.inodes) return [`no inodes left in "${path}"`];
+    return free < FEW.bytes ? [`no space left in "${path}"`] : [];
+  });
+  const what =
+    scarce.length > 0
+      ? `there are ${scarce.join(' and ')}`.replace('are no space', 'is no space')
+      : reasonOf(cause);
+  return new MayflyError('full', what, { hint: 'df -h; df -i' }, { cause });
 }

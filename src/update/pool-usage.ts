@@ -5,6 +5,7 @@ import { bytesOf, formatBytes } from '../size.ts';
 import { readableGeneration, stableNumber } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Pool, Usage } from '../volume/backend.ts';
+import { readOnlyProblem } from './read-only.ts';
 
 /**
  * Bytes that the next session on classic LVM occupies at once; 0 on other backends and without a stable generation.
@@ -21,6 +22,8 @@ export async function poolUsage(on: Machine, pool: Pool): Promise<Usage | undefi
   if (!backend.open && on.host.pathType(pool.path) !== 'dir') return undefined;
   try {
     const usage = await backend.usage(pool.path);
+    const broken = backend.open ? undefined : readOnlyProblem(on.host, pool);
+    if (broken) return { ...usage, problem: broken };
     const store = await cowReserve(on, pool);
     if (usage.problem || usage.free >= store) return usage;
     const what = `a session's snapshot needs ${formatBytes(store)}, and "${pool.path}" has ${formatBytes(usage.free)} left`;

@@ -26,6 +26,7 @@ import { admit, usageOf } from '../volume/usage.ts';
 import { completePromotion, keepLastTree, readIntent } from './adopt.ts';
 import { forgetMachineId } from './machine-id.ts';
 import { cowReserve } from './pool-usage.ts';
+import { staysMounted } from './read-only.ts';
 import { dropRenumbering, listOwners } from './renumber.ts';
 import { pins, prune, retire } from './retention.ts';
 import { collectRunEntries } from './run-template.ts';
@@ -57,12 +58,11 @@ export async function mountPool(on: Machine, pool: Pool): Promise<void> {
 }
 
 async function mountImage(host: Host, pool: Pool): Promise<void> {
-  if (pool.image === undefined || isMounted(host, pool.path)) return;
+  if (pool.image === undefined || (await staysMounted(host, pool))) return;
   if (host.lstat(pool.image)?.kind !== 'file') {
     throw new MayflyError('no-pool', `the pool's image "${pool.image}" is missing`, { path: pool.image });
   }
-  // commit=5: btrfs cleans up deleted sessions at its next commit, and everything waits for them. With the default of
-  // 30 seconds, a roomful of logouts delayed logins by half a second (measured).
+  // commit=5: btrfs cleans up deleted sessions at its next commit, and everything waits: half a second at the default.
   // subvolid=5: the pool is the top, whatever the default subvolume is. That one cannot be deleted, so it is set back.
   try {
     await host.run({

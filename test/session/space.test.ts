@@ -1,6 +1,8 @@
 /** A login to a full pool waits while the volumes of ended sessions are being erased, but not for ever. */
 import { describe, expect, it } from 'vitest';
+import { MayflyError } from '../../src/errors.ts';
 import { login } from '../../src/session/session.ts';
+import { noRoom } from '../../src/session/space-being-freed.ts';
 import { readSessions } from '../../src/state/sessions.ts';
 import { callOf, preparedWorld, type World } from '../world.ts';
 
@@ -50,5 +52,23 @@ describe('a login to a full pool', () => {
     const began = w.host.monotonic();
     await expect(login(w.machine(), callOf(w, 'alice', ':0'))).rejects.toMatchObject({ code: 'full' });
     expect(w.host.monotonic()).toBe(began);
+  });
+});
+
+describe('a login without room for its records', () => {
+  const free = { total: 2 ** 30, used: 0, free: 2 ** 30, inodes: 1000, freeInodes: 900, type: 0 };
+  const none = { ...free, free: 4096 };
+  const noInodes = { ...free, freeInodes: 0 };
+  it.each([
+    ['in /run', none, free, 'there is no space left in "/run/mayfly"'],
+    ['in the state', free, none, 'there is no space left in "/var/lib/mayfly"'],
+    ['of which /run has no inodes', noInodes, free, 'there are no inodes left in "/run/mayfly"'],
+    ['for a quota, which only the error tells', { ...free, inodes: 0, freeInodes: 0 }, free, 'EDQUOT: quota'],
+  ])('%s is refused with that', (_what, run, state, words) => {
+    const w = preparedWorld();
+    w.space = path => (path.startsWith('/run') ? run : state);
+    const error = noRoom(w.machine(), new Error('EDQUOT: quota'));
+    expect(error).toBeInstanceOf(MayflyError);
+    expect([error.code, error.message, error.facts.hint]).toEqual(['full', words, 'df -h; df -i']);
   });
 });

@@ -10,6 +10,7 @@ import { readPool } from '../../state/pool.ts';
 import { readRunning } from '../../state/update-history.ts';
 import { imageProblem } from '../../update/pool-image.ts';
 import { describeUsage, poolUsage } from '../../update/pool-usage.ts';
+import { readOnlyProblem } from '../../update/read-only.ts';
 import { masterOf, type Pool, type Problem, type SnapshotUsage } from '../../volume/backend.ts';
 import { admit, usageOf } from '../../volume/usage.ts';
 import {
@@ -42,7 +43,7 @@ export interface PoolLocation {
   readonly mounted: boolean;
   /** The directory has the file that marks a pool. */
   readonly marked: boolean;
-  /** On LVM: why no volume can be created in it. */
+  /** Why no volume can be created in it: on LVM, or in a file system that has become read-only. */
   readonly trouble: Problem | undefined;
   readonly master: boolean;
   /** The files to remove before a new pool replaces one that is lost. */
@@ -111,7 +112,7 @@ async function gatherLocation(on: Subject): Promise<PoolLocation> {
     damage: hasImage ? await imageProblem(host, pool.image ?? '', replace) : undefined,
     mounted: isMounted(host, pool.path),
     marked: host.lstat(`${pool.path}/.mayfly-pool`)?.kind === 'file',
-    trouble: undefined,
+    trouble: readOnlyProblem(host, pool),
     master,
     records,
   };
