@@ -37,6 +37,7 @@ export const DEFAULT_BIND = [
   '/run/nslcd',
   '/run/samba/winbindd',
   '/run/.heim_org.h5l.kcm-socket',
+  '/run/xrdp/sockdir', // the sound of a remote desktop
   '/var/lib/sss/pipes',
   '/var/lib/sss/pubconf',
 ];

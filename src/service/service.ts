@@ -15,7 +15,6 @@ import { type Lock, takeLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
 import { makeDirectories, type Paths } from '../state/paths.ts';
 import { readPool } from '../state/pool.ts';
-import { forgetRefusedLogins } from '../state/refused-logins.ts';
 import { readSessions } from '../state/sessions.ts';
 import { writeHealth } from '../update/health.ts';
 import { poolUsage } from '../update/pool-usage.ts';
@@ -161,7 +160,6 @@ async function round(state: ServiceState): Promise<void> {
 /** Done every half minute in addition to scanning sessions: the health file, discarded volumes, alerts about space. */
 async function chores(state: ServiceState): Promise<void> {
   await endProvenProbation(state.on);
-  forgetRefusedLogins(state.on.host, state.on.paths, readSessions(state.on.host, state.on.paths));
   await writeHealth(state.on);
   const { host, paths, config, log } = state.on;
   const pool = readPool(host, paths);

@@ -22,7 +22,7 @@ const READ_ONLY = new Set([
  * of which nothing is left after logout. X servers of the host have their sockets in one of them.
  */
 const MEMORY = '/dev/shm';
-const COMMON = new Set(['/tmp', '/var/tmp', MEMORY, '/run/lock']);
+const COMMON = new Set(['/tmp', '/var/tmp', MEMORY, '/run/lock', '/run/xrdp/sockdir']);
 const X_SOCKETS = '/tmp/.X11-unix';
 
 /** Whether `path` is `directory` or below it. Pure. */

@@ -14,7 +14,8 @@ export const LOOKUP_LIMIT = 3000;
 
 /**
  * Writes the outcome of a login into the user's directory: `what` is 'session', 'host' for a user out of scope, or
- * the error that refused the login. Each outcome removes the files of the others. The file `host` holds the
+ * the error that refused the login. Each outcome removes the files of the others, and a session what monitoring
+ * is told of refused logins. The file `host` holds the
  * machine's uptime in seconds, and hooks/session-wrapper accepts it for one minute: if a logout is lost nothing removes
  * it, and a later login must not get a host session because of it. Throws what `lookupUser` throws.
  */
@@ -36,7 +37,7 @@ export async function writeLoginOutcome(
   };
   // Removed first: with a full /run no outdated file may remain.
   for (const [path, text] of Object.entries(files)) if (text === undefined) host.unlink(path);
-  if (what === 'session') return;
+  if (what === 'session') return host.unlink(paths.refused); // the last login has succeeded
   for (const path of [paths.run, paths.users, mine.directory]) host.mkdir(path, 0o755);
   for (const [path, text] of Object.entries(files))
     if (text !== undefined) host.write(path, text, { mode: 0o644 });

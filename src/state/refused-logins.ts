@@ -1,16 +1,13 @@
 /**
  * Which logins have been refused since the last one that succeeded, for monitoring: a machine that refuses everybody must
- * not look well. In the run directory, because after a restart other reasons hold.
+ * not look well. A login that succeeds removes the file. In the run directory, because after a restart other reasons hold.
  */
 import type { Host } from '../linux/host.ts';
 import type { Paths } from './paths.ts';
-import { type Session, sessionIds } from './sessions.ts';
 import { hasFields } from './shape.ts';
 
 export interface RefusedLogins {
   readonly count: number;
-  /** The IDs of the sessions that there were when the last one was refused: the clock may be set meanwhile. */
-  readonly sessions: readonly string[];
   /** The public code of each person's last refusal, by uid. */
   readonly people: Readonly<Record<string, string>>;
 }
@@ -25,7 +22,7 @@ export function readRefusedLogins(
 ): RefusedLogins | undefined {
   try {
     const value = JSON.parse(host.read(refused) ?? 'null') as RefusedLogins;
-    return hasFields(value, { count: 'number', sessions: 'list', people: 'record' }) ? value : undefined;
+    return hasFields(value, { count: 'number', people: 'record' }) ? value : undefined;
   } catch (error) {
     if (error instanceof SyntaxError) return undefined;
     throw error;
@@ -38,19 +35,7 @@ export function noteRefusedLogin(host: Host, paths: Paths, uid: number, code: st
   const people = Object.entries(before?.people ?? {}).slice(-MOST_PEOPLE);
   const after: RefusedLogins = {
     count: (before?.count ?? 0) + 1,
-    sessions: sessionIds(host, paths),
     people: { ...Object.fromEntries(people), [uid]: code },
   };
   host.write(paths.refused, JSON.stringify(after), { mode: 0o600 });
-}
-
-/** Forgets the refused logins if one of the sessions was created after them. */
-export function forgetRefusedLogins(
-  host: Host,
-  paths: Pick<Paths, 'refused'>,
-  sessions: readonly Pick<Session, 'id' | 'state'>[],
-): void {
-  const refused = readRefusedLogins(host, paths);
-  if (refused && sessions.some(s => s.state === 'live' && !refused.sessions.includes(s.id)))
-    host.unlink(paths.refused);
 }

@@ -156,7 +156,7 @@ const PREFERENCES = '/etc/apt/preferences.d';
 const PINS = `${PREFERENCES}/00mayfly-held-back`;
 
 /**
- * Runs `act` on a working copy in which apt does not install what is held back. Throws `update` if something of it was
+ * Runs `act` on a working copy in which apt does not install what is held back, and returns what is left out. Throws `update` if something of it was
  * installed all the same, for example by the administrator's command.
  */
 export async function withoutHeldBack(on: Machine, tree: string, act: () => Promise<void>): Promise<Held[]> {
@@ -172,5 +172,5 @@ export async function withoutHeldBack(on: Machine, tree: string, act: () => Prom
   const now = packagesOf(host, tree);
   const back = held.filter(h => now.get(h.name)?.version === h.version);
   if (back.length > 0) throw new MayflyError('update', `it would bring back what is ${describeHeld(back)}`);
-  return held;
+  return heldIn(on, tree); // without those that have a newer version now
 }

@@ -40,12 +40,13 @@ describe('mounts', () => {
   it('give guests directories of their own where others leave files, and the sockets of X servers', () => {
     const guest = plan('/home/guest', true);
     const paths = guest.map(m => m.split(' ')[0]);
-    for (const path of ['/tmp', '/var/tmp', '/run/lock']) expect(paths).not.toContain(path);
+    for (const path of ['/tmp', '/var/tmp', '/run/lock', '/run/xrdp/sockdir'])
+      expect(paths).not.toContain(path);
     expect(guest.filter(m => m.startsWith('/dev/shm '))).toEqual([
       '/dev/shm tmpfs mode=1777,nosuid,nodev,nr_inodes=200k,size=25%',
     ]);
     expect(guest).toContain('/tmp/.X11-unix none bind,slave');
-    for (const path of ['/tmp', '/var/tmp', '/run/lock', '/dev/shm'])
+    for (const path of ['/tmp', '/var/tmp', '/run/lock', '/run/xrdp/sockdir', '/dev/shm'])
       expect(plan('/home/a', false)).toContain(`${path} none bind,slave`);
   });
   it.each([

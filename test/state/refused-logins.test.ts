@@ -1,9 +1,9 @@
 /** The logins refused since the last one that succeeded, and what monitoring says of them. */
 import { describe, expect, it } from 'vitest';
-import { login } from '../../src/session/session.ts';
-import { forgetRefusedLogins, noteRefusedLogin, readRefusedLogins } from '../../src/state/refused-logins.ts';
+import { writeLoginOutcome } from '../../src/session/outcome.ts';
+import { noteRefusedLogin, readRefusedLogins } from '../../src/state/refused-logins.ts';
 import { describeRefused, type HealthFacts, healthIssues, healthLine } from '../../src/update/health.ts';
-import { callOf, preparedWorld, World } from '../world.ts';
+import { preparedWorld, World } from '../world.ts';
 
 const facts: HealthFacts = {
   ...{ stable: 2, usable: true, history: undefined, sealed: 0, sessions: 0, stuck: 0, pool: undefined },
@@ -11,7 +11,7 @@ const facts: HealthFacts = {
 };
 
 describe('refused logins', () => {
-  it('are counted with the last code of each person, and forgotten with a session that was created after them', () => {
+  it('are counted with the last code of each person', () => {
     const w = new World();
     const { host, paths } = w.machine();
     w.makeDirs(paths.run);
@@ -22,22 +22,19 @@ describe('refused logins', () => {
     expect(readRefusedLogins(host, paths)).toMatchObject({
       ...{ count: 3, people: { 1001: 'MAYFLY-HOME', 1002: 'MAYFLY-FULL' } },
     });
-    forgetRefusedLogins(host, paths, [{ id: 'u1001-b', state: 'starting' }]);
-    expect(readRefusedLogins(host, paths)?.count).toBe(3);
-    forgetRefusedLogins(host, paths, [{ id: 'u1001-b', state: 'live' }]);
+  });
+
+  it('are forgotten with the next that succeeds, and not with one of somebody out of scope', async () => {
+    const w = preparedWorld();
+    const { host, paths } = w.machine();
+    noteRefusedLogin(host, paths, 1002, 'MAYFLY-FULL');
+    await writeLoginOutcome(host, paths, 'alice', 'host');
+    expect(readRefusedLogins(host, paths)?.count).toBe(1);
+    await writeLoginOutcome(host, paths, 'alice', 'session');
     expect(readRefusedLogins(host, paths)).toBeUndefined();
   });
 
-  it('are not forgotten because of a session that there was before', async () => {
-    const w = preparedWorld();
-    const { host, paths } = w.machine();
-    const s = await login(w.machine(), callOf(w, 'alice', ':0'));
-    noteRefusedLogin(host, paths, 1002, 'MAYFLY-FULL');
-    forgetRefusedLogins(host, paths, s ? [s] : []);
-    expect(readRefusedLogins(host, paths)?.count).toBe(1);
-  });
-
-  it.each(['', '{', '[]', '{"count":"x","sessions":[],"people":{}}', '{"count":1,"sessions":[]}'])(
+  it.each(['', '{', '[]', '{"count":"x","people":{}}', '{"count":1}'])(
     'of a damaged record do not count: %j',
     text => {
       const w = new World();
@@ -60,7 +57,7 @@ describe('refused logins', () => {
       'CRITICAL',
     ],
   ] as const)('%i of %j are "%s"', (count, people, words, level) => {
-    const refused = { count, people, sessions: [] };
+    const refused = { count, people };
     expect(describeRefused(refused)).toBe(words);
     expect(healthIssues({ ...facts, refused }, 0)).toEqual([{ topic: 'refused', level, words }]);
   });

@@ -172,7 +172,9 @@ describe('a directory', () => {
         mayfly sessions | grep -c dora
         rm -f /root/asked
         USER=dora@lab.example DISPLAY=:1 mayfly hook lightdm stop
-        [ ! -e /root/asked ] && [ -z "$(ls /etc/schroot/chroot.d)" ] && [ -z "$(ls /var/lib/mayfly/sessions /run/mayfly/roots)" ]
+        [ ! -e /root/asked ]
+        [ -z "$(ls /etc/schroot/chroot.d)" ]
+        [ -z "$(ls /var/lib/mayfly/sessions)" ]
         cp /root/passwd /var/lib/extrausers/passwd
       done`);
     expect(out).toMatch(/^(mayfly-u70005-\S+\n1\n){2}$/);
