@@ -103,7 +103,7 @@ lvm*)
 		btrfs subvolume sync "$pool" >/dev/null
 		mayfly recover --quiet >/tmp/out 2>&1 || fail "a third recover: $(cat /tmp/out)"
 	fi
-	rows=$(ls -A "$pool" "$pool/sessions" | grep -vE '^(\.spare-[0-9]+|\.mayfly-pool|lost\+found)$')$(ls -A "$pool/generations" | sort)
+	rows=$(ls -A "$pool" "$pool/sessions" | grep -vE '^(\.spare-[0-9]+|\.mayfly-pool|CACHEDIR\.TAG|lost\+found)$')$(ls -A "$pool/generations" | sort)
 	want="$pool:
 generations
 master
