@@ -34,7 +34,7 @@ export function cachePath(file: string): string {
 }
 
 /** A copy of the default file's cache that outlives a restart of the machine, for {@link loadConfig} with `lastGood`. */
-const LAST_GOOD = `${SYSTEM_STATE}/config.json`;
+export const LAST_GOOD = `${SYSTEM_STATE}/config.json`;
 
 /** Who is in scope, for polkit's rule about lingering; unlike the configuration, everybody can read it. */
 export const scopePath = `${SYSTEM_RUN}/scope.json`;

@@ -1,5 +1,6 @@
 /** The reverse of `init`: removes the pool, all generations and the state. */
 import { REMEDY } from '../advice.ts';
+import { LAST_GOOD } from '../config/load.ts';
 import { MayflyError } from '../errors.ts';
 import { removeIfEmpty } from '../linux/files.ts';
 import { isMounted } from '../linux/mounts.ts';
@@ -56,6 +57,8 @@ export async function destroy(on: Machine): Promise<void> {
       forgetAll(host, paths);
       for (const file of [
         `${paths.state}/update.json`,
+        paths.heldBack,
+        paths.refused,
         `${paths.run}/health`,
         `${paths.run}/sightings.json`,
         `${paths.run}/volumes.json`,
@@ -63,6 +66,7 @@ export async function destroy(on: Machine): Promise<void> {
         paths.loginBlock,
       ])
         host.unlink(file);
+      if (isSystemInstance(paths)) host.unlink(LAST_GOOD);
       host.unlink(paths.poolFile); // before the image: an image on record must exist
       if (pool.image !== undefined) host.unlink(pool.image);
       removeIfEmpty(host, pool.path);

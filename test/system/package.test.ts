@@ -170,7 +170,7 @@ describe('the Debian package', () => {
       'no sessions',
       'in, carol at :0, 1',
       'refused',
-      'out, carol at :0, 1',
+      'out, carol at :0, 0', // the session has ended with what has failed
       'no sessions',
       'remove /etc/mayfly/enabled: Xsession runs desktops on the host',
       `remove ${conf}/50-mayfly.conf: lightdm runs the same scripts as before`,
