@@ -77,8 +77,8 @@ describe('entries of sources', () => {
   });
 
   const known = { ids: ['debian'], codename: 'bookworm' };
-  const D = 'deb http://deb.debian.org/debian bookworm main';
-  const S = 'deb http://security.debian.org/debian-security bookworm-security main';
+  const D = 'deb http://d/debian bookworm main';
+  const S = 'deb http://s/debian-security bookworm-security main';
   it.each([
     ['Debian, whose lists say so', ['deb http://m/x bookworm main'], { 0: 'Debian' }, [0]],
     ['a browser, whose lists say so', [D, 'deb http://g stable main'], { 0: 'Debian', 1: 'Google' }, [0]],
