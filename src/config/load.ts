@@ -67,7 +67,8 @@ export async function loadConfig(host: Host, file = DEFAULT_CONFIG_FILE, lastGoo
         host.write(scopePath, JSON.stringify({ include, exclude, min_uid }), { mode: 0o644, cache: true });
       }
       host.write(cachePath(file), text, { mode: 0o600 });
-      if (file === DEFAULT_CONFIG_FILE && host.exists(SYSTEM_STATE))
+      // At each boot the cache is made anew, and this is as it was.
+      if (file === DEFAULT_CONFIG_FILE && host.exists(SYSTEM_STATE) && host.read(LAST_GOOD) !== text)
         host.write(LAST_GOOD, text, { mode: 0o600, durable: true });
     } catch {
       // Without a cache (on a read-only medium) only time is lost.

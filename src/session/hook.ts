@@ -79,7 +79,7 @@ async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Hook
       error = (await import('./space-being-freed.ts')).noRoom(on, cause);
     const user = call?.user ?? env.USER ?? '';
     const { recordRefusal, tellRefusal } = await import('./refused-login.ts');
-    if (on) await recordRefusal(on, user, error);
+    if (on) await recordRefusal(thisHost, on, user, error);
     if (call && on?.config.on_failure === 'host' && o.failed === undefined) {
       const fields = { user, code: publicCodeOf(error) };
       on.log('err', `${user} gets a host session (on_failure = "host"): ${reasonOf(error)}`, fields);

@@ -14,10 +14,10 @@ export const LOOKUP_LIMIT = 3000;
 
 /**
  * Writes the outcome of a login into the user's directory: `what` is 'session', 'host' for a user out of scope, or
- * the error that refused the login. Each outcome removes the files of the others, and a session what monitoring
- * is told of refused logins. The file `host` holds the
- * machine's uptime in seconds, and hooks/session-wrapper accepts it for one minute: if a logout is lost nothing removes
- * it, and a later login must not get a host session because of it. Throws what `lookupUser` throws.
+ * the error that refused the login. Each outcome removes the files of the others, and a session what monitoring is told of
+ * refused logins. The file `host` holds the machine's uptime in seconds, and hooks/session-wrapper accepts it for one
+ * minute: if a logout is lost nothing removes it, and a later login must not get a host session because of it. Throws what
+ * `lookupUser` throws.
  */
 export async function writeLoginOutcome(
   host: Host,

@@ -6,21 +6,27 @@ import type { Host } from '../linux/host.ts';
 import { toJournal } from '../linux/log.ts';
 import type { Machine } from '../state/machine.ts';
 import { noteRefusedLogin } from '../state/refused-logins.ts';
-import { writeLoginOutcome } from './outcome.ts';
+import { LOOKUP_LIMIT, writeLoginOutcome } from './outcome.ts';
 import { refusalText, screenOf, showRefusal } from './refusal-dialog.ts';
 
 /**
- * For the session wrapper and for monitoring. Never rejects: a failure to write the reason must not hide it. A name that
- * nobody has is no refused login, but a mistake in typing.
+ * For the session wrapper and for monitoring. `host` has no deadline: that of the login may be over, and be the reason. A
+ * directory of accounts is asked once, for at most {@link LOOKUP_LIMIT}. Never rejects: a failure to write the reason must
+ * not hide it. A name that nobody has is no refused login, but a mistake in typing.
  */
-export async function recordRefusal(on: Machine, user: string, error: unknown): Promise<void> {
-  const { host, paths } = on;
-  await writeLoginOutcome(host, paths, user, error).catch(() => undefined);
-  if (hasCode(error, 'unknown-user', 'bad-user')) return;
+export async function recordRefusal(
+  host: Host,
+  { paths, log }: Machine,
+  name: string,
+  error: unknown,
+): Promise<void> {
   try {
-    noteRefusedLogin(host, paths, (await lookupUser(host, user)).uid, publicCodeOf(error));
+    const user = await lookupUser(host, name, LOOKUP_LIMIT);
+    await writeLoginOutcome(host, paths, user, error);
+    if (!hasCode(error, 'unknown-user', 'bad-user'))
+      noteRefusedLogin(host, paths, user.uid, publicCodeOf(error));
   } catch (fault) {
-    on.log('debug', `the refused login was not noted: ${reasonOf(fault)}`);
+    log('debug', `the refused login was not recorded: ${reasonOf(fault)}`);
   }
 }
 

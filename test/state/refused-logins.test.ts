@@ -1,6 +1,8 @@
 /** The logins refused since the last one that succeeded, and what monitoring says of them. */
 import { describe, expect, it } from 'vitest';
-import { writeLoginOutcome } from '../../src/session/outcome.ts';
+import { MayflyError } from '../../src/errors.ts';
+import { LOOKUP_LIMIT, writeLoginOutcome } from '../../src/session/outcome.ts';
+import { recordRefusal } from '../../src/session/refused-login.ts';
 import { noteRefusedLogin, readRefusedLogins } from '../../src/state/refused-logins.ts';
 import { describeRefused, type HealthFacts, healthIssues, healthLine } from '../../src/update/health.ts';
 import { preparedWorld, World } from '../world.ts';
@@ -76,5 +78,22 @@ describe('the line for monitoring', () => {
       level: 'CRITICAL',
       line: expect.stringContaining('not running'),
     });
+  });
+});
+
+describe('a refused login of somebody whom a slow directory knows', () => {
+  it('is recorded with one question, which has a limit', async () => {
+    const w = preparedWorld();
+    const on = w.machine();
+    const asked: (number | undefined)[] = [];
+    const host = {
+      ...w.host,
+      run: async (c: Parameters<typeof w.host.run>[0]) => {
+        if (c.file === 'getent') asked.push(c.limit);
+        return w.host.run(c);
+      },
+    };
+    await recordRefusal(host, on, 'far.away', new MayflyError('timeout', 'x'));
+    expect(asked).toEqual([LOOKUP_LIMIT]);
   });
 });
