@@ -79,3 +79,18 @@ export function filesBelow(host: Host, path: string, depth = 4): string[] {
   if (depth === 0 || host.lstat(path)?.kind !== 'dir') return [];
   return host.list(path).flatMap(name => filesBelow(host, `${path}/${name}`, depth - 1));
 }
+
+/** Reads a file that only informs. Undefined if it is missing or corrupt, which must not block anything. */
+export function readJson<T>(
+  host: Pick<Host, 'read'>,
+  path: string,
+  isWhole: (value: T) => boolean,
+): T | undefined {
+  try {
+    const value = JSON.parse(host.read(path) ?? 'null') as T;
+    return isWhole(value) ? value : undefined;
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}

@@ -18,6 +18,7 @@
  * Beneath this lock the pins of `generations.ts` protect what a login forks; they alone survive a power cut.
  */
 import { hasCode, isErrno, MayflyError } from '../errors.ts';
+import { readJson } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
 import { processesWithOpen } from '../linux/open-files.ts';
 import { identify, isAlive, type ProcessId } from '../linux/process-id.ts';
@@ -56,15 +57,13 @@ export interface RunningPromotion {
 
 /** The promotion that is under way; undefined if its process is dead, or if the file is damaged: then it is not ours. */
 export function readPromotion(host: Host, paths: Paths): RunningPromotion | undefined {
-  try {
-    const p: unknown = JSON.parse(host.read(paths.promotion) ?? 'null');
-    if (!hasFields(p, { what: 'text', state: 'text', until: 'number', holder: 'record' })) return undefined;
-    const promotion = p as RunningPromotion;
-    return isProcessId(promotion.holder) && isAlive(host, promotion.holder) ? promotion : undefined;
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
+  const fields = { what: 'text', state: 'text', until: 'number', holder: 'record' } as const;
+  const p = readJson<RunningPromotion>(
+    host,
+    paths.promotion,
+    value => hasFields(value, fields) && isProcessId(value.holder),
+  );
+  return p && isAlive(host, p.holder) ? p : undefined;
 }
 
 /** Removes what is certainly not a FIFO. Another process may just have made one. */

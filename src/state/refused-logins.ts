@@ -2,6 +2,7 @@
  * Which logins have been refused since the last one that succeeded, for monitoring: a machine that refuses everybody must
  * not look well. A login that succeeds removes the file. In the run directory, because after a restart other reasons hold.
  */
+import { readJson } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
 import type { Paths } from './paths.ts';
 import { hasFields } from './shape.ts';
@@ -20,13 +21,7 @@ export function readRefusedLogins(
   host: Host,
   { refused }: Pick<Paths, 'refused'>,
 ): RefusedLogins | undefined {
-  try {
-    const value = JSON.parse(host.read(refused) ?? 'null') as RefusedLogins;
-    return hasFields(value, { count: 'number', people: 'record' }) ? value : undefined;
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
+  return readJson<RefusedLogins>(host, refused, r => hasFields(r, { count: 'number', people: 'record' }));
 }
 
 /** Counts a refused login. Of two at the same moment, one may be lost. */

@@ -1,4 +1,5 @@
 /** The last update and the running one, for `status`, for monitoring, and for the message of a taken lock. */
+import { readJson } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
 import { identify, isAlive, type ProcessId } from '../linux/process-id.ts';
 import type { Paths } from './paths.ts';
@@ -51,17 +52,6 @@ export function describeOutcome(o: Pick<History, 'result' | 'generation' | 'reas
       return `generation ${o.generation} passed its checks but was not promoted: ${o.reason}`;
     default:
       return `${o.result}${o.reason ? `: ${o.reason}` : ''}`;
-  }
-}
-
-/** Undefined if the file is missing or corrupt: it is informational, and a corrupt one must not block updates. */
-function readJson<T>(host: Host, path: string, isWhole: (value: T) => boolean): T | undefined {
-  try {
-    const value = JSON.parse(host.read(path) ?? 'null') as T;
-    return isWhole(value) ? value : undefined;
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
   }
 }
 

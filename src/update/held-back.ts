@@ -4,13 +4,14 @@
  * them. Otherwise the next night would bring back what people were rolled back from.
  */
 import { MayflyError, reasonOf } from '../errors.ts';
+import { readJson } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
 import { isPlainDirectory } from '../linux/mounts.ts';
 import { generationNumbers, readableGeneration, stableNumber, whyDemoted } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Paths } from '../state/paths.ts';
 import { hasFields } from '../state/shape.ts';
-import { installedPackages, type PackageFacts } from './losses.ts';
+import { type PackageFacts, packagesOf } from './losses.ts';
 import { withMountedVolume } from './volume-tree.ts';
 
 /** A version that a demoted generation had, and that of the stable one; without `before` the package was new. */
@@ -33,14 +34,9 @@ export const ALLOW_DEMOTED = 'mayfly update --allow-demoted';
 
 /** Empty if there is none, or if the file is corrupt: nothing is held back then. */
 function read(host: Host, { heldBack }: Pick<Paths, 'heldBack'>): HeldBack {
-  try {
-    const value = JSON.parse(host.read(heldBack) ?? '{}') as HeldBack;
-    const isWhole = hasFields(value, {}) && Object.values(value).every(changes => hasFields(changes, {}));
-    return isWhole ? value : {};
-  } catch (error) {
-    if (error instanceof SyntaxError) return {};
-    throw error;
-  }
+  const isWhole = (value: HeldBack): boolean =>
+    hasFields(value, {}) && Object.values(value).every(changes => hasFields(changes, {}));
+  return readJson(host, heldBack, isWhole) ?? {};
 }
 
 function write(host: Host, { heldBack }: Pick<Paths, 'heldBack'>, value: HeldBack): void {
@@ -74,13 +70,6 @@ export function changedPackages(
       return [name, { after: version, ...(old === undefined ? {} : { before: old }) }];
     }),
   );
-}
-
-const DATABASE = '/var/lib/dpkg/status';
-
-function packagesOf(host: Host, tree: string): Map<string, PackageFacts> {
-  const isFile = host.lstat(tree + DATABASE)?.kind === 'file';
-  return installedPackages(isFile ? (host.read(tree + DATABASE) ?? '') : '');
 }
 
 /**

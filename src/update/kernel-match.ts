@@ -8,7 +8,7 @@ import { readableGeneration, stableNumber } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import { readHistory } from '../state/update-history.ts';
 import { loadedVersions, mismatches, moduleFiles, type PairVersions, treeVersions } from './kernel-pairs.ts';
-import { installedPackages } from './losses.ts';
+import { packagesOf } from './losses.ts';
 import { lastAttemptOf } from './schedule.ts';
 import { withUpdateLock } from './update-lock.ts';
 import { withMountedVolume } from './volume-tree.ts';
@@ -37,7 +37,7 @@ export function judgePairs(m: KernelMatch): Mismatch[] {
 }
 
 function versionsIn(host: Host, root: string): PairVersions {
-  const packages = installedPackages(host.read(`${root}/var/lib/dpkg/status`) ?? '');
+  const packages = packagesOf(host, root);
   return treeVersions(host, root, name => packages.get(name)?.version);
 }
 

@@ -95,12 +95,18 @@ export function installedPackages(status: string): Map<string, PackageFacts> {
 
 const DATABASE = '/var/lib/dpkg/status';
 
+/** The packages that are installed in a tree; none if it has no database of dpkg. */
+export function packagesOf(host: Host, root: string): Map<string, PackageFacts> {
+  const isFile = host.lstat(root + DATABASE)?.kind === 'file';
+  return installedPackages(isFile ? (host.read(root + DATABASE) ?? '') : '');
+}
+
 export function readInventory(host: Host, root: string): Inventory {
   const directories = ['/usr/local/bin', '/usr/bin', '/bin', '/usr/sbin', '/usr/games', '/usr/lib/xorg'];
   const has = (program: string): boolean => directories.some(d => host.lstat(`${root}${d}/${program}`));
   const isFile = (path: string): boolean => host.lstat(root + path)?.kind === 'file';
   const shells = isFile('/etc/shells') ? (host.read(`${root}/etc/shells`) ?? '').split('\n') : [];
-  const packages = installedPackages(isFile(DATABASE) ? (host.read(root + DATABASE) ?? '') : '');
+  const packages = packagesOf(host, root);
   return {
     desktops: new Set(
       readEntries(host, root).flatMap(e => (wrapEntry(e, 'inside') ? [`${e.kind}/${e.name}`] : [])),
