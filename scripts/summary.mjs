@@ -1,7 +1,7 @@
 /**
  * What the layers of tests came to: one line for each, the contract of the storage backends as a table, every test that
  * failed or was skipped, and the slowest files. Argument: a directory with vitest's JSON reports, the seconds of their
- * files (scripts/seconds.mjs), and `layers`, in which a line says how each layer went.
+ * files and why they failed (scripts/reporter.mjs), and `layers`, in which a line says how each layer went.
  */
 import * as fs from 'node:fs';
 
@@ -54,8 +54,8 @@ for (const [name, { passed, all, not }] of backends) {
 }
 for (const t of tests) {
   if (isSkipped(t) && inapplicable(t) === undefined) console.log(`skipped: ${t.fullName}`);
-  if (t.status === 'failed') console.log(`FAILED: ${t.fullName}`);
 }
+for (const name of named('.failures')) process.stdout.write(read(name));
 const passed = sum('numPassedTests');
 const skipped = sum('numPendingTests') - tests.filter(t => inapplicable(t) !== undefined).length;
 // A layer whose tests failed is counted by them, one that failed otherwise by itself.
