@@ -139,3 +139,13 @@ describe('a crash at any call of recover', () => {
     expect(w.calls).toBe(2); // the health line: written and renamed
   });
 });
+
+it('a logout removes what a killed writer has left in the directory of the user', async () => {
+  const w = await world();
+  const before = w.picture();
+  await start(w);
+  w.put('/run/mayfly/users/1001/.session.4242.tmp', '');
+  await finish(w);
+  w.newProcess();
+  expect(w.picture()).toBe(before);
+});

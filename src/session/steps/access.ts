@@ -1,6 +1,6 @@
 /** Lets the user in: the schroot entry, and the root of their service manager. Opened last, closed first. */
 import { MayflyError } from '../../errors.ts';
-import { removeIfEmpty } from '../../linux/files.ts';
+import { removeIfEmpty, sweepTemporary } from '../../linux/files.ts';
 import { userFiles } from '../../state/paths.ts';
 import { hasNamespaces } from '../mount-namespace.ts';
 import { entryPath, renderEntry } from '../schroot.ts';
@@ -32,6 +32,7 @@ export const access: Step = {
     if (host.read(theirs.session)?.trim() === s.id) host.unlink(theirs.session);
     resetUserManager(host, paths, s.user.uid, s.root);
     host.unlink(entryPath(paths.schroot, s.id));
+    sweepTemporary(host, theirs.directory); // of a login that was killed while it wrote
     removeIfEmpty(host, theirs.directory);
   },
 };
