@@ -21,7 +21,9 @@ import {
 import type { Machine } from '../../src/state/machine.ts';
 import { readSessions } from '../../src/state/sessions.ts';
 import { pendingPromotion } from '../../src/update/adopt.ts';
+import type { ChrootOptions } from '../../src/update/chroot.ts';
 import { isUsable } from '../../src/update/health.ts';
+import { withoutHeldBack } from '../../src/update/held-back.ts';
 import { prune } from '../../src/update/retention.ts';
 import { rollback } from '../../src/update/rollback.ts';
 import { update } from '../../src/update/update.ts';
@@ -178,22 +180,26 @@ class Years {
   }
 
   #change(archive: Archive) {
-    return async (): Promise<boolean> => {
-      const [work = ''] = [workOf(POOL)].map(v => `${v.role}/${v.name}`);
-      if (archive === 'fails') throw new MayflyError('command', 'apt has failed');
-      if (archive !== 'nothing') {
-        const version = String(++this.#version);
-        // A tree that was killed in between has two versions.
-        this.#write(work, { '/etc/version': version });
-        this.w.host.sync('/');
-        await this.w.host.run({ file: 'mount', args: ['--make-private', '/'], effect: 'write' });
-        this.#write(work, { '/usr/version': version });
-      }
-      if (archive === 'breaks desktops') this.#write(work, { '/etc/state': 'broken' });
-      else if (archive === 'new' && this.#random() < 0.8) this.#write(work, { '/etc/state': 'works' });
-      if (archive === 'takes desktops') this.#write(work, NO_DESKTOP);
+    return async ({ tree }: ChrootOptions): Promise<boolean> => {
+      await withoutHeldBack(this.#machine(), tree, () => this.#refresh(archive));
       return archive !== 'discard';
     };
+  }
+
+  async #refresh(archive: Archive): Promise<void> {
+    const [work = ''] = [workOf(POOL)].map(v => `${v.role}/${v.name}`);
+    if (archive === 'fails') throw new MayflyError('command', 'apt has failed');
+    if (archive !== 'nothing') {
+      const version = String(++this.#version);
+      // A tree that was killed in between has two versions.
+      this.#write(work, { '/etc/version': version });
+      this.w.host.sync('/');
+      await this.w.host.run({ file: 'mount', args: ['--make-private', '/'], effect: 'write' });
+      this.#write(work, { '/usr/version': version });
+    }
+    if (archive === 'breaks desktops') this.#write(work, { '/etc/state': 'broken' });
+    else if (archive === 'new' && this.#random() < 0.8) this.#write(work, { '/etc/state': 'works' });
+    if (archive === 'takes desktops') this.#write(work, NO_DESKTOP);
   }
 
   async #update(archive: Archive): Promise<void> {
@@ -329,16 +335,18 @@ class Years {
     }
   }
 
-  /** Everybody leaves, and one more night is whole. */
+  /** Everybody leaves, and two more nights are whole: what was held back is forgotten in the second. */
   async finish(): Promise<void> {
     const { w } = this;
     for (const s of readSessions(w.host, w.machine().paths))
       expect(await this.#command('a logout', on => end(on, s.id))).toBe(true);
-    expect(
-      await this.#command('the last update', on =>
-        update(on, { what: 'an update', origin: 'test', say: () => undefined, change: this.#change('new') }),
-      ),
-    ).toBe(true);
+    const change = this.#change('new');
+    for (const night of ['the last but one', 'the last'])
+      expect(
+        await this.#command(`${night} update`, on =>
+          update(on, { what: 'an update', origin: 'test', say: () => undefined, change }),
+        ),
+      ).toBe(true);
     await this.mustBeSound('the last night');
     const { host, paths } = w.machine();
     expect(stableNumber(host, paths)).toBe(generationNumbers(host, paths).at(-1));
