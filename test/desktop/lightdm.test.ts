@@ -301,7 +301,7 @@ describe('a login that ends without a word', () => {
   });
 });
 
-describe('the end of a login', () => endings(() => lab));
+describe('the end of a login', () => endings(() => lab, ['DOod', 'ODod', 'DdOo', 'DdDd']));
 
 describe('what is no login', () => noLogin(() => lab));
 

@@ -28,6 +28,7 @@ describe('a login that ends without a word', () =>
     ],
   ));
 
+/** The other orders are in lightdm.test.ts. */
 describe('the end of a login', () => endings(() => lab, ['DOdo', 'ODdo']));
 
 describe('what is no login', () => noLogin(() => lab));

@@ -87,7 +87,7 @@ describe('a lab', () => {
           expect((await lab.hookAsync(action, A, display).done).code).toBe(0);
       }
     });
-    for (let i = 0; i < 15; i++) expect(findings(await spawnMayfly(lab, 'doctor', '--json'))).toEqual([]);
+    for (let i = 0; i < 5; i++) expect(findings(await spawnMayfly(lab, 'doctor', '--json'))).toEqual([]);
     more = false;
     await Promise.all(comings);
   });

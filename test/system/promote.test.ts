@@ -9,8 +9,8 @@ import { BACKENDS, sh, sleep, until } from './lab.ts';
 import { makeMiniTree } from './mini.ts';
 import { Room } from './room.ts';
 
-const PEOPLE = count('CROWD', 16);
-const PROMOTIONS = count('PROMOTIONS', 8);
+const PEOPLE = count('CROWD', 10);
+const PROMOTIONS = count('PROMOTIONS', 4);
 /** A rollback after every so many promotions, and the collector. */
 const EACH = { rollback: 4, collection: 3 };
 /** In user-mode Linux a whole Debian takes long to copy. */

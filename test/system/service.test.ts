@@ -11,7 +11,7 @@ const A = 'mayfly-sa';
 const B = 'mayfly-sb';
 const ENV = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' };
 /** Milliseconds after the start of a hook. A whole one takes about 50. */
-const MOMENTS = [15, 20, 25, 28, 31, 34, 37, 40, 43, 46, 50, 60, 80];
+const MOMENTS = [15, 25, 31, 37, 43, 50, 80];
 let lab: Lab;
 let before: unknown;
 let logind: string;

@@ -6,9 +6,9 @@ import { BACKENDS, forgetUsers, killTree, Lab, sleep, user } from './lab.ts';
 const A = 'mayfly-a';
 const B = 'mayfly-b';
 /** Per backend and direction. */
-const KILLS = count('KILLS', 25);
+const KILLS = count('KILLS', 8);
 const CROWD = count('CROWD', 20);
-const ROUNDS = count('ROUNDS', 5);
+const ROUNDS = count('ROUNDS', 3);
 /** A whole crowd at a door takes its time on a busy machine. */
 const PATIENT = '[hook]\ntimeout = 600\n';
 

@@ -11,7 +11,7 @@ const B = 'mayfly-l';
 /** A group of the host that the tree does not know. */
 const NUMBER = 7999;
 /** Per backend. */
-const KILLS = count('KILLS', 25);
+const KILLS = count('KILLS', 8);
 
 describe.each(BACKENDS)('SIGKILL of an update at random moments on %s', backend => {
   let lab: Lab;
