@@ -10,7 +10,8 @@
  *     MAYFLY_CASES       generated cases per property
  *     MAYFLY_ROUGH       rough conditions per backend
  *     MAYFLY_RECORDS     damaged records per backend
- *     MAYFLY_NIGHTS      nights of one machine
+ *     MAYFLY_NIGHTS      nights of one machine, in memory
+ *     MAYFLY_UPDATES     nights of one machine with real trees, per backend
  *     MAYFLY_SEED        repeats a campaign; printed when one begins and when it fails
  *     MAYFLY_LONG        set: LVM with each file system and all kinds of update
  */
@@ -20,7 +21,17 @@ const given = (name: string): string | undefined => process.env[`MAYFLY_${name}`
 
 export const LONG = given('LONG') !== undefined;
 
-type Count = 'KILLS' | 'CUTS' | 'CROWD' | 'ROUNDS' | 'PROMOTIONS' | 'CASES' | 'ROUGH' | 'RECORDS' | 'NIGHTS';
+type Count =
+  | 'KILLS'
+  | 'CUTS'
+  | 'CROWD'
+  | 'ROUNDS'
+  | 'PROMOTIONS'
+  | 'CASES'
+  | 'ROUGH'
+  | 'RECORDS'
+  | 'NIGHTS'
+  | 'UPDATES';
 
 /** How often, or how many; `usual` where nothing is said. */
 export function count(name: Count, usual: number): number {

@@ -11,8 +11,9 @@ export class BareMachine {
   readonly dir = fs.mkdtempSync('/var/lib/mayfly-test-');
   readonly root = `${this.dir}/machine`;
 
-  constructor() {
-    const image = tarball('machine', PACKAGES);
+  /** `more`: a name for the tree, and packages that it has besides. */
+  constructor(more?: { readonly name: string; readonly packages: string }) {
+    const image = more ? tarball(more.name, `${PACKAGES},${more.packages}`) : tarball('machine', PACKAGES);
     fs.mkdirSync(this.root);
     must('tar', ['-xf', image, '--exclude=./dev/*', '-C', this.root]);
   }
