@@ -333,7 +333,7 @@ export class World {
   }
 
   /** In how many paths two trees differ, with the arguments of the program that counts them. */
-  private differences([, , , before = '', after = '', , ...ignored]: readonly string[]): number {
+  private differences([, , , , before = '', after = '', , ...ignored]: readonly string[]): number {
     const rowsOf = (tree: string): string[] => {
       const { fs, rel } = this.resolve(tree);
       const isIgnored = (at: string): boolean => ignored.some(path => `${at}/`.startsWith(`/${path}/`));

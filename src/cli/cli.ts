@@ -12,6 +12,7 @@ import type { Machine } from '../state/machine.ts';
 import type { CliCommand, Context, Flags } from './command.ts';
 import { configCommand, scopeCommand } from './config.ts';
 import { destroyCommand } from './destroy.ts';
+import { diffCommand } from './diff.ts';
 import { doctorCommand } from './doctor.ts';
 import { disableCommand, enableCommand } from './enable.ts';
 import { endCommand, recoverCommand } from './end.ts';
@@ -29,6 +30,7 @@ const commands: readonly CliCommand[] = [
   statusCommand,
   sessionsCommand,
   generationsCommand,
+  diffCommand,
   updateCommand,
   rollbackCommand,
   gcCommand,

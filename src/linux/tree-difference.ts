@@ -1,8 +1,8 @@
 /**
- * Counts in what two trees differ, one of which is a changed copy of the other: names, types, modes, owners, contents,
- * symlink targets, devices, extended attributes (with ACLs and capabilities), and the flags of chattr(1). Times do not count:
- * a cache that is made anew with the same content is no change. What has not been touched since the copy was made is
- * not read, which its ctime shows. Nothing is followed, and no process may run in the trees.
+ * Counts or lists in what two trees differ, one of which is a changed copy of the other: names, types, modes, owners,
+ * contents, symlink targets, devices, extended attributes (with ACLs and capabilities), and the flags of chattr(1). Times do
+ * not count: a cache that is made anew with the same content is no change. What has not been touched since the copy was
+ * made is not read, which its ctime shows. Nothing is followed, and no process may run in the trees.
  */
 import type { Command } from './command.ts';
 import { setxattrNumber } from './ownership.ts';
@@ -16,14 +16,14 @@ const GETFLAGS: Readonly<Record<string, number>> = {
 };
 
 /**
- * Arguments: the numbers of setxattr and FS_IOC_GETFLAGS, since when changes count, both trees, names that do not count
- * anywhere ("a,b"), and paths that do not count. The flags are those of chattr(1) that a copy can have: s, u, c, S, i, a,
- * d, A and C.
+ * Arguments: "count" or "list", the numbers of setxattr and FS_IOC_GETFLAGS, since when changes count, both trees, names
+ * that do not count anywhere ("a,b"), and paths that do not count. The flags are those of chattr(1) that a copy can have:
+ * s, u, c, S, i, a, d, A and C.
  */
 export const DIFFERENCE_PROGRAM = `
 use strict;
 use Fcntl qw(:mode O_RDONLY O_NONBLOCK O_NOFOLLOW);
-my ($setxattr, $getflags, $since, @trees) = splice @ARGV, 0, 5;
+my ($mode, $setxattr, $getflags, $since, @trees) = splice @ARGV, 0, 6;
 my ($names, @paths) = @ARGV;
 $_ += 0 for $setxattr, $getflags, $since;
 my %derived = map { $_ => 1 } split /,/, $names;
@@ -71,6 +71,13 @@ sub differs {
   return 1 if ($type == S_IFREG || $type == S_IFDIR) && flags($from) != flags($to);
   return attributes($from) ne attributes($to);
 }
+sub size { my ($of) = @_; return @$of && S_ISREG($$of[2]) ? $$of[7] : 0 }
+sub note {
+  my ($at, $x, $y) = @_;
+  $count++;
+  return if $mode eq "count";
+  print join("\\0", !@$x ? "new" : !@$y ? "gone" : "changed", size($x), size($y), $at), "\\0";
+}
 sub walk {
   my ($path, @sides) = @_; # 0 and 1: where it is a directory; anything else there is not entered
   my %found;
@@ -83,28 +90,57 @@ sub walk {
     next if $name eq "." || $name eq ".." || $derived{$name} || $ignored{$at};
     my @there = ([], []);
     $there[$_] = [lstat "$trees[$_]/$at"] for @sides;
-    $count++ if differs((map { "$_/$at" } @trees), @there);
+    note($at, @there) if differs((map { "$_/$at" } @trees), @there);
     my @inner = grep { @{$there[$_]} && S_ISDIR($there[$_][2]) && $there[$_][0] == $devices[$_] } 0, 1;
     walk("$at/", @inner) if @inner;
   }
 }
 walk("", 0, 1);
-print "$count\\n";
+print "$count\\n" if $mode eq "count";
 `;
+
+interface Exceptions {
+  /** Names that do not count anywhere. */
+  readonly derived: readonly string[];
+  /** Paths in the trees that do not count. */
+  readonly ignored: readonly string[];
+}
+
+function command(mode: 'count' | 'list', from: number, trees: readonly string[], o: Exceptions): Command {
+  const numbers = [setxattrNumber(process.arch), GETFLAGS[process.arch] ?? 0x80086601];
+  const args = [mode, ...numbers, from, ...trees, o.derived.join(','), ...o.ignored].map(String);
+  return { file: 'perl', args: ['-e', DIFFERENCE_PROGRAM, '--', ...args], effect: 'read' };
+}
 
 /**
  * Prints in how many files and directories the tree `after`, which was a copy of `before` at the time `since` (in
- * milliseconds), differs. `derived` are names, and `ignored` paths in the trees, that do not count.
+ * milliseconds), differs.
  */
-export function differenceCommand(
-  before: string,
-  after: string,
-  since: number,
-  { derived, ignored }: { readonly derived: readonly string[]; readonly ignored: readonly string[] },
-): Command {
-  const numbers = [setxattrNumber(process.arch), GETFLAGS[process.arch] ?? 0x80086601];
+export function differenceCommand(before: string, after: string, since: number, o: Exceptions): Command {
   // The kernel's time of a change is some milliseconds late, and Perl's is in seconds.
-  const from = Math.floor(since / 1000) - 1;
-  const args = [...numbers, from, before, after, derived.join(','), ...ignored].map(String);
-  return { file: 'perl', args: ['-e', DIFFERENCE_PROGRAM, '--', ...args], effect: 'read' };
+  return command('count', Math.floor(since / 1000) - 1, [before, after], o);
+}
+
+/** One file or directory in which two trees differ. Sizes are those of files, in bytes. */
+export interface Difference {
+  readonly kind: 'new' | 'changed' | 'gone';
+  readonly before: number;
+  readonly after: number;
+  readonly path: string;
+}
+
+/** Lists the differences. A file of the same size and time counts as the same: its content is not read. */
+export function listDifferencesCommand(before: string, after: string, o: Exceptions): Command {
+  return command('list', Number.MAX_SAFE_INTEGER, [before, after], o);
+}
+
+/** What {@link listDifferencesCommand} has printed, by path. Pure. */
+export function parseDifferences(text: string): Difference[] {
+  const words = text.split('\0');
+  const all: Difference[] = [];
+  for (let i = 0; i + 3 < words.length; i += 4) {
+    const [kind, before, after, path = ''] = words.slice(i, i + 4);
+    all.push({ kind: kind as Difference['kind'], before: Number(before), after: Number(after), path });
+  }
+  return all.sort((a, b) => (a.path < b.path ? -1 : 1));
 }

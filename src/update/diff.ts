@@ -1,11 +1,20 @@
-/** Counts what a refresh changed. */
-import { differenceCommand } from '../linux/tree-difference.ts';
+/** In what generations and working copies differ: how much a refresh changed, and what is new in a generation. */
+import { MayflyError } from '../errors.ts';
+import {
+  type Difference,
+  differenceCommand,
+  listDifferencesCommand,
+  parseDifferences,
+} from '../linux/tree-difference.ts';
+import { readGeneration } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Volume } from '../volume/backend.ts';
+import { type PackageFacts, packagesOf } from './losses.ts';
 import { withMountedVolume } from './volume-tree.ts';
 
 /** What is no news: caches, lists, logs and stamps, which differ after every check for updates. */
 const IGNORED = [
+  '.mayfly-seal', // ours
   'lost+found', // belongs to the file system, not to the tree
   ...['etc/machine-id', 'var/lib/dbus/machine-id'], // not in a generation
   ...['run', 'tmp', 'var/tmp', 'var/cache', 'var/log', 'var/backups', 'var/crash', 'root/.cache'],
@@ -52,4 +61,56 @@ export async function countDifferences(
     ),
   );
   return Number(out.stdout);
+}
+
+/** A package that is new, gone, or has another version. */
+export interface PackageChange {
+  readonly name: string;
+  readonly before?: string;
+  readonly after?: string;
+}
+
+/** Packages by name. Pure. */
+export function packageChanges(
+  before: ReadonlyMap<string, Pick<PackageFacts, 'version'>>,
+  after: ReadonlyMap<string, Pick<PackageFacts, 'version'>>,
+): PackageChange[] {
+  const names = [...new Set([...before.keys(), ...after.keys()])].sort();
+  return names.flatMap(name => {
+    const [old, now] = [before.get(name)?.version, after.get(name)?.version];
+    if (old === now) return [];
+    return [
+      { name, ...(old === undefined ? {} : { before: old }), ...(now === undefined ? {} : { after: now }) },
+    ];
+  });
+}
+
+export interface GenerationDiff {
+  readonly packages: readonly PackageChange[];
+  readonly files: readonly Difference[];
+}
+
+/**
+ * In what two generations differ, without caches, lists and logs. Files of the same size and time count as the same.
+ * Throws `no-generation` if there is none with such a number. The caller holds the lock `update`.
+ */
+export async function diffGenerations(on: Machine, from: number, to: number): Promise<GenerationDiff> {
+  const { host, paths } = on;
+  const [before, after] = [from, to].map(number => {
+    const g = readGeneration(host, paths, number);
+    if (!g)
+      throw new MayflyError('no-generation', `there is no generation ${number}`, { generation: number });
+    return g.volume;
+  }) as [Volume, Volume];
+  return withMountedVolume(on, before, old =>
+    withMountedVolume(on, after, async now => {
+      const { stdout } = await host.run(
+        listDifferencesCommand(old, now, { derived: DERIVED, ignored: IGNORED }),
+      );
+      return {
+        packages: packageChanges(packagesOf(host, old), packagesOf(host, now)),
+        files: parseDifferences(stdout),
+      };
+    }),
+  );
 }

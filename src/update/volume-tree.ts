@@ -1,18 +1,18 @@
 /**
  * Gives access to a volume's tree. With overlay and btrfs it is a directory. A volume on a device is mounted while it
  * is needed, among the mount points of sessions, where no other namespace gets a copy of the mount. Callers must hold
- * the lock `update`, because there is one mount point per role.
+ * the lock `update`, because there is one mount point per volume.
  */
 import { reasonOf } from '../errors.ts';
 import { makeMountOps, mountCommand } from '../linux/mount-program.ts';
 import { detach } from '../linux/mounts.ts';
-import { readableGeneration, stableNumber } from '../state/generations.ts';
+import { readableGeneration } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import { ensureMountRoot } from '../state/mount-root.ts';
 import { generationOf, masterOf, type Pool, type Volume, workOf } from '../volume/backend.ts';
 
 function treeMountPoint({ paths }: Machine, v: Volume): string {
-  return `${paths.roots}/tree-${v.role}`;
+  return `${paths.roots}/tree-${v.role}${v.role === 'generation' ? `-${v.name}` : ''}`;
 }
 
 /**
@@ -53,10 +53,11 @@ export async function withMountedVolume<T>(
 /** Unmounts the trees that a crash left mounted. */
 export async function unmountLeftovers(on: Machine, pool: Pool): Promise<void> {
   const { host, paths } = on;
-  const stable = stableNumber(host, paths);
-  // Only the stable generation is ever mounted here.
-  const last = stable === undefined ? undefined : readableGeneration(host, paths, stable)?.volume;
-  for (const v of [workOf(pool), masterOf(pool), last ?? generationOf(pool, 1)]) {
+  const generations = host
+    .list(paths.roots)
+    .flatMap(name => /^tree-generation-(\d{1,9})$/.exec(name)?.[1] ?? [])
+    .map(n => readableGeneration(host, paths, Number(n))?.volume ?? generationOf(pool, Number(n)));
+  for (const v of [workOf(pool), masterOf(pool), ...generations]) {
     if (host.lstat(treeMountPoint(on, v)) === undefined) continue;
     await detach(host, treeMountPoint(on, v), false);
     await on.backend(pool.backend).detachTree?.(v);

@@ -4,7 +4,11 @@ import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { setxattrNumber } from '../../src/linux/ownership.ts';
-import { differenceCommand } from '../../src/linux/tree-difference.ts';
+import {
+  differenceCommand,
+  listDifferencesCommand,
+  parseDifferences,
+} from '../../src/linux/tree-difference.ts';
 
 const FILES = `mkdir -p usr/bin usr/lib/deep/er etc/skip var; cd usr; for f in a b c d; do echo $f >bin/$f; done
   ln -s a bin/link; mkfifo bin/pipe; mknod bin/null c 1 3; echo x >lib/deep/er/x; cd ..; echo 1 >etc/conf; echo 1 >etc/skip/1`;
@@ -89,3 +93,27 @@ describe.skipIf(process.getuid?.() !== 0)('a tree', () => {
     expect(count('echo z >usr/bin/a; touch -d "1 day" usr/bin/a', { since: Date.now() + 60_000 })).toBe(1); // the clock was set
   });
 });
+
+it.skipIf(process.getuid?.() !== 0)(
+  'a list of differences has paths, kinds and sizes, and reads no content',
+  () => {
+    const top = fs.mkdtempSync(`${tmpdir()}/mayfly-difference-`);
+    onTestFinished(() => fs.rmSync(top, { recursive: true }));
+    const script = `mkdir before; cd before; mkdir a skip; echo 1 >a/gone; echo 1 >a/same; echo 1 >a/edited; echo 1 >a/hidden
+    cd ..; cp -a before after; cd after; rm a/gone; echo 22 >a/edited; printf 'x\\ny' >'a/n
+w'; touch -r a/hidden t; echo 2 >a/hidden; touch -r t a/hidden; rm t; touch skip/x`;
+    const r = spawnSync('sh', ['-ec', script], { cwd: top, encoding: 'utf8' });
+    expect(r.stderr).toBe('');
+    const { file, args } = listDifferencesCommand(`${top}/before`, `${top}/after`, {
+      derived: [],
+      ignored: ['skip'],
+    });
+    const out = spawnSync(file, args, { encoding: 'utf8' });
+    expect(out.stderr).toBe('');
+    expect(parseDifferences(out.stdout)).toEqual([
+      { kind: 'changed', before: 2, after: 3, path: 'a/edited' },
+      { kind: 'gone', before: 2, after: 0, path: 'a/gone' },
+      { kind: 'new', before: 0, after: 3, path: 'a/n\nw' },
+    ]);
+  },
+);

@@ -68,8 +68,11 @@ describe.each(BACKENDS)('a full room on %s, while generations are promoted', bac
 
   it('leaves nothing: no session, no generation too many, and the collector finds nothing more', () => {
     expect(room.lab.records()).toEqual([]);
-    const r = room.lab.mayfly('gc');
-    expect(r).toMatchObject({ code: 0 });
+    expect(room.lab.mayfly('gc')).toMatchObject({ code: 0 });
+    expect(room.lab.mayfly('diff', '--files')).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/^generation \d+ -> \d+\npackages: none\nfiles: .*\n {2}changed {2}\/\S+\n/),
+    });
     const left = room.lab.inPool().generations;
     const known = fs.readdirSync(`${room.lab.dir}/state/generations`).filter(n => n.endsWith('.json'));
     expect(left.sort()).toEqual(known.map(n => n.replace('.json', '')).sort());

@@ -323,6 +323,11 @@ describe('what people were rolled back from', () => {
     night(['lab-bad', 'lab-bad-new']);
     const bad = stable(lab);
     expect(inStable('lab-bad')).toBe('2');
+    expect(lab.mayfly('diff').out).toMatch(
+      new RegExp(
+        `^generation ${good} -> ${bad}\npackages: 1 new, 1 changed\n {2}changed {2}lab-bad +1 -> 2\n {2}new +lab-bad-new +1\nfiles: `,
+      ),
+    );
     const said = lab.mayfly('rollback').err;
     expect(said).toContain(
       `updates start from generation ${good} now, and leave out what came with generation ${bad}`,
@@ -336,7 +341,7 @@ describe('what people were rolled back from', () => {
       );
       expect(warning).not.toContain('lab-fix');
       expect(others).toEqual([]);
-      expect([inStable('lab-bad'), inStable('lab-bad-new')]).toEqual(['1', '']);
+      expect([stable(lab), inStable('lab-bad'), inStable('lab-bad-new')]).toEqual([good, '1', '']); // no news
       expect(inMaster(root => fs.readdirSync(`${root}/etc/apt/preferences.d`))).toEqual([]);
       loginWorks(lab, A);
     }

@@ -8,12 +8,13 @@ it.each([
   ['work', 'work'],
   ['master', 'master'],
   ['generation', '1'],
-])('a %s that a crash left mounted is unmounted, and its volume is released', async (role, name) => {
+  ['generation', '7'], // which has no record any more
+])('a %s %s that a crash left mounted is unmounted, and its volume is released', async (role, name) => {
   const w = preparedWorld();
   const on = w.machine();
   const pool = readPool(w.host, on.paths);
   if (!pool) throw new Error('there is no pool');
-  const place = `${on.paths.roots}/tree-${role}`;
+  const place = `${on.paths.roots}/tree-${role}${role === 'generation' ? `-${name}` : ''}`;
   w.makeDirs(place);
   const released: string[] = [];
   const backend: typeof on.backend = kind => ({
