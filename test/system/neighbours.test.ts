@@ -15,17 +15,17 @@ const MARK = 'changed-in-session';
 
 /** What each is run as, with `/backup` for its output; `$pool` is the pool. */
 const PROGRAMS: Readonly<Record<string, string>> = {
-  tar: `tar -C / --one-file-system --exclude-caches --exclude=./proc --exclude=./sys --exclude=./backup -cf /backup/tar . 2>&1
+  tar: `tar -C / --one-file-system --exclude-caches --exclude=./proc --exclude=./sys --exclude=./backup --exclude=pool.img -cf /backup/tar . 2>&1
     tar -tf /backup/tar | grep -c -e ${MARK} -e run/mayfly/roots/u.*/ || true`,
   borg: `export BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK=yes
     borg init -e none /backup/borg
-    borg create --exclude-caches --one-file-system /backup/borg::a /etc /var/lib/mayfly /run/mayfly 2>&1
+    borg create --exclude-caches --one-file-system --exclude '*/pool.img' /backup/borg::a /etc /var/lib/mayfly /run/mayfly 2>&1
     borg list /backup/borg::a | grep -c -e ${MARK} -e run/mayfly/roots/u.*/ || true`,
   restic: `export RESTIC_PASSWORD=x
     restic init -q -r /backup/restic
-    restic backup -q -r /backup/restic --exclude-caches --one-file-system /var/lib/mayfly /run/mayfly
+    restic backup -q -r /backup/restic --exclude-caches --one-file-system --exclude pool.img /var/lib/mayfly /run/mayfly
     restic ls -q -r /backup/restic latest | grep -c -e ${MARK} -e run/mayfly/roots/u.*/ || true`,
-  rsync: `rsync -ax --exclude /pool/sessions /var/lib/mayfly/ /backup/rsync/
+  rsync: `rsync -ax --exclude /pool/sessions --exclude /pool.img /var/lib/mayfly/ /backup/rsync/
     find /backup/rsync | grep -c ${MARK} || true`,
   plocate: `mayfly doctor | sed -n 's/^ *hint: \\(sed .*updatedb.conf\\)$/\\1/p' >/root/fix
     cat /root/fix
@@ -33,7 +33,7 @@ const PROGRAMS: Readonly<Record<string, string>> = {
     updatedb
     locate ${MARK} generations || true`,
   clamscan: `echo 'Test.UNOFFICIAL:0:*:${Buffer.from(MARK).toString('hex')}' >/root/test.ndb
-    clamscan -r -i --no-summary -d /root/test.ndb --exclude-dir=^$pool --exclude-dir=^/run/mayfly /var /run
+    clamscan -r -i --no-summary -d /root/test.ndb --exclude-dir=^$pool --exclude-dir=^/run/mayfly --exclude=^$pool.img /var /run
     echo found nothing`,
   fstrim: 'fstrim --listed-in /proc/self/mountinfo --quiet-unsupported -n >/dev/null && echo done',
   tmpreaper: `sed -i "/^SHOWWARNING/d; s/^TMPREAPER_DELAY=.*/TMPREAPER_DELAY=0/" /etc/tmpreaper.conf

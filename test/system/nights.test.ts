@@ -38,6 +38,8 @@ describe.each(BACKENDS)('nights on %s', backend => {
     const tree = makeMiniTree(`${lab.dir}/tree`, ['grep']);
     fs.mkdirSync(`${tree}${DESKTOP}`.replace(/\/[^/]*$/, ''), { recursive: true });
     fs.writeFileSync(`${tree}${DESKTOP}`, '[Desktop Entry]\nType=Application\nName=A\nExec=/usr/bin/true\n');
+    fs.mkdirSync(`${tree}/etc/X11`);
+    fs.writeFileSync(`${tree}/etc/X11/Xsession`, '#!/bin/sh\n', { mode: 0o755 });
     fs.writeFileSync(`${tree}/etc/version`, '0\n');
     const r = lab.mayfly('init', '--backend', backend, '--from', tree, '--quiet');
     if (r.code !== 0) throw new Error(r.err);
