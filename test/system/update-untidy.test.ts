@@ -325,7 +325,7 @@ describe('what people were rolled back from', () => {
     expect(inStable('lab-bad')).toBe('2');
     expect(lab.mayfly('diff').out).toMatch(
       new RegExp(
-        `^generation ${good} -> ${bad}\npackages: 1 new, 1 changed\n {2}changed {2}lab-bad +1 -> 2\n {2}new +lab-bad-new +1\nfiles: `,
+        `^generation ${good} -> ${bad}\\npackages: 1 new, 2 changed\\n {2}changed {2}lab-bad +1 -> 2\\n {2}new +lab-bad-new +1\\n {2}changed {2}lab-fix .*\\nfiles: `,
       ),
     );
     const said = lab.mayfly('rollback').err;
