@@ -319,8 +319,18 @@ export class Lab {
    */
   erased(): void {
     const sessions = `${this.dir}/pool/sessions`;
+    const isErasing = (pid: string): boolean => {
+      try {
+        const words = fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+        return words.includes(`${sessions}/.old-`) && !words.includes('\x0060\x00'); // which waits for free space
+      } catch {
+        return false;
+      }
+    };
+    // The programs that erase a volume end a little later than it does.
     const waiting = (): boolean =>
-      names(sessions).some(n => n.startsWith('.old-') && !isDeleted(`${sessions}/${n}`));
+      names(sessions).some(n => n.startsWith('.old-') && !isDeleted(`${sessions}/${n}`)) ||
+      names('/proc').some(n => /^\d+$/.test(n) && isErasing(n));
     const end = Date.now() + 5000 * SLOW;
     while (waiting() && Date.now() < end) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
   }
