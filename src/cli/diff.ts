@@ -23,7 +23,7 @@ function counted(all: readonly (typeof KINDS)[number][]): string {
 const sizeOf = (bytes: number): string =>
   bytes < 2 ** 20 ? `${Math.ceil(bytes / 1024)} KiB` : formatBytes(bytes);
 
-/** The text of a comparison; `files` lists each file. Pure. */
+/** The text of a comparison, with each file if `isLong`. Pure. */
 export function diffText(
   from: number,
   to: number,

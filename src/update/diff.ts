@@ -14,7 +14,6 @@ import { withMountedVolume } from './volume-tree.ts';
 
 /** What is no news: caches, lists, logs and stamps, which differ after every check for updates. */
 const IGNORED = [
-  '.mayfly-seal', // ours
   'lost+found', // belongs to the file system, not to the tree
   ...['etc/machine-id', 'var/lib/dbus/machine-id'], // not in a generation
   ...['run', 'tmp', 'var/tmp', 'var/cache', 'var/log', 'var/backups', 'var/crash', 'root/.cache'],

@@ -11,6 +11,7 @@ import { generationNumbers, readableGeneration, stableNumber, whyDemoted } from 
 import type { Machine } from '../state/machine.ts';
 import type { Paths } from '../state/paths.ts';
 import { hasFields } from '../state/shape.ts';
+import { packageChanges } from './diff.ts';
 import { type PackageFacts, packagesOf } from './losses.ts';
 import { withMountedVolume } from './volume-tree.ts';
 
@@ -63,12 +64,10 @@ export function changedPackages(
   before: ReadonlyMap<string, PackageFacts>,
   after: ReadonlyMap<string, PackageFacts>,
 ): Record<string, Change> {
-  const changed = [...after].filter(([name, { version }]) => before.get(name)?.version !== version);
   return Object.fromEntries(
-    changed.map(([name, { version }]) => {
-      const old = before.get(name)?.version;
-      return [name, { after: version, ...(old === undefined ? {} : { before: old }) }];
-    }),
+    packageChanges(before, after).flatMap(({ name, after: now, ...rest }) =>
+      now === undefined ? [] : [[name, { ...rest, after: now }]],
+    ),
   );
 }
 
