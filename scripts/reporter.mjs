@@ -15,6 +15,8 @@ export default class Reporter {
       fs.appendFileSync(`${process.env.MAYFLY_RESULTS}/${file.project.name}.${kind}`, text);
     write('seconds', `${seconds} ${file.relativeModuleId}\n`);
     for (const error of file.errors()) write('failures', this.#words(file.relativeModuleId, [error]));
+    for (const suite of file.children.allSuites()) // where beforeAll or afterAll fails
+      if (suite.errors().length > 0) write('failures', this.#words(suite.fullName, suite.errors()));
     for (const test of file.children.allTests('failed'))
       write('failures', this.#words(test.fullName, test.result().errors));
   }
