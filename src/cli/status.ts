@@ -14,7 +14,13 @@ import {
 import type { Machine } from '../state/machine.ts';
 import { readPool } from '../state/pool.ts';
 import { readSessions, type Session } from '../state/sessions.ts';
-import { type History, type RunningUpdate, readHistory, readRunning } from '../state/update-history.ts';
+import {
+  generationChanges,
+  type History,
+  type RunningUpdate,
+  readHistory,
+  readRunning,
+} from '../state/update-history.ts';
 import { describePromotions } from '../update/adopt.ts';
 import { isUsable } from '../update/health.ts';
 import { describeUsage, poolUsage } from '../update/pool-usage.ts';
@@ -182,6 +188,9 @@ export const statusCommand: CliCommand = {
       stable !== undefined &&
       stuck.length === 0 &&
       generations.some(g => g.stable && g.usable);
+    // Of a generation that was rolled back it is no news any more.
+    const changes = history?.changes?.generation === stable ? history?.changes : undefined;
+    const news = changes && generationChanges(changes);
     const promotion = describePromotions(on.host, on.paths);
     const value = {
       healthy,
@@ -204,6 +213,7 @@ export const statusCommand: CliCommand = {
         : 'pool        none; create one with "mayfly init"',
       `stable      ${stable === undefined ? 'none' : `generation ${stable}`}`,
       `update      ${running ? describeRunning(running, on.host.now()) : describeHistory(history, on.host.now())}`,
+      ...(news === undefined ? [] : [`changes     ${news}`]),
       `sessions    ${sessions.length}${chroots(sessions)}${stuck.length > 0 ? `, ${stuck.length} of them stuck or over (run "mayfly recover")` : ''}`,
       ...(erasing === undefined ? [] : [`erasing     ${erasing}`]),
       ...(promotion === undefined ? [] : [`promotion   ${promotion}`]),

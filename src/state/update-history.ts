@@ -31,6 +31,8 @@ export interface History {
   readonly warnings?: readonly string[];
   /** What the last generation that lacked something lacked of the stable one before it. */
   readonly lost?: { readonly generation: number; readonly what: readonly string[] };
+  /** In which packages the last generation that was promoted or kept differs from `since`, the stable one before it, in words. */
+  readonly changes?: { readonly generation: number; readonly since: number; readonly packages: string };
 }
 
 /** The update that is running. */
@@ -55,6 +57,10 @@ export function describeOutcome(o: Pick<History, 'result' | 'generation' | 'reas
   }
 }
 
+/** What is new in a generation, in one line. Pure. */
+export const generationChanges = (c: NonNullable<History['changes']>): string =>
+  `generation ${c.generation} compared with ${c.since}: ${c.packages}`;
+
 /**
  * The last update. One that is marked running but has no process is returned as `interrupted`. Undefined if corrupt.
  */
@@ -70,6 +76,7 @@ export function readHistory(host: Host, paths: Paths): History | undefined {
         generation: 'number',
         warnings: 'list',
         lost: 'record',
+        changes: 'record',
       },
     ),
   );

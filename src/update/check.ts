@@ -24,13 +24,14 @@ import {
 import { isolated, OWN_MOUNTS, withTimeout } from './chroot.ts';
 import { desktopStarts } from './desktop-check.ts';
 import { entryCommand, entryHint, entryProblem } from './entry-check.ts';
-import { type LossPolicy, refuseLosses } from './losses.ts';
+import { type Comparison, type LossPolicy, refuseLosses } from './losses.ts';
 
 export interface Proof {
   /** Messages of optional checks that failed. */
   readonly warnings: readonly string[];
   /** What people will miss: see `losses.ts`. */
   readonly lost: readonly string[];
+  readonly changes?: Comparison['changes'];
 }
 
 type Progress = (line: string, detail?: boolean) => void;
@@ -80,12 +81,12 @@ export async function checkGeneration(
   }
   const until = host.monotonic() + config.check.timeout * 1000;
   const warnings: string[] = [];
-  let lost: readonly string[] = [];
+  let compared: Omit<Comparison, 'warnings'>;
   try {
     await requireEntry(on, s, until);
-    const losses = await refuseLosses(on, s, say, policy);
-    lost = losses.lost;
-    warnings.push(...losses.warnings);
+    const { warnings: doubts, ...rest } = await refuseLosses(on, s, say, policy);
+    compared = rest;
+    warnings.push(...doubts);
     const { required, optional } = checksFor(on, until);
     for (const check of required) {
       say(`checking ${check.name}`, true);
@@ -107,7 +108,7 @@ export async function checkGeneration(
       generation: g.number,
     });
   }
-  return { warnings, lost };
+  return { warnings, ...compared };
 }
 
 /**

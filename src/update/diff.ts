@@ -9,7 +9,7 @@ import {
 import { readGeneration } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Volume } from '../volume/backend.ts';
-import { type PackageFacts, packagesOf } from './losses.ts';
+import { type PackageChange, packageChanges, packagesOf } from './packages.ts';
 import { withMountedVolume } from './volume-tree.ts';
 
 /** What is no news: caches, lists, logs and stamps, which differ after every check for updates. */
@@ -60,28 +60,6 @@ export async function countDifferences(
     ),
   );
   return Number(out.stdout);
-}
-
-/** A package that is new, gone, or has another version. */
-export interface PackageChange {
-  readonly name: string;
-  readonly before?: string;
-  readonly after?: string;
-}
-
-/** Packages by name. Pure. */
-export function packageChanges(
-  before: ReadonlyMap<string, Pick<PackageFacts, 'version'>>,
-  after: ReadonlyMap<string, Pick<PackageFacts, 'version'>>,
-): PackageChange[] {
-  const names = [...new Set([...before.keys(), ...after.keys()])].sort();
-  return names.flatMap(name => {
-    const [old, now] = [before.get(name)?.version, after.get(name)?.version];
-    if (old === now) return [];
-    return [
-      { name, ...(old === undefined ? {} : { before: old }), ...(now === undefined ? {} : { after: now }) },
-    ];
-  });
 }
 
 export interface GenerationDiff {

@@ -11,8 +11,7 @@ import { generationNumbers, readableGeneration, stableNumber, whyDemoted } from 
 import type { Machine } from '../state/machine.ts';
 import type { Paths } from '../state/paths.ts';
 import { hasFields } from '../state/shape.ts';
-import { packageChanges } from './diff.ts';
-import { type PackageFacts, packagesOf } from './losses.ts';
+import { type PackageFacts, packageChanges, packagesOf } from './packages.ts';
 import { withMountedVolume } from './volume-tree.ts';
 
 /** A version that a demoted generation had, and that of the stable one; without `before` the package was new. */

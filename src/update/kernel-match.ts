@@ -8,7 +8,7 @@ import { readableGeneration, stableNumber } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import { readHistory } from '../state/update-history.ts';
 import { loadedVersions, mismatches, moduleFiles, type PairVersions, treeVersions } from './kernel-pairs.ts';
-import { packagesOf } from './losses.ts';
+import { packagesOf } from './packages.ts';
 import { lastAttemptOf } from './schedule.ts';
 import { withUpdateLock } from './update-lock.ts';
 import { withMountedVolume } from './volume-tree.ts';

@@ -12,6 +12,13 @@ import type { Machine } from '../state/machine.ts';
 import type { Session } from '../state/sessions.ts';
 import { wrapEntry } from './greeter.ts';
 import { loadedVersions, mismatches, type PairVersions, treeVersions } from './kernel-pairs.ts';
+import {
+  describeChanges,
+  type PackageChange,
+  type PackageFacts,
+  packageChanges,
+  packagesOf,
+} from './packages.ts';
 import { withMountedVolume } from './volume-tree.ts';
 
 /** What people would miss in a tree, beside packages. One that has another name in the new tree counts as lost. */
@@ -44,13 +51,6 @@ const UNCOUNTED = /^(?:[^/]+\/)?(?:libs|oldlibs|libdevel|debug|kernel)$/;
 /** Kernels and their parts have their version in their name. Sessions do not boot them. */
 const KERNEL = /^linux-(?:image|headers|modules|modules-extra|tools|kbuild|compiler|objects)-/;
 
-export interface PackageFacts {
-  readonly version: string;
-  readonly section: string;
-  readonly provides: readonly string[];
-  readonly replaces: readonly string[];
-}
-
 export interface Inventory {
   /** The desktops that a greeter offers, as `xsessions/NAME`. */
   readonly desktops: ReadonlySet<string>;
@@ -70,35 +70,8 @@ export interface Losses {
   readonly lost: readonly string[];
   /** All packages that are gone, whatever they are. */
   readonly packages: readonly string[];
-}
-
-/** The installed packages in the text of dpkg's database. Pure. */
-export function installedPackages(status: string): Map<string, PackageFacts> {
-  const found = new Map<string, PackageFacts>();
-  for (const text of status.split(/\n\n+/)) {
-    const field = (name: string): string =>
-      new RegExp(`^${name}:[ \\t]*(.*(?:\\n[ \\t].*)*)`, 'm').exec(text)?.[1]?.trim() ?? '';
-    const name = field('Package');
-    if (name === '' || !/ (?:installed|triggers-awaited|triggers-pending)$/.test(field('Status'))) continue;
-    const names = (list: string): string[] =>
-      list.split(',').flatMap(item => /^\s*([^\s(:]+)/.exec(item)?.[1] ?? []);
-    const before = found.get(name); // of another architecture
-    found.set(name, {
-      version: field('Version'),
-      section: field('Section'),
-      provides: [...(before?.provides ?? []), ...names(field('Provides'))],
-      replaces: [...(before?.replaces ?? []), ...names(field('Replaces'))],
-    });
-  }
-  return found;
-}
-
-const DATABASE = '/var/lib/dpkg/status';
-
-/** The packages that are installed in a tree; none if it has no database of dpkg. */
-export function packagesOf(host: Host, root: string): Map<string, PackageFacts> {
-  const isFile = host.lstat(root + DATABASE)?.kind === 'file';
-  return installedPackages(isFile ? (host.read(root + DATABASE) ?? '') : '');
+  /** All packages that are new, gone, or have another version. */
+  readonly changes: readonly PackageChange[];
 }
 
 export function readInventory(host: Host, root: string): Inventory {
@@ -184,7 +157,16 @@ export function planLosses(
       .map(name => `package ${name}`),
   ];
   const warnings = unlike.filter(m => !broken.includes(m)).map(m => m.words);
-  return { failures, lost, warnings, packages: gone };
+  const changes = packageChanges(before.packages, after.packages);
+  return { failures, lost, warnings, packages: gone, changes };
+}
+
+/** What a comparison with the stable generation comes to. */
+export interface Comparison {
+  readonly lost: readonly string[];
+  readonly warnings: readonly string[];
+  /** In which packages they differ, in words; absent where there was nothing to compare with. */
+  readonly changes?: { readonly since: number; readonly packages: string };
 }
 
 /** Whether losses that would refuse a generation are wanted, and the command that says so. */
@@ -195,21 +177,21 @@ export interface LossPolicy {
 
 /**
  * Compares the tree of a candidate's trial session with the stable generation. Throws `update` if it lacks what it must
- * not lack, unless `policy` allows that; returns what else it lacks and was not allowed, and warnings. If the stable one cannot be read, that
- * is a warning: it must not keep a new one from replacing it.
+ * not lack, unless `policy` allows that; returns what else it lacks and was not allowed, warnings, and in which packages
+ * both differ. If the stable one cannot be read, that is a warning: it must not keep a new one from replacing it.
  */
 export async function refuseLosses(
   on: Machine,
   s: Pick<Session, 'root' | 'generation'>,
   say: (line: string, detail?: boolean) => void,
   policy?: LossPolicy,
-): Promise<{ readonly lost: readonly string[]; readonly warnings: readonly string[] }> {
+): Promise<Comparison> {
   const stable = stableNumber(on.host, on.paths);
   if (stable === undefined || stable === s.generation) return { lost: [], warnings: [] };
   const found = await compareWith(on, s.root, stable);
   if (typeof found === 'string')
     return { lost: [], warnings: [`it was not compared with generation ${stable}: ${found}`] };
-  const { failures, lost, warnings, packages } = found;
+  const { failures, lost, warnings, packages, changes } = found;
   if (packages.length > 0) say(`removed packages: ${packages.join(', ')}`, true);
   if (failures.length > 0 && policy?.allow !== true) {
     const facts = policy ? { hint: `if this is intended: ${policy.command}` } : {};
@@ -220,6 +202,7 @@ export async function refuseLosses(
   return {
     lost: policy?.allow ? [] : lost,
     warnings: [...failures, ...warnings, ...(lost.length > 0 ? [warning] : [])],
+    changes: { since: stable, packages: describeChanges(changes) },
   };
 }
 

@@ -12,6 +12,7 @@ import type { Machine } from '../state/machine.ts';
 import { readPool } from '../state/pool.ts';
 import {
   describeOutcome,
+  generationChanges,
   type History,
   type Phase,
   type Result,
@@ -62,6 +63,7 @@ export interface UpdateOutcome {
   readonly reason?: string;
   readonly warnings?: readonly string[];
   readonly lost?: NonNullable<History['lost']>;
+  readonly changes?: NonNullable<History['changes']>;
 }
 
 /**
@@ -74,8 +76,12 @@ export async function update(on: Machine, o: UpdateOptions): Promise<UpdateOutco
   return withUpdateLock(on, o.what, async fd => {
     const started = host.now();
     const before = readHistory(host, paths);
-    const { lastSuccess, lost } = before ?? {};
-    const kept = { ...(lastSuccess === undefined ? {} : { lastSuccess }), ...(lost ? { lost } : {}) };
+    const { lastSuccess, lost, changes } = before ?? {};
+    const kept: Partial<History> = {
+      ...(lastSuccess === undefined ? {} : { lastSuccess }),
+      ...(lost && { lost }),
+      ...(changes && { changes }),
+    };
     let phase: Phase = 'prepare';
     const write = (h: Partial<History> & Pick<History, 'result'>): void =>
       writeHistory(host, paths, { lastAttempt: started, ...kept, ...h });
@@ -97,6 +103,7 @@ export async function update(on: Machine, o: UpdateOptions): Promise<UpdateOutco
       const success = outcome.result === 'promoted' || outcome.result === 'unchanged';
       write({ ...outcome, ...(success ? { lastSuccess: host.now() } : {}) });
       on.log('notice', describeOutcome(outcome));
+      if (outcome.changes) on.log('notice', generationChanges(outcome.changes));
       for (const warning of outcome.warnings ?? []) on.log('warning', warning);
       return outcome;
     } catch (error) {
@@ -193,7 +200,7 @@ async function runPhases(
     });
     enter('check');
     await requireSpace(on, pool);
-    const { warnings: doubts, lost } = await checkGeneration(on, generation, o.say, o.losses);
+    const { warnings: doubts, lost, changes } = await checkGeneration(on, generation, o.say, o.losses);
     warnings.push(...doubts);
     await prepareSpare(on, 'finish', generation); // for the first login after the promotion
     enter('promote');
@@ -202,6 +209,7 @@ async function runPhases(
     const told = (): Partial<UpdateOutcome> => ({
       ...(warnings.length > 0 ? { warnings } : {}),
       ...(lost.length > 0 ? { lost: { generation: number, what: lost } } : {}),
+      ...(changes && { changes: { ...changes, generation: number } }),
     });
     if (mustWait) return { ...outcome, ...told() };
     enter('adopt');

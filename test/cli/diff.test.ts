@@ -2,7 +2,7 @@
 import { expect, it } from 'vitest';
 import { diffText } from '../../src/cli/diff.ts';
 import { parseDifferences } from '../../src/linux/tree-difference.ts';
-import { packageChanges } from '../../src/update/diff.ts';
+import { describeChanges, packageChanges } from '../../src/update/packages.ts';
 
 const packages = (text: string) =>
   new Map(
@@ -23,6 +23,16 @@ it.each([
   ],
 ])('packages %j and %j differ in %j', (before, after, expected) => {
   expect(packageChanges(packages(before), packages(after))).toEqual(expected);
+});
+
+it.each([
+  ['a=1', 'a=1', 5, 'no package changed'],
+  ['a=1', 'a=2', 5, '1 package changed: a 1 -> 2'],
+  ['', 'a=2 b=1', 5, '2 packages new: a 2, b 1'],
+  ['a=1 b=1 c=1', 'a=2 b=3 d=4', 5, '2 packages changed, 1 new, 1 gone: a 1 -> 2, b 1 -> 3, c gone, d 4'],
+  ['a=1 b=1 c=1', 'a=2 b=2 c=2', 2, '3 packages changed: a 1 -> 2, b 1 -> 2 and 1 more'],
+])('%j and %j, %d of them, are told as %j', (before, after, most, words) => {
+  expect(describeChanges(packageChanges(packages(before), packages(after)), most)).toBe(words);
 });
 
 it('differences are read as they were printed, in the order of their paths', () => {

@@ -10,7 +10,7 @@ import {
   planHeld,
   rolledBackTo,
 } from '../../src/update/held-back.ts';
-import type { PackageFacts } from '../../src/update/losses.ts';
+import type { PackageFacts } from '../../src/update/packages.ts';
 import { preparedWorld } from '../world.ts';
 
 const packages = (versions: Readonly<Record<string, string>>): Map<string, PackageFacts> =>

@@ -1,12 +1,14 @@
 /** What a new generation must not lack of the stable one, and what is only told. */
 import { describe, expect, it } from 'vitest';
+import { logTo } from '../../src/linux/log.ts';
 import { login } from '../../src/session/session.ts';
 import { stableNumber } from '../../src/state/generations.ts';
 import type { Machine } from '../../src/state/machine.ts';
 import { readHistory } from '../../src/state/update-history.ts';
 import { gatherHealth, healthLine } from '../../src/update/health.ts';
 import { loadedVersions, type PairVersions, treeVersions } from '../../src/update/kernel-pairs.ts';
-import { type Inventory, installedPackages, planLosses } from '../../src/update/losses.ts';
+import { type Inventory, planLosses } from '../../src/update/losses.ts';
+import { installedPackages } from '../../src/update/packages.ts';
 import { update } from '../../src/update/update.ts';
 import { masterOf, type Volume, workOf } from '../../src/volume/backend.ts';
 import { callOf, preparedWorld, World } from '../world.ts';
@@ -241,8 +243,14 @@ describe('a night', () => {
     });
     return { ...w.machine(), backend: () => ({ ...backend, path: () => undefined, attachTree }) };
   };
-  const night = (w: World, files: Readonly<Record<string, string | undefined>>, allow = false) => {
-    const on = withDevices(w);
+  const night = (
+    w: World,
+    files: Readonly<Record<string, string | undefined>>,
+    allow = false,
+    journal: string[] = [],
+  ) => {
+    const log = logTo((_, words) => void journal.push(words));
+    const on = { ...withDevices(w), log };
     return update(on, {
       ...{ what: 'an update', origin: 'test', say: () => undefined },
       force: Object.keys(files).length > 0,
@@ -275,6 +283,20 @@ describe('a night', () => {
     expect(done).toMatchObject({ result: 'promoted' });
     expect(done.warnings?.join()).toMatch(/no desktop is left/);
     expect(readHistory(w.host, w.machine().paths)?.lost).toBeUndefined();
+  });
+  it('tells in the journal and the history which packages are new, also after a night without news', async () => {
+    const w = await world();
+    const lines: string[] = [];
+    const status = '/var/lib/dpkg/status';
+    write(w, `${pool.path}/generation/1`, { [status]: stanza('a') });
+    const told = () => readHistory(w.host, w.machine().paths)?.changes;
+    await night(w, { [status]: stanza('a').replace('Version: 1', 'Version: 2') }, false, lines);
+    const changes = { generation: 2, since: 1, packages: '1 package changed: a 1 -> 2' };
+    expect(told()).toEqual(changes);
+    expect(lines).toContain('generation 2 compared with 1: 1 package changed: a 1 -> 2');
+    await night(w, {});
+    expect(readHistory(w.host, w.machine().paths)?.result).toBe('unchanged');
+    expect(told()).toEqual(changes);
   });
   it('that takes a desktop and a browser away is a warning with names, until another generation is stable', async () => {
     const w = await world();
