@@ -89,7 +89,7 @@ afterEach(() => {
 
 /** What leads a program to a display, a session bus or a Wayland socket, and the programs that show something there. */
 const DESKTOP =
-  /^(DISPLAY|XAUTHORITY|WAYLAND_\w+|DBUS_SESSION_\w+|XDG_RUNTIME_DIR|AT_SPI_\w+)=|^(zenity|xmessage|notify-send|xhost|xauth)$/;
+  /^(DISPLAY|XAUTHORITY|WAYLAND_\w+|DBUS_SESSION_\w+|XDG_RUNTIME_DIR|AT_SPI_\w+)=|^--address=.*\/run\/user\/|^(zenity|xmessage|notify-send|xhost|xauth)$/;
 
 /** Whether a command would bring root to a person's desktop: they decide there which code their clients load. */
 export function isRootOnDesktop({ file, args }: Pick<Command, 'file' | 'args'>): boolean {

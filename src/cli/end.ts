@@ -2,6 +2,7 @@
 import { EXIT } from '../advice.ts';
 import { MayflyError, reasonOf } from '../errors.ts';
 import { recover } from '../service/recover.ts';
+import { announceEnd } from '../session/announced-end.ts';
 import { end } from '../session/end.ts';
 import type { Machine } from '../state/machine.ts';
 import { readPool } from '../state/pool.ts';
@@ -16,6 +17,8 @@ export const endCommand: CliCommand = {
     session: { type: 'string', describe: 'session ID, user name, or unambiguous ID prefix with its hyphen' },
   },
   options: {
+    in: { type: 'string', describe: 'tell the user, and end the session after this time, such as 5min' },
+    notice: { type: 'string', describe: 'what to tell the user, with --in' },
     'if-there': { type: 'boolean', default: false, hidden: true },
   },
   async run(args, { flags, machine, report }) {
@@ -24,12 +27,46 @@ export const endCommand: CliCommand = {
       await endIfThere(on, String(args.session));
       return 0;
     }
-    const { id } = sessionNamed(on, String(args.session));
+    const wait = waitOf(args.in, args.notice);
+    const s = sessionNamed(on, String(args.session));
+    const { id } = s;
+    if (wait !== undefined && !flags.dryRun) {
+      if (!(await announceEnd(on, s, wait, args.notice === undefined ? undefined : String(args.notice)))) {
+        report({ ended: id }, `${id} has ended by itself`);
+        return 0;
+      }
+    }
     await end(on, id);
     report({ ended: id }, `${id} ${flags.dryRun ? 'would be' : 'has'} ended`);
     return 0;
   },
 };
+
+/** Milliseconds of the longest announcement. */
+const DAY = 24 * 3_600_000;
+
+const UNITS: Readonly<Record<string, number>> = { s: 1000, min: 60_000, h: 3_600_000 };
+
+/** The most characters of a notice, which must fit on a screen. */
+const LONGEST = 500;
+
+/**
+ * Milliseconds to wait before the end; undefined if it is to be at once. Throws `usage` if the options make no sense. Pure.
+ */
+export function waitOf(time: unknown, notice: unknown): number | undefined {
+  if (notice !== undefined && (notice === '' || String(notice).length > LONGEST))
+    throw new MayflyError('usage', `--notice takes a text of at most ${LONGEST} characters`);
+  if (time === undefined) {
+    if (notice === undefined) return undefined;
+    throw new MayflyError('usage', '--notice needs --in, so that there is time to read it', {
+      hint: 'mayfly end SESSION --notice TEXT --in 5min',
+    });
+  }
+  const [, count = '', unit = ''] = /^(\d{1,5})(s|min|h)$/.exec(String(time)) ?? [];
+  const ms = Number(count) * (UNITS[unit] ?? Number.NaN);
+  if (ms > 0 && ms <= DAY) return ms;
+  throw new MayflyError('usage', `--in takes a time of at most 24h, such as 30s, 5min or 1h, not "${time}"`);
+}
 
 /** How often to wait for the lock; each wait takes up to 30 s. */
 const MAX_ATTEMPTS = 10;

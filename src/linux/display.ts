@@ -9,20 +9,22 @@ import { constants } from 'node:fs';
 import { MayflyError } from '../errors.ts';
 import { type Command, O_TMPFILE, TOOL_PATH } from './command.ts';
 
+/** The person whose screen it is. */
+export interface Person {
+  readonly uid: number;
+  readonly gid: number;
+  /** Their cookie file. They read it with their own rights: root does not look at it. */
+  readonly cookie: string;
+  /**
+   * The control group for the processes of the window. They must not stay in root's: systemd trusts everything
+   * in the group of a service.
+   */
+  readonly group?: string | undefined;
+}
+
 /** Who shows a window: an account without privileges, and how it gets the cookie of the X server. */
 export type Viewer =
-  | {
-      /** The person whose screen it is. */
-      readonly uid: number;
-      readonly gid: number;
-      /** Their cookie file. They read it with their own rights: root does not look at it. */
-      readonly cookie: string;
-      /**
-       * The control group for the processes of the window. They must not stay in root's: systemd trusts everything
-       * in the group of a service.
-       */
-      readonly group?: string | undefined;
-    }
+  | Person
   | {
       /** There is no person: "nobody" gets a copy of this file, which belongs to root. The copy has no name. */
       readonly copyOf: string;
@@ -76,16 +78,44 @@ exec { $ARGV[0] } @ARGV or exit 127;`;
  */
 export function onScreen(screen: Screen, argv: readonly string[], seconds: number): Command {
   const { display, viewer } = screen;
+  const cookie = 'uid' in viewer ? viewer.cookie : '/proc/self/fd/3';
+  return {
+    ...asViewer(viewer, [`DISPLAY=${display}`, `XAUTHORITY=${cookie}`], argv, seconds),
+    describe: () => [`show ${argv[0]} on ${display} as the user ID ${'uid' in viewer ? viewer.uid : NOBODY}`],
+  };
+}
+
+/**
+ * The command that has the desktop of a person show a notification, by their session bus: the way to a desktop that has
+ * no X server. It runs as {@link onScreen} does, and fails without a word if nothing there shows notifications.
+ */
+export function onBus(person: Omit<Person, 'cookie'>, title: string, text: string): Command {
+  const bus = `unix:path=/run/user/${person.uid}/bus`;
+  const name = 'org.freedesktop.Notifications';
+  const call = [name, `/${name.replaceAll('.', '/')}`, name, 'Notify', 'susssasa{sv}i'];
+  // Until it is closed: urgency 2 (critical), no time limit.
+  const values = ['Mayfly', '0', '', title, text, '0', '1', 'urgency', 'y', '2', '0'];
+  const argv = ['busctl', `--address=${bus}`, '--timeout=5', 'call', '--', ...call, ...values];
+  return {
+    ...asViewer({ ...person, cookie: '' }, [], argv, 10),
+    describe: () => [`notify the user ID ${person.uid}`],
+  };
+}
+
+function asViewer(
+  viewer: Viewer,
+  variables: readonly string[],
+  argv: readonly string[],
+  seconds: number,
+): Omit<Command, 'describe'> {
   const isPerson = 'uid' in viewer;
   const { uid, gid } = isPerson ? viewer : { uid: NOBODY, gid: NOBODY };
   // Also false if a damaged record has no number.
   if (!(Number.isInteger(uid) && uid > 0 && Number.isInteger(gid)))
     throw new MayflyError('unsafe', 'refused to open a window as root', { uid, gid });
-  const cookie = isPerson ? viewer.cookie : '/proc/self/fd/3';
   const drop = ['setpriv', '--reuid', String(uid), '--regid', String(gid), '--clear-groups'];
   const caps = ['--inh-caps', '-all', '--bounding-set', '-all', '--no-new-privs', '--'];
   const clean = ['env', '-i', `PATH=${TOOL_PATH}`, 'LC_ALL=C.UTF-8', 'HOME=/'];
-  const variables = [`DISPLAY=${display}`, `XAUTHORITY=${cookie}`];
   const prepared = isPerson ? ['', viewer.group ?? ''] : [viewer.copyOf, ''];
   const limit = ['timeout', '-k', String(KILL_AFTER), String(seconds)];
   return {
@@ -96,6 +126,5 @@ export function onScreen(screen: Screen, argv: readonly string[], seconds: numbe
     ],
     effect: 'write',
     okCodes: [...Array(256).keys()], // the person can make it end with any
-    describe: () => [`show ${argv[0]} on ${display} as the user ID ${uid}`],
   };
 }

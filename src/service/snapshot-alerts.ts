@@ -3,10 +3,9 @@
  * the session can no longer be read, programs fail in odd ways, and only the kernel's log has the reason. So the user
  * is told.
  */
-import * as cgroup from '../linux/cgroup.ts';
-import { screenAt, showDialog } from '../session/refusal-dialog.ts';
+import { showMessage } from '../session/message.ts';
 import type { Machine } from '../state/machine.ts';
-import { readSession, type Session } from '../state/sessions.ts';
+import { readSession } from '../state/sessions.ts';
 import type { Pool, SnapshotUsage } from '../volume/backend.ts';
 
 /** Percent of the snapshot's size above which there is a warning. */
@@ -43,24 +42,9 @@ export async function alertSnapshots(on: Machine, pool: Pool, sent: AlertsSent):
       continue;
     }
     on.log('err', `the snapshot of ${whose} is full; the session can only be ended`, fields);
-    if (s) await showMessage(on, s);
+    if (s) await showMessage(on, s, 'Session out of space', MESSAGE);
   }
 }
 
 const MESSAGE =
   'This session has run out of space, and all changes outside your home directory are lost. Please save your work to your home directory, log out, and log in again.';
-
-/**
- * Shows the message on each of the session's screens, without waiting for it to be closed. The processes of the window
- * belong to the session and end with it.
- */
-async function showMessage({ host, paths }: Machine, s: Session): Promise<void> {
-  const root = cgroup.hierarchy(host);
-  // In the group of the service, the person could send messages to systemd in its name (NotifyAccess=all).
-  if (root === undefined && host.exists('/run/systemd/system')) return;
-  const group = root && cgroup.groupPath(root, paths.cgroup, s.id);
-  for (const login of s.logins) {
-    const screen = screenAt(host, login, s.user, group);
-    if (screen) await showDialog(host, screen, 'Session out of space', MESSAGE, true);
-  }
-}

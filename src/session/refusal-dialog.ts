@@ -53,7 +53,7 @@ export async function showRefusal(host: Host, screen: Screen, error: unknown): P
 }
 
 /**
- * Shows a message with zenity(1) or xmessage(1) until it is closed, for at most {@link LIMIT} seconds. Returns at
+ * Shows a message with zenity(1) or xmessage(1) until it is closed, for at most `seconds`. Returns at
  * once if neither is installed. With `background` it does not wait.
  */
 export async function showDialog(
@@ -62,12 +62,13 @@ export async function showDialog(
   title: string,
   text: string,
   background = false,
+  seconds = LIMIT,
 ): Promise<void> {
   const zenity = ['zenity', '--error', '--no-markup', '--title', title, '--width', '480', '--text', text];
   const xmessage = ['xmessage', '-center', '-buttons', 'OK', '-title', title, text];
   for (const command of [zenity, xmessage]) {
     if (background && !host.exists(`/usr/bin/${command[0]}`)) continue; // its exit code is not seen
-    const { code } = await host.run({ ...onScreen(screen, command, LIMIT), background });
+    const { code } = await host.run({ ...onScreen(screen, command, seconds), background });
     if (code !== 127) return; // 127: it is not installed
   }
 }

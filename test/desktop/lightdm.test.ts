@@ -225,6 +225,27 @@ describe('a login that ends without a word', () => {
     ],
   );
 
+  it('the person is told first: the window is theirs, and the session ends with it', async () => {
+    const id = await isIn(lab, alice);
+    const bus = 'unix:path=/run/user/$(id -u alice)/bus';
+    lab.script(`
+      systemd-run -q --unit=bus -p User=alice sh -c 'exec busctl --address=${bus} monitor >/home/alice/heard'
+      until grep -q NameAcquired /home/alice/heard; do sleep 0.05; done
+      systemd-run -q --unit=announced mayfly end alice --in 8s --notice 'The exam begins.'`);
+    await until(() => lab.x('xdotool', 'search', '--onlyvisible', '--class', 'zenity').out !== '', 8000);
+    lab.shot('announced-end');
+    expect(lab.must('pgrep', '-a', '-u', 'alice', '-x', 'zenity')).toMatch(
+      /The exam begins\.\s+This session will be ended at \d\d:\d\d\. Please save your work/,
+    );
+    expect(lab.run('pgrep', '-x', '-U', 'root', 'zenity').code).toBe(1);
+    await until(() => /Member=Notify[\s\S]*The exam begins/.test(lab.must('cat', '/home/alice/heard')), 8000);
+    await until(() => lab.sessions('alice').length === 0, 30_000);
+    lab.script('systemctl stop bus; rm /home/alice/heard');
+    mustBeGone(lab, alice);
+    expect(lab.must('journalctl', '-t', 'mayfly', '-o', 'cat')).toContain(`${id} of alice will be ended at `);
+    expect(lab.run('systemctl', 'is-failed', 'announced').out).not.toBe('failed\n');
+  });
+
   it('processes that ignore every word go with it', async () => {
     const id = await isIn(lab, alice);
     lab.script(

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
-import { onScreen, type Viewer } from '../../src/linux/display.ts';
+import { onBus, onScreen, type Person, type Viewer } from '../../src/linux/display.ts';
 import { execaRunner } from '../../src/linux/execa-runner.ts';
 import { leanRunner } from '../../src/linux/lean-runner.ts';
 import { isRootOnDesktop } from '../world.ts';
@@ -139,6 +139,11 @@ describe('a command that brings root to a desktop', () => {
     ['privileges given up later', { file: 'env', args: ['DISPLAY=:0', ...args] }],
   ])('is found in the world: %s', (_, command) => expect(isRootOnDesktop(command)).toBe(true));
   it('is not a window as a person', () => expect(isRootOnDesktop({ file, args })).toBe(false));
+  it('is not a notification as a person, but one as root', () => {
+    const { file: program, args: words } = onBus({ uid: 1001, gid: 1001 }, 'title', 'text');
+    expect(isRootOnDesktop({ file: program, args: words })).toBe(false);
+    expect(isRootOnDesktop({ file: 'busctl', args: words.slice(words.indexOf('busctl') + 1) })).toBe(true);
+  });
 });
 
 describe('a window', () => {
@@ -151,6 +156,7 @@ describe('a window', () => {
   ])('is refused for %s', (_, uid, gid) => {
     const viewer = { uid, gid, cookie: '/nonexistent' } as Viewer;
     expect(() => onScreen({ display: ':0', viewer }, ['xmessage'], 1)).toThrow(/as root/);
+    expect(() => onBus(viewer as Person, 'title', 'text')).toThrow(/as root/);
   });
 });
 
