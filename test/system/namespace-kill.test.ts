@@ -23,8 +23,8 @@ afterAll(() => lab.close());
 
 /** What a person leaves in a session: a process that ignores TERM, one in a namespace of its own, and a mount. */
 const PROCESSES = `
-  enter sh -c 'trap "" TERM; while :; do sleep 1000; done' &
-  enter unshare -Urm sh -c 'mount -t tmpfs none /tmp; exec sleep 1000' &
+  enter sh -c 'trap "" TERM; while :; do sleep infinity; done' &
+  enter unshare -Urm sh -c 'mount -t tmpfs none /tmp; exec sleep infinity' &
   n=0; until [ "$(pgrep -c -u ${ALICE} -x sleep)" = 2 ] || [ $n -gt 500 ]; do n=$((n + 1)); sleep 0.02; done`;
 
 /** By kind: what comes before the command that is killed, and that command. */
@@ -97,7 +97,7 @@ describe.each(BACKENDS.filter(b => b === 'overlay' || b === 'btrfs'))('kills on 
       }
       mayfly init --backend ${backend} --from ${dir}/tree --quiet
       hook setup :1 bob; B=$(cat /run/mayfly/users/${BOB}/session)
-      as ${BOB} schroot -c $B -d / -- sleep 1000 &
+      as ${BOB} schroot -c $B -d / -- sleep infinity &
       n=0; until pgrep -u ${BOB} -x sleep >/dev/null || [ $n -gt 500 ]; do n=$((n + 1)); sleep 0.02; done
       ${campaign(before, command, moments(5 * KILLS, random))}
       hook cleanup :1 bob; mayfly destroy --yes
