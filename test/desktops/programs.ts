@@ -86,7 +86,8 @@ export const PROGRAMS: Readonly<Record<string, string>> = {
   'Firefox’s content process': `bench-browse firefox 'contentpro[c]' firefox-esr --no-remote --profile "$(bench-profile)" ${PAGE}`,
   'Chromium without set-uid': `bench-browse chromium 'type=rendere[r]' ${CHROMIUM} \${WAYLAND_DISPLAY:+--ozone-platform=wayland} --user-data-dir="$(mktemp -d)" ${PAGE}`,
   'Chromium --headless': `${CHROMIUM} --headless --user-data-dir="$(mktemp -d)" --screenshot="$HOME/shot-headless.png" ${PAGE} && [ -s "$HOME/shot-headless.png" ]`,
-  'GNOME Web': `bench-browse epiphany 'WebKitWebProces[s]' epiphany --profile="$(mktemp -d)" ${PAGE}`,
+  // It asks whether it is to be the default browser, and shades the page, where no program of the desktop can tell.
+  'GNOME Web': `gsettings set org.gnome.Epiphany ask-for-default false; bench-browse epiphany 'WebKitWebProces[s]' epiphany --profile="$(mktemp -d)" ${PAGE}`,
 };
 
 const METADATA = {
