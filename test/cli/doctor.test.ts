@@ -565,6 +565,11 @@ describe('the check of groups', () => {
     w.put('/etc/group', 'root:x:0:\nstaff:x:50:\n');
     w.makeDirs('/etc/mayfly');
     w.put('/etc/mayfly/mayfly.toml', config);
+    w.programs.perl = ([, program = '', , ...names]) => {
+      expect(program).toContain('getgrnam');
+      const groups = names.map(name => directory[name]?.split(':') ?? []);
+      return { stdout: groups.map(([, , gid, of]) => (gid ? `${gid} ${of}\n` : '\n')).join('') };
+    };
     w.programs.getent = ([flag, service, ...args]) => {
       expect([flag, service, args.slice(0, 2)]).toEqual(['-s', 'sss', ['--', 'group']]);
       const found = directory[args[2] ?? ''];
@@ -578,6 +583,25 @@ describe('the check of groups', () => {
     };
     return (await runChecks(on, [groupCheck])).map(line).join();
   }
+  it.each([
+    [
+      'files sss',
+      'include = ["@students"]\nsudo = ["@students"]\n',
+      'problem: no group has the name "students", which "include", "sudo" name: people of the directory who could be in it cannot log in | getent group students',
+    ],
+    [
+      'files systemd',
+      'include = ["@domain admins"]\n',
+      `problem: no group has the name "domain admins", which "include" names: its members log in to the host | groupadd 'domain admins'; or remove it from mayfly.toml`,
+    ],
+    [
+      'files winbind',
+      'exclude = ["@teachers"]\n',
+      'warning: no group has the name "teachers", which "exclude" names | getent group teachers',
+    ],
+  ])('names a group that nothing knows, with group: %s, %s', async (services, config, expected) =>
+    expect(await examine(`group: ${services}\n`, config, {})).toBe(expected),
+  );
   const sss = 'group: files sss [NOTFOUND=return] systemd\n';
   const staff = 'exclude = ["root", "@staff"]\nsudo = ["@staff", "@admins"]\n';
 
@@ -588,13 +612,13 @@ describe('the check of groups', () => {
   });
   it.each([
     ['the same group', sss, staff, { staff: 'staff:*:50:\n' }],
-    ['no such group', sss, staff, {}],
+    ['no such group', sss, staff, { admins: 'admins:*:5001:\n' }],
     ['a group that no list names', sss, 'exclude = ["root"]\n', { staff: 'staff:*:5000:\n' }],
   ])('is content if the directory has %s', async (_, nsswitch, config, directory) =>
     expect(await examine(nsswitch, config, directory)).toBe('ok'),
   );
-  it('does not apply if all groups are local', async () =>
-    expect(await examine('group: files systemd\n', staff, {})).toBe('not applicable'));
+  it('asks no directory if all groups are local', async () =>
+    expect(await examine('group: files systemd\n', 'exclude = ["root", "@staff"]\n', {})).toBe('ok'));
 });
 
 describe('the check of sessions', () => {
