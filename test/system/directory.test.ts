@@ -162,7 +162,9 @@ describe('a directory', () => {
     } finally {
       m.must(`cp /root/group /var/lib/extrausers/group; sed -i '/^staff1:/d' /etc/passwd /etc/group`);
     }
-    expect(m.must(`${start('dora@lab.example')}; mayfly sessions; mayfly end dora@lab.example --quiet`)).toMatch(/u70005-/);
+    expect(
+      m.must(`${start('dora@lab.example')}; mayfly sessions; mayfly end dora@lab.example --quiet`),
+    ).toMatch(/u70005-/);
   });
 
   it('does not answer, or slowly: a login is whole or refused with words, and no hook waits for ever', () => {
