@@ -247,7 +247,8 @@ describe('security fixes arrive', () => {
     ].join('\n');
     mirror.add({ name: 'lab-names', version: String(++fixes), postinst });
     const resolver = `${lab.dir}/resolv.conf`;
-    fs.writeFileSync(resolver, 'nameserver 192.0.2.1\n', { mode });
+    fs.writeFileSync(resolver, 'nameserver 192.0.2.1\n');
+    fs.chmodSync(resolver, mode);
     lab.resolver = resolver;
     night(['lab-names']);
     lab.resolver = undefined;
