@@ -883,7 +883,7 @@ describe('the check of units', () => {
     [
       'with a timer that has no next time',
       { ...night, units: but('mayfly-update.timer', unit('active', 'enabled', { SubState: 'elapsed' })) },
-      /^warning: the timer will not start an update again.* \| systemctl cat mayfly-update\.timer/,
+      /^warning: the timer has no next time, so that each night is missed \| systemctl revert mayfly-update\.timer && /,
     ],
     ['with a timer that waits', started({ ConditionResult: 'no', ConditionTimestamp: '' }), /^ok$/],
     [

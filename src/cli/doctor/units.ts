@@ -110,23 +110,19 @@ function whyNotStarted(units: Units): Finding[] {
     ];
   if (units[TIMER]?.SubState === 'elapsed')
     return [
-      warning(`the timer will not start an update again: ${NOBODY}`, `systemctl cat ${TIMER} # its settings`),
+      warning(
+        `the timer has no next time, so that each night is missed`,
+        `systemctl revert ${TIMER} && systemctl restart ${TIMER}`,
+      ),
     ];
+  const again = `systemctl revert ${UPDATE} && systemctl start --no-block ${UPDATE}`; // without the settings of others
   if (ConditionResult === 'no' && ConditionTimestamp)
     return [
-      warning(
-        `${UPDATE} was not started last time, because a condition of the unit was not met`,
-        `systemctl status ${UPDATE} # names it`,
-      ),
+      warning(`${UPDATE} was not started last time, because a condition of the unit was not met`, again),
     ];
   // The exit statuses of systemd itself, see systemd.exec(5); what an update fails for is on record.
   if (Result === 'exit-code' && Number(ExecMainStatus) >= 200)
-    return [
-      warning(
-        `systemd could not start ${UPDATE}, with exit status ${ExecMainStatus}`,
-        `systemctl status ${UPDATE} # says why`,
-      ),
-    ];
+    return [warning(`systemd could not start ${UPDATE}, with exit status ${ExecMainStatus}`, again)];
   return [];
 }
 
