@@ -20,7 +20,9 @@ const DEV = `
 beforeAll(() => {
   m = new BareMachine();
   fs.copyFileSync(sharedPackage(), `${m.root}/root/mayfly.deb`);
-  makeMiniTree(`${m.root}/root/tree`, ['id', 'script', 'stat', 'tty']);
+  const tree = makeMiniTree(`${m.root}/root/tree`, ['id', 'script', 'stat', 'tty']);
+  for (const path of ['etc/shadow', 'etc/nsswitch.conf', 'var'])
+    fs.rmSync(`${tree}/${path}`, { recursive: true });
   m.must(`dpkg --force-depends -i /root/mayfly.deb >/dev/null 2>&1
     useradd -m -s /bin/sh alice
     mayfly init --from /root/tree --quiet`);
