@@ -116,6 +116,16 @@ describe('a login shell', () => {
     write(`${dir}/.profile`, 'export FROM=profile\n');
     expect(inside(...args).out).toBe(said);
   });
+  it('with a mistake in the profile says that nothing has started', () => {
+    write(`${dir}/.profile`, 'if [ -n x ; then\n');
+    expect(run([wrapper, '--login', 'echo', 'started'], { env: { DISPLAY: ':0' } })).toMatchObject({
+      ...{ code: 2, out: '' },
+      err: expect.stringMatching(/Syntax error.*\n.*(MAYFLY-DESKTOP)/),
+    });
+    expect(fs.readFileSync(`${dir}/shown`, 'utf8')).toMatch(
+      /^Login failed: the desktop ended as soon as it had started, with exit code 2\.$/m,
+    );
+  });
 });
 
 describe('the settings of a login', () => {

@@ -2,7 +2,7 @@
 
 import { MayflyError } from '../errors.ts';
 import type { CliCommand, Context } from './command.ts';
-import { homeCheck, lingerCheck, shellCheck } from './doctor/accounts.ts';
+import { homeCheck, lingerCheck, shellCheck, sudoCheck } from './doctor/accounts.ts';
 import { type Examination, exitCode, runChecks } from './doctor/check.ts';
 import { desktopChecks } from './doctor/desktops.ts';
 import { managerChecks } from './doctor/display-managers.ts';
@@ -32,6 +32,7 @@ const CHECKS = [
   groupCheck,
   homeCheck,
   shellCheck,
+  sudoCheck,
   lingerCheck,
   ...managerChecks,
   ...desktopChecks,

@@ -93,12 +93,25 @@ export async function requireSources(host: Host, mounts: readonly Mount[], secon
   await requireAnswers(host, sources, seconds);
 }
 
+/** One of them is a mount on a file wherever any device is. */
+const DEVICES = ['/dev/null', '/dev/ptmx'];
+
+/**
+ * Whether this machine is a container whose devices are mounts on empty files, as in LXC: without them, a session would
+ * have no terminals, and a file in the place of /dev/null.
+ */
+function devicesAreMounts(host: Host): boolean {
+  const dev = host.lstat('/dev')?.dev;
+  return DEVICES.some(path => (host.lstat(path)?.dev ?? dev) !== dev);
+}
+
 /**
  * Drops binds whose source does not exist on this host (/run/cups, for example), and marks those that are not
  * directories. The user's own directory is bound from where its path leads. Throws `unsafe`, see `resolveTrusted`.
  */
 export function existingMounts(host: Host, mounts: readonly Mount[]): Mount[] {
   return mounts.flatMap(m => {
+    if (m.source === '/dev' && devicesAreMounts(host)) return [{ ...m, options: 'rbind,rslave' }];
     // On /dev, which is the host's: no mount point can be made there.
     if (m.target.endsWith(MEMORY) && host.pathType(MEMORY) !== 'dir') return [];
     if (m.type !== 'none') return [m];

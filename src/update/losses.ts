@@ -74,18 +74,29 @@ export interface Losses {
   readonly changes: readonly PackageChange[];
 }
 
-export function readInventory(host: Host, root: string): Inventory {
+const SHELL = 'shell ';
+
+/**
+ * What is in a tree. `before`: what the tree to compare with has. A shell of it counts if the file is still there, also if
+ * /etc/shells does not list it any more: that of Debian 13 has /usr/bin/dash only, of which /bin/dash is another path.
+ */
+export function readInventory(host: Host, root: string, before?: Inventory): Inventory {
   const directories = ['/usr/local/bin', '/usr/bin', '/bin', '/usr/sbin', '/usr/games', '/usr/lib/xorg'];
   const has = (program: string): boolean => directories.some(d => host.lstat(`${root}${d}/${program}`));
   const isFile = (path: string): boolean => host.lstat(root + path)?.kind === 'file';
   const shells = isFile('/etc/shells') ? (host.read(`${root}/etc/shells`) ?? '').split('\n') : [];
+  const known = [...(before?.programs ?? [])]
+    .filter(p => p.startsWith(SHELL))
+    .map(p => p.slice(SHELL.length));
   const packages = packagesOf(host, root);
   return {
     desktops: new Set(
       readEntries(host, root).flatMap(e => (wrapEntry(e, 'inside') ? [`${e.kind}/${e.name}`] : [])),
     ),
     programs: new Set([
-      ...shells.filter(path => path.startsWith('/') && host.lstat(root + path)).map(path => `shell ${path}`),
+      ...[...shells, ...known]
+        .filter(path => path.startsWith('/') && host.lstat(root + path))
+        .map(path => SHELL + path),
       ...Object.entries(PROGRAMS).flatMap(([what, names]) =>
         names.filter(has).map(name => `${what} ${name}`),
       ),
@@ -216,7 +227,7 @@ async function compareWith(on: Machine, root: string, stable: number): Promise<L
       host.lstat(tree) === undefined ? undefined : readInventory(host, tree),
     );
     return before
-      ? planLosses(before, readInventory(host, root), config.update, loadedVersions(host))
+      ? planLosses(before, readInventory(host, root, before), config.update, loadedVersions(host))
       : 'its volume is missing';
   } catch (error) {
     return reasonOf(error);

@@ -2,7 +2,14 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { EXIT } from '../../src/advice.ts';
-import { homeCheck, judgeHomes, judgeShells, lingerCheck } from '../../src/cli/doctor/accounts.ts';
+import {
+  homeCheck,
+  judgeHomes,
+  judgeShells,
+  judgeSudo,
+  lingerCheck,
+  sudoCheck,
+} from '../../src/cli/doctor/accounts.ts';
 import {
   type CheckResult,
   check,
@@ -66,7 +73,7 @@ import { MayflyError, publicCodeOf } from '../../src/errors.ts';
 import { journalEntry } from '../../src/linux/log.ts';
 import { type HealthFacts, healthIssues } from '../../src/update/health.ts';
 import { programsFor } from '../../src/update/host-update.ts';
-import { World } from '../world.ts';
+import { preparedWorld, World } from '../world.ts';
 
 /** The result of a check in one line: "ok", "not applicable", or the level, text and hint of each finding. */
 function line({ applies, findings }: CheckResult): string {
@@ -690,6 +697,40 @@ describe('the check of sessions', () => {
     [names.map(fish), /the shell of "a", "b", "c", "d", "e", 2 more: /],
   ])('judges the shells of %j', (all, words) => expect(line(judgeShells(all))).toMatch(words));
 
+  const sudo = { wanted: true, program: true, rules: true };
+  it.each([
+    [sudo, /^ok$/],
+    [undefined, /^not applicable$/],
+    [{ ...sudo, wanted: false, program: false, rules: false }, /^not applicable$/],
+    [
+      { ...sudo, program: false, rules: false },
+      /^warning: the generation has no sudo: the option "sudo" has no effect \| mayfly enter master --promote -- .*install -y sudo/,
+    ],
+    [
+      { ...sudo, rules: false },
+      /^warning: in the generation, \/etc\/sudoers does not read .* \| mayfly enter master/,
+    ],
+  ])('judges sudo with %j', (s, words) => expect(line(judgeSudo(s))).toMatch(words));
+
+  it.each([
+    ['@includedir /etc/sudoers.d', 'ok'],
+    ['#includedir /etc/sudoers.d', 'ok'],
+    ['@includedir "/etc/sudoers.d/"', 'ok'],
+    ['# @includedir /etc/sudoers.d', 'warning'],
+    ['root ALL=(ALL:ALL) ALL', 'warning'],
+  ])('reads in the generation that sudoers says "%s": %s', async (text, result) => {
+    const w = preparedWorld();
+    w.makeDirs('/etc/mayfly');
+    w.put('/etc/mayfly/mayfly.toml', 'sudo = ["alice"]\n');
+    const tree = '/var/lib/mayfly/pool/generation/1';
+    for (const path of ['/usr/bin', '/etc']) w.makeDirs(tree + path);
+    w.put(`${tree}/usr/bin/sudo`, '');
+    w.put(`${tree}/etc/sudoers`, `Defaults env_reset\n${text}\n`);
+    const subject: Subject = { ...w.machine(), file: '/etc/mayfly/mayfly.toml', invalid: undefined };
+    const [e] = await runChecks(subject, [sudoCheck]);
+    expect(e?.findings.map(f => f.level).join() || 'ok').toBe(result);
+  });
+
   it('lists accounts in scope whose home directories are refused', async () => {
     const w = new World();
     const passwd = [
@@ -831,7 +872,11 @@ describe('the check of units', () => {
   );
 
   const cron = '*/10 * * * * root [ -d /run/systemd/system ] || mayfly update';
-  const night = { foreign: false, units: good, cron, crond: false, others: [] };
+  const night = { foreign: false, units: good, cron, ignored: false, crond: false, others: [] };
+  const started = (more: Readonly<Record<string, string>>) => ({
+    ...night,
+    units: but('mayfly-update.service', unit('inactive', 'static', more)),
+  });
   it.each([
     ['by the timer', night, /^ok$/],
     ['with another configuration file', { ...night, foreign: true }, /^not applicable$/],
@@ -854,6 +899,37 @@ describe('the check of units', () => {
       'with the timer masked',
       { ...night, units: but('mayfly-update.timer', unit('inactive', 'masked')) },
       /^not applicable$/,
+    ],
+    [
+      'with its service masked',
+      { ...night, units: but('mayfly-update.service', unit('inactive', 'masked')) },
+      /^warning: mayfly-update\.service is masked: there are no automatic updates.* \| systemctl unmask mayfly-update\.service$/,
+    ],
+    [
+      'with a timer that has no next time',
+      { ...night, units: but('mayfly-update.timer', unit('active', 'enabled', { SubState: 'elapsed' })) },
+      /^warning: the timer has no next time, so that each night is missed \| systemctl revert mayfly-update\.timer && /,
+    ],
+    ['with a timer that waits', started({ ConditionResult: 'no', ConditionTimestamp: '' }), /^ok$/],
+    [
+      'with a condition that was not met',
+      started({ ConditionResult: 'no', ConditionTimestamp: 'Sat 2026-11-28 02:13:00 UTC' }),
+      /^warning: mayfly-update\.service was not started last time, because a condition/,
+    ],
+    [
+      'that systemd could not start',
+      started({ ConditionResult: 'yes', Result: 'exit-code', ExecMainStatus: '203' }),
+      /^warning: systemd could not start mayfly-update\.service, with exit status 203 \|/,
+    ],
+    [
+      'that failed by itself, which is on record',
+      started({ ConditionResult: 'yes', Result: 'exit-code', ExecMainStatus: '1' }),
+      /^ok$/,
+    ],
+    [
+      'with a job that cron ignores',
+      { ...night, units: undefined, crond: true, ignored: true },
+      /^warning: cron ignores "\/etc\/cron\.d\/mayfly", .* \| chown root:root/,
     ],
     [
       'by the timer and by cron',

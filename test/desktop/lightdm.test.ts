@@ -135,6 +135,10 @@ describe('the timers of the update', () => {
   });
 });
 
+/** Has the timer start for the last time in the past. */
+const LAST_NIGHT =
+  'd=/etc/systemd/system/mayfly-update.timer.d; mkdir $d; printf "[Timer]\\nOnCalendar=\\nOnCalendar=2020-01-01\\n" >$d/override.conf; systemctl daemon-reload';
+
 describe('the doctor', () => {
   const well = () => expect(lab.run('mayfly', 'doctor').out).toMatch(/\n\nno problems found\n$/);
 
@@ -152,6 +156,8 @@ describe('the doctor', () => {
   it.each([
     ['the service', 'systemctl stop mayfly.service', 7],
     ['the timer', 'systemctl disable --now mayfly-update.timer', 7],
+    ['the update, which the timer cannot start', 'systemctl mask mayfly-update.service', 7],
+    ['the next time of the timer', `${LAST_NIGHT}; systemctl restart mayfly-update.timer`, 7],
     ['recovery at boot', 'systemctl disable mayfly-recover.service', 1],
     ['lightdm, which was not restarted', 'touch /etc/lightdm/lightdm.conf.d/50-mayfly.conf', 1],
   ])('%s is missed, and the hint mends it', async (_, act, code) => {

@@ -60,6 +60,21 @@ describe('mounts', () => {
     const mounts = planMounts(config, '/r', home).filter(m => m.source === '/tmp/.X11-unix');
     expect(existingMounts(host, mounts)).toHaveLength(count);
   });
+  it.each([
+    ['a machine', { '/dev': 5, '/dev/null': 5, '/dev/ptmx': 5 }, 'bind,slave'],
+    ['a machine without udev', { '/dev': 5, '/dev/null': 5 }, 'bind,slave'],
+    ['a container whose devices are mounts', { '/dev': 9, '/dev/null': 5, '/dev/ptmx': 7 }, 'rbind,rslave'],
+    ['one with a mount for terminals only', { '/dev': 9, '/dev/null': 9, '/dev/ptmx': 7 }, 'rbind,rslave'],
+  ])('show the devices of %s', (_what, devices: Readonly<Record<string, number>>, options) => {
+    const lstat = (path: string) => devices[path] && { kind: 'dir', dev: devices[path] };
+    const host = { lstat, pathType: () => 'dir' } as unknown as World['host'];
+    const home = { path: '/home/a', ephemeral: false, uid: 1001, gid: 1001 };
+    const mounts = planMounts(config, '/r', home).filter(m => m.source.startsWith('/dev'));
+    expect(existingMounts(host, mounts).map(m => `${m.source} ${m.options}`)).toEqual([
+      `/dev ${options}`,
+      ...['/dev/pts', '/dev/shm', '/dev/mqueue'].map(path => `${path} bind,slave`),
+    ]);
+  });
   it('do not bind the mount points of sessions into themselves', () => {
     expect(plan('/home/a', false, '/home/sandbox/roots/x')).toContain('/home none bind,slave');
   });

@@ -7,7 +7,7 @@ import type { Machine } from '../../src/state/machine.ts';
 import { readHistory } from '../../src/state/update-history.ts';
 import { gatherHealth, healthLine } from '../../src/update/health.ts';
 import { loadedVersions, type PairVersions, treeVersions } from '../../src/update/kernel-pairs.ts';
-import { type Inventory, planLosses } from '../../src/update/losses.ts';
+import { type Inventory, planLosses, readInventory } from '../../src/update/losses.ts';
 import { installedPackages } from '../../src/update/packages.ts';
 import { update } from '../../src/update/update.ts';
 import { masterOf, type Volume, workOf } from '../../src/volume/backend.ts';
@@ -146,6 +146,28 @@ describe('losses', () => {
     expect(planLosses(tree({ packages: many(40) }), tree({}), limits).failures[0]).toMatch(
       /: p0,.*, p17 and 30 more$/,
     ));
+});
+
+describe('a shell', () => {
+  const of = (root: string, shells: string, files: readonly string[], w: World): void => {
+    w.makeDirs(`${root}/etc`);
+    w.put(`${root}/etc/shells`, shells);
+    for (const path of files) {
+      w.makeDirs(root + path.replace(/\/[^/]*$/, ''));
+      w.put(root + path, '');
+    }
+  };
+  const limits = { protect: [], packages: [], max_removals: 3 };
+  it.each([
+    ['listed no more under one of its paths is not lost', ['/bin/dash', '/usr/bin/dash'], []],
+    ['whose file is gone is lost', ['/usr/bin/dash'], ['shell /bin/dash']],
+  ])('%s', (_what, files, lost) => {
+    const w = new World();
+    of('/old', '/bin/dash\n/usr/bin/dash\n/bin/gone\n', ['/bin/dash', '/usr/bin/dash'], w);
+    of('/new', '# shells\n/usr/bin/dash\n', files, w);
+    const before = readInventory(w.host, '/old');
+    expect(planLosses(before, readInventory(w.host, '/new', before), limits).lost).toEqual(lost);
+  });
 });
 
 describe('what must match the running kernel', () => {

@@ -41,8 +41,10 @@ async function gatherHomes({ host, config, paths }: Subject): Promise<RefusedHom
   return refused;
 }
 
+const UNSEEN = notApplicable('the generation is on a device; "mayfly doctor --trial" looks there');
+
 export function judgeShells(all: readonly UserShell[] | undefined): CheckResult {
-  if (!all) return notApplicable('the generation is on a device; "mayfly doctor --trial" looks there');
+  if (!all) return UNSEEN;
   const fix = (shell: string) =>
     `mayfly enter master --promote # and install "${shell}"; or: chsh of these users`;
   const byShell = [...new Set(all.map(u => u.shell))].flatMap(shell =>
@@ -51,12 +53,17 @@ export function judgeShells(all: readonly UserShell[] | undefined): CheckResult 
   return found(byShell, 'the stable generation has the shells of all users that NSS lists');
 }
 
-/** Undefined if the tree of the stable generation is not to be seen without mounting it. */
-async function gatherShells(on: Subject): Promise<UserShell[] | undefined> {
+/** The tree of the stable generation; undefined if it is not to be seen without mounting it. */
+function stableTree(on: Subject): string | undefined {
   const stable = stableNumber(on.host, on.paths);
   const volume = stable === undefined ? undefined : readableGeneration(on.host, on.paths, stable)?.volume;
   const tree = volume && on.backend(volume.backend).path(volume);
-  return tree === undefined || on.host.pathType(tree) !== 'dir' ? undefined : usersWithoutShell(on, tree);
+  return tree === undefined || on.host.pathType(tree) !== 'dir' ? undefined : tree;
+}
+
+async function gatherShells(on: Subject): Promise<UserShell[] | undefined> {
+  const tree = stableTree(on);
+  return tree === undefined ? undefined : usersWithoutShell(on, tree);
 }
 
 export const shellCheck = check({
@@ -64,6 +71,50 @@ export const shellCheck = check({
   title: 'shells',
   gather: gatherShells,
   evaluate: judgeShells,
+});
+
+/** Whether the generation has what the option "sudo" needs. */
+export interface SudoSupport {
+  /** Somebody is named in the option. */
+  readonly wanted: boolean;
+  readonly program: boolean;
+  /** /etc/sudoers reads the directory in which a session gets the rule of its user. */
+  readonly rules: boolean;
+}
+
+export function judgeSudo(s: SudoSupport | undefined): CheckResult {
+  if (!s) return notApplicable('the generation is on a device');
+  if (!s.wanted) return notApplicable('the option "sudo" names nobody');
+  if (!s.program) {
+    const install = 'mayfly enter master --promote -- sh -c "apt-get update && apt-get install -y sudo"';
+    return found([warning('the generation has no sudo: the option "sudo" has no effect', install)], '');
+  }
+  const what =
+    'in the generation, /etc/sudoers does not read /etc/sudoers.d: the option "sudo" has no effect';
+  const fix = 'mayfly enter master --promote # and add "@includedir /etc/sudoers.d", as the last line';
+  return found(s.rules ? [] : [warning(what, fix)], 'the generation has sudo');
+}
+
+/** As sudoers(5) reads it, where an include may begin with "#", too. */
+const READS_RULES = /^[#@]includedir[ \t]+"?\/etc\/sudoers\.d\/?"?[ \t]*$/m;
+
+async function gatherSudo(on: Subject): Promise<SudoSupport | undefined> {
+  const tree = stableTree(on);
+  if (tree === undefined) return undefined;
+  const { host, config } = on;
+  const isFile = (path: string): boolean => host.lstat(tree + path)?.kind === 'file';
+  return {
+    wanted: config.sudo.length > 0,
+    program: host.lstat(`${tree}/usr/bin/sudo`) !== undefined,
+    rules: isFile('/etc/sudoers') && READS_RULES.test(host.read(`${tree}/etc/sudoers`) ?? ''),
+  };
+}
+
+export const sudoCheck = check({
+  group: 'configuration',
+  title: 'sudo',
+  gather: gatherSudo,
+  evaluate: judgeSudo,
 });
 
 export const homeCheck = check({

@@ -26,6 +26,9 @@ const TIMER = 'mayfly-update.timer';
 
 const MISSED = 'mayfly-update-missed.timer';
 
+/** What both timers start. */
+const UPDATE = 'mayfly-update.service';
+
 const RECOVER = 'mayfly-recover.service';
 
 /** An alias: systemd shows it with the display manager's own name as Id. */
@@ -62,8 +65,9 @@ async function surroundings(on: Subject): Promise<Surroundings> {
   const { host } = on;
   if (!isDefault(on)) return { foreign: true, units: undefined };
   if (!host.exists('/run/systemd/system')) return { foreign: false, units: undefined };
-  const properties = '--property=Id,Names,ActiveState,UnitFileState,Before';
-  const args = ['show', properties, SERVICE, TIMER, MISSED, RECOVER, DISPLAY];
+  const starts = 'SubState,Result,ExecMainStatus,ConditionResult,ConditionTimestamp';
+  const properties = `--property=Id,Names,ActiveState,UnitFileState,Before,${starts}`;
+  const args = ['show', properties, SERVICE, TIMER, MISSED, UPDATE, RECOVER, DISPLAY];
   const { stdout } = await host.run({ file: 'systemctl', args, effect: 'read' });
   return { foreign: false, units: parseUnits(stdout) };
 }
@@ -84,13 +88,45 @@ export function judgeService({ foreign, units }: Surroundings): CheckResult {
 export interface Schedule extends Surroundings {
   /** The text of the package's cron job; undefined if the file is missing. */
   readonly cron: string | undefined;
+  /** cron(8) ignores that file, because others than root could have written it. */
+  readonly ignored: boolean;
   /** cron(8) is running. */
   readonly crond: boolean;
   /** Other crontabs that run updates. */
   readonly others: readonly string[];
 }
 
-export function judgeSchedule({ foreign, units, cron, crond, others }: Schedule): CheckResult {
+const NOBODY = 'there are no automatic updates';
+
+/** Why an update that begins by hand would never begin by itself, although its timer is on. Pure. */
+function whyNotStarted(units: Units): Finding[] {
+  const { UnitFileState, Result, ExecMainStatus, ConditionResult, ConditionTimestamp } = units[UPDATE] ?? {};
+  if (UnitFileState === 'masked')
+    return [
+      warning(
+        `${UPDATE} is masked: ${NOBODY}; mask the timers if that is intended`,
+        `systemctl unmask ${UPDATE}`,
+      ),
+    ];
+  if (units[TIMER]?.SubState === 'elapsed')
+    return [
+      warning(
+        `the timer has no next time, so that each night is missed`,
+        `systemctl revert ${TIMER} && systemctl restart ${TIMER}`,
+      ),
+    ];
+  const again = `systemctl revert ${UPDATE} && systemctl start --no-block ${UPDATE}`; // without the settings of others
+  if (ConditionResult === 'no' && ConditionTimestamp)
+    return [
+      warning(`${UPDATE} was not started last time, because a condition of the unit was not met`, again),
+    ];
+  // The exit statuses of systemd itself, see systemd.exec(5); what an update fails for is on record.
+  if (Result === 'exit-code' && Number(ExecMainStatus) >= 200)
+    return [warning(`systemd could not start ${UPDATE}, with exit status ${ExecMainStatus}`, again)];
+  return [];
+}
+
+export function judgeSchedule({ foreign, units, cron, ignored, crond, others }: Schedule): CheckResult {
   if (foreign) return FOREIGN;
   const twice = others.map(path =>
     warning(
@@ -100,10 +136,16 @@ export function judgeSchedule({ foreign, units, cron, crond, others }: Schedule)
   );
   if (!units) {
     const missing: Finding[] = [
-      ...(cron === undefined
-        ? [warning(`"${CRON}" is missing: there are no automatic updates`, BRING_BACK)]
+      ...(cron === undefined ? [warning(`"${CRON}" is missing: ${NOBODY}`, BRING_BACK)] : []),
+      ...(ignored
+        ? [
+            warning(
+              `cron ignores "${CRON}", which is not root's or which others can write: ${NOBODY}`,
+              `chown root:root ${CRON} && chmod 644 ${CRON}`,
+            ),
+          ]
         : []),
-      ...(crond ? [] : [warning('cron is not running: there are no automatic updates', installHint('cron'))]),
+      ...(crond ? [] : [warning(`cron is not running: ${NOBODY}`, installHint('cron'))]),
     ];
     return found([...missing, ...twice], 'every night, by cron');
   }
@@ -123,9 +165,9 @@ export function judgeSchedule({ foreign, units, cron, crond, others }: Schedule)
         `systemctl enable --now ${MISSED}`,
       ),
     );
-  const what = `the timer is ${UnitFileState || 'missing'} and ${ActiveState ?? 'inactive'}: there are no automatic updates; mask it if that is intended`;
+  const what = `the timer is ${UnitFileState || 'missing'} and ${ActiveState ?? 'inactive'}: ${NOBODY}; mask it if that is intended`;
   return found(
-    [...(on ? [] : [warning(what, `systemctl enable --now ${TIMER}`)]), ...twice],
+    [...(on ? whyNotStarted(units) : [warning(what, `systemctl enable --now ${TIMER}`)]), ...twice],
     'every night, by the timer',
   );
 }
@@ -133,9 +175,11 @@ export function judgeSchedule({ foreign, units, cron, crond, others }: Schedule)
 async function gatherSchedule(on: Subject): Promise<Schedule> {
   const { host } = on;
   const others = ['/etc/crontab', ...host.list('/etc/cron.d').map(name => `/etc/cron.d/${name}`)];
+  const file = host.stat(CRON);
   return {
     ...(await surroundings(on)),
     cron: host.read(CRON),
+    ignored: file !== undefined && (file.uid !== 0 || (file.mode & 0o022) !== 0),
     crond: processesNamed(host, 'cron').length > 0,
     others: others.filter(path => path !== CRON && runsUpdates(host, path)),
   };
