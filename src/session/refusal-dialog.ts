@@ -64,7 +64,8 @@ export async function showDialog(
   background = false,
   seconds = LIMIT,
 ): Promise<void> {
-  const zenity = ['zenity', '--error', '--no-markup', '--title', title, '--width', '480', '--text', text];
+  const kind = background ? '--warning' : '--error';
+  const zenity = ['zenity', kind, '--no-markup', '--title', title, '--width', '480', '--text', text];
   const xmessage = ['xmessage', '-center', '-buttons', 'OK', '-title', title, text];
   for (const command of [zenity, xmessage]) {
     if (background && !host.exists(`/usr/bin/${command[0]}`)) continue; // its exit code is not seen
