@@ -53,6 +53,7 @@ const onUse = [
   ...[
     'session/stuck-limit',
     'session/unannounced',
+    'session/unknown-groups',
     'session/unseen-holders',
     'state/promotion-lock',
     'volume/btrfs-space',

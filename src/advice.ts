@@ -41,6 +41,7 @@ export function adviceOn(code: ErrorCode): Advice {
     'no-generation': { exit: EXIT.refused, hint: () => 'mayfly generations' },
     'bad-user': { exit: EXIT.refused, hint: () => 'mayfly doctor bad-user' },
     'unknown-user': { exit: EXIT.refused, hint: f => `getent passwd ${f.user ?? ''}` },
+    'unknown-group': { exit: EXIT.refused, hint: f => String(f.hint ?? '') || undefined },
     'unknown-session': { exit: EXIT.usage, hint: () => REMEDY.sessions },
     refused: { exit: EXIT.refused, hint: f => String(f.hint ?? '') || undefined },
     full: {

@@ -12,6 +12,7 @@ export type ErrorCode =
   | 'no-generation'
   | 'bad-user'
   | 'unknown-user'
+  | 'unknown-group'
   | 'unknown-session'
   | 'refused'
   | 'full'

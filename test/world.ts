@@ -249,9 +249,9 @@ export class World {
   }
 
   /** Changes owner, group and mode. */
-  chown(path: string, id: number, mode: number): void {
+  chown(path: string, id: number, mode: number, gid = id): void {
     const n = this.node(path);
-    if (n) this.set(path, { ...n, uid: id, gid: id, mode });
+    if (n) this.set(path, { ...n, uid: id, gid, mode });
   }
 
   /** The complete state, for comparison, without our own process, lock files and the mount of the private roots. */

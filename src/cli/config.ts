@@ -2,9 +2,12 @@
 import { userInfo } from 'node:os';
 import { DEFAULT_CONFIG_FILE } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
+import { hasCode } from '../errors.ts';
 import { groupsOf, lookupUser } from '../linux/accounts.ts';
-import { inScope } from '../session/scope.ts';
+import { print } from '../linux/command.ts';
+import { getsSession } from '../session/scope.ts';
 import type { CliCommand } from './command.ts';
+import { judgeUnknown, unknownGroups } from './doctor/groups.ts';
 import { cliHost } from './ports.ts';
 
 export const configCommand: CliCommand = {
@@ -21,6 +24,8 @@ export const configCommand: CliCommand = {
         ? '# no configuration file: all options have their defaults'
         : `# from ${files.join(', ')}`;
     show(config, `${from}\n${toToml(config)}`);
+    for (const { what, fix } of judgeUnknown(await unknownGroups(cliHost, config)))
+      print(2, `mayfly: warning: ${what}\nhint: ${fix}\n`);
     return 0;
   },
 };
@@ -34,7 +39,12 @@ export const scopeCommand: CliCommand = {
     const host = cliHost;
     const config = await loadConfig(host, flags.config);
     const user = await lookupUser(host, typeof args.user === 'string' ? args.user : userInfo().username);
-    const inside = inScope(config, user, await groupsOf(host, user));
+    const groups = await groupsOf(host, user);
+    const inside = await getsSession(host, config, user, groups).catch((error: unknown) => {
+      // The hook refuses the login; where that means the host, the session wrapper must hear it.
+      if (hasCode(error, 'unknown-group') && config.on_failure === 'host') return true;
+      throw error;
+    });
     const value = { user: user.name, session: inside, on_failure: config.on_failure };
     show(
       value,

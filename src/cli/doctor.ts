@@ -10,6 +10,7 @@ import { entryChecks } from './doctor/entry.ts';
 import { generationChecks } from './doctor/generations.ts';
 import { groupCheck } from './doctor/groups.ts';
 import { hostOnlyCheck } from './doctor/host-only.ts';
+import { hostNameCheck } from './doctor/hostname.ts';
 import { kernelMatchCheck } from './doctor/kernel-pairs.ts';
 import { neighboursCheck } from './doctor/neighbours.ts';
 import { numberCheck } from './doctor/numbers.ts';
@@ -39,6 +40,7 @@ const CHECKS = [
   ...remoteChecks,
   ...sessionChecks,
   ...entryChecks,
+  hostNameCheck,
   ...poolChecks,
   ...placeChecks,
   ...generationChecks,

@@ -90,6 +90,11 @@ const table: Readonly<Record<PublicCode, Explanation>> = {
     look: 'the spelling of the name; with LDAP or SSSD, whether the server is reachable',
     type: ['getent passwd NAME', 'systemctl status sssd'],
   },
+  'unknown-group': {
+    means: 'whether the user gets a session depends on a group that this machine does not know now',
+    look: 'whether the directory of the group is reachable; the spelling of the group in "include"',
+    type: ['getent group NAME', 'systemctl status sssd', 'mayfly doctor'],
+  },
   'bad-user': {
     means: 'the display manager passed no user name, or an invalid one',
     look: 'the spelling of the name, and your own scripts that call the hooks',

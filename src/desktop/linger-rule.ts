@@ -31,10 +31,18 @@ polkit.addRule(function(action, subject) {
 				return entry == "*" || entry == subject.user;
 			});
 		};
+		// A group that a directory does not tell now: getent fails, and so does spawn.
+		var areKnown = function(list) {
+			list.forEach(function(entry) {
+				if (entry.charAt(0) == "@")
+					polkit.spawn(["/usr/bin/getent", "--", "group", entry.slice(1)]);
+			});
+			return true;
+		};
 		if (uid < scope.min_uid || uid == 65534)
 			inScope = false;
 		else if (uid >= scope.min_uid)
-			inScope = matches(scope.include) && !matches(scope.exclude);
+			inScope = !matches(scope.exclude) && (matches(scope.include) || !areKnown(scope.include));
 	} catch (error) {
 		polkit.log("mayfly: " + error);
 	}

@@ -80,7 +80,12 @@ export async function lookupUser(host: Host, name: string, limit?: number): Prom
 }
 
 /** Asks NSS about an account. Throws `timeout`; with a limit, silence is an empty answer. */
-async function askNss(host: Host, name: string, c: readonly string[], limit?: number): Promise<string> {
+export async function askNss(
+  host: Host,
+  name: string,
+  c: readonly string[],
+  limit?: number,
+): Promise<string> {
   const [file = '', ...args] = c;
   try {
     // 2: a key was not found

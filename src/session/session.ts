@@ -17,7 +17,7 @@ import { uidOfLogout } from './logout-user.ts';
 import { clearHostPass } from './outcome.ts';
 import { judgeByLogin, LOGIN_TRIES, mayTryAgain } from './probation.ts';
 import { tryWriteRecord } from './record.ts';
-import { inScope } from './scope.ts';
+import { getsSession, isLeftAlone } from './scope.ts';
 import { planSession, verifyGeneration } from './session-plan.ts';
 import { fieldsOf, logTimes, machineFor } from './step-log.ts';
 import { steps } from './steps.ts';
@@ -31,7 +31,7 @@ export type Finish = (s: Session, on: Machine) => Promise<void>;
 /**
  * Handles a login: joins the user's live session, or creates a new one. An earlier session in which programs still save is
  * left to `finish`. Returns undefined if the user is out of scope and gets a host session. Throws if no complete session
- * could be created (`unknown-user`, `bad-user`, `unsafe`, `locked`, `saving`, `held`, `stuck`, `no-stable`,
+ * could be created (`unknown-user`, `unknown-group`, `bad-user`, `unsafe`, `locked`, `saving`, `held`, `stuck`, `no-stable`,
  * `no-generation`, `full`, or whatever a step throws); then nothing of it remains, or a record with `stuck` says what does.
  */
 export async function login(
@@ -42,9 +42,10 @@ export async function login(
   const watch = stopwatch(on.host);
   watch.enter('user');
   const user = await lookupUser(on.host, call.user);
+  if (isLeftAlone(on.host, on.config, user)) return undefined;
   const groups = await groupsOf(on.host, user);
+  if (!(await getsSession(on.host, on.config, user, groups))) return undefined;
   watch.enter('lock');
-  if (!inScope(on.config, user, groups)) return undefined;
   if (groups.some(g => g.name === '' && g.gid === user.gid)) {
     const { requireGroupName } = await import('./primary-group.ts');
     await requireGroupName(on.host, user);

@@ -8,6 +8,7 @@ import type { Session } from '../state/sessions.ts';
 import { masterOf } from '../volume/backend.ts';
 import { XSESSION_WORDS } from './greeter.ts';
 import { incompletePackages } from './refresh.ts';
+import { describeLostBits, lostBits, ownerProblem } from './tree-rights.ts';
 import { describeShells, usersWithoutShell } from './user-shells.ts';
 import { withMountedVolume } from './volume-tree.ts';
 
@@ -109,15 +110,21 @@ const sessionsStart: GenerationCheck = {
 };
 
 /**
- * Those of `shells` that master has: one that it never had must not block updates for ever. Master is still unchanged,
- * because the candidate was made from a copy of it. `init` has none yet.
+ * What `act` finds in master; undefined if there is none, as during `init`. Master is still unchanged, because the candidate
+ * was made from a copy of it.
  */
-async function shellsOfMaster(on: Machine, shells: readonly string[]): Promise<readonly string[]> {
+async function inMaster<T>(on: Machine, act: (tree: string) => T): Promise<T | undefined> {
   const pool = readPool(on.host, on.paths);
-  if (!pool) return shells;
+  if (!pool) return undefined;
   const master = masterOf(pool);
-  if ((await on.backend(pool.backend).identity(master)) === undefined) return [];
-  return withMountedVolume(on, master, async tree => shells.filter(shell => on.host.lstat(tree + shell)));
+  if ((await on.backend(pool.backend).identity(master)) === undefined) return undefined;
+  return withMountedVolume(on, master, async tree => act(tree));
+}
+
+/** Those of `shells` that master has: one that it never had must not block updates for ever. */
+async function shellsOfMaster(on: Machine, shells: readonly string[]): Promise<readonly string[]> {
+  const known = await inMaster(on, tree => shells.filter(shell => on.host.lstat(tree + shell)));
+  return known ?? (readPool(on.host, on.paths) ? [] : shells);
 }
 
 /** Shells of root and of this machine's users: a login whose shell is missing ends at once. */
@@ -157,11 +164,35 @@ const publicPaths: GenerationCheck = {
   },
 };
 
+/**
+ * Owners must always be right. Set-id bits that master lacks as well must not block updates for ever: the optional check
+ * names them.
+ */
+const treeRights: GenerationCheck = {
+  name: 'rights',
+  async problem(_run, s, on) {
+    const { host, config } = on;
+    const lost = lostBits(host, s.root).filter(l => l.needed);
+    const before = lost.length > 0 ? await inMaster(on, tree => lostBits(host, tree)) : [];
+    const now = lost.filter(l => !before?.some(b => b.path === l.path));
+    return ownerProblem(host, config, s.root) ?? (now.length > 0 ? describeLostBits(now) : undefined);
+  },
+};
+
+const otherRights: GenerationCheck = {
+  name: 'set-id bits',
+  async problem(_run, s, { host }) {
+    const lost = lostBits(host, s.root);
+    return lost.length > 0 ? describeLostBits(lost) : undefined;
+  },
+};
+
 export const builtIn: readonly GenerationCheck[] = [
   shellsWork,
   packagesComplete,
   usersResolve,
   publicPaths,
+  treeRights,
   libraryCache,
   sessionsStart,
 ];
@@ -191,7 +222,7 @@ const userShells: GenerationCheck = {
 };
 
 /** Checks whose failure is a warning. */
-export const builtInOptional: readonly GenerationCheck[] = [sandboxes, userShells];
+export const builtInOptional: readonly GenerationCheck[] = [sandboxes, userShells, otherRights];
 
 /** Runs `check.command` as `check.user`. This check is the last. */
 export const trial: GenerationCheck = {

@@ -39,7 +39,6 @@ export function chrootMountOps(host: Host, copy: Mount, terminal: boolean): Moun
   const terminals = terminal
     ? [bind('/dev/pts'), bind('/dev/ptmx')]
     : [own('devpts', '/dev/pts', 'newinstance,ptmxmode=0666,mode=0620,gid=5,nosuid')];
-  const resolver = resolverIn(host, copy.source);
   const mounts = [
     own('proc', '/proc', 'nosuid,nodev'),
     ...PROTECTED.map(name => `/proc/${name}`)
@@ -55,13 +54,11 @@ export function chrootMountOps(host: Host, copy: Mount, terminal: boolean): Moun
     own('tmpfs', '/run', TMPFS),
     own('tmpfs', '/run/lock', 'mode=1777,nosuid,nodev,nr_inodes=10k,size=5m'),
     own('tmpfs', '/tmp', 'mode=1777,nosuid,nodev,nr_inodes=200k,size=50%'),
-    ...(resolver !== undefined && host.pathType('/etc/resolv.conf') === 'other'
-      ? [bind('/etc/resolv.conf', READ_ONLY, resolver)] // a script that writes to it would write the host's
-      : []),
   ];
   const links = { ...LINKS, ...(terminal ? {} : { ptmx: 'pts/ptmx' }) };
   return [
     ...planMountOps(copy, mounts),
+    ...resolverOps(host, copy),
     ...Object.entries(links).map(([name, data]) => ({
       op: 'make' as const,
       target: `${root}/dev/${name}`,
@@ -70,9 +67,29 @@ export function chrootMountOps(host: Host, copy: Mount, terminal: boolean): Moun
   ];
 }
 
+/** The text of the host's resolver configuration, where its commands find it. */
+const RESOLVER = '/run/mayfly-resolv.conf';
+
 /**
- * Path of the copy's resolver configuration, if the host's file can be bound there; otherwise undefined. An
- * update gives a place to a copy without one (`resolver.ts`).
+ * Shows the host's resolver configuration in the copy, as sessions have it: a text of its own that everybody can read. The
+ * host's file may be readable by root only, and apt asks for addresses as the user "_apt". It cannot be written either: in
+ * the copy, a script would change the tree.
+ */
+function resolverOps(host: Host, copy: Mount): MountOp[] {
+  const target = resolverIn(host, copy.source);
+  if (target === undefined || host.stat('/etc/resolv.conf')?.kind !== 'file') return [];
+  const source = copy.target + RESOLVER;
+  const data = (host.read('/etc/resolv.conf') ?? '').replaceAll('\0', '');
+  const shown = { source, target: copy.target + target, type: 'none', options: READ_ONLY, file: true };
+  return [
+    { op: 'make', target: source, entry: { type: 'f', mode: 0o644, uid: 0, gid: 0, data } },
+    ...planMountOps(copy, [shown]).slice(1),
+  ];
+}
+
+/**
+ * Path of the copy's resolver configuration, if the host's can be shown there; otherwise undefined. An update gives a place
+ * to a copy without one (`resolver.ts`).
  */
 function resolverIn(host: Host, tree: string): string | undefined {
   const path = '/etc/resolv.conf';

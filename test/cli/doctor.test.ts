@@ -41,6 +41,7 @@ import {
   replacementFor,
 } from '../../src/cli/doctor/generations.ts';
 import { groupCheck } from '../../src/cli/doctor/groups.ts';
+import { hostNameCheck, judgeHostName } from '../../src/cli/doctor/hostname.ts';
 import { judgeCommit, judgeLocation, judgeSnapshots } from '../../src/cli/doctor/pool.ts';
 import { judgeScript } from '../../src/cli/doctor/scripts.ts';
 import { type BrokenSeal, judgeSeals, type Seals } from '../../src/cli/doctor/seals.ts';
@@ -572,6 +573,11 @@ describe('the check of groups', () => {
     w.put('/etc/group', 'root:x:0:\nstaff:x:50:\n');
     w.makeDirs('/etc/mayfly');
     w.put('/etc/mayfly/mayfly.toml', config);
+    w.programs.perl = ([, program = '', , ...names]) => {
+      expect(program).toContain('getgrnam');
+      const groups = names.map(name => directory[name]?.split(':') ?? []);
+      return { stdout: groups.map(([, , gid, of]) => (gid ? `${gid} ${of}\n` : '\n')).join('') };
+    };
     w.programs.getent = ([flag, service, ...args]) => {
       expect([flag, service, args.slice(0, 2)]).toEqual(['-s', 'sss', ['--', 'group']]);
       const found = directory[args[2] ?? ''];
@@ -585,6 +591,25 @@ describe('the check of groups', () => {
     };
     return (await runChecks(on, [groupCheck])).map(line).join();
   }
+  it.each([
+    [
+      'files sss',
+      'include = ["@students"]\nsudo = ["@students"]\n',
+      'problem: no group has the name "students", which "include", "sudo" name: people of the directory who could be in it cannot log in | getent group students',
+    ],
+    [
+      'files systemd',
+      'include = ["@domain admins"]\n',
+      `problem: no group has the name "domain admins", which "include" names: its members log in to the host | groupadd 'domain admins'; or remove it from mayfly.toml`,
+    ],
+    [
+      'files winbind',
+      'exclude = ["@teachers"]\n',
+      'warning: no group has the name "teachers", which "exclude" names | getent group teachers',
+    ],
+  ])('names a group that nothing knows, with group: %s, %s', async (services, config, expected) =>
+    expect(await examine(`group: ${services}\n`, config, {})).toBe(expected),
+  );
   const sss = 'group: files sss [NOTFOUND=return] systemd\n';
   const staff = 'exclude = ["root", "@staff"]\nsudo = ["@staff", "@admins"]\n';
 
@@ -594,14 +619,14 @@ describe('the check of groups', () => {
     );
   });
   it.each([
-    ['the same group', sss, staff, { staff: 'staff:*:50:\n' }],
-    ['no such group', sss, staff, {}],
+    ['the same group', sss, staff, { staff: 'staff:*:50:\n', admins: 'admins:*:5001:\n' }],
+    ['no such group', sss, staff, { admins: 'admins:*:5001:\n' }],
     ['a group that no list names', sss, 'exclude = ["root"]\n', { staff: 'staff:*:5000:\n' }],
   ])('is content if the directory has %s', async (_, nsswitch, config, directory) =>
     expect(await examine(nsswitch, config, directory)).toBe('ok'),
   );
-  it('does not apply if all groups are local', async () =>
-    expect(await examine('group: files systemd\n', staff, {})).toBe('not applicable'));
+  it('asks no directory if all groups are local', async () =>
+    expect(await examine('group: files systemd\n', 'exclude = ["root", "@staff"]\n', {})).toBe('ok'));
 });
 
 describe('the check of sessions', () => {
@@ -1059,5 +1084,43 @@ describe('an error code', () => {
     const said = wrapper.match(/MAYFLY-[A-Z-]+/g) ?? [];
     expect(new Set(said).size).toBe(5);
     for (const code of said) expect(explainCode(code).code).toBe(code);
+  });
+});
+
+describe('the check of the host name', () => {
+  const debian = 'passwd: files\nhosts: files dns # as installed\n';
+  it.each([
+    ['vm', '127.0.0.1 localhost\n127.0.1.1 vm\n', debian, 'ok'],
+    ['vm', '127.0.1.1 vm.lab.example VM # mine\n', debian, 'ok'],
+    ['vm', '', 'hosts: files myhostname mdns4_minimal [NOTFOUND=return] dns\n', 'ok'],
+    ['vm', '', 'hosts: files resolve [!UNAVAIL=return] dns\n', 'ok'],
+    ['vm', '127.0.0.1 localhost\n# 127.0.1.1 vm\n', debian, 'warning'],
+    ['vm', '127.0.1.1 vm\n', 'hosts: dns files\n', 'warning'],
+    ['vm', '', 'hosts: files mdns4_minimal [NOTFOUND=return] dns myhostname\n', 'warning'],
+    ['vm', '127.0.1.1 vm2\n', '', 'warning'],
+    ['vm', 'vm\n', debian, 'warning'],
+    ['(none)', '', debian, 'not applicable'],
+  ])('%s with %j and %j is %s', (name, hosts, nsswitch, expected) =>
+    expect(line(judgeHostName({ name, hosts, nsswitch })).split(':')[0]).toBe(expected),
+  );
+
+  it('says which line to add', () =>
+    expect(line(judgeHostName({ name: 'pc1.lab.example', hosts: '', nsswitch: '' }))).toBe(
+      'warning: "/etc/hosts" lacks the name of this machine, "pc1.lab.example": while no name server answers, each entry into a session takes half a minute | add the line "127.0.1.1 pc1.lab.example pc1" to /etc/hosts',
+    ));
+
+  it('takes the name that the kernel has', async () => {
+    const w = new World();
+    w.makeDirs('/proc/sys/kernel');
+    w.put('/proc/sys/kernel/hostname', 'pc1\n');
+    w.put('/etc/hostname', 'pc2\n');
+    w.put('/etc/hosts', '127.0.1.1 pc2\n');
+    const on = {
+      ...w.machine(),
+      host: readOnly(w.host),
+      file: '/etc/mayfly/mayfly.toml',
+      invalid: undefined,
+    };
+    expect((await runChecks(on, [hostNameCheck])).map(line).join()).toMatch(/^warning: .*"pc1"/);
   });
 });

@@ -1,5 +1,6 @@
 /** A machine that has just been installed: a fresh Debian tree with its own root, and nothing of ours in it. */
 import * as fs from 'node:fs';
+import * as os from 'node:os';
 import { must, type Ran, sh, tarball } from './lab.ts';
 
 /** libnss-extrausers stands for a directory: NSS asks it after the local files. */
@@ -16,6 +17,8 @@ export class BareMachine {
     const image = more ? tarball(more.name, `${PACKAGES},${more.packages}`) : tarball('machine', PACKAGES);
     fs.mkdirSync(this.root);
     must('tar', ['-xf', image, '--exclude=./dev/*', '-C', this.root]);
+    // As Debian's installer writes it.
+    fs.writeFileSync(`${this.root}/etc/hosts`, `127.0.0.1 localhost\n127.0.1.1 ${os.hostname()}\n`);
   }
 
   /** Runs a script in the machine, in a mount namespace of its own, so that what it mounts is gone with it. */

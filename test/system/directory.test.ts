@@ -137,6 +137,36 @@ describe('a directory', () => {
     ).toMatch(/^u70009-\S+ +nameless .* live$/m);
   });
 
+  it('does not tell a group that lets people in: they are refused with words, and those of the machine log in', () => {
+    const start = (name: string): string => `USER='${name}' DISPLAY=:1 mayfly hook lightdm start`;
+    m.must(`mayfly recover --quiet; cp /var/lib/extrausers/group /root/group
+      echo 'staff1:x:1500:1500::/home/staff1:/bin/sh' >>/etc/passwd; echo 'staff1:x:1500:' >>/etc/group
+      sed -i '/^students:/d' /var/lib/extrausers/group`);
+    try {
+      const r = m.run(`${start('dora@lab.example')} || echo $?
+        cat /run/mayfly/users/70005/reason; ls /run/mayfly/users/70005`);
+      expect(r.out).toMatch(/^4\nnobody can tell .* now \(MAYFLY-UNKNOWN-GROUP\)\nreason\n$/);
+      expect(r.err).toBe(
+        'mayfly: nobody can tell whether "dora@lab.example" gets a session: this machine does not know "@students" in "include" now\nhint: getent group students\n',
+      );
+      const scope = m.run('mayfly scope dora@lab.example');
+      expect([scope.code, scope.out]).toEqual([4, '']);
+      expect(m.run('mayfly config >/dev/null').err).toContain('no group has the name "students"');
+      expect(m.run('mayfly doctor').out).toMatch(/problem +groups +no group has the name "students"/);
+      const out = m.must(`
+        ${start('staff1')}; ${start('root')}; mayfly sessions
+        ${start('john smith')} >/dev/null; mayfly sessions | grep -c 'john smith'; mayfly end 'john smith' --quiet
+        echo 'on_failure = "host"' >/root/policy; cat /root/policy /etc/mayfly/mayfly.toml >/root/both
+        mayfly scope --config /root/both dora@lab.example`);
+      expect(out).toBe('no sessions\n1\ndora@lab.example gets a session; on failure: host\n');
+    } finally {
+      m.must(`cp /root/group /var/lib/extrausers/group; sed -i '/^staff1:/d' /etc/passwd /etc/group`);
+    }
+    expect(
+      m.must(`${start('dora@lab.example')}; mayfly sessions; mayfly end dora@lab.example --quiet`),
+    ).toMatch(/u70005-/);
+  });
+
   it('does not answer, or slowly: a login is whole or refused with words, and no hook waits for ever', () => {
     const out =
       m.must(`mayfly recover --quiet; cp /usr/bin/getent /root/getent; cp /etc/mayfly/mayfly.toml /root/

@@ -120,6 +120,21 @@ describe('init', () => {
       [() => fs.chmodSync(`${tree}/usr/share`, 0o700), /permissions: users cannot read \/usr\/share\n/],
       [() => fs.chmodSync(`${tree}/etc/nsswitch.conf`, 0o600), /users cannot read \/etc\/nsswitch\.conf\n/],
       [
+        () => must('chown', ['-R', '1234:1234', tree]),
+        /rights: "\/etc", "\/usr", .* do not belong to root: /,
+      ],
+      [() => fs.chmodSync(`${tree}/etc`, 0o777), /rights: users can write to "\/etc": /],
+      [
+        () => {
+          // As cp(1) makes them without "-a".
+          for (const name of ['su', 'passwd'])
+            fs.copyFileSync(`/usr/bin/${name}`, `${tree}/usr/bin/${name}`, fs.constants.COPYFILE_EXCL);
+          fs.chmodSync(`${tree}/usr/bin/su`, 0o755);
+          fs.chmodSync(`${tree}/usr/bin/passwd`, 0o4755);
+        },
+        /rights: "\/usr\/bin\/su" has lost the set-id bit/,
+      ],
+      [
         () => {
           for (const path of ['usr/bin/sh', 'bin/sh']) fs.chmodSync(`${tree}/${path}`, 0o644);
         },

@@ -174,6 +174,8 @@ export class Lab {
   readonly dir: string;
   /** Whether the command line runs on a terminal. */
   terminal = false;
+  /** A file that the command line finds in the place of /etc/resolv.conf. */
+  resolver: string | undefined;
   readonly config: string;
   readonly #imageSize: string;
   /** Of this lab's thin pool, and what its volumes' names begin with. */
@@ -216,6 +218,12 @@ export class Lab {
     const own = dashes < 0 ? args : args.slice(0, dashes);
     const rest = dashes < 0 ? [] : args.slice(dashes);
     const argv = [MAYFLY, verb, '--config', this.config, ...own, ...rest];
+    if (this.resolver !== undefined) {
+      // In a mount namespace of its own: the machine keeps its file.
+      const script = 'mount --bind "$0" /etc/resolv.conf && exec "$@"';
+      const own = ['-m', '--propagation', 'slave', 'sh', '-c', script, this.resolver];
+      return sh('unshare', [...own, 'node', ...argv]);
+    }
     return this.terminal ? onTerminal(['node', ...argv]) : sh('node', argv);
   }
 

@@ -231,19 +231,29 @@ describe('security fixes arrive', () => {
     ['no resolv.conf', undefined],
     ['a link to nowhere', '/etc/resolvconf/run/resolv.conf'],
     ['a link that climbs too far', '../../../run/NetworkManager/resolv.conf'],
-  ])('with %s, and maintainer scripts that need names and locks', (_what, target) => {
+    ['the file of a host that only root can read', '../run/systemd/resolve/stub-resolv.conf', 0o600],
+    ['the same, and no resolv.conf', undefined, 0o600],
+  ])('with %s, and maintainer scripts that need names and locks', (_what, target, mode = 0o644) => {
     inMaster(root => {
       fs.rmSync(`${root}/etc/resolv.conf`, { force: true });
       if (target !== undefined) fs.symlinkSync(target, `${root}/etc/resolv.conf`);
     });
     const host = fs.readFileSync('/etc/resolv.conf', 'utf8');
     const postinst = [
-      'grep -q nameserver /etc/resolv.conf || { echo "E: no resolver"; exit 1; }',
+      'grep -q 192.0.2.1 /etc/resolv.conf || { echo "E: no resolver"; exit 1; }',
+      'chroot --userspec=65534:65534 / cat /etc/resolv.conf >/dev/null || { echo "E: the resolver is private"; exit 1; }',
       'if (: >>/etc/resolv.conf) 2>/dev/null; then echo "E: the resolver can be written"; exit 1; fi',
       '[ -d /run/lock ] && : >/run/lock/lab && : >/var/lock/lab2',
     ].join('\n');
     mirror.add({ name: 'lab-names', version: String(++fixes), postinst });
+    const resolver = `${lab.dir}/resolv.conf`;
+    fs.writeFileSync(resolver, 'nameserver 192.0.2.1\n');
+    fs.chmodSync(resolver, mode);
+    lab.resolver = resolver;
     night(['lab-names']);
+    lab.resolver = undefined;
+    expect(fs.readFileSync(resolver, 'utf8')).toBe('nameserver 192.0.2.1\n');
+    expect(fs.statSync(resolver).mode & 0o777).toBe(mode);
     expect(fs.readFileSync('/etc/resolv.conf', 'utf8')).toBe(host);
     inMaster(root => {
       const path = `${root}/etc/resolv.conf`;

@@ -1,12 +1,15 @@
 /** What an update makes of apt's words: hooks, entries of sources, old kernels, links to a resolver. */
 import { describe, expect, it } from 'vitest';
 import { MayflyError } from '../../src/errors.ts';
+import { MS } from '../../src/linux/mount-program.ts';
 import { onlyEntries } from '../../src/update/apt-lists.ts';
 import { failedHook, hooksIn, withFiles, withoutHooks } from '../../src/update/apt-runs.ts';
+import { chrootMountOps } from '../../src/update/chroot-mounts.ts';
 import { oldKernels } from '../../src/update/old-kernels.ts';
 import { linkIntoRun } from '../../src/update/resolver.ts';
 import { requiredEntries, sourceEntries } from '../../src/update/source-entries.ts';
 import { listAfter, notFetched, removesEssential, unauthenticated } from '../../src/update/upgrade.ts';
+import { World } from '../world.ts';
 
 describe('hooks of apt', () => {
   it.each([
@@ -174,4 +177,50 @@ describe('the rest', () => {
     ['/run/../etc/x', undefined],
     ['', undefined],
   ])('the link %j leads to %j in /run', (target, path) => expect(linkIntoRun(target)).toBe(path));
+});
+
+describe('the resolver in the copy', () => {
+  const copy = { source: '/tree', target: '/work', type: 'none', options: 'bind,nodev' };
+  function resolverOps(host: Readonly<Record<string, string>>, tree: Readonly<Record<string, string>>) {
+    const w = new World();
+    w.makeDirs('/tree/etc');
+    for (const [path, text] of Object.entries({ ...host, ...tree })) {
+      if (text.startsWith('->')) w.host.symlink(text.slice(2), path);
+      else w.put(path, text, 0o600); // as with a umask of 077
+    }
+    const ops = chrootMountOps(w.host, copy, false);
+    return ops.filter(c => c.target.includes('resolv') || (c.op === 'mount' && c.source.includes('resolv')));
+  }
+  const host = { '/etc/resolv.conf': 'nameserver 192.0.2.1\n' };
+
+  it.each([
+    ['a file', 'text', '/work/etc/resolv.conf'],
+    [
+      'a link into /run',
+      '->../run/systemd/resolve/stub-resolv.conf',
+      '/work/run/systemd/resolve/stub-resolv.conf',
+    ],
+  ])('is a text that everybody can read and nobody can write, in the place of %s', (_, text, target) => {
+    const ops = resolverOps(host, { '/tree/etc/resolv.conf': text });
+    expect(ops.find(c => c.op === 'make')).toEqual({
+      op: 'make',
+      target: '/work/run/mayfly-resolv.conf',
+      entry: { type: 'f', mode: 0o644, uid: 0, gid: 0, data: 'nameserver 192.0.2.1\n' },
+    });
+    expect(ops.at(-1)).toMatchObject({
+      op: 'mount',
+      source: '/work/run/mayfly-resolv.conf',
+      target,
+      flags: MS.BIND | MS.RDONLY,
+    });
+    expect(ops.filter(c => c.op === 'mount')).toHaveLength(1); // the file of the host is nowhere
+  });
+
+  it.each<[string, Readonly<Record<string, string>>, Readonly<Record<string, string>>]>([
+    ['the host has none', {}, { '/tree/etc/resolv.conf': '' }],
+    ['the copy has no place for it', host, {}],
+    ['the link of the copy leads elsewhere', host, { '/tree/etc/resolv.conf': '->/etc/resolvconf/run/x' }],
+  ])('is not shown if %s', (_, there, tree) =>
+    expect(resolverOps(there, tree).filter(c => c.op !== 'file' && c.op !== 'dir')).toEqual([]),
+  );
 });

@@ -1,7 +1,13 @@
-/** The groups that the configuration names: those of this machine, and directory groups with the same names. */
+/**
+ * The groups that the configuration names: those of this machine, directory groups with the same names, and those that
+ * nothing knows.
+ */
 import type { Config } from '../../config/config.ts';
-import { directoryServices, parseGroups } from '../../linux/accounts.ts';
-import { check, type Finding, found, notApplicable, type Subject, warning } from './check.ts';
+import { directoryServices, groupsAreLocal, parseGroups } from '../../linux/accounts.ts';
+import type { Host } from '../../linux/host.ts';
+import { shellWord } from '../../names.ts';
+import { lookupGroups, notLocal } from '../../session/unknown-groups.ts';
+import { check, type Finding, found, problem, type Subject, warning } from './check.ts';
 
 /** A group of the configuration that exists on this machine and, under another number, in a directory. */
 export interface TwofoldGroup {
@@ -20,6 +26,29 @@ export function judgeGroups(all: readonly TwofoldGroup[]): Finding[] {
   });
 }
 
+/** A group of the configuration that NSS does not know. */
+export interface UnknownGroup {
+  readonly name: string;
+  readonly options: readonly string[];
+  /** Whether a directory has groups, which may not answer now. */
+  readonly directory: boolean;
+}
+
+/** What follows from it: people of a directory are refused, those of the machine get the host. */
+export function judgeUnknown(all: readonly UnknownGroup[]): Finding[] {
+  return all.map(({ name, options, directory }) => {
+    const isScope = options.includes('"include"');
+    const follows = directory
+      ? 'people of the directory who could be in it cannot log in'
+      : 'its members log in to the host';
+    const what = `no group has the name "${name}", which ${options.join(', ')} ${options.length > 1 ? 'name' : 'names'}${isScope ? `: ${follows}` : ''}`;
+    const fix = directory
+      ? `getent group ${shellWord(name)}`
+      : `groupadd ${shellWord(name)}; or remove it from mayfly.toml`;
+    return isScope ? problem(what, fix) : warning(what, fix);
+  });
+}
+
 /** The options that name each group. */
 function namedGroups(config: Config): Map<string, string[]> {
   const named = new Map<string, string[]>();
@@ -30,9 +59,27 @@ function namedGroups(config: Config): Map<string, string[]> {
   return named;
 }
 
-async function gatherGroups({ host, config }: Subject): Promise<TwofoldGroup[] | undefined> {
+/** Milliseconds for a directory to answer. */
+const ANSWER_LIMIT = 10_000;
+
+/** The groups of the configuration that NSS does not know now. */
+export async function unknownGroups(host: Host, config: Config): Promise<UnknownGroup[]> {
+  const directory = !groupsAreLocal(host.read('/etc/nsswitch.conf'));
+  const named = namedGroups(config);
+  const names = notLocal(host, [...named.keys()]);
+  const answers = directory ? await lookupGroups(host, names, names.join(', '), ANSWER_LIMIT) : [];
+  return names.flatMap((name, i) =>
+    answers[i] === undefined ? [{ name, options: named.get(name) ?? [], directory }] : [],
+  );
+}
+
+interface GroupFacts {
+  readonly twofold: readonly TwofoldGroup[];
+  readonly unknown: readonly UnknownGroup[];
+}
+
+async function gatherGroups({ host, config }: Subject): Promise<GroupFacts> {
   const services = directoryServices(host.read('/etc/nsswitch.conf'));
-  if (services.length === 0) return undefined;
   const local = parseGroups(host.read('/etc/group') ?? '');
   const twofold: TwofoldGroup[] = [];
   for (const [name, options] of namedGroups(config)) {
@@ -46,15 +93,16 @@ async function gatherGroups({ host, config }: Subject): Promise<TwofoldGroup[] |
       if (there !== undefined && there !== here) twofold.push({ name, options, here, there, service });
     }
   }
-  return twofold;
+  return { twofold, unknown: await unknownGroups(host, config) };
 }
 
 export const groupCheck = check({
   group: 'configuration',
   title: 'groups',
   gather: gatherGroups,
-  evaluate: all =>
-    all
-      ? found(judgeGroups(all), 'no directory group has the name of a local one')
-      : notApplicable('all groups are local'),
+  evaluate: ({ twofold, unknown }) =>
+    found(
+      [...judgeGroups(twofold), ...judgeUnknown(unknown)],
+      'each group that a list names is known, and only once',
+    ),
 });

@@ -634,6 +634,20 @@ describe('the rule of polkit about lingering', () => {
     ['leaves somebody alone who is excluded', SELF, scope({ exclude: ['alice'] }), '1001', 'not handled'],
     ['leaves an excluded group alone', SELF, scope({ exclude: ['@lab'] }), '1001', 'not handled'],
     ['leaves somebody alone who is not included', SELF, scope({ include: ['@x'] }), '1001', 'not handled'],
+    [
+      'refuses it if a group that could include them is not known',
+      SELF,
+      scope({ include: ['@gone'] }),
+      '1001',
+      'no',
+    ],
+    [
+      'refuses it to no excluded user then',
+      SELF,
+      scope({ include: ['@gone'], exclude: ['@lab'] }),
+      '1001',
+      'not handled',
+    ],
     ['leaves system users alone', SELF, scope({}), '999', 'not handled'],
     ['leaves nobody alone', SELF, scope({}), '65534', 'not handled'],
     ['refuses it without a number', SELF, scope({}), '', 'no'],
@@ -661,7 +675,7 @@ describe('the rule of polkit about lingering', () => {
       },
       log: () => undefined,
       spawn: (argv: string[]) => {
-        if (answer instanceof Error) throw answer;
+        if (answer instanceof Error || argv.at(-1) === 'gone') throw answer;
         return argv[0] === '/usr/bin/id' ? `${uid}\n` : answer;
       },
     };
