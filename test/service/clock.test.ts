@@ -248,6 +248,7 @@ it('the time of day is read only where it is shown or recorded', () => {
       'update/health.ts',
     ],
     'cli/update.ts', // the nightly update is due at a time of day
+    'session/announced-end.ts', // until when, as the person is told
     'update/kernel-match.ts', // whether the last attempt was since boot: the history has only this clock
     ...['session/session-plan.ts', 'update/pool.ts', 'update/update-lock.ts', 'update/update.ts'],
     ...['linux/real-host.ts', 'state/login-block.ts'],
