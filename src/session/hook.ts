@@ -61,8 +61,10 @@ async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Hook
   try {
     on = await openMachine(o, { seconds: c => c.hook.timeout, lastGood: true });
     warnIfInvalid(on);
-    await armWatchdog(o, on, on.config.hook.timeout);
     call = callOf(on.host, o.adapter, env, o.caller);
+    await armWatchdog(o, on, on.config.hook.timeout);
+    if (!call && env.USER)
+      throw new MayflyError('refused', `the process of ${o.adapter} that waits has ended`);
     if (!call) throw new MayflyError('bad-user', `${o.adapter} named no user (USER is not set)`);
     if (o.failed !== undefined) {
       await logout(on, call, (s, m) => endNow(o, s, m));
@@ -79,7 +81,7 @@ async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Hook
       error = (await import('./space-being-freed.ts')).noRoom(on, cause);
     const user = call?.user ?? env.USER ?? '';
     const { recordRefusal, tellRefusal } = await import('./refused-login.ts');
-    if (on) await recordRefusal(thisHost, on, user, error);
+    if (on && call) await recordRefusal(thisHost, on, user, error); // else there is nobody to be told
     if (call && on?.config.on_failure === 'host' && o.failed === undefined) {
       const fields = { user, code: publicCodeOf(error) };
       on.log('err', `${user} gets a host session (on_failure = "host"): ${reasonOf(error)}`, fields);

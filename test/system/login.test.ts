@@ -286,6 +286,19 @@ describe.each(BACKENDS)('a login on %s', backend => {
     lab.hook('start', A); // its outcome takes the place of the last one
   });
 
+  it('is not begun for a display manager that has ended meanwhile, and leaves no reason for anybody', () => {
+    const [setup, args] = lab.hookArgs('lightdm', 'start');
+    const gone = sh('sh', ['-c', 'echo $$']).out.trim();
+    const env = { PATH: '/usr/bin:/bin', USER: A, DISPLAY: ':0' };
+    const r = sh(setup, [...args, '--caller', gone], { env });
+    expect([r.code, r.err]).toEqual([
+      4,
+      expect.stringMatching(/the process of lightdm that waits has ended/),
+    ]);
+    expect(fs.existsSync(`${lab.dir}/run/users/${uidOf(A)}`)).toBe(false);
+    expect(lab.records()).toEqual([]);
+  });
+
   it('hooks and wrapper are inert inside', () => {
     lab.hook('start', A);
     const id = lab.session(A)?.id ?? '';
