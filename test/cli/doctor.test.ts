@@ -24,6 +24,7 @@ import {
 } from '../../src/cli/doctor/check.ts';
 import { judgeOffer, judgePam, judgeSnippet, partsBefore } from '../../src/cli/doctor/desktops.ts';
 import { judgeDiscarded } from '../../src/cli/doctor/discarded.ts';
+import { currentManager, judgeCurrent, waylandCommand } from '../../src/cli/doctor/current-manager.ts';
 import {
   BUNDLE,
   describePendingChange,
@@ -223,6 +224,40 @@ describe('the check of display managers', () => {
     [['gdm'], false, /^problem: .*run on the host.* \| mayfly enable gdm$/],
   ] as const)('judges %j enabled with the marker %s', (calling, marker, words) => {
     expect(line(judgeEnabled({ calling, marker, likely: 'lightdm' }))).toMatch(words);
+  });
+
+  it.each([
+    [['lightdm'], 'lightdm', /^ok$/],
+    [['lightdm'], 'sddm', /^problem: .*starts sddm, .*enabled for lightdm: .* \| mayfly enable pam$/],
+    [['lightdm'], 'gdm3', /\| mayfly enable gdm$/],
+    [['xrdp'], 'lightdm', /\| mayfly enable lightdm$/],
+    [['lightdm', 'pam'], 'sddm', /^ok$/],
+    [['pam'], 'gdm', /^ok$/],
+    [['lightdm'], 'lxdm', /^problem: .*starts lxdm.* \| dpkg-reconfigure lightdm$/],
+    [['lightdm'], undefined, /^not applicable$/],
+    [[], 'sddm', /^not applicable$/],
+  ] as const)('judges %j enabled where the machine starts %s', (calling, name, words) => {
+    expect(line(judgeCurrent({ calling, name }))).toMatch(words);
+  });
+
+  it.each([
+    [['[Wayland]\nSessionCommand=/usr/lib/mayfly/hooks/session-wrapper --login\n'], /^ok$/],
+    [['[X11]\nSessionCommand=/usr/lib/mayfly/hooks/session-wrapper --login\n'], /^warning: .*Wayland.*on the host/],
+    [['[Wayland]\nSessionCommand=/usr/lib/mayfly/hooks/session-wrapper --login\n', '[Wayland]\nSessionCommand = /x\n'], /^warning: /],
+    [[], /^warning: .* \| printf .*session-wrapper --login.* >>\/etc\/sddm\.conf$/],
+  ])('judges Wayland desktops of sddm with the settings %j', (texts, words) => {
+    const wayland = waylandCommand(texts);
+    expect(line(judgeCurrent({ calling: ['pam'], name: 'sddm', wayland }))).toMatch(words);
+  });
+
+  it.each([
+    ['/lib/systemd/system/sddm.service', '/usr/sbin/lightdm\n', 'sddm'],
+    ['', '/usr/sbin/lightdm\n', undefined],
+    ['/dev/null', undefined, undefined],
+    [undefined, '/usr/sbin/lightdm\n', 'lightdm'],
+    [undefined, undefined, undefined],
+  ])('names the display manager of systemd %j and of Debian %j', (unit, choice, name) => {
+    expect(currentManager(unit, choice)).toBe(name);
   });
 
   const stat = {
