@@ -124,6 +124,29 @@ describe('security fixes arrive', () => {
     expect(versionOf('lab-dependency')).toBe('1 installed');
   });
 
+  it('with a package in which dpkg was killed, also by a command of the administrator', () => {
+    const proxy = /^proxy = "(.*)"$/m.exec(mirror.config)?.[1] ?? '';
+    const apt = `apt-get -q -y -o Acquire::http::Proxy=${proxy}`;
+    for (const [name, run] of [
+      ['lab-killed', undefined],
+      ['lab-killed-too', `${apt} update && ${apt} dist-upgrade`],
+    ] as const) {
+      mirror.add({ name, version: '1', postinst: '[ ! -e /root/kill ] || kill -9 $PPID' });
+      inMaster(root => put(root, '/root/kill', ''));
+      unpack(`${name}_1_all.deb`);
+      dpkg('--configure', '-a');
+      inMaster(root => fs.unlinkSync(`${root}/root/kill`));
+      expect(versionOf(name)).toBe('1 half-configured');
+      if (run === undefined) expect(night().warnings).toEqual([]);
+      else {
+        mirror.add(fix());
+        expect(attempt(lab, { run })).toMatchObject({ code: 0 });
+        expect(versionOf('lab-fix')).toBe(`${fixes} installed`);
+      }
+      expect(versionOf(name)).toBe('1 installed');
+    }
+  });
+
   it('with repositories that are dead, cannot be read, or contradict others, of which each is named', () => {
     const dead: Readonly<Record<string, readonly [text: string, named: RegExp]>> = {
       'line.list': [`# x\n${DEAD}\n`, /line\.list:2 is .*Connection refused/],
