@@ -22,9 +22,9 @@ import {
   type Subject,
   warning,
 } from '../../src/cli/doctor/check.ts';
+import { currentManager, judgeCurrent, waylandCommand } from '../../src/cli/doctor/current-manager.ts';
 import { judgeOffer, judgePam, judgeSnippet, partsBefore } from '../../src/cli/doctor/desktops.ts';
 import { judgeDiscarded } from '../../src/cli/doctor/discarded.ts';
-import { currentManager, judgeCurrent, waylandCommand } from '../../src/cli/doctor/current-manager.ts';
 import {
   BUNDLE,
   describePendingChange,
@@ -242,8 +242,17 @@ describe('the check of display managers', () => {
 
   it.each([
     [['[Wayland]\nSessionCommand=/usr/lib/mayfly/hooks/session-wrapper --login\n'], /^ok$/],
-    [['[X11]\nSessionCommand=/usr/lib/mayfly/hooks/session-wrapper --login\n'], /^warning: .*Wayland.*on the host/],
-    [['[Wayland]\nSessionCommand=/usr/lib/mayfly/hooks/session-wrapper --login\n', '[Wayland]\nSessionCommand = /x\n'], /^warning: /],
+    [
+      ['[X11]\nSessionCommand=/usr/lib/mayfly/hooks/session-wrapper --login\n'],
+      /^warning: .*Wayland.*on the host/,
+    ],
+    [
+      [
+        '[Wayland]\nSessionCommand=/usr/lib/mayfly/hooks/session-wrapper --login\n',
+        '[Wayland]\nSessionCommand = /x\n',
+      ],
+      /^warning: /,
+    ],
     [[], /^warning: .* \| printf .*session-wrapper --login.* >>\/etc\/sddm\.conf$/],
   ])('judges Wayland desktops of sddm with the settings %j', (texts, words) => {
     const wayland = waylandCommand(texts);
