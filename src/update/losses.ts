@@ -112,16 +112,15 @@ export function readInventory(host: Host, root: string, before?: Inventory): Inv
   const has = (program: string): boolean => directories.some(d => host.lstat(`${root}${d}/${program}`));
   const isFile = (path: string): boolean => host.lstat(root + path)?.kind === 'file';
   const shells = isFile('/etc/shells') ? (host.read(`${root}/etc/shells`) ?? '').split('\n') : [];
-  const known = [...(before?.programs ?? [])].filter(p => p.startsWith(SHELL)).map(p => p.slice(SHELL.length));
+  const there = (shell: string): boolean => host.lstat(root + shell.slice(SHELL.length)) !== undefined;
   const packages = packagesOf(host, root);
   return {
     desktops: new Set(
       readEntries(host, root).flatMap(e => (wrapEntry(e, 'inside') ? [`${e.kind}/${e.name}`] : [])),
     ),
     programs: new Set([
-      ...[...shells, ...known]
-        .filter(path => path.startsWith('/') && host.lstat(root + path))
-        .map(path => SHELL + path),
+      ...shells.filter(path => path.startsWith('/') && host.lstat(root + path)).map(path => SHELL + path),
+      ...[...(before?.programs ?? [])].filter(name => name.startsWith(SHELL) && there(name)),
       ...Object.entries(PROGRAMS).flatMap(([what, names]) =>
         names.filter(has).map(name => `${what} ${name}`),
       ),

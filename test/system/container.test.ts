@@ -21,8 +21,7 @@ beforeAll(() => {
   m = new BareMachine();
   fs.copyFileSync(sharedPackage(), `${m.root}/root/mayfly.deb`);
   const tree = makeMiniTree(`${m.root}/root/tree`, ['id', 'script', 'stat', 'tty']);
-  for (const path of ['etc/shadow', 'etc/nsswitch.conf', 'var'])
-    fs.rmSync(`${tree}/${path}`, { recursive: true });
+  for (const name of ['shadow', 'nsswitch.conf']) fs.rmSync(`${tree}/etc/${name}`);
   m.must(`dpkg --force-depends -i /root/mayfly.deb >/dev/null 2>&1
     useradd -m -s /bin/sh alice
     mayfly init --from /root/tree --quiet`);

@@ -116,6 +116,19 @@ describe('a directory', () => {
     ]);
   });
 
+  it('does not tell the name of a number: whoever is in the group gets a session all the same', () => {
+    const out = m.must(`mayfly recover --quiet
+      mv /usr/bin/getent /root/getent.own
+      printf '#!/bin/sh\\nfor a; do shift; [ "$a" = 80001 ] || set -- "$@" "$a"; done\\nexec /usr/bin/getent.real "$@"\\n' >/usr/bin/getent
+      chmod 755 /usr/bin/getent
+      getent -- group 80001 90000 | wc -l
+      mayfly scope 1871002
+      USER=1871002 DISPLAY=:1 mayfly hook lightdm start
+      mayfly sessions | grep -c 1871002
+      mayfly end 1871002 --quiet; mv /root/getent.own /usr/bin/getent`);
+    expect(out).toBe('1\n1871002 gets a session; on failure: refuse\n1\n');
+  });
+
   it('knows no name for a primary group: the login is refused with its reason, and no file of others is shown', () => {
     const start = 'USER=nameless DISPLAY=:1 mayfly hook lightdm start';
     const r = m.run(`mayfly recover --quiet; ${start}`);

@@ -17,13 +17,16 @@ beforeAll(() => {
   must('mkfs.btrfs', ['-q', `${lab.dir}/image`]);
   fs.mkdirSync(place());
   must('mount', ['-o', 'loop', `${lab.dir}/image`, place()]);
-  for (const name of ['pool', 'pool/sessions']) must('btrfs', ['subvolume', 'create', `${place()}/${name}`]);
-  fs.chmodSync(`${place()}/pool/sessions`, 0o700);
-  lab.configure(`[pool]\npath = "${place()}/pool"\n`);
+  const pool = `${place()}/pool`;
+  must('btrfs', ['subvolume', 'create', pool]);
+  lab.configure(`[pool]\npath = "${pool}"\n`);
   const tree = makeMiniTree(`${lab.dir}/tree`, ['mv', 'ln', 'rm', 'mkdir']);
   fs.mkdirSync(`${tree}/usr/share/old/deep`, { recursive: true });
   fs.writeFileSync(`${tree}/usr/share/old/deep/text`, 'image\n');
   expect(lab.mayfly('init', '--backend', 'overlay', '--from', tree, '--quiet')).toMatchObject({ code: 0 });
+  must('mv', [`${pool}/sessions`, `${lab.dir}/sessions`]);
+  must('btrfs', ['subvolume', 'create', `${pool}/sessions`]);
+  must('cp', ['-aT', `${lab.dir}/sessions`, `${pool}/sessions`]);
   lab.hook('start', A); // makes what the first login since boot makes
   lab.hook('stop', A);
   before = lab.picture();

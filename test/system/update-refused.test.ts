@@ -74,6 +74,21 @@ describe('packages', () => {
     refused(lab, A, { scripts: { 'refresh.d/half': script }, phase: 'check', says });
   });
 
+  it.each([
+    [
+      'takes set-id bits away',
+      'chmod u-s "$1/usr/bin/su" "$1/usr/bin/passwd"',
+      /^rights: "\/usr\/bin\/su", "\/usr\/bin\/passwd" have lost the set-id bit/,
+    ],
+    [
+      'gives the system to a person',
+      'chown 1000 "$1/etc" "$1/usr/bin"',
+      /^rights: "\/etc", "\/usr\/bin" do not belong to root: /,
+    ],
+  ])('one that %s', (_, script, says) => {
+    refused(lab, A, { scripts: { 'refresh.d/rights': script }, phase: 'check', says });
+  });
+
   it('one that writes to the machine: it cannot', () => {
     const update = `${mirror.config}packages = ["mayfly-reaching"]`;
     refused(lab, A, { update, phase: 'refresh', says: /: E: reached:\.; / });
