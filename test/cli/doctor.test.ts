@@ -22,7 +22,12 @@ import {
   type Subject,
   warning,
 } from '../../src/cli/doctor/check.ts';
-import { currentManager, judgeCurrent, waylandCommand } from '../../src/cli/doctor/current-manager.ts';
+import {
+  currentManager,
+  currentManagerCheck,
+  judgeCurrent,
+  waylandCommand,
+} from '../../src/cli/doctor/current-manager.ts';
 import { judgeOffer, judgePam, judgeSnippet, partsBefore } from '../../src/cli/doctor/desktops.ts';
 import { judgeDiscarded } from '../../src/cli/doctor/discarded.ts';
 import {
@@ -1166,5 +1171,30 @@ describe('the check of the host name', () => {
       invalid: undefined,
     };
     expect((await runChecks(on, [hostNameCheck])).map(line).join()).toMatch(/^warning: .*"pc1"/);
+  });
+});
+
+describe('the display manager that the machine starts', () => {
+  it('is looked up, with what sddm starts its Wayland desktops by', async () => {
+    const w = new World();
+    const put = (path: string, text: string): void => {
+      w.makeDirs(path.replace(/\/[^/]*$/, ''));
+      w.put(path, text);
+    };
+    const on = { ...w.machine(), file: '/etc/mayfly/mayfly.toml', invalid: undefined };
+    const said = async (): Promise<string> =>
+      (await runChecks(on, [currentManagerCheck])).map(line).join().replace(/:.*/, '');
+    expect(await said()).toBe('not applicable');
+    put('/etc/pam.d/common-session', `session requisite pam_exec.so /usr/lib/mayfly/hooks/pam/session\n`);
+    put('/etc/X11/default-display-manager', '/usr/sbin/lightdm\n');
+    expect(await said()).toBe('problem');
+    w.makeDirs('/run/systemd/system');
+    w.makeDirs('/etc/systemd/system');
+    w.host.symlink('/lib/systemd/system/sddm.service', '/etc/systemd/system/display-manager.service');
+    expect(await said()).toBe('ok');
+    put('/usr/share/wayland-sessions/a.desktop', '');
+    expect(await said()).toBe('warning');
+    put('/etc/sddm.conf', `[Wayland]\nSessionCommand=/usr/lib/mayfly/hooks/session-wrapper --login\n`);
+    expect(await said()).toBe('ok');
   });
 });
