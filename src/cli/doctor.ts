@@ -4,6 +4,7 @@ import { MayflyError } from '../errors.ts';
 import type { CliCommand, Context } from './command.ts';
 import { homeCheck, lingerCheck, shellCheck, sudoCheck } from './doctor/accounts.ts';
 import { type Examination, exitCode, runChecks } from './doctor/check.ts';
+import { currentManagerCheck } from './doctor/current-manager.ts';
 import { desktopChecks } from './doctor/desktops.ts';
 import { managerChecks } from './doctor/display-managers.ts';
 import { entryChecks } from './doctor/entry.ts';
@@ -35,6 +36,7 @@ const CHECKS = [
   sudoCheck,
   lingerCheck,
   ...managerChecks,
+  currentManagerCheck,
   ...desktopChecks,
   ...sandboxChecks,
   ...remoteChecks,

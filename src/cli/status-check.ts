@@ -4,6 +4,7 @@ import { printableLine } from '../linux/printable.ts';
 import { gatherHealth, type HealthIssue, type HealthLevel, healthLine } from '../update/health.ts';
 import type { Flags } from './command.ts';
 import { type Examination, runChecks } from './doctor/check.ts';
+import { currentManagerCheck } from './doctor/current-manager.ts';
 import { managerChecks } from './doctor/display-managers.ts';
 import { subjectOf } from './doctor/subject.ts';
 import { unitChecks } from './doctor/units.ts';
@@ -51,7 +52,7 @@ export async function checkStatus(flags: Flags): Promise<Checked> {
       const why = `the configuration is invalid, and logins are refused: ${reasonOf(subject.invalid)}`;
       return checked('CRITICAL', `CRITICAL - ${why}`);
     }
-    const more = issuesIn(await runChecks(subject, [...managerChecks, ...unitChecks]));
+    const more = issuesIn(await runChecks(subject, [...managerChecks, currentManagerCheck, ...unitChecks]));
     const { level, line } = healthLine(await gatherHealth(subject), subject.host.now(), more);
     return checked(level, line);
   } catch (error) {

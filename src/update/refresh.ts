@@ -53,7 +53,7 @@ export async function refresh(on: Machine, o: ChrootOptions, allowDemoted = fals
   const allowServices = forbidServices(host, tree);
   try {
     const run = async (): Promise<void> => {
-      if (config.update.command.length > 0) await runInChroot(on, o, config.update.command);
+      if (config.update.command.length > 0) await refreshWithCommand(on, o, config.update.command);
       else await refreshWithApt(on, o, tree);
       for (const script of scriptsIn(host, `${config.directory}/refresh.d`)) {
         o.onLine(`running ${script}`);
@@ -66,6 +66,18 @@ export async function refresh(on: Machine, o: ChrootOptions, allowDemoted = fals
   } finally {
     allowServices();
   }
+}
+
+/**
+ * Runs the administrator's command. If it is apt, it would refuse all work in a tree in which dpkg was interrupted, and
+ * tell people to run dpkg on the host.
+ */
+async function refreshWithCommand(on: Machine, o: ChrootOptions, command: readonly string[]): Promise<void> {
+  const isDebian = ['/usr/bin/dpkg', '/var/lib/dpkg/status'].every(
+    path => on.host.lstat(o.tree + path)?.kind === 'file',
+  );
+  if (isDebian) await completePackages(on, o);
+  await runInChroot(on, o, command);
 }
 
 async function refreshWithApt(on: Machine, o: ChrootOptions, tree: string): Promise<void> {

@@ -22,6 +22,12 @@ import {
   type Subject,
   warning,
 } from '../../src/cli/doctor/check.ts';
+import {
+  currentManager,
+  currentManagerCheck,
+  judgeCurrent,
+  waylandCommand,
+} from '../../src/cli/doctor/current-manager.ts';
 import { judgeOffer, judgePam, judgeSnippet, partsBefore } from '../../src/cli/doctor/desktops.ts';
 import { judgeDiscarded } from '../../src/cli/doctor/discarded.ts';
 import {
@@ -223,6 +229,49 @@ describe('the check of display managers', () => {
     [['gdm'], false, /^problem: .*run on the host.* \| mayfly enable gdm$/],
   ] as const)('judges %j enabled with the marker %s', (calling, marker, words) => {
     expect(line(judgeEnabled({ calling, marker, likely: 'lightdm' }))).toMatch(words);
+  });
+
+  it.each([
+    [['lightdm'], 'lightdm', /^ok$/],
+    [['lightdm'], 'sddm', /^problem: .*starts sddm, .*enabled for lightdm: .* \| mayfly enable pam$/],
+    [['lightdm'], 'gdm3', /\| mayfly enable gdm$/],
+    [['xrdp'], 'lightdm', /\| mayfly enable lightdm$/],
+    [['lightdm', 'pam'], 'sddm', /^ok$/],
+    [['pam'], 'gdm', /^ok$/],
+    [['lightdm'], 'lxdm', /^problem: .*starts lxdm.* \| dpkg-reconfigure lightdm$/],
+    [['lightdm'], undefined, /^not applicable$/],
+    [[], 'sddm', /^not applicable$/],
+  ] as const)('judges %j enabled where the machine starts %s', (calling, name, words) => {
+    expect(line(judgeCurrent({ calling, name }))).toMatch(words);
+  });
+
+  it.each([
+    [['[Wayland]\nSessionCommand=/usr/lib/mayfly/hooks/session-wrapper --login\n'], /^ok$/],
+    [
+      ['[X11]\nSessionCommand=/usr/lib/mayfly/hooks/session-wrapper --login\n'],
+      /^warning: .*Wayland.*on the host/,
+    ],
+    [
+      [
+        '[Wayland]\nSessionCommand=/usr/lib/mayfly/hooks/session-wrapper --login\n',
+        '[Wayland]\nSessionCommand = /x\n',
+      ],
+      /^warning: /,
+    ],
+    [[], /^warning: .* \| printf .*session-wrapper --login.* >>\/etc\/sddm\.conf$/],
+  ])('judges Wayland desktops of sddm with the settings %j', (texts, words) => {
+    const wayland = waylandCommand(texts);
+    expect(line(judgeCurrent({ calling: ['pam'], name: 'sddm', wayland }))).toMatch(words);
+  });
+
+  it.each([
+    ['/lib/systemd/system/sddm.service', '/usr/sbin/lightdm\n', 'sddm'],
+    ['', '/usr/sbin/lightdm\n', undefined],
+    ['/dev/null', undefined, undefined],
+    [undefined, '/usr/sbin/lightdm\n', 'lightdm'],
+    [undefined, undefined, undefined],
+  ])('names the display manager of systemd %j and of Debian %j', (unit, choice, name) => {
+    expect(currentManager(unit, choice)).toBe(name);
   });
 
   const stat = {
@@ -1122,5 +1171,30 @@ describe('the check of the host name', () => {
       invalid: undefined,
     };
     expect((await runChecks(on, [hostNameCheck])).map(line).join()).toMatch(/^warning: .*"pc1"/);
+  });
+});
+
+describe('the display manager that the machine starts', () => {
+  it('is looked up, with what sddm starts its Wayland desktops by', async () => {
+    const w = new World();
+    const put = (path: string, text: string): void => {
+      w.makeDirs(path.replace(/\/[^/]*$/, ''));
+      w.put(path, text);
+    };
+    const on = { ...w.machine(), file: '/etc/mayfly/mayfly.toml', invalid: undefined };
+    const said = async (): Promise<string> =>
+      (await runChecks(on, [currentManagerCheck])).map(line).join().replace(/:.*/, '');
+    expect(await said()).toBe('not applicable');
+    put('/etc/pam.d/common-session', `session requisite pam_exec.so /usr/lib/mayfly/hooks/pam/session\n`);
+    put('/etc/X11/default-display-manager', '/usr/sbin/lightdm\n');
+    expect(await said()).toBe('problem');
+    w.makeDirs('/run/systemd/system');
+    w.makeDirs('/etc/systemd/system');
+    w.host.symlink('/lib/systemd/system/sddm.service', '/etc/systemd/system/display-manager.service');
+    expect(await said()).toBe('ok');
+    put('/usr/share/wayland-sessions/a.desktop', '');
+    expect(await said()).toBe('warning');
+    put('/etc/sddm.conf', `[Wayland]\nSessionCommand=/usr/lib/mayfly/hooks/session-wrapper --login\n`);
+    expect(await said()).toBe('ok');
   });
 });

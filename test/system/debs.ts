@@ -13,6 +13,7 @@ export interface Deb {
   /** Texts by absolute path. */
   readonly files?: Readonly<Record<string, string>>;
   readonly postinst?: string;
+  readonly prerm?: string;
 }
 
 /** Builds a package in `directory`; returns its path. */
@@ -35,6 +36,7 @@ export function makeDeb(directory: string, d: Deb): string {
   const conffiles = Object.keys(d.files ?? {}).filter(path => path.startsWith('/etc/'));
   if (conffiles.length > 0) put('/DEBIAN/conffiles', `${conffiles.join('\n')}\n`, 0o644);
   if (d.postinst !== undefined) put('/DEBIAN/postinst', `#!/bin/sh\nset -e\n${d.postinst}\n`, 0o755);
+  if (d.prerm !== undefined) put('/DEBIAN/prerm', `#!/bin/sh\nset -e\n${d.prerm}\n`, 0o755);
   for (const [path, text] of Object.entries(d.files ?? {})) put(path, text, 0o644);
   const path = `${directory}/${d.name}_${d.version}_all.deb`;
   must('dpkg-deb', ['--root-owner-group', '-b', root, path]);

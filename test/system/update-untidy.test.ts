@@ -124,6 +124,68 @@ describe('security fixes arrive', () => {
     expect(versionOf('lab-dependency')).toBe('1 installed');
   });
 
+  it('with a package in which dpkg was killed, also by a command of the administrator', () => {
+    const proxy = /^proxy = "(.*)"$/m.exec(mirror.config)?.[1] ?? '';
+    const apt = `apt-get -q -y -o Acquire::http::Proxy=${proxy}`;
+    for (const [name, run] of [
+      ['lab-killed', undefined],
+      ['lab-killed-too', `${apt} update && ${apt} dist-upgrade`],
+    ] as const) {
+      mirror.add({ name, version: '1', postinst: '[ ! -e /root/kill ] || kill -9 $PPID' });
+      inMaster(root => put(root, '/root/kill', ''));
+      unpack(`${name}_1_all.deb`);
+      dpkg('--configure', '-a');
+      inMaster(root => fs.unlinkSync(`${root}/root/kill`));
+      expect(versionOf(name)).toBe('1 half-configured');
+      if (run === undefined) expect(night().warnings).toEqual([]);
+      else {
+        mirror.add(fix());
+        expect(attempt(lab, { run })).toMatchObject({ code: 0 });
+        expect(versionOf('lab-fix')).toBe(`${fixes} installed`);
+      }
+      expect(versionOf(name)).toBe('1 installed');
+    }
+  });
+
+  it('with a package in which dpkg was killed while it unpacked', () => {
+    mirror.add({ name: 'lab-half', version: '1' });
+    unpack('lab-half_1_all.deb');
+    dpkg('--configure', '-a');
+    mirror.add({ name: 'lab-half', version: '2' });
+    inMaster(root => {
+      const status = fs.readFileSync(`${root}/var/lib/dpkg/status`, 'utf8');
+      const half = status.replace(
+        /^(Package: lab-half\nStatus: install) ok installed$/m,
+        '$1 reinstreq half-installed',
+      );
+      fs.writeFileSync(`${root}/var/lib/dpkg/status`, half);
+    });
+    expect(versionOf('lab-half')).toMatch(/half-installed$/);
+    expect(night().warnings).toEqual([]);
+    expect(versionOf('lab-half')).toBe('2 installed');
+  });
+
+  it('although a kernel is removed that has the number of the running one', () => {
+    const release = must('uname', ['-r']).trim();
+    must('sh', [
+      '-c',
+      'cd "$1" && apt-get -qq download linux-base && mv linux-base_*.deb linux-base.deb',
+      'sh',
+      mirror.directory,
+    ]);
+    const kernel: Deb = {
+      ...{ name: `linux-image-${release}`, version: '1', fields: ['Depends: linux-base'] },
+      // As Debian's and Ubuntu's kernels have it.
+      prerm: `[ "$1" != remove ] || linux-check-removal ${release}`,
+      files: { [`/boot/vmlinuz-${release}`]: 'x' },
+    };
+    mirror.add(kernel, { name: 'lab-against', version: '1', fields: [`Conflicts: ${kernel.name}`] });
+    night([kernel.name]);
+    expect(versionOf(kernel.name)).toBe('1 installed');
+    expect(night(['lab-against']).warnings).toEqual([]);
+    expect(versionOf(kernel.name)).not.toBe('1 installed');
+  });
+
   it('with repositories that are dead, cannot be read, or contradict others, of which each is named', () => {
     const dead: Readonly<Record<string, readonly [text: string, named: RegExp]>> = {
       'line.list': [`# x\n${DEAD}\n`, /line\.list:2 is .*Connection refused/],
