@@ -84,7 +84,7 @@ describe.each(BACKENDS.filter(b => b === 'overlay' || b === 'btrfs'))('kills on 
       tree() { echo $1; for child in $(cat /proc/$1/task/*/children 2>/dev/null); do tree $child; done; }
       picture() {
         # not those of other tests: who removes a directory removes what is mounted on it in every namespace
-        findmnt -l -n -o TARGET | grep -v -E '^/var/(lib|tmp)/mayfly-' | sort
+        findmnt -l -n -o TARGET | grep -v -E '^/(var/(lib|tmp)/mayfly-|tmp/mmdebstrap)' | sort
         findmnt -l -n -o TARGET | grep -F ${dir}/ | sort
         lsns -n -t mnt | wc -l
         ps -u ${ALICE} -o stat=,comm= | grep -v ^Z
