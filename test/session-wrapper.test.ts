@@ -95,15 +95,18 @@ describe('a desktop for X', () => {
     expect(inside('--xsession', ...args)).toMatchObject({ code: 0, out: said });
   });
 
-  it.each([true, false])('of x2go, which has its command in a variable, is started with Xsession: %s', has => {
-    program(`${dir}/image/etc/X11/Xsession`, 'exec $STARTUP');
-    if (!has) fs.rmSync(`${dir}/image/etc/X11/Xsession`);
-    program(`${dir}/bin/desk`, 'echo "desk: $*, $FROM"');
-    // Its Xsession has no arguments, and reads the files in /etc/X11/Xsession.d as the one of X11 does.
-    program(`${dir}/x2go-Xsession`, `. ${dir}/00mayfly; echo host`);
-    const env = { STARTUP: '/usr/bin/env FROM=x2go desk --a' };
-    expect(run([`${dir}/x2go-Xsession`], { env })).toMatchObject({ code: 0, out: 'desk: --a, x2go\n' });
-  });
+  it.each([true, false])(
+    'of x2go, which has its command in a variable, is started with Xsession: %s',
+    has => {
+      program(`${dir}/image/etc/X11/Xsession`, 'exec $STARTUP');
+      if (!has) fs.rmSync(`${dir}/image/etc/X11/Xsession`);
+      program(`${dir}/bin/desk`, 'echo "desk: $*, $FROM"');
+      // Its Xsession has no arguments, and reads the files in /etc/X11/Xsession.d as the one of X11 does.
+      program(`${dir}/x2go-Xsession`, `. ${dir}/00mayfly; echo host`);
+      const env = { STARTUP: '/usr/bin/env FROM=x2go desk --a' };
+      expect(run([`${dir}/x2go-Xsession`], { env })).toMatchObject({ code: 0, out: 'desk: --a, x2go\n' });
+    },
+  );
 
   it('that only the host has is for staff', () => {
     const r = inside('--xsession', `${wrapper} --xsession --host desk`);
