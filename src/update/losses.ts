@@ -173,7 +173,7 @@ export function planLosses(
 export interface Comparison {
   readonly lost: readonly string[];
   readonly warnings: readonly string[];
-  /** In which packages they differ, in words; absent where there was nothing to compare with. */
+  /** In which packages they differ, in words; absent if in none, or if there was nothing to compare with. */
   readonly changes?: { readonly since: number; readonly packages: string };
 }
 
@@ -210,7 +210,7 @@ export async function refuseLosses(
   return {
     lost: policy?.allow ? [] : lost,
     warnings: [...failures, ...warnings, ...(lost.length > 0 ? [warning] : [])],
-    changes: { since: stable, packages: describeChanges(changes) },
+    ...(changes.length > 0 ? { changes: { since: stable, packages: describeChanges(changes) } } : {}),
   };
 }
 

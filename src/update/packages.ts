@@ -71,9 +71,8 @@ const inWords = (p: PackageChange): string => {
   return kindOf(p) === 'changed' ? `${name} ${before} -> ${after}` : `${name} ${after ?? 'gone'}`;
 };
 
-/** "2 packages changed, 1 new: a 1 -> 2, b 1 -> 3, c 5"; those beyond `most` are counted. Pure. */
+/** "2 packages changed, 1 new: a 1 -> 2, b 1 -> 3, c 5"; those beyond `most` are counted. There is at least one. Pure. */
 export function describeChanges(changes: readonly PackageChange[], most = 5): string {
-  if (changes.length === 0) return 'no package changed';
   const counts = KINDS.map(kind => [changes.filter(p => kindOf(p) === kind).length, kind] as const);
   const [first, ...others] = counts.filter(([n]) => n > 0).map(([n, kind]) => ({ n, kind }));
   const total = [

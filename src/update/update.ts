@@ -102,8 +102,8 @@ export async function update(on: Machine, o: UpdateOptions): Promise<UpdateOutco
       leave('took');
       const success = outcome.result === 'promoted' || outcome.result === 'unchanged';
       write({ ...outcome, ...(success ? { lastSuccess: host.now() } : {}) });
-      on.log('notice', describeOutcome(outcome));
       if (outcome.changes) on.log('notice', generationChanges(outcome.changes));
+      on.log('notice', describeOutcome(outcome));
       for (const warning of outcome.warnings ?? []) on.log('warning', warning);
       return outcome;
     } catch (error) {

@@ -26,7 +26,6 @@ it.each([
 });
 
 it.each([
-  ['a=1', 'a=1', 5, 'no package changed'],
   ['a=1', 'a=2', 5, '1 package changed: a 1 -> 2'],
   ['', 'a=2 b=1', 5, '2 packages new: a 2, b 1'],
   ['a=1 b=1 c=1', 'a=2 b=3 d=4', 5, '2 packages changed, 1 new, 1 gone: a 1 -> 2, b 1 -> 3, c gone, d 4'],

@@ -319,6 +319,11 @@ describe('a night', () => {
     await night(w, {});
     expect(readHistory(w.host, w.machine().paths)?.result).toBe('unchanged');
     expect(told()).toEqual(changes);
+    await night(w, { '/etc/version': 'three' }, false, lines);
+    expect([lines.at(-1), lines.filter(line => line.includes(' compared with '))]).toEqual([
+      'generation 3 is stable',
+      ['generation 2 compared with 1: 1 package changed: a 1 -> 2'],
+    ]);
   });
   it('that takes a desktop and a browser away is a warning with names, until another generation is stable', async () => {
     const w = await world();
