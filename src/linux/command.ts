@@ -113,12 +113,13 @@ function readBack(fd: number): string {
   return buffer.toString('utf8', 0, readSync(fd, buffer, 0, buffer.length, 0));
 }
 
+/** A command in a message for people. Arguments that contain a whole program would hide the reason. */
+const shown = (c: Command): string => (c.describe ? c.file : [c.file, ...c.args].join(' '));
+
 function failure(c: Command, exit: number, signal: string | null, stderr: string): MayflyError {
   const how = signal ? `was killed by ${signal}` : `failed with exit code ${exit}`;
   const reason = stderr.trim().split('\n').slice(0, 4).join('; ');
-  // Arguments that contain a whole program would hide the reason.
-  const shown = c.describe ? c.file : `${c.file} ${c.args.join(' ')}`;
-  const message = `"${shown}" ${how}${reason ? `: ${reason}` : ''}`;
+  const message = `"${shown(c)}" ${how}${reason ? `: ${reason}` : ''}`;
   return new MayflyError('command', message, { file: c.file, args: c.args, exitCode: exit, stderr });
 }
 
@@ -143,9 +144,8 @@ export function startFailure(c: Pick<Command, 'file'>, error: unknown): unknown 
   return new MayflyError('missing-tool', `the program "${c.file}" is not installed`, { tool: c.file });
 }
 
-export function notInTime(c: Pick<Command, 'file' | 'args'>): MayflyError {
-  const what = `"${c.file} ${c.args.join(' ')}" did not finish in time; it was left running`;
-  return new MayflyError('timeout', what);
+export function notInTime(c: Command): MayflyError {
+  return new MayflyError('timeout', `"${shown(c)}" did not finish in time; it was left running`);
 }
 
 export function refuseWithoutTime(c: Command, deadline: number): void {

@@ -300,6 +300,14 @@ export function runnerContract(name: string, runner: Runner): void {
       await until(() => isThere(mark));
     });
 
+    it('does not repeat a program that was passed as an argument', async () => {
+      const gate = lab.gate();
+      const c = sh(`read go <${gate}`, { effect: 'write', describe: () => ['wait'] });
+      const message = '"sh" did not finish in time; it was left running';
+      await expect(run(c, soon())).rejects.toMatchObject({ code: 'timeout', message });
+      lab.release(gate);
+    });
+
     it('stops waiting for both ends of a pipe', async () => {
       const gate = lab.gate();
       const c = sh('cat', { pipeFrom: { file: 'sh', args: ['-c', `read go <${gate}`] } });
