@@ -23,6 +23,7 @@ import { setupChecks } from './doctor/setup.ts';
 import { subjectOf } from './doctor/subject.ts';
 import { trialLogin } from './doctor/trial.ts';
 import { unitChecks } from './doctor/units.ts';
+import { unrecordedCheck } from './doctor/unrecorded.ts';
 import { allCodes, explainCode } from './error-codes.ts';
 import { table } from './format.ts';
 
@@ -40,6 +41,7 @@ const CHECKS = [
   ...entryChecks,
   ...poolChecks,
   ...placeChecks,
+  unrecordedCheck,
   ...generationChecks,
   hostOnlyCheck,
   kernelMatchCheck,
