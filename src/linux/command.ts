@@ -143,8 +143,9 @@ export function startFailure(c: Pick<Command, 'file'>, error: unknown): unknown 
   return new MayflyError('missing-tool', `the program "${c.file}" is not installed`, { tool: c.file });
 }
 
-export function notInTime(c: Pick<Command, 'file' | 'args'>): MayflyError {
-  const what = `"${c.file} ${c.args.join(' ')}" did not finish in time; it was left running`;
+export function notInTime(c: Pick<Command, 'file' | 'args' | 'describe'>): MayflyError {
+  const shown = c.describe ? c.file : `${c.file} ${c.args.join(' ')}`;
+  const what = `"${shown}" did not finish in time; it was left running`;
   return new MayflyError('timeout', what);
 }
 
