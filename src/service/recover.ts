@@ -18,11 +18,11 @@ import { eraseDiscarded } from '../state/discarded.ts';
 import { generationNumbers, readableGeneration, stableNumber } from '../state/generations.ts';
 import { lockNameOf, takeLock, withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
-import { takeOverRecords } from '../state/old-records.ts';
+import { leaveOldRecords } from '../state/old-records.ts';
 import { makeDirectories, userFiles } from '../state/paths.ts';
 import { readPool, writePool } from '../state/pool.ts';
 import { restorePromotionLock } from '../state/promotion-lock.ts';
-import { readSession, type Session, sessionIds, writeSession } from '../state/sessions.ts';
+import { readSession, recordDirectories, type Session, sessionIds, writeSession } from '../state/sessions.ts';
 import { clearRunning } from '../state/update-history.ts';
 import { publishSessions } from '../update/greeter.ts';
 import { isUsable, writeHealth } from '../update/health.ts';
@@ -46,7 +46,7 @@ export async function recover(on: Machine, erase = true): Promise<Recovered> {
   const { host, paths } = on;
   const result: Recovered = { ended: [], swept: [], stuck: [] };
   makeDirectories(host, paths);
-  for (const path of [paths.state, paths.oldSessions, paths.generations, paths.run, paths.sessions])
+  for (const path of [paths.state, paths.generations, paths.run, ...recordDirectories(host, paths)])
     sweepTemporary(host, path);
   sweepTemporary(host, paths.schroot, 'mayfly-');
 
@@ -54,7 +54,6 @@ export async function recover(on: Machine, erase = true): Promise<Recovered> {
   const pool = poolOnRecord(on, result);
   if (pool) await tryStep(result, 'the pool', () => mountPool(on, pool));
 
-  await takeOverRecords(on, (id, act) => tryStep(result, id, act));
   // The order matters: a session writes its record before it creates anything and deletes it last. So an object that
   // exists now and that no record names afterwards is a leftover: after a boot, all of what was there before.
   const found = await leftovers(on, pool, result);
@@ -214,6 +213,7 @@ async function recoverPool(on: Machine, pool: Pool, result: Recovered): Promise<
   if (!lock) return;
   try {
     clearRunning(host, paths); // of an interrupted update
+    leaveOldRecords(on);
     await finishInterruptedUpdate(on, pool, (what, act) => tryStep(result, what, act), result.swept);
     const stable = stableNumber(host, paths);
     if (stable !== undefined && !(await isUsable(on, readableGeneration(host, paths, stable)))) {
