@@ -6,7 +6,6 @@
 import { hasCode, MayflyError, reasonOf } from '../errors.ts';
 import * as cgroup from '../linux/cgroup.ts';
 import { sweepTemporary } from '../linux/files.ts';
-import type { ProcessId } from '../linux/process-id.ts';
 import { isSessionId, uidOfSession } from '../names.ts';
 import { loginsBeside, overBecause } from '../session/end-reason.ts';
 import { stillSaving, whileSaving } from '../session/saving.ts';
@@ -22,7 +21,14 @@ import { leaveOldRecords } from '../state/old-records.ts';
 import { makeDirectories, userFiles } from '../state/paths.ts';
 import { readPool, writePool } from '../state/pool.ts';
 import { restorePromotionLock } from '../state/promotion-lock.ts';
-import { readSession, recordDirectories, type Session, sessionIds, writeSession } from '../state/sessions.ts';
+import {
+  readSession,
+  recordDirectories,
+  type Saving,
+  type Session,
+  sessionIds,
+  writeSession,
+} from '../state/sessions.ts';
 import { clearRunning } from '../state/update-history.ts';
 import { publishSessions } from '../update/greeter.ts';
 import { isUsable, writeHealth } from '../update/health.ts';
@@ -135,7 +141,7 @@ async function recoverSession(
   const seen = readSession(host, paths, id);
   const s = seen ?? sessionFromId(on, id, volume, readPool(host, paths));
   if (seen && overBecause(host, seen) === undefined) return;
-  const attempt = (processes?: readonly ProcessId[]): Promise<void> =>
+  const attempt = (wait?: Saving): Promise<void> =>
     withLock(host, paths, lockNameOf(s), 0, async lock => {
       const now = readSession(host, paths, id);
       if (now && overBecause(host, now) === undefined) return;
@@ -150,7 +156,7 @@ async function recoverSession(
         `${id} of ${s.user.name} is over: ${(now && overBecause(host, now)) ?? 'its record is corrupt'}`,
         { session: id, user: s.user.name },
       );
-      await stop({ ...on, lockFds: [lock.fd] }, stillSaving(now ?? s, processes));
+      await stop({ ...on, lockFds: [lock.fd] }, stillSaving(now ?? s, wait));
       result.ended.push(id);
     });
   // The service ends it later; nobody waits for a boot.

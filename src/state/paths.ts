@@ -84,7 +84,8 @@ export function makeDirectories(host: Host, paths: Paths): void {
   // Usually all exist. These are the ones created last and the one that `destroy` removes first.
   const last = [paths.generations, paths.locks, paths.roots];
   const records = host.lstat(paths.sessions);
-  if (records?.kind === 'dir' && records.uid === 0 && last.every(path => host.pathType(path) === 'dir')) return;
+  if (records?.kind === 'dir' && records.uid === 0 && last.every(path => host.pathType(path) === 'dir'))
+    return;
   for (const path of [paths.state, paths.generations]) {
     host.mkdir(path, 0o700);
     host.own(path, 0o700); // the root of a file system of its own is usually open to all users

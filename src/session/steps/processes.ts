@@ -58,13 +58,7 @@ async function endPrograms(
   if (working.length + killed.length === 0) return;
   const { reportKilled, saveWait } = await import('../saving.ts');
   reportKilled(s, log, killed);
-  if (working.length > 0 && !saveWait(s, on, { asked, until, processes: working }))
-    return endPrograms(
-      { ...s, saving: { asked: 0, until: 0, processes: working, who: '' } },
-      on,
-      target,
-      apart,
-    );
+  if (working.length > 0) saveWait(s, on, { asked, until, processes: working });
 }
 
 /**
