@@ -3,6 +3,7 @@
  * entry would run them for every command, which is 24 times slower.
  */
 import type { Host } from '../linux/host.ts';
+import { isSessionId } from '../names.ts';
 import type { Session } from '../state/sessions.ts';
 
 /**
@@ -32,11 +33,17 @@ export function renderEntry(s: Session, rootUsers: readonly string[]): string {
   ].join('\n');
 }
 
-/** IDs of the entries whose directory is below `roots`; entries of another Mayfly instance are left out. */
+/**
+ * IDs of the entries whose directory is below `roots`; entries of another Mayfly instance are left out. An empty one is ours:
+ * entries appear complete, so it has lost its text in a power cut. If it was another instance's, its session is over too.
+ */
 export function listEntries(host: Host, directory: string, roots: string): string[] {
   return host
     .list(directory)
     .filter(name => name.startsWith(PREFIX))
     .map(name => name.slice(PREFIX.length))
-    .filter(id => host.read(entryPath(directory, id))?.includes(`\ndirectory=${roots}/${id}\n`));
+    .filter(id => {
+      const text = host.read(entryPath(directory, id));
+      return text?.includes(`\ndirectory=${roots}/${id}\n`) || (text === '' && isSessionId(id));
+    });
 }

@@ -107,6 +107,19 @@ describe.each([
 });
 
 describe('without a record, as after a reboot', () => {
+  it('a schroot entry that has lost its text is removed, also if the volume is gone', async () => {
+    const w = await world();
+    await start(w);
+    const { paths } = w.machine();
+    const [s] = readSessions(w.host, paths, 1001);
+    w.reboot();
+    for (const key of w.volumes.keys()) if (key.includes(s?.id ?? '-')) w.volumes.delete(key);
+    w.put(`${paths.schroot}/mayfly-${s?.id}`, '');
+    const others = ['mayfly-notes', 'other-u1001-0000000b'];
+    for (const name of others) w.put(`${paths.schroot}/${name}`, '');
+    expect((await recover(w.machine())).stuck).toEqual([]);
+    expect(w.host.list(paths.schroot)).toEqual(others);
+  });
   it('a schroot entry is removed also where no pool is on record', async () => {
     const w = await world();
     await start(w);
