@@ -409,7 +409,7 @@ describe('the Debian package', () => {
       printf '[x]\ndirectory=/srv/x\n' >/etc/schroot/chroot.d/mayfly-u1001-0000000b
       if dpkg -r mayfly >/root/refused 2>&1; then echo "was removed with leftovers" >&2; exit 1; fi
       grep -q u1001-0000000a /root/refused
-      ! grep u1001-0000000b /root/refused
+      if grep u1001-0000000b /root/refused; then exit 1; fi
       grep -q '"mayfly recover" removes leftovers' /root/refused
       sed -n 's/^@reboot root //p' /etc/cron.d/mayfly >/root/job
       grep -q recover /root/job
