@@ -21,14 +21,7 @@ import { leaveOldRecords } from '../state/old-records.ts';
 import { makeDirectories, userFiles } from '../state/paths.ts';
 import { readPool, writePool } from '../state/pool.ts';
 import { restorePromotionLock } from '../state/promotion-lock.ts';
-import {
-  readSession,
-  recordDirectories,
-  type Saving,
-  type Session,
-  sessionIds,
-  writeSession,
-} from '../state/sessions.ts';
+import { readSession, recordDirectories, type Session, sessionIds, writeSession } from '../state/sessions.ts';
 import { clearRunning } from '../state/update-history.ts';
 import { publishSessions } from '../update/greeter.ts';
 import { isUsable, writeHealth } from '../update/health.ts';
@@ -141,7 +134,7 @@ async function recoverSession(
   const seen = readSession(host, paths, id);
   const s = seen ?? sessionFromId(on, id, volume, readPool(host, paths));
   if (seen && overBecause(host, seen) === undefined) return;
-  const attempt = (wait?: Saving): Promise<void> =>
+  const attempt = (wait?: Session['saving']): Promise<void> =>
     withLock(host, paths, lockNameOf(s), 0, async lock => {
       const now = readSession(host, paths, id);
       if (now && overBecause(host, now) === undefined) return;
