@@ -5,6 +5,7 @@ import { generationNumbers, stableNumber, whyDemoted } from '../state/generation
 import type { Machine } from '../state/machine.ts';
 import { readPool } from '../state/pool.ts';
 import { diffGenerations, type GenerationDiff } from '../update/diff.ts';
+import { kindOf } from '../update/packages.ts';
 import { mountPool } from '../update/pool.ts';
 import { withUpdateLock } from '../update/update-lock.ts';
 import type { CliCommand } from './command.ts';
@@ -30,8 +31,6 @@ export function diffText(
   { packages, files }: GenerationDiff,
   isLong: boolean,
 ): string {
-  const kindOf = (p: (typeof packages)[number]) =>
-    p.before === undefined ? 'new' : p.after === undefined ? 'gone' : 'changed';
   const growth = files.reduce((sum, f) => sum + f.after - f.before, 0);
   const size = growth === 0 ? 'the same size' : `${sizeOf(Math.abs(growth))} ${growth > 0 ? 'more' : 'less'}`;
   const rows = packages.map(p => [

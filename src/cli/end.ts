@@ -28,13 +28,12 @@ export const endCommand: CliCommand = {
       return 0;
     }
     const wait = waitOf(args.in, args.notice);
+    const notice = args.notice === undefined ? undefined : String(args.notice);
     const s = sessionNamed(on, String(args.session));
     const { id } = s;
-    if (wait !== undefined && !flags.dryRun) {
-      if (!(await announceEnd(on, s, wait, args.notice === undefined ? undefined : String(args.notice)))) {
-        report({ ended: id }, `${id} has ended by itself`);
-        return 0;
-      }
+    if (wait !== undefined && !flags.dryRun && !(await announceEnd(on, s, wait, notice))) {
+      report({ ended: id }, `${id} has ended by itself`);
+      return 0;
     }
     await end(on, id);
     report({ ended: id }, `${id} ${flags.dryRun ? 'would be' : 'has'} ended`);

@@ -64,7 +64,7 @@ async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Hook
     call = callOf(on.host, o.adapter, env, o.caller);
     await armWatchdog(o, on, on.config.hook.timeout);
     if (!call && env.USER)
-      throw new MayflyError('refused', `the process of ${o.adapter} that waits has ended`);
+      throw new MayflyError('refused', `the process of ${o.adapter} that called the hook has ended`);
     if (!call) throw new MayflyError('bad-user', `${o.adapter} named no user (USER is not set)`);
     if (o.failed !== undefined) {
       await logout(on, call, (s, m) => endNow(o, s, m));

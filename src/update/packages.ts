@@ -62,7 +62,8 @@ export function packageChanges(
 const KINDS = ['changed', 'new', 'gone'] as const;
 type Kind = (typeof KINDS)[number];
 
-const kindOf = (p: PackageChange): Kind =>
+/** How a package differs. Pure. */
+export const kindOf = (p: PackageChange): Kind =>
   p.before === undefined ? 'new' : p.after === undefined ? 'gone' : 'changed';
 
 /** Versions of a package in one line. */

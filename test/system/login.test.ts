@@ -293,7 +293,7 @@ describe.each(BACKENDS)('a login on %s', backend => {
     const r = sh(setup, [...args, '--caller', gone], { env });
     expect([r.code, r.err]).toEqual([
       4,
-      expect.stringMatching(/the process of lightdm that waits has ended/),
+      expect.stringMatching(/the process of lightdm that called the hook has ended/),
     ]);
     expect(fs.existsSync(`${lab.dir}/run/users/${uidOf(A)}`)).toBe(false);
     expect(lab.records()).toEqual([]);
