@@ -11,9 +11,16 @@ import { Vm, waitFor } from './vm.ts';
 
 const { X11, ...HEADLESS } = SANDBOXES;
 
-const LOCK = `loginctl lock-session; i=0
-  until [ "$(loginctl show-session auto -P LockedHint)" = yes ]; do i=$((i + 1)); [ $i -lt 200 ] || exit 1; sleep 0.5; done
-  loginctl unlock-session`;
+/** GNOME takes no notice of a signal while its overview is still coming up, so it is told again. */
+const LOCK = `i=0
+  until [ "$(loginctl show-session auto -P LockedHint)" = yes ]; do
+    [ $((i % 10)) -gt 0 ] || loginctl lock-session auto || exit 2
+    i=$((i + 1)); [ $i -lt 150 ] || exit 1; sleep 0.5
+  done
+  loginctl unlock-session auto`;
+
+/** GNOME starts programs by its user manager, which is outside of logind's session; so it is without Mayfly. */
+const OUTSIDE = 'the session of a process';
 
 let lab: Vm;
 
@@ -39,7 +46,8 @@ async function table(person: Person, rows: Record<string, string>): Promise<Reco
   );
   await isIn(lab, person, 'gnome-shell');
   await waitFor(() => lab.run('test', '-e', `${home}/table`).code === 0, 1500, `the table of ${name}`);
-  return parseTable(lab.script(`cat ${home}/table`));
+  const found = Object.entries(parseTable(lab.script(`cat ${home}/table`)));
+  return Object.fromEntries(found.map(([row, value]) => [row, value.replace(/\bPID \d+/, 'PID')]));
 }
 
 describe('GNOME 48', () => {
@@ -65,6 +73,6 @@ describe('GNOME 48', () => {
     mustBeInside(lab, alice, lab.sessions(alice.name)[0] ?? 'none', 'gnome-shell', 'systemd');
     logsOut(lab, alice, 'gnome-session-b');
     expect(inside).toEqual(host);
-    expect(Object.entries(inside).filter(([, value]) => value !== 'ok')).toEqual([]);
+    expect(Object.keys(inside).filter(row => inside[row] !== 'ok')).toEqual([OUTSIDE]);
   });
 });
