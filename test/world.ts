@@ -36,7 +36,7 @@ export interface Node {
   readonly ino: number;
 }
 
-interface FileSystem {
+export interface FileSystem {
   readonly dev: number;
   readonly nodes: Map<string, Node>;
 }
@@ -124,6 +124,10 @@ export class World {
   readonly diversions = new Map<string, { readonly to: string; readonly by: string }>();
   /** Versions of installed packages. */
   readonly installed = new Map<string, string>();
+  /** Texts of seals, by the path of the pool and the number. */
+  readonly seals = new Map<string, string>();
+  /** The file system of the pool is mounted. */
+  isPoolThere = true;
   /** Volume names that a foreign object occupies. */
   readonly foreign = new Set<string>();
   /** What df(1) would report. */
@@ -282,6 +286,11 @@ export class World {
       null,
       1,
     );
+  }
+
+  /** All that is mounted; the first is the root. */
+  fileSystems(): readonly FileSystem[] {
+    return this.mounts.map(m => m.fs);
   }
 
   private newFs(): FileSystem {
@@ -744,6 +753,7 @@ export class World {
       const fs = this.volumes.get(key(v));
       return fs && this.mounts.some(m => m.fs === fs) ? 'it is mounted' : undefined;
     };
+    const MARK = '/.mayfly-seal';
     return {
       kind: 'overlay',
       check: async () => [],
@@ -780,8 +790,27 @@ export class World {
         if (!this.volumes.has(key(v))) return;
         const busy = await held(v);
         if (busy) throw new MayflyError('stuck', `"${key(v)}" is in use: ${busy}`);
+        if (this.seals.has(key(v))) this.effect();
+        this.seals.delete(key(v));
         this.effect();
         this.volumes.delete(key(v));
+      },
+      seals: async pool => {
+        const prefix = `${pool}/generation/`;
+        const own = [...this.seals].filter(([k]) => k.startsWith(prefix));
+        return new Map(own.map(([k, text]) => [Number(k.slice(prefix.length)), text]));
+      },
+      writeSeal: async (v, text) => {
+        this.effect();
+        this.seals.set(key(v), text);
+      },
+      isThere: () => this.isPoolThere,
+      readMark: v => this.volumes.get(key(v))?.nodes.get(MARK)?.text,
+      writeMark: (v, text) => {
+        const { nodes } = get(v);
+        this.effect();
+        if (text === undefined) nodes.delete(MARK);
+        else nodes.set(MARK, { kind: 'file', text, mode: 0o600, uid: 0, gid: 0, ino: 1 });
       },
       discard: async v => {
         const fs = this.volumes.get(key(v));

@@ -4,7 +4,7 @@ import { stableNumber } from '../state/generations.ts';
 import { readPool } from '../state/pool.ts';
 import { noteHeldBack } from '../update/held-back.ts';
 import { mountPool } from '../update/pool.ts';
-import { prune, retentionPlan } from '../update/retention.ts';
+import { goneFrom, prune, retentionPlan } from '../update/retention.ts';
 import { withUpdateLock } from '../update/update-lock.ts';
 import type { CliCommand } from './command.ts';
 
@@ -23,7 +23,10 @@ export const gcCommand: CliCommand = {
         'keep-if-space': { fate: 'spare', text: 'is kept while there is space' },
         remove: { fate: 'go', text: 'would be removed' },
       } as const; // "fate" and its values are the JSON that programs know
-      const plan = retentionPlan(on).map(({ action, ...rest }) => ({ ...rest, ...actions[action] }));
+      const plan = retentionPlan(on, await goneFrom(on, pool)).map(({ action, ...rest }) => ({
+        ...rest,
+        ...actions[action],
+      }));
       const value = plan.map(({ number, fate, why }) => ({ number, fate, why }));
       show(value, plan.map(p => `generation ${p.number} ${p.text}: ${p.why}`).join('\n'));
       return 0;

@@ -30,7 +30,10 @@ export interface Generation {
   readonly created: string;
   /** Where the tree came from, as text for the administrator. */
   readonly origin: string;
-  /** Undefined if an earlier version sealed it. */
+  /** The ID in its seal and in the mark in its tree. Undefined, as `unnamed`, if an earlier version sealed it. */
+  readonly seal?: string;
+  /** When the volume was known again by its mark, after a move to another disk; ISO 8601. */
+  readonly moved?: string;
   readonly unnamed?: UnnamedNumbers;
 }
 

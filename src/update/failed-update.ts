@@ -2,7 +2,8 @@
 import { reasonOf } from '../errors.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Pool } from '../volume/backend.ts';
-import { finishInterruptedUpdate, type TryEach } from './pool.ts';
+import { finishInterruptedUpdate } from './pool.ts';
+import type { TryEach } from './seals.ts';
 
 /**
  * Removes the leftovers of a failed update at once, because in a full pool they would prevent logins. What cannot be

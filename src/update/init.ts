@@ -35,10 +35,12 @@ import { writeHealth } from './health.ts';
 import { writeAccounts } from './host-copy.ts';
 import { type LvmChoice, openLvmPool, sizesOf } from './init-lvm.ts';
 import { settleMissingNames } from './missing-names.ts';
-import { acceptCandidate, mountPool, seal } from './pool.ts';
+import { mountPool } from './pool.ts';
 import { makePoolDirectory } from './pool-directory.ts';
 import { mountPlace, poolPlaceProblem, propagationOf, propagationProblem } from './pool-place.ts';
 import { NONE_UNNAMED } from './renumber.ts';
+import { acceptCandidate, seal } from './sealing.ts';
+import { unrecorded } from './seals.ts';
 import { checkSource, describeSource, fillTree, type Progress, type Source } from './source.ts';
 import { unmountLeftovers, withMountedVolume } from './volume-tree.ts';
 
@@ -83,7 +85,9 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
     const others = found.volumes.filter(v => !isFromInterruptedInit(v, known)).map(describe);
     if (others.length > 0) {
       const what = `the pool "${pool.path}" holds volumes that are not on record: ${others.join(', ')}`;
-      throw new MayflyError('refused', what, { pool: pool.path, hint: REMEDY.destroy });
+      const isWhole = (await unrecorded(on, pool)).some(u => u.action === 'adopt');
+      const hint = isWhole ? REMEDY.recover : REMEDY.destroy;
+      throw new MayflyError('refused', what, { pool: pool.path, hint });
     }
     for (const name of [...found.leftovers, ...found.discarded.map(d => d.name), ...found.spares.values()])
       await backend.sweep(pool.path, name);
@@ -117,7 +121,7 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
     });
     await requireProof(on, generation, work, o.say);
     await backend.rename(work, masterOf(pool));
-    acceptCandidate(on, number);
+    await acceptCandidate(on, number);
     await movePointer(on, { what: `the promotion of generation ${number}`, seconds: 30 }, point =>
       point(number),
     );

@@ -4,7 +4,7 @@ import { stableNumber } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import { movePointer } from '../state/promotion-lock.ts';
 import { beginProbation, writeIntent } from './adopt.ts';
-import { acceptCandidate } from './pool.ts';
+import { acceptCandidate } from './sealing.ts';
 
 /** `kept`: the pointer was moved by somebody else meanwhile, and stays where it is; or, with `isPending`, not moved yet. */
 interface Promotion {
@@ -24,7 +24,7 @@ const PROMOTION_WAIT = 60;
 export async function promote(on: Machine, number: number, before: number | undefined): Promise<Promotion> {
   const { host, paths } = on;
   writeIntent(host, paths, number, before);
-  acceptCandidate(on, number);
+  await acceptCandidate(on, number);
   const o = { what: `the promotion of generation ${number}`, seconds: PROMOTION_WAIT };
   try {
     return await movePointer(on, o, (point): Promotion => {

@@ -30,6 +30,8 @@ export interface RetentionCandidate {
   readonly demoted: boolean;
   /** Its record is corrupt; only an administrator may remove it. */
   readonly corrupt: boolean;
+  /** Its volume is gone from a pool that is there: it is nothing to go back to, and takes no place of one that is. */
+  readonly gone?: boolean;
 }
 
 /**
@@ -41,9 +43,11 @@ export function planRetention(
   generations: readonly RetentionCandidate[],
   o: { readonly stable: number | undefined; readonly fallback: number | undefined; readonly keep: number },
 ): RetentionDecision[] {
-  const good = generations.filter(g => !g.demoted && !g.corrupt && g.number !== o.stable).map(g => g.number);
+  const good = generations
+    .filter(g => !g.demoted && !g.corrupt && !g.gone && g.number !== o.stable)
+    .map(g => g.number);
   const newest = new Set(good.sort((a, b) => b - a).slice(0, Math.max(0, o.keep - 1)));
-  return generations.map(({ number, sessions, demoted, corrupt }) => {
+  return generations.map(({ number, sessions, demoted, corrupt, gone }) => {
     const is = (action: RetentionDecision['action'], why: string): RetentionDecision => ({
       number,
       action,
@@ -53,6 +57,7 @@ export function planRetention(
     if (o.stable === undefined) return is('keep', 'no generation is stable');
     if (sessions > 0) return is('keep', `${sessions} session${sessions > 1 ? 's use' : ' uses'} it`);
     if (corrupt) return is('keep', `its record is corrupt; see "${REMEDY.examine}"`);
+    if (gone) return is('remove', 'its volume is gone');
     if (number === o.fallback) return is('keep', `no session of generation ${o.stable} has lasted yet`);
     if (newest.has(number)) return is('keep-if-space', `the newest ${o.keep} are kept`);
     return is('remove', demoted ? 'it was demoted' : `only the newest ${o.keep} are kept`);
@@ -70,8 +75,17 @@ export function pins({ host, paths }: Machine): Map<number, number> | undefined 
   return found;
 }
 
-/** The current decisions on this machine. */
-export function retentionPlan(on: Machine): RetentionDecision[] {
+/** The numbers of the generations on record whose volume is gone. None if the pool is not there: nothing is known then. */
+export async function goneFrom(on: Machine, pool: Pool): Promise<ReadonlySet<number>> {
+  const backend = on.backend(pool.backend);
+  if (backend.isThere?.(pool.path) === false) return new Set();
+  const { volumes } = await backend.list(pool.path);
+  const there = new Set(volumes.flatMap(v => (v.role === 'generation' ? Number(v.name) : [])));
+  return new Set(generationNumbers(on.host, on.paths).filter(number => !there.has(number)));
+}
+
+/** The current decisions on this machine; `gone` is what {@link goneFrom} returns. */
+export function retentionPlan(on: Machine, gone: ReadonlySet<number> = new Set()): RetentionDecision[] {
   const { host, paths } = on;
   const pinned = pins(on);
   const generations = generationNumbers(host, paths).map(number => ({
@@ -79,6 +93,7 @@ export function retentionPlan(on: Machine): RetentionDecision[] {
     sessions: pinned === undefined ? 1 : (pinned.get(number) ?? 0),
     demoted: whyDemoted(host, paths, number) !== undefined,
     corrupt: corruptRecord(host, paths, number) !== undefined,
+    gone: gone.has(number),
   }));
   const trial = probation(host, paths);
   const stable = stableNumber(host, paths);
@@ -103,7 +118,7 @@ export async function prune(
   isShort: () => Promise<boolean> = async () => false,
   kept?: number,
 ): Promise<number[]> {
-  const plan = retentionPlan(on).filter(d => d.number !== kept);
+  const plan = retentionPlan(on, await goneFrom(on, pool)).filter(d => d.number !== kept);
   const newest = plan.filter(f => f.action === 'keep-if-space').at(-1)?.number;
   const removed: number[] = [];
   for (const { number, action, why } of plan) {

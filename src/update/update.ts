@@ -7,7 +7,7 @@ import { isErrno, MayflyError, reasonOf } from '../errors.ts';
 import type { Fields } from '../linux/log.ts';
 import { stopwatch } from '../linux/stopwatch.ts';
 import { prepareSpare } from '../session/spare-snapshot.ts';
-import { generationNumbers, stableNumber, takeNumber } from '../state/generations.ts';
+import { stableNumber, takeNumber } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import { readPool } from '../state/pool.ts';
 import {
@@ -30,11 +30,13 @@ import { dropWork, orLeaveToRecovery } from './failed-update.ts';
 import { forgetHeldBack, noteHeldBack, rolledBackTo } from './held-back.ts';
 import { keptFiles } from './kept-files.ts';
 import type { LossPolicy } from './losses.ts';
-import { ensureSpace, finishInterruptedUpdate, mountPool, requireSpace, seal } from './pool.ts';
+import { ensureSpace, finishInterruptedUpdate, mountPool, requireSpace } from './pool.ts';
 import { promote } from './promote.ts';
 import { alignNumbers } from './renumber.ts';
 import { withResolver } from './resolver.ts';
 import { prune } from './retention.ts';
+import { seal } from './sealing.ts';
+import { numbersIn } from './seals.ts';
 import { requireWholeMaster } from './separate-trees.ts';
 import { withUpdateLock } from './update-lock.ts';
 import { withMountedVolume } from './volume-tree.ts';
@@ -234,10 +236,4 @@ async function tryPrune(on: Machine, pool: Pool): Promise<string[]> {
   } catch (error) {
     return [reasonOf(error)];
   }
-}
-
-async function numbersIn(on: Machine, pool: Pool): Promise<number[]> {
-  const { volumes: all } = await on.backend(pool.backend).list(pool.path);
-  const volumes = all.filter(v => v.role === 'generation');
-  return [...volumes.map(v => Number(v.name)), ...generationNumbers(on.host, on.paths)];
 }

@@ -197,6 +197,16 @@ export interface VolumeBackend {
   discard?(v: Volume): Promise<void>;
   /** All of our volumes in the pool, and leftovers and spares, as found in the system. */
   list(pool: string): Promise<Listing>;
+  /** The texts of the seals of the pool's generations, by number. `remove` removes that of its generation first. */
+  seals(pool: string): Promise<ReadonlyMap<number, string>>;
+  /** Writes the seal of a generation, durably, in place of an earlier one. */
+  writeSeal(v: Volume, text: string): Promise<void>;
+  /** Where {@link identity} does not survive a copy: the text of the mark in the tree, which does. */
+  readMark?(v: Volume): string | undefined;
+  /** Marks the tree of a working copy, before it is forked; without a text it removes the mark. */
+  writeMark?(v: Volume, text: string | undefined): void;
+  /** Whether there is a pool of ours at `pool`: a file system that is not mounted is not taken for an empty one. */
+  isThere?(pool: string): boolean;
   /** Removes one of the leftovers, spares or discarded volumes of {@link list}, by its name there; absent is success. */
   sweep(pool: string, name: string): Promise<void>;
 }

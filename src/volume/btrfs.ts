@@ -24,11 +24,13 @@ import {
   mustBeAbsent,
   prepareLayout,
   runEraser,
+  sealsInDirectory,
   sparePath,
   volumePath,
 } from './directory-layout.ts';
 import type { EraseOptions } from './eraser.ts';
 import { ownersOf } from './identity.ts';
+import { dropSeal } from './seal-files.ts';
 import { usageOf } from './usage.ts';
 
 /** Inode number of every subvolume's root directory (BTRFS_FIRST_FREE_OBJECTID). */
@@ -220,8 +222,9 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
     async remove(v) {
       const path = volumePath(v);
       if (v.role !== 'session') {
-        if (host.lstat(path) === undefined) return;
+        if (host.lstat(path) === undefined) return dropSeal(host, v);
         await mustBeFree(v);
+        dropSeal(host, v);
         return erase(path);
       }
       const aside = await setAside(v);
@@ -237,6 +240,8 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
       listLayout(host, 'btrfs', pool, (path, role) =>
         role === 'session' ? isDirectory(path) : isSubvolume(path),
       ),
+
+    ...sealsInDirectory(host),
 
     sweep: (pool, name) => eraseDirectory(`${pool}/${name}`),
   };

@@ -11,8 +11,10 @@ import {
   type Role,
   requireVolumeName,
   type Volume,
+  type VolumeBackend,
 } from './backend.ts';
 import type { Erasable, EraseOptions } from './eraser.ts';
+import { readMarkIn, readSealTexts, sealDirectory, writeMarkIn, writeSealText } from './seal-files.ts';
 
 /** Prefixes of volumes that are being created or removed. One rename makes a directory a volume or a leftover. */
 const NEW = '.new-';
@@ -112,7 +114,7 @@ function requireEmpty(host: Host, pool: string): void {
  */
 export function protectLayout(host: Host, pool: string): void {
   if (!isMarked(host, pool)) return;
-  for (const path of [pool, `${pool}/generations`, `${pool}/sessions`])
+  for (const path of [pool, `${pool}/generations`, `${pool}/sessions`, sealDirectory(pool)])
     if (host.lstat(path)) host.own(path, 0o700);
 }
 
@@ -127,13 +129,15 @@ export function prepareLayout(host: Host, pool: string): void {
     const text = 'This is a pool of mayfly(8). Do not change its volumes by hand.\n';
     host.write(markerOf(pool), text, { mode: 0o600, durable: true });
   }
-  for (const path of [`${pool}/generations`, `${pool}/sessions`]) host.mkdir(path, 0o700);
+  for (const path of [`${pool}/generations`, `${pool}/sessions`, sealDirectory(pool)])
+    host.mkdir(path, 0o700);
   protectLayout(host, pool);
 }
 
 /** The reverse of {@link prepareLayout}; the pool must have no volumes. */
 export function dissolveLayout(host: Host, pool: string): void {
-  for (const name of ['generations', 'sessions']) host.rmdir(`${pool}/${name}`);
+  for (const name of host.list(sealDirectory(pool))) host.unlink(`${sealDirectory(pool)}/${name}`);
+  for (const name of ['seals', 'generations', 'sessions']) host.rmdir(`${pool}/${name}`);
   host.unlink(markerOf(pool));
 }
 
@@ -168,6 +172,22 @@ export function listLayout(
   scan(`${pool}/generations`, ['generation']);
   scan(`${pool}/sessions`, ['session']);
   return { volumes, leftovers, discarded, spares };
+}
+
+/** Methods of the backends whose pool is a directory. */
+export function sealsInDirectory(
+  host: Host,
+): Pick<VolumeBackend, 'seals' | 'writeSeal'> &
+  Required<Pick<VolumeBackend, 'readMark' | 'writeMark' | 'isThere'>> {
+  return {
+    seals: async pool => readSealTexts(host, pool),
+    async writeSeal(v, text) {
+      writeSealText(host, v, text);
+    },
+    readMark: v => readMarkIn(host, volumePath(v)),
+    writeMark: (v, text) => writeMarkIn(host, volumePath(v), text),
+    isThere: pool => isMarked(host, pool),
+  };
 }
 
 /** Throws `exists` if there is anything at the path of `v`. */

@@ -610,7 +610,7 @@ describe('the check of seals', () => {
     [
       'all of them, changed',
       { stable: 2, good: [1, 2], broken: [broken(1), broken(2)] },
-      /^warning: generation 1 .* \| rm \/g\/1.json && mayfly recover; problem: .* \| mayfly update --force$/,
+      /^warning: generation 1 .* \| mv \/g\/1.json \/g\/1.retired && mayfly recover; problem: .* \| mayfly update --force$/,
     ],
   ])('judges %s', (_, seals, words) => expect(line(judgeSeals(seals))).toMatch(words));
 });

@@ -36,6 +36,7 @@ import { isDue, isMissed, lastAttemptOf, offsetOf, spreadOf } from '../../src/up
 import { update } from '../../src/update/update.ts';
 import { removals } from '../../src/update/upgrade.ts';
 import { masterOf, type Volume, workOf } from '../../src/volume/backend.ts';
+import { MARK } from '../../src/volume/seal-files.ts';
 import { callOf, preparedWorld, World } from '../world.ts';
 
 describe('retention', () => {
@@ -144,7 +145,11 @@ function addCarol(w: World): void {
 }
 
 const contents = (w: World, v: Volume): string =>
-  JSON.stringify([...(w.volumes.get(w.backend().path(v) ?? '')?.nodes ?? [])].map(([p, n]) => [p, n.text]));
+  JSON.stringify(
+    [...(w.volumes.get(w.backend().path(v) ?? '')?.nodes ?? [])]
+      .filter(([path]) => path !== `/${MARK}`) // only generations have it
+      .map(([path, n]) => [path, n.text]),
+  );
 
 /** An update that writes `what` into the tree. */
 function updateOf(w: World, what: string, from?: number) {
@@ -626,9 +631,10 @@ it.each(['', '{"lastAttem', 'null', '\0\0'])(
   },
 );
 
-it('a generation with a corrupt record is skipped, and kept until the administrator removes it', async () => {
+it('a generation without a seal whose record is corrupt is skipped, and kept until the administrator removes it', async () => {
   const w = await world();
   await updateOf(w, 'two');
+  w.seals.clear(); // as an earlier version leaves them
   const said: string[] = [];
   const on = { ...w.machine(), log: logTo((_, words) => said.push(words)) };
   const { host, paths } = on;

@@ -1,0 +1,409 @@
+/** The seals of generations in the pool: what they bring back, and what they never take. */
+import { describe, expect, it } from 'vitest';
+import { recover } from '../../src/service/recover.ts';
+import { end } from '../../src/session/end.ts';
+import { login } from '../../src/session/session.ts';
+import {
+  endProbation,
+  generationNumbers,
+  lastNumber,
+  markDemoted,
+  probation,
+  readableGeneration,
+  stableNumber,
+} from '../../src/state/generations.ts';
+import { readPool } from '../../src/state/pool.ts';
+import { markOf, parseSeal, sealText } from '../../src/state/seals.ts';
+import { readSessions } from '../../src/state/sessions.ts';
+import { init } from '../../src/update/init.ts';
+import { prune } from '../../src/update/retention.ts';
+import { unrecorded } from '../../src/update/seals.ts';
+import { update } from '../../src/update/update.ts';
+import { generationOf, masterOf } from '../../src/volume/backend.ts';
+import { MARK } from '../../src/volume/seal-files.ts';
+import { callOf, type Node, preparedWorld, type World } from '../world.ts';
+
+const STATE = '/var/lib/mayfly';
+const pool = { backend: 'overlay', path: `${STATE}/pool` } as const;
+const volumeOf = (n: number): string => `${pool.path}/generation/${n}`;
+const numbersOf = (w: World): number[] => generationNumbers(w.host, w.machine().paths);
+const stableOf = (w: World): number | undefined => stableNumber(w.host, w.machine().paths);
+const sealIn = (w: World, n: number) => parseSeal(w.seals.get(volumeOf(n)), n);
+
+/** Master equals generation 1; `keep` generations are kept. */
+async function world(keep = 3): Promise<World> {
+  const w = preparedWorld();
+  w.makeDirs('/etc/mayfly');
+  w.put('/etc/mayfly/mayfly.toml', `[check]\nuser = "bob"\n[update]\nkeep = ${keep}\n`);
+  await w.backend().fork(generationOf(pool, 1), masterOf(pool));
+  return w;
+}
+
+async function updateOf(w: World, what: string): Promise<void> {
+  await update(w.machine(), {
+    ...{ what: 'an update', origin: 'test', force: true, say: () => undefined },
+    change: async () => {
+      const work = w.volumes.get(`${pool.path}/work/work`);
+      work?.nodes.set('/etc/version', { kind: 'file', text: what, mode: 0o644, uid: 0, gid: 0, ino: 1 });
+      return true;
+    },
+  });
+  w.newProcess();
+}
+
+/** What is below the state directory, to be put back later. */
+function stateOf(w: World): [string, Node][] {
+  const [root] = w.fileSystems();
+  return [...(root?.nodes ?? [])].filter(([path]) => path === STATE || path.startsWith(`${STATE}/`));
+}
+
+/** The state directory is lost, or is that of another day; the pool is as it was. */
+function putBack(w: World, state: readonly [string, Node][] = []): void {
+  const [root] = w.fileSystems();
+  if (!root) throw new Error('no root');
+  for (const [path] of stateOf(w)) root.nodes.delete(path);
+  for (const [path, node] of state) root.nodes.set(path, node);
+  w.reboot();
+}
+
+/** Bob logs in, gets this generation, and logs out. */
+async function mustLogIn(w: World, generation: number, when = ''): Promise<void> {
+  const s = await login(w.machine(), callOf(w, 'bob', ':7'));
+  expect(s?.generation, when).toBe(generation);
+  if (s) await end(w.machine(), s.id);
+  w.newProcess();
+}
+
+const NOTHING = { ended: [], swept: [], adopted: [], stuck: [] };
+
+describe('a generation', () => {
+  it('carries its number, its ID, and whether it has passed its checks, in the pool', async () => {
+    const w = await world();
+    await updateOf(w, 'two');
+    const g = readableGeneration(w.host, w.machine().paths, 2);
+    expect(sealIn(w, 2)).toMatchObject({ number: 2, id: g?.seal, identity: g?.identity, proven: true });
+    expect(w.volumes.get(volumeOf(2))?.nodes.get(`/${MARK}`)?.text).toBe(markOf(2, g?.seal ?? ''));
+    expect(w.volumes.get(`${pool.path}/master/master`)?.nodes.has(`/${MARK}`)).toBe(false);
+  });
+  it('of an earlier version gets a seal from its record', async () => {
+    const w = await world();
+    expect(sealIn(w, 1)).toBeUndefined();
+    await recover(w.machine());
+    expect(sealIn(w, 1)).toMatchObject({ number: 1, proven: true });
+    putBack(w);
+    await recover(w.machine());
+    expect(readableGeneration(w.host, w.machine().paths, 1)?.seal).toBeUndefined(); // its tree has no mark
+    await mustLogIn(w, 1);
+  });
+});
+
+describe('a state directory that is lost', () => {
+  const lost = async (): Promise<World> => {
+    const w = await world();
+    await updateOf(w, 'two');
+    await updateOf(w, 'three');
+    putBack(w);
+    return w;
+  };
+  it('is made again from the pool: people log in as before, and the next update gets a new number', async () => {
+    const w = await lost();
+    const found = await recover(w.machine());
+    expect(found).toMatchObject({ swept: [], stuck: [] });
+    expect(readPool(w.host, w.machine().paths)).toEqual(pool);
+    expect([numbersOf(w), stableOf(w)]).toEqual([[1, 2, 3], 3]);
+    expect(await recover(w.machine())).toEqual(NOTHING);
+    await mustLogIn(w, 3);
+    await updateOf(w, 'four');
+    expect([stableOf(w), w.volumes.has(volumeOf(3))]).toEqual([4, true]);
+  });
+  it('is made again whenever that is interrupted', async () => {
+    const probe = await lost();
+    await recover(probe.machine());
+    const total = probe.calls;
+    expect(total).toBeGreaterThan(10);
+    for (let n = 1; n <= total; n++) {
+      const w = await lost();
+      w.dieAt = n;
+      await recover(w.machine()).catch(() => undefined);
+      w.newProcess();
+      expect((await recover(w.machine())).stuck, `died at ${n}`).toEqual([]);
+      expect([numbersOf(w), stableOf(w)], `died at ${n}`).toEqual([[1, 2, 3], 3]);
+      await mustLogIn(w, 3, `died at ${n}`);
+    }
+  });
+  it('puts the newest on probation: whether it was demoted is forgotten', async () => {
+    const w = await lost();
+    await recover(w.machine());
+    expect(probation(w.host, w.machine().paths)).toMatchObject({ number: 3, previous: 2 });
+  });
+  it('at any call of an update loses no generation that was proven, and makes none stable that was not', async () => {
+    const probe = await world(2);
+    await updateOf(probe, 'two');
+    probe.newProcess();
+    const before = probe.calls;
+    await updateOf(probe, 'three');
+    for (const isOlder of [false, true])
+      for (let n = before + 1; ; n++) {
+        const w = await world(2);
+        const older = stateOf(w);
+        await updateOf(w, 'two');
+        w.dieAt = n;
+        let isOver = true;
+        await updateOf(w, 'three').catch(() => {
+          isOver = false;
+        });
+        const when = `died at ${n}`;
+        const proven = [1, 2, 3].filter(g => w.volumes.has(volumeOf(g)) && sealIn(w, g)?.proven);
+        expect(proven.length, when).toBeGreaterThan(0);
+        putBack(w, isOlder ? older : []);
+        const { stuck } = await recover(w.machine());
+        expect(stuck, when).toEqual([]);
+        for (const g of proven) expect(numbersOf(w), when).toContain(g);
+        const stable = stableOf(w) ?? 0;
+        expect(proven, when).toContain(stable);
+        await mustLogIn(w, stable, when);
+        expect(await recover(w.machine()), when).toEqual(NOTHING);
+        if (isOlder && n % 10 === 0) {
+          await updateOf(w, 'more');
+          await mustLogIn(w, stableOf(w) ?? 0, when);
+        }
+        if (isOver) break;
+      }
+  });
+  it('does not matter to init, which leads to recovery and removes nothing', async () => {
+    const w = await lost();
+    w.put('/etc/passwd', `${w.host.read('/etc/passwd')}nobody:x:65534:65534::/nonexistent:/bin/sh\n`);
+    const o = { backend: 'overlay', source: { kind: 'host' }, say: () => undefined } as const;
+    await expect(init(w.machine(), o)).rejects.toMatchObject({ facts: { hint: 'mayfly recover' } });
+    w.newProcess();
+    await recover(w.machine());
+    await mustLogIn(w, 3);
+  });
+});
+
+describe('a state directory of another day', () => {
+  it('three updates ago leads to the newest generation, if the one that was stable is gone', async () => {
+    const w = await world(2);
+    const older = stateOf(w);
+    for (const what of ['two', 'three', 'four']) {
+      await updateOf(w, what);
+      endProbation(w.host, w.machine().paths); // a session has lasted
+    }
+    expect(numbersOf(w)).toEqual([3, 4]);
+    putBack(w, older);
+    expect((await recover(w.machine())).stuck).toEqual([]);
+    expect([numbersOf(w), stableOf(w)]).toEqual([[1, 3, 4], 4]);
+    await mustLogIn(w, 4);
+    await updateOf(w, 'five');
+    expect([numbersOf(w), stableOf(w)]).toEqual([[3, 4, 5], 5]); // the one before the one on probation is kept
+  });
+  it('keeps what is stable there if that is still in the pool', async () => {
+    const w = await world();
+    const older = stateOf(w);
+    await updateOf(w, 'two');
+    putBack(w, older);
+    expect((await recover(w.machine())).stuck).toEqual([]);
+    expect([numbersOf(w), stableOf(w)]).toEqual([[1, 2], 1]);
+  });
+  it('does not make a generation stable again that it knows as demoted', async () => {
+    const w = await world();
+    await updateOf(w, 'two');
+    await updateOf(w, 'three');
+    const { paths } = w.machine();
+    markDemoted(w.host, paths, 3, 'test');
+    w.host.unlink(paths.stable);
+    await recover(w.machine());
+    expect(stableOf(w)).toBe(2);
+  });
+  it('that is newer than the pool: what is gone takes no place of what is there', async () => {
+    const w = await world();
+    await updateOf(w, 'two');
+    await updateOf(w, 'three');
+    for (const g of [2, 3]) w.volumes.delete(volumeOf(g));
+    w.newProcess();
+    expect((await recover(w.machine())).stuck).toEqual([]);
+    expect(stableOf(w)).toBe(1);
+    await updateOf(w, 'four');
+    expect(numbersOf(w)).toEqual([1, 4]);
+  });
+});
+
+describe('a pool that is not there', () => {
+  it('is not taken for an empty one: nothing is removed, and no record is dropped', async () => {
+    const w = await world();
+    await updateOf(w, 'two');
+    const all = new Map(w.volumes);
+    w.volumes.clear();
+    w.isPoolThere = false;
+    const before = stateOf(w).map(([path]) => path);
+    const { stuck } = await recover(w.machine());
+    expect(stuck.join()).toContain(
+      'there is no pool at "/var/lib/mayfly/pool"; its file system may not be mounted',
+    );
+    expect(stateOf(w).map(([path]) => path)).toEqual(before);
+    await expect(updateOf(w, 'three')).rejects.toThrow(/its file system may not be mounted/);
+    for (const [key, fs] of all) w.volumes.set(key, fs);
+    w.isPoolThere = true;
+    w.newProcess();
+    await recover(w.machine());
+    await mustLogIn(w, 2);
+  });
+  it('costs no generation when others are pruned', async () => {
+    const w = await world(1);
+    await updateOf(w, 'two');
+    w.isPoolThere = false;
+    w.volumes.clear();
+    expect(await prune(w.machine(), pool)).toEqual([]);
+  });
+});
+
+describe('a seal', () => {
+  const whole = { number: 2, id: 'ab12', identity: 'x', created: 'x', origin: 'x', proven: true };
+  it.each([
+    ['a whole one', sealText(whole), true],
+    ['one that is cut short', sealText(whole).slice(0, 30), false],
+    ['an empty one', '', false],
+    ['zeros', '\0\0\0', false],
+    ['null', 'null', false],
+    ['a list', '[]', false],
+    ['foreign JSON', '{"name":"x"}', false],
+    ['one of another generation', sealText({ ...whole, number: 3 }), false],
+    [
+      'one with numbers without a name that are none',
+      sealText({ ...whole, unnamed: { users: [] } as never }),
+      false,
+    ],
+    ['one with another kind of mark', sealText({ ...whole, proven: 'yes' as never }), false],
+  ])('that is %s is read, or counts as damaged', (_, text, isWhole) =>
+    expect(parseSeal(text, 2) !== undefined).toBe(isWhole),
+  );
+  it.each(['', '{"numb', 'null', '{"number":3}', '\0'])(
+    'of %j keeps its generation, which is not on record, and stops nothing else',
+    async text => {
+      const w = await world();
+      await updateOf(w, 'two');
+      await updateOf(w, 'three');
+      w.seals.set(volumeOf(2), text);
+      putBack(w);
+      expect((await recover(w.machine())).stuck).toEqual([]);
+      expect([numbersOf(w), stableOf(w)]).toEqual([[1, 3], 3]);
+      expect(w.volumes.has(volumeOf(2))).toBe(true);
+      expect(await unrecorded(w.machine(), pool)).toMatchObject([
+        { action: 'keep', why: 'its seal is damaged, or that of another generation' },
+      ]);
+      await updateOf(w, 'four');
+      expect(w.volumes.has(volumeOf(2))).toBe(true);
+      expect(stableOf(w)).toBe(4);
+    },
+  );
+  it('that is damaged is written again from the record', async () => {
+    const w = await world();
+    await updateOf(w, 'two');
+    const text = w.seals.get(volumeOf(2));
+    w.seals.set(volumeOf(2), 'x');
+    await recover(w.machine());
+    expect(w.seals.get(volumeOf(2))).toBe(text);
+  });
+  it('restores a record that is corrupt', async () => {
+    const w = await world();
+    await updateOf(w, 'two');
+    const { paths } = w.machine();
+    const before = w.host.read(`${paths.generations}/2.json`);
+    w.put(`${paths.generations}/2.json`, '{"numb');
+    expect(await recover(w.machine())).toEqual({
+      ...NOTHING,
+      adopted: ['generation 2, whose record was corrupt'],
+    });
+    expect(JSON.parse(w.host.read(`${paths.generations}/2.json`) ?? '')).toEqual(JSON.parse(before ?? ''));
+  });
+});
+
+describe('what is in the pool and is no generation of this machine', () => {
+  it('a copy of a generation, with its seal, is kept and not adopted', async () => {
+    const w = await world();
+    await updateOf(w, 'two');
+    await w.backend().fork(generationOf(pool, 2), generationOf(pool, 5));
+    w.seals.set(volumeOf(5), w.seals.get(volumeOf(2)) ?? '');
+    await recover(w.machine());
+    expect(numbersOf(w)).toEqual([1, 2]);
+    expect(w.volumes.has(volumeOf(5))).toBe(true);
+    w.seals.delete(volumeOf(5));
+    await recover(w.machine());
+    expect(w.volumes.has(volumeOf(5))).toBe(true);
+    await updateOf(w, 'six');
+    expect([stableOf(w), w.volumes.has(volumeOf(5))]).toEqual([6, true]);
+  });
+  it('another tree in the place of one that was sealed is kept and not adopted', async () => {
+    const w = await world();
+    await updateOf(w, 'two');
+    putBack(w);
+    w.volumes.delete(volumeOf(2));
+    await w.backend().fork(generationOf(pool, 1), generationOf(pool, 2));
+    await recover(w.machine());
+    expect([numbersOf(w), stableOf(w)]).toEqual([[1], 1]);
+    expect(w.volumes.has(volumeOf(2))).toBe(true);
+  });
+  it('a generation without a seal, of a number that was never assigned, is kept', async () => {
+    const w = await world();
+    await updateOf(w, 'two');
+    await w.backend().fork(generationOf(pool, 1), generationOf(pool, 9));
+    await recover(w.machine());
+    expect(w.volumes.has(volumeOf(9))).toBe(true);
+    expect(await unrecorded(w.machine(), pool)).toMatchObject([{ action: 'keep', why: 'it has no seal' }]);
+  });
+  it('a candidate of an update that was never recorded is not made stable, and goes when a number was taken after it', async () => {
+    const w = await world();
+    await updateOf(w, 'two');
+    const { paths } = w.machine();
+    const seal = sealIn(w, 2);
+    if (!seal) throw new Error('no seal');
+    w.seals.set(volumeOf(2), sealText({ ...seal, proven: false }));
+    putBack(w);
+    await recover(w.machine());
+    expect([numbersOf(w), stableOf(w), w.volumes.has(volumeOf(2))]).toEqual([[1], 1, true]);
+    await updateOf(w, 'three');
+    expect([lastNumber(w.host, paths), stableOf(w)]).toEqual([3, 3]);
+    await recover(w.machine());
+    expect(w.volumes.has(volumeOf(2))).toBe(false);
+  });
+});
+
+describe('a pool that was moved to another disk', () => {
+  /** Every volume has another identity, as after a copy of all files. */
+  const move = (w: World): void => {
+    for (const [key, fs] of w.volumes) w.volumes.set(key, { nodes: new Map(fs.nodes), dev: fs.dev + 1000 });
+    w.newProcess();
+  };
+  it('is known by the marks in its trees', async () => {
+    const w = await world();
+    await updateOf(w, 'two');
+    await updateOf(w, 'three');
+    move(w);
+    expect((await recover(w.machine())).adopted).toEqual([
+      'generation 2, which was moved',
+      'generation 3, which was moved',
+    ]);
+    expect(await recover(w.machine())).toMatchObject({ adopted: [] });
+    await mustLogIn(w, 3);
+    move(w);
+    putBack(w);
+    await recover(w.machine());
+    expect([numbersOf(w), stableOf(w)]).toEqual([[2, 3], 3]); // the first one has no mark
+    expect(readableGeneration(w.host, w.machine().paths, 3)?.moved).toBeDefined();
+    await mustLogIn(w, 3);
+  });
+  it('does not make a tree good that was replaced: by another one, or by one without a mark', async () => {
+    for (const mark of [undefined, '2 ffff\n', '1 ffff\n', '']) {
+      const w = await world();
+      await updateOf(w, 'two');
+      move(w);
+      const nodes = w.volumes.get(volumeOf(2))?.nodes;
+      const before = nodes?.get(`/${MARK}`);
+      if (mark === undefined) nodes?.delete(`/${MARK}`);
+      else if (before) nodes?.set(`/${MARK}`, { ...before, text: mark });
+      expect((await recover(w.machine())).stuck.join()).toContain('the stable generation 2 is unusable');
+      await expect(login(w.machine(), callOf(w, 'bob', ':7'))).rejects.toThrow();
+      expect(readSessions(w.host, w.machine().paths)).toEqual([]);
+    }
+  });
+});
