@@ -875,7 +875,7 @@ function addSystem(fs: FileSystem): void {
 export function preparedWorld(): World {
   const world = new World();
   const on = world.machine();
-  const pool = { backend: 'overlay' as const, path: '/var/lib/mayfly/pool' };
+  const pool = { backend: 'overlay' as const, path: '/var/lib/mayfly/pool', mountPoint: '/' };
   const volume: Volume = { backend: 'overlay', pool: pool.path, role: 'generation', name: '1' };
   makeDirectories(world.host, on.paths);
   writePool(world.host, on.paths, pool);

@@ -23,7 +23,7 @@ import { readPool } from '../state/pool.ts';
 import { restorePromotionLock } from '../state/promotion-lock.ts';
 import { readSession, type Session, sessionIds, writeSession } from '../state/sessions.ts';
 import { clearRunning } from '../state/update-history.ts';
-import { poolOnRecord } from '../update/find-pool.ts';
+import { noteMountPoint, poolOnRecord } from '../update/find-pool.ts';
 import { publishSessions } from '../update/greeter.ts';
 import { isUsable, writeHealth } from '../update/health.ts';
 import { finishInterruptedUpdate, mountPool } from '../update/pool.ts';
@@ -59,6 +59,7 @@ export async function recover(on: Machine, erase = true): Promise<Recovered> {
     wrong: what => result.stuck.push(what),
   });
   if (pool) await tryStep(result, 'the pool', () => mountPool(on, pool));
+  if (pool) await tryStep(result, 'the record of the pool', () => noteMountPoint(on, pool));
 
   // The order matters: a session writes its record before it creates anything and deletes it last. So an object that
   // exists now and that no record names afterwards is a leftover.

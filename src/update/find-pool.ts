@@ -8,6 +8,7 @@ import { parseSeal } from '../state/seals.ts';
 import type { BackendKind, FileSystem, Pool } from '../volume/backend.ts';
 import { poolOf } from './pool.ts';
 import { makePoolDirectory } from './pool-directory.ts';
+import { withMountPoint } from './pool-place.ts';
 
 /** What is told about the search: what was written again, and what does not agree. */
 export interface PoolSearch {
@@ -24,7 +25,8 @@ export async function poolOnRecord(on: Machine, o: PoolSearch): Promise<Pool | u
   const { host, paths } = on;
   const known = generationNumbers(host, paths).flatMap(n => readableGeneration(host, paths, n)?.volume ?? []);
   const [first] = known;
-  const restore = (pool: Pool, what: string): Pool => {
+  const restore = async (found: Pool, what: string): Promise<Pool> => {
+    const pool = await withMountPoint(host, found);
     writePool(host, paths, pool);
     o.restored(what);
     return pool;
@@ -33,7 +35,7 @@ export async function poolOnRecord(on: Machine, o: PoolSearch): Promise<Pool | u
     const pool = readPool(host, paths);
     if (pool === undefined) {
       const found = first ? poolOf(host, paths, first) : await findPool(on);
-      return found && restore(found, `the record of the pool "${found.path}"`);
+      return found && (await restore(found, `the record of the pool "${found.path}"`));
     }
     const isKnown = known.some(v => v.pool === pool.path && v.backend === pool.backend);
     if (isKnown || first === undefined) return pool;
@@ -44,10 +46,18 @@ export async function poolOnRecord(on: Machine, o: PoolSearch): Promise<Pool | u
   } catch (error) {
     if (!(error instanceof MayflyError) || error.code !== 'corrupt') throw error;
     const found = first ? poolOf(host, paths, first) : await findPool(on);
-    if (found) return restore(found, `the corrupt file "${paths.poolFile}"`);
+    if (found) return await restore(found, `the corrupt file "${paths.poolFile}"`);
     const hint = `rm -f ${paths.poolFile} ${paths.stable} ${paths.generations}/* && mayfly init`; // creates a new pool
     throw new MayflyError('corrupt', `${error.message}, and so is the record of every generation`, { hint });
   }
+}
+
+/** Completes the record of an earlier version, while the pool is there. */
+export async function noteMountPoint(on: Machine, pool: Pool): Promise<void> {
+  const { host, paths } = on;
+  if (pool.mountPoint !== undefined || on.backend(pool.backend).isThere?.(pool.path) !== true) return;
+  const now = await withMountPoint(host, pool);
+  if (now.mountPoint !== undefined) writePool(host, paths, now);
 }
 
 /** The pool that is where `init` makes one by the configuration, if it has volumes of ours. */

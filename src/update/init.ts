@@ -27,6 +27,7 @@ import { imagePath, readPool, writePool } from '../state/pool.ts';
 import { movePointer } from '../state/promotion-lock.ts';
 import { sessionIds } from '../state/sessions.ts';
 import { type BackendKind, inOneLine, masterOf, type Pool, type Volume, workOf } from '../volume/backend.ts';
+import { dropHollow } from '../volume/btrfs-inodes.ts';
 import { tryOverlay } from '../volume/overlay-trial.ts';
 import { tagSessions } from './cache-tag.ts';
 import { finishTree, requireProof } from './first-tree.ts';
@@ -172,6 +173,7 @@ export function isFromInterruptedInit(
 async function openOrMakePool(on: Machine, o: InitOptions): Promise<Pool> {
   const { host, paths, config } = on;
   const known = readPool(host, paths);
+  dropHollow(host, known?.path ?? config.pool.path);
   if (known && known.backend !== o.backend) {
     throw new MayflyError('exists', `the pool "${known.path}" exists and its backend is ${known.backend}`, {
       path: known.path,
@@ -201,6 +203,7 @@ async function openOrMakePool(on: Machine, o: InitOptions): Promise<Pool> {
   await on.backend(o.backend).prepare(path);
   tagSessions(host, path);
   if (o.backend === 'overlay') await tryOverlay(host, path, config.overlay);
+  if (pool.image === undefined && place) pool = { ...pool, mountPoint: place.at };
   writePool(host, paths, pool);
   return pool;
 }

@@ -22,6 +22,13 @@ export async function mountPlace(host: Host, path: string): Promise<MountPlace |
   return at ? { at, type, options: options.split(','), propagation } : undefined;
 }
 
+/** The record of a pool with the mount point of its file system, by which a pool that is not mounted is known. */
+export async function withMountPoint(host: Host, pool: Pool): Promise<Pool> {
+  if (pool.image !== undefined || pool.path.startsWith('/dev/')) return pool;
+  const at = (await mountPlace(host, pool.path))?.at;
+  return at === undefined ? pool : { ...pool, mountPoint: at };
+}
+
 /**
  * What is wrong with the place of a pool that is not in an image; undefined if nothing is. On btrfs, a session is a bind
  * mount of the pool, with the options of the pool's mount. An overlay is a mount of its own, with its own options.

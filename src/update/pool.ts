@@ -5,16 +5,17 @@ import { MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
 import { isMounted } from '../linux/mounts.ts';
 import { formatBytes, parseSize } from '../size.ts';
-import { generationNumbers, stableNumber } from '../state/generations.ts';
+import { generationNumbers, readableGeneration, stableNumber } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import { dropUnused } from '../state/owners.ts';
 import type { Paths } from '../state/paths.ts';
 import { imagePath } from '../state/pool.ts';
 import { readSession } from '../state/sessions.ts';
 import { type Pool, type Usage, type Volume, workOf } from '../volume/backend.ts';
-import { protectLayout } from '../volume/directory-layout.ts';
+import { protectLayout, restoreMarker } from '../volume/directory-layout.ts';
 import { admit, usageOf } from '../volume/usage.ts';
 import { completePromotion, keepLastTree, readIntent } from './adopt.ts';
+import { isUsable } from './health.ts';
 import { cowReserve } from './pool-usage.ts';
 import { staysMounted } from './read-only.ts';
 import { dropRenumbering } from './renumber.ts';
@@ -44,7 +45,19 @@ export async function mountPool(on: Machine, pool: Pool): Promise<void> {
   await open?.(pool.path);
   await mountImage(host, pool);
   host.own(paths.state, 0o700);
-  if (!open) protectLayout(host, pool.path);
+  if (open) return;
+  const isLost = on.backend(pool.backend).isThere?.(pool.path) === false;
+  if (isLost && (await hasOwnGeneration(on, pool))) restoreMarker(host, pool.path);
+  protectLayout(host, pool.path);
+}
+
+/** Whether a generation on record is there as it was sealed: then this is the pool, whatever else is missing. */
+async function hasOwnGeneration(on: Machine, pool: Pool): Promise<boolean> {
+  for (const number of generationNumbers(on.host, on.paths)) {
+    const g = readableGeneration(on.host, on.paths, number);
+    if (g?.volume.pool === pool.path && (await isUsable(on, g))) return true;
+  }
+  return false;
 }
 
 async function mountImage(host: Host, pool: Pool): Promise<void> {

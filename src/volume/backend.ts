@@ -244,4 +244,6 @@ export interface Pool {
   readonly fs?: FileSystem;
   /** An image file with a file system, mounted at `path`: the embedded pool of `init --backend btrfs`. */
   readonly image?: string;
+  /** A directory: the mount point of its file system. Undefined if an earlier version wrote the record. */
+  readonly mountPoint?: string;
 }

@@ -118,6 +118,13 @@ export function protectLayout(host: Host, pool: string): void {
     if (host.lstat(path)) host.own(path, 0o700);
 }
 
+/** Writes the file that marks a pool which was recognized otherwise. */
+export function restoreMarker(host: Host, pool: string): void {
+  host.own(pool, 0o700);
+  const text = 'This is a pool of mayfly(8). Do not change its volumes by hand.\n';
+  host.write(markerOf(pool), text, { mode: 0o600, durable: true });
+}
+
 /** Creates a pool's directories and marker. Throws `unsafe` if the directory holds other files. Safe to repeat. */
 export function prepareLayout(host: Host, pool: string): void {
   host.mkdir(pool, 0o700);
@@ -126,8 +133,7 @@ export function prepareLayout(host: Host, pool: string): void {
     requireEmpty(host, pool); // first: a directory of somebody else keeps its owner
     host.own(pool, 0o700);
     requireEmpty(host, pool); // nobody but root can put anything in it any more
-    const text = 'This is a pool of mayfly(8). Do not change its volumes by hand.\n';
-    host.write(markerOf(pool), text, { mode: 0o600, durable: true });
+    restoreMarker(host, pool);
   }
   for (const path of [`${pool}/generations`, `${pool}/sessions`, sealDirectory(pool)])
     host.mkdir(path, 0o700);

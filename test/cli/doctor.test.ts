@@ -48,7 +48,8 @@ import {
 } from '../../src/cli/doctor/generations.ts';
 import { groupCheck } from '../../src/cli/doctor/groups.ts';
 import { hostNameCheck, judgeHostName } from '../../src/cli/doctor/hostname.ts';
-import { judgeCommit, judgeLocation, judgeSnapshots } from '../../src/cli/doctor/pool.ts';
+import { judgeCommit, judgeSnapshots } from '../../src/cli/doctor/pool.ts';
+import { judgeLocation } from '../../src/cli/doctor/pool-location.ts';
 import { judgeScript } from '../../src/cli/doctor/scripts.ts';
 import { type BrokenSeal, judgeSeals, type Seals } from '../../src/cli/doctor/seals.ts';
 import {
@@ -443,14 +444,35 @@ describe('the check of pool and generations', () => {
     marked: true,
     trouble: undefined,
     master: true,
+    isElsewhere: false,
+    isEmpty: false,
+    isUnmarked: false,
+    lost: undefined,
     records: ['/a', '/b'],
   };
   it.each([
     ['it exists', place, /^ok$/],
+    ['its record is lost', { ...place, pool: undefined, lost: pool }, /^problem: .*\| mayfly recover$/],
+    ['only its mark is gone', { ...place, marked: false, isUnmarked: true }, /is missing \| mayfly recover$/],
+    [
+      'it is gone',
+      { ...place, marked: false },
+      /is gone.* \| rm -f \/a \/b && mayfly init --backend overlay$/,
+    ],
+    [
+      'its volumes are gone',
+      { ...place, master: false, isEmpty: true },
+      /on record are gone from the pool at "\/p": restore it.* \| rm -f \/a \/b && mayfly init --backend overlay$/,
+    ],
+    [
+      'its subvolumes are gone',
+      { ...place, master: false, isEmpty: true, pool: { ...pool, backend: 'btrfs' as const } },
+      /was probably put back to a snapshot.* && mayfly init --backend btrfs$/,
+    ],
     ['there is none', { ...place, pool: undefined }, /^problem: .*\| mayfly init$/],
     [
       'its file system is not mounted',
-      { ...place, marked: false },
+      { ...place, marked: false, isElsewhere: true },
       /not be mounted \| mount \/p && mayfly recover$/,
     ],
     [

@@ -109,7 +109,7 @@ describe('a state directory that is lost', () => {
     const w = await lost();
     const found = await recover(w.machine());
     expect(found).toMatchObject({ swept: [], stuck: [] });
-    expect(readPool(w.host, w.machine().paths)).toEqual(pool);
+    expect(readPool(w.host, w.machine().paths)).toEqual({ ...pool, mountPoint: '/' });
     expect([numbersOf(w), stableOf(w)]).toEqual([[1, 2, 3], 3]);
     expect(await recover(w.machine())).toEqual(NOTHING);
     await mustLogIn(w, 3);

@@ -13,6 +13,7 @@ import {
 import { loginBlockReason } from '../../state/login-block.ts';
 import type { Machine } from '../../state/machine.ts';
 import { readPool } from '../../state/pool.ts';
+import { parseSeal } from '../../state/seals.ts';
 import { describePromotions, pendingPromotion } from '../../update/adopt.ts';
 import { gatherHealth, type HealthIssue, healthIssues, isUsable } from '../../update/health.ts';
 import { masterOf } from '../../volume/backend.ts';
@@ -89,22 +90,31 @@ export async function goodGenerations(on: Machine): Promise<number[]> {
 }
 
 /** Warnings for corrupt records of generations other than stable, which has a check of its own. */
-export function judgeRecords(broken: readonly { number: number; path: string }[]): CheckResult {
+export function judgeRecords(
+  broken: readonly { number: number; path: string; isSealed?: boolean }[],
+): CheckResult {
   return found(
-    broken.map(({ number, path }) => {
+    broken.map(({ number, path, isSealed }) => {
       const what = `generation ${number} is unusable and is kept: "${path}" is corrupt`;
-      return warning(what, `rm ${path} && mayfly recover`);
+      return warning(what, isSealed ? REMEDY.recover : `rm ${path} && ${REMEDY.recover}`);
     }),
     'intact',
   );
 }
 
-function gatherRecords({ host, paths }: Subject): { number: number; path: string }[] {
+async function gatherRecords({
+  host,
+  paths,
+  backend,
+}: Subject): Promise<{ number: number; path: string; isSealed: boolean }[]> {
+  const pool = readPool(host, paths);
+  const seals = pool && (await backend(pool.backend).seals(pool.path));
   const stable = stableNumber(host, paths);
   return (['proven', 'retired'] as const).flatMap(standing =>
     generationNumbers(host, paths, standing).flatMap(number => {
       const path = number === stable ? undefined : corruptRecord(host, paths, number, standing);
-      return path === undefined ? [] : [{ number, path }];
+      const isSealed = standing === 'proven' && parseSeal(seals?.get(number), number)?.proven === true;
+      return path === undefined ? [] : [{ number, path, isSealed }];
     }),
   );
 }
