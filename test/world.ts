@@ -825,7 +825,7 @@ export class World {
       usage: pool => usageOf(this.host, pool),
       forkCost: async () => 0,
       list: async pool => ({
-        volumes: [...this.volumes.keys()]
+        volumes: (this.isPoolThere ? [...this.volumes.keys()] : [])
           .filter(k => k.startsWith(`${pool}/`))
           .map(k => {
             const [role = '', name = ''] = k.slice(pool.length + 1).split('/');

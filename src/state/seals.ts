@@ -11,8 +11,10 @@ import { hasFields } from './shape.ts';
 
 export interface Seal {
   readonly number: number;
-  /** Random; also in the mark in the tree, except of a generation that an earlier version has sealed. */
+  /** Random. */
   readonly id: string;
+  /** It is in the mark in the tree, too: so it is unless an earlier version has sealed the generation. */
+  readonly marked: boolean;
   /** That of the volume when it was sealed or was known again. */
   readonly identity: string;
   readonly created: string;
@@ -44,7 +46,7 @@ export function numberInMark(mark: string | undefined): number | undefined {
 export function sealOf(g: Generation, id: string, proven: boolean): Seal {
   const { number, identity, created, origin, unnamed } = g;
   const { fs } = g.volume;
-  const own = { number, id, identity, created, origin, proven };
+  const own = { number, id, marked: g.seal !== undefined, identity, created, origin, proven };
   return { ...own, ...(unnamed ? { unnamed } : {}), ...(fs ? { fs } : {}) };
 }
 
@@ -63,7 +65,7 @@ export function parseSeal(text: string | undefined, number: number): Seal | unde
         { unnamed: 'record' },
       ) &&
       s.number === number &&
-      typeof s.proven === 'boolean' &&
+      [s.proven, s.marked].every(value => typeof value === 'boolean') &&
       /^[0-9a-z]+$/.test(s.id) &&
       (s.fs === undefined || s.fs === 'ext4' || s.fs === 'xfs') &&
       (s.unnamed === undefined || hasFields(s.unnamed, { users: 'record', groups: 'record' }));

@@ -9,6 +9,7 @@ import type { BackendKind, FileSystem, Pool } from '../volume/backend.ts';
 import { poolOf } from './pool.ts';
 import { makePoolDirectory } from './pool-directory.ts';
 import { withMountPoint } from './pool-place.ts';
+import { hasSealedGeneration } from './seals.ts';
 
 /** What is told about the search: what was written again, and what does not agree. */
 export interface PoolSearch {
@@ -70,7 +71,7 @@ export async function findPool(on: Machine): Promise<Pool | undefined> {
     makePoolDirectory(host, path, paths.state); // it may be lost with the state
     return { backend: 'btrfs', path, image };
   }
-  if (isThere('btrfs')) {
+  if (isThere('btrfs') || (await hasSealed(on, path))) {
     // On a btrfs, only subvolumes are volumes of the backend of that name; to the other one every directory is.
     for (const kind of ['btrfs', 'overlay'] as const) {
       const [one] = (await on.backend(kind).list(path)).volumes;
@@ -79,6 +80,13 @@ export async function findPool(on: Machine): Promise<Pool | undefined> {
     return undefined;
   }
   return config.lvm.group === '' ? undefined : findLvmPool(on);
+}
+
+/** Whether there is a sealed generation at `path`, although what marks a pool is missing. */
+async function hasSealed(on: Machine, path: string): Promise<boolean> {
+  for (const backend of ['btrfs', 'overlay'] as const)
+    if (await hasSealedGeneration(on, { backend, path })) return true;
+  return false;
 }
 
 async function findLvmPool({ config, backend }: Machine): Promise<Pool | undefined> {

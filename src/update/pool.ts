@@ -21,7 +21,7 @@ import { staysMounted } from './read-only.ts';
 import { dropRenumbering } from './renumber.ts';
 import { pins, prune, retire } from './retention.ts';
 import { dropCandidate } from './sealing.ts';
-import { adoptSealed, type TryEach, unrecorded } from './seals.ts';
+import { adoptSealed, hasSealedGeneration, type TryEach, unrecorded } from './seals.ts';
 import { unmountLeftovers } from './volume-tree.ts';
 
 /** The record of the pool in which a generation's volume is, as `init` wrote it. */
@@ -51,13 +51,13 @@ export async function mountPool(on: Machine, pool: Pool): Promise<void> {
   protectLayout(host, pool.path);
 }
 
-/** Whether a generation on record is there as it was sealed: then this is the pool, whatever else is missing. */
+/** Whether a generation on record, or by its seal, is there as it was sealed: then this is the pool, whatever else is missing. */
 async function hasOwnGeneration(on: Machine, pool: Pool): Promise<boolean> {
   for (const number of generationNumbers(on.host, on.paths)) {
     const g = readableGeneration(on.host, on.paths, number);
     if (g?.volume.pool === pool.path && (await isUsable(on, g))) return true;
   }
-  return false;
+  return hasSealedGeneration(on, pool);
 }
 
 async function mountImage(host: Host, pool: Pool): Promise<void> {

@@ -88,14 +88,11 @@ const stableOf = ({ host, paths }: Machine): Generation | undefined => {
 };
 
 /** Whether a volume is the one that was sealed, wherever it is now: by the mark in its tree or, without one, by its identity. */
-async function isSealedTree(
-  on: Machine,
-  v: Volume,
-  seal: Pick<Seal, 'number' | 'id' | 'identity'>,
-): Promise<boolean> {
+async function isSealedTree(on: Machine, v: Volume, seal: Seal): Promise<boolean> {
   const backend = on.backend(v.backend);
   const mark = backend.readMark?.(v);
-  if (mark !== undefined) return mark === markOf(seal.number, seal.id);
+  if (backend.readMark && seal.marked) return mark === markOf(seal.number, seal.id);
+  if (mark !== undefined) return false;
   return isSameVolume(await backend.identity(v), seal.identity);
 }
 
@@ -138,6 +135,17 @@ export async function adoptSealed(
   });
 }
 
+/** Whether a generation is in a pool as its seal says: then it is a pool of ours, also without a record and its marker. */
+export async function hasSealedGeneration(on: Machine, pool: Pool): Promise<boolean> {
+  const backend = on.backend(pool.backend);
+  const seals = await backend.seals(pool.path);
+  for (const volume of (await backend.list(pool.path)).volumes) {
+    const seal = parseSeal(seals.get(Number(volume.name)), Number(volume.name));
+    if (volume.role === 'generation' && seal && (await isSealedTree(on, volume, seal))) return true;
+  }
+  return false;
+}
+
 /** Writes the record of a sealed generation again. Returns whether its volume is the one that was sealed. */
 async function adoptOne(on: Machine, pool: Pool, seal: Seal): Promise<boolean> {
   const { host, paths } = on;
@@ -149,11 +157,10 @@ async function adoptOne(on: Machine, pool: Pool, seal: Seal): Promise<boolean> {
   const backend = on.backend(pool.backend);
   const identity = await backend.identity(volume);
   if (identity === undefined || !(await isSealedTree(on, volume, seal))) return false;
-  const isMarked = backend.readMark?.(volume) !== undefined;
   const isMoved = !isSameVolume(identity, seal.identity);
   const g: Generation = {
     ...{ number, volume, identity, created, origin, ...(unnamed ? { unnamed } : {}) },
-    ...(isMarked ? { seal: id } : {}),
+    ...(seal.marked ? { seal: id } : {}),
     ...(isMoved ? { moved: new Date(host.now()).toISOString() } : {}),
   };
   if (!host.exists(runEntriesPath(paths, number)))

@@ -234,8 +234,10 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
     },
 
     list: async pool =>
-      listLayout(host, 'btrfs', pool, (path, role) =>
-        role === 'session' ? isDirectory(path) : isSubvolume(path),
+      listLayout(
+        ...([host, 'btrfs', pool] as const),
+        (path, role) => (role === 'session' ? isDirectory(path) : isSubvolume(path)),
+        path => isHollow(host, path),
       ),
 
     ...sealsInDirectory(host),

@@ -140,19 +140,32 @@ export function prepareLayout(host: Host, pool: string): void {
   protectLayout(host, pool);
 }
 
-/** The reverse of {@link prepareLayout}; the pool must have no volumes. */
+/** The reverse of {@link prepareLayout}; the pool must have no volumes. Throws `refused` if it holds what is not ours. */
 export function dissolveLayout(host: Host, pool: string): void {
+  for (const directory of ['generations', 'sessions'].map(name => `${pool}/${name}`)) {
+    const [foreign] = host.list(directory);
+    if (foreign === undefined) continue;
+    const what = `"${directory}" holds "${foreign}", which is no volume of Mayfly`;
+    throw new MayflyError('refused', what, {
+      path: directory,
+      hint: `mv ${directory}/${foreign} ${pool}/kept-${foreign}`,
+    });
+  }
   for (const name of host.list(sealDirectory(pool))) host.unlink(`${sealDirectory(pool)}/${name}`);
   for (const name of ['seals', 'generations', 'sessions']) host.rmdir(`${pool}/${name}`);
   host.unlink(markerOf(pool));
 }
 
-/** Lists every volume under a valid name, and leftovers and spares. `isVolume` decides whether a path is a volume. */
+/**
+ * Lists every volume under a valid name, and leftovers and spares. `isVolume` decides whether a path is a volume, and
+ * `isLeftover` whether it is what is left of one.
+ */
 export function listLayout(
   host: Host,
   kind: BackendKind,
   pool: string,
   isVolume: (path: string, role: Role) => boolean,
+  isLeftover: (path: string) => boolean = () => false,
 ): Listing {
   const volumes: Volume[] = [];
   const leftovers: string[] = [];
@@ -169,6 +182,7 @@ export function listLayout(
       const role = roles.find(r => isVolumeName(r, bare));
       if (role === undefined) continue;
       if (!aside && isVolume(path, role)) volumes.push({ backend: kind, pool, role, name });
+      else if (!aside && isLeftover(path)) leftovers.push(relative);
       if (!aside || host.lstat(path)?.kind !== 'dir') continue;
       if (role === 'session' && name.startsWith(OLD)) discarded.push(discardedAt(host, path, relative, bare));
       else leftovers.push(relative);

@@ -447,6 +447,8 @@ describe('the check of pool and generations', () => {
     isElsewhere: false,
     isEmpty: false,
     isUnmarked: false,
+    isInTheWay: false,
+    place: '/p',
     lost: undefined,
     records: ['/a', '/b'],
   };
@@ -468,6 +470,11 @@ describe('the check of pool and generations', () => {
       'its subvolumes are gone',
       { ...place, master: false, isEmpty: true, pool: { ...pool, backend: 'btrfs' as const } },
       /was probably put back to a snapshot.* && mayfly init --backend btrfs$/,
+    ],
+    [
+      'there is something else in its place',
+      { ...place, pool: undefined, isInTheWay: true },
+      /\| mv \/p \/p.kept && mayfly init$/,
     ],
     ['there is none', { ...place, pool: undefined }, /^problem: .*\| mayfly init$/],
     [

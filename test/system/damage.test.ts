@@ -215,6 +215,15 @@ function followHints(lab: Lab): string[] {
   throw new Error(`doctor is not content after ${MOST_HINTS} hints:\n${typed.join('\n')}`);
 }
 
+/** Removes the lab, whatever a test has left of it. */
+function clear(lab: Lab): void {
+  for (const s of lab.records()) lab.mayfly('end', s.id);
+  lab.mayfly('destroy', '--yes');
+  for (const at of [`${lab.dir}/run/roots`, `${lab.dir}/pool`])
+    if (sh('mountpoint', ['-q', at]).code === 0) must('umount', [at]);
+  discard(lab.dir);
+}
+
 describe.each(BACKENDS.filter(b => b === 'overlay' || b === 'btrfs'))('damage over %s', backend => {
   it(`leaves a way out, ${ROUNDS} times`, () => {
     const random = chance(`damage over ${backend}`);
@@ -236,8 +245,10 @@ describe.each(BACKENDS.filter(b => b === 'overlay' || b === 'btrfs'))('damage ov
         expect(lab.hook('start', A), when).toMatchObject({ code: 0, err: '' });
         expect(lab.inside(A, 'true').code, when).toBe(0);
         expect(lab.hook('stop', A), when).toMatchObject({ code: 0 });
+        const destroyed = lab.mayfly('destroy', '--yes');
+        expect(destroyed, `destroy after ${when}`).toMatchObject({ code: 0, err: '' });
       } finally {
-        lab.close();
+        clear(lab);
       }
     }
   });

@@ -1,7 +1,9 @@
 /** What the seals of generations are for, with real trees: a state directory that is lost, or of another day. */
 import * as fs from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { BACKENDS, forgetUsers, Lab, must, user } from './lab.ts';
+import { findings } from './findings.ts';
+import { type } from './hints.ts';
+import { BACKENDS, forgetUsers, Lab, must, sh, until, user } from './lab.ts';
 import { makeMiniTree } from './mini.ts';
 
 const A = 'mayfly-a';
@@ -30,10 +32,8 @@ function update(lab: Lab): void {
   expect(lab.mayfly('update', '--force', '--quiet')).toMatchObject({ code: 0, err: '' });
 }
 
-const stableOf = (lab: Lab): string => {
-  const { out } = lab.mayfly('status', '--json');
-  return String((JSON.parse(out) as { stable?: { number: number } }).stable?.number);
-};
+const stableOf = (lab: Lab): string =>
+  fs.readlinkSync(`${lab.dir}/state/stable`).replace(/^generations\/(\d+)\.json$/, '$1');
 
 function mustLogIn(lab: Lab): void {
   expect(lab.hook('start', A)).toMatchObject({ code: 0, err: '' });
@@ -41,7 +41,11 @@ function mustLogIn(lab: Lab): void {
   expect(lab.hook('stop', A)).toMatchObject({ code: 0 });
 }
 
-const recover = (lab: Lab) => JSON.parse(lab.mayfly('recover', '--json').out) as Record<string, string[]>;
+/** Without the spares of generations that are not stable: they are made anew. */
+function recover(lab: Lab): Record<string, string[]> {
+  const found = JSON.parse(lab.mayfly('recover', '--json').out) as Record<string, string[]>;
+  return { ...found, swept: (found.swept ?? []).filter(name => !name.includes('.spare-')) };
+}
 
 /** The state directory without the image of a pool, which is no state. */
 const STATE = ['generations', 'sessions', 'stable', 'pool.json', 'update.json', 'probation.json'];
@@ -150,4 +154,65 @@ describe('a pool that was copied to another disk', () => {
       lab.close();
     }
   });
+});
+
+describe('a root that was put back to a snapshot', () => {
+  /** A btrfs whose subvolume `root` is mounted at `fs`; the rest of it is at `top`. */
+  const makeRoot = (): string => {
+    const dir = fs.mkdtempSync('/var/lib/mayfly-test-root-');
+    for (const name of ['top', 'fs']) fs.mkdirSync(`${dir}/${name}`);
+    must('truncate', ['-s', '1G', `${dir}/image`]);
+    must('mkfs.btrfs', ['-q', `${dir}/image`]);
+    must('mount', ['-o', 'loop,commit=5', `${dir}/image`, `${dir}/top`]);
+    must('btrfs', ['subvolume', 'create', `${dir}/top/root`]);
+    show(dir, 'root');
+    return dir;
+  };
+  const show = (dir: string, subvolume: string): void => {
+    const device = must('findmnt', ['-n', '-o', 'SOURCE', `${dir}/top`]).replace(/\[.*/, '');
+    must('mount', ['-o', `subvol=${subvolume}`, device.trim(), `${dir}/fs`]);
+  };
+  const putBack = async (dir: string, name: string): Promise<void> => {
+    must('btrfs', ['subvolume', 'snapshot', `${dir}/fs`, `${dir}/top/${name}`]);
+    await until(() => sh('umount', [`${dir}/fs`]).code === 0); // what was a session is erased
+    show(dir, name);
+  };
+
+  it.each([
+    ['in it', false],
+    ['a subvolume in it', true],
+  ])(
+    'takes the volumes of a pool that is %s: doctor names it, its hint leads out, and destroy works',
+    async (_, isNested) => {
+      const dir = makeRoot();
+      const pool = `${dir}/fs/pool`;
+      if (isNested) must('btrfs', ['subvolume', 'create', pool]);
+      const config = `${UPDATE}[pool]\npath = "${pool}"\n`;
+      const lab = new Lab({ config });
+      try {
+        const from = ['--from', source, '--quiet'];
+        expect(lab.mayfly('init', '--backend', 'btrfs', ...from)).toMatchObject({ code: 0 });
+        mustLogIn(lab);
+        await putBack(dir, 'one');
+        expect(fs.statSync(isNested ? pool : `${pool}/generations/1`).ino).toBe(2);
+        expect(lab.hook('start', A).code).not.toBe(0);
+        expect(lab.mayfly('recover').code).toBe(6);
+        const seen = findings(lab.mayfly('doctor', '--json')).find(f => f.check === 'location');
+        expect(seen?.what).toMatch(
+          isNested ? /is gone, with all generations/ : /was probably put back to a snapshot/,
+        );
+        expect(type(lab, `${seen?.hint} ${from.join(' ')}`)).toMatchObject({ code: 0 });
+        mustLogIn(lab);
+        await putBack(dir, 'two');
+        expect(lab.mayfly('destroy', '--yes')).toMatchObject({ code: 0, err: '' });
+        expect(lab.mayfly('init', '--backend', 'btrfs', ...from)).toMatchObject({ code: 0 });
+        mustLogIn(lab);
+      } finally {
+        lab.close();
+        await until(() => sh('umount', [`${dir}/fs`]).code === 0);
+        must('umount', [`${dir}/top`]);
+        fs.rmSync(dir, { recursive: true });
+      }
+    },
+  );
 });

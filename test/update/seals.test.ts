@@ -258,7 +258,15 @@ describe('a pool that is not there', () => {
 });
 
 describe('a seal', () => {
-  const whole = { number: 2, id: 'ab12', identity: 'x', created: 'x', origin: 'x', proven: true };
+  const whole = {
+    number: 2,
+    id: 'ab12',
+    marked: true,
+    identity: 'x',
+    created: 'x',
+    origin: 'x',
+    proven: true,
+  };
   it.each([
     ['a whole one', sealText(whole), true],
     ['one that is cut short', sealText(whole).slice(0, 30), false],

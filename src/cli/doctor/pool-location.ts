@@ -10,6 +10,7 @@ import { imageProblem } from '../../update/pool-image.ts';
 import { poolUsage } from '../../update/pool-usage.ts';
 import { readOnlyProblem } from '../../update/read-only.ts';
 import { goneFrom } from '../../update/retention.ts';
+import { hasSealedGeneration } from '../../update/seals.ts';
 import { masterOf, type Pool, type Problem } from '../../volume/backend.ts';
 import { isHollow } from '../../volume/btrfs-inodes.ts';
 import { type CheckResult, check, found, problem, type Subject } from './check.ts';
@@ -35,14 +36,25 @@ export interface PoolLocation {
   readonly isEmpty: boolean;
   /** The file that marks it is missing, but a generation on record is there. */
   readonly isUnmarked: boolean;
+  /** Something else is in its directory, or where `init` would make one. */
+  readonly isInTheWay: boolean;
+  readonly place: string;
   /** What the record of the pool would be, if it is lost. */
   readonly lost: Pool | undefined;
   /** The files to remove before a new pool replaces one that is lost. */
   readonly records: readonly string[];
 }
 
-const replacePool = ({ backend }: Pool, records: readonly string[]): string =>
-  `rm -f ${records.join(' ')} && mayfly init --backend ${backend}`;
+/** The commands that make a new pool, and put aside what is in its way. */
+const replacePool = (
+  { backend, path, image }: Pool,
+  records: readonly string[],
+  inTheWay: 'nothing' | 'image' | 'files',
+): string => {
+  const make = `rm -f ${records.join(' ')} && mayfly init --backend ${backend}`;
+  if (inTheWay === 'image') return `umount ${path}; rm ${image} && ${make}`;
+  return inTheWay === 'files' ? `mv ${path} ${path}.kept && ${make}` : make;
+};
 
 export function judgeLocation({
   pool,
@@ -55,6 +67,8 @@ export function judgeLocation({
   isElsewhere,
   isEmpty,
   isUnmarked,
+  isInTheWay,
+  place,
   lost,
   records,
 }: PoolLocation): CheckResult {
@@ -62,11 +76,13 @@ export function judgeLocation({
     const what = `the record of the pool is lost; there is one at "${lost.path}"`;
     return found([problem(what, REMEDY.recover)], '');
   }
-  if (!pool) return found([problem('there is no pool: all logins are refused', 'mayfly init')], '');
+  const init = isInTheWay ? `mv ${place} ${place}.kept && mayfly init` : 'mayfly init';
+  if (!pool) return found([problem('there is no pool: all logins are refused', init)], '');
   const words = `${pool.backend} at ${pool.path}`;
+  const inTheWay = pool.image !== undefined ? 'image' : isInTheWay ? 'files' : 'nothing';
   if (pool.image !== undefined && !image) {
     const what = `the image "${pool.image}" is missing: restore it, or create the pool again`;
-    return found([problem(what, replacePool(pool, records))], '');
+    return found([problem(what, replacePool(pool, records, 'nothing'))], '');
   }
   if (damage) return found([problem(damage.what, damage.fix)], '');
   if (pool.image !== undefined && !mounted)
@@ -76,7 +92,7 @@ export function judgeLocation({
     return found([problem(`the file that marks the pool at "${pool.path}" is missing`, REMEDY.recover)], '');
   if (!marked && !isElsewhere) {
     const what = `the pool at "${pool.path}" is gone, with all generations: restore it, or create it again`;
-    return found([problem(what, replacePool(pool, records))], '');
+    return found([problem(what, replacePool(pool, records, inTheWay))], '');
   }
   if (!marked) {
     const what = `there is no pool at "${pool.path}"; its file system may not be mounted`;
@@ -88,7 +104,7 @@ export function judgeLocation({
         ? '; its file system was probably put back to a snapshot, which leaves out the subvolumes in it'
         : '';
     const what = `the generations on record are gone from the pool at "${pool.path}"${why}: restore it, or create it again`;
-    return found([problem(what, replacePool(pool, records))], '');
+    return found([problem(what, replacePool(pool, records, inTheWay))], '');
   }
   const noMaster =
     'the volume of master is missing; the next update makes it again from the stable generation';
@@ -98,6 +114,9 @@ export function judgeLocation({
 async function gatherLocation(on: Subject): Promise<PoolLocation> {
   const { host, paths, backend } = on;
   const pool = readPool(host, paths);
+  const place = pool?.path ?? on.config.pool.path;
+  const isMarked = backend('btrfs').isThere?.(place) === true;
+  const isInTheWay = !isMarked && host.list(place).some(name => name !== 'lost+found');
   const records = [paths.poolFile, paths.stable, `${paths.generations}/*`];
   const nothing = {
     image: true,
@@ -109,6 +128,8 @@ async function gatherLocation(on: Subject): Promise<PoolLocation> {
     isElsewhere: false,
     isEmpty: false,
     isUnmarked: false,
+    isInTheWay,
+    place,
     lost: undefined,
     records,
   };
@@ -124,8 +145,7 @@ async function gatherLocation(on: Subject): Promise<PoolLocation> {
   if (onDevice) return { pool, ...nothing, marked: true, master, isEmpty };
   const marked = backend(pool.backend).isThere?.(pool.path) === true;
   const hasImage = pool.image !== undefined && host.lstat(pool.image)?.kind === 'file';
-  const replace =
-    pool.image === undefined ? '' : `umount ${pool.path}; rm ${pool.image} && ${replacePool(pool, records)}`;
+  const replace = replacePool(pool, records, 'image');
   return {
     pool,
     image: pool.image === undefined || hasImage,
@@ -136,7 +156,9 @@ async function gatherLocation(on: Subject): Promise<PoolLocation> {
     master,
     isElsewhere: isOnUnmounted(host, pool),
     isEmpty,
-    isUnmarked: !marked && (await goodGenerations(on)).length > 0,
+    isUnmarked: !marked && ((await goodGenerations(on)).length > 0 || (await hasSealedGeneration(on, pool))),
+    isInTheWay,
+    place,
     lost: undefined,
     records,
   };
@@ -152,7 +174,8 @@ async function isWithoutVolumes(on: Subject, pool: Pool): Promise<boolean> {
  * Whether the file system of a pool is not mounted: by the record of the pool or, if an earlier version wrote it, by
  * fstab(5), and where the empty mount point may be all that is there.
  */
-function isOnUnmounted(host: Host, { path, mountPoint }: Pool): boolean {
+function isOnUnmounted(host: Host, { path, mountPoint, image }: Pool): boolean {
+  if (image !== undefined) return false; // the image is looked at itself
   if (mountPoint !== undefined) return mountPoint !== '/' && !isMounted(host, mountPoint);
   if (host.lstat(path)?.kind === 'dir' && !isHollow(host, path) && host.list(path).length === 0) return true;
   const places = (host.read('/etc/fstab') ?? '')
