@@ -49,6 +49,7 @@ export async function recover(on: Machine, erase = true): Promise<Recovered> {
   const { host, paths } = on;
   const result: Recovered = { ended: [], swept: [], adopted: [], stuck: [] };
   makeDirectories(host, paths);
+  host.mkdir(paths.generations, 0o700); // no login looks for it alone
   for (const directory of [paths.state, paths.sessions, paths.generations, paths.run])
     sweepTemporary(host, directory);
   sweepTemporary(host, paths.schroot, 'mayfly-');

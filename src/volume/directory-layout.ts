@@ -148,7 +148,7 @@ export function dissolveLayout(host: Host, pool: string): void {
     const what = `"${directory}" holds "${foreign}", which is no volume of Mayfly`;
     throw new MayflyError('refused', what, {
       path: directory,
-      hint: `mv ${directory}/${foreign} ${pool}/kept-${foreign}`,
+      hint: `mv ${directory}/${foreign} ${pool}/${foreign}`,
     });
   }
   for (const name of host.list(sealDirectory(pool))) host.unlink(`${sealDirectory(pool)}/${name}`);
