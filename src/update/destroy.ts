@@ -12,6 +12,7 @@ import { readPool } from '../state/pool.ts';
 import { movePointer } from '../state/promotion-lock.ts';
 import { sessionIds } from '../state/sessions.ts';
 import { untagSessions } from './cache-tag.ts';
+import { findPool } from './find-pool.ts';
 import { mountPool } from './pool.ts';
 
 /**
@@ -34,12 +35,17 @@ export async function destroy(on: Machine): Promise<void> {
         hint: REMEDY.disable,
       });
     }
-    const pool = readPool(host, paths);
+    const pool = readPool(host, paths) ?? (await findPool(on));
     const o = { what: 'the removal of all generations', seconds: 30, isRemoval: true } as const;
     await movePointer(on, o, point => refuseLogins(on, point));
     if (pool) {
       await mountPool(on, pool);
       const backend = on.backend(pool.backend);
+      if (backend.isThere?.(pool.path) === false)
+        on.log(
+          'warning',
+          `there is no pool at "${pool.path}": what a file system holds that is not mounted stays`,
+        );
       // The last logout may still be making a spare.
       const spare = await takeLock(host, paths, 'spare', 30);
       const { volumes, leftovers, discarded, spares } = await backend.list(pool.path);

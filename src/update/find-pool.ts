@@ -27,6 +27,7 @@ export async function poolOnRecord(on: Machine, o: PoolSearch): Promise<Pool | u
   const known = generationNumbers(host, paths).flatMap(n => readableGeneration(host, paths, n)?.volume ?? []);
   const [first] = known;
   const restore = async (found: Pool, what: string): Promise<Pool> => {
+    if (found.image !== undefined) makePoolDirectory(host, found.path, paths.state); // it may be lost with the state
     const pool = await withMountPoint(host, found);
     writePool(host, paths, pool);
     o.restored(what);
@@ -68,7 +69,6 @@ export async function findPool(on: Machine): Promise<Pool | undefined> {
   const image = imagePath(paths);
   const isThere = (kind: BackendKind): boolean => on.backend(kind).isThere?.(path) === true;
   if (host.lstat(image)?.kind === 'file' && (isMounted(host, path) || !isThere('btrfs'))) {
-    makePoolDirectory(host, path, paths.state); // it may be lost with the state
     return { backend: 'btrfs', path, image };
   }
   if (isThere('btrfs') || (await hasSealed(on, path))) {

@@ -112,7 +112,8 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
       }
     });
 
-    const number = takeNumber(host, paths, []);
+    const stray = [...(await backend.seals(pool.path)).keys()]; // of trees that were removed by hand
+    const number = takeNumber(host, paths, stray);
     o.say(`sealing generation ${number}`);
     const what = { number, origin: describeSource(o.source) };
     const names = o.source.kind === 'host' ? 'of this host' : NONE_UNNAMED;

@@ -4,6 +4,7 @@
  * the pool was copied to another disk, where it has other inode numbers.
  */
 import { isErrno } from '../errors.ts';
+import { lookAt } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
 import { isNumber } from '../names.ts';
 import { requireVolumeName, type Volume } from './backend.ts';
@@ -22,13 +23,22 @@ export function sealPath(v: Volume): string {
   return `${sealDirectory(v.pool)}/${v.name}.json`;
 }
 
-/** The texts of all seals, by number. */
+/** Undefined if a file cannot be read: one bad sector must not stop recovery. */
+function readOr(host: Host, path: string): string | undefined {
+  try {
+    return host.read(path);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The texts of all seals, by number; "" for one that cannot be read, which is a damaged one. */
 export function readSealTexts(host: Host, pool: string): ReadonlyMap<number, string> {
   const found = new Map<number, string>();
   for (const file of host.list(sealDirectory(pool))) {
     const number = file.slice(0, -'.json'.length);
     if (!file.endsWith('.json') || number === '0' || !isNumber(number, 9)) continue;
-    found.set(Number(number), host.read(`${sealDirectory(pool)}/${file}`) ?? '');
+    found.set(Number(number), readOr(host, `${sealDirectory(pool)}/${file}`) ?? '');
   }
   return found;
 }
@@ -57,8 +67,8 @@ export function dropSeal(host: Host, v: Volume): void {
 /** The text of the mark in the tree at `tree`; undefined if it has none. */
 export function readMarkIn(host: Host, tree: string): string | undefined {
   const path = `${tree}/${MARK}`;
-  const there = host.lstat(path); // in a tree that was put there by hand it can be anything
-  return there?.kind === 'file' && there.size <= LONGEST_MARK ? host.read(path) : undefined;
+  const there = lookAt(host, path); // in a tree that was put there by hand it can be anything
+  return there?.kind === 'file' && there.size <= LONGEST_MARK ? readOr(host, path) : undefined;
 }
 
 /** Marks the tree at `tree`; without a text it removes the mark. */
