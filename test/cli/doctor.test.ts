@@ -48,6 +48,7 @@ import {
 } from '../../src/cli/doctor/generations.ts';
 import { groupCheck } from '../../src/cli/doctor/groups.ts';
 import { hostNameCheck, judgeHostName } from '../../src/cli/doctor/hostname.ts';
+import { judgeMaster } from '../../src/cli/doctor/master.ts';
 import { judgeCommit, judgeSnapshots } from '../../src/cli/doctor/pool.ts';
 import { judgeLocation } from '../../src/cli/doctor/pool-location.ts';
 import { judgeScript } from '../../src/cli/doctor/scripts.ts';
@@ -74,12 +75,15 @@ import {
   parseUnits,
   type Units,
 } from '../../src/cli/doctor/units.ts';
+import { judgeUnrecorded } from '../../src/cli/doctor/unrecorded.ts';
 import { allCodes, explainCode } from '../../src/cli/error-codes.ts';
 import { lightdmBypasses } from '../../src/desktop/adapters/lightdm.ts';
 import { MayflyError, publicCodeOf } from '../../src/errors.ts';
 import { journalEntry } from '../../src/linux/log.ts';
 import { type HealthFacts, healthIssues } from '../../src/update/health.ts';
 import { programsFor } from '../../src/update/host-update.ts';
+import type { Unrecorded } from '../../src/update/seals.ts';
+import type { Volume } from '../../src/volume/backend.ts';
 import { preparedWorld, World } from '../world.ts';
 
 /** The result of a check in one line: "ok", "not applicable", or the level, text and hint of each finding. */
@@ -1227,3 +1231,32 @@ describe('the display manager that the machine starts', () => {
     expect(await said()).toBe('ok');
   });
 });
+
+describe('the check of what is not on record', () => {
+  const one = (action: Unrecorded['action'], backend: Volume['backend'] = 'overlay'): Unrecorded => ({
+    volume: { backend, pool: backend === 'overlay' ? '/p' : '/dev/g/may-fly', role: 'generation', name: '7' },
+    action,
+    why: 'because',
+  });
+  it.each<[string, readonly Unrecorded[] | undefined, RegExp]>([
+    ['no pool', undefined, /^not applicable$/],
+    ['nothing', [], /^ok$/],
+    ['what recovery removes', [one('remove')], /^ok$/],
+    ['a whole generation', [one('adopt')], /^warning: generation 7 .*: because \| mayfly recover$/],
+    [
+      'a copy',
+      [one('keep')],
+      /^warning: .*it is kept: because \| mv \/p\/generations\/7 \/p\/generations\/kept-7$/,
+    ],
+    [
+      'a copy on LVM',
+      [one('keep', 'lvm')],
+      /\| lvchange --deltag mayfly:may-fly:generation:7 g\/may-fly-generation-7$/,
+    ],
+  ])('judges %s', (_, all, words) => expect(line(judgeUnrecorded(all))).toMatch(words));
+});
+
+it('a master without a system is put aside', () =>
+  expect(line(judgeMaster({ root: '/p/master', separate: [], isSystem: false }))).toMatch(
+    /^problem: there is no system in master .* \| mv \/p\/master \/p\/master.kept && mayfly update --force$/,
+  ));
