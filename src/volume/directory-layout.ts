@@ -93,6 +93,9 @@ export function countDiscarded(host: Host, pool: string, uid: number): number {
   return host.list(`${pool}/sessions`).filter(name => name.startsWith(`${OLD}u${uid}-`)).length;
 }
 
+/** The directories in a pool. */
+const layoutOf = (pool: string): string[] => [`${pool}/generations`, `${pool}/sessions`, sealDirectory(pool)];
+
 const markerOf = (pool: string): string => `${pool}/.mayfly-pool`;
 
 /** Whether the directory is a pool: its marker belongs to root. */
@@ -110,12 +113,14 @@ function requireEmpty(host: Host, pool: string): void {
 
 /**
  * Makes the directories of a pool accessible to root only: its volumes have set-user-ID programs and the files of
- * other people. Does nothing if there is no pool at `pool`. Throws `unsafe`.
+ * other people; and makes those that are missing. Does nothing if there is no pool at `pool`. Throws `unsafe`.
  */
 export function protectLayout(host: Host, pool: string): void {
   if (!isMarked(host, pool)) return;
-  for (const path of [pool, `${pool}/generations`, `${pool}/sessions`, sealDirectory(pool)])
-    if (host.lstat(path)) host.own(path, 0o700);
+  for (const path of [pool, ...layoutOf(pool)]) {
+    host.mkdir(path, 0o700); // one that is missing would refuse every login
+    host.own(path, 0o700);
+  }
 }
 
 /** Writes the file that marks a pool which was recognized otherwise. */
@@ -135,8 +140,6 @@ export function prepareLayout(host: Host, pool: string): void {
     requireEmpty(host, pool); // nobody but root can put anything in it any more
     restoreMarker(host, pool);
   }
-  for (const path of [`${pool}/generations`, `${pool}/sessions`, sealDirectory(pool)])
-    host.mkdir(path, 0o700);
   protectLayout(host, pool);
 }
 

@@ -1256,7 +1256,7 @@ describe('the check of what is not on record', () => {
   ])('judges %s', (_, all, words) => expect(line(judgeUnrecorded(all))).toMatch(words));
 });
 
-it('a master without a system is put aside', () =>
+it('a master that is empty is put aside', () =>
   expect(line(judgeMaster({ root: '/p/master', separate: [], isSystem: false }))).toMatch(
-    /^problem: there is no system in master .* \| mv \/p\/master \/p\/master.kept && mayfly update --force$/,
+    /^problem: master .* is empty; .* \| mv \/p\/master \/p\/master.kept && mayfly update --force$/,
   ));

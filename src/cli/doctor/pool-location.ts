@@ -39,11 +39,16 @@ export interface PoolLocation {
   /** Something else is in its directory, or where `init` would make one. */
   readonly isInTheWay: boolean;
   readonly place: string;
+  /** A directory of the pool that is missing. */
+  readonly missing?: string | undefined;
   /** What the record of the pool would be, if it is lost. */
   readonly lost: Pool | undefined;
   /** The files to remove before a new pool replaces one that is lost. */
   readonly records: readonly string[];
 }
+
+/** Without these in a pool every login is refused. */
+const LOGIN_DIRECTORIES = ['generations', 'sessions'];
 
 /** The commands that make a new pool, and put aside what is in its way. */
 const replacePool = (
@@ -69,6 +74,7 @@ export function judgeLocation({
   isUnmarked,
   isInTheWay,
   place,
+  missing,
   lost,
   records,
 }: PoolLocation): CheckResult {
@@ -98,6 +104,8 @@ export function judgeLocation({
     const what = `there is no pool at "${pool.path}"; its file system may not be mounted`;
     return found([problem(what, `mount ${pool.path} && mayfly recover`)], '');
   }
+  if (missing !== undefined)
+    return found([problem(`the directory "${missing}" of the pool is missing`, REMEDY.recover)], '');
   if (isEmpty) {
     const why =
       pool.backend === 'btrfs' && pool.image === undefined
@@ -159,6 +167,9 @@ async function gatherLocation(on: Subject): Promise<PoolLocation> {
     isUnmarked: !marked && ((await goodGenerations(on)).length > 0 || (await hasSealedGeneration(on, pool))),
     isInTheWay,
     place,
+    missing: marked
+      ? LOGIN_DIRECTORIES.map(name => `${pool.path}/${name}`).find(path => host.lstat(path)?.kind !== 'dir')
+      : undefined,
     lost: undefined,
     records,
   };
