@@ -57,9 +57,10 @@ export async function poolOnRecord(on: Machine, o: PoolSearch): Promise<Pool | u
 /** Completes the record of an earlier version, while the pool is there. */
 export async function noteMountPoint(on: Machine, pool: Pool): Promise<void> {
   const { host, paths } = on;
-  if (pool.mountPoint !== undefined || on.backend(pool.backend).isThere?.(pool.path) !== true) return;
+  const isComplete = pool.mountPoint !== undefined && pool.id !== undefined;
+  if (isComplete || on.backend(pool.backend).isThere?.(pool.path) !== true) return;
   const now = await withMountPoint(host, pool);
-  if (now.mountPoint !== undefined) writePool(host, paths, now);
+  if (JSON.stringify(now) !== JSON.stringify(pool)) writePool(host, paths, now);
 }
 
 /** The pool that is where `init` makes one by the configuration, if it has volumes of ours. */

@@ -38,7 +38,13 @@ import { type LvmChoice, openLvmPool, sizesOf } from './init-lvm.ts';
 import { settleMissingNames } from './missing-names.ts';
 import { mountPool } from './pool.ts';
 import { makePoolDirectory } from './pool-directory.ts';
-import { mountPlace, poolPlaceProblem, propagationOf, propagationProblem } from './pool-place.ts';
+import {
+  mountPlace,
+  poolPlaceProblem,
+  propagationOf,
+  propagationProblem,
+  withMountPoint,
+} from './pool-place.ts';
 import { NONE_UNNAMED } from './renumber.ts';
 import { acceptCandidate, seal } from './sealing.ts';
 import { unrecorded } from './seals.ts';
@@ -204,7 +210,7 @@ async function openOrMakePool(on: Machine, o: InitOptions): Promise<Pool> {
   await on.backend(o.backend).prepare(path);
   tagSessions(host, path);
   if (o.backend === 'overlay') await tryOverlay(host, path, config.overlay);
-  if (pool.image === undefined && place) pool = { ...pool, mountPoint: place.at };
+  pool = await withMountPoint(host, pool);
   writePool(host, paths, pool);
   return pool;
 }

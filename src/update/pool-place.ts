@@ -2,6 +2,7 @@
 import type { Host } from '../linux/host.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Pool, Problem } from '../volume/backend.ts';
+import { poolId } from '../volume/directory-layout.ts';
 import { IN_MEMORY } from '../volume/overlay-trial.ts';
 import { MAX_POOL_PATH } from './pool-directory.ts';
 
@@ -22,11 +23,12 @@ export async function mountPlace(host: Host, path: string): Promise<MountPlace |
   return at ? { at, type, options: options.split(','), propagation } : undefined;
 }
 
-/** The record of a pool with the mount point of its file system, by which a pool that is not mounted is known. */
+/** The record of a pool with the mount point of its file system and its ID: by these one that is not mounted is known. */
 export async function withMountPoint(host: Host, pool: Pool): Promise<Pool> {
-  if (pool.image !== undefined || pool.path.startsWith('/dev/')) return pool;
-  const at = (await mountPlace(host, pool.path))?.at;
-  return at === undefined ? pool : { ...pool, mountPoint: at };
+  if (pool.path.startsWith('/dev/')) return pool;
+  const at = pool.image === undefined ? (await mountPlace(host, pool.path))?.at : undefined;
+  const id = pool.id ?? poolId(host, pool.path);
+  return { ...pool, ...(at === undefined ? {} : { mountPoint: at }), ...(id === undefined ? {} : { id }) };
 }
 
 /**

@@ -47,7 +47,7 @@ export async function mountPool(on: Machine, pool: Pool): Promise<void> {
   host.own(paths.state, 0o700);
   if (open) return;
   const isLost = on.backend(pool.backend).isThere?.(pool.path) === false;
-  if (isLost && (await hasOwnGeneration(on, pool))) restoreMarker(host, pool.path);
+  if (isLost && (await hasOwnGeneration(on, pool))) restoreMarker(host, pool.path, pool.id);
   protectLayout(host, pool.path);
 }
 
@@ -84,9 +84,9 @@ async function mountImage(host: Host, pool: Pool): Promise<void> {
 }
 
 /** Throws `refused` if the file system of a pool is not mounted: what is not seen there is not gone. */
-function requireThere(on: Machine, { backend, path }: Pool): void {
-  if (on.backend(backend).isThere?.(path) === false)
-    throw new MayflyError('refused', `there is no pool at "${path}"; its file system may not be mounted`, {
+function requireThere(on: Machine, { backend, path, id }: Pool): void {
+  if (on.backend(backend).isThere?.(path, id) === false)
+    throw new MayflyError('refused', `the pool is not at "${path}"; its file system may not be mounted`, {
       path,
       hint: REMEDY.examine,
     });

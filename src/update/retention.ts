@@ -78,7 +78,7 @@ export function pins({ host, paths }: Machine): Map<number, number> | undefined 
 /** The numbers of the generations on record whose volume is gone. None if the pool is not there: nothing is known then. */
 export async function goneFrom(on: Machine, pool: Pool): Promise<ReadonlySet<number>> {
   const backend = on.backend(pool.backend);
-  if (backend.isThere?.(pool.path) === false) return new Set();
+  if (backend.isThere?.(pool.path, pool.id) === false) return new Set();
   const { volumes } = await backend.list(pool.path);
   const there = new Set(volumes.flatMap(v => (v.role === 'generation' ? Number(v.name) : [])));
   return new Set(generationNumbers(on.host, on.paths).filter(number => !there.has(number)));

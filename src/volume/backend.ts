@@ -178,10 +178,7 @@ export interface VolumeBackend {
   attachTree?(v: Volume, root: string): Promise<Mount>;
   /** The reverse of {@link attachTree}, after unmounting. Throws `stuck` while the volume is in use. */
   detachTree?(v: Volume): Promise<void>;
-  /**
-   * A value that stays the same as long as this is the same volume, and that no volume before or after it has;
-   * undefined if there is none. Compare with `isSameVolume`.
-   */
+  /** A value of this volume and of none before or after it; undefined if there is none. Compare with `isSameVolume`. */
   identity(v: Volume): Promise<string | undefined>;
   /** Who or what uses the volume, according to the kernel, also if no process shows it; undefined if it is free. */
   busyReason(v: Volume): Promise<string | undefined>;
@@ -205,8 +202,8 @@ export interface VolumeBackend {
   readMark?(v: Volume): string | undefined;
   /** Marks the tree of a working copy, before it is forked; without a text it removes the mark. */
   writeMark?(v: Volume, text: string | undefined): void;
-  /** Whether there is a pool of ours at `pool`: a file system that is not mounted is not taken for an empty one. */
-  isThere?(pool: string): boolean;
+  /** Whether our pool is at `pool`, with this ID if it is known: no other file system is taken for an empty one. */
+  isThere?(pool: string, id?: string): boolean;
   /** Removes one of the leftovers, spares or discarded volumes of {@link list}, by its name there; absent is success. */
   sweep(pool: string, name: string): Promise<void>;
 }
@@ -244,6 +241,7 @@ export interface Pool {
   readonly fs?: FileSystem;
   /** An image file with a file system, mounted at `path`: the embedded pool of `init --backend btrfs`. */
   readonly image?: string;
-  /** A directory: the mount point of its file system. Undefined if an earlier version wrote the record. */
+  /** A directory: the mount point of its file system, and its ID. An earlier version recorded neither. */
   readonly mountPoint?: string;
+  readonly id?: string;
 }

@@ -123,11 +123,17 @@ export function protectLayout(host: Host, pool: string): void {
   }
 }
 
-/** Writes the file that marks a pool which was recognized otherwise. */
-export function restoreMarker(host: Host, pool: string): void {
+/** The ID of the pool in the file that marks it; undefined if there is none, or if an earlier version made the pool. */
+export function poolId(host: Host, pool: string): string | undefined {
+  return isMarked(host, pool) ? /^ID ([0-9a-f]+)$/m.exec(host.read(markerOf(pool)) ?? '')?.[1] : undefined;
+}
+
+/** Marks a pool that is new, or that was recognized otherwise and had this ID. */
+export function restoreMarker(host: Host, pool: string, id?: string): void {
   host.own(pool, 0o700);
   const text = 'This is a pool of mayfly(8). Do not change its volumes by hand.\n';
-  host.write(markerOf(pool), text, { mode: 0o600, durable: true });
+  const own = id ?? Array.from({ length: 4 }, () => host.random()).join('');
+  host.write(markerOf(pool), `${text}ID ${own}\n`, { mode: 0o600, durable: true });
 }
 
 /** Creates a pool's directories and marker. Throws `unsafe` if the directory holds other files. Safe to repeat. */
@@ -209,7 +215,10 @@ export function sealsInDirectory(
     },
     readMark: v => readMarkIn(host, volumePath(v)),
     writeMark: (v, text) => writeMarkIn(host, volumePath(v), text),
-    isThere: pool => isMarked(host, pool),
+    isThere: (pool, id) => {
+      const own = poolId(host, pool);
+      return isMarked(host, pool) && (id === undefined || own === undefined || own === id);
+    },
   };
 }
 

@@ -459,6 +459,11 @@ describe('the check of pool and generations', () => {
   it.each([
     ['it exists', place, /^ok$/],
     ['its record is lost', { ...place, pool: undefined, lost: pool }, /^problem: .*\| mayfly recover$/],
+    [
+      'it is another one',
+      { ...place, marked: false, isOther: true },
+      /another pool.* \| umount \/p && mount \/p &&/,
+    ],
     ['only its mark is gone', { ...place, marked: false, isUnmarked: true }, /is missing \| mayfly recover$/],
     [
       'it is gone',

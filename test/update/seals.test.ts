@@ -238,7 +238,7 @@ describe('a pool that is not there', () => {
     const before = stateOf(w).map(([path]) => path);
     const { stuck } = await recover(w.machine());
     expect(stuck.join()).toContain(
-      'there is no pool at "/var/lib/mayfly/pool"; its file system may not be mounted',
+      'the pool is not at "/var/lib/mayfly/pool"; its file system may not be mounted',
     );
     expect(stateOf(w).map(([path]) => path)).toEqual(before);
     await expect(updateOf(w, 'three')).rejects.toThrow(/its file system may not be mounted/);

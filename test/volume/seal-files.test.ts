@@ -6,6 +6,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { Host } from '../../src/linux/host.ts';
 import { realHost } from '../../src/linux/real-host.ts';
 import type { Volume } from '../../src/volume/backend.ts';
+import { poolId } from '../../src/volume/directory-layout.ts';
 import { overlayBackend } from '../../src/volume/overlay.ts';
 import { MARK } from '../../src/volume/seal-files.ts';
 
@@ -70,6 +71,21 @@ it.each<[string, (path: string) => unknown]>([
 ])('%s in the place of a mark is none', (_, put) => {
   put(`${pool}/generations/1/${MARK}`);
   expect(overlayBackend(host).readMark?.(generation(1))).toBeUndefined();
+});
+
+it('a pool is known by its ID, if it has one and that is on record', async () => {
+  rmSync(`${pool}/generations`, { recursive: true });
+  rmSync(`${pool}/seals`, { recursive: true });
+  const b = overlayBackend(host);
+  expect(b.isThere?.(pool)).toBe(false);
+  await b.prepare(pool);
+  const id = poolId(host, pool);
+  expect(id).toMatch(/^[0-9a-f]{32}$/);
+  expect([undefined, id, 'ff'].map(known => b.isThere?.(pool, known))).toEqual([true, true, false]);
+  await b.prepare(pool);
+  expect(poolId(host, pool)).toBe(id);
+  writeFileSync(`${pool}/.mayfly-pool`, 'This is a pool of mayfly(8).\n'); // of an earlier version
+  expect(b.isThere?.(pool, id)).toBe(true);
 });
 
 it('a mark can be read by root only', () => {

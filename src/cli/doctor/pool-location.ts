@@ -41,6 +41,8 @@ export interface PoolLocation {
   readonly place: string;
   /** A directory of the pool that is missing. */
   readonly missing?: string | undefined;
+  /** Another pool is there. */
+  readonly isOther?: boolean;
   /** What the record of the pool would be, if it is lost. */
   readonly lost: Pool | undefined;
   /** The files to remove before a new pool replaces one that is lost. */
@@ -75,6 +77,7 @@ export function judgeLocation({
   isInTheWay,
   place,
   missing,
+  isOther,
   lost,
   records,
 }: PoolLocation): CheckResult {
@@ -94,6 +97,10 @@ export function judgeLocation({
   if (pool.image !== undefined && !mounted)
     return found([problem(`the image is not mounted at "${pool.path}"`, 'mayfly recover')], '');
   if (trouble) return found([problem(trouble.what, trouble.fix)], '');
+  if (isOther) {
+    const what = `another pool is at "${pool.path}", not the one of this machine`;
+    return found([problem(what, `umount ${place} && mount ${place} && ${REMEDY.recover}`)], '');
+  }
   if (isUnmarked)
     return found([problem(`the file that marks the pool at "${pool.path}" is missing`, REMEDY.recover)], '');
   if (!marked && !isElsewhere) {
@@ -151,7 +158,7 @@ async function gatherLocation(on: Subject): Promise<PoolLocation> {
     readRunning(host, paths) !== undefined;
   const isEmpty = !master && (await isWithoutVolumes(on, pool));
   if (onDevice) return { pool, ...nothing, marked: true, master, isEmpty };
-  const marked = backend(pool.backend).isThere?.(pool.path) === true;
+  const marked = backend(pool.backend).isThere?.(pool.path, pool.id) === true;
   const hasImage = pool.image !== undefined && host.lstat(pool.image)?.kind === 'file';
   const replace = replacePool(pool, records, 'image');
   return {
@@ -167,6 +174,7 @@ async function gatherLocation(on: Subject): Promise<PoolLocation> {
     isUnmarked: !marked && ((await goodGenerations(on)).length > 0 || (await hasSealedGeneration(on, pool))),
     isInTheWay,
     place,
+    isOther: !marked && isMarked,
     missing: marked
       ? LOGIN_DIRECTORIES.map(name => `${pool.path}/${name}`).find(path => host.lstat(path)?.kind !== 'dir')
       : undefined,
