@@ -312,6 +312,12 @@ export class World {
     return fs.nodes.get(rel);
   }
 
+  /** One line for each name in a tree: the size of a file, and nothing for the others. */
+  private sizesIn(tree: string): string {
+    const nodes = [...(this.volumes.get(tree)?.nodes.values() ?? [])];
+    return nodes.map(n => `${n.kind === 'file' ? n.text.length : ''}\n`).join('');
+  }
+
   private set(
     path: string,
     n: { kind: Node['kind']; text: string; mode: number; uid?: number; gid?: number },
@@ -526,7 +532,12 @@ export class World {
       database === 'group' && keys.every(key => /^\d+$/.test(key))
         ? { stdout: keys.map(key => `group${key}:x:${key}:\n`).join('') }
         : { code: 2 },
-    find: args => this.knows('find', args, args.includes('-printf')), // directories of a tree: there are none
+    // Otherwise directories of a tree: there are none.
+    find: args =>
+      args.includes('%s\\n')
+        ? { stdout: this.sizesIn(args[0] ?? '') }
+        : this.knows('find', args, args.includes('-printf')),
+    vgs: args => this.knows('vgs', args, args.includes('vg_name')),
     systemctl: args => this.knows('systemctl', args, args[0] === 'daemon-reload'),
     tar: args => {
       const into = this.volumes.get(args[args.indexOf('-C') + 1] ?? '');

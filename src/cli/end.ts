@@ -122,6 +122,7 @@ export const recoverCommand: CliCommand = {
       ...result.ended.map(id => `${ended} ${id}`),
       ...result.swept.map(what => `${removed} ${what}`),
       ...result.adopted.map(what => `${restored} ${what}`),
+      ...result.kept,
       ...result.stuck.map(what => `stuck: ${what}`),
     ];
     report(result, lines.length === 0 ? 'nothing to recover' : lines.join('\n'));

@@ -3,6 +3,7 @@
  * and at any time while users are logged in. It only changes what is certainly over: sessions of another boot, sessions
  * that were ending, sessions whose start was interrupted, and leftovers that belong to no record.
  */
+import { REMEDY } from '../advice.ts';
 import { hasCode, MayflyError, reasonOf } from '../errors.ts';
 import * as cgroup from '../linux/cgroup.ts';
 import { sweepTemporary } from '../linux/files.ts';
@@ -27,7 +28,9 @@ import { noteMountPoint, poolOnRecord } from '../update/find-pool.ts';
 import { publishSessions } from '../update/greeter.ts';
 import { isUsable, writeHealth } from '../update/health.ts';
 import { finishInterruptedUpdate, mountPool } from '../update/pool.ts';
-import { type TryEach, unrecorded } from '../update/seals.ts';
+import { isAnotherPool } from '../update/pool-place.ts';
+import type { TryEach } from '../update/seals.ts';
+import { unrecorded } from '../update/unrecorded.ts';
 import { generationOf, type Pool, sessionOf, type Volume } from '../volume/backend.ts';
 
 export interface Recovered {
@@ -37,6 +40,8 @@ export interface Recovered {
   readonly swept: string[];
   /** What was put on record again, or made stable, from what is in the pool. */
   readonly adopted: string[];
+  /** What is in the pool, not on record, and neither adopted nor removed, one sentence each. */
+  readonly kept: string[];
   /** What could not be fixed, one sentence each. */
   readonly stuck: string[];
 }
@@ -47,7 +52,7 @@ export interface Recovered {
  */
 export async function recover(on: Machine, erase = true): Promise<Recovered> {
   const { host, paths } = on;
-  const result: Recovered = { ended: [], swept: [], adopted: [], stuck: [] };
+  const result: Recovered = { ended: [], swept: [], adopted: [], kept: [], stuck: [] };
   makeDirectories(host, paths);
   host.mkdir(paths.generations, 0o700); // no login looks for it alone
   for (const directory of [paths.state, paths.sessions, paths.generations, paths.run])
@@ -55,11 +60,14 @@ export async function recover(on: Machine, erase = true): Promise<Recovered> {
   sweepTemporary(host, paths.schroot, 'mayfly-');
 
   await tryStep(result, 'the lock of promotions', () => restorePromotionLock(on));
-  const pool = await poolOnRecord(on, {
+  const recorded = await poolOnRecord(on, {
     restored: what => result.adopted.push(what),
     wrong: what => result.stuck.push(what),
   });
-  if (pool) await tryStep(result, 'the pool', () => mountPool(on, pool));
+  if (recorded) await tryStep(result, 'the pool', () => mountPool(on, recorded));
+  const isAnother = recorded !== undefined && isAnotherPool(on, recorded);
+  if (isAnother) result.stuck.push(`another pool is at "${recorded.path}"; see "${REMEDY.examine}"`);
+  const pool = isAnother ? undefined : recorded;
   if (pool) await tryStep(result, 'the record of the pool', () => noteMountPoint(on, pool));
 
   // The order matters: a session writes its record before it creates anything and deletes it last. So an object that
@@ -81,7 +89,7 @@ export async function recover(on: Machine, erase = true): Promise<Recovered> {
     );
   }
   if (pool) await tryStep(result, 'the pool', () => recoverPool(on, pool, result));
-  if (pool) await writeHealth(on);
+  if (recorded) await writeHealth(on);
   await removeEmptyUsers(on, result);
   // Last, because it takes as long as the users liked.
   if (pool && erase)
@@ -195,8 +203,10 @@ async function recoverPool(on: Machine, pool: Pool, result: Recovered): Promise<
     clearRunning(host, paths); // of an interrupted update
     const tryEach: TryEach = (what, act) => tryStep(result, what, act);
     await finishInterruptedUpdate(on, pool, tryEach, result.swept, result.adopted);
-    for (const { volume, why } of (await unrecorded(on, pool)).filter(u => u.action === 'keep'))
-      on.log('warning', `generation ${volume.name} in the pool is not on record and is kept: ${why}`);
+    await tryStep(result, 'the pool', async () => {
+      for (const { volume, why } of (await unrecorded(on, pool)).filter(u => u.action === 'keep'))
+        result.kept.push(`generation ${volume.name} in the pool is not on record and is kept: ${why}`);
+    });
     const stable = stableNumber(host, paths);
     if (stable !== undefined && !(await isUsable(on, readableGeneration(host, paths, stable)))) {
       result.stuck.push(

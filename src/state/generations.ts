@@ -20,6 +20,7 @@ import { dropUnused, ownersPath, type UnnamedNumbers } from './owners.ts';
 import type { Paths } from './paths.ts';
 import { runEntriesPath } from './run-entries.ts';
 import { hasFields } from './shape.ts';
+import type { TreeContent } from './tree-content.ts';
 
 export interface Generation {
   readonly number: number;
@@ -35,6 +36,8 @@ export interface Generation {
   /** When the volume was known again by its mark, after a move to another disk; ISO 8601. */
   readonly moved?: string;
   readonly unnamed?: UnnamedNumbers;
+  /** As in its seal. */
+  readonly content?: TreeContent;
 }
 
 /** `candidate` is being checked, `proven` may be stable, `retired` is being removed. */

@@ -8,6 +8,7 @@ import type { FileSystem } from '../volume/backend.ts';
 import type { Generation } from './generations.ts';
 import type { UnnamedNumbers } from './owners.ts';
 import { hasFields } from './shape.ts';
+import { isTreeContent, type TreeContent } from './tree-content.ts';
 
 export interface Seal {
   readonly number: number;
@@ -24,6 +25,10 @@ export interface Seal {
   readonly fs?: FileSystem;
   /** It has passed its checks: it may become stable. */
   readonly proven: boolean;
+  /** Why it is not promoted automatically. */
+  readonly demoted?: string;
+  /** What is in its tree, where a copy could be incomplete: not on LVM. */
+  readonly content?: TreeContent;
 }
 
 /** A new random ID. */
@@ -43,11 +48,11 @@ export function numberInMark(mark: string | undefined): number | undefined {
 }
 
 /** The seal of a generation on record. */
-export function sealOf(g: Generation, id: string, proven: boolean): Seal {
-  const { number, identity, created, origin, unnamed } = g;
+export function sealOf(g: Generation, id: string, is: Pick<Seal, 'proven' | 'demoted'>): Seal {
+  const { number, identity, created, origin, unnamed, content } = g;
   const { fs } = g.volume;
-  const own = { number, id, marked: g.seal !== undefined, identity, created, origin, proven };
-  return { ...own, ...(unnamed ? { unnamed } : {}), ...(fs ? { fs } : {}) };
+  const own = { number, id, marked: g.seal !== undefined, identity, created, origin, ...is };
+  return { ...own, ...(unnamed ? { unnamed } : {}), ...(content ? { content } : {}), ...(fs ? { fs } : {}) };
 }
 
 export function sealText(s: Seal): string {
@@ -62,11 +67,12 @@ export function parseSeal(text: string | undefined, number: number): Seal | unde
       hasFields(
         s,
         { number: 'number', id: 'text', identity: 'text', created: 'text', origin: 'text' },
-        { unnamed: 'record' },
+        { unnamed: 'record', demoted: 'text' },
       ) &&
       s.number === number &&
       [s.proven, s.marked].every(value => typeof value === 'boolean') &&
       /^[0-9a-z]+$/.test(s.id) &&
+      (s.content === undefined || isTreeContent(s.content)) &&
       (s.fs === undefined || s.fs === 'ext4' || s.fs === 'xfs') &&
       (s.unnamed === undefined || hasFields(s.unnamed, { users: 'record', groups: 'record' }));
     return isWhole ? s : undefined;

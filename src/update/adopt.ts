@@ -32,9 +32,21 @@ function intentPath(paths: Paths): string {
   return `${paths.state}/adopt`;
 }
 
-/** Records, durably, the generation about to be promoted and the one that was stable `before`. */
-export function writeIntent(host: Host, paths: Paths, number: number, before: number | undefined): void {
-  host.write(intentPath(paths), `${number} ${before ?? 0}\n`, { mode: 0o600, durable: true });
+/**
+ * Records, durably, the generation about to be promoted, the one that was stable `before`, and the identity of the working
+ * copy that becomes master.
+ */
+export function writeIntent(
+  host: Host,
+  paths: Paths,
+  number: number,
+  before: number | undefined,
+  work: string | undefined,
+): void {
+  host.write(intentPath(paths), `${number} ${before ?? 0}${work === undefined ? '' : ` ${work}`}\n`, {
+    mode: 0o600,
+    durable: true,
+  });
 }
 
 export function dropIntent(host: Host, paths: Paths): void {
@@ -48,15 +60,17 @@ const COMPLETION_WAIT = 10;
 export interface Intent {
   readonly number: number;
   readonly before: number | undefined;
+  /** The identity of the working copy; undefined if an earlier version wrote the record, or if it is cut short. */
+  readonly work?: string;
 }
 
 export function readIntent(host: Host, paths: Paths): Intent | undefined {
   const text = host.read(intentPath(paths));
   if (text === undefined) return undefined;
-  const [, number, before] = /^([1-9]\d*) (\d+)\n$/.exec(text) ?? [];
+  const [, number, before, work] = /^([1-9]\d*) (\d+)(?: (.+))?\n$/.exec(text) ?? [];
   // The working copy was sealed under the number that was assigned last: both happen under the same lock.
   if (number === undefined) return { number: lastNumber(host, paths) ?? 0, before: undefined };
-  return { number: Number(number), before: Number(before) };
+  return { number: Number(number), before: Number(before), ...(work === undefined ? {} : { work }) };
 }
 
 /** The proven generation whose promotion was begun and not completed; undefined if there is none, or an update is running. */
@@ -131,12 +145,17 @@ async function completeMove(on: Machine, number: number, before: number | undefi
   writeHistory(host, paths, { ...rest, result: 'promoted', lastSuccess: rest.lastAttempt });
 }
 
-/** Makes the working copy master. After a crash it can be repeated, and continues where it was. */
+/**
+ * Makes the working copy master. After a crash it can be repeated, and continues where it was. Where the state is of
+ * another day than the pool, the working copy is that of a later update and may be unfinished: it is left alone.
+ */
 export async function adopt(on: Machine, pool: Pool): Promise<void> {
   const { host, paths } = on;
   const backend = on.backend(pool.backend);
   const work = workOf(pool);
-  if ((await backend.identity(work)) !== undefined) {
+  const identity = await backend.identity(work);
+  const wanted = readIntent(host, paths)?.work ?? identity;
+  if (identity !== undefined && identity === wanted) {
     await backend.remove(masterOf(pool));
     await backend.rename(work, masterOf(pool));
   }

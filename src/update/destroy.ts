@@ -14,6 +14,7 @@ import { sessionIds } from '../state/sessions.ts';
 import { untagSessions } from './cache-tag.ts';
 import { findPool } from './find-pool.ts';
 import { mountPool } from './pool.ts';
+import { isAnotherPool } from './pool-place.ts';
 
 /**
  * Removes what `init` created, the stable pointer first. Throws `refused` while there are sessions or while a display
@@ -36,6 +37,11 @@ export async function destroy(on: Machine): Promise<void> {
       });
     }
     const pool = readPool(host, paths) ?? (await findPool(on));
+    if (pool && isAnotherPool(on, pool))
+      throw new MayflyError('refused', `another pool is at "${pool.path}", not the one of this machine`, {
+        path: pool.path,
+        hint: REMEDY.examine,
+      });
     const o = { what: 'the removal of all generations', seconds: 30, isRemoval: true } as const;
     await movePointer(on, o, point => refuseLogins(on, point));
     if (pool) {

@@ -1,11 +1,15 @@
 /** Which pool this machine has: from its record or, if that is lost, from what is in the pool. */
 import { hasCode, MayflyError } from '../errors.ts';
+import { fileSystemType } from '../linux/file-system-type.ts';
+import type { Host } from '../linux/host.ts';
 import { isMounted } from '../linux/mounts.ts';
-import { generationNumbers, readableGeneration } from '../state/generations.ts';
+import { type Generation, generationNumbers, readableGeneration } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import { imagePath, readPool, writePool } from '../state/pool.ts';
 import { parseSeal } from '../state/seals.ts';
 import type { BackendKind, FileSystem, Pool } from '../volume/backend.ts';
+import { addPoolId, poolId } from '../volume/directory-layout.ts';
+import { isUsable } from './health.ts';
 import { poolOf } from './pool.ts';
 import { makePoolDirectory } from './pool-directory.ts';
 import { withMountPoint } from './pool-place.ts';
@@ -57,14 +61,28 @@ export async function poolOnRecord(on: Machine, o: PoolSearch): Promise<Pool | u
 /** Completes the record of an earlier version, while the pool is there. */
 export async function noteMountPoint(on: Machine, pool: Pool): Promise<void> {
   const { host, paths } = on;
-  const isComplete = pool.mountPoint !== undefined && pool.id !== undefined;
-  if (isComplete || on.backend(pool.backend).isThere?.(pool.path) !== true) return;
+  const { isThere } = on.backend(pool.backend);
+  const isComplete = (): boolean => pool.mountPoint !== undefined && pool.id === poolId(host, pool.path);
+  if ((isComplete() && pool.id !== undefined) || isThere?.(pool.path) !== true) return;
+  const numbers = generationNumbers(host, paths);
+  const known = numbers.flatMap(number => readableGeneration(host, paths, number) ?? []);
+  if (known.length > 0 && !(await anyIsUsable(on, known))) return; // it may be another pool
+  addPoolId(host, pool.path);
+  if (isComplete()) return;
   const now = await withMountPoint(host, pool);
   if (JSON.stringify(now) !== JSON.stringify(pool)) writePool(host, paths, now);
 }
 
-/** The pool that is where `init` makes one by the configuration, if it has volumes of ours. */
-export async function findPool(on: Machine): Promise<Pool | undefined> {
+async function anyIsUsable(on: Machine, generations: readonly Generation[]): Promise<boolean> {
+  for (const g of generations) if (await isUsable(on, g)) return true;
+  return false;
+}
+
+/**
+ * The pool that is where `init` makes one by the configuration, if it has volumes of ours; on LVM in the volume group
+ * `group` or, without one, in any. Nothing is changed.
+ */
+export async function findPool(on: Machine, group?: string): Promise<Pool | undefined> {
   const { host, paths, config } = on;
   const { path } = config.pool;
   const image = imagePath(paths);
@@ -74,13 +92,35 @@ export async function findPool(on: Machine): Promise<Pool | undefined> {
   }
   if (isThere('btrfs') || (await hasSealed(on, path))) {
     // On a btrfs, only subvolumes are volumes of the backend of that name; to the other one every directory is.
-    for (const kind of ['btrfs', 'overlay'] as const) {
-      const [one] = (await on.backend(kind).list(path)).volumes;
-      if (one) return { backend: one.backend, path };
+    const isBtrfs = (await fileSystemType(host, path)) === 'btrfs';
+    for (const kind of isBtrfs ? (['btrfs', 'overlay'] as const) : (['overlay'] as const)) {
+      const { volumes } = await on.backend(kind).list(path);
+      // Of a session nothing may be left but an empty directory, after a boot.
+      if (volumes.some(v => v.role !== 'session')) return { backend: kind, path };
     }
     return undefined;
   }
-  return config.lvm.group === '' ? undefined : findLvmPool(on);
+  const chosen = group ?? config.lvm.group;
+  for (const name of chosen === '' ? await volumeGroups(host) : [chosen]) {
+    const found = await findLvmPool(on, name);
+    if (found) return found;
+  }
+  return undefined;
+}
+
+/** The names of all volume groups; none without LVM. */
+async function volumeGroups(host: Host): Promise<string[]> {
+  const args = ['--noheadings', '-o', 'vg_name'];
+  try {
+    const { stdout } = await host.run({ file: 'vgs', args, effect: 'read', okCodes: [0, 5] });
+    return stdout
+      .split('\n')
+      .map(line => line.trim())
+      .filter(line => line !== '');
+  } catch (error) {
+    if (!hasCode(error, 'missing-tool', 'command', 'timeout')) throw error;
+    return [];
+  }
 }
 
 /** Whether there is a sealed generation at `path`, although what marks a pool is missing. */
@@ -90,14 +130,13 @@ async function hasSealed(on: Machine, path: string): Promise<boolean> {
   return false;
 }
 
-async function findLvmPool({ config, backend }: Machine): Promise<Pool | undefined> {
-  const path = `/dev/${config.lvm.group}/${config.lvm.name}`;
+async function findLvmPool({ config, backend }: Machine, group: string): Promise<Pool | undefined> {
+  const path = `/dev/${group}/${config.lvm.name}`;
   for (const kind of ['lvm-thin', 'lvm'] as const) {
     try {
       const { volumes } = await backend(kind).list(path);
       if (volumes.length === 0) return undefined;
-      // Both list the same; only a thin pool has a usage of its own.
-      if (kind === 'lvm-thin' && (await backend(kind).usage(path)).total === 0) continue;
+      if ((await backend(kind).isOwnKind?.(path)) === false) continue; // both list the same
       return { backend: kind, path, fs: await fileSystemIn(backend(kind), path, config.lvm.fs) };
     } catch (error) {
       if (!hasCode(error, 'missing-tool', 'refused', 'command', 'corrupt')) throw error;

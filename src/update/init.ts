@@ -9,7 +9,9 @@ import { REMEDY } from '../advice.ts';
 import type { Config } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
 import { lookupUser } from '../linux/accounts.ts';
+import { fileSystemType } from '../linux/file-system-type.ts';
 import type { Host } from '../linux/host.ts';
+import { isMounted } from '../linux/mounts.ts';
 import { prepareSpare } from '../session/spare-snapshot.ts';
 import { formatBytes, parseSize } from '../size.ts';
 import {
@@ -30,6 +32,7 @@ import { type BackendKind, inOneLine, masterOf, type Pool, type Volume, workOf }
 import { dropHollow } from '../volume/btrfs-inodes.ts';
 import { tryOverlay } from '../volume/overlay-trial.ts';
 import { tagSessions } from './cache-tag.ts';
+import { findPool } from './find-pool.ts';
 import { finishTree, requireProof } from './first-tree.ts';
 import { tryPublishSessions } from './greeter.ts';
 import { writeHealth } from './health.ts';
@@ -47,8 +50,8 @@ import {
 } from './pool-place.ts';
 import { NONE_UNNAMED } from './renumber.ts';
 import { acceptCandidate, seal } from './sealing.ts';
-import { unrecorded } from './seals.ts';
 import { checkSource, describeSource, fillTree, type Progress, type Source } from './source.ts';
+import { hasOneToAdopt, sealedNumbers } from './unrecorded.ts';
 import { unmountLeftovers, withMountedVolume } from './volume-tree.ts';
 
 export interface InitOptions {
@@ -88,12 +91,11 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
     await unmountLeftovers(on, pool);
     const found = await backend.list(pool.path);
     const unproven = (['candidate', 'retired'] as const).flatMap(s => generationNumbers(host, paths, s));
-    const known = { unproven, last: lastNumber(host, paths) };
+    const known = { unproven, last: lastNumber(host, paths), sealed: await sealedNumbers(on, pool) };
     const others = found.volumes.filter(v => !isFromInterruptedInit(v, known)).map(describe);
     if (others.length > 0) {
       const what = `the pool "${pool.path}" holds volumes that are not on record: ${others.join(', ')}`;
-      const isWhole = (await unrecorded(on, pool)).some(u => u.action === 'adopt');
-      const hint = isWhole ? REMEDY.recover : REMEDY.destroy;
+      const hint = (await hasOneToAdopt(on, pool)) ? REMEDY.recover : REMEDY.destroy;
       throw new MayflyError('refused', what, { pool: pool.path, hint });
     }
     for (const name of [...found.leftovers, ...found.discarded.map(d => d.name), ...found.spares.values()])
@@ -163,13 +165,24 @@ function refuseIfInUse({ host, paths }: Machine): void {
 /**
  * Whether a volume can only be a leftover of an interrupted `init` or `destroy`: a first generation that is not
  * proven, or a retired one. `unproven` holds the numbers of candidates and retired generations, `last` the number
- * that was assigned last: each attempt of `init` assigns only one. Pure.
+ * that was assigned last: each attempt of `init` assigns only one. `sealed` holds the numbers of generations that have
+ * passed their checks, by their seals, or may have: only the state is lost, and neither they nor master may go. Pure.
  */
 export function isFromInterruptedInit(
   { role, name }: Pick<Volume, 'role' | 'name'>,
-  { unproven, last }: { readonly unproven: readonly number[]; readonly last: number | undefined },
+  {
+    unproven,
+    last,
+    sealed,
+  }: {
+    readonly unproven: readonly number[];
+    readonly last: number | undefined;
+    readonly sealed: readonly number[];
+  },
 ): boolean {
   if (role === 'work') return true;
+  if (role === 'master' && sealed.length > 0) return false;
+  if (role === 'generation' && sealed.includes(Number(name))) return false;
   if (role === 'master') return last === 1 || unproven.length > 0;
   return role === 'generation' && (unproven.includes(Number(name)) || (name === '1' && last === 1));
 }
@@ -180,7 +193,8 @@ export function isFromInterruptedInit(
 async function openOrMakePool(on: Machine, o: InitOptions): Promise<Pool> {
   const { host, paths, config } = on;
   const known = readPool(host, paths);
-  dropHollow(host, known?.path ?? config.pool.path);
+  const at = known?.path ?? config.pool.path;
+  if (!isMounted(host, at)) dropHollow(host, at);
   if (known && known.backend !== o.backend) {
     throw new MayflyError('exists', `the pool "${known.path}" exists and its backend is ${known.backend}`, {
       path: known.path,
@@ -193,11 +207,17 @@ async function openOrMakePool(on: Machine, o: InitOptions): Promise<Pool> {
     tagSessions(host, known.path);
     return known;
   }
+  const lost = await findPool(on, o.lvm?.group);
+  if (lost)
+    throw new MayflyError('refused', `the record of the pool is lost; there is one at "${lost.path}"`, {
+      path: lost.path,
+      hint: REMEDY.recover,
+    });
   if (o.backend === 'lvm-thin' || o.backend === 'lvm') return openLvmPool(on, o.backend, o.lvm ?? {}, o.say);
   const { path } = config.pool;
   makePoolDirectory(host, path, paths.state);
   let pool: Pool = { backend: o.backend, path };
-  if (o.backend === 'btrfs' && !(await isBtrfs(host, path))) {
+  if (o.backend === 'btrfs' && (await fileSystemType(host, path)) !== 'btrfs') {
     const image = imagePath(paths);
     await makeImage(host, config, image, o.say);
     pool = { ...pool, image };
@@ -213,13 +233,6 @@ async function openOrMakePool(on: Machine, o: InitOptions): Promise<Pool> {
   pool = await withMountPoint(host, pool);
   writePool(host, paths, pool);
   return pool;
-}
-
-async function isBtrfs(host: Host, path: string): Promise<boolean> {
-  return (
-    (await host.run({ file: 'stat', args: ['-f', '-c', '%T', '--', path], effect: 'read' })).stdout.trim() ===
-    'btrfs'
-  );
 }
 
 /** Creates a sparse image file with a btrfs, for machines without one. It gets its name only when it is complete. */

@@ -31,6 +31,12 @@ export async function withMountPoint(host: Host, pool: Pool): Promise<Pool> {
   return { ...pool, ...(at === undefined ? {} : { mountPoint: at }), ...(id === undefined ? {} : { id }) };
 }
 
+/** Whether another pool is where that of this machine should be: its volumes are not ours to list, to end or to remove. */
+export function isAnotherPool({ backend }: Machine, { backend: kind, path, id }: Pool): boolean {
+  const { isThere } = backend(kind);
+  return isThere?.(path) === true && isThere(path, id) === false;
+}
+
 /**
  * What is wrong with the place of a pool that is not in an image; undefined if nothing is. On btrfs, a session is a bind
  * mount of the pool, with the options of the pool's mount. An overlay is a mount of its own, with its own options.

@@ -21,7 +21,8 @@ import { staysMounted } from './read-only.ts';
 import { dropRenumbering } from './renumber.ts';
 import { pins, prune, retire } from './retention.ts';
 import { dropCandidate } from './sealing.ts';
-import { adoptSealed, hasSealedGeneration, type TryEach, unrecorded } from './seals.ts';
+import { adoptSealed, hasSealedGeneration, type TryEach } from './seals.ts';
+import { unrecorded } from './unrecorded.ts';
 import { unmountLeftovers } from './volume-tree.ts';
 
 /** The record of the pool in which a generation's volume is, as `init` wrote it. */
@@ -93,8 +94,8 @@ function requireThere(on: Machine, { backend, path, id }: Pool): void {
 }
 
 /**
- * Completes or reverts an interrupted update. Its commit point is the rename of the candidate to proven: before it,
- * everything is dropped; after it, everything is completed. What was removed is added to `swept`, as text, and what was
+ * Completes or reverts an interrupted update. Its commit point is the seal that says proven: before it, everything is
+ * dropped; after it, everything is completed. What was removed is added to `swept`, as text, and what was
  * put on record again to `adopted`. The caller must hold the lock `update`. Throws `refused` if the pool is not there.
  */
 export async function finishInterruptedUpdate(
@@ -108,7 +109,7 @@ export async function finishInterruptedUpdate(
   const backend = on.backend(pool.backend);
   requireThere(on, pool);
   await tryEach('a mounted tree', () => unmountLeftovers(on, pool));
-  await adoptSealed(on, pool, tryEach, adopted);
+  await tryEach('the seals', () => adoptSealed(on, pool, tryEach, adopted));
   const intent = readIntent(host, paths);
   if (intent !== undefined) {
     const { number } = intent;
@@ -146,13 +147,15 @@ export async function finishInterruptedUpdate(
   if (!isWorking) dropRenumbering(host, paths);
   const all = (['candidate', 'proven', 'retired'] as const).flatMap(s => generationNumbers(host, paths, s));
   dropUnused(host, paths, all);
-  for (const { volume } of (await unrecorded(on, pool)).filter(u => u.action === 'remove')) {
-    if (inUse(Number(volume.name))) continue;
-    await tryEach(`generation ${volume.name}`, async () => {
-      await backend.remove(volume);
-      swept.push(`generation ${volume.name}`);
-    });
-  }
+  await tryEach('generations that are not on record', async () => {
+    for (const { volume } of (await unrecorded(on, pool)).filter(u => u.action === 'remove')) {
+      if (inUse(Number(volume.name))) continue;
+      await tryEach(`generation ${volume.name}`, async () => {
+        await backend.remove(volume);
+        swept.push(`generation ${volume.name}`);
+      });
+    }
+  });
   if (!isWorking || readIntent(host, paths) !== undefined) return;
   await tryEach('work', async () => {
     if (await keepLastTree(on, pool)) return;

@@ -121,6 +121,7 @@ export async function prune(
   const plan = retentionPlan(on, await goneFrom(on, pool)).filter(d => d.number !== kept);
   const newest = plan.filter(f => f.action === 'keep-if-space').at(-1)?.number;
   const removed: number[] = [];
+  let failure: unknown;
   for (const { number, action, why } of plan) {
     const corrupt = corruptRecord(on.host, on.paths, number);
     if (corrupt !== undefined)
@@ -129,8 +130,13 @@ export async function prune(
       action === 'keep-if-space' &&
       ((await isAboveWarnLimit(on, pool)) || (number !== newest && (await isShort())));
     if (action === 'keep' || (action === 'keep-if-space' && !tooFull)) continue;
-    if (await retire(on, number, tooFull ? 'the pool is too full to keep it' : why)) removed.push(number);
+    try {
+      if (await retire(on, number, tooFull ? 'the pool is too full to keep it' : why)) removed.push(number);
+    } catch (error) {
+      failure ??= error; // what can be removed is removed all the same
+    }
   }
+  if (failure !== undefined) throw failure;
   return removed;
 }
 

@@ -6,6 +6,7 @@ import {
   type Generation,
   type GenerationState,
   readGeneration,
+  whyDemoted,
   writeGeneration,
 } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
@@ -17,6 +18,7 @@ import { forgetMachineId } from './machine-id.ts';
 import { listOwners } from './renumber.ts';
 import { collectRunEntries } from './run-template.ts';
 import { makeWhole } from './separate-trees.ts';
+import { countTree } from './tree-content.ts';
 import { withMountedVolume } from './volume-tree.ts';
 
 /**
@@ -45,14 +47,16 @@ export async function seal(
   writeRunEntries(on.host, on.paths, g.number, entries);
   const id = newSealId(on.host);
   backend.writeMark?.(work, markOf(g.number, id)); // replaces that of the generation it was forked from
+  const content = backend.writeMark && (await withMountedVolume(on, work, tree => countTree(on.host, tree)));
   await backend.fork(work, volume, { lockFds: fds });
   backend.writeMark?.(work, undefined);
   const identity = await backend.identity(volume);
   if (identity === undefined)
     throw new MayflyError('internal', `generation ${g.number} does not exist after it was created`);
   const created = new Date(on.host.now()).toISOString();
-  const generation: Generation = { ...g, volume, identity, created, unnamed, seal: id };
-  await backend.writeSeal(volume, sealText(sealOf(generation, id, false)));
+  const own = { ...g, volume, identity, created, unnamed, seal: id };
+  const generation: Generation = { ...own, ...(content ? { content } : {}) };
+  await backend.writeSeal(volume, sealText(sealOf(generation, id, { proven: false })));
   writeGeneration(on.host, on.paths, generation, state);
   return generation;
 }
@@ -72,11 +76,18 @@ export async function acceptCandidate(on: Machine, number: number): Promise<void
   changeState(host, paths, number, 'candidate', 'proven');
 }
 
-/** Writes the seal of a proven generation if there is room; otherwise the next recovery writes it. */
+/**
+ * Writes the seal of a proven generation as it is now, if there is room; otherwise the next recovery writes it. The volume
+ * must be the one on record: its whole identity is noted, of which an earlier version recorded only a part.
+ */
 export async function tryWriteSeal(on: Machine, g: Generation): Promise<void> {
+  const backend = on.backend(g.volume.backend);
   try {
-    const seal = sealOf(g, g.seal ?? newSealId(on.host), true);
-    await on.backend(g.volume.backend).writeSeal(g.volume, sealText(seal));
+    const identity = (await backend.identity(g.volume)) ?? g.identity;
+    const demoted = whyDemoted(on.host, on.paths, g.number);
+    const is = { proven: true, ...(demoted === undefined ? {} : { demoted }) };
+    const seal = sealOf({ ...g, identity }, g.seal ?? newSealId(on.host), is);
+    await backend.writeSeal(g.volume, sealText(seal));
   } catch (error) {
     on.log('warning', `the seal of generation ${g.number} was not written: ${reasonOf(error)}`);
   }

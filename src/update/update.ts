@@ -206,7 +206,7 @@ async function runPhases(
     warnings.push(...doubts);
     await prepareSpare(on, 'finish', generation); // for the first login after the promotion
     enter('promote');
-    const { isPending: mustWait, ...outcome } = await promote(on, number, stable);
+    const { isPending: mustWait, ...outcome } = await promote(on, pool, number, stable);
     accepted = true;
     const told = (): Partial<UpdateOutcome> => ({
       ...(warnings.length > 0 ? { warnings } : {}),

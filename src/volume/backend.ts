@@ -204,6 +204,8 @@ export interface VolumeBackend {
   writeMark?(v: Volume, text: string | undefined): void;
   /** Whether our pool is at `pool`, with this ID if it is known: no other file system is taken for an empty one. */
   isThere?(pool: string, id?: string): boolean;
+  /** On LVM: whether the pool has been made by this backend, and not by the other one for LVM. */
+  isOwnKind?(pool: string): Promise<boolean>;
   /** Removes one of the leftovers, spares or discarded volumes of {@link list}, by its name there; absent is success. */
   sweep(pool: string, name: string): Promise<void>;
 }

@@ -23,7 +23,8 @@ export function isSubvolumeAt(host: Host, path: string): boolean {
 }
 
 export function isHollow(host: Host, path: string): boolean {
-  return isDirectoryWith(host, path, HOLLOW);
+  // The root of an ext4 has this number, too, but it is not empty.
+  return isDirectoryWith(host, path, HOLLOW) && host.list(path).length === 0;
 }
 
 /** Removes such a directory: what it stood for is elsewhere, and it keeps others from the name. */

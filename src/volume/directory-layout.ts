@@ -121,11 +121,17 @@ export function protectLayout(host: Host, pool: string): void {
     host.mkdir(path, 0o700); // one that is missing would refuse every login
     host.own(path, 0o700);
   }
+  sweepTemporary(host, sealDirectory(pool)); // of a write that was killed
 }
 
 /** The ID of the pool in the file that marks it; undefined if there is none, or if an earlier version made the pool. */
 export function poolId(host: Host, pool: string): string | undefined {
   return isMarked(host, pool) ? /^ID ([0-9a-f]+)$/m.exec(host.read(markerOf(pool)) ?? '')?.[1] : undefined;
+}
+
+/** Gives a pool that an earlier version made an ID. */
+export function addPoolId(host: Host, pool: string): void {
+  if (isMarked(host, pool) && poolId(host, pool) === undefined) restoreMarker(host, pool);
 }
 
 /** Marks a pool that is new, or that was recognized otherwise and had this ID. */

@@ -82,7 +82,7 @@ import { MayflyError, publicCodeOf } from '../../src/errors.ts';
 import { journalEntry } from '../../src/linux/log.ts';
 import { type HealthFacts, healthIssues } from '../../src/update/health.ts';
 import { programsFor } from '../../src/update/host-update.ts';
-import type { Unrecorded } from '../../src/update/seals.ts';
+import type { Unrecorded } from '../../src/update/unrecorded.ts';
 import type { Volume } from '../../src/volume/backend.ts';
 import { preparedWorld, World } from '../world.ts';
 

@@ -11,7 +11,7 @@ import { BACKENDS, forgetUsers, Lab, must, type Ran, sh, user } from './lab.ts';
 import { makeMiniTree } from './mini.ts';
 
 const A = 'mayfly-a';
-const ROUNDS = count('DAMAGE', 10);
+const ROUNDS = count('DAMAGE', 5);
 /** So many hints may be typed. */
 const MOST_HINTS = 15;
 const CONFIG = '[check]\ncommand = ["true"]\n[update]\ncommand = ["true"]\n';

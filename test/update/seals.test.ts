@@ -4,6 +4,7 @@ import { recover } from '../../src/service/recover.ts';
 import { end } from '../../src/session/end.ts';
 import { login } from '../../src/session/session.ts';
 import {
+  clearDemoted,
   endProbation,
   generationNumbers,
   lastNumber,
@@ -11,15 +12,16 @@ import {
   probation,
   readableGeneration,
   stableNumber,
+  whyDemoted,
 } from '../../src/state/generations.ts';
 import { readPool } from '../../src/state/pool.ts';
 import { markOf, parseSeal, sealText } from '../../src/state/seals.ts';
 import { readSessions } from '../../src/state/sessions.ts';
 import { init } from '../../src/update/init.ts';
 import { prune } from '../../src/update/retention.ts';
-import { unrecorded } from '../../src/update/seals.ts';
+import { unrecorded } from '../../src/update/unrecorded.ts';
 import { update } from '../../src/update/update.ts';
-import { generationOf, masterOf } from '../../src/volume/backend.ts';
+import { generationOf, masterOf, type VolumeBackend, workOf } from '../../src/volume/backend.ts';
 import { MARK } from '../../src/volume/seal-files.ts';
 import { callOf, type Node, preparedWorld, type World } from '../world.ts';
 
@@ -39,9 +41,9 @@ async function world(keep = 3): Promise<World> {
   return w;
 }
 
-async function updateOf(w: World, what: string): Promise<void> {
+async function updateOf(w: World, what: string, say: () => void = () => undefined): Promise<void> {
   await update(w.machine(), {
-    ...{ what: 'an update', origin: 'test', force: true, say: () => undefined },
+    ...{ what: 'an update', origin: 'test', force: true, say },
     change: async () => {
       const work = w.volumes.get(`${pool.path}/work/work`);
       work?.nodes.set('/etc/version', { kind: 'file', text: what, mode: 0o644, uid: 0, gid: 0, ino: 1 });
@@ -74,7 +76,7 @@ async function mustLogIn(w: World, generation: number, when = ''): Promise<void>
   w.newProcess();
 }
 
-const NOTHING = { ended: [], swept: [], adopted: [], stuck: [] };
+const NOTHING = { ended: [], swept: [], adopted: [], kept: [], stuck: [] };
 
 describe('a generation', () => {
   it('carries its number, its ID, and whether it has passed its checks, in the pool', async () => {
@@ -131,7 +133,22 @@ describe('a state directory that is lost', () => {
       await mustLogIn(w, 3, `died at ${n}`);
     }
   });
-  it('puts the newest on probation: whether it was demoted is forgotten', async () => {
+  it('knows what was demoted: it is in the seal since the next recovery', async () => {
+    const w = await world();
+    await updateOf(w, 'two');
+    await updateOf(w, 'three');
+    markDemoted(w.host, w.machine().paths, 3, 'nobody could log in');
+    await recover(w.machine());
+    expect(sealIn(w, 3)).toMatchObject({ proven: true, demoted: 'nobody could log in' });
+    putBack(w);
+    await recover(w.machine());
+    expect([numbersOf(w), stableOf(w)]).toEqual([[1, 2, 3], 2]);
+    expect(whyDemoted(w.host, w.machine().paths, 3)).toBe('nobody could log in');
+    clearDemoted(w.host, w.machine().paths, 3);
+    await recover(w.machine());
+    expect(sealIn(w, 3)?.demoted).toBeUndefined();
+  });
+  it('puts the newest on probation', async () => {
     const w = await lost();
     await recover(w.machine());
     expect(probation(w.host, w.machine().paths)).toMatchObject({ number: 3, previous: 2 });
@@ -162,7 +179,11 @@ describe('a state directory that is lost', () => {
         const stable = stableOf(w) ?? 0;
         expect(proven, when).toContain(stable);
         await mustLogIn(w, stable, when);
-        expect(await recover(w.machine()), when).toEqual(NOTHING);
+        const { kept, ...others } = await recover(w.machine());
+        expect({ ...others, kept: [] }, when).toEqual(NOTHING);
+        // This state does not know that the number was assigned.
+        for (const what of kept)
+          expect(what, when).toMatch(/^generation 3 .* it has (no seal|not passed its checks)$/);
         if (isOlder && n % 10 === 0) {
           await updateOf(w, 'more');
           await mustLogIn(w, stableOf(w) ?? 0, when);
@@ -214,6 +235,44 @@ describe('a state directory of another day', () => {
     w.host.unlink(paths.stable);
     await recover(w.machine());
     expect(stableOf(w)).toBe(2);
+  });
+  it('of a moment in the checks of an update: what has passed them since is no candidate any more', async () => {
+    for (const isCorrupt of [false, true]) {
+      const w = await world(1);
+      const { paths } = w.machine();
+      let during: [string, Node][] = [];
+      await updateOf(w, 'two', () => {
+        during = stateOf(w);
+      });
+      endProbation(w.host, paths);
+      await updateOf(w, 'three');
+      endProbation(w.host, paths);
+      await prune(w.machine(), pool);
+      // The snapshot of the state is of the second update, and shows the third generation as its candidate would be.
+      const text = w.host.read(`${paths.generations}/3.json`) ?? '';
+      putBack(w, during);
+      w.put(`${paths.generations}/3.candidate`, isCorrupt ? '{"numb' : text);
+      w.put(`${paths.generations}/last`, '3\n');
+      expect((await recover(w.machine())).stuck).toEqual([]);
+      expect(numbersOf(w)).toContain(3);
+      expect(generationNumbers(w.host, paths, 'candidate')).toEqual([]);
+      await mustLogIn(w, stableOf(w) ?? 0);
+    }
+  });
+  it('with a promotion that was begun: the working copy of a later update does not become master', async () => {
+    const w = await world();
+    await updateOf(w, 'two');
+    const { paths } = w.machine();
+    w.put(`${STATE}/adopt`, '2 1 inode 77 of 1\n');
+    await w.backend().fork(masterOf(pool), workOf(pool));
+    w.volumes.get(`${pool.path}/work/work`)?.nodes.delete('/etc/version'); // half refreshed
+    expect((await recover(w.machine())).stuck).toEqual([]);
+    expect(w.volumes.get(`${pool.path}/master/master`)?.nodes.get('/etc/version')?.text).toBe('two');
+    expect([w.volumes.has(`${pool.path}/work/work`), w.host.exists(`${STATE}/adopt`)]).toEqual([
+      false,
+      false,
+    ]);
+    expect(stableNumber(w.host, paths)).toBe(2);
   });
   it('that is newer than the pool: what is gone takes no place of what is there', async () => {
     const w = await world();
@@ -351,13 +410,48 @@ describe('what is in the pool and is no generation of this machine', () => {
     expect([numbersOf(w), stableOf(w)]).toEqual([[1], 1]);
     expect(w.volumes.has(volumeOf(2))).toBe(true);
   });
-  it('a generation without a seal, of a number that was never assigned, is kept', async () => {
+  it('a generation without a seal is kept, whatever numbers are assigned after it', async () => {
     const w = await world();
     await updateOf(w, 'two');
     await w.backend().fork(generationOf(pool, 1), generationOf(pool, 9));
+    expect((await recover(w.machine())).kept).toEqual([
+      'generation 9 in the pool is not on record and is kept: it has no seal',
+    ]);
+    await updateOf(w, 'ten');
     await recover(w.machine());
-    expect(w.volumes.has(volumeOf(9))).toBe(true);
+    expect([stableOf(w), w.volumes.has(volumeOf(9))]).toEqual([10, true]);
     expect(await unrecorded(w.machine(), pool)).toMatchObject([{ action: 'keep', why: 'it has no seal' }]);
+  });
+  it('the last tree is kept, although record and seal are lost', async () => {
+    const w = await world(1);
+    await updateOf(w, 'two');
+    const { paths } = w.machine();
+    endProbation(w.host, paths);
+    await prune(w.machine(), pool);
+    expect(numbersOf(w)).toEqual([2]);
+    w.host.unlink(`${paths.generations}/2.json`);
+    w.seals.delete(volumeOf(2));
+    await recover(w.machine());
+    expect(w.volumes.has(volumeOf(2))).toBe(true);
+  });
+  it('one that cannot be examined is kept, and stops nothing else', async () => {
+    const w = await world();
+    await updateOf(w, 'two');
+    await updateOf(w, 'three');
+    putBack(w);
+    const { backend } = w.machine();
+    const broken = (kind: Parameters<typeof backend>[0]): VolumeBackend => ({
+      ...backend(kind),
+      identity: async v => {
+        if (v.name === '2') throw new Error('EIO');
+        return backend(kind).identity(v);
+      },
+    });
+    const { kept } = await recover({ ...w.machine(), backend: broken });
+    expect(kept.join()).toBe(
+      'generation 2 in the pool is not on record and is kept: it cannot be examined: EIO',
+    );
+    expect([numbersOf(w), stableOf(w)]).toEqual([[1, 3], 3]);
   });
   it('a candidate of an update that was never recorded is not made stable, and goes when a number was taken after it', async () => {
     const w = await world();
@@ -399,6 +493,26 @@ describe('a pool that was moved to another disk', () => {
     expect([numbersOf(w), stableOf(w)]).toEqual([[2, 3], 3]); // the first one has no mark
     expect(readableGeneration(w.host, w.machine().paths, 3)?.moved).toBeDefined();
     await mustLogIn(w, 3);
+  });
+  it('waits for the end of a copy that has the mark, and not all files yet', async () => {
+    for (const isLost of [false, true]) {
+      const w = await world();
+      await updateOf(w, 'two');
+      move(w);
+      const nodes = w.volumes.get(volumeOf(2))?.nodes;
+      const last = [...(nodes ?? [])].filter(([path]) => path !== `/${MARK}`).at(-1);
+      if (!nodes || !last) throw new Error('no tree');
+      nodes.delete(last[0]);
+      if (isLost) putBack(w);
+      const { kept, stuck } = await recover(w.machine());
+      expect([...kept, ...stuck].join()).toContain('a copy may still be running, or was interrupted');
+      expect(stableOf(w)).not.toBe(isLost ? 2 : undefined);
+      await expect(login(w.machine(), callOf(w, 'bob', ':7'))).rejects.toThrow();
+      w.newProcess();
+      nodes.set(last[0], last[1]);
+      expect((await recover(w.machine())).stuck).toEqual([]);
+      await mustLogIn(w, 2);
+    }
   });
   it('does not make a tree good that was replaced: by another one, or by one without a mark', async () => {
     for (const mark of [undefined, '2 ffff\n', '1 ffff\n', '']) {

@@ -23,6 +23,7 @@ import {
 import { blockLogins } from '../../src/state/login-block.ts';
 import { makeDirectories } from '../../src/state/paths.ts';
 import { writePool } from '../../src/state/pool.ts';
+import { parseSeal } from '../../src/state/seals.ts';
 import { readSessions } from '../../src/state/sessions.ts';
 import { readHistory, writeHistory } from '../../src/state/update-history.ts';
 import { describePromotions, pendingPromotion, readIntent, writeIntent } from '../../src/update/adopt.ts';
@@ -317,7 +318,7 @@ describe('the record of a promotion that is cut short', () => {
     for await (const { when, broken } of cuts()) {
       const w = await broken();
       const { host, paths } = w.machine();
-      const isCommitted = generationNumbers(host, paths).includes(2);
+      const isCommitted = parseSeal(w.seals.get(`${pool.path}/generation/2`), 2)?.proven === true;
       const hadMaster = w.volumes.has(MASTER);
       expect((await recover(w.machine())).stuck, when).toEqual([]);
       mustBeSound(w, when);
@@ -356,8 +357,11 @@ describe('the record of a promotion that is cut short', () => {
     const w = preparedWorld();
     const { host, paths } = w.machine();
     for (const known of [[], Array.from({ length: 11 }, (_, i) => i + 1)]) takeNumber(host, paths, known);
-    writeIntent(host, paths, 12, 10);
+    writeIntent(host, paths, 12, 10, 'inode 8 of 3.5');
+    expect(readIntent(host, paths)).toEqual({ number: 12, before: 10, work: 'inode 8 of 3.5' });
+    w.put(INTENT, '12 10\n'); // of an earlier version
     expect(readIntent(host, paths)).toEqual({ number: 12, before: 10 });
+    writeIntent(host, paths, 12, 10, 'inode 8 of 3.5');
     const text = host.read(INTENT) ?? '';
     for (let bytes = 0; bytes < text.length; bytes++) {
       w.put(INTENT, text.slice(0, bytes));

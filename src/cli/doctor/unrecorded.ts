@@ -1,7 +1,7 @@
 /** What is in the pool and not on record: whole generations, after the state directory was put back; copies; damaged ones. */
 import { REMEDY } from '../../advice.ts';
 import { readPool } from '../../state/pool.ts';
-import { type Unrecorded, unrecorded } from '../../update/seals.ts';
+import { type Unrecorded, unrecorded } from '../../update/unrecorded.ts';
 import type { Volume } from '../../volume/backend.ts';
 import { lvNameOf, parsePoolPath, tagOf } from '../../volume/lvm/names.ts';
 import { type CheckResult, check, found, notApplicable, type Subject, warning } from './check.ts';
@@ -28,7 +28,7 @@ export function judgeUnrecorded(all: readonly Unrecorded[] | undefined): CheckRe
 
 async function gatherUnrecorded(on: Subject): Promise<readonly Unrecorded[] | undefined> {
   const pool = readPool(on.host, on.paths);
-  if (!pool || on.backend(pool.backend).isThere?.(pool.path) === false) return undefined;
+  if (!pool || on.backend(pool.backend).isThere?.(pool.path, pool.id) === false) return undefined;
   return unrecorded(on, pool);
 }
 

@@ -37,7 +37,7 @@ const fsOf = (v: Volume): 'ext4' | 'xfs' => v.fs ?? v.origin?.fs ?? 'ext4';
 
 /** A backend with the methods that the backends on file systems do not need. */
 export type LvmBackend = VolumeBackend &
-  Required<Pick<VolumeBackend, 'open' | 'snapshotUsage' | 'attachTree' | 'detachTree'>>;
+  Required<Pick<VolumeBackend, 'open' | 'snapshotUsage' | 'attachTree' | 'detachTree' | 'isOwnKind'>>;
 
 export function lvmBackend(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
   const lv = lvmCommands(host);
@@ -265,6 +265,10 @@ export function lvmBackend(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
         discarded: [],
         spares: new Map(),
       };
+    },
+
+    async isOwnKind(pool) {
+      return (await lv.report(pool)).some(r => r.tags.includes(poolTag(pool))) === (kind === 'lvm-thin');
     },
 
     async seals(pool) {

@@ -29,6 +29,7 @@ const METHODS: Readonly<Record<Method, true>> = {
     remove: true,
     list: true,
     sweep: true,
+    isOwnKind: true,
     seals: true,
     writeSeal: true,
   },
