@@ -6,14 +6,11 @@
  * `init` removes these leftovers and nothing else.
  */
 import { REMEDY } from '../advice.ts';
-import type { Config } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
 import { lookupUser } from '../linux/accounts.ts';
 import { fileSystemType } from '../linux/file-system-type.ts';
-import type { Host } from '../linux/host.ts';
 import { isMounted } from '../linux/mounts.ts';
 import { prepareSpare } from '../session/spare-snapshot.ts';
-import { formatBytes, parseSize } from '../size.ts';
 import {
   forgetAll,
   type Generation,
@@ -41,6 +38,7 @@ import { type LvmChoice, openLvmPool, sizesOf } from './init-lvm.ts';
 import { settleMissingNames } from './missing-names.ts';
 import { mountPool } from './pool.ts';
 import { makePoolDirectory } from './pool-directory.ts';
+import { makeImage } from './pool-image.ts';
 import {
   mountPlace,
   poolPlaceProblem,
@@ -233,23 +231,4 @@ async function openOrMakePool(on: Machine, o: InitOptions): Promise<Pool> {
   pool = await withMountPoint(host, pool);
   writePool(host, paths, pool);
   return pool;
-}
-
-/** Creates a sparse image file with a btrfs, for machines without one. It gets its name only when it is complete. */
-async function makeImage(host: Host, config: Config, image: string, say: Progress): Promise<void> {
-  if (host.lstat(image)) return;
-  const free = host.space(image.slice(0, image.lastIndexOf('/'))).free;
-  const size = Math.min(parseSize(config.pool.image_size), Math.floor(free * 0.9));
-  if (size < 512 * 2 ** 20) {
-    throw new MayflyError('full', `not enough space for the pool's image "${image}"`, {
-      path: image,
-      free,
-    });
-  }
-  say(`creating a btrfs of ${formatBytes(size)} in ${image}`);
-  const aside = `${image}.new`;
-  host.unlink(aside);
-  await host.run({ file: 'truncate', args: ['-s', String(size), '--', aside], effect: 'write' });
-  await host.run({ file: 'mkfs.btrfs', args: ['-q', '-L', 'mayfly', '--', aside], effect: 'write' });
-  host.rename(aside, image);
 }
