@@ -35,7 +35,6 @@ export interface Generation {
   /** When the volume was known again by its mark, after a move to another disk; ISO 8601. */
   readonly moved?: string;
   readonly unnamed?: UnnamedNumbers;
-  /** As in its seal. */
   readonly content?: TreeContent;
 }
 

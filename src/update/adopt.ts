@@ -22,6 +22,7 @@ import { describeForking, describePromotion, movePointer } from '../state/promot
 import { readHistory, readRunning, writeHistory } from '../state/update-history.ts';
 import { masterOf, type Pool, type Volume, workOf } from '../volume/backend.ts';
 import { isUsable } from './health.ts';
+import { isMasterMoved, makeMaster } from './master.ts';
 import { finishRenumbering } from './renumber.ts';
 import { withMountedVolume } from './volume-tree.ts';
 
@@ -143,29 +144,6 @@ async function completeMove(on: Machine, number: number, before: number | undefi
   if (history?.result !== 'kept' || history.generation !== number) return;
   const { reason: _, ...rest } = history;
   writeHistory(host, paths, { ...rest, result: 'promoted', lastSuccess: rest.lastAttempt });
-}
-
-function masterPath(paths: Paths): string {
-  return `${paths.state}/master`;
-}
-
-/** Gives the working copy the role of master, and records its identity: by that a copy of master is known later. */
-export async function makeMaster(on: Machine, pool: Pool): Promise<void> {
-  const backend = on.backend(pool.backend);
-  const identity = await backend.identity(workOf(pool));
-  on.host.write(masterPath(on.paths), `${identity ?? ''}\n`, { mode: 0o600, durable: true });
-  await backend.rename(workOf(pool), masterOf(pool));
-}
-
-export function forgetMaster({ host, paths }: Machine): void {
-  host.unlink(masterPath(paths));
-}
-
-/** Whether master is not the tree that an update left: it was put back or moved, and nobody knows whether it is complete. */
-async function isMasterMoved(on: Machine, pool: Pool): Promise<boolean> {
-  const recorded = on.host.read(masterPath(on.paths))?.trim();
-  const now = await on.backend(pool.backend).identity(masterOf(pool));
-  return recorded !== undefined && recorded !== '' && now !== undefined && now !== recorded;
 }
 
 /**

@@ -11,9 +11,9 @@ import { ENABLED_MARKER, isSystemInstance, makeDirectories } from '../state/path
 import { readPool } from '../state/pool.ts';
 import { movePointer } from '../state/promotion-lock.ts';
 import { sessionIds } from '../state/sessions.ts';
-import { forgetMaster } from './adopt.ts';
 import { untagSessions } from './cache-tag.ts';
 import { findPool } from './find-pool.ts';
+import { forgetMaster } from './master.ts';
 import { mountPool } from './pool.ts';
 import { isAnotherPool } from './pool-place.ts';
 
