@@ -218,6 +218,10 @@ export async function startingPoint(
     throw new MayflyError('no-generation', what, { generation: from });
   }
   const g = await usableGeneration(on);
+  if (!g && isMoved) {
+    on.log('warning', 'master was moved or put back, and may not be complete; no generation is usable');
+    return master;
+  }
   if (!g) throw new MayflyError('no-generation', 'master is missing, and no generation is usable');
   const why = isMoved ? 'was moved or put back, and may not be complete' : 'is missing';
   on.log('warning', `master ${why}; it is made again from generation ${g.number}`);

@@ -1,6 +1,7 @@
 /** A state directory and a pool of different days, as restores leave them: nothing proven goes, nothing else comes. */
 import { describe, expect, it } from 'vitest';
 import { recover } from '../../src/service/recover.ts';
+import { login } from '../../src/session/session.ts';
 import {
   endProbation,
   markDemoted,
@@ -13,7 +14,7 @@ import { init } from '../../src/update/init.ts';
 import { prune } from '../../src/update/retention.ts';
 import { rollback } from '../../src/update/rollback.ts';
 import { MARK } from '../../src/volume/seal-files.ts';
-import type { Node, World } from '../world.ts';
+import { callOf, type Node, type World } from '../world.ts';
 import {
   hasTree,
   move,
@@ -43,6 +44,18 @@ async function onlyTwo(): Promise<{ w: World; during: [string, Node][] }> {
   expect(during.some(([p]) => p.endsWith('2.candidate'))).toBe(true);
   return { w, during };
 }
+
+/** A machine whose pool has an ID, and another one, or none, is there. */
+const withId = (w: World, there: string | undefined): Machine => {
+  const m = w.machine();
+  return {
+    ...m,
+    backend: k => ({
+      ...m.backend(k),
+      isThere: (_p, id) => there !== undefined && (id === undefined || id === there),
+    }),
+  };
+};
 
 const eio = (): Error => Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO' });
 
@@ -334,5 +347,92 @@ describe('record and seal of a proven generation are lost, and its mark is there
     await init(w.machine(), o).catch(() => undefined);
     const tree = w.volumes.get(volumeOf(1))?.nodes.get(`/${MARK}`)?.text;
     expect([tree?.startsWith('1 '), w.volumes.has(`${pool.path}/master/master`)]).toEqual([true, true]);
+  });
+});
+
+describe('another pool at the path', () => {
+  it('loses nothing by a removal of generations', async () => {
+    const w = await world(1);
+    for (const what of ['two', 'three', 'four']) await updateOf(w, what);
+    w.put('/etc/mayfly/mayfly.toml', '[check]\nuser = "bob"\n[update]\nkeep = 1\n');
+    endProbation(w.host, w.machine().paths);
+    const before = [...w.volumes.keys()];
+    await prune(withId(w, 'bb'), { ...pool, id: 'aa' } as never);
+    expect([...w.volumes.keys()]).toEqual(before);
+  });
+  it('that cannot be looked at keeps no session from being ended', async () => {
+    const w = await world();
+    await updateOf(w, 'two');
+    await login(w.machine(), callOf(w, 'bob', ':7'));
+    w.reboot();
+    const m = w.machine();
+    const bad: Machine = {
+      ...m,
+      backend: k => ({
+        ...m.backend(k),
+        isThere: () => {
+          throw eio();
+        },
+      }),
+    };
+    const r = await recover(bad).catch(e => String(e));
+    expect(r).toMatchObject({ ended: [expect.any(String)] });
+  });
+});
+
+describe('what is in the pool, and not what the state says', () => {
+  it('a removal of another tree of the same number costs no generation', async () => {
+    const w = await world();
+    for (const what of ['two', 'three']) await updateOf(w, what);
+    const { paths } = w.machine();
+    const g = readableGeneration(w.host, paths, 2);
+    if (!g) throw new Error();
+    w.host.unlink(`${paths.generations}/2.json`);
+    w.put(`${paths.generations}/2.retired`, JSON.stringify({ ...g, seal: 'ffff', identity: 'memory 99999' }));
+    w.reboot();
+    await recover(w.machine());
+    expect(hasTree(w, 2)).toBe(true);
+  });
+  it('generations that are away for a night are known again', async () => {
+    const w = await world(1);
+    for (const what of ['two', 'three']) await updateOf(w, what);
+    const away = [...w.volumes].filter(([k]) => k.includes('/generation/'));
+    for (const [k] of away) w.volumes.delete(k);
+    await updateOf(w, 'four').catch(() => undefined);
+    w.newProcess();
+    for (const [k, f] of away) w.volumes.set(k, f);
+    await recover(w.machine());
+    expect(numbersOf(w)).toContain(3);
+  });
+  it('a master of which a copy is still running is not made stable', async () => {
+    const w = await world();
+    await updateOf(w, 'two');
+    move(w);
+    w.volumes.get(`${pool.path}/master/master`)?.nodes.delete('/usr/lib'); // still to come
+    await recover(w.machine());
+    w.newProcess();
+    await updateOf(w, 'three').catch(() => undefined);
+    w.newProcess();
+    const st = stableOf(w) ?? 0;
+    expect(w.volumes.get(volumeOf(st))?.nodes.has('/usr/lib')).toBe(true);
+  });
+  it('a master that was moved is better than nothing', async () => {
+    const w = await world();
+    await updateOf(w, 'two');
+    move(w); // generation 1 has no mark
+    w.volumes.get(volumeOf(2))?.nodes.delete('/etc/version'); // lost with the disk
+    await recover(w.machine());
+    w.newProcess();
+    await updateOf(w, 'three');
+    await mustLogIn(w, 3);
+  });
+  it('counts each tree once when the state is lost', async () => {
+    const w = await world(5);
+    for (const what of ['two', 'three', 'four']) await updateOf(w, what);
+    putBack(w);
+    w.ran.length = 0;
+    await recover(w.machine());
+    const finds = w.ran.filter(c => c.startsWith('find') && c.includes('%s\\n'));
+    expect(finds.length).toBeLessThanOrEqual(3);
   });
 });
