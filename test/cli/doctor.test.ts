@@ -462,12 +462,7 @@ describe('the check of pool and generations', () => {
     [
       'it is another one',
       { ...place, mounted: true, marked: false, isOther: true },
-      /another pool.*if it is the right one, forget the old records: .* \| umount \/p && mount \/p &&/,
-    ],
-    [
-      'it is another one, in the same file system',
-      { ...place, mounted: false, marked: false, isOther: true },
-      /another pool.* \| rm -f .* && mayfly recover$/,
+      /another pool.*: mount the right one, or take this one \| rm -f .* && mayfly recover$/,
     ],
     ['only its mark is gone', { ...place, marked: false, isUnmarked: true }, /is missing \| mayfly recover$/],
     [

@@ -51,11 +51,14 @@ export interface Stable {
   /** The numbers of usable generations that were not demoted, ascending. */
   readonly good: readonly number[];
   readonly master: boolean;
+  /** A usable one was demoted. */
+  readonly hasDemoted?: boolean;
 }
 
-export function judgeStable({ all, stable, good, master }: Stable): CheckResult {
-  // Without master the pool itself is missing; "mayfly recover" can mount it again.
-  const otherwise = stable === undefined ? 'mayfly init' : master ? undefined : 'mayfly recover';
+export function judgeStable({ all, stable, good, master, hasDemoted }: Stable): CheckResult {
+  // Without master the pool itself is missing; "mayfly recover" can mount it again. It takes a demoted one if there is no other.
+  const begin = hasDemoted ? REMEDY.recover : 'mayfly init';
+  const otherwise = stable === undefined ? begin : master ? undefined : REMEDY.recover;
   return judgeTopic(all, 'stable', `generation ${stable}`, replacementFor(good, stable, otherwise));
 }
 
@@ -76,6 +79,7 @@ async function gatherStable(on: Subject): Promise<Stable> {
     all: await issuesOf(on),
     stable: stableNumber(host, paths),
     good: await goodGenerations(on),
+    hasDemoted: await hasUsableDemoted(on),
     master: pool !== undefined && (await on.backend(pool.backend).identity(masterOf(pool))) !== undefined,
   };
 }
@@ -88,6 +92,16 @@ export async function goodGenerations(on: Machine): Promise<number[]> {
     if (whyDemoted(host, paths, n) === undefined && (await isUsable(on, readableGeneration(host, paths, n))))
       good.push(n);
   return good;
+}
+
+async function hasUsableDemoted(on: Machine): Promise<boolean> {
+  for (const n of generationNumbers(on.host, on.paths))
+    if (
+      whyDemoted(on.host, on.paths, n) !== undefined &&
+      (await isUsable(on, readableGeneration(on.host, on.paths, n)))
+    )
+      return true;
+  return false;
 }
 
 /** Warnings for corrupt records of generations other than stable, which has a check of its own. */

@@ -105,11 +105,8 @@ export function judgeLocation({
     return found([problem(`the image is not mounted at "${pool.path}"`, 'mayfly recover')], '');
   if (trouble) return found([problem(trouble.what, trouble.fix)], '');
   if (isOther) {
-    const what = `another pool is at "${pool.path}", not the one of this machine`;
-    const forget = `rm -f ${records.join(' ')} && ${REMEDY.recover}`;
-    if (!mounted) return found([problem(`${what}: put the right one back, or take this one`, forget)], '');
-    const other = `${what}; if it is the right one, forget the old records: ${forget}`;
-    return found([problem(other, `umount ${place} && mount ${place} && ${REMEDY.recover}`)], '');
+    const what = `another pool is at "${pool.path}", not the one of this machine: mount the right one, or take this one`;
+    return found([problem(what, `rm -f ${records.join(' ')} && ${REMEDY.recover}`)], '');
   }
   if (isUnmarked)
     return found([problem(`the file that marks the pool at "${pool.path}" is missing`, REMEDY.recover)], '');
