@@ -234,9 +234,9 @@ describe('init', () => {
     }
     expect(fs.existsSync(`${lab.dir}/pool/generations/1/etc`)).toBe(true);
     expect(lab.mayfly('recover')).toMatchObject({ code: 0 });
-    loginWorks();
+    expect(fs.readlinkSync(`${lab.dir}/state/stable`)).toBe('generations/1.json');
     fs.rmSync(`${lab.dir}/state`, { recursive: true });
-    expect(lab.mayfly('destroy', '--yes')).toMatchObject({ code: 0 });
+    expect(lab.mayfly('destroy', '--yes')).toMatchObject({ code: 0, err: '' });
     expect(lab.mayfly('init', '--from', small)).toMatchObject({ code: 0 });
     loginWorks();
   });
