@@ -10,6 +10,7 @@
  *     MAYFLY_CASES       generated cases per property
  *     MAYFLY_ROUGH       rough conditions per backend
  *     MAYFLY_RECORDS     damaged records per backend
+ *     MAYFLY_DAMAGE      damaged states and pools per backend
  *     MAYFLY_NIGHTS      nights of one machine, in memory
  *     MAYFLY_UPDATES     nights of one machine with real trees, per backend
  *     MAYFLY_SEED        repeats a campaign; printed when one begins and when it fails
@@ -30,6 +31,7 @@ type Count =
   | 'CASES'
   | 'ROUGH'
   | 'RECORDS'
+  | 'DAMAGE'
   | 'NIGHTS'
   | 'UPDATES';
 

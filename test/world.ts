@@ -36,7 +36,7 @@ export interface Node {
   readonly ino: number;
 }
 
-interface FileSystem {
+export interface FileSystem {
   readonly dev: number;
   readonly nodes: Map<string, Node>;
 }
@@ -124,6 +124,10 @@ export class World {
   readonly diversions = new Map<string, { readonly to: string; readonly by: string }>();
   /** Versions of installed packages. */
   readonly installed = new Map<string, string>();
+  /** Texts of seals, by the path of the pool and the number. */
+  readonly seals = new Map<string, string>();
+  /** The file system of the pool is mounted. */
+  isPoolThere = true;
   /** Volume names that a foreign object occupies. */
   readonly foreign = new Set<string>();
   /** What df(1) would report. */
@@ -284,6 +288,11 @@ export class World {
     );
   }
 
+  /** All that is mounted; the first is the root. */
+  fileSystems(): readonly FileSystem[] {
+    return this.mounts.map(m => m.fs);
+  }
+
   private newFs(): FileSystem {
     this.devices += 1;
     const root: Node = { kind: 'dir', text: '', mode: 0o755, uid: 0, gid: 0, ino: 0 };
@@ -301,6 +310,14 @@ export class World {
   private node(path: string): Node | undefined {
     const { fs, rel } = this.resolve(path);
     return fs.nodes.get(rel);
+  }
+
+  /** One line for each name in a tree: size, owners and mode. */
+  private sizesIn(tree: string): string {
+    const nodes = [...(this.volumes.get(tree)?.nodes.values() ?? [])];
+    return nodes
+      .map(n => `${n.kind === 'dir' ? 0 : n.text.length} ${n.uid} ${n.gid ?? n.uid} ${n.mode.toString(8)}\n`)
+      .join('');
   }
 
   private set(
@@ -517,7 +534,12 @@ export class World {
       database === 'group' && keys.every(key => /^\d+$/.test(key))
         ? { stdout: keys.map(key => `group${key}:x:${key}:\n`).join('') }
         : { code: 2 },
-    find: args => this.knows('find', args, args.includes('-printf')), // directories of a tree: there are none
+    // Otherwise directories of a tree: there are none.
+    find: args =>
+      args.includes('%s %U %G %m\\n')
+        ? { stdout: this.sizesIn(args[0] ?? '') }
+        : this.knows('find', args, args.includes('-printf')),
+    vgs: args => this.knows('vgs', args, args.includes('vg_name')),
     systemctl: args => this.knows('systemctl', args, args[0] === 'daemon-reload'),
     tar: args => {
       const into = this.volumes.get(args[args.indexOf('-C') + 1] ?? '');
@@ -744,6 +766,7 @@ export class World {
       const fs = this.volumes.get(key(v));
       return fs && this.mounts.some(m => m.fs === fs) ? 'it is mounted' : undefined;
     };
+    const MARK = '/.mayfly-seal';
     return {
       kind: 'overlay',
       check: async () => [],
@@ -777,11 +800,29 @@ export class World {
       remove: async v => {
         if (this.foreign.has(key(v)))
           throw new MayflyError('unsafe', `"${key(v)}" was not created by Mayfly`);
-        if (!this.volumes.has(key(v))) return;
-        const busy = await held(v);
+        const busy = this.volumes.has(key(v)) ? await held(v) : undefined;
         if (busy) throw new MayflyError('stuck', `"${key(v)}" is in use: ${busy}`);
-        this.effect();
+        if (this.volumes.has(key(v))) this.effect();
         this.volumes.delete(key(v));
+        if (this.seals.has(key(v))) this.effect();
+        this.seals.delete(key(v));
+      },
+      seals: async pool => {
+        const prefix = `${pool}/generation/`;
+        const own = [...this.seals].filter(([k]) => k.startsWith(prefix));
+        return new Map(own.map(([k, text]) => [Number(k.slice(prefix.length)), text]));
+      },
+      writeSeal: async (v, text) => {
+        this.effect();
+        this.seals.set(key(v), text);
+      },
+      isThere: () => this.isPoolThere,
+      readMark: v => this.volumes.get(key(v))?.nodes.get(MARK)?.text,
+      writeMark: (v, text) => {
+        const { nodes } = get(v);
+        this.effect();
+        if (text === undefined) nodes.delete(MARK);
+        else nodes.set(MARK, { kind: 'file', text, mode: 0o600, uid: 0, gid: 0, ino: 1 });
       },
       discard: async v => {
         const fs = this.volumes.get(key(v));
@@ -796,7 +837,7 @@ export class World {
       usage: pool => usageOf(this.host, pool),
       forkCost: async () => 0,
       list: async pool => ({
-        volumes: [...this.volumes.keys()]
+        volumes: (this.isPoolThere ? [...this.volumes.keys()] : [])
           .filter(k => k.startsWith(`${pool}/`))
           .map(k => {
             const [role = '', name = ''] = k.slice(pool.length + 1).split('/');
@@ -846,7 +887,7 @@ function addSystem(fs: FileSystem): void {
 export function preparedWorld(): World {
   const world = new World();
   const on = world.machine();
-  const pool = { backend: 'overlay' as const, path: '/var/lib/mayfly/pool' };
+  const pool = { backend: 'overlay' as const, path: '/var/lib/mayfly/pool', mountPoint: '/' };
   const volume: Volume = { backend: 'overlay', pool: pool.path, role: 'generation', name: '1' };
   makeDirectories(world.host, on.paths);
   writePool(world.host, on.paths, pool);

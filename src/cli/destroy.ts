@@ -3,6 +3,7 @@
 import { MayflyError } from '../errors.ts';
 import { readPool } from '../state/pool.ts';
 import { destroy } from '../update/destroy.ts';
+import { findPool } from '../update/find-pool.ts';
 import type { CliCommand } from './command.ts';
 
 export const destroyCommand: CliCommand = {
@@ -12,7 +13,7 @@ export const destroyCommand: CliCommand = {
   options: { yes: { type: 'boolean', default: false, describe: 'confirm the removal' } },
   async run(args, { flags, machine, report }) {
     const on = await machine();
-    const pool = readPool(on.host, on.paths);
+    const pool = readPool(on.host, on.paths) ?? (await findPool(on)); // the state may be lost
     const none = new MayflyError('no-pool', 'there is no pool to remove');
     if (!pool && (args.yes !== true || flags.dryRun)) throw none;
     if (pool && args.yes !== true && !flags.dryRun) {

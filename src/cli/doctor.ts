@@ -25,6 +25,7 @@ import { setupChecks } from './doctor/setup.ts';
 import { subjectOf } from './doctor/subject.ts';
 import { trialLogin } from './doctor/trial.ts';
 import { unitChecks } from './doctor/units.ts';
+import { unrecordedCheck } from './doctor/unrecorded.ts';
 import { allCodes, explainCode } from './error-codes.ts';
 import { table } from './format.ts';
 
@@ -45,6 +46,7 @@ const CHECKS = [
   hostNameCheck,
   ...poolChecks,
   ...placeChecks,
+  unrecordedCheck,
   ...generationChecks,
   hostOnlyCheck,
   kernelMatchCheck,

@@ -115,10 +115,14 @@ export const recoverCommand: CliCommand = {
   },
   async run(args, { flags, machine, report }) {
     const result = await recover(await machine(), args.erase === true);
-    const [ended, removed] = flags.dryRun ? ['would end', 'would remove'] : ['ended', 'removed'];
+    const [ended, removed, restored] = flags.dryRun
+      ? ['would end', 'would remove', 'would restore']
+      : ['ended', 'removed', 'restored'];
     const lines = [
       ...result.ended.map(id => `${ended} ${id}`),
       ...result.swept.map(what => `${removed} ${what}`),
+      ...result.adopted.map(what => `${restored} ${what}`),
+      ...result.kept,
       ...result.stuck.map(what => `stuck: ${what}`),
     ];
     report(result, lines.length === 0 ? 'nothing to recover' : lines.join('\n'));

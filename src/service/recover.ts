@@ -3,6 +3,7 @@
  * and at any time while users are logged in. It only changes what is certainly over: sessions of another boot, sessions
  * that were ending, sessions whose start was interrupted, and leftovers that belong to no record.
  */
+import { REMEDY } from '../advice.ts';
 import { hasCode, MayflyError, reasonOf } from '../errors.ts';
 import * as cgroup from '../linux/cgroup.ts';
 import { sweepTemporary } from '../linux/files.ts';
@@ -15,17 +16,21 @@ import { stop } from '../session/session.ts';
 import { prepareSpare } from '../session/spare-snapshot.ts';
 import { resetUserManager } from '../session/user-manager.ts';
 import { eraseDiscarded } from '../state/discarded.ts';
-import { generationNumbers, readableGeneration, stableNumber } from '../state/generations.ts';
+import { readableGeneration, stableNumber } from '../state/generations.ts';
 import { lockNameOf, takeLock, withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
 import { makeDirectories, userFiles } from '../state/paths.ts';
-import { readPool, writePool } from '../state/pool.ts';
+import { readPool } from '../state/pool.ts';
 import { restorePromotionLock } from '../state/promotion-lock.ts';
 import { readSession, type Session, sessionIds, writeSession } from '../state/sessions.ts';
 import { clearRunning } from '../state/update-history.ts';
+import { noteMountPoint, poolOnRecord } from '../update/find-pool.ts';
 import { publishSessions } from '../update/greeter.ts';
 import { isUsable, writeHealth } from '../update/health.ts';
-import { finishInterruptedUpdate, mountPool, poolOf } from '../update/pool.ts';
+import { finishInterruptedUpdate } from '../update/interrupted-update.ts';
+import { mountPool } from '../update/pool.ts';
+import { isAnotherPool } from '../update/pool-place.ts';
+import type { TryEach } from '../update/seals.ts';
 import { generationOf, type Pool, sessionOf, type Volume } from '../volume/backend.ts';
 
 export interface Recovered {
@@ -33,6 +38,10 @@ export interface Recovered {
   readonly ended: string[];
   /** Leftovers that were removed. */
   readonly swept: string[];
+  /** What was put on record again, or made stable, from what is in the pool. */
+  readonly adopted: string[];
+  /** What is in the pool, not on record, and neither adopted nor removed, one sentence each. */
+  readonly kept: string[];
   /** What could not be fixed, one sentence each. */
   readonly stuck: string[];
 }
@@ -43,15 +52,20 @@ export interface Recovered {
  */
 export async function recover(on: Machine, erase = true): Promise<Recovered> {
   const { host, paths } = on;
-  const result: Recovered = { ended: [], swept: [], stuck: [] };
+  const result: Recovered = { ended: [], swept: [], adopted: [], kept: [], stuck: [] };
   makeDirectories(host, paths);
+  host.mkdir(paths.generations, 0o700); // no login looks for it alone
   for (const directory of [paths.state, paths.sessions, paths.generations, paths.run])
     sweepTemporary(host, directory);
   sweepTemporary(host, paths.schroot, 'mayfly-');
 
   await tryStep(result, 'the lock of promotions', () => restorePromotionLock(on));
-  const pool = poolOnRecord(on, result);
-  if (pool) await tryStep(result, 'the pool', () => mountPool(on, pool));
+  const recorded = await poolOnRecord(on, {
+    restored: what => result.adopted.push(what),
+    wrong: what => result.stuck.push(what),
+  });
+  const pool = recorded && (await openPool(on, recorded, result));
+  if (pool) await tryStep(result, 'the record of the pool', () => noteMountPoint(on, pool));
 
   // The order matters: a session writes its record before it creates anything and deletes it last. So an object that
   // exists now and that no record names afterwards is a leftover.
@@ -72,7 +86,7 @@ export async function recover(on: Machine, erase = true): Promise<Recovered> {
     );
   }
   if (pool) await tryStep(result, 'the pool', () => recoverPool(on, pool, result));
-  if (pool) await writeHealth(on);
+  if (recorded) await writeHealth(on);
   await removeEmptyUsers(on, result);
   // Last, because it takes as long as the users liked.
   if (pool && erase)
@@ -82,34 +96,15 @@ export async function recover(on: Machine, erase = true): Promise<Recovered> {
   return result;
 }
 
-/**
- * The recorded pool. If the record is corrupt, it is restored from the record of a generation; throws `corrupt` if none
- * can be read. Undefined also if it names a pool in which no generation is: what is in there may be another Mayfly's.
- */
-function poolOnRecord({ host, paths }: Machine, result: Recovered): Pool | undefined {
-  const known = generationNumbers(host, paths).flatMap(n => readableGeneration(host, paths, n)?.volume ?? []);
-  const [first] = known;
-  try {
-    const pool = readPool(host, paths);
-    const isKnown = known.some(v => v.pool === pool?.path && v.backend === pool.backend);
-    if (isKnown || pool === undefined || first === undefined) return pool;
-    result.stuck.push(
-      `"${paths.poolFile}" names the pool "${pool.path}", but the generations are in "${first.pool}": one was changed by hand`,
-    );
-    return undefined;
-  } catch (error) {
-    if (!(error instanceof MayflyError) || error.code !== 'corrupt') throw error;
-    if (first === undefined) {
-      const hint = `rm -f ${paths.poolFile} ${paths.stable} ${paths.generations}/* && mayfly init`; // creates a new pool
-      throw new MayflyError('corrupt', `${error.message}, and so is the record of every generation`, {
-        hint,
-      });
-    }
-    const pool = poolOf(host, paths, first);
-    writePool(host, paths, pool);
-    result.swept.push(`the corrupt file "${paths.poolFile}", which was written again`);
-    return pool;
-  }
+/** Makes the pool available, and returns it unless another one is in its place. */
+async function openPool(on: Machine, pool: Pool, result: Recovered): Promise<Pool | undefined> {
+  let isOurs = true;
+  await tryStep(result, 'the pool', async () => {
+    await mountPool(on, pool);
+    isOurs = !isAnotherPool(on, pool);
+  });
+  if (!isOurs) result.stuck.push(`another pool is at "${pool.path}"; see "${REMEDY.examine}"`);
+  return isOurs ? pool : undefined;
 }
 
 async function tryStep(result: Recovered, what: string, act: () => Promise<void>): Promise<void> {
@@ -214,7 +209,8 @@ async function recoverPool(on: Machine, pool: Pool, result: Recovered): Promise<
   if (!lock) return;
   try {
     clearRunning(host, paths); // of an interrupted update
-    await finishInterruptedUpdate(on, pool, (what, act) => tryStep(result, what, act), result.swept);
+    const tryEach: TryEach = (what, act) => tryStep(result, what, act);
+    await finishInterruptedUpdate(on, pool, tryEach, result);
     const stable = stableNumber(host, paths);
     if (stable !== undefined && !(await isUsable(on, readableGeneration(host, paths, stable)))) {
       result.stuck.push(

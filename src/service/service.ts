@@ -187,10 +187,12 @@ async function sweep(state: ServiceState): Promise<void> {
   const { on } = state;
   try {
     if (!on.host.exists(on.paths.poolFile)) return; // before init and after destroy, `recover` would only create directories
-    const { swept, stuck } = await recover(on, false); // {@link chores} erases
+    const { swept, adopted, kept, stuck } = await recover(on, false); // {@link chores} erases
     if (swept.length > 0) on.log('notice', `removed leftovers: ${swept.join(', ')}`);
-    for (const what of stuck) if (!state.unresolved.has(what)) on.log('warning', `stuck: ${what}`);
-    state.unresolved = new Set(stuck);
+    if (adopted.length > 0) on.log('notice', `restored: ${adopted.join(', ')}`);
+    const unresolved = [...kept, ...stuck.map(what => `stuck: ${what}`)];
+    for (const what of unresolved) if (!state.unresolved.has(what)) on.log('warning', what);
+    state.unresolved = new Set(unresolved);
   } catch (error) {
     on.log('err', `recovery failed: ${reasonOf(error)}`);
   }

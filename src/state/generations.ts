@@ -4,13 +4,12 @@
  * being removed. `N.demoted` beside it holds the reason why the generation is no longer promoted automatically.
  *
  * Logins and updates are synchronized by a lock (see promotion-lock.ts) and, beneath it, by pins, which protect what a
- * login uses also where the lock's holder is dead. A login writes its record, which names a generation,
- * and then checks that the generation still exists. Retirement renames the generation's file and then checks for
- * records and for the pointer. Each side writes before it reads, so at least one sees the other: the login keeps its
- * generation or starts over with the new stable one, and neither waits.
+ * login uses also where the lock's holder is dead. A login writes its record, which names a generation, and then checks
+ * that the generation still exists. Retirement renames the generation's file and then checks for records and for the pointer.
+ * Each side writes before it reads, so at least one sees the other: the login keeps its generation or starts over.
  */
 import { REMEDY } from '../advice.ts';
-import { MayflyError } from '../errors.ts';
+import { hasCode, isErrno, MayflyError } from '../errors.ts';
 import { parseJson } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
 import { isNumber } from '../names.ts';
@@ -20,6 +19,7 @@ import { dropUnused, ownersPath, type UnnamedNumbers } from './owners.ts';
 import type { Paths } from './paths.ts';
 import { runEntriesPath } from './run-entries.ts';
 import { hasFields } from './shape.ts';
+import type { TreeContent } from './tree-content.ts';
 
 export interface Generation {
   readonly number: number;
@@ -30,8 +30,12 @@ export interface Generation {
   readonly created: string;
   /** Where the tree came from, as text for the administrator. */
   readonly origin: string;
-  /** Undefined if an earlier version sealed it. */
+  /** The ID in its seal and in the mark in its tree. Undefined, as `unnamed`, if an earlier version sealed it. */
+  readonly seal?: string;
+  /** When the volume was known again by its mark, after a move to another disk; ISO 8601. */
+  readonly moved?: string;
   readonly unnamed?: UnnamedNumbers;
+  readonly content?: TreeContent;
 }
 
 /** `candidate` is being checked, `proven` may be stable, `retired` is being removed. */
@@ -76,7 +80,7 @@ export function readGeneration(
   return text === undefined ? undefined : parseJson<Generation>(path, text, REMEDY.examine, isWhole);
 }
 
-/** Like {@link readGeneration}, for callers that list all generations: undefined also if the record is corrupt. */
+/** Like {@link readGeneration}, for lists: undefined also if the record is corrupt, or cannot be read. */
 export function readableGeneration(
   host: Host,
   paths: Paths,
@@ -86,7 +90,7 @@ export function readableGeneration(
   try {
     return readGeneration(host, paths, number, state);
   } catch (error) {
-    if (error instanceof MayflyError && error.code === 'corrupt') return undefined;
+    if (hasCode(error, 'corrupt') || isErrno(error, 'EIO')) return undefined;
     throw error;
   }
 }

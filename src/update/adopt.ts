@@ -22,6 +22,7 @@ import { describeForking, describePromotion, movePointer } from '../state/promot
 import { readHistory, readRunning, writeHistory } from '../state/update-history.ts';
 import { masterOf, type Pool, type Volume, workOf } from '../volume/backend.ts';
 import { isUsable } from './health.ts';
+import { isMasterMoved, makeMaster } from './master.ts';
 import { finishRenumbering } from './renumber.ts';
 import { withMountedVolume } from './volume-tree.ts';
 
@@ -32,9 +33,21 @@ function intentPath(paths: Paths): string {
   return `${paths.state}/adopt`;
 }
 
-/** Records, durably, the generation about to be promoted and the one that was stable `before`. */
-export function writeIntent(host: Host, paths: Paths, number: number, before: number | undefined): void {
-  host.write(intentPath(paths), `${number} ${before ?? 0}\n`, { mode: 0o600, durable: true });
+/**
+ * Records, durably, the generation about to be promoted, the one that was stable `before`, and the identity of the working
+ * copy that becomes master.
+ */
+export function writeIntent(
+  host: Host,
+  paths: Paths,
+  number: number,
+  before: number | undefined,
+  work: string | undefined,
+): void {
+  host.write(intentPath(paths), `${number} ${before ?? 0}${work === undefined ? '' : ` ${work}`}\n`, {
+    mode: 0o600,
+    durable: true,
+  });
 }
 
 export function dropIntent(host: Host, paths: Paths): void {
@@ -48,15 +61,17 @@ const COMPLETION_WAIT = 10;
 export interface Intent {
   readonly number: number;
   readonly before: number | undefined;
+  /** The identity of the working copy; undefined if an earlier version wrote the record, or if it is cut short. */
+  readonly work?: string;
 }
 
 export function readIntent(host: Host, paths: Paths): Intent | undefined {
   const text = host.read(intentPath(paths));
   if (text === undefined) return undefined;
-  const [, number, before] = /^([1-9]\d*) (\d+)\n$/.exec(text) ?? [];
+  const [, number, before, work] = /^([1-9]\d*) (\d+)(?: (.+))?\n$/.exec(text) ?? [];
   // The working copy was sealed under the number that was assigned last: both happen under the same lock.
   if (number === undefined) return { number: lastNumber(host, paths) ?? 0, before: undefined };
-  return { number: Number(number), before: Number(before) };
+  return { number: Number(number), before: Number(before), ...(work === undefined ? {} : { work }) };
 }
 
 /** The proven generation whose promotion was begun and not completed; undefined if there is none, or an update is running. */
@@ -115,12 +130,12 @@ export function beginProbation(host: Host, paths: Paths, number: number, before:
 /** Moves the pointer for {@link completePromotion}. */
 async function completeMove(on: Machine, number: number, before: number | undefined): Promise<void> {
   const { host, paths } = on;
+  if (!(await isUsable(on, readableGeneration(host, paths, number)))) return; // it is gone with the pool of that day
   const o = { what: `the promotion of generation ${number}`, seconds: COMPLETION_WAIT };
   const isMoved = await movePointer(on, o, point => {
     const now = stableNumber(host, paths) ?? 0;
     const untouched = before === undefined ? now < number : now === before;
-    const isGood = readableGeneration(host, paths, number) && whyDemoted(host, paths, number) === undefined;
-    if (!untouched || !isGood) return false;
+    if (!untouched || whyDemoted(host, paths, number) !== undefined) return false;
     if (now > 0) beginProbation(host, paths, number, now);
     point(number);
     return true;
@@ -131,14 +146,19 @@ async function completeMove(on: Machine, number: number, before: number | undefi
   writeHistory(host, paths, { ...rest, result: 'promoted', lastSuccess: rest.lastAttempt });
 }
 
-/** Makes the working copy master. After a crash it can be repeated, and continues where it was. */
+/**
+ * Makes the working copy master. After a crash it can be repeated, and continues where it was. Where the state is of
+ * another day than the pool, the working copy is that of a later update and may be unfinished: it is left alone.
+ */
 export async function adopt(on: Machine, pool: Pool): Promise<void> {
   const { host, paths } = on;
   const backend = on.backend(pool.backend);
   const work = workOf(pool);
-  if ((await backend.identity(work)) !== undefined) {
+  const identity = await backend.identity(work);
+  const wanted = readIntent(host, paths)?.work ?? identity;
+  if (identity !== undefined && identity === wanted) {
     await backend.remove(masterOf(pool));
-    await backend.rename(work, masterOf(pool));
+    await makeMaster(on, pool);
   }
   dropIntent(host, paths);
 }
@@ -154,7 +174,7 @@ export async function keepLastTree(on: Machine, pool: Pool): Promise<boolean> {
   if (!isProven || (await backend.identity(masterOf(pool))) !== undefined) return false;
   if ((await usableGeneration(on)) !== undefined) return false;
   await withMountedVolume(on, workOf(pool), tree => finishRenumbering(on, tree));
-  await backend.rename(workOf(pool), masterOf(pool));
+  await makeMaster(on, pool);
   return true;
 }
 
@@ -188,7 +208,9 @@ export async function startingPoint(
     on.log('notice', `starting from generation ${back}, because a newer one was demoted`);
     return good.volume;
   }
-  if (from === undefined && (await on.backend(pool.backend).identity(master)) !== undefined) return master;
+  const isMoved = from === undefined && (await isMasterMoved(on, pool));
+  if (from === undefined && !isMoved && (await on.backend(pool.backend).identity(master)) !== undefined)
+    return master;
   if (from !== undefined) {
     const wanted = readGeneration(host, paths, from);
     if (wanted && (await isUsable(on, wanted))) return wanted.volume;
@@ -196,8 +218,13 @@ export async function startingPoint(
     throw new MayflyError('no-generation', what, { generation: from });
   }
   const g = await usableGeneration(on);
+  if (!g && isMoved) {
+    on.log('warning', 'master was moved or put back, and may not be complete; no generation is usable');
+    return master;
+  }
   if (!g) throw new MayflyError('no-generation', 'master is missing, and no generation is usable');
-  on.log('warning', `master is missing; it is made again from generation ${g.number}`);
+  const why = isMoved ? 'was moved or put back, and may not be complete' : 'is missing';
+  on.log('warning', `master ${why}; it is made again from generation ${g.number}`);
   return g.volume;
 }
 

@@ -12,7 +12,10 @@ import { readPool } from '../state/pool.ts';
 import { movePointer } from '../state/promotion-lock.ts';
 import { sessionIds } from '../state/sessions.ts';
 import { untagSessions } from './cache-tag.ts';
+import { findPool } from './find-pool.ts';
+import { forgetMaster } from './master.ts';
 import { mountPool } from './pool.ts';
+import { isAnotherPool } from './pool-place.ts';
 
 /**
  * Removes what `init` created, the stable pointer first. Throws `refused` while there are sessions or while a display
@@ -34,12 +37,22 @@ export async function destroy(on: Machine): Promise<void> {
         hint: REMEDY.disable,
       });
     }
-    const pool = readPool(host, paths);
+    const pool = readPool(host, paths) ?? (await findPool(on));
+    if (pool && isAnotherPool(on, pool))
+      throw new MayflyError('refused', `another pool is at "${pool.path}", not the one of this machine`, {
+        path: pool.path,
+        hint: REMEDY.examine,
+      });
     const o = { what: 'the removal of all generations', seconds: 30, isRemoval: true } as const;
     await movePointer(on, o, point => refuseLogins(on, point));
     if (pool) {
       await mountPool(on, pool);
       const backend = on.backend(pool.backend);
+      if (backend.isThere?.(pool.path) === false)
+        on.log(
+          'warning',
+          `there is no pool at "${pool.path}": what a file system holds that is not mounted stays`,
+        );
       // The last logout may still be making a spare.
       const spare = await takeLock(host, paths, 'spare', 30);
       const { volumes, leftovers, discarded, spares } = await backend.list(pool.path);
@@ -55,6 +68,7 @@ export async function destroy(on: Machine): Promise<void> {
         await host.run({ file: 'umount', args: ['--', pool.path], effect: 'write' });
       }
       forgetAll(host, paths);
+      forgetMaster(on);
       for (const file of [
         `${paths.state}/update.json`,
         paths.heldBack,

@@ -9,11 +9,13 @@ import {
 import { readGeneration } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Volume } from '../volume/backend.ts';
+import { MARK } from '../volume/seal-files.ts';
 import { type PackageChange, packageChanges, packagesOf } from './packages.ts';
 import { withMountedVolume } from './volume-tree.ts';
 
 /** What is no news: caches, lists, logs and stamps, which differ after every check for updates. */
 const IGNORED = [
+  MARK, // of each generation another
   'lost+found', // belongs to the file system, not to the tree
   ...['etc/machine-id', 'var/lib/dbus/machine-id'], // not in a generation
   ...['run', 'tmp', 'var/tmp', 'var/cache', 'var/log', 'var/backups', 'var/crash', 'root/.cache'],

@@ -2,7 +2,8 @@
 import { reasonOf } from '../errors.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Pool } from '../volume/backend.ts';
-import { finishInterruptedUpdate, type TryEach } from './pool.ts';
+import { finishInterruptedUpdate } from './interrupted-update.ts';
+import type { TryEach } from './seals.ts';
 
 /**
  * Removes the leftovers of a failed update at once, because in a full pool they would prevent logins. What cannot be
@@ -10,7 +11,7 @@ import { finishInterruptedUpdate, type TryEach } from './pool.ts';
  */
 export async function dropWork(on: Machine, pool: Pool): Promise<void> {
   const tryEach = orLeaveToRecovery(on);
-  await tryEach('the working copy', () => finishInterruptedUpdate(on, pool, tryEach, []));
+  await tryEach('the working copy', () => finishInterruptedUpdate(on, pool, tryEach));
 }
 
 /** Only logs a failure, unless it is fatal: one leftover that cannot be removed must not prevent a new generation. */

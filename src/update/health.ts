@@ -16,6 +16,7 @@ import { loginBlockReason } from '../state/login-block.ts';
 import type { Machine } from '../state/machine.ts';
 import { readPool } from '../state/pool.ts';
 import { type RefusedLogins, readRefusedLogins } from '../state/refused-logins.ts';
+import { markOf } from '../state/seals.ts';
 import { readSessions, type Session } from '../state/sessions.ts';
 import { type History, readHistory } from '../state/update-history.ts';
 import type { Usage } from '../volume/backend.ts';
@@ -167,9 +168,12 @@ export async function writeHealth(on: Machine): Promise<void> {
   }
 }
 
-/** Whether a generation's volume exists and is the one that was sealed. */
+/** Whether a generation's volume exists and is the one that was sealed; also by the mark in its tree, which may be emptied. */
 export async function isUsable(on: Machine, g: Generation | undefined): Promise<boolean> {
-  return g !== undefined && isSameVolume(await on.backend(g.volume.backend).identity(g.volume), g.identity);
+  if (g === undefined) return false;
+  const backend = on.backend(g.volume.backend);
+  if (!isSameVolume(await backend.identity(g.volume), g.identity)) return false;
+  return g.seal === undefined || !backend.readMark || backend.readMark(g.volume) === markOf(g.number, g.seal);
 }
 
 /** Collects the facts for {@link healthIssues} and {@link healthLine}. */

@@ -161,3 +161,8 @@ export async function withoutHeldBack(on: Machine, tree: string, act: () => Prom
   if (back.length > 0) throw new MayflyError('update', `it would bring back what is ${describeHeld(back)}`);
   return heldIn(on, tree); // without those that have a newer version now
 }
+
+/** The numbers of the demoted generations of which something is held back. */
+export function heldBackNumbers(host: Host, paths: Pick<Paths, 'heldBack'>): number[] {
+  return Object.keys(read(host, paths)).map(Number).filter(Number.isInteger);
+}

@@ -6,12 +6,10 @@
  * `init` removes these leftovers and nothing else.
  */
 import { REMEDY } from '../advice.ts';
-import type { Config } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
 import { lookupUser } from '../linux/accounts.ts';
-import type { Host } from '../linux/host.ts';
+import { fileSystemType } from '../linux/file-system-type.ts';
 import { prepareSpare } from '../session/spare-snapshot.ts';
-import { formatBytes, parseSize } from '../size.ts';
 import {
   forgetAll,
   type Generation,
@@ -26,20 +24,32 @@ import { makeDirectories } from '../state/paths.ts';
 import { imagePath, readPool, writePool } from '../state/pool.ts';
 import { movePointer } from '../state/promotion-lock.ts';
 import { sessionIds } from '../state/sessions.ts';
-import { type BackendKind, inOneLine, masterOf, type Pool, type Volume, workOf } from '../volume/backend.ts';
+import { type BackendKind, inOneLine, type Pool, type Volume, workOf } from '../volume/backend.ts';
+import { dropHollow } from '../volume/btrfs-inodes.ts';
 import { tryOverlay } from '../volume/overlay-trial.ts';
 import { tagSessions } from './cache-tag.ts';
+import { findPool } from './find-pool.ts';
 import { finishTree, requireProof } from './first-tree.ts';
 import { tryPublishSessions } from './greeter.ts';
 import { writeHealth } from './health.ts';
 import { writeAccounts } from './host-copy.ts';
 import { type LvmChoice, openLvmPool, sizesOf } from './init-lvm.ts';
+import { makeMaster } from './master.ts';
 import { settleMissingNames } from './missing-names.ts';
-import { acceptCandidate, mountPool, seal } from './pool.ts';
+import { mountPool } from './pool.ts';
 import { makePoolDirectory } from './pool-directory.ts';
-import { mountPlace, poolPlaceProblem, propagationOf, propagationProblem } from './pool-place.ts';
+import { makeImage } from './pool-image.ts';
+import {
+  mountPlace,
+  poolPlaceProblem,
+  propagationOf,
+  propagationProblem,
+  withMountPoint,
+} from './pool-place.ts';
 import { NONE_UNNAMED } from './renumber.ts';
+import { acceptCandidate, seal } from './sealing.ts';
 import { checkSource, describeSource, fillTree, type Progress, type Source } from './source.ts';
+import { hasOneToAdopt, sealedNumbers } from './unrecorded.ts';
 import { unmountLeftovers, withMountedVolume } from './volume-tree.ts';
 
 export interface InitOptions {
@@ -79,11 +89,12 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
     await unmountLeftovers(on, pool);
     const found = await backend.list(pool.path);
     const unproven = (['candidate', 'retired'] as const).flatMap(s => generationNumbers(host, paths, s));
-    const known = { unproven, last: lastNumber(host, paths) };
+    const known = { unproven, last: lastNumber(host, paths), sealed: await sealedNumbers(on, pool) };
     const others = found.volumes.filter(v => !isFromInterruptedInit(v, known)).map(describe);
     if (others.length > 0) {
       const what = `the pool "${pool.path}" holds volumes that are not on record: ${others.join(', ')}`;
-      throw new MayflyError('refused', what, { pool: pool.path, hint: REMEDY.destroy });
+      const hint = (await hasOneToAdopt(on, pool)) ? REMEDY.recover : REMEDY.destroy;
+      throw new MayflyError('refused', what, { pool: pool.path, hint });
     }
     for (const name of [...found.leftovers, ...found.discarded.map(d => d.name), ...found.spares.values()])
       await backend.sweep(pool.path, name);
@@ -107,7 +118,8 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
       }
     });
 
-    const number = takeNumber(host, paths, []);
+    const stray = [...(await backend.seals(pool.path)).keys()]; // of trees that were removed by hand
+    const number = takeNumber(host, paths, stray);
     o.say(`sealing generation ${number}`);
     const what = { number, origin: describeSource(o.source) };
     const names = o.source.kind === 'host' ? 'of this host' : NONE_UNNAMED;
@@ -116,8 +128,8 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
       say: o.say,
     });
     await requireProof(on, generation, work, o.say);
-    await backend.rename(work, masterOf(pool));
-    acceptCandidate(on, number);
+    await makeMaster(on, pool);
+    await acceptCandidate(on, number);
     await movePointer(on, { what: `the promotion of generation ${number}`, seconds: 30 }, point =>
       point(number),
     );
@@ -151,13 +163,24 @@ function refuseIfInUse({ host, paths }: Machine): void {
 /**
  * Whether a volume can only be a leftover of an interrupted `init` or `destroy`: a first generation that is not
  * proven, or a retired one. `unproven` holds the numbers of candidates and retired generations, `last` the number
- * that was assigned last: each attempt of `init` assigns only one. Pure.
+ * that was assigned last: each attempt of `init` assigns only one. `sealed` holds the numbers of generations that have
+ * passed their checks, by their seals, or may have: only the state is lost, and neither they nor master may go. Pure.
  */
 export function isFromInterruptedInit(
   { role, name }: Pick<Volume, 'role' | 'name'>,
-  { unproven, last }: { readonly unproven: readonly number[]; readonly last: number | undefined },
+  {
+    unproven,
+    last,
+    sealed,
+  }: {
+    readonly unproven: readonly number[];
+    readonly last: number | undefined;
+    readonly sealed: readonly number[];
+  },
 ): boolean {
   if (role === 'work') return true;
+  if (role === 'master' && sealed.length > 0) return false;
+  if (role === 'generation' && sealed.includes(Number(name))) return false;
   if (role === 'master') return last === 1 || unproven.length > 0;
   return role === 'generation' && (unproven.includes(Number(name)) || (name === '1' && last === 1));
 }
@@ -168,6 +191,7 @@ export function isFromInterruptedInit(
 async function openOrMakePool(on: Machine, o: InitOptions): Promise<Pool> {
   const { host, paths, config } = on;
   const known = readPool(host, paths);
+  dropHollow(host, known?.path ?? config.pool.path);
   if (known && known.backend !== o.backend) {
     throw new MayflyError('exists', `the pool "${known.path}" exists and its backend is ${known.backend}`, {
       path: known.path,
@@ -180,11 +204,17 @@ async function openOrMakePool(on: Machine, o: InitOptions): Promise<Pool> {
     tagSessions(host, known.path);
     return known;
   }
+  const lost = await findPool(on, o.lvm?.group);
+  if (lost)
+    throw new MayflyError('refused', `the record of the pool is lost; there is one at "${lost.path}"`, {
+      path: lost.path,
+      hint: REMEDY.recover,
+    });
   if (o.backend === 'lvm-thin' || o.backend === 'lvm') return openLvmPool(on, o.backend, o.lvm ?? {}, o.say);
   const { path } = config.pool;
   makePoolDirectory(host, path, paths.state);
   let pool: Pool = { backend: o.backend, path };
-  if (o.backend === 'btrfs' && !(await isBtrfs(host, path))) {
+  if (o.backend === 'btrfs' && (await fileSystemType(host, path)) !== 'btrfs') {
     const image = imagePath(paths);
     await makeImage(host, config, image, o.say);
     pool = { ...pool, image };
@@ -197,32 +227,7 @@ async function openOrMakePool(on: Machine, o: InitOptions): Promise<Pool> {
   await on.backend(o.backend).prepare(path);
   tagSessions(host, path);
   if (o.backend === 'overlay') await tryOverlay(host, path, config.overlay);
+  pool = await withMountPoint(host, pool);
   writePool(host, paths, pool);
   return pool;
-}
-
-async function isBtrfs(host: Host, path: string): Promise<boolean> {
-  return (
-    (await host.run({ file: 'stat', args: ['-f', '-c', '%T', '--', path], effect: 'read' })).stdout.trim() ===
-    'btrfs'
-  );
-}
-
-/** Creates a sparse image file with a btrfs, for machines without one. It gets its name only when it is complete. */
-async function makeImage(host: Host, config: Config, image: string, say: Progress): Promise<void> {
-  if (host.lstat(image)) return;
-  const free = host.space(image.slice(0, image.lastIndexOf('/'))).free;
-  const size = Math.min(parseSize(config.pool.image_size), Math.floor(free * 0.9));
-  if (size < 512 * 2 ** 20) {
-    throw new MayflyError('full', `not enough space for the pool's image "${image}"`, {
-      path: image,
-      free,
-    });
-  }
-  say(`creating a btrfs of ${formatBytes(size)} in ${image}`);
-  const aside = `${image}.new`;
-  host.unlink(aside);
-  await host.run({ file: 'truncate', args: ['-s', String(size), '--', aside], effect: 'write' });
-  await host.run({ file: 'mkfs.btrfs', args: ['-q', '-L', 'mayfly', '--', aside], effect: 'write' });
-  host.rename(aside, image);
 }

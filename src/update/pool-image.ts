@@ -1,9 +1,11 @@
-/** Damage to the image file of a pool, found from outside; a file system in it only reports errors of its device. */
+/** The image file of a pool: making it, and damage found from outside; a file system in it only reports errors of its device. */
+import type { Config } from '../config/config.ts';
 import { MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
 import { missingModule } from '../linux/kernel-module.ts';
-import { formatBytes } from '../size.ts';
+import { formatBytes, parseSize } from '../size.ts';
 import type { Problem } from '../volume/backend.ts';
+import type { Progress } from './source.ts';
 
 /**
  * Why the image cannot be used: it is shorter than the file system in it, has none, or the kernel lacks loop devices.
@@ -30,4 +32,23 @@ export async function imageProblem(host: Host, image: string, fix: string): Prom
     if (error.code === 'command') return damaged(empty);
   }
   return missingModule(host, 'loop', false);
+}
+
+/** Creates a sparse image file with a btrfs, for machines without one. It gets its name only when it is complete. */
+export async function makeImage(host: Host, config: Config, image: string, say: Progress): Promise<void> {
+  if (host.lstat(image)) return;
+  const free = host.space(image.slice(0, image.lastIndexOf('/'))).free;
+  const size = Math.min(parseSize(config.pool.image_size), Math.floor(free * 0.9));
+  if (size < 512 * 2 ** 20) {
+    throw new MayflyError('full', `not enough space for the pool's image "${image}"`, {
+      path: image,
+      free,
+    });
+  }
+  say(`creating a btrfs of ${formatBytes(size)} in ${image}`);
+  const aside = `${image}.new`;
+  host.unlink(aside);
+  await host.run({ file: 'truncate', args: ['-s', String(size), '--', aside], effect: 'write' });
+  await host.run({ file: 'mkfs.btrfs', args: ['-q', '-L', 'mayfly', '--', aside], effect: 'write' });
+  host.rename(aside, image);
 }

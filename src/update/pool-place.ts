@@ -1,7 +1,10 @@
 /** Places where a pool, or a directory of users, does not work in sessions although it works on the host. */
+import { REMEDY } from '../advice.ts';
+import { MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Pool, Problem } from '../volume/backend.ts';
+import { poolId } from '../volume/directory-layout.ts';
 import { IN_MEMORY } from '../volume/overlay-trial.ts';
 import { MAX_POOL_PATH } from './pool-directory.ts';
 
@@ -20,6 +23,29 @@ export async function mountPlace(host: Host, path: string): Promise<MountPlace |
   const { stdout } = await host.run({ file: 'findmnt', args, effect: 'read', okCodes: [0, 1] });
   const [at, type = '', options = '', propagation = ''] = stdout.trim().split('\n').at(-1)?.split(' ') ?? [];
   return at ? { at, type, options: options.split(','), propagation } : undefined;
+}
+
+/** The record of a pool with the mount point of its file system and its ID: by these one that is not mounted is known. */
+export async function withMountPoint(host: Host, pool: Pool): Promise<Pool> {
+  if (pool.path.startsWith('/dev/')) return pool;
+  const at = pool.image === undefined ? (await mountPlace(host, pool.path))?.at : undefined;
+  const id = pool.id ?? poolId(host, pool.path);
+  return { ...pool, ...(at === undefined ? {} : { mountPoint: at }), ...(id === undefined ? {} : { id }) };
+}
+
+/** Throws `refused` if the file system of a pool is not mounted, or if another pool is there: what is not seen is not gone. */
+export function requireThere(on: Machine, { backend, path, id }: Pool): void {
+  if (on.backend(backend).isThere?.(path, id) === false)
+    throw new MayflyError('refused', `the pool is not at "${path}"; its file system may not be mounted`, {
+      path,
+      hint: REMEDY.examine,
+    });
+}
+
+/** Whether another pool is where that of this machine should be: its volumes are not ours to list, to end or to remove. */
+export function isAnotherPool({ backend }: Machine, { backend: kind, path, id }: Pool): boolean {
+  const { isThere } = backend(kind);
+  return isThere?.(path) === true && isThere(path, id) === false;
 }
 
 /**

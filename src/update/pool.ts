@@ -5,33 +5,18 @@ import { MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
 import { isMounted } from '../linux/mounts.ts';
 import { formatBytes, parseSize } from '../size.ts';
-import {
-  changeState,
-  forgetGeneration,
-  type Generation,
-  type GenerationState,
-  generationNumbers,
-  stableNumber,
-  writeGeneration,
-} from '../state/generations.ts';
+import { generationNumbers, readableGeneration } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
-import { dropUnused, type UnnamedNumbers } from '../state/owners.ts';
 import type { Paths } from '../state/paths.ts';
 import { imagePath } from '../state/pool.ts';
-import { writeRunEntries } from '../state/run-entries.ts';
-import { readSession } from '../state/sessions.ts';
-import { generationOf, type Pool, type Usage, type Volume, workOf } from '../volume/backend.ts';
-import { protectLayout } from '../volume/directory-layout.ts';
+import type { Pool, Usage, Volume } from '../volume/backend.ts';
+import { protectLayout, restoreMarker } from '../volume/directory-layout.ts';
 import { admit, usageOf } from '../volume/usage.ts';
-import { completePromotion, keepLastTree, readIntent } from './adopt.ts';
-import { forgetMachineId } from './machine-id.ts';
+import { isUsable } from './health.ts';
 import { cowReserve } from './pool-usage.ts';
 import { staysMounted } from './read-only.ts';
-import { dropRenumbering, listOwners } from './renumber.ts';
-import { pins, prune, retire } from './retention.ts';
-import { collectRunEntries } from './run-template.ts';
-import { makeWhole } from './separate-trees.ts';
-import { unmountLeftovers, withMountedVolume } from './volume-tree.ts';
+import { prune } from './retention.ts';
+import { hasSealedGeneration } from './seals.ts';
 
 /** The record of the pool in which a generation's volume is, as `init` wrote it. */
 export function poolOf(host: Host, paths: Paths, { backend, pool: path, fs }: Volume): Pool {
@@ -54,7 +39,19 @@ export async function mountPool(on: Machine, pool: Pool): Promise<void> {
   await open?.(pool.path);
   await mountImage(host, pool);
   host.own(paths.state, 0o700);
-  if (!open) protectLayout(host, pool.path);
+  if (open) return;
+  const isLost = on.backend(pool.backend).isThere?.(pool.path) === false;
+  if (isLost && (await hasOwnGeneration(on, pool))) restoreMarker(host, pool.path, pool.id);
+  protectLayout(host, pool.path);
+}
+
+/** Whether a generation on record, or by its seal, is there as it was sealed: then this is the pool, whatever else is missing. */
+async function hasOwnGeneration(on: Machine, pool: Pool): Promise<boolean> {
+  for (const number of generationNumbers(on.host, on.paths)) {
+    const g = readableGeneration(on.host, on.paths, number);
+    if (g?.volume.pool === pool.path && (await isUsable(on, g))) return true;
+  }
+  return hasSealedGeneration(on, pool);
 }
 
 async function mountImage(host: Host, pool: Pool): Promise<void> {
@@ -78,119 +75,6 @@ async function mountImage(host: Host, pool: Pool): Promise<void> {
   }
   const args = ['subvolume', 'set-default', '5', pool.path];
   await host.run({ file: 'btrfs', args, effect: 'write', okCodes: [0, 1] });
-}
-
-/** Runs one step of a cleanup, named `what`; decides whether its failure stops the rest. */
-export type TryEach = (what: string, act: () => Promise<void>) => Promise<void>;
-
-/**
- * Completes or reverts an interrupted update. Its commit point is the rename of the candidate to proven: before it,
- * everything is dropped; after it, everything is completed. What was removed is added to `swept`, as text. The caller
- * must hold the lock `update`.
- */
-export async function finishInterruptedUpdate(
-  on: Machine,
-  pool: Pool,
-  tryEach: TryEach,
-  swept: string[],
-): Promise<void> {
-  const { host, paths } = on;
-  const backend = on.backend(pool.backend);
-  await tryEach('a mounted tree', () => unmountLeftovers(on, pool));
-  const intent = readIntent(host, paths);
-  if (intent !== undefined) {
-    const { number } = intent;
-    await tryEach(`generation ${number}`, async () => {
-      if (await completePromotion(on, pool, intent))
-        swept.push(`leftovers of the promotion of generation ${number}, which was completed`);
-    });
-  }
-  for (const number of generationNumbers(host, paths, 'retired'))
-    await tryEach(`generation ${number}`, async () => {
-      if (await retire(on, number, 'its removal was interrupted')) swept.push(`generation ${number}`);
-    });
-  const pinned = pins(on);
-  const inUse = (number: number): boolean => pinned === undefined || pinned.has(number);
-  for (const number of generationNumbers(host, paths, 'candidate'))
-    await tryEach(`generation ${number}`, async () => {
-      if (inUse(number)) return; // its trial session is stuck and still uses it
-      await dropCandidate(on, pool, number);
-      swept.push(`generation ${number}, which was never completed`);
-    });
-
-  const { volumes, leftovers, spares } = await backend.list(pool.path);
-  const stable = stableNumber(host, paths);
-  const stale = [...spares].filter(([number]) => number !== stable).map(([, name]) => name);
-  for (const name of [...leftovers, ...stale]) {
-    // While a session has a record, its `stop` removes its leftovers, under its own lock.
-    const id = /^sessions\/\.[a-z]+-(.*)$/.exec(name)?.[1];
-    if (id !== undefined && readSession(host, paths, id)) continue;
-    await tryEach(name, async () => {
-      await backend.sweep(pool.path, name);
-      swept.push(name);
-    });
-  }
-  if (!volumes.some(v => v.role === 'work')) dropRenumbering(host, paths);
-  const all = (['candidate', 'proven', 'retired'] as const).flatMap(s => generationNumbers(host, paths, s));
-  dropUnused(host, paths, all);
-  const sealed = new Set(generationNumbers(host, paths).map(String));
-  for (const v of volumes) {
-    const isUnsealed = v.role === 'generation' && !sealed.has(v.name) && !inUse(Number(v.name));
-    const isLeftover = v.role === 'work' && readIntent(host, paths) === undefined;
-    if (!isUnsealed && !isLeftover) continue;
-    await tryEach(`${v.role} ${v.name}`, async () => {
-      if (isLeftover && (await keepLastTree(on, pool))) return;
-      await backend.remove(v);
-      if (isLeftover) dropRenumbering(host, paths);
-      swept.push(`${v.role} ${v.name}`);
-    });
-  }
-}
-
-/**
- * Seals an immutable copy of the working copy as generation `g.number` and writes its record in `state`. Before that its
- * machine's ID is removed, and its users and groups get the host's numbers; `owners` is for `listOwners`. The storage command inherits the locks' descriptors `fds`. Throws `refused` if the generation would lack files of the copy.
- */
-export async function seal(
-  on: Machine,
-  pool: Pool,
-  g: Pick<Generation, 'number' | 'origin'>,
-  state: GenerationState,
-  fds: readonly number[],
-  owners: { readonly known: UnnamedNumbers | 'of this host'; readonly say: (line: string) => void },
-): Promise<Generation> {
-  const backend = on.backend(pool.backend);
-  const volume = generationOf(pool, g.number);
-  const work = workOf(pool);
-  await makeWhole(on, work);
-  const { entries, unnamed } = await withMountedVolume(on, work, async tree => {
-    forgetMachineId(on.host, tree);
-    return {
-      unnamed: await listOwners(on, tree, g.number, owners.known, owners.say),
-      entries: await collectRunEntries(on, tree),
-    };
-  });
-  writeRunEntries(on.host, on.paths, g.number, entries);
-  await backend.fork(work, volume, { lockFds: fds });
-  const identity = await backend.identity(volume);
-  if (identity === undefined)
-    throw new MayflyError('internal', `generation ${g.number} does not exist after it was created`);
-  const created = new Date(on.host.now()).toISOString();
-  const generation: Generation = { ...g, volume, identity, created, unnamed };
-  writeGeneration(on.host, on.paths, generation, state);
-  return generation;
-}
-
-/** Removes a candidate that failed its checks, complete or not. */
-async function dropCandidate(on: Machine, pool: Pool, number: number): Promise<void> {
-  const { host, paths } = on;
-  await on.backend(pool.backend).remove(generationOf(pool, number));
-  forgetGeneration(host, paths, number);
-}
-
-/** Marks a candidate as proven; from now on it may be promoted. */
-export function acceptCandidate({ host, paths }: Machine, number: number): void {
-  changeState(host, paths, number, 'candidate', 'proven');
 }
 
 /** Usage of the pool. An image is sparse, so the file system that holds it can fill up first. */

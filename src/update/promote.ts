@@ -3,8 +3,9 @@ import { hasCode, reasonOf } from '../errors.ts';
 import { stableNumber } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import { movePointer } from '../state/promotion-lock.ts';
+import { type Pool, workOf } from '../volume/backend.ts';
 import { beginProbation, writeIntent } from './adopt.ts';
-import { acceptCandidate } from './pool.ts';
+import { acceptCandidate } from './sealing.ts';
 
 /** `kept`: the pointer was moved by somebody else meanwhile, and stays where it is; or, with `isPending`, not moved yet. */
 interface Promotion {
@@ -21,10 +22,16 @@ const PROMOTION_WAIT = 60;
  * Promotes a candidate. The rename of its record is the commit point; `recover` completes the rest after a crash, and also
  * if logins keep the pointer from being moved in time.
  */
-export async function promote(on: Machine, number: number, before: number | undefined): Promise<Promotion> {
+export async function promote(
+  on: Machine,
+  pool: Pool,
+  number: number,
+  before: number | undefined,
+): Promise<Promotion> {
   const { host, paths } = on;
-  writeIntent(host, paths, number, before);
-  acceptCandidate(on, number);
+  const work = await on.backend(pool.backend).identity(workOf(pool));
+  writeIntent(host, paths, number, before, work);
+  await acceptCandidate(on, number);
   const o = { what: `the promotion of generation ${number}`, seconds: PROMOTION_WAIT };
   try {
     return await movePointer(on, o, (point): Promotion => {

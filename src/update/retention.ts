@@ -15,6 +15,7 @@ import {
 import type { Machine } from '../state/machine.ts';
 import { readSession, sessionIds } from '../state/sessions.ts';
 import type { Pool } from '../volume/backend.ts';
+import { isSameVolume } from '../volume/identity.ts';
 
 export interface RetentionDecision {
   readonly number: number;
@@ -30,6 +31,8 @@ export interface RetentionCandidate {
   readonly demoted: boolean;
   /** Its record is corrupt; only an administrator may remove it. */
   readonly corrupt: boolean;
+  /** Its volume is gone from a pool that is there: it is nothing to go back to, and takes no place of one that is. */
+  readonly gone?: boolean;
 }
 
 /**
@@ -41,9 +44,11 @@ export function planRetention(
   generations: readonly RetentionCandidate[],
   o: { readonly stable: number | undefined; readonly fallback: number | undefined; readonly keep: number },
 ): RetentionDecision[] {
-  const good = generations.filter(g => !g.demoted && !g.corrupt && g.number !== o.stable).map(g => g.number);
+  const good = generations
+    .filter(g => !g.demoted && !g.corrupt && !g.gone && g.number !== o.stable)
+    .map(g => g.number);
   const newest = new Set(good.sort((a, b) => b - a).slice(0, Math.max(0, o.keep - 1)));
-  return generations.map(({ number, sessions, demoted, corrupt }) => {
+  return generations.map(({ number, sessions, demoted, corrupt, gone }) => {
     const is = (action: RetentionDecision['action'], why: string): RetentionDecision => ({
       number,
       action,
@@ -53,6 +58,7 @@ export function planRetention(
     if (o.stable === undefined) return is('keep', 'no generation is stable');
     if (sessions > 0) return is('keep', `${sessions} session${sessions > 1 ? 's use' : ' uses'} it`);
     if (corrupt) return is('keep', `its record is corrupt; see "${REMEDY.examine}"`);
+    if (gone) return is('remove', 'its volume is gone');
     if (number === o.fallback) return is('keep', `no session of generation ${o.stable} has lasted yet`);
     if (newest.has(number)) return is('keep-if-space', `the newest ${o.keep} are kept`);
     return is('remove', demoted ? 'it was demoted' : `only the newest ${o.keep} are kept`);
@@ -70,8 +76,17 @@ export function pins({ host, paths }: Machine): Map<number, number> | undefined 
   return found;
 }
 
-/** The current decisions on this machine. */
-export function retentionPlan(on: Machine): RetentionDecision[] {
+/** The numbers of the generations on record whose volume is gone. None if the pool is not there: nothing is known then. */
+export async function goneFrom(on: Machine, pool: Pool): Promise<ReadonlySet<number>> {
+  const backend = on.backend(pool.backend);
+  if (backend.isThere?.(pool.path, pool.id) === false) return new Set();
+  const { volumes } = await backend.list(pool.path);
+  const there = new Set(volumes.flatMap(v => (v.role === 'generation' ? Number(v.name) : [])));
+  return new Set(generationNumbers(on.host, on.paths).filter(number => !there.has(number)));
+}
+
+/** The current decisions on this machine; `gone` is what {@link goneFrom} returns. */
+export function retentionPlan(on: Machine, gone: ReadonlySet<number> = new Set()): RetentionDecision[] {
   const { host, paths } = on;
   const pinned = pins(on);
   const generations = generationNumbers(host, paths).map(number => ({
@@ -79,6 +94,7 @@ export function retentionPlan(on: Machine): RetentionDecision[] {
     sessions: pinned === undefined ? 1 : (pinned.get(number) ?? 0),
     demoted: whyDemoted(host, paths, number) !== undefined,
     corrupt: corruptRecord(host, paths, number) !== undefined,
+    gone: gone.has(number),
   }));
   const trial = probation(host, paths);
   const stable = stableNumber(host, paths);
@@ -95,7 +111,8 @@ async function isAboveWarnLimit(on: Machine, pool: Pool): Promise<boolean> {
 /**
  * Removes the generations that are not kept, and then the oldest `keep-if-space` ones while the pool is above its warning
  * limit. With `isShort`, also while it returns true (an update lacks space), except the newest, to which a rollback
- * can go. Never removes `kept`. Returns the numbers that were removed. Throws `stuck` if one cannot be removed.
+ * can go. Never removes `kept`, and nothing from another pool. Returns the numbers that were removed. Throws `stuck` if one
+ * cannot be removed.
  */
 export async function prune(
   on: Machine,
@@ -103,9 +120,11 @@ export async function prune(
   isShort: () => Promise<boolean> = async () => false,
   kept?: number,
 ): Promise<number[]> {
-  const plan = retentionPlan(on).filter(d => d.number !== kept);
+  if (on.backend(pool.backend).isThere?.(pool.path, pool.id) === false) return [];
+  const plan = retentionPlan(on, await goneFrom(on, pool)).filter(d => d.number !== kept);
   const newest = plan.filter(f => f.action === 'keep-if-space').at(-1)?.number;
   const removed: number[] = [];
+  let failure: unknown;
   for (const { number, action, why } of plan) {
     const corrupt = corruptRecord(on.host, on.paths, number);
     if (corrupt !== undefined)
@@ -114,8 +133,13 @@ export async function prune(
       action === 'keep-if-space' &&
       ((await isAboveWarnLimit(on, pool)) || (number !== newest && (await isShort())));
     if (action === 'keep' || (action === 'keep-if-space' && !tooFull)) continue;
-    if (await retire(on, number, tooFull ? 'the pool is too full to keep it' : why)) removed.push(number);
+    try {
+      if (await retire(on, number, tooFull ? 'the pool is too full to keep it' : why)) removed.push(number);
+    } catch (error) {
+      failure ??= error; // what can be removed is removed all the same
+    }
   }
+  if (failure !== undefined) throw failure;
   return removed;
 }
 
@@ -139,6 +163,15 @@ export async function retire(on: Machine, number: number, why: string): Promise<
   on.log('info', `removing generation ${number}: ${why}`);
   const backend = on.backend(g.volume.backend);
   try {
+    const identity = await backend.identity(g.volume);
+    const isAway = proven !== undefined && identity === undefined; // it may come back, by its seal
+    const isAnother = identity !== undefined && !isSameVolume(identity, g.identity);
+    if (isAnother)
+      on.log('warning', `what is in the place of generation ${number} is another tree, which is kept`);
+    if (isAway || isAnother) {
+      forgetGeneration(host, paths, number);
+      return true;
+    }
     const spare = (await backend.list(g.volume.pool)).spares.get(number);
     if (spare !== undefined) await backend.sweep(g.volume.pool, spare);
     await backend.remove(g.volume);

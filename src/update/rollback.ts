@@ -14,7 +14,9 @@ import {
 import type { Machine } from '../state/machine.ts';
 import type { Paths } from '../state/paths.ts';
 import { movePointer } from '../state/promotion-lock.ts';
+import { isUsable } from './health.ts';
 import { ALLOW_DEMOTED, forgetHeldBack } from './held-back.ts';
+import { tryWriteSeal } from './sealing.ts';
 
 /** Seconds that a rollback waits for logins. */
 const ROLLBACK_WAIT = 30;
@@ -36,6 +38,10 @@ export async function rollback(on: Machine, number: number | undefined): Promise
   const o = { what: `the rollback to generation ${planned.to}`, seconds: ROLLBACK_WAIT };
   const { from, to } = await movePointer(on, o, point => moveBack(on, number, point));
   forgetHeldBack(on, to); // it is wanted again
+  for (const changed of [from, to]) {
+    const g = changed === undefined ? undefined : readableGeneration(on.host, on.paths, changed);
+    if (g && (await isUsable(on, g))) await tryWriteSeal(on, g);
+  }
   on.log('notice', `generation ${to} is stable${from === undefined ? '' : `; it was ${from}`}`);
   if (from !== undefined && to < from)
     on.log(

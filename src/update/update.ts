@@ -7,7 +7,7 @@ import { isErrno, MayflyError, reasonOf } from '../errors.ts';
 import type { Fields } from '../linux/log.ts';
 import { stopwatch } from '../linux/stopwatch.ts';
 import { prepareSpare } from '../session/spare-snapshot.ts';
-import { generationNumbers, stableNumber, takeNumber } from '../state/generations.ts';
+import { stableNumber, takeNumber } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import { readPool } from '../state/pool.ts';
 import {
@@ -28,13 +28,16 @@ import type { ChrootOptions } from './chroot.ts';
 import { countDifferences } from './diff.ts';
 import { dropWork, orLeaveToRecovery } from './failed-update.ts';
 import { forgetHeldBack, noteHeldBack, rolledBackTo } from './held-back.ts';
+import { finishInterruptedUpdate } from './interrupted-update.ts';
 import { keptFiles } from './kept-files.ts';
 import type { LossPolicy } from './losses.ts';
-import { ensureSpace, finishInterruptedUpdate, mountPool, requireSpace, seal } from './pool.ts';
+import { ensureSpace, mountPool, requireSpace } from './pool.ts';
 import { promote } from './promote.ts';
 import { alignNumbers } from './renumber.ts';
 import { withResolver } from './resolver.ts';
 import { prune } from './retention.ts';
+import { seal } from './sealing.ts';
+import { numbersIn } from './seals.ts';
 import { requireWholeMaster } from './separate-trees.ts';
 import { withUpdateLock } from './update-lock.ts';
 import { withMountedVolume } from './volume-tree.ts';
@@ -141,7 +144,7 @@ async function runPhases(
   tagSessions(host, pool.path);
   // A promotion that still waits, for logins or for room, keeps its working copy, which becomes master.
   const isPending = (): boolean => readIntent(host, paths) !== undefined;
-  await finishInterruptedUpdate(on, pool, orLeaveToRecovery(on, isPending), []);
+  await finishInterruptedUpdate(on, pool, orLeaveToRecovery(on, isPending));
   const stable = stableNumber(host, paths);
   const backend = on.backend(pool.backend);
   const work = workOf(pool);
@@ -204,7 +207,7 @@ async function runPhases(
     warnings.push(...doubts);
     await prepareSpare(on, 'finish', generation); // for the first login after the promotion
     enter('promote');
-    const { isPending: mustWait, ...outcome } = await promote(on, number, stable);
+    const { isPending: mustWait, ...outcome } = await promote(on, pool, number, stable);
     accepted = true;
     const told = (): Partial<UpdateOutcome> => ({
       ...(warnings.length > 0 ? { warnings } : {}),
@@ -234,10 +237,4 @@ async function tryPrune(on: Machine, pool: Pool): Promise<string[]> {
   } catch (error) {
     return [reasonOf(error)];
   }
-}
-
-async function numbersIn(on: Machine, pool: Pool): Promise<number[]> {
-  const { volumes: all } = await on.backend(pool.backend).list(pool.path);
-  const volumes = all.filter(v => v.role === 'generation');
-  return [...volumes.map(v => Number(v.name)), ...generationNumbers(on.host, on.paths)];
 }

@@ -178,10 +178,7 @@ export interface VolumeBackend {
   attachTree?(v: Volume, root: string): Promise<Mount>;
   /** The reverse of {@link attachTree}, after unmounting. Throws `stuck` while the volume is in use. */
   detachTree?(v: Volume): Promise<void>;
-  /**
-   * A value that stays the same as long as this is the same volume, and that no volume before or after it has;
-   * undefined if there is none. Compare with `isSameVolume`.
-   */
+  /** A value of this volume and of none before or after it; undefined if there is none. Compare with `isSameVolume`. */
   identity(v: Volume): Promise<string | undefined>;
   /** Who or what uses the volume, according to the kernel, also if no process shows it; undefined if it is free. */
   busyReason(v: Volume): Promise<string | undefined>;
@@ -197,6 +194,18 @@ export interface VolumeBackend {
   discard?(v: Volume): Promise<void>;
   /** All of our volumes in the pool, and leftovers and spares, as found in the system. */
   list(pool: string): Promise<Listing>;
+  /** The texts of the seals of the pool's generations, by number. `remove` removes that of its generation, too. */
+  seals(pool: string): Promise<ReadonlyMap<number, string>>;
+  /** Writes the seal of a generation, durably, in place of an earlier one. */
+  writeSeal(v: Volume, text: string): Promise<void>;
+  /** Where {@link identity} does not survive a copy: the text of the mark in the tree, which does. */
+  readMark?(v: Volume): string | undefined;
+  /** Marks the tree of a working copy, before it is forked; without a text it removes the mark. */
+  writeMark?(v: Volume, text: string | undefined): void;
+  /** Whether our pool is at `pool`, with this ID if it is known: no other file system is taken for an empty one. */
+  isThere?(pool: string, id?: string): boolean;
+  /** On LVM: whether the pool has been made by this backend, and not by the other one for LVM. */
+  isOwnKind?(pool: string): Promise<boolean>;
   /** Removes one of the leftovers, spares or discarded volumes of {@link list}, by its name there; absent is success. */
   sweep(pool: string, name: string): Promise<void>;
 }
@@ -234,4 +243,7 @@ export interface Pool {
   readonly fs?: FileSystem;
   /** An image file with a file system, mounted at `path`: the embedded pool of `init --backend btrfs`. */
   readonly image?: string;
+  /** A directory: the mount point of its file system, and its ID. An earlier version recorded neither. */
+  readonly mountPoint?: string;
+  readonly id?: string;
 }

@@ -15,24 +15,23 @@ import type { Host } from '../linux/host.ts';
 import type { Mount } from '../linux/mount-program.ts';
 import { describeHolders, findHolders } from '../linux/processes.ts';
 import { type ForkOptions, type Problem, UNSEEN, type Volume, type VolumeBackend } from './backend.ts';
+import { dropHollow, isHollow, isSubvolumeAt, requireFreeName } from './btrfs-inodes.ts';
 import { subvolumeUuids } from './btrfs-uuids.ts';
 import {
   asidePath,
   dissolveLayout,
   listLayout,
   moveAside,
-  mustBeAbsent,
   prepareLayout,
   runEraser,
+  sealsInDirectory,
   sparePath,
   volumePath,
 } from './directory-layout.ts';
 import type { EraseOptions } from './eraser.ts';
 import { ownersOf } from './identity.ts';
+import { dropSeal } from './seal-files.ts';
 import { usageOf } from './usage.ts';
-
-/** Inode number of every subvolume's root directory (BTRFS_FIRST_FREE_OBJECTID). */
-const SUBVOLUME_ROOT = 256;
 
 /** The subvolume in a session's directory. */
 const subvolumeIn = (directory: string): string => `${directory}/volume`;
@@ -43,10 +42,7 @@ const rootOf = (v: Volume): string => (v.role === 'session' ? subvolumeIn(volume
 export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
   const uuidOf = subvolumeUuids(host, memory);
 
-  const isSubvolume = (path: string): boolean => {
-    const s = host.lstat(path);
-    return s?.kind === 'dir' && s.ino === SUBVOLUME_ROOT;
-  };
+  const isSubvolume = (path: string): boolean => isSubvolumeAt(host, path);
 
   async function erase(path: string): Promise<void> {
     if (!isSubvolume(path))
@@ -55,9 +51,10 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
   }
 
   /** Whether this is a session's directory: it holds the subvolume or, after a crash in between, nothing. */
-  const isDirectory = (path: string): boolean =>
-    host.lstat(path)?.kind === 'dir' &&
-    (isSubvolume(subvolumeIn(path)) || (!isSubvolume(path) && host.list(path).length === 0));
+  const isDirectory = (path: string): boolean => {
+    const is = isSubvolume(subvolumeIn(path)) || isHollow(host, subvolumeIn(path));
+    return (is || (!isSubvolume(path) && host.list(path).length === 0)) && host.lstat(path)?.kind === 'dir';
+  };
 
   /** Removes a session's directory that was put aside, or a spare. */
   const eraseDirectory = (path: string, o?: EraseOptions) => runEraser(host, 'session', path, o);
@@ -138,12 +135,12 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
     usage: pool => usageOf(host, pool),
 
     async create(to) {
-      mustBeAbsent(host, to);
+      requireFreeName(host, to);
       await host.run({ file: 'btrfs', args: ['subvolume', 'create', '--', volumePath(to)], effect: 'write' });
     },
 
     async fork(from: Volume, to: Volume, options: Partial<ForkOptions> = {}) {
-      mustBeAbsent(host, to);
+      requireFreeName(host, to);
       if (from.role === 'session') throw new MayflyError('unsafe', `session "${from.name}" cannot be forked`);
       if (!isSubvolume(volumePath(from))) {
         throw new MayflyError(
@@ -184,6 +181,7 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
     /** A snapshot waits for data that others are writing, 4 ms to half a second (measured); a rename does not. */
     async spare(origin, fds, background) {
       const spare = sparePath(origin);
+      dropHollow(host, subvolumeIn(spare));
       if (!isSubvolume(volumePath(origin)) || host.lstat(subvolumeIn(spare))) return false;
       host.mkdir(spare, 0o700);
       await host.run({
@@ -199,7 +197,7 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
     forkCost: async () => 0, // shared until one of the two is written to
 
     async rename(from, to) {
-      mustBeAbsent(host, to);
+      requireFreeName(host, to);
       host.rename(volumePath(from), volumePath(to));
       host.sync(to.pool);
     },
@@ -220,9 +218,12 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
     async remove(v) {
       const path = volumePath(v);
       if (v.role !== 'session') {
-        if (host.lstat(path) === undefined) return;
-        await mustBeFree(v);
-        return erase(path);
+        dropHollow(host, path);
+        if (host.lstat(path) !== undefined) {
+          await mustBeFree(v);
+          await erase(path);
+        }
+        return dropSeal(host, v);
       }
       const aside = await setAside(v);
       if (aside !== undefined) await eraseDirectory(aside);
@@ -234,9 +235,13 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
     },
 
     list: async pool =>
-      listLayout(host, 'btrfs', pool, (path, role) =>
-        role === 'session' ? isDirectory(path) : isSubvolume(path),
+      listLayout(
+        ...([host, 'btrfs', pool] as const),
+        (path, role) => (role === 'session' ? isDirectory(path) : isSubvolume(path)),
+        path => isHollow(host, path),
       ),
+
+    ...sealsInDirectory(host),
 
     sweep: (pool, name) => eraseDirectory(`${pool}/${name}`),
   };

@@ -11,8 +11,10 @@ import {
   type Role,
   requireVolumeName,
   type Volume,
+  type VolumeBackend,
 } from './backend.ts';
 import type { Erasable, EraseOptions } from './eraser.ts';
+import { readMarkIn, readSealTexts, sealDirectory, writeMarkIn, writeSealText } from './seal-files.ts';
 
 /** Prefixes of volumes that are being created or removed. One rename makes a directory a volume or a leftover. */
 const NEW = '.new-';
@@ -91,6 +93,9 @@ export function countDiscarded(host: Host, pool: string, uid: number): number {
   return host.list(`${pool}/sessions`).filter(name => name.startsWith(`${OLD}u${uid}-`)).length;
 }
 
+/** The directories in a pool. */
+const layoutOf = (pool: string): string[] => [`${pool}/generations`, `${pool}/sessions`];
+
 const markerOf = (pool: string): string => `${pool}/.mayfly-pool`;
 
 /** Whether the directory is a pool: its marker belongs to root. */
@@ -108,12 +113,36 @@ function requireEmpty(host: Host, pool: string): void {
 
 /**
  * Makes the directories of a pool accessible to root only: its volumes have set-user-ID programs and the files of
- * other people. Does nothing if there is no pool at `pool`. Throws `unsafe`.
+ * other people; and makes those that are missing. Does nothing if there is no pool at `pool`. Throws `unsafe`.
  */
 export function protectLayout(host: Host, pool: string): void {
   if (!isMarked(host, pool)) return;
-  for (const path of [pool, `${pool}/generations`, `${pool}/sessions`])
-    if (host.lstat(path)) host.own(path, 0o700);
+  for (const path of [pool, ...layoutOf(pool)]) {
+    host.mkdir(path, 0o700); // one that is missing would refuse every login
+    host.own(path, 0o700);
+  }
+  const seals = sealDirectory(pool); // made with the first seal: on a full disk there is no room for it
+  if (host.lstat(seals)?.kind !== 'dir') return;
+  host.own(seals, 0o700);
+  sweepTemporary(host, seals); // of a write that was killed
+}
+
+/** The ID of the pool in the file that marks it; undefined if there is none, or if an earlier version made the pool. */
+export function poolId(host: Host, pool: string): string | undefined {
+  return isMarked(host, pool) ? /^ID ([0-9a-f]+)$/m.exec(host.read(markerOf(pool)) ?? '')?.[1] : undefined;
+}
+
+/** Gives a pool that an earlier version made an ID. */
+export function addPoolId(host: Host, pool: string): void {
+  if (isMarked(host, pool) && poolId(host, pool) === undefined) restoreMarker(host, pool);
+}
+
+/** Marks a pool that is new, or that was recognized otherwise and had this ID. */
+export function restoreMarker(host: Host, pool: string, id?: string): void {
+  host.own(pool, 0o700);
+  const text = 'This is a pool of mayfly(8). Do not change its volumes by hand.\n';
+  const own = id ?? Array.from({ length: 4 }, () => host.random()).join('');
+  host.write(markerOf(pool), `${text}ID ${own}\n`, { mode: 0o600, durable: true });
 }
 
 /** Creates a pool's directories and marker. Throws `unsafe` if the directory holds other files. Safe to repeat. */
@@ -124,25 +153,39 @@ export function prepareLayout(host: Host, pool: string): void {
     requireEmpty(host, pool); // first: a directory of somebody else keeps its owner
     host.own(pool, 0o700);
     requireEmpty(host, pool); // nobody but root can put anything in it any more
-    const text = 'This is a pool of mayfly(8). Do not change its volumes by hand.\n';
-    host.write(markerOf(pool), text, { mode: 0o600, durable: true });
+    restoreMarker(host, pool);
   }
-  for (const path of [`${pool}/generations`, `${pool}/sessions`]) host.mkdir(path, 0o700);
   protectLayout(host, pool);
 }
 
-/** The reverse of {@link prepareLayout}; the pool must have no volumes. */
+/** The reverse of {@link prepareLayout}; the pool must have no volumes. Throws `refused` if it holds what is not ours. */
 export function dissolveLayout(host: Host, pool: string): void {
-  for (const name of ['generations', 'sessions']) host.rmdir(`${pool}/${name}`);
+  for (const directory of ['generations', 'sessions'].map(name => `${pool}/${name}`)) {
+    const [foreign] = host.list(directory);
+    if (foreign === undefined) continue;
+    const what = `"${directory}" holds "${foreign}", which is no volume of Mayfly`;
+    throw new MayflyError('refused', what, {
+      path: directory,
+      hint: `mv ${directory}/${foreign} ${pool}/${foreign}`,
+    });
+  }
+  const seals = sealDirectory(pool);
+  if (host.lstat(seals)?.kind === 'dir') for (const name of host.list(seals)) host.unlink(`${seals}/${name}`);
+  else host.unlink(seals);
+  for (const name of ['seals', 'generations', 'sessions']) host.rmdir(`${pool}/${name}`);
   host.unlink(markerOf(pool));
 }
 
-/** Lists every volume under a valid name, and leftovers and spares. `isVolume` decides whether a path is a volume. */
+/**
+ * Lists every volume under a valid name, and leftovers and spares. `isVolume` decides whether a path is a volume, and
+ * `isLeftover` whether it is what is left of one.
+ */
 export function listLayout(
   host: Host,
   kind: BackendKind,
   pool: string,
   isVolume: (path: string, role: Role) => boolean,
+  isLeftover: (path: string) => boolean = () => false,
 ): Listing {
   const volumes: Volume[] = [];
   const leftovers: string[] = [];
@@ -159,6 +202,7 @@ export function listLayout(
       const role = roles.find(r => isVolumeName(r, bare));
       if (role === undefined) continue;
       if (!aside && isVolume(path, role)) volumes.push({ backend: kind, pool, role, name });
+      else if (!aside && isLeftover(path)) leftovers.push(relative);
       if (!aside || host.lstat(path)?.kind !== 'dir') continue;
       if (role === 'session' && name.startsWith(OLD)) discarded.push(discardedAt(host, path, relative, bare));
       else leftovers.push(relative);
@@ -168,6 +212,25 @@ export function listLayout(
   scan(`${pool}/generations`, ['generation']);
   scan(`${pool}/sessions`, ['session']);
   return { volumes, leftovers, discarded, spares };
+}
+
+/** Methods of the backends whose pool is a directory. */
+export function sealsInDirectory(
+  host: Host,
+): Pick<VolumeBackend, 'seals' | 'writeSeal'> &
+  Required<Pick<VolumeBackend, 'readMark' | 'writeMark' | 'isThere'>> {
+  return {
+    seals: async pool => readSealTexts(host, pool),
+    async writeSeal(v, text) {
+      writeSealText(host, v, text);
+    },
+    readMark: v => readMarkIn(host, volumePath(v)),
+    writeMark: (v, text) => writeMarkIn(host, volumePath(v), text),
+    isThere: (pool, id) => {
+      const own = poolId(host, pool);
+      return isMarked(host, pool) && (id === undefined || own === undefined || own === id);
+    },
+  };
 }
 
 /** Throws `exists` if there is anything at the path of `v`. */

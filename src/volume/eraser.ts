@@ -89,6 +89,7 @@ if ($what eq "tree") {
   my $v = $what eq "session" ? "$path/volume" : $path;
   my $inode = (lstat $v)[1];
   destroy($v) if -d _ && $inode == 256;
+  rmdir $v if -d _ && $inode == 2; # a snapshot of the file system leaves this in place of a subvolume
   exit 0 if $what eq "subvolume";
   if ($counts) {
     forget();

@@ -19,9 +19,11 @@ import {
   mustBeAbsent,
   prepareLayout,
   runEraser,
+  sealsInDirectory,
   volumePath,
 } from './directory-layout.ts';
 import type { EraseOptions } from './eraser.ts';
+import { dropSeal } from './seal-files.ts';
 import { usageOf } from './usage.ts';
 
 /**
@@ -191,6 +193,7 @@ export function overlayBackend(host: Host): VolumeBackend {
       const old = asidePath(v, 'old');
       if (host.lstat(old)) await erase(old); // an earlier removal was interrupted
       const aside = await setAside(v);
+      dropSeal(host, v);
       if (aside !== undefined) await erase(aside);
     },
 
@@ -200,6 +203,8 @@ export function overlayBackend(host: Host): VolumeBackend {
     },
 
     list: async pool => listLayout(host, 'overlay', pool, path => host.lstat(path)?.kind === 'dir'),
+
+    ...sealsInDirectory(host),
 
     sweep: (pool, name) => erase(`${pool}/${name}`),
   };

@@ -12,7 +12,10 @@ function isPlace(backend: unknown, path: unknown, fs: unknown): boolean {
 /** Whether a value is a whole record of a pool. */
 export function isPool(value: unknown): value is Pool {
   const pool = value as Partial<Pool> | null;
-  return isPlace(pool?.backend, pool?.path, pool?.fs);
+  return (
+    isPlace(pool?.backend, pool?.path, pool?.fs) &&
+    [pool?.mountPoint, pool?.id].every(is => is === undefined || typeof is === 'string')
+  );
 }
 
 /** Whether a value is the whole record of the volume with this role and name: nothing is done to any other. */

@@ -48,7 +48,9 @@ import {
 } from '../../src/cli/doctor/generations.ts';
 import { groupCheck } from '../../src/cli/doctor/groups.ts';
 import { hostNameCheck, judgeHostName } from '../../src/cli/doctor/hostname.ts';
-import { judgeCommit, judgeLocation, judgeSnapshots } from '../../src/cli/doctor/pool.ts';
+import { judgeMaster } from '../../src/cli/doctor/master.ts';
+import { judgeCommit, judgeSnapshots } from '../../src/cli/doctor/pool.ts';
+import { judgeLocation } from '../../src/cli/doctor/pool-location.ts';
 import { judgeScript } from '../../src/cli/doctor/scripts.ts';
 import { type BrokenSeal, judgeSeals, type Seals } from '../../src/cli/doctor/seals.ts';
 import {
@@ -73,12 +75,15 @@ import {
   parseUnits,
   type Units,
 } from '../../src/cli/doctor/units.ts';
+import { judgeUnrecorded } from '../../src/cli/doctor/unrecorded.ts';
 import { allCodes, explainCode } from '../../src/cli/error-codes.ts';
 import { lightdmBypasses } from '../../src/desktop/adapters/lightdm.ts';
 import { MayflyError, publicCodeOf } from '../../src/errors.ts';
 import { journalEntry } from '../../src/linux/log.ts';
 import { type HealthFacts, healthIssues } from '../../src/update/health.ts';
 import { programsFor } from '../../src/update/host-update.ts';
+import type { Unrecorded } from '../../src/update/unrecorded.ts';
+import type { Volume } from '../../src/volume/backend.ts';
 import { preparedWorld, World } from '../world.ts';
 
 /** The result of a check in one line: "ok", "not applicable", or the level, text and hint of each finding. */
@@ -443,14 +448,47 @@ describe('the check of pool and generations', () => {
     marked: true,
     trouble: undefined,
     master: true,
+    isElsewhere: false,
+    isEmpty: false,
+    isUnmarked: false,
+    isInTheWay: false,
+    place: '/p',
+    lost: undefined,
     records: ['/a', '/b'],
   };
   it.each([
     ['it exists', place, /^ok$/],
+    ['its record is lost', { ...place, pool: undefined, lost: pool }, /^problem: .*\| mayfly recover$/],
+    [
+      'it is another one',
+      { ...place, mounted: true, marked: false, isOther: true },
+      /another pool.*: mount the right one, or take this one \| rm -f .* && mayfly recover$/,
+    ],
+    ['only its mark is gone', { ...place, marked: false, isUnmarked: true }, /is missing \| mayfly recover$/],
+    [
+      'it is gone',
+      { ...place, marked: false },
+      /is gone.* \| rm -f \/a \/b && mayfly init --backend overlay$/,
+    ],
+    [
+      'its volumes are gone',
+      { ...place, master: false, isEmpty: true },
+      /on record are gone from the pool at "\/p": restore it.* \| rm -f \/a \/b && mayfly init --backend overlay$/,
+    ],
+    [
+      'its subvolumes are gone',
+      { ...place, master: false, isEmpty: true, pool: { ...pool, backend: 'btrfs' as const } },
+      /was probably put back to a snapshot.* && mayfly init --backend btrfs$/,
+    ],
+    [
+      'there is something else in its place',
+      { ...place, pool: undefined, isInTheWay: true },
+      /\| mv \/p \/p.kept && mayfly init$/,
+    ],
     ['there is none', { ...place, pool: undefined }, /^problem: .*\| mayfly init$/],
     [
       'its file system is not mounted',
-      { ...place, marked: false },
+      { ...place, marked: false, isElsewhere: true },
       /not be mounted \| mount \/p && mayfly recover$/,
     ],
     [
@@ -610,7 +648,7 @@ describe('the check of seals', () => {
     [
       'all of them, changed',
       { stable: 2, good: [1, 2], broken: [broken(1), broken(2)] },
-      /^warning: generation 1 .* \| rm \/g\/1.json && mayfly recover; problem: .* \| mayfly update --force$/,
+      /^warning: generation 1 .* \| mv \/g\/1.json \/g\/1.retired && mayfly recover; problem: .* \| mayfly update --force$/,
     ],
   ])('judges %s', (_, seals, words) => expect(line(judgeSeals(seals))).toMatch(words));
 });
@@ -1198,3 +1236,32 @@ describe('the display manager that the machine starts', () => {
     expect(await said()).toBe('ok');
   });
 });
+
+describe('the check of what is not on record', () => {
+  const one = (action: Unrecorded['action'], backend: Volume['backend'] = 'overlay'): Unrecorded => ({
+    volume: { backend, pool: backend === 'overlay' ? '/p' : '/dev/g/may-fly', role: 'generation', name: '7' },
+    action,
+    why: 'because',
+  });
+  it.each<[string, readonly Unrecorded[] | undefined, RegExp]>([
+    ['no pool', undefined, /^not applicable$/],
+    ['nothing', [], /^ok$/],
+    ['what recovery removes', [one('remove')], /^ok$/],
+    ['a whole generation', [one('adopt')], /^warning: generation 7 .*: because \| mayfly recover$/],
+    [
+      'a copy',
+      [one('keep')],
+      /^warning: .*it is kept: because \| mv \/p\/generations\/7 \/p\/generations\/kept-7$/,
+    ],
+    [
+      'a copy on LVM',
+      [one('keep', 'lvm')],
+      /\| lvchange --deltag mayfly:may-fly:generation:7 g\/may-fly-generation-7$/,
+    ],
+  ])('judges %s', (_, all, words) => expect(line(judgeUnrecorded(all))).toMatch(words));
+});
+
+it('a master that is empty is put aside', () =>
+  expect(line(judgeMaster({ root: '/p/master', separate: [], isSystem: false }))).toMatch(
+    /^problem: master .* is empty; .* \| mv \/p\/master \/p\/master.kept && mayfly update --force$/,
+  ));

@@ -255,7 +255,7 @@ describe('a record that was cut, damaged, exchanged or changed by hand', () => {
       fc.asyncProperty(damages, fc.array(act, { maxLength: 3 }), async (all, then) => {
         const w = await world();
         aliceDevice = sessionOf(w, 'alice').devices[0] ?? 0;
-        if (all.some(([name]) => name === 'intent')) writeIntent(w.host, PATHS, 3, 1);
+        if (all.some(([name]) => name === 'intent')) writeIntent(w.host, PATHS, 3, 1, undefined);
         const before = treasures(w);
         const alices = FILES.session(w);
         const pathOf = (name: File): string => (name === 'session' ? alices : FILES[name](w));

@@ -2,7 +2,7 @@
 import { count } from '../campaign.ts';
 import { BACKENDS, inside } from './suite.ts';
 
-const KILLS = count('KILLS', 3);
+const KILLS = count('KILLS', 2);
 
 for (const backend of BACKENDS)
   await inside(`kills on ${backend}`, {

@@ -250,7 +250,13 @@ it('the time of day is read only where it is shown or recorded', () => {
     'cli/update.ts', // the nightly update is due at a time of day
     'session/announced-end.ts', // until when, as the person is told
     'update/kernel-match.ts', // whether the last attempt was since boot: the history has only this clock
-    ...['session/session-plan.ts', 'update/pool.ts', 'update/update-lock.ts', 'update/update.ts'],
+    ...[
+      'session/session-plan.ts',
+      'update/sealing.ts',
+      'update/seals.ts',
+      'update/update-lock.ts',
+      'update/update.ts',
+    ],
     ...['linux/real-host.ts', 'state/login-block.ts'],
     'volume/directory-layout.ts', // how long ago a volume was discarded: files have only this clock
   ];

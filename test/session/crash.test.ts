@@ -135,7 +135,7 @@ describe('a crash at any call of recover', () => {
     w.newProcess();
     await recover(w.machine());
     w.newProcess();
-    expect(await recover(w.machine())).toEqual({ ended: [], swept: [], stuck: [] });
+    expect(await recover(w.machine())).toEqual({ ended: [], swept: [], adopted: [], kept: [], stuck: [] });
     expect(w.calls).toBe(2); // the health line: written and renamed
   });
 });

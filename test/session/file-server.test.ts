@@ -106,7 +106,7 @@ describe('a login with a home directory on a file server', () => {
     await end(on, s?.id ?? '');
     expect(w.processes.has(inside)).toBe(false);
     expect(w.host.list(on.paths.sessions)).toEqual([]);
-    expect(await recover(on)).toEqual({ ended: [], swept: [], stuck: [] });
+    expect(await recover(on)).toEqual({ ended: [], swept: [], adopted: [], kept: [], stuck: [] });
   });
 
   it('that has died does not concern those whose files are elsewhere', async () => {

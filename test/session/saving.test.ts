@@ -77,7 +77,13 @@ describe('a program that works on ending', () => {
   it('is waited for by recover, too', async () => {
     const desk = await deskWith(3000);
     await logout(desk.on, callOf(desk.w, 'alice', ':0'), async () => undefined);
-    expect(await recover(desk.on)).toEqual({ ended: [desk.s.id], swept: [], stuck: [] });
+    expect(await recover(desk.on)).toEqual({
+      ended: [desk.s.id],
+      swept: [],
+      adopted: [],
+      kept: [],
+      stuck: [],
+    });
     expect(left(desk)).toEqual([]);
     expect(desk.signals).toEqual([`SIGTERM ${desk.saver}`]);
   });
@@ -85,7 +91,7 @@ describe('a program that works on ending', () => {
   it('does not keep a boot waiting, and nothing is stuck', async () => {
     const desk = await deskWith(3000);
     await logout(desk.on, callOf(desk.w, 'alice', ':0'), async () => undefined);
-    expect(await recover(desk.on, false)).toEqual({ ended: [], swept: [], stuck: [] });
+    expect(await recover(desk.on, false)).toEqual({ ended: [], swept: [], adopted: [], kept: [], stuck: [] });
     expect(left(desk)).toEqual([desk.s.id]);
     expect(readSession(desk.w.host, desk.on.paths, desk.s.id)).toMatchObject({
       state: 'ending',

@@ -224,18 +224,19 @@ describe('init', () => {
     loginWorks();
   });
 
-  it('a pool of which nothing is on record is not taken for an earlier try', () => {
+  it('a pool of which nothing is on record is not taken for an earlier try, and is restored', () => {
     lab = Lab.make({ backend: 'overlay', from: small });
     fs.rmSync(`${lab.dir}/state`, { recursive: true });
     for (let i = 0; i < 2; i++) {
       const r = lab.mayfly('init', '--from', small);
       expect(r.code).toBe(4);
-      expect(r.err).toMatch(
-        /holds volumes that are not on record: (generation 1, master|master, .*1)\nhint: mayfly destroy --yes$/m,
-      );
+      expect(r.err).toMatch(/the record of the pool is lost; there is one at ".*"\nhint: mayfly recover$/m);
     }
     expect(fs.existsSync(`${lab.dir}/pool/generations/1/etc`)).toBe(true);
-    expect(lab.mayfly('destroy', '--yes')).toMatchObject({ code: 0 });
+    expect(lab.mayfly('recover')).toMatchObject({ code: 0 });
+    expect(fs.readlinkSync(`${lab.dir}/state/stable`)).toBe('generations/1.json');
+    fs.rmSync(`${lab.dir}/state`, { recursive: true });
+    expect(lab.mayfly('destroy', '--yes')).toMatchObject({ code: 0, err: '' });
     expect(lab.mayfly('init', '--from', small)).toMatchObject({ code: 0 });
     loginWorks();
   });

@@ -436,8 +436,10 @@ export class Lab {
     return out
       .split('\n')
       .map(line => line.trim().split(' '))
-      .filter(([, tags]) => tags?.startsWith(`mayfly:${this.lvmName}:`))
-      .map(([name = '', tags = '', origin = '']) => [name, tags, origin]);
+      .flatMap(([name = '', tags = '', origin = '']): [string, string, string][] => {
+        const own = tags.split(',').find(tag => tag.startsWith(`mayfly:${this.lvmName}:`)); // the others are its seal
+        return own === undefined ? [] : [[name, own, origin]];
+      });
   }
 
   /** When the volume of a session was forked, in milliseconds since the epoch: not before and not after. */
@@ -463,7 +465,7 @@ export class Lab {
       const others = rows.filter(([r = '']) => !known.includes(r)).map(([r = '']) => r);
       return { generations: of('generation'), sessions: of('session'), others: others.sort() };
     }
-    const own = ['.mayfly-pool', 'generations', 'sessions'];
+    const own = ['.mayfly-pool', 'generations', 'seals', 'sessions'];
     return {
       generations: names(`${this.dir}/pool/generations`),
       sessions: names(`${this.dir}/pool/sessions`).filter(

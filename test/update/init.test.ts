@@ -27,7 +27,10 @@ describe('a leftover of an interrupted init', () => {
       false,
     ],
     ['cannot be a session', 'session', 'u1-00000001', first, false],
+    ['cannot be a generation that is sealed', 'generation', '1', { ...first, sealed: [1] }, false],
+    ['cannot be the master of one that is sealed', 'master', 'master', { ...first, sealed: [1] }, false],
+    ['is the working copy beside one that is sealed', 'work', 'work', { ...first, sealed: [1] }, true],
   ] as const)('%s', (_, role, name, known, is) =>
-    expect(isFromInterruptedInit({ role, name }, known)).toBe(is),
+    expect(isFromInterruptedInit({ role, name }, { sealed: [], ...known })).toBe(is),
   );
 });

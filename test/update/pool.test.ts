@@ -83,16 +83,18 @@ it('a corrupt record of the pool is rewritten from a generation, or the error ha
   const before = readPool(w.host, on.paths);
   w.put(on.paths.poolFile, '{"backe');
   expect(() => readPool(w.host, on.paths)).toThrow(/pool\.json" is corrupt/);
-  expect((await recover(on)).swept).toEqual([
-    'the corrupt file "/var/lib/mayfly/pool.json", which was written again',
-  ]);
+  expect((await recover(on)).adopted).toEqual(['the corrupt file "/var/lib/mayfly/pool.json"']);
   expect(readPool(w.host, on.paths)).toEqual(before);
   w.put(on.paths.poolFile, '');
   w.put(`${on.paths.generations}/1.json`, '');
+  w.isPoolThere = false;
   await expect(recover(on)).rejects.toMatchObject({
     code: 'corrupt',
     facts: {
       hint: 'rm -f /var/lib/mayfly/pool.json /var/lib/mayfly/stable /var/lib/mayfly/generations/* && mayfly init',
     },
   });
+  w.isPoolThere = true; // it is where the configuration says
+  expect((await recover(on)).adopted).toContain('generation 1, whose record was corrupt');
+  expect(readPool(w.host, on.paths)).toEqual(before);
 });

@@ -132,6 +132,33 @@ export function contract(name: string, open: () => Promise<Bench>, lacks: Lacks 
       await holds(session(1));
     });
 
+    it('keeps the seal of a generation until that is removed, whatever its length, and gives it to no fork', async () => {
+      const g = generation(7);
+      const text = `${JSON.stringify({ origin: 'é,"'.repeat(900) })}\n`;
+      b.backend.writeMark?.(work(), '7 ab\n');
+      await fork(work(), g);
+      b.backend.writeMark?.(work(), undefined);
+      expect((await b.backend.seals(b.pool)).size).toBe(0);
+      for (const seal of [text, 'short', text]) {
+        await b.backend.writeSeal(g, seal);
+        expect([...(await b.backend.seals(b.pool))]).toEqual([[7, seal]]);
+        await holds(g);
+      }
+      await fork(g, session(1, 7));
+      await fork(g, generation(8));
+      expect([...(await b.backend.seals(b.pool)).keys()]).toEqual([7]);
+      if (b.backend.readMark) {
+        expect([g, generation(8), work()].map(v => b.backend.readMark?.(v))).toEqual([
+          '7 ab\n',
+          '7 ab\n',
+          undefined,
+        ]);
+        expect(b.backend.isThere?.(b.pool)).toBe(true);
+      }
+      for (const v of [session(1, 7), generation(8), g]) await b.backend.remove(v);
+      expect((await b.backend.seals(b.pool)).size).toBe(0);
+    });
+
     it('shows changes of a fork neither in its source nor in a sibling', async () => {
       await fork(generation(1), session(1));
       await fork(generation(1), session(2));

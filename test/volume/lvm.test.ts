@@ -6,7 +6,16 @@ import { spaceAlert } from '../../src/service/space-alerts.ts';
 import { whyTooLarge } from '../../src/update/init-lvm.ts';
 import { poolUsage } from '../../src/update/pool-usage.ts';
 import type { Role, Volume, VolumeBackend } from '../../src/volume/backend.ts';
-import { deviceOf, fits, lvNameOf, parsePoolPath, roleIn, tagOf } from '../../src/volume/lvm/names.ts';
+import {
+  deviceOf,
+  fits,
+  lvNameOf,
+  parsePoolPath,
+  roleIn,
+  sealIn,
+  sealTags,
+  tagOf,
+} from '../../src/volume/lvm/names.ts';
 import { optionsFor, sizeArguments } from '../../src/volume/lvm/options.ts';
 import { parseReport, type Row, reportArguments } from '../../src/volume/lvm/report.ts';
 import { diagnose, isFull, usageIn } from '../../src/volume/lvm/usage.ts';
@@ -35,6 +44,19 @@ describe('names and tags in LVM', () => {
     });
     const unfinished = tagOf(volume(role, name), true);
     expect(roleIn(POOL, 'lvm-thin', row({ lv_tags: unfinished }))?.unfinished).toBe(true);
+  });
+
+  it('hold a seal of any length in parts that LVM takes, in any order', () => {
+    const text = `${JSON.stringify({ origin: 'é,"'.repeat(900) })}\n`;
+    const tags = sealTags(POOL, text);
+    expect(tags.length).toBeGreaterThan(3);
+    for (const tag of tags) expect(tag).toMatch(/^[A-Za-z0-9_+.\-/=!:&#]{1,1024}$/);
+    const own = tagOf(volume('generation', '12'));
+    const all = row({ lv_tags: [own, ...[...tags].reverse()].join(',') });
+    expect(sealIn(POOL, all)).toBe(text);
+    expect(roleIn(POOL, 'lvm-thin', all)).toEqual({ volume: volume('generation', '12'), unfinished: false });
+    expect(sealIn(POOL, row({ lv_tags: own }))).toBeUndefined();
+    expect(sealIn('/dev/g/other', all)).toBeUndefined();
   });
 
   it.each([

@@ -13,9 +13,11 @@ import {
 import { loginBlockReason } from '../../state/login-block.ts';
 import type { Machine } from '../../state/machine.ts';
 import { readPool } from '../../state/pool.ts';
+import { parseSeal } from '../../state/seals.ts';
 import { describePromotions, pendingPromotion } from '../../update/adopt.ts';
 import { gatherHealth, type HealthIssue, healthIssues, isUsable } from '../../update/health.ts';
-import { masterOf } from '../../volume/backend.ts';
+import { compareWithSeal } from '../../update/unrecorded.ts';
+import { generationOf, masterOf } from '../../volume/backend.ts';
 import { type CheckResult, check, fine, found, problem, type Subject, warning } from './check.ts';
 
 const GROUP = 'generations';
@@ -49,11 +51,14 @@ export interface Stable {
   /** The numbers of usable generations that were not demoted, ascending. */
   readonly good: readonly number[];
   readonly master: boolean;
+  /** A usable one was demoted. */
+  readonly hasDemoted?: boolean;
 }
 
-export function judgeStable({ all, stable, good, master }: Stable): CheckResult {
-  // Without master the pool itself is missing; "mayfly recover" can mount it again.
-  const otherwise = stable === undefined ? 'mayfly init' : master ? undefined : 'mayfly recover';
+export function judgeStable({ all, stable, good, master, hasDemoted }: Stable): CheckResult {
+  // Without master the pool itself is missing; "mayfly recover" can mount it again. It takes a demoted one if there is no other.
+  const begin = hasDemoted ? REMEDY.recover : 'mayfly init';
+  const otherwise = stable === undefined ? begin : master ? undefined : REMEDY.recover;
   return judgeTopic(all, 'stable', `generation ${stable}`, replacementFor(good, stable, otherwise));
 }
 
@@ -74,6 +79,7 @@ async function gatherStable(on: Subject): Promise<Stable> {
     all: await issuesOf(on),
     stable: stableNumber(host, paths),
     good: await goodGenerations(on),
+    hasDemoted: await hasUsableDemoted(on),
     master: pool !== undefined && (await on.backend(pool.backend).identity(masterOf(pool))) !== undefined,
   };
 }
@@ -88,25 +94,50 @@ export async function goodGenerations(on: Machine): Promise<number[]> {
   return good;
 }
 
+async function hasUsableDemoted(on: Machine): Promise<boolean> {
+  for (const n of generationNumbers(on.host, on.paths))
+    if (
+      whyDemoted(on.host, on.paths, n) !== undefined &&
+      (await isUsable(on, readableGeneration(on.host, on.paths, n)))
+    )
+      return true;
+  return false;
+}
+
 /** Warnings for corrupt records of generations other than stable, which has a check of its own. */
-export function judgeRecords(broken: readonly { number: number; path: string }[]): CheckResult {
+export function judgeRecords(
+  broken: readonly { number: number; path: string; isSealed?: boolean }[],
+): CheckResult {
   return found(
-    broken.map(({ number, path }) => {
+    broken.map(({ number, path, isSealed }) => {
       const what = `generation ${number} is unusable and is kept: "${path}" is corrupt`;
-      return warning(what, `rm ${path} && mayfly recover`);
+      return warning(what, isSealed ? REMEDY.recover : `rm ${path} && ${REMEDY.recover}`);
     }),
     'intact',
   );
 }
 
-function gatherRecords({ host, paths }: Subject): { number: number; path: string }[] {
+async function gatherRecords(on: Subject): Promise<{ number: number; path: string; isSealed: boolean }[]> {
+  const { host, paths } = on;
   const stable = stableNumber(host, paths);
-  return (['proven', 'retired'] as const).flatMap(standing =>
-    generationNumbers(host, paths, standing).flatMap(number => {
+  const broken: { number: number; path: string; isSealed: boolean }[] = [];
+  for (const standing of ['proven', 'retired'] as const)
+    for (const number of generationNumbers(host, paths, standing)) {
       const path = number === stable ? undefined : corruptRecord(host, paths, number, standing);
-      return path === undefined ? [] : [{ number, path }];
-    }),
-  );
+      if (path === undefined) continue;
+      broken.push({ number, path, isSealed: standing === 'proven' && (await isRestorable(on, number)) });
+    }
+  return broken;
+}
+
+/** Whether recovery would write the record of a generation again: it is sealed and proven, and its tree is whole. */
+async function isRestorable(on: Subject, number: number): Promise<boolean> {
+  const pool = readPool(on.host, on.paths);
+  const text = pool && (await on.backend(pool.backend).seals(pool.path)).get(number);
+  const seal = parseSeal(text, number);
+  if (!pool || !seal?.proven) return false;
+  const tree = await compareWithSeal(on, generationOf(pool, number), seal);
+  return tree === 'sealed' || tree === 'moved';
 }
 
 async function issuesOf(on: Subject): Promise<HealthIssue[]> {

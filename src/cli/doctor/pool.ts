@@ -2,16 +2,12 @@
 
 import { limitsOf } from '../../config/config.ts';
 import { openParents } from '../../linux/files.ts';
-import { isMounted } from '../../linux/mounts.ts';
 import { WARN_PERCENT } from '../../service/snapshot-alerts.ts';
 import { spaceAlert } from '../../service/space-alerts.ts';
 import { parseSize } from '../../size.ts';
 import { readPool } from '../../state/pool.ts';
-import { readRunning } from '../../state/update-history.ts';
-import { imageProblem } from '../../update/pool-image.ts';
 import { describeUsage, poolUsage } from '../../update/pool-usage.ts';
-import { readOnlyProblem } from '../../update/read-only.ts';
-import { masterOf, type Pool, type Problem, type SnapshotUsage } from '../../volume/backend.ts';
+import type { SnapshotUsage } from '../../volume/backend.ts';
 import { admit, usageOf } from '../../volume/usage.ts';
 import {
   type CheckResult,
@@ -26,97 +22,12 @@ import {
   warning,
 } from './check.ts';
 import { masterCheck } from './master.ts';
+import { locationCheck } from './pool-location.ts';
 import { judgeOwner, owned } from './setup.ts';
 
 const POOL = 'pool';
 
 const NONE = notApplicable('there is no pool');
-
-/** The location of the pool, and whether the pool is there. */
-export interface PoolLocation {
-  readonly pool: Pool | undefined;
-  /** Its image file exists; true if it is not in an image. */
-  readonly image: boolean;
-  /** What is wrong with the image file itself. */
-  readonly damage: Problem | undefined;
-  /** A file system is mounted at its path. */
-  readonly mounted: boolean;
-  /** The directory has the file that marks a pool. */
-  readonly marked: boolean;
-  /** Why no volume can be created in it: on LVM, or in a file system that has become read-only. */
-  readonly trouble: Problem | undefined;
-  readonly master: boolean;
-  /** The files to remove before a new pool replaces one that is lost. */
-  readonly records: readonly string[];
-}
-
-const replacePool = ({ backend }: Pool, records: readonly string[]): string =>
-  `rm -f ${records.join(' ')} && mayfly init --backend ${backend}`;
-
-export function judgeLocation({
-  pool,
-  image,
-  damage,
-  mounted,
-  marked,
-  trouble,
-  master,
-  records,
-}: PoolLocation): CheckResult {
-  if (!pool) return found([problem('there is no pool: all logins are refused', 'mayfly init')], '');
-  const words = `${pool.backend} at ${pool.path}`;
-  if (pool.image !== undefined && !image) {
-    const what = `the image "${pool.image}" is missing: restore it, or create the pool again`;
-    return found([problem(what, replacePool(pool, records))], '');
-  }
-  if (damage) return found([problem(damage.what, damage.fix)], '');
-  if (pool.image !== undefined && !mounted)
-    return found([problem(`the image is not mounted at "${pool.path}"`, 'mayfly recover')], '');
-  if (trouble) return found([problem(trouble.what, trouble.fix)], '');
-  if (!marked) {
-    const what = `there is no pool at "${pool.path}"; its file system may not be mounted`;
-    return found([problem(what, `mount ${pool.path} && mayfly recover`)], '');
-  }
-  const lost = 'the volume of master is missing; the next update makes it again from the stable generation';
-  return found(master ? [] : [problem(lost, 'mayfly update')], words);
-}
-
-async function gatherLocation(on: Subject): Promise<PoolLocation> {
-  const { host, paths, backend } = on;
-  const pool = readPool(host, paths);
-  const records = [paths.poolFile, paths.stable, `${paths.generations}/*`];
-  const nothing = {
-    image: true,
-    damage: undefined,
-    mounted: false,
-    marked: false,
-    trouble: undefined,
-    master: false,
-    records,
-  };
-  if (!pool) return { pool, ...nothing };
-  const onDevice = backend(pool.backend).open !== undefined;
-  const trouble = onDevice ? (await poolUsage(on, pool))?.problem : readOnlyProblem(host, pool);
-  if (trouble) return { pool, ...nothing, mounted: true, trouble };
-  // A running update replaces master at its end, so master may be missing for a moment.
-  const master =
-    (await backend(pool.backend).identity(masterOf(pool))) !== undefined ||
-    readRunning(host, paths) !== undefined;
-  if (onDevice) return { pool, ...nothing, marked: true, master };
-  const hasImage = pool.image !== undefined && host.lstat(pool.image)?.kind === 'file';
-  const replace =
-    pool.image === undefined ? '' : `umount ${pool.path}; rm ${pool.image} && ${replacePool(pool, records)}`;
-  return {
-    pool,
-    image: pool.image === undefined || hasImage,
-    damage: hasImage ? await imageProblem(host, pool.image ?? '', replace) : undefined,
-    mounted: isMounted(host, pool.path),
-    marked: host.lstat(`${pool.path}/.mayfly-pool`)?.kind === 'file',
-    trouble: undefined,
-    master,
-    records,
-  };
-}
 
 /** How full the pool is, by the limits that refuse logins and updates; undefined if it cannot be found out. */
 async function gatherSpace(on: Subject): Promise<{ words: string; findings: Finding[] } | undefined> {
@@ -187,7 +98,7 @@ export function judgeSnapshots(snapshots: readonly SnapshotUsage[]): CheckResult
 }
 
 export const poolChecks = [
-  check({ group: POOL, title: 'location', gather: gatherLocation, evaluate: judgeLocation }),
+  locationCheck,
   check({
     group: POOL,
     title: 'owner',

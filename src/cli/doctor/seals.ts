@@ -33,7 +33,7 @@ export function judgeSeals(s: Seals | undefined): CheckResult {
       const what = `generation ${number} was changed after it was sealed, at least "${changed}": a session may see the old or the new file, or an error`;
       return number === s.stable
         ? problem(what, replacementFor(intact, number))
-        : warning(what, `rm ${record} && ${REMEDY.recover}`);
+        : warning(what, `mv ${record} ${record.replace(/json$/, 'retired')} && ${REMEDY.recover}`);
     }),
     'as they were sealed',
   );
@@ -50,7 +50,7 @@ async function gatherSeals(on: Subject): Promise<Seals | undefined> {
     isAny = true;
     // No program can set the time of the last change of an inode. The record has whole milliseconds, and the last act of
     // sealing can be in the same one; file systems count finer.
-    const newer = ['-newerct', `@${(Date.parse(g.created) + 1) / 1000}`];
+    const newer = ['-newerct', `@${(Date.parse(g.moved ?? g.created) + 1) / 1000}`];
     const args = [tree, '-xdev', ...newer, '-printf', '/%P\n', '-quit'];
     const { stdout } = await host.run({ file: 'find', args, effect: 'read' });
     if (stdout !== '')

@@ -17,7 +17,17 @@ import { parseSize } from '../../size.ts';
 import type { ForkOptions, Problem, Volume, VolumeBackend } from '../backend.ts';
 import { inGroup, lvmCommands, only, refusal } from './commands.ts';
 import { copyTree } from './copy.ts';
-import { deviceOf, lvNameOf, parsePoolPath, poolTag, roleIn, tagOf } from './names.ts';
+import {
+  deviceOf,
+  lvNameOf,
+  parsePoolPath,
+  poolTag,
+  roleIn,
+  sealIn,
+  sealTags,
+  sealTagsIn,
+  tagOf,
+} from './names.ts';
 import { mebibytes, optionsFor, sizeArguments } from './options.ts';
 import { activatePool, checkLvm, preparePool } from './pool.ts';
 import type { Row } from './report.ts';
@@ -27,7 +37,7 @@ const fsOf = (v: Volume): 'ext4' | 'xfs' => v.fs ?? v.origin?.fs ?? 'ext4';
 
 /** A backend with the methods that the backends on file systems do not need. */
 export type LvmBackend = VolumeBackend &
-  Required<Pick<VolumeBackend, 'open' | 'snapshotUsage' | 'attachTree' | 'detachTree'>>;
+  Required<Pick<VolumeBackend, 'open' | 'snapshotUsage' | 'attachTree' | 'detachTree' | 'isOwnKind'>>;
 
 export function lvmBackend(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
   const lv = lvmCommands(host);
@@ -255,6 +265,34 @@ export function lvmBackend(kind: 'lvm-thin' | 'lvm', host: Host): LvmBackend {
         discarded: [],
         spares: new Map(),
       };
+    },
+
+    async isOwnKind(pool) {
+      return (await lv.report(pool)).some(r => r.tags.includes(poolTag(pool))) === (kind === 'lvm-thin');
+    },
+
+    async seals(pool) {
+      const found = new Map<number, string>();
+      for (const row of await lv.report(pool)) {
+        const ours = roleIn(pool, kind, row);
+        const text = ours && !ours.unfinished ? sealIn(pool, row) : undefined;
+        if (ours?.volume.role === 'generation' && text !== undefined)
+          found.set(Number(ours.volume.name), text);
+      }
+      return found;
+    },
+
+    /** Tags, which are written in one commit of the metadata, and are gone with the volume. */
+    async writeSeal(v, text) {
+      const row = lv.mustExist(await lv.report(v.pool), v);
+      const wanted = sealTags(v.pool, text);
+      const old = sealTagsIn(v.pool, row);
+      const args = [
+        ...old.filter(tag => !wanted.includes(tag)).flatMap(tag => ['--deltag', tag]),
+        ...wanted.filter(tag => !old.includes(tag)).flatMap(tag => ['--addtag', tag]),
+      ];
+      if (args.length === 0) return;
+      await lv.change(v.pool, 'lvchange', [...args, ...only(row), '--', parsePoolPath(v.pool).group]);
     },
 
     async sweep(pool, name) {

@@ -40,6 +40,31 @@ export function poolTag(pool: string): string {
   return `${prefixOf(pool)}pool`;
 }
 
+/** Characters of a seal in one tag. LVM allows 1024 in a tag, and few others than letters and digits. */
+const SEAL_PART = 900;
+
+const sealPrefix = (pool: string): string => `mayfly-seal:${parsePoolPath(pool).name}:`;
+
+/** The tags that hold the text of a seal. No snapshot inherits tags. Pure. */
+export function sealTags(pool: string, text: string): string[] {
+  const code = Buffer.from(text).toString('base64');
+  const parts = code.match(new RegExp(`.{1,${SEAL_PART}}`, 'g')) ?? [];
+  return parts.map((part, i) => `${sealPrefix(pool)}${i}:${part}`);
+}
+
+/** The tags of a row that hold a seal. Pure. */
+export function sealTagsIn(pool: string, row: Pick<Row, 'tags'>): string[] {
+  return row.tags.filter(tag => tag.startsWith(sealPrefix(pool)));
+}
+
+/** The text of the seal of a row; undefined if it has none. One that lacks a part is damaged. Pure. */
+export function sealIn(pool: string, row: Pick<Row, 'tags'>): string | undefined {
+  const parts = sealTagsIn(pool, row).map(tag => tag.slice(sealPrefix(pool).length).split(':'));
+  if (parts.length === 0) return undefined;
+  const inOrder = parts.sort(([a], [b]) => Number(a) - Number(b)).map(([, part = '']) => part);
+  return Buffer.from(inOrder.join(''), 'base64').toString();
+}
+
 /** Our volume that a row of the report is; undefined for volumes of others. */
 export function roleIn(
   pool: string,

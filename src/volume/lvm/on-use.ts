@@ -6,7 +6,10 @@ import type { Host } from '../../linux/host.ts';
 import type { BackendKind } from '../backend.ts';
 import type { LvmBackend } from './lvm.ts';
 
-type Method = Exclude<keyof LvmBackend, 'kind' | 'path' | 'spare' | 'discard'>;
+type Method = Exclude<
+  keyof LvmBackend,
+  'kind' | 'path' | 'spare' | 'discard' | 'readMark' | 'writeMark' | 'isThere'
+>;
 
 /** Has every method of the backend that is asynchronous; a method that is missing here does not compile. */
 const METHODS: Readonly<Record<Method, true>> = {
@@ -20,7 +23,16 @@ const METHODS: Readonly<Record<Method, true>> = {
     attachTree: true,
     detachTree: true,
   },
-  ...{ identity: true, busyReason: true, remove: true, list: true, sweep: true },
+  ...{
+    identity: true,
+    busyReason: true,
+    remove: true,
+    list: true,
+    sweep: true,
+    isOwnKind: true,
+    seals: true,
+    writeSeal: true,
+  },
 };
 
 /** Like `lvmBackend`, which it loads when a method is called. */
