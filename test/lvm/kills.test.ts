@@ -1,10 +1,10 @@
 /** SIGKILL at random moments of logins, logouts and updates on LVM's two backends. */
 import { count } from '../campaign.ts';
-import { BACKENDS, inside } from './suite.ts';
+import { inside, ONE_BACKEND } from './suite.ts';
 
 const KILLS = count('KILLS', 2);
 
-for (const backend of BACKENDS)
+for (const backend of ONE_BACKEND)
   await inside(`kills on ${backend}`, {
     arguments: ['--project', 'system', 'storm', 'update-kill'],
     only: 'SIGKILL',

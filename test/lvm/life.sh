@@ -87,7 +87,9 @@ grep -q '"healthy": true' /tmp/status || fail "not healthy: $(cat /tmp/status)"
 ! ls /var/lib/mayfly/generations | grep -E 'candidate|retired|tmp' || fail "generations are unfinished"
 case $backend in
 lvm*)
-	rows=$(lvs --noheadings -o lv_tags vg-test | tr -d ' ' | grep -v '^$' | grep -v ':pool$' | sort)
+	tags=$(lvs --noheadings -o lv_tags vg-test | tr -d ' ' | tr , '\n' | grep -v '^$' | grep -v ':pool$' | sort)
+	rows=$(echo "$tags" | grep -v '^mayfly-seal:')
+	[ "$(echo "$tags" | grep -c '^mayfly-seal:mayfly:0:')" = "$(proven | wc -l)" ] || fail "seals: $tags"
 	want=$(
 		{
 			echo mayfly:mayfly:master:master
@@ -107,9 +109,11 @@ lvm*)
 	want="$pool:
 generations
 master
+seals
 sessions
 
 $pool/sessions:$(proven)"
+	[ "$(ls "$pool/seals" | sed 's/\.json$//' | sort)" = "$(proven)" ] || fail "seals: $(ls "$pool/seals")"
 	for tree in "$pool"/master "$pool"/generations/*; do whole "$tree"; done
 	;;
 esac

@@ -1,5 +1,5 @@
 /** People log in and out while generations are promoted, rolled back and collected, all in one volume group. */
-import { inside } from './suite.ts';
+import { inside, ONE_BACKEND } from './suite.ts';
 
 /** A rollback comes after every fourth promotion. On classic volumes a promotion is two copies of a tree. */
 const rooms = {
@@ -7,7 +7,8 @@ const rooms = {
   lvm: { people: '2', promotions: '2' },
 } as const;
 
-for (const [backend, { people, promotions }] of Object.entries(rooms)) {
+for (const backend of ONE_BACKEND) {
+  const { people, promotions } = rooms[backend as keyof typeof rooms];
   const env = {
     MAYFLY_CROWD: people,
     MAYFLY_PROMOTIONS: promotions,

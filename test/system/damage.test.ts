@@ -1,6 +1,7 @@
 /**
  * Never a state without a way out: state, pool, generations, master, seals and pointers are damaged at random, alone and
- * in pairs. Then only doctor's hints are typed, as they stand, until it is content; then somebody logs in.
+ * in pairs. Then only doctor's hints are typed, as they stand, until it is content; then somebody logs in. On LVM it is the
+ * state, and volumes and their tags.
  */
 import * as fs from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -11,7 +12,7 @@ import { BACKENDS, forgetUsers, Lab, must, type Ran, sh, user } from './lab.ts';
 import { makeMiniTree } from './mini.ts';
 
 const A = 'mayfly-a';
-const ROUNDS = count('DAMAGE', 5);
+const ROUNDS = count('DAMAGE', 10);
 /** So many hints may be typed. */
 const MOST_HINTS = 15;
 const CONFIG = '[check]\ncommand = ["true"]\n[update]\ncommand = ["true"]\n';
@@ -145,7 +146,7 @@ function damagesOf(backend: string): Damage[] {
       fs.renameSync(`${lab.dir}/pool.new`, `${lab.dir}/pool`);
     }),
   ];
-  return [
+  const inState = [
     of('the state, emptied', lab => {
       for (const name of fs.readdirSync(state(lab, ''))) if (name !== 'pool.img') discard(state(lab, name));
     }),
@@ -186,8 +187,37 @@ function damagesOf(backend: string): Damage[] {
         cut(lab => state(lab, file)),
       ),
     ]),
-    ...inPool,
-    ...(backend === 'overlay' ? onlyTrees : []),
+  ];
+  if (isOnLvm(backend)) return [...inState, ...damagesOfVolumes()];
+  return [...inState, ...inPool, ...(backend === 'overlay' ? onlyTrees : [])];
+}
+
+const isOnLvm = (backend: string): boolean => backend.startsWith('lvm');
+
+/** What can be damaged in a volume group. */
+function damagesOfVolumes(): Damage[] {
+  const group = process.env.MAYFLY_TEST_VG ?? '';
+  /** The names of volumes with this tag, and all their tags. */
+  const tagged = (lab: Lab, tag: string): { name: string; tags: string[] }[] =>
+    must('lvs', ['--noheadings', '-o', 'lv_name,lv_tags', group])
+      .split('\n')
+      .map(line => line.trim().split(/\s+/))
+      .map(([name = '', tags = '']) => ({ name, tags: tags.split(',') }))
+      .filter(({ tags }) => tags.includes(`mayfly:${lab.lvmName}:${tag}`));
+  const remove = (tag: string) => (lab: Lab) => {
+    for (const { name } of tagged(lab, tag)) must('lvremove', ['-y', `${group}/${name}`]);
+  };
+  const unseal = (tag: string) => (lab: Lab) => {
+    for (const { name, tags } of tagged(lab, tag))
+      for (const seal of tags.filter(t => t.startsWith('mayfly-seal:')))
+        must('lvchange', ['--deltag', seal, `${group}/${name}`]);
+  };
+  return [
+    { name: 'master, removed', act: remove('master:master') },
+    ...[1, 2].flatMap(n => [
+      { name: `generation ${n}, removed`, act: remove(`generation:${n}`) },
+      { name: `the seal of generation ${n}, removed`, act: unseal(`generation:${n}`) },
+    ]),
   ];
 }
 
@@ -234,7 +264,7 @@ function clear(lab: Lab): void {
   discard(lab.dir);
 }
 
-describe.each(BACKENDS.filter(b => b === 'overlay' || b === 'btrfs'))('damage over %s', backend => {
+describe.each(BACKENDS)('damage over %s', backend => {
   it(`leaves a way out, ${ROUNDS} times`, () => {
     const random = chance(`damage over ${backend}`);
     const all = damagesOf(backend);
@@ -255,7 +285,9 @@ describe.each(BACKENDS.filter(b => b === 'overlay' || b === 'btrfs'))('damage ov
         expect(lab.hook('start', A), when).toMatchObject({ code: 0, err: '' });
         expect(lab.inside(A, 'true').code, when).toBe(0);
         expect(lab.hook('stop', A), when).toMatchObject({ code: 0 });
-        expect(destroy(lab), `destroy after ${when}`).toMatchObject({ code: 0, err: '' });
+        // What was put aside in a thin pool keeps the pool.
+        if (!isOnLvm(backend))
+          expect(destroy(lab), `destroy after ${when}`).toMatchObject({ code: 0, err: '' });
       } finally {
         clear(lab);
       }
