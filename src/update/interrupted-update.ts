@@ -37,6 +37,7 @@ export async function finishInterruptedUpdate(
   const backend = on.backend(pool.backend);
   const { swept } = done;
   requireThere(on, pool);
+  host.mkdir(paths.generations, 0o700); // it may be lost
   await tryEach('a mounted tree', () => unmountLeftovers(on, pool));
   const seen: SeenTrees = new Map();
   await tryEach('the seals', () => adoptSealed(on, pool, tryEach, done.adopted, seen));

@@ -404,6 +404,16 @@ describe('what is in the pool, and not what the state says', () => {
     await recover(w.machine());
     expect(numbersOf(w)).toContain(3);
   });
+  it('an update makes the records again, and the directory that they were in', async () => {
+    const w = await world();
+    await updateOf(w, 'two');
+    const [root] = w.fileSystems();
+    for (const path of [...(root?.nodes.keys() ?? [])])
+      if (path.startsWith(`${STATE}/generations`)) root?.nodes.delete(path);
+    w.volumes.delete(`${pool.path}/master/master`);
+    await updateOf(w, 'three');
+    await mustLogIn(w, 3);
+  });
   it('a master of which a copy is still running is not made stable', async () => {
     const w = await world();
     await updateOf(w, 'two');
