@@ -129,7 +129,8 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
       const held = await first();
       if (held)
         throw new MayflyError('stuck', `the space of ${held.session} is not free: ${UNSEEN}`, { pool });
-      dissolveLayout(host, pool);
+      // A generation is read-only, and such a subvolume cannot be moved to another directory.
+      dissolveLayout(host, pool, path => `btrfs property set -f -ts ${path} ro false; `);
     },
 
     usage: pool => usageOf(host, pool),

@@ -158,15 +158,18 @@ export function prepareLayout(host: Host, pool: string): void {
   protectLayout(host, pool);
 }
 
-/** The reverse of {@link prepareLayout}; the pool must have no volumes. Throws `refused` if it holds what is not ours. */
-export function dissolveLayout(host: Host, pool: string): void {
+/**
+ * The reverse of {@link prepareLayout}; the pool must have no volumes. Throws `refused` if it holds what is not ours; `free`
+ * is the beginning of the command that moves it away.
+ */
+export function dissolveLayout(host: Host, pool: string, free = (_path: string): string => ''): void {
   for (const directory of ['generations', 'sessions'].map(name => `${pool}/${name}`)) {
     const [foreign] = host.list(directory);
     if (foreign === undefined) continue;
     const what = `"${directory}" holds "${foreign}", which is no volume of Mayfly`;
     throw new MayflyError('refused', what, {
       path: directory,
-      hint: `mv ${directory}/${foreign} ${pool}/${foreign}`,
+      hint: `${free(`${directory}/${foreign}`)}mv ${directory}/${foreign} ${pool}/${foreign}`,
     });
   }
   const seals = sealDirectory(pool);

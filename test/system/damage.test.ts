@@ -249,7 +249,7 @@ function followHints(lab: Lab): string[] {
 function destroy(lab: Lab): Ran {
   for (let n = 0; ; n++) {
     const r = lab.mayfly('destroy', '--yes');
-    const hint = /^hint: (mv .*)$/m.exec(r.err)?.[1];
+    const hint = /^hint: (.*mv .*)$/m.exec(r.err)?.[1];
     if (hint === undefined || n === 5) return r;
     type(lab, hint);
   }
