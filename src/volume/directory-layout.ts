@@ -158,24 +158,28 @@ export function prepareLayout(host: Host, pool: string): void {
   protectLayout(host, pool);
 }
 
+function removeDirectory(host: Host, directory: string, pool: string, free: (path: string) => string): void {
+  try {
+    host.rmdir(directory);
+  } catch (error) {
+    const [foreign] = host.list(directory);
+    if (foreign === undefined) throw error;
+    const what = `"${directory}" holds "${foreign}", which is no volume of Mayfly`;
+    const hint = `${free(`${directory}/${foreign}`)}mv ${directory}/${foreign} ${pool}/${foreign}`;
+    throw new MayflyError('refused', what, { path: directory, hint }, { cause: error });
+  }
+}
+
 /**
  * The reverse of {@link prepareLayout}; the pool must have no volumes. Throws `refused` if it holds what is not ours; `free`
  * is the beginning of the command that moves it away.
  */
 export function dissolveLayout(host: Host, pool: string, free = (_path: string): string => ''): void {
-  for (const directory of ['generations', 'sessions'].map(name => `${pool}/${name}`)) {
-    const [foreign] = host.list(directory);
-    if (foreign === undefined) continue;
-    const what = `"${directory}" holds "${foreign}", which is no volume of Mayfly`;
-    throw new MayflyError('refused', what, {
-      path: directory,
-      hint: `${free(`${directory}/${foreign}`)}mv ${directory}/${foreign} ${pool}/${foreign}`,
-    });
-  }
+  for (const directory of layoutOf(pool)) removeDirectory(host, directory, pool, free);
   const seals = sealDirectory(pool);
   if (host.lstat(seals)?.kind === 'dir') for (const name of host.list(seals)) host.unlink(`${seals}/${name}`);
   else host.unlink(seals);
-  for (const name of ['seals', 'generations', 'sessions']) host.rmdir(`${pool}/${name}`);
+  host.rmdir(seals);
   host.unlink(markerOf(pool));
 }
 

@@ -17,7 +17,7 @@ import { parseSeal } from '../../state/seals.ts';
 import { describePromotions, pendingPromotion } from '../../update/adopt.ts';
 import { gatherHealth, type HealthIssue, healthIssues, isUsable } from '../../update/health.ts';
 import { compareWithSeal } from '../../update/unrecorded.ts';
-import { generationOf, masterOf } from '../../volume/backend.ts';
+import { type BackendKind, generationOf, masterOf } from '../../volume/backend.ts';
 import { type CheckResult, check, fine, found, problem, type Subject, warning } from './check.ts';
 
 const GROUP = 'generations';
@@ -51,13 +51,16 @@ export interface Stable {
   /** The numbers of usable generations that were not demoted, ascending. */
   readonly good: readonly number[];
   readonly master: boolean;
+  /** That of the pool on record. */
+  readonly backend?: BackendKind | undefined;
   /** A usable one was demoted. */
   readonly hasDemoted?: boolean;
 }
 
-export function judgeStable({ all, stable, good, master, hasDemoted }: Stable): CheckResult {
+export function judgeStable({ all, stable, good, master, hasDemoted, backend }: Stable): CheckResult {
   // Without master the pool itself is missing; "mayfly recover" can mount it again. It takes a demoted one if there is no other.
-  const begin = hasDemoted ? REMEDY.recover : 'mayfly init';
+  const init = backend === undefined ? 'mayfly init' : `mayfly init --backend ${backend}`;
+  const begin = hasDemoted ? REMEDY.recover : master ? 'mayfly update --force' : init;
   const otherwise = stable === undefined ? begin : master ? undefined : REMEDY.recover;
   return judgeTopic(all, 'stable', `generation ${stable}`, replacementFor(good, stable, otherwise));
 }
@@ -80,6 +83,7 @@ async function gatherStable(on: Subject): Promise<Stable> {
     stable: stableNumber(host, paths),
     good: await goodGenerations(on),
     hasDemoted: await hasUsableDemoted(on),
+    backend: pool?.backend,
     master: pool !== undefined && (await on.backend(pool.backend).identity(masterOf(pool))) !== undefined,
   };
 }
