@@ -18,6 +18,7 @@ import { eraseDiscarded } from '../state/discarded.ts';
 import { generationNumbers, readableGeneration, stableNumber } from '../state/generations.ts';
 import { lockNameOf, takeLock, withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
+import { takeOverRecords } from '../state/old-records.ts';
 import { makeDirectories, userFiles } from '../state/paths.ts';
 import { readPool, writePool } from '../state/pool.ts';
 import { restorePromotionLock } from '../state/promotion-lock.ts';
@@ -45,17 +46,18 @@ export async function recover(on: Machine, erase = true): Promise<Recovered> {
   const { host, paths } = on;
   const result: Recovered = { ended: [], swept: [], stuck: [] };
   makeDirectories(host, paths);
-  for (const directory of [paths.state, paths.sessions, paths.generations, paths.run])
-    sweepTemporary(host, directory);
+  for (const path of [paths.state, paths.oldSessions, paths.generations, paths.run, paths.sessions])
+    sweepTemporary(host, path);
   sweepTemporary(host, paths.schroot, 'mayfly-');
 
   await tryStep(result, 'the lock of promotions', () => restorePromotionLock(on));
   const pool = poolOnRecord(on, result);
   if (pool) await tryStep(result, 'the pool', () => mountPool(on, pool));
 
+  await takeOverRecords(on, (id, act) => tryStep(result, id, act));
   // The order matters: a session writes its record before it creates anything and deletes it last. So an object that
-  // exists now and that no record names afterwards is a leftover.
-  const found = pool ? await leftovers(on, pool, result) : new Map<string, Volume | undefined>();
+  // exists now and that no record names afterwards is a leftover: after a boot, all of what was there before.
+  const found = await leftovers(on, pool, result);
   for (const id of sessionIds(host, paths)) {
     await tryStep(result, id, () => recoverSession(on, id, found.get(id), result, erase));
     found.delete(id);
@@ -147,10 +149,7 @@ async function recoverSession(
       on.log(
         'notice',
         `${id} of ${s.user.name} is over: ${(now && overBecause(host, now)) ?? 'its record is corrupt'}`,
-        {
-          session: id,
-          user: s.user.name,
-        },
+        { session: id, user: s.user.name },
       );
       await stop({ ...on, lockFds: [lock.fd] }, stillSaving(now ?? s, processes));
       result.ended.push(id);
@@ -162,7 +161,7 @@ async function recoverSession(
 /** The IDs of sessions that have a volume, mount point, schroot entry or cgroup. */
 async function leftovers(
   on: Machine,
-  pool: Pool,
+  pool: Pool | undefined,
   result: Recovered,
 ): Promise<Map<string, Volume | undefined>> {
   const { host, paths } = on;
@@ -175,10 +174,11 @@ async function leftovers(
   ];
   for (const name of names) if (isSessionId(name)) found.set(name, undefined);
   // If the disk is missing (so far), the other leftovers are still removed.
-  await tryStep(result, 'the pool', async () => {
-    for (const v of (await on.backend(pool.backend).list(pool.path)).volumes)
-      if (v.role === 'session') found.set(v.name, v);
-  });
+  if (pool)
+    await tryStep(result, 'the pool', async () => {
+      for (const v of (await on.backend(pool.backend).list(pool.path)).volumes)
+        if (v.role === 'session') found.set(v.name, v);
+    });
   return found;
 }
 

@@ -1,9 +1,9 @@
 /** Writing the record of a session that ends, also where there is no room for it. */
 import { isErrno, reasonOf } from '../errors.ts';
 import type { Machine } from '../state/machine.ts';
-import { type Session, writeSession } from '../state/sessions.ts';
+import { recordPath, type Session, writeSession } from '../state/sessions.ts';
 
-/** Writes a record if there is room. On a full disk the teardown must go on without it, because it frees space. */
+/** Writes a record if there is room. In a full file system the teardown must go on without it, because it frees space. */
 export function tryWriteRecord(on: Machine, s: Session): Session {
   try {
     return writeSession(on.host, on.paths, s);
@@ -20,7 +20,7 @@ export function tryWriteRecord(on: Machine, s: Session): Session {
  * left of it. Cut off in between, the record is corrupt, and then `recover` ends its session as well.
  */
 function markEnding({ host, paths }: Machine, id: string): void {
-  const path = `${paths.sessions}/${id}.json`;
+  const path = recordPath(host, paths, id);
   const text = host.read(path) ?? '';
   const ending = text.replace('"state":"live"', '"state":"ending"');
   try {

@@ -8,7 +8,10 @@ export interface Paths {
   readonly run: string;
   readonly schroot: string;
   readonly generations: string;
+  /** Records of sessions. No session outlives the kernel, so they are in memory; a disk would stall logins beside an update. */
   readonly sessions: string;
+  /** Where earlier versions had them: see `old-records.ts`. */
+  readonly oldSessions: string;
   readonly stable: string;
   readonly poolFile: string;
   readonly roots: string;
@@ -42,7 +45,8 @@ export function pathsOf(directories: Config['directories']): Paths {
     run,
     schroot,
     generations: `${state}/generations`,
-    sessions: `${state}/sessions`,
+    sessions: `${run}/sessions`,
+    oldSessions: `${state}/sessions`,
     stable: `${state}/stable`,
     poolFile: `${state}/pool.json`,
     roots: `${run}/roots`,
@@ -78,13 +82,15 @@ export const standbyDirectory = ({ run }: Pick<Paths, 'run'>): string => `${run}
 /** Creates the directories below the state and run directories. Safe to repeat; everything that writes calls it. */
 export function makeDirectories(host: Host, paths: Paths): void {
   // Usually all exist. These are the ones created last and the one that `destroy` removes first.
-  if ([paths.sessions, paths.locks, paths.roots].every(path => host.pathType(path) === 'dir')) return;
-  for (const path of [paths.state, paths.generations, paths.sessions]) {
+  const last = [paths.generations, paths.sessions, paths.locks, paths.roots];
+  if (last.every(path => host.pathType(path) === 'dir')) return;
+  for (const path of [paths.state, paths.generations]) {
     host.mkdir(path, 0o700);
     host.own(path, 0o700); // the root of a file system of its own is usually open to all users
   }
   for (const path of [paths.run, paths.users]) host.mkdir(path, 0o755);
-  for (const path of [standbyDirectory(paths), paths.roots, paths.locks]) host.mkdir(path, 0o700);
+  for (const path of [standbyDirectory(paths), paths.sessions, paths.roots, paths.locks])
+    host.mkdir(path, 0o700);
 }
 
 /** What a user's session wrapper may read. */

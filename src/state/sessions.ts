@@ -82,24 +82,38 @@ export interface Session {
   readonly stuckSince?: number;
 }
 
+/** Where the record of a session is, whether or not there is one: on disk only if an earlier version wrote it. */
+export function recordPath(host: Pick<Host, 'exists'>, paths: Paths, id: string): string {
+  const path = `${paths.sessions}/${id}.json`;
+  const old = `${paths.oldSessions}/${id}.json`;
+  return !host.exists(path) && host.exists(old) ? old : path;
+}
+
 /**
- * Writes a record and returns it. No fsync, which would cost every login the latency of a disk: after a power cut no
- * session lives, and `recover` finds what is left by listing the pool, so a lost or truncated record loses nothing.
+ * Writes a record, in memory, and returns it. After a power cut no session lives and no record is there: `recover` finds
+ * what is left of sessions by listing the pool and the entries of schroot.
  */
 export function writeSession(host: Host, paths: Paths, session: Session): Session {
   const text = (): string => `${JSON.stringify(session)}\n`;
   host.write(`${paths.sessions}/${session.id}.json`, text, { mode: 0o600 });
+  dropOld(host, paths, session.id);
   return session;
 }
 
 export function deleteSession(host: Host, paths: Paths, id: string): void {
+  dropOld(host, paths, id); // first: alone, it would seem to be that of a live session
   host.unlink(`${paths.sessions}/${id}.json`);
+}
+
+function dropOld(host: Host, paths: Paths, id: string): void {
+  const old = `${paths.oldSessions}/${id}.json`;
+  if (host.exists(old)) host.unlink(old);
 }
 
 /** A record; undefined if there is none, or if it is corrupt (`recover` then works from its name). */
 export function readSession(host: Host, paths: Paths, id: string): Session | undefined {
   if (!isSessionId(id)) return undefined;
-  const path = `${paths.sessions}/${id}.json`;
+  const path = recordPath(host, paths, id);
   const text = host.lstat(path)?.kind === 'file' ? host.read(path) : undefined;
   if (text === undefined) return undefined;
   try {
@@ -164,8 +178,10 @@ function isRecordOf(id: string, root: string, value: unknown): value is Session 
 
 /** IDs of all records, corrupt ones included; with `uid`, of that user only. */
 export function sessionIds(host: Host, paths: Paths, uid?: number): string[] {
-  return host
-    .list(paths.sessions)
+  const names = host.list(paths.sessions);
+  if (host.exists(paths.oldSessions))
+    names.push(...host.list(paths.oldSessions).filter(name => !names.includes(name)));
+  return names
     .filter(name => name.endsWith('.json'))
     .map(name => name.slice(0, -'.json'.length))
     .filter(name => isSessionId(name) && (uid === undefined || name.startsWith(`u${uid}-`)));

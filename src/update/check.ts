@@ -12,7 +12,7 @@ import { startRunSession } from '../session/run-session.ts';
 import { entryPath } from '../session/schroot.ts';
 import type { Generation } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
-import type { Login, Session } from '../state/sessions.ts';
+import { type Login, recordPath, type Session } from '../state/sessions.ts';
 import {
   builtIn,
   builtInOptional,
@@ -181,7 +181,7 @@ async function findLeftovers(on: Machine, s: Session): Promise<string[]> {
     if (d.session === s.id) await backend.sweep(s.volume.pool, d.name);
   const volumes = await backend.list(s.volume.pool);
   return [
-    host.lstat(`${paths.sessions}/${s.id}.json`) && 'its record',
+    host.lstat(recordPath(host, paths, s.id)) && 'its record',
     host.lstat(s.root) && 'its mount point',
     host.lstat(entryPath(paths.schroot, s.id)) && 'its schroot entry',
     root !== undefined && host.lstat(cgroup.groupPath(root, paths.cgroup, s.id)) && 'its control group',

@@ -4,6 +4,8 @@ import { LAST_GOOD } from '../config/load.ts';
 import { MayflyError } from '../errors.ts';
 import { removeIfEmpty } from '../linux/files.ts';
 import { isMounted } from '../linux/mounts.ts';
+import { isSessionId } from '../names.ts';
+import { entryPath, listEntries } from '../session/schroot.ts';
 import { changeState, forgetAll, generationNumbers, stableNumber } from '../state/generations.ts';
 import { takeLock, withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
@@ -71,10 +73,20 @@ export async function destroy(on: Machine): Promise<void> {
       if (pool.image !== undefined) host.unlink(pool.image);
       removeIfEmpty(host, pool.path);
     }
+    // After a power cut, nothing else names what `recover` would have removed.
+    const left = listEntries(host, paths.schroot, paths.roots).filter(isSessionId);
+    for (const id of left) host.unlink(entryPath(paths.schroot, id));
     if (isMounted(host, paths.roots))
       await host.run({ file: 'umount', args: ['--', paths.roots], effect: 'write' });
   });
-  for (const path of [paths.roots, paths.users, paths.generations, paths.sessions, paths.state])
+  for (const path of [
+    paths.roots,
+    paths.users,
+    paths.generations,
+    paths.sessions,
+    paths.oldSessions,
+    paths.state,
+  ])
     removeIfEmpty(host, path);
 }
 

@@ -13,7 +13,7 @@ import {
   whyDemoted,
 } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
-import { readSession, sessionIds } from '../state/sessions.ts';
+import { readSession, recordPath, sessionIds } from '../state/sessions.ts';
 import type { Pool } from '../volume/backend.ts';
 
 export interface RetentionDecision {
@@ -64,7 +64,7 @@ export function pins({ host, paths }: Machine): Map<number, number> | undefined 
   const found = new Map<number, number>();
   for (const id of sessionIds(host, paths)) {
     const s = readSession(host, paths, id);
-    if (!s && host.lstat(`${paths.sessions}/${id}.json`)) return undefined;
+    if (!s && host.lstat(recordPath(host, paths, id))) return undefined;
     if (s) found.set(s.generation, (found.get(s.generation) ?? 0) + 1);
   }
   return found;

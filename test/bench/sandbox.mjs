@@ -93,8 +93,8 @@ export async function temporaryUsers(count) {
 }
 
 export function sessionsOf(s) {
-  if (!existsSync(`${s.state}/sessions`)) return [];
-  return readdirSync(`${s.state}/sessions`)
+  if (!existsSync(`${s.runtime}/sessions`)) return [];
+  return readdirSync(`${s.runtime}/sessions`)
     .filter(name => /^u.*\.json$/.test(name))
     .map(name => name.slice(0, -5));
 }
@@ -103,7 +103,7 @@ export function sessionsOf(s) {
 export function recordOf(s, user) {
   const id = sessionsOf(s).find(name => name.startsWith(`u${user.uid}-`));
   if (!id) throw new Error(`${user.name} has no session`);
-  return JSON.parse(readFileSync(`${s.state}/sessions/${id}.json`, 'utf8'));
+  return JSON.parse(readFileSync(`${s.runtime}/sessions/${id}.json`, 'utf8'));
 }
 
 /** A Mayfly of its own with one generation from `from`. */
@@ -189,7 +189,7 @@ export function leftOf(s, r) {
   const places = [
     r.root,
     `${s.pool}/sessions/${r.id}`,
-    `${s.state}/sessions/${r.id}.json`,
+    `${s.runtime}/sessions/${r.id}.json`,
     `${schrootDirectory}/mayfly-${r.id}`,
     `/sys/fs/cgroup/${group}`,
     `/sys/fs/cgroup/unified/${group}`,

@@ -276,7 +276,7 @@ describe('the same person twice', () => {
   const hook = (what: string, display: string): string =>
     `env -i USER=alice DISPLAY=${display} /usr/lib/mayfly/hooks/lightdm/session-${what} --quiet --caller $(pgrep -o -x lightdm)`;
   const displays = (id: string): unknown[] =>
-    JSON.parse(lab.must('cat', `/var/lib/mayfly/sessions/${id}.json`)).logins.map(
+    JSON.parse(lab.must('cat', `/run/mayfly/sessions/${id}.json`)).logins.map(
       (l: { readonly display?: string }) => l.display,
     );
 

@@ -114,7 +114,7 @@ export function endsBy(lab: Workstation, { name }: Person, act: string): number 
     while [ $i -lt 3000 ]; do
       i=$((i + 1))
       [ -n "$gone" ] || known || gone=$(now)
-      if [ -n "$gone" ] && ! ls /var/lib/mayfly/sessions/u$uid-*.json >/dev/null 2>&1; then
+      if [ -n "$gone" ] && ! ls /run/mayfly/sessions/u$uid-*.json >/dev/null 2>&1; then
         echo $((($(now) - gone) / 1000000))
         exit
       fi
@@ -135,7 +135,7 @@ export function mustBeGone(lab: Workstation, { name }: Person): void {
     grep -o " /run/mayfly/roots/$u[^ ]*" /proc/1/mountinfo
     cd /var/lib/mayfly
     for n in $(seq 300); do ls -d pool/sessions/.old-$u* >/dev/null 2>&1 || break; sleep 0.1; done # being erased
-    find sessions pool/sessions /etc/schroot/chroot.d -maxdepth 1 -name "*$u*"
+    find /run/mayfly/sessions pool/sessions /etc/schroot/chroot.d -maxdepth 1 -name "*$u*"
     ls -l /proc/[0-9]*/root 2>/dev/null | grep -o " /proc/[0-9]*/root.*/mayfly/roots/$u.*"
     grep -s "/mayfly/.*/$u" /proc/[0-9]*/mountinfo
     true`);

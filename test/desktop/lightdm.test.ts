@@ -264,7 +264,7 @@ describe('a login that ends without a word', () => {
 
   /** Has a session begin a minute earlier. */
   function age(id = ''): void {
-    const record = lab.at(`/var/lib/mayfly/sessions/${id}.json`);
+    const record = lab.at(`/run/mayfly/sessions/${id}.json`);
     const earlier = (n: string): string => String(Number(n) - 60_000);
     const text = fs.readFileSync(record, 'utf8').replace(/(?<="(?:created|since)":)\d+/g, earlier);
     fs.writeFileSync(lab.at('/var/lib/mayfly/aged'), text, { mode: 0o600 });

@@ -38,7 +38,7 @@ export abstract class Workstation {
   /** Ids of a person's sessions on record. */
   sessions(name: string): string[] {
     const files = this.script(
-      `cd /var/lib/mayfly/sessions 2>/dev/null && ls | grep "^u$(id -u ${name})-" || true`,
+      `cd /run/mayfly/sessions 2>/dev/null && ls | grep "^u$(id -u ${name})-" || true`,
     );
     return files.split('\n').flatMap(n => /^(.*)\.json$/.exec(n)?.[1] ?? []);
   }

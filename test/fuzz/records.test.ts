@@ -83,7 +83,7 @@ type File =
 
 /** The files that are damaged; of a person, only alice's. */
 const FILES: Readonly<Record<File, (w: World) => string>> = {
-  session: (w: World) => `${STATE}/sessions/${sessionOf(w, 'alice').id}.json`,
+  session: (w: World) => `${PATHS.sessions}/${sessionOf(w, 'alice').id}.json`,
   stable: () => `${STATE}/generations/1.json`,
   kept: () => `${STATE}/generations/2.json`,
   candidate: () => `${STATE}/generations/3.candidate`,
@@ -331,7 +331,7 @@ describe('a record that was cut, damaged, exchanged or changed by hand', () => {
     const text = w.host.read(FILES.session(w)) ?? '';
     fc.assert(
       fc.property(damage, d => {
-        const path = `${STATE}/sessions/${id}.json`;
+        const path = `${PATHS.sessions}/${id}.json`;
         w.put(
           path,
           damaged(text, d, of => (of === 'session' ? text : (w.host.read(FILES[of](w)) ?? ''))),

@@ -83,7 +83,7 @@ mayfly recover --quiet >/tmp/out 2>&1 || fail "recover: $(cat /tmp/out)"
 mayfly recover >/tmp/out 2>&1 || fail "a second recover: $(cat /tmp/out)"
 mayfly status --json >/tmp/status || fail "status"
 grep -q '"healthy": true' /tmp/status || fail "not healthy: $(cat /tmp/status)"
-[ -z "$(ls /var/lib/mayfly/sessions)" ] || fail "records are left"
+[ -z "$(ls /run/mayfly/sessions)" ] || fail "records are left"
 ! ls /var/lib/mayfly/generations | grep -E 'candidate|retired|tmp' || fail "generations are unfinished"
 case $backend in
 lvm*)

@@ -3,6 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { recover } from '../../src/service/recover.ts';
 import { login, logout, stop } from '../../src/session/session.ts';
 import { readSessions } from '../../src/state/sessions.ts';
+import { destroy } from '../../src/update/destroy.ts';
+import { pins } from '../../src/update/retention.ts';
 import { callOf, preparedWorld, type World } from '../world.ts';
 
 /** Everything that is created on first use exists; bob is logged in and has a process in his session. */
@@ -12,6 +14,14 @@ async function world(): Promise<World> {
   const bob = readSessions(w.host, w.machine().paths)[0];
   if (bob) w.enter(bob.root);
   w.newProcess();
+  return w;
+}
+
+/** Nobody is logged in. */
+async function fresh(): Promise<World> {
+  const w = await world();
+  w.reboot();
+  await recover(w.machine());
   return w;
 }
 
@@ -102,6 +112,89 @@ describe.each([
       expect(result.stuck, `died at ${n}`).toEqual([]);
       expect(w.picture(), `died at ${n}`).toBe(before);
     }
+  });
+});
+
+describe('records on disk, where an earlier version wrote them', () => {
+  /** Alice and bob are logged in, and their records are on disk; "both": alice's is also where it is now, and newer. */
+  async function upgraded(both = false): Promise<World> {
+    const w = await world();
+    await start(w);
+    const { paths } = w.machine();
+    w.makeDirs(paths.oldSessions);
+    for (const s of readSessions(w.host, paths)) {
+      const text = JSON.stringify(both ? { ...s, state: 'starting' } : s);
+      w.put(`${paths.oldSessions}/${s.id}.json`, text);
+      if (!both) w.host.unlink(`${paths.sessions}/${s.id}.json`);
+    }
+    w.newProcess();
+    return w;
+  }
+  const on = (w: World): string[] => w.host.list(w.machine().paths.oldSessions);
+
+  it.each([false, true])('are taken over by recover, which ends none of them', async both => {
+    const w = await upgraded(both);
+    const before = readSessions(w.host, w.machine().paths);
+    expect(before.map(s => s.state)).toEqual(['live', 'live']);
+    expect(await recover(w.machine())).toEqual({ ended: [], swept: [], stuck: [] });
+    expect(on(w)).toEqual([]);
+    expect(readSessions(w.host, w.machine().paths)).toEqual(before);
+  });
+  it('are found by a second login, by a logout and by a retirement before that', async () => {
+    const w = await upgraded();
+    const { paths } = w.machine();
+    const joined = await login(w.machine(), callOf(w, 'alice', ':1'));
+    expect(joined?.logins.map(l => l.display)).toEqual([':0', ':1']);
+    expect(on(w)).toHaveLength(1);
+    expect(pins(w.machine())?.get(1)).toBe(2);
+    expect(await logout(w.machine(), callOf(w, 'bob', ':9'), (s, m) => stop(m, s))).toBe('ended');
+    expect(on(w)).toEqual([]);
+    expect(readSessions(w.host, paths).map(s => s.user.name)).toEqual(['alice']);
+  });
+  it('are moved or removed whole, whenever a login or logout dies', async () => {
+    const act = (w: World) => logout(w.machine(), callOf(w, 'alice', ':0'), (s, m) => stop(m, s));
+    const probe = await upgraded();
+    await act(probe);
+    for (let n = 1; n <= probe.calls; n++) {
+      const w = await upgraded();
+      await dieAt(w, n, act);
+      w.newProcess();
+      await recover(w.machine());
+      const left = readSessions(w.host, w.machine().paths).map(s => `${s.user.name} ${s.state}`);
+      expect(
+        left.filter(who => who !== 'alice live'),
+        `died at ${n}`,
+      ).toEqual(['bob live']);
+      if (n > 2) expect(left).toHaveLength(1);
+    }
+  });
+  it('are those of sessions that are over, after a reboot', async () => {
+    const w = await upgraded();
+    w.reboot();
+    expect((await recover(w.machine())).ended).toHaveLength(2);
+    expect(w.host.lstat(w.machine().paths.oldSessions)).toBeUndefined();
+    expect(w.volumes.size).toBe((await fresh()).volumes.size);
+  });
+});
+
+describe('without a record, as after a reboot', () => {
+  it('a schroot entry is removed also where no pool is on record', async () => {
+    const w = await world();
+    await start(w);
+    const { paths } = w.machine();
+    w.reboot();
+    for (const path of [paths.poolFile, `${paths.generations}/1.json`]) w.host.unlink(path);
+    expect((await recover(w.machine())).swept).toHaveLength(2);
+    expect(w.host.list(paths.schroot)).toEqual([]);
+  });
+  it('destroy leaves no schroot entry, but those of others', async () => {
+    const w = await world();
+    const { paths } = w.machine();
+    const [s] = readSessions(w.host, paths);
+    w.reboot();
+    w.put(`${paths.schroot}/mayfly-u1001-0000000a`, '[x]\ndirectory=/elsewhere/roots/u1001-0000000a\n');
+    await destroy(w.machine());
+    expect(s && w.host.list(paths.schroot)).toEqual(['mayfly-u1001-0000000a']);
   });
 });
 

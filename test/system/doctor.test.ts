@@ -344,7 +344,7 @@ describe('a lab', () => {
       'records',
       /is corrupt/,
       7,
-      () => write(at(`state/sessions/${id()}.json`), '{}\n'),
+      () => write(at(`run/sessions/${id()}.json`), '{}\n'),
     ],
     [
       'services led to nowhere',

@@ -26,7 +26,7 @@ afterAll(() => {
 });
 
 const nothingLeft = () => expect(lab.picture()).toEqual(before);
-const record = (id: string) => `${lab.dir}/state/sessions/${id}.json`;
+const record = (id: string) => `${lab.dir}/run/sessions/${id}.json`;
 
 describe('names', () => {
   it.each([
@@ -97,10 +97,10 @@ describe('records', () => {
   });
 
   it('a file that is not one of ours is left alone', () => {
-    fs.writeFileSync(`${lab.dir}/state/sessions/notes.txt`, 'mine');
+    fs.writeFileSync(`${lab.dir}/run/sessions/notes.txt`, 'mine');
     lab.mayfly('recover');
-    expect(fs.readFileSync(`${lab.dir}/state/sessions/notes.txt`, 'utf8')).toBe('mine');
-    fs.unlinkSync(`${lab.dir}/state/sessions/notes.txt`);
+    expect(fs.readFileSync(`${lab.dir}/run/sessions/notes.txt`, 'utf8')).toBe('mine');
+    fs.unlinkSync(`${lab.dir}/run/sessions/notes.txt`);
   });
 
   it('a symlink instead of a record is not followed', () => {

@@ -175,7 +175,7 @@ describe.each(WAYS)('$what is full', ({ backend, on, fill, rest, refused }) => {
     expect(lab.session(B)).toBeUndefined();
     // Of another boot: what recover ends. In place, because there is no room for another file.
     const d = lab.session(D);
-    const record = `${lab.dir}/state/sessions/${d?.id}.json`;
+    const record = `${lab.dir}/run/sessions/${d?.id}.json`;
     const text = fs
       .readFileSync(record, 'utf8')
       .replace(d?.boot ?? '', (d?.boot ?? '').replaceAll(/[0-9a-f]/g, '0'));

@@ -285,7 +285,7 @@ export class Lab {
   }
 
   records(): Session[] {
-    const directory = `${this.dir}/state/sessions`;
+    const directory = `${this.dir}/run/sessions`;
     if (!fs.existsSync(directory)) return [];
     const records = fs.readdirSync(directory).filter(name => !name.startsWith('.'));
     return records.flatMap(name => {

@@ -260,7 +260,7 @@ describe.each(BACKENDS)('rough conditions on %s', backend => {
         const put = [flipped, zeros, ''][Math.floor(random() * 3)] ?? '';
         const damaged =
           put === '' ? text.slice(0, at) : text.slice(0, at) + put + text.slice(at + put.length);
-        fs.writeFileSync(`${lab.dir}/state/sessions/${id}.json`, damaged, { mode: 0o600 });
+        fs.writeFileSync(`${lab.dir}/run/sessions/${id}.json`, damaged, { mode: 0o600 });
         const how = put === '' ? 'cut' : put === flipped ? 'one bit changed' : 'zeros';
         return `${id}${text === whole ? ' (a copy)' : ''}: ${how} at ${at} of ${text.length}`;
       });

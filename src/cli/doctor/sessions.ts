@@ -8,7 +8,7 @@ import { hasTime, overBecause } from '../../session/end-reason.ts';
 import { entryPath, listEntries } from '../../session/schroot.ts';
 import { type Paths, userFiles } from '../../state/paths.ts';
 import { readPool } from '../../state/pool.ts';
-import { readSession, sessionIds } from '../../state/sessions.ts';
+import { readSession, recordPath, sessionIds } from '../../state/sessions.ts';
 import { type CheckResult, check, type Finding, found, problem, type Subject, warning } from './check.ts';
 import { discardedCheck } from './discarded.ts';
 import { judgeOwner, owned } from './setup.ts';
@@ -46,7 +46,7 @@ export function judgeSessions(all: readonly SessionFacts[]): CheckResult {
 function gatherSessions({ host, paths }: Subject): SessionFacts[] {
   return sessionIds(host, paths).flatMap(id => {
     const s = readSession(host, paths, id);
-    const record = host.lstat(`${paths.sessions}/${id}.json`);
+    const record = host.lstat(recordPath(host, paths, id));
     if (!record) return []; // the session has just ended
     return {
       id,
