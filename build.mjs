@@ -39,6 +39,7 @@ const onUse = [
     'linux/time-limits',
   ],
   ...[
+    'session/agent',
     'session/guest-leftovers',
     'session/host-facts',
     'session/home-places',
@@ -47,7 +48,6 @@ const onUse = [
     'session/number-conflicts',
     'session/primary-group',
     'session/proof',
-    'session/standby',
   ],
   ...['session/reboot-policy', 'session/refused-login', 'session/saving', 'session/space-being-freed'],
   ...[

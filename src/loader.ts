@@ -25,7 +25,7 @@ const program = `${__dirname}/hot.js`;
 const action = process.argv[2] === 'hook' ? process.argv[4] : undefined;
 
 /** It reads the cache that logins have written, and writes none. */
-const isStandby = process.argv[2] === 'standby';
+const isAgent = process.argv[2] === 'agent';
 
 const known = action === 'start' || action === 'stop';
 
@@ -38,7 +38,7 @@ if (crashed) process.argv.pop();
  * Without a cache a dry run takes 18 % more CPU time, with that of a login 1.5 %; a logout 16 % and 6 % (medians of 60
  * interleaved runs).
  */
-const kind = isStandby ? 'start' : process.argv.includes('--dry-run') ? `${action}-dry-run` : action;
+const kind = isAgent ? 'start' : process.argv.includes('--dry-run') ? `${action}-dry-run` : action;
 
 const directory = __dirname.startsWith('/usr/') ? '/var/cache/mayfly' : __dirname;
 
@@ -52,7 +52,7 @@ const ROOM = 1 << 20;
  * root can write to its directory.
  */
 function readCache(): Uint8Array | undefined {
-  if (!known && !isStandby) return undefined;
+  if (!known && !isAgent) return undefined;
   try {
     const fd = openSync(path, 'r');
     const room = new Uint8Array(ROOM); // quicker than a Buffer, whose code Node compiles on first use

@@ -2,10 +2,15 @@
  * The entry point. It parses the arguments of hooks by hand; every other command loads the full command line. On the way
  * to a hook, nothing but Node's built-in modules may be imported, directly or indirectly: a user is waiting.
  */
+import { isPerson } from './config/config.ts';
+import { loadConfig } from './config/load.ts';
 import { MayflyError, reasonOf } from './errors.ts';
+import { parsePasswd } from './linux/accounts.ts';
 import { print, redirectOutput } from './linux/command.ts';
 import { logged } from './linux/log.ts';
-import { type HookOptions, runHook } from './session/hook.ts';
+import { identify, type ProcessId } from './linux/process-id.ts';
+import { type HookOptions, hookLimit, runHook } from './session/hook.ts';
+import { needsOwnProcess, RUN_IT_YOURSELF } from './session/own-process.ts';
 import { thisHost } from './state/machine.ts';
 
 /**
@@ -58,38 +63,74 @@ function parseHookArgs(args: readonly string[]): HookOptions | undefined {
  */
 declare const keepCode: () => void;
 
-/** Runs a hook; undefined for other commands. */
-async function hook(args: readonly string[], env: NodeJS.ProcessEnv): Promise<number | undefined> {
+/** Runs a hook; undefined for other commands. In the agent, `client` waits for it. */
+async function hook(
+  args: readonly string[],
+  env: NodeJS.ProcessEnv,
+  client?: ProcessId,
+): Promise<number | undefined> {
   try {
     const hot = parseHookArgs(args);
     if (!hot) return undefined;
-    const { code, complete } = await runHook(hot, env);
-    if (complete) keepCode();
+    const { code, complete } = await runHook({ ...hot, client }, env);
+    if (complete && !client) keepCode();
     return code;
   } catch (error) {
+    if (needsOwnProcess(error)) return RUN_IT_YOURSELF;
     return reportError(error);
   }
 }
 
-/** Waits for a call of a hook and answers it. The service starts it: see `session/standby.ts`. */
-async function standby(directory: string): Promise<number> {
-  const { standBy } = await import('./session/standby.ts');
-  await standBy(thisHost, directory, process.argv[1] ?? '', {
-    redirect: redirectOutput,
-    async run(args, env) {
-      const code = (await hook(args, env)) ?? 1;
-      await logged();
-      process.emit('exit', code); // a dry run prints what it would do
-      process.removeAllListeners('exit');
-      return code;
+/** Answers hooks until the service ends it: see `session/agent.ts`. `file`: the configuration of a first dry run. */
+async function agent(directory: string, file: string): Promise<number> {
+  const { AsyncLocalStorage } = await import('node:async_hooks');
+  const { serveHooks } = await import('./session/agent.ts');
+  const outputs = new AsyncLocalStorage<(fd: 1 | 2, text: Uint8Array) => void>();
+  redirectOutput((fd, text) => {
+    outputs.getStore()?.(fd, text);
+    return fd === 1 || outputs.getStore() !== undefined; // its own standard output is for the service
+  });
+  await serveHooks(thisHost, directory, process.argv[1] ?? '', {
+    withOutput: (to, act) => outputs.run(to, act),
+    async run(args, env, client) {
+      const id = identify(thisHost, client);
+      return id === undefined ? RUN_IT_YOURSELF : ((await hook(args, env, id)) ?? 1);
+    },
+    async limit(args) {
+      const hot = parseHookArgs(args);
+      if (!hot) throw new MayflyError('usage', 'this is no hook');
+      return hookLimit(hot);
+    },
+    async warmUp() {
+      await import('node:child_process'); // what every login loads
+      const caller = ['--caller', `${process.pid}`, '--config', file, '--dry-run', '--quiet'];
+      const drop = (): void => undefined;
+      await outputs.run(drop, () => warmUp(file, caller));
+      process.removeAllListeners('exit'); // where a dry run describes its effects
     },
   });
   return 0;
 }
 
+/** Dry runs of a login and a logout of the first account that a person has. */
+async function warmUp(file: string, options: readonly string[]): Promise<void> {
+  try {
+    const config = await loadConfig(thisHost, file, true);
+    const client = identify(thisHost, process.pid);
+    const users = (thisHost.read('/etc/passwd') ?? '').split('\n').map(parsePasswd);
+    const USER = users.find(u => u && isPerson(config, u.uid))?.name;
+    for (const action of ['start', 'stop']) {
+      const hot = parseHookArgs(['hook', 'pam', action, ...options]);
+      if (hot && USER !== undefined) await runHook({ ...hot, client }, { USER });
+    }
+  } catch {
+    // There is no generation yet, for example: then the first login takes a little longer.
+  }
+}
+
 async function main(): Promise<number> {
   const args = process.argv.slice(2);
-  if (args[0] === 'standby' && args[1]?.startsWith('/')) return standby(args[1]);
+  if (args[0] === 'agent' && args[1]?.startsWith('/')) return agent(args[1], args[2] ?? '');
   const code = await hook(args, process.env);
   if (code !== undefined) return code;
   try {

@@ -6,6 +6,7 @@
  *     MAYFLY_CUTS        power cuts per backend
  *     MAYFLY_CROWD       people at once
  *     MAYFLY_ROUNDS      logins of each of them
+ *     MAYFLY_LOGINS      logins of one agent
  *     MAYFLY_PROMOTIONS  promotions beneath them
  *     MAYFLY_CASES       generated cases per property
  *     MAYFLY_ROUGH       rough conditions per backend
@@ -26,6 +27,7 @@ type Count =
   | 'CUTS'
   | 'CROWD'
   | 'ROUNDS'
+  | 'LOGINS'
   | 'PROMOTIONS'
   | 'CASES'
   | 'ROUGH'

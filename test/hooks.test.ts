@@ -31,7 +31,7 @@ describe('a hook', () => {
   });
 
   it.each(['gdm/PreSession', 'lightdm/session-setup', 'lightdm/session-cleanup', 'pam/session'])(
-    'asks the one that was started ahead first: %s',
+    'asks the agent first: %s',
     hook => {
       const text = fs.readFileSync(`hooks/${hook}`, 'utf8');
       expect(text).toMatch(/^\. "\$\{0%\/\*\}\/\.\.\/run"$/m);

@@ -72,11 +72,14 @@ const QUIET = { LVM_SUPPRESS_FD_WARNINGS: '1' };
 /** The complete environment of every command. */
 export const TOOL_ENV: NodeJS.ProcessEnv = { PATH: TOOL_PATH, LC_ALL: 'C.UTF-8', LANG: 'C.UTF-8', ...QUIET };
 
-let elsewhere: ((fd: 1 | 2, text: Uint8Array) => void) | undefined;
+type Printer = (fd: 1 | 2, text: Uint8Array) => boolean;
 
-/** Sends what is printed from now on to `to`. */
-export function redirectOutput(to: typeof elsewhere): void {
-  elsewhere = to;
+/** On the global object, because each bundle that is loaded on use has a copy of this module. */
+const elsewhere = globalThis as { mayflyOutput?: Printer };
+
+/** From now on, what is printed goes to `to`, if that returns true. */
+export function redirectOutput(to: Printer): void {
+  elsewhere.mayflyOutput = to;
 }
 
 /**
@@ -87,10 +90,7 @@ export function redirectOutput(to: typeof elsewhere): void {
 export function print(fd: 1 | 2, text: string, sequence = ''): void {
   try {
     const bytes = Buffer.from(sequence + printable(text));
-    if (elsewhere) {
-      elsewhere(fd, bytes);
-      return;
-    }
+    if (elsewhere.mayflyOutput?.(fd, bytes)) return;
     const written = writevSync(fd, [bytes]); // Node compiles it on first use, and writeSync is longer
     if (written < bytes.length) writeFileSync(fd, bytes.subarray(written)); // a pipe that was full
   } catch (error) {

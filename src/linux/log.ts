@@ -90,7 +90,8 @@ export function toStderr(message: string): void {
 export function toJournal(level: LogLevel, message: string, fields: Fields): void {
   if (!existsSync('/run/systemd/journal/socket')) return;
   // Without room in /run, stderr has the message; nothing else may fail because of it.
-  sending = Promise.all([sending, send(journalEntry(level, message, fields)).catch(() => undefined)]);
+  const sent = send(journalEntry(level, message, fields)).catch(() => undefined);
+  sending = Promise.all([sending, sent]).then(() => undefined); // whose values would add up
 }
 
 let sending: Promise<unknown> = Promise.resolve();

@@ -18,6 +18,7 @@ import { readPool } from '../state/pool.ts';
 import { readSessions } from '../state/sessions.ts';
 import { writeHealth } from '../update/health.ts';
 import { poolUsage } from '../update/pool-usage.ts';
+import { agentKeeper } from './agent-process.ts';
 import { discards } from './discards.ts';
 import { hostChanges } from './host-changes.ts';
 import { readBindings } from './liveness.ts';
@@ -28,7 +29,6 @@ import { isQuiet, POLL_INTERVAL, type ServiceOptions, type ServiceState, scanSes
 import { serviceManager } from './sd-notify.ts';
 import { alertSnapshots } from './snapshot-alerts.ts';
 import { spaceAlert } from './space-alerts.ts';
-import { standbyProcess } from './standby-process.ts';
 import { makeWakeup } from './wakeup.ts';
 import { openWatches, type WatchTarget } from './watch.ts';
 
@@ -93,7 +93,7 @@ export async function serve(first: Machine, o: ServiceOptions): Promise<void> {
       log('warning', `cannot watch for changes (${reason}); polling every ${POLL_INTERVAL / 1000} s`);
     state.watchFailed = true;
   });
-  const standby = standbyProcess(o.program);
+  const agent = agentKeeper(o.program, o.file);
   let status: string | undefined;
   let pingDue = manager.pingEvery === undefined ? Number.POSITIVE_INFINITY : 0;
   const ping = async (): Promise<void> => {
@@ -110,7 +110,7 @@ export async function serve(first: Machine, o: ServiceOptions): Promise<void> {
       state.on = await reload(state.on, o.file);
       if (status !== undefined) await manager.tell('READY=1');
     }
-    standby.keep(state.on);
+    agent.keep(state.on);
     await watches.refresh();
     await round(state);
     const text = statusOf(state);
@@ -127,7 +127,7 @@ export async function serve(first: Machine, o: ServiceOptions): Promise<void> {
     }
     await host.sleep(MIN_SCAN_GAP);
   }
-  standby.close();
+  agent.close();
   await manager.tell('STOPPING=1', 'STATUS=waiting for sessions that are ending');
   await Promise.race([Promise.allSettled([ends.drain(), state.sweeping]), host.sleep(LAST_WAIT)]);
   await watches.close();

@@ -5,6 +5,7 @@ import { lookAt } from '../linux/files.ts';
 import { mayHang } from '../linux/remote.ts';
 import type { Machine } from '../state/machine.ts';
 import { homeProblem } from './home-problem.ts';
+import { leaveWhatMayHang } from './own-process.ts';
 import { isMember } from './scope.ts';
 
 /**
@@ -15,7 +16,7 @@ import { isMember } from './scope.ts';
  * is not looked at.
  */
 export async function checkHome(
-  on: Pick<Machine, 'host' | 'config' | 'paths'>,
+  on: Pick<Machine, 'host' | 'config' | 'paths' | 'client'>,
   user: User,
   groups: readonly Group[],
 ): Promise<readonly string[]> {
@@ -28,9 +29,11 @@ export async function checkHome(
     throw new MayflyError('unsafe', message, { path: home });
   }
   if (isMember(config.ephemeral_home, user, groups)) return []; // nothing of the host is mounted there
+  leaveWhatMayHang(on, [home]);
   const isBelow = (share: string): boolean =>
     home.lastIndexOf('/') === share.length && home.startsWith(share);
-  if (config.mounts.rbind.some(isBelow) && !mayHang(host) && lookAt(host, home)?.kind === 'dir') return [];
+  const isSafe = on.client !== undefined || !mayHang(host);
+  if (config.mounts.rbind.some(isBelow) && isSafe && lookAt(host, home)?.kind === 'dir') return [];
   const { homePlaces } = await import('./home-places.ts');
   return homePlaces(on, user);
 }

@@ -1,13 +1,17 @@
 /** `mayfly hook ADAPTER start|stop`, run by display managers. This path loads only modules that Node has built in. */
+import type { Config } from '../config/config.ts';
+import { loadConfig } from '../config/load.ts';
 import { hasCode, isErrno, MayflyError, publicCodeOf, reasonOf } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
 import { toJournal } from '../linux/log.ts';
+import type { ProcessId } from '../linux/process-id.ts';
 import { mayHang } from '../linux/remote.ts';
 import { type Machine, type MachineOptions, openMachine, thisHost } from '../state/machine.ts';
 import type { Session } from '../state/sessions.ts';
 import { callOf, type HookCall } from './hook-call.ts';
 import { MARKER } from './identity.ts';
 import { writeLoginOutcome } from './outcome.ts';
+import { leaveWhatMayHang, needsOwnProcess } from './own-process.ts';
 import { login, logout, stop } from './session.ts';
 import { prepareSpare } from './spare-snapshot.ts';
 
@@ -18,6 +22,8 @@ export interface HookOptions extends Omit<MachineOptions, 'json'> {
   readonly caller: number | undefined;
   /** Of `start`: what of the administrator's has failed after it. The login is then refused, and its session ends. */
   readonly failed?: string | undefined;
+  /** In the agent: the process that waits for the answer. */
+  readonly client?: ProcessId | undefined;
 }
 
 interface HookOutcome {
@@ -49,17 +55,33 @@ export async function runHook(o: HookOptions, env: NodeJS.ProcessEnv): Promise<H
  * lightdm with all seats.
  */
 async function armWatchdog(o: HookOptions, on: Machine, seconds: number): Promise<void> {
-  if (o.dryRun || !mayHang(on.host)) return;
+  if (o.dryRun || o.client || !mayHang(on.host)) return; // whoever asks the agent waits no longer than that
   const { watchdogCommand } = await import('../linux/time-limits.ts');
   const what = `"mayfly hook ${o.adapter} ${o.action}"`;
   await thisHost.run(watchdogCommand(on.host.pid, seconds + WATCHDOG_DELAY, what));
+}
+
+/** Opens the machine for a call. In the agent, one whose own directories are on a file server is left to others. */
+async function openFor(o: HookOptions, seconds: (c: Config) => number): Promise<Machine> {
+  const on = await openMachine(o, { seconds, lastGood: true });
+  if (o.client === undefined) return on;
+  const ours = { ...on, client: o.client };
+  const { state, run, schroot } = on.paths;
+  leaveWhatMayHang(ours, ['/etc', '/usr/share', state, run, schroot, ...on.config.identity.copy]);
+  return ours;
+}
+
+/** The seconds within which a hook ends, for whoever waits for the agent. */
+export async function hookLimit(o: HookOptions): Promise<number> {
+  const { hook } = await loadConfig(thisHost, o.config, true);
+  return Math.ceil(hook.timeout * (o.action === 'start' ? 1 : 2) + WATCHDOG_DELAY);
 }
 
 async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<HookOutcome> {
   let on: Machine | undefined;
   let call: HookCall | undefined;
   try {
-    on = await openMachine(o, { seconds: c => c.hook.timeout, lastGood: true });
+    on = await openFor(o, c => c.hook.timeout);
     warnIfInvalid(on);
     call = callOf(on.host, o.adapter, env, o.caller);
     await armWatchdog(o, on, on.config.hook.timeout);
@@ -67,6 +89,7 @@ async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Hook
       throw new MayflyError('refused', `the process of ${o.adapter} that called the hook has ended`);
     if (!call) throw new MayflyError('bad-user', `${o.adapter} named no user (USER is not set)`);
     if (o.failed !== undefined) {
+      if (!hasEndUnit(on.host)) leaveWhatMayHang(on);
       await logout(on, call, (s, m) => endNow(o, s, m));
       throw new MayflyError('refused', `on this machine, ${o.failed}`);
     }
@@ -75,7 +98,7 @@ async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Hook
     if (!o.dryRun) await writeLoginOutcome(thisHost, on.paths, s?.user ?? call.user, s ? 'session' : 'host');
     return { code: 0, complete: s !== undefined };
   } catch (cause) {
-    if (o.dryRun) throw cause;
+    if (o.dryRun || needsOwnProcess(cause)) throw cause;
     let error = cause;
     if (on && isErrno(cause, 'ENOSPC', 'EDQUOT'))
       error = (await import('./space-being-freed.ts')).noRoom(on, cause);
@@ -98,7 +121,8 @@ function warnIfInvalid({ config, log }: Machine): void {
 }
 
 async function handleStop(o: HookOptions, env: NodeJS.ProcessEnv): Promise<HookOutcome> {
-  const on = await openMachine(o, { seconds: c => c.hook.timeout * 2, lastGood: true });
+  const on = await openFor(o, c => c.hook.timeout * 2);
+  if (!hasEndUnit(on.host)) leaveWhatMayHang(on); // before the record says that it ends
   await armWatchdog(o, on, on.config.hook.timeout * 2);
   const call = callOf(on.host, o.adapter, env, o.caller);
   if (!call) return nothingToDo;
@@ -108,6 +132,7 @@ async function handleStop(o: HookOptions, env: NodeJS.ProcessEnv): Promise<HookO
     on.log(result === 'ended' ? 'info' : 'debug', `logout of ${call.user}: ${result}`, { user: call.user });
     return { code: 0, complete: result === 'ended' };
   } catch (error) {
+    if (needsOwnProcess(error)) throw error;
     // A name that was typed in the greeter and never logged in.
     if (error instanceof MayflyError && (error.code === 'unknown-user' || error.code === 'bad-user')) {
       on.log('debug', reasonOf(error));

@@ -9,6 +9,7 @@ import type { Session } from '../state/sessions.ts';
 import { sessionOf } from '../volume/backend.ts';
 import { isSameVolume } from '../volume/identity.ts';
 import { answerTime, existingMounts, planMounts, requireSources } from './mount-plan.ts';
+import { leaveWhatMayHang } from './own-process.ts';
 import { isMember } from './scope.ts';
 
 /**
@@ -25,10 +26,14 @@ export async function planSession(
   const id = newSessionId(who.user.uid, host.random());
   const root = `${paths.roots}/${id}`;
   const ephemeral = isMember(config.ephemeral_home, who.user, who.groups);
-  const starter = identify(host, host.pid);
+  const starter = on.client ?? identify(host, host.pid);
   if (!starter) throw new MayflyError('internal', 'this process is not in /proc');
   const home = { path: who.user.home, ephemeral, uid: who.user.uid, gid: who.user.gid, places };
   const mounts = planMounts(config, root, home);
+  leaveWhatMayHang(
+    on,
+    mounts.filter(m => m.type === 'none').map(m => m.source),
+  );
   await requireSources(host, mounts, answerTime(config));
   const unnamed = unnamedOf(generation, who);
   return {

@@ -15,6 +15,7 @@ import { checkHome } from './home-path.ts';
 import { endedLogin, type HookCall, hasOwnProcess, isSameLogin, loginOf } from './hook-call.ts';
 import { uidOfLogout } from './logout-user.ts';
 import { clearHostPass } from './outcome.ts';
+import { leaveWhatMayHang, needsOwnProcess } from './own-process.ts';
 import { judgeByLogin, LOGIN_TRIES, mayTryAgain } from './probation.ts';
 import { tryWriteRecord } from './record.ts';
 import { getsSession, isLeftAlone } from './scope.ts';
@@ -132,6 +133,7 @@ async function joinExisting(
       continue;
     }
     await stop(on, s).catch(async error => {
+      if (needsOwnProcess(error)) throw error;
       stuck.push({ ...s, stuck: reasonOf(error) });
       if (hasCode(error, 'saving')) return finish(s, on);
       on.log('warning', `earlier session ${s.id} is still stuck: ${reasonOf(error)}`, fieldsOf(s));
@@ -171,6 +173,7 @@ export async function runSteps(
       throw error;
     }
     await stop(on, s).catch(second => {
+      if (needsOwnProcess(second)) throw second; // which takes it down, tries again, and says why
       on.log('err', `${s.id} is left for recovery: ${reasonOf(second)}`, fieldsOf(s));
     });
     throw error;
@@ -214,6 +217,7 @@ export async function logout(on: Machine, call: HookCall, finish: Finish): Promi
  * the record says which, and the call must be repeated.
  */
 export async function stop(on: Machine, session: Session): Promise<void> {
+  leaveWhatMayHang(on); // root in the session can mount what hangs
   const s = tryWriteRecord(on, { ...session, state: 'ending' });
   await judgeByLogin(on, session);
   const watch = stopwatch(on.host);

@@ -6,6 +6,7 @@ import { dryRun, dryRunLog } from '../linux/dry-run.ts';
 import type { Host } from '../linux/host.ts';
 import { leanRunner } from '../linux/lean-runner.ts';
 import { type Amount, type Log, type LogMaker, makeLog } from '../linux/log.ts';
+import type { ProcessId } from '../linux/process-id.ts';
 import { realHost } from '../linux/real-host.ts';
 import type { BackendKind, VolumeBackend } from '../volume/backend.ts';
 import { openBackend } from '../volume/open.ts';
@@ -20,6 +21,10 @@ export interface Machine {
   readonly backend: (kind: BackendKind) => VolumeBackend;
   /** Descriptors of the locks held; storage commands inherit them. */
   readonly lockFds: readonly number[];
+  /**
+   * In the agent: the process on whose behalf it acts, which ends when the call is over. Undefined in a process of its own.
+   */
+  readonly client?: ProcessId;
 }
 
 /** The real host, without a deadline for commands. */

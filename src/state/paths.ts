@@ -76,8 +76,8 @@ export function isSystemInstance({ run }: Pick<Paths, 'run'>): boolean {
   return run === SYSTEM_RUN;
 }
 
-/** Where hooks that were started ahead wait: hooks/run looks there. */
-export const standbyDirectory = ({ run }: Pick<Paths, 'run'>): string => `${run}/standby`;
+/** Where the socket of the agent is: hooks/run looks there. */
+export const agentDirectory = ({ run }: Pick<Paths, 'run'>): string => `${run}/agent`;
 
 /** Creates the directories below the state and run directories. Safe to repeat; everything that writes calls it. */
 export function makeDirectories(host: Host, paths: Paths): void {
@@ -89,7 +89,7 @@ export function makeDirectories(host: Host, paths: Paths): void {
     host.own(path, 0o700); // the root of a file system of its own is usually open to all users
   }
   for (const path of [paths.run, paths.users]) host.mkdir(path, 0o755);
-  for (const path of [standbyDirectory(paths), paths.sessions, paths.roots, paths.locks])
+  for (const path of [agentDirectory(paths), paths.sessions, paths.roots, paths.locks])
     host.mkdir(path, 0o700);
 }
 

@@ -1,6 +1,15 @@
 // Mayflies of our own to measure: users, pools, schroot entries, and taking all of it away again.
 import { spawn } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { breathe, ENV, run, until } from './measure.mjs';
 
@@ -52,28 +61,39 @@ export function openScratch() {
   mkdirSync(scratch, { mode: 0o755 });
   atEnd('the scratch directory', () => removeTree(scratch));
   for (const part of ['dist', 'hooks']) cpSync(`${project}/${part}`, `${app}/${part}`, { recursive: true });
-  // Hooks that were started ahead are our own, and not those of a Mayfly on this machine.
+  // The agent is our own, and not that of a Mayfly on this machine.
   const text = readFileSync(`${hooks}/run`, 'utf8').replace(
-    '\nstandby=/run/mayfly/standby\n',
-    `\nstandby=${ahead}\n`,
+    '\nagent=/run/mayfly/agent\n',
+    `\nagent=${place}\n`,
   );
-  if (!text.includes(ahead)) throw new Error('hooks/run names no place for hooks that were started ahead');
+  if (!text.includes(place)) throw new Error('hooks/run names no place for the socket of the agent');
   writeFileSync(`${hooks}/run`, text);
-  mkdirSync(ahead, { mode: 0o700 });
 }
 
-const ahead = `${scratch}/standby`;
+const place = `${scratch}/agent`;
+const apart = `${scratch}/agent-apart`;
 
-/** Starts a hook ahead, as the service does, and waits until it waits. */
-export async function startAhead() {
-  const child = spawn('node', ['--v8-pool-size=1', bundle, 'standby', ahead], {
+/** Starts the agent, as the service does, and waits until it listens; hooks find it within {@link withAgent} only. */
+export async function startAgent(s) {
+  mkdirSync(apart, { mode: 0o700 });
+  const child = spawn('node', ['--v8-pool-size=1', bundle, 'agent', apart, s.config], {
     env: ENV,
     cwd: '/',
-    stdio: ['pipe', 'ignore', 'inherit'],
+    stdio: ['pipe', 'pipe', 'inherit'],
   });
-  undo.push({ what: 'a hook that was started ahead', act: () => child.stdin.end() });
-  if (!(await until(() => existsSync(`${ahead}/${child.pid}.sock`), 30_000)))
-    throw new Error('the hook that was started ahead does not wait');
+  undo.push({ what: 'the agent', act: () => child.stdin.end() });
+  if (!(await until(() => existsSync(`${apart}/${child.pid}.sock`), 30_000)))
+    throw new Error('the agent does not listen');
+}
+
+/** Runs `act` while hooks find the agent. */
+export function withAgent(act) {
+  renameSync(apart, place);
+  try {
+    return act();
+  } finally {
+    renameSync(place, apart);
+  }
 }
 
 const users = [];

@@ -218,20 +218,13 @@ describe('in a program in Perl, with a time of day that jumps by an hour at each
     const place = mkdtempSync(`${tmpdir()}/mayfly-clock-`);
     const server = createServer(socket => {
       socket.once('data', () => {
-        socket.write('ready\n');
+        socket.write('ready 60\n');
         socket.once('data', () => socket.end({ nothing: '', 'its exit code': 'x 7\n' }[what] ?? '1 9\nhalf'));
       });
     });
     await new Promise<void>(yes => void server.listen(`${place}/1.sock`, yes));
     writeFileSync(`${place}/Jumps.pm`, `${jumps} 1;`);
-    const client = spawn('perl', [
-      `-I${place}`,
-      '-MJumps',
-      'hooks/standby-client',
-      place,
-      '/program',
-      'hook',
-    ]);
+    const client = spawn('perl', [`-I${place}`, '-MJumps', 'hooks/agent-client', place, '/program', 'hook']);
     expect(await new Promise(yes => client.once('close', yes))).toBe(code);
     server.close();
     rmSync(place, { recursive: true });

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { recover } from '../../src/service/recover.ts';
 import { login, logout, stop } from '../../src/session/session.ts';
-import { readSessions } from '../../src/state/sessions.ts';
+import { deleteSession, readSessions } from '../../src/state/sessions.ts';
 import { destroy } from '../../src/update/destroy.ts';
 import { pins } from '../../src/update/retention.ts';
 import { callOf, preparedWorld, type World } from '../world.ts';
@@ -167,6 +167,12 @@ describe('records on disk, where an earlier version wrote them', () => {
       ).toEqual(['bob live']);
       if (n > 2) expect(left).toHaveLength(1);
     }
+  });
+  it('go with their session, also where there was no room to move them', async () => {
+    const w = await upgraded();
+    const { paths } = w.machine();
+    for (const s of readSessions(w.host, paths)) deleteSession(w.host, paths, s.id);
+    expect(readSessions(w.host, paths)).toEqual([]);
   });
   it('are those of sessions that are over, after a reboot', async () => {
     const w = await upgraded();

@@ -5,10 +5,11 @@ import { LOOK_PROGRAM } from '../../src/linux/process-look.ts';
 import { ANSWER_PROGRAM } from '../../src/linux/time-limits.ts';
 import { recover } from '../../src/service/recover.ts';
 import { end } from '../../src/session/end.ts';
-import { login } from '../../src/session/session.ts';
+import { login, stop } from '../../src/session/session.ts';
 import { probation, writeProbation } from '../../src/state/generations.ts';
 import type { Machine } from '../../src/state/machine.ts';
 import { makeDirectories } from '../../src/state/paths.ts';
+import { readSession, readSessions, writeSession } from '../../src/state/sessions.ts';
 import { callOf, preparedWorld, type World } from '../world.ts';
 
 const LINKS = /^\/proc\/\d+\/(root|cwd|exe|fd\/)/;
@@ -134,4 +135,71 @@ it('a machine without file servers needs no child for any of this', async () => 
   w.enter(s?.root ?? '');
   await end({ ...on, host }, s?.id ?? '');
   expect(ran.filter(file => file === 'perl')).toHaveLength(2); // the mounts, and the unmount
+});
+
+describe('the agent, which must not wait for a file server', () => {
+  const CLIENT = { pid: 4242, start: '4242' };
+  const left = expect.objectContaining({ name: 'NeedsOwnProcess' });
+
+  it.each([
+    ['at their home directory', '/net/alice', '/net'],
+    ['at another directory of the session', '/home/alice', '/srv'],
+    ['below /home', '/home/alice', '/home'],
+  ])('leaves a login to a process of its own before anything is done: %s', async (_, home, place) => {
+    for (const silent of [true, false]) {
+      const w = preparedWorld();
+      homeAt(w, home);
+      w.makeDirs(place);
+      makeDirectories(w.host, w.machine().paths);
+      const { on } = withServer(w, place, silent);
+      const before = w.picture();
+      const { mounts } = on.config;
+      const config = { ...on.config, mounts: { ...mounts, rbind: [...mounts.rbind, '/srv'] } };
+      const all = { ...on, config, client: CLIENT };
+      await expect(login(all, callOf(w, 'alice', ':0'))).rejects.toEqual(left);
+      expect(w.picture()).toBe(before);
+    }
+  });
+
+  it('logs everybody else in itself, with one command for the lock and one for all mounts', async () => {
+    const w = preparedWorld();
+    const { on } = withServer(w, '/net', true);
+    const ran: string[] = [];
+    const run: Host['run'] = c => {
+      ran.push(c.file);
+      return on.host.run(c);
+    };
+    await login({ ...on, client: CLIENT }, callOf(w, 'bob', ':1')); // makes what the first login since boot makes
+    const s = await login({ ...on, host: { ...on.host, run }, client: CLIENT }, callOf(w, 'alice', ':0'));
+    expect(ran).toEqual(['flock', 'perl']);
+    expect(s).toMatchObject({ state: 'live', starter: CLIENT });
+  });
+
+  it('takes nothing down itself, before its record says so: not an earlier session, nor a login that has failed', async () => {
+    const w = preparedWorld();
+    const { on } = withServer(w, '/net', true);
+    const ours = { ...on, client: CLIENT };
+    const s = await login(ours, callOf(w, 'alice', ':0'));
+    if (!s) throw new Error('alice has no session');
+    await expect(stop(ours, s)).rejects.toEqual(left);
+    expect(readSession(w.host, on.paths, s.id)).toEqual(s);
+    writeSession(w.host, on.paths, { ...s, state: 'ending' });
+    await expect(login(ours, callOf(w, 'alice', ':0'))).rejects.toEqual(left);
+    // In a process of its own, the same call does all of it.
+    expect(await login(on, callOf(w, 'alice', ':0'))).toMatchObject({ state: 'live' });
+    w.makeDirs('/home/bob'); // otherwise perl looks at it first
+    w.failing.add('perl');
+    await expect(login(ours, callOf(w, 'bob', ':1'))).rejects.toEqual(left);
+    w.failing.delete('perl');
+    expect(await login(on, callOf(w, 'bob', ':1'))).toMatchObject({ state: 'live' });
+    expect(readSessions(w.host, on.paths)).toHaveLength(2);
+  });
+
+  it('does all of it itself on a machine where nothing can hang', async () => {
+    const w = preparedWorld();
+    const ours = { ...w.machine(), client: CLIENT };
+    const s = await login(ours, callOf(w, 'alice', ':0'));
+    if (s) await stop(ours, s);
+    expect(readSessions(w.host, ours.paths)).toEqual([]);
+  });
 });

@@ -445,7 +445,7 @@ describe('what a person can do to teardown', () => {
     nothingLeft();
   });
 
-  it('fills the disk the records are on: logout still works', () => {
+  it('fills the disk that the state is on: logout still works', () => {
     const small = new Lab();
     const image = `${small.dir}/image`;
     must('truncate', ['-s', '420M', image]);

@@ -89,7 +89,7 @@ export const BUNDLE = `
   mayfly.cjs hot.js parse.cjs cli.cjs process-look.cjs time-limits.cjs loops.cjs eraser.cjs
   stuck-limit.cjs unseen-holders.cjs space-being-freed.cjs unannounced.cjs unknown-groups.cjs lvm.cjs terminate.cjs
   saving.cjs proof.cjs manager-end.cjs manager-restart.cjs advice.cjs kernel-module.cjs
-  refused-login.cjs reboot-policy.cjs guest-leftovers.cjs number-conflicts.cjs standby.cjs
+  refused-login.cjs reboot-policy.cjs guest-leftovers.cjs number-conflicts.cjs agent.cjs
   host-facts.cjs home-places.cjs primary-group.cjs promotion-lock.cjs btrfs-space.cjs execa.cjs
   winston.cjs chokidar.cjs`
   .trim()
