@@ -217,7 +217,7 @@ describe('a directory', () => {
         USER=dora@lab.example DISPLAY=:1 mayfly hook lightdm stop
         [ ! -e /root/asked ]
         [ -z "$(ls /etc/schroot/chroot.d)" ]
-        [ -z "$(ls /var/lib/mayfly/sessions)" ]
+        [ -z "$(ls /run/mayfly/sessions)" ]
         cp /root/passwd /var/lib/extrausers/passwd
       done`);
     expect(out).toMatch(/^(mayfly-u70005-\S+\n1\n){2}$/);

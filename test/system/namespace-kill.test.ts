@@ -88,7 +88,7 @@ describe.each(BACKENDS.filter(b => b === 'overlay' || b === 'btrfs'))('kills on 
         findmnt -l -n -o TARGET | grep -F ${dir}/ | sort
         lsns -n -t mnt | wc -l
         ps -u ${ALICE} -o stat=,comm= | grep -v ^Z
-        ls -A /etc/schroot/chroot.d /run/mayfly/users ${dir}/state-${backend}/sessions
+        ls -A /etc/schroot/chroot.d /run/mayfly/users /run/mayfly/sessions
         for volume in $(ls -A ${dir}/pool-${backend}/sessions); do
           case $volume in .spare-*) continue ;; esac
           # one that is deleted holds nothing but its number on btrfs until its space is free

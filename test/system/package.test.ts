@@ -125,7 +125,7 @@ describe('the Debian package', () => {
     const out = ok(`${files}
       mkdir -p /etc/lightdm/lightdm.conf.d
       printf '#!/bin/sh\n' | install -m 755 /dev/stdin /usr/sbin/lightdm
-      printf '#!/bin/sh\necho "$@, $USER at $DISPLAY, $(ls /var/lib/mayfly/sessions | wc -l)"; exit $(cat /root/code)\n' >/root/theirs
+      printf '#!/bin/sh\necho "$@, $USER at $DISPLAY, $(ls /run/mayfly/sessions | wc -l)"; exit $(cat /root/code)\n' >/root/theirs
       chmod 755 /root/theirs; echo 0 >/root/code
       printf '[Seat:*]\nsession-setup-script=/root/theirs in\n' >/etc/lightdm/lightdm.conf
       mayfly enable lightdm 2>/root/said && exit 1
@@ -204,7 +204,7 @@ describe('the Debian package', () => {
       grep -c /usr/lib/mayfly/hooks/pam/session /etc/pam.d/common-session
       sed -n 's/^session.*\\(hooks.pam.session\\|pam_systemd\\).*/\\1/p' /etc/pam.d/common-session
       as_pam open_session
-      id=$(ls /var/lib/mayfly/sessions); as_gdm PreSession; [ "$id" = "$(ls /var/lib/mayfly/sessions)" ]
+      id=$(ls /run/mayfly/sessions); as_gdm PreSession; [ "$id" = "$(ls /run/mayfly/sessions)" ]
       mayfly sessions --json | grep -e '"state"'
       mayfly recover
       as_pam close_session
