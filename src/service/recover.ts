@@ -54,7 +54,6 @@ export async function recover(on: Machine, erase = true): Promise<Recovered> {
   const pool = poolOnRecord(on, result);
   if (pool) await tryStep(result, 'the pool', () => mountPool(on, pool));
 
-  await takeOverRecords(on, (id, act) => tryStep(result, id, act));
   // The order matters: a session writes its record before it creates anything and deletes it last. So an object that
   // exists now and that no record names afterwards is a leftover: after a boot, all of what was there before.
   const found = await leftovers(on, pool, result);
@@ -214,6 +213,7 @@ async function recoverPool(on: Machine, pool: Pool, result: Recovered): Promise<
   if (!lock) return;
   try {
     clearRunning(host, paths); // of an interrupted update
+    await takeOverRecords(on, (id, act) => tryStep(result, id, act));
     await finishInterruptedUpdate(on, pool, (what, act) => tryStep(result, what, act), result.swept);
     const stable = stableNumber(host, paths);
     if (stable !== undefined && !(await isUsable(on, readableGeneration(host, paths, stable)))) {

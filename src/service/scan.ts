@@ -73,7 +73,9 @@ export function isQuiet(state: ServiceState): boolean {
 }
 
 function takeDirSnapshot({ on, o }: ServiceState): string {
-  const changed = [on.paths.sessions, o.logind.directory].map(path => String(on.host.stat(path)?.mtimeMs));
+  const changed = [on.paths.sessions, on.paths.oldSessions, o.logind.directory].map(path =>
+    String(on.host.stat(path)?.mtimeMs),
+  );
   return [...changed, hostSnapshot(on)].join();
 }
 
@@ -130,7 +132,7 @@ function watchLeftovers(state: ServiceState, complete: ReadonlySet<string>): voi
   const isLeftover = (name: string): boolean => !complete.has(name) && /^\.?u\d/.test(name);
   const isBeingWritten = (name: string): boolean =>
     identify(host, Number(/\.(\d+)\.tmp$/.exec(name)?.[1] ?? 0)) !== undefined;
-  const found = host.list(paths.sessions).filter(isLeftover);
+  const found = [paths.sessions, paths.oldSessions].flatMap(path => host.list(path)).filter(isLeftover);
   if (found.length > 0) state.scanDue = Math.min(state.scanDue, host.monotonic() + POLL_INTERVAL);
   const leftovers = found.filter(name => !isBeingWritten(name));
   if (leftovers.some(name => !state.leftovers.has(name))) state.sweepDue = 0;

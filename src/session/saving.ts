@@ -24,7 +24,7 @@ export function reportKilled(s: Session, log: Log, killed: readonly string[]): v
 
 /**
  * Records what the teardown waits for, and throws `saving`. Without room for the record it returns false, because nobody
- * could tell later how long they had; the disk is full, so they cannot save either.
+ * could tell later how long they had.
  */
 export function saveWait(s: Session, on: Machine, wait: Omit<Saving, 'who'>, what?: string): false {
   const who = what ?? listOf(wait.processes.map(id => `process ${id.pid} ${processName(on.host, id.pid)}`));

@@ -3,6 +3,7 @@
  * entry would run them for every command, which is 24 times slower.
  */
 import type { Host } from '../linux/host.ts';
+import { isSessionId } from '../names.ts';
 import type { Session } from '../state/sessions.ts';
 
 /**
@@ -38,5 +39,9 @@ export function listEntries(host: Host, directory: string, roots: string): strin
     .list(directory)
     .filter(name => name.startsWith(PREFIX))
     .map(name => name.slice(PREFIX.length))
-    .filter(id => host.read(entryPath(directory, id))?.includes(`\ndirectory=${roots}/${id}\n`));
+    .filter(id => {
+      const text = host.read(entryPath(directory, id));
+      // Without text after a power cut: entries appear by rename, so that of a live session is never empty.
+      return text === '' ? isSessionId(id) : text?.includes(`\ndirectory=${roots}/${id}\n`);
+    });
 }

@@ -1,17 +1,18 @@
 /**
- * Records of sessions that an earlier version has written to the disk. Every reader finds them there, and every writer
- * moves the one it writes (see `sessions.ts`), so an upgrade needs no order. This moves the rest.
+ * Records of sessions that an earlier version has written to the disk. Every reader and writer finds them there (see
+ * `sessions.ts`), and so does an update of that version that still runs: it must not lose its pins. So they stay until
+ * somebody has the lock `update`.
  */
 import { removeIfEmpty } from '../linux/files.ts';
 import { isMounted } from '../linux/mounts.ts';
 import { isSessionId } from '../names.ts';
 import { lockNameOf, withLock } from './locks.ts';
 import type { Machine } from './machine.ts';
-import { readSession, writeSession } from './sessions.ts';
+import { moveRecord, readSession } from './sessions.ts';
 
 /**
  * Moves the records on disk into memory, each under the lock of its session: a hook of the earlier version may be at work
- * on it. Corrupt ones are left to `recover`.
+ * on it. Corrupt ones are left to `recover`. Only for who holds the lock `update`.
  */
 export async function takeOverRecords(
   { host, paths }: Pick<Machine, 'host' | 'paths'>,
@@ -25,7 +26,7 @@ export async function takeOverRecords(
     await tryEach(id, () =>
       withLock(host, paths, lockNameOf(s), 0, async () => {
         const now = readSession(host, paths, id);
-        if (now) writeSession(host, paths, now);
+        if (now) moveRecord(host, paths, now);
       }),
     );
   }

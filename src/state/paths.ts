@@ -91,6 +91,7 @@ export function makeDirectories(host: Host, paths: Paths): void {
   for (const path of [paths.run, paths.users]) host.mkdir(path, 0o755);
   for (const path of [agentDirectory(paths), paths.sessions, paths.roots, paths.locks])
     host.mkdir(path, 0o700);
+  host.own(paths.sessions, 0o700); // what is in there is believed
 }
 
 /** What a user's session wrapper may read. */

@@ -82,7 +82,10 @@ export interface Session {
   readonly stuckSince?: number;
 }
 
-/** Where the record of a session is, whether or not there is one: on disk only if an earlier version wrote it. */
+/**
+ * Where the record of a session is, whether or not there is one: on disk only if an earlier version wrote it, and until
+ * `old-records.ts` has moved it. There is one record at a time, so a process of that version goes on seeing it.
+ */
 export function recordPath(host: Pick<Host, 'exists'>, paths: Paths, id: string): string {
   const path = `${paths.sessions}/${id}.json`;
   const old = `${paths.oldSessions}/${id}.json`;
@@ -95,8 +98,7 @@ export function recordPath(host: Pick<Host, 'exists'>, paths: Paths, id: string)
  */
 export function writeSession(host: Host, paths: Paths, session: Session): Session {
   const text = (): string => `${JSON.stringify(session)}\n`;
-  host.write(`${paths.sessions}/${session.id}.json`, text, { mode: 0o600 });
-  dropOld(host, paths, session.id);
+  host.write(recordPath(host, paths, session.id), text, { mode: 0o600 });
   return session;
 }
 
@@ -110,11 +112,19 @@ function dropOld(host: Host, paths: Paths, id: string): void {
   if (host.exists(old)) host.unlink(old);
 }
 
+/** Moves a record from the disk into memory. Only for who holds the lock `update` and that of the session. */
+export function moveRecord(host: Host, paths: Paths, session: Session): void {
+  host.write(`${paths.sessions}/${session.id}.json`, `${JSON.stringify(session)}\n`, { mode: 0o600 });
+  dropOld(host, paths, session.id);
+}
+
 /** A record; undefined if there is none, or if it is corrupt (`recover` then works from its name). */
 export function readSession(host: Host, paths: Paths, id: string): Session | undefined {
   if (!isSessionId(id)) return undefined;
-  const path = recordPath(host, paths, id);
-  const text = host.lstat(path)?.kind === 'file' ? host.read(path) : undefined;
+  const textAt = (path: string): string | undefined =>
+    host.lstat(path)?.kind === 'file' ? host.read(path) : undefined;
+  // Once more where it moves to, if it has just been moved.
+  const text = textAt(recordPath(host, paths, id)) ?? textAt(`${paths.sessions}/${id}.json`);
   if (text === undefined) return undefined;
   try {
     const session: unknown = JSON.parse(text);
@@ -178,10 +188,9 @@ function isRecordOf(id: string, root: string, value: unknown): value is Session 
 
 /** IDs of all records, corrupt ones included; with `uid`, of that user only. */
 export function sessionIds(host: Host, paths: Paths, uid?: number): string[] {
-  const names = host.list(paths.sessions);
-  if (host.exists(paths.oldSessions))
-    names.push(...host.list(paths.oldSessions).filter(name => !names.includes(name)));
-  return names
+  // In the order in which a record moves, so that one is in either list.
+  const old = host.exists(paths.oldSessions) ? host.list(paths.oldSessions) : [];
+  return [...new Set([...old, ...host.list(paths.sessions)])]
     .filter(name => name.endsWith('.json'))
     .map(name => name.slice(0, -'.json'.length))
     .filter(name => isSessionId(name) && (uid === undefined || name.startsWith(`u${uid}-`)));

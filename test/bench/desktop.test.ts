@@ -48,7 +48,7 @@ async function login(): Promise<number> {
   expect(ms).toBeGreaterThan(0);
   lab.script(`
     pkill -u alice -x openbox
-    while pgrep -u alice -x openbox >/dev/null || [ -n "$(ls /var/lib/mayfly/sessions)" ]; do sleep 0.1; done
+    while pgrep -u alice -x openbox >/dev/null || [ -n "$(ls /run/mayfly/sessions)" ]; do sleep 0.1; done
     systemctl stop user@$(id -u alice)`);
   await lab.greeter();
   return ms;

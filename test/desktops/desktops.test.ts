@@ -49,7 +49,7 @@ const held = (lab: Machine): string =>
       grep -vE '^/user.slice/user-[0-9]{1,3}\.slice' |
       grep -vE '^/system.slice/(system-[^/]*\.slice|[^/]*\.(socket|mount)|[^/]*\.service(/.*)?)$'
     echo volumes:
-    find /var/lib/mayfly/pool/sessions /var/lib/mayfly/sessions /etc/schroot/chroot.d -mindepth 1 -maxdepth 1 | sort
+    find /var/lib/mayfly/pool/sessions /run/mayfly/sessions /etc/schroot/chroot.d -mindepth 1 -maxdepth 1 | sort
     echo loop devices:
     losetup -n -l -O BACK-FILE | grep -F '${lab.dir}' | sort
     true`);

@@ -53,6 +53,18 @@ async function deskWith(takes: number): Promise<Desk> {
 const left = ({ w, on }: Desk): string[] => readSessions(w.host, on.paths).map(s => s.id);
 
 describe('a program that works on ending', () => {
+  it('is waited for also where there is no room in /run to record that: its files are elsewhere', async () => {
+    const desk = await deskWith(3000);
+    const write: Host['write'] = (path, text, o) => {
+      if (path.startsWith('/run/')) throw Object.assign(new Error('no space'), { code: 'ENOSPC' });
+      desk.on.host.write(path, text, o);
+    };
+    const began = desk.w.host.monotonic();
+    await end({ ...desk.on, host: { ...desk.on.host, write } }, desk.s.id);
+    expect(desk.w.host.monotonic() - began).toBeGreaterThanOrEqual(3000);
+    expect(desk.signals).toEqual([`SIGTERM ${desk.saver}`]);
+    expect(left(desk)).toEqual([]);
+  });
   it.each([
     ['is waited for', 3000, 3000, 3400, []],
     ['is killed when its time is over, and that is told', 60_000, 10_000, 10_500, ['SIGKILL']],
