@@ -8,7 +8,7 @@ import { MayflyError, reasonOf } from './errors.ts';
 import { parsePasswd } from './linux/accounts.ts';
 import { print, redirectOutput } from './linux/command.ts';
 import { logged } from './linux/log.ts';
-import { identify, type ProcessId } from './linux/process-id.ts';
+import { identify } from './linux/process-id.ts';
 import { type HookOptions, hookLimit, runHook } from './session/hook.ts';
 import { needsOwnProcess, RUN_IT_YOURSELF } from './session/own-process.ts';
 import { thisHost } from './state/machine.ts';
@@ -63,17 +63,17 @@ function parseHookArgs(args: readonly string[]): HookOptions | undefined {
  */
 declare const keepCode: () => void;
 
-/** Runs a hook; undefined for other commands. In the agent, `client` waits for it. */
+/** Runs a hook; undefined for other commands. */
 async function hook(
   args: readonly string[],
   env: NodeJS.ProcessEnv,
-  client?: ProcessId,
+  inAgent?: Pick<HookOptions, 'client' | 'runner'>,
 ): Promise<number | undefined> {
   try {
     const hot = parseHookArgs(args);
     if (!hot) return undefined;
-    const { code, complete } = await runHook({ ...hot, client }, env);
-    if (complete && !client) keepCode();
+    const { code, complete } = await runHook({ ...hot, ...inAgent }, env);
+    if (complete && !inAgent) keepCode();
     return code;
   } catch (error) {
     if (needsOwnProcess(error)) return RUN_IT_YOURSELF;
@@ -92,9 +92,9 @@ async function agent(directory: string, file: string): Promise<number> {
   });
   await serveHooks(thisHost, directory, process.argv[1] ?? '', {
     withOutput: (to, act) => outputs.run(to, act),
-    async run(args, env, client) {
-      const id = identify(thisHost, client);
-      return id === undefined ? RUN_IT_YOURSELF : ((await hook(args, env, id)) ?? 1);
+    async run({ args, env, client: pid }, runner) {
+      const client = identify(thisHost, pid);
+      return client === undefined ? RUN_IT_YOURSELF : ((await hook(args, env, { client, runner })) ?? 1);
     },
     async limit(args) {
       const hot = parseHookArgs(args);

@@ -4,6 +4,8 @@
  * whoever gets no answer runs the hook in a process of its own, which does the same by the same code.
  */
 import { type Client, serveClients } from '../linux/agent-socket.ts';
+import type { Runner } from '../linux/command.ts';
+import { helperRunner } from '../linux/helper.ts';
 import type { Host } from '../linux/host.ts';
 import { RUN_IT_YOURSELF } from './own-process.ts';
 
@@ -12,8 +14,8 @@ const PROTOCOL = 'mayfly-hook-2';
 
 /** What the entry point does with the arguments of a hook. */
 export interface HookRunner {
-  /** Runs the hook of a client with these arguments and environment, and returns its exit code. */
-  run(args: readonly string[], env: NodeJS.ProcessEnv, client: number): Promise<number>;
+  /** Runs the hook of a client, and commands by `runner`. Returns its exit code. */
+  run(request: Request, runner: Runner): Promise<number>;
   /** Seconds within which a hook with these arguments ends. */
   limit(args: readonly string[]): Promise<number>;
   /** Lets the code be compiled that a login needs. Never rejects. */
@@ -70,7 +72,7 @@ export async function serveHooks(
   });
   // The service asks whether this thread still answers.
   process.stdin.on('data', (asked: Buffer) => process.stdout.write(asked));
-  await hook.warmUp();
+  const [runner] = await Promise.all([helperRunner(), hook.warmUp()]);
   const server = await serveClients(path, {
     async accepts(fields) {
       const request = requestOf(host, fields, own);
@@ -79,7 +81,7 @@ export async function serveHooks(
     async answer({ fields, send }: Client) {
       const request = requestOf(host, fields, own);
       if (request === undefined) return RUN_IT_YOURSELF;
-      return hook.withOutput(send, () => hook.run(request.args, request.env, request.client));
+      return hook.withOutput(send, () => hook.run(request, runner));
     },
   });
   await over;

@@ -2,6 +2,7 @@
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { hasCode, isErrno, MayflyError, publicCodeOf, reasonOf } from '../errors.ts';
+import type { Runner } from '../linux/command.ts';
 import type { Host } from '../linux/host.ts';
 import { toJournal } from '../linux/log.ts';
 import type { ProcessId } from '../linux/process-id.ts';
@@ -24,6 +25,8 @@ export interface HookOptions extends Omit<MachineOptions, 'json'> {
   readonly failed?: string | undefined;
   /** In the agent: the process that waits for the answer. */
   readonly client?: ProcessId | undefined;
+  /** How commands are run, if not as in a process of its own. */
+  readonly runner?: Runner | undefined;
 }
 
 interface HookOutcome {
@@ -63,7 +66,7 @@ async function armWatchdog(o: HookOptions, on: Machine, seconds: number): Promis
 
 /** Opens the machine for a call. In the agent, one whose own directories are on a file server is left to others. */
 async function openFor(o: HookOptions, seconds: (c: Config) => number): Promise<Machine> {
-  const on = await openMachine(o, { seconds, lastGood: true });
+  const on = await openMachine(o, { seconds, lastGood: true, ...(o.runner ? { runner: o.runner } : {}) });
   if (o.client === undefined) return on;
   const ours = { ...on, client: o.client };
   const { state, run, schroot } = on.paths;
