@@ -76,11 +76,15 @@ const apart = `${scratch}/agent-apart`;
 /** Starts the agent, as the service does, and waits until it listens; hooks find it within {@link withAgent} only. */
 export async function startAgent(s) {
   mkdirSync(apart, { mode: 0o700 });
-  const child = spawn('node', ['--v8-pool-size=1', bundle, 'agent', apart, s.config], {
-    env: ENV,
-    cwd: '/',
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
+  const child = spawn(
+    'node',
+    ['--v8-pool-size=1', '--max-semi-space-size=2', bundle, 'agent', apart, s.config],
+    {
+      env: ENV,
+      cwd: '/',
+      stdio: ['pipe', 'pipe', 'inherit'],
+    },
+  );
   undo.push({ what: 'the agent', act: () => child.stdin.end() });
   if (!(await until(() => existsSync(`${apart}/${child.pid}.sock`), 30_000)))
     throw new Error('the agent does not listen');

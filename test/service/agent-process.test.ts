@@ -56,6 +56,7 @@ it('one that has ended is started anew after half a minute, in a directory witho
   agent.keep(on);
   expect(agents[0]?.args).toEqual([
     '--v8-pool-size=1',
+    '--max-semi-space-size=2',
     '/program',
     'agent',
     `${on.paths.run}/agent`,

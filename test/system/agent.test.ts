@@ -30,7 +30,7 @@ describe('the agent', () => {
 
   /** One that listens; `program` is a link to the loader, or the loader. */
   async function start(program = MAYFLY): Promise<ChildProcess> {
-    const child = spawn('node', [program, 'agent', place, lab.config], {
+    const child = spawn('node', ['--max-semi-space-size=2', program, 'agent', place, lab.config], {
       cwd: '/',
       env: ENV,
       stdio: ['pipe', 'pipe', 'inherit'],
