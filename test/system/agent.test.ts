@@ -303,7 +303,8 @@ describe('the agent', () => {
     await new Promise(yes => holder.stdout?.once('data', yes));
     const pam = ['hook', 'pam', 'start', '--caller', `${process.pid}`, '--config', lab.config, '--quiet'];
     const login = clientAsync(pam);
-    await until(() => sh('pgrep', ['-P', `${agent.pid}`, '-x', 'flock']).code === 0, 20_000);
+    const waits = new RegExp(`-> FLOCK .*:${fs.statSync(lock).ino} `);
+    await until(() => waits.test(fs.readFileSync('/proc/locks', 'utf8')), 20_000);
     agent.kill('SIGSTOP');
     const refused = await login.done;
     expect(refused.code).toBe(1);
