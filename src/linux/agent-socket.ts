@@ -57,7 +57,7 @@ export function serveClients(path: string, handler: ClientHandler): Promise<Clie
     });
   });
   return new Promise((resolve, reject) => {
-    server.once('error', reject);
+    server.on('error', reject); // later, of accept(2): that client does the work itself
     server.listen(path, () =>
       resolve({
         async close() {

@@ -3,8 +3,8 @@
  * pidfd_getfd(2), and the program that mounts.
  *
  * Request: `ID COUNT LENGTH\n`, and COUNT fields that end with \0, of LENGTH bytes together: what to do, the descriptors that
- * it uses, separated by commas, and arguments. Answer: `ID CODE LENGTH\n`, and what it wrote to stderr. The first answer, to
- * request 0, says whether it can work.
+ * it uses, separated by commas, and arguments. Answer: `ID 999 0\n` when a child has begun, then `ID CODE LENGTH\n`, and what
+ * it wrote to stderr. The first answer, to request 0, says whether it can work.
  *
  * Each request is done by a child, which ends with it: one that hangs delays no other, and a lock that it uses stays taken
  * while it runs. The child has copies of the descriptors (pidfd_getfd), so a lock that it takes with flock(2) belongs to the
@@ -48,7 +48,7 @@ sub begin {
   my ($id, @fields) = @_;
   my ($errors, $written);
   my $pid = pipe($errors, $written) ? fork : undef;
-  defined $pid or return answer($id, 1, "cannot start a process: $!");
+  defined $pid or return answer($id, 121, ""); # nothing has been done
   if ($pid == 0) {
     open(STDERR, ">&", $written);
     open(STDIN, "<", "/dev/null");
@@ -57,6 +57,7 @@ sub begin {
     close $errors;
     work(@fields);
   }
+  answer($id, 999, "");
   close $written;
   $children{fileno $errors} = { id => $id, pid => $pid, errors => $errors, text => "" };
 }

@@ -20,6 +20,12 @@ import { MOUNT_SCRIPT } from './mount-script.ts';
 /** The numbers of pidfd_open(2) and pidfd_getfd(2), which are the same on all architectures but MIPS. */
 const PIDFD = process.arch.startsWith('mips') ? ['5434', '5438'] : ['434', '438'];
 
+/** Says that a child has begun. */
+const BEGUN = 999;
+
+/** Milliseconds within which it says so. A helper that does not is hung, and is not asked again. */
+const BEGINS_WITHIN = 1000;
+
 /** The exit code of a child that has no copy of a descriptor. */
 const NOTHING_DONE = 121;
 
@@ -73,6 +79,7 @@ export async function helperRunner(other: Runner = leanRunner): Promise<Runner> 
   const args = ['-e', HELPER_PROGRAM, '--', `${process.pid}`, ...PIDFD, MOUNT_SCRIPT];
   const child = spawn('perl', args, { env: TOOL_ENV, cwd: '/', stdio: 'pipe' });
   const waiting = new Map<number, Waiting>();
+  const begun = new Map<number, () => void>();
   let received: Buffer = Buffer.alloc(0);
   let isUsable = true;
   const end = (): void => {
@@ -87,6 +94,10 @@ export async function helperRunner(other: Runner = leanRunner): Promise<Runner> 
     const { answers, rest } = takeAnswers(Buffer.concat([received, chunk]));
     received = rest;
     for (const answer of answers) {
+      if (answer.code === BEGUN) {
+        begun.get(answer.id)?.();
+        continue;
+      }
       waiting.get(answer.id)?.(answer);
       waiting.delete(answer.id);
     }
@@ -100,14 +111,26 @@ export async function helperRunner(other: Runner = leanRunner): Promise<Runner> 
     const id = ++last;
     const answered = answerTo(id);
     child.stdin.write(requestBytes(id, [what, (c.inheritFds ?? []).join(','), ...rest]));
+    const late = setTimeout(() => {
+      isUsable = false;
+      child.kill('SIGKILL'); // what its children do, they complete
+    }, BEGINS_WITHIN);
+    let isBegun = false;
+    begun.set(id, () => {
+      isBegun = true;
+      clearTimeout(late);
+    });
     let timer: NodeJS.Timeout | undefined;
     const over = new Promise<undefined>(resolve => {
       const left = deadline - monotonic();
       if (Number.isFinite(left)) timer = setTimeout(resolve, Math.max(0, left), undefined);
     });
     const answer = await Promise.race([answered, over]);
-    clearTimeout(timer);
+    for (const t of [timer, late]) clearTimeout(t);
     waiting.delete(id);
+    begun.delete(id);
+    // Whoever gets the lock twice has it.
+    if (answer === undefined && what === 'lock' && !isBegun) return other.run(c, deadline);
     if (answer === undefined) throw notInTime(c); // it may still be at work
     if (answer.code === NOTHING_DONE) return other.run(c, deadline);
     return outputOf(

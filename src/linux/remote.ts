@@ -36,6 +36,21 @@ export function remoteMounts(host: Host): string[] {
   });
 }
 
+/** File systems that need nobody's answer. */
+const NO_SERVER =
+  /^(ext[234]|xfs|btrfs|bcachefs|zfs|f2fs|jfs|reiserfs|vfat|exfat|ntfs3|iso9660|udf|squashfs|erofs|tmpfs|ramfs|devtmpfs|devpts|proc|sysfs|cgroup2?|securityfs|debugfs|tracefs|configfs|pstore|efivarfs|bpf|mqueue|hugetlbfs|binfmt_misc|rpc_pipefs|nsfs)$/;
+
+/**
+ * The mount points below which a look may hang, for whoever must not hang at all: those of every file system that is not
+ * known to need no server. An automounter, which {@link mayHang} does not see, is one before it has mounted anything.
+ */
+export function unsureMounts(host: Host): string[] {
+  return (host.read('/proc/self/mountinfo') ?? '').split('\n').flatMap(line => {
+    const type = line.slice(line.indexOf(' - ') + 3).split(' ')[0] ?? '';
+    return line === '' || NO_SERVER.test(type) ? [] : [unescaped(line.split(' ')[4] ?? '')];
+  });
+}
+
 /** Blanks and backslashes are octal in mount tables. */
 function unescaped(place: string): string {
   return place.replace(/\\([0-7]{3})/g, (_, code: string) => String.fromCharCode(Number.parseInt(code, 8)));

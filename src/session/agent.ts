@@ -70,6 +70,7 @@ export async function serveHooks(
     process.stdin.on('end', resolve);
     process.on('SIGTERM', resolve);
   });
+  process.stdout.on('error', () => undefined); // the service has ended: what was begun is completed
   // The service asks whether this thread still answers.
   process.stdin.on('data', (asked: Buffer) => process.stdout.write(asked));
   const [runner] = await Promise.all([helperRunner(), hook.warmUp()]);

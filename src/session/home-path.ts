@@ -16,7 +16,7 @@ import { isMember } from './scope.ts';
  * is not looked at.
  */
 export async function checkHome(
-  on: Pick<Machine, 'host' | 'config' | 'paths' | 'client'>,
+  on: Pick<Machine, 'host' | 'config' | 'paths' | 'client' | 'unsure'>,
   user: User,
   groups: readonly Group[],
 ): Promise<readonly string[]> {

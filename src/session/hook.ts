@@ -6,7 +6,7 @@ import type { Runner } from '../linux/command.ts';
 import type { Host } from '../linux/host.ts';
 import { toJournal } from '../linux/log.ts';
 import type { ProcessId } from '../linux/process-id.ts';
-import { mayHang } from '../linux/remote.ts';
+import { mayHang, unsureMounts } from '../linux/remote.ts';
 import { type Machine, type MachineOptions, openMachine, thisHost } from '../state/machine.ts';
 import type { Session } from '../state/sessions.ts';
 import { callOf, type HookCall } from './hook-call.ts';
@@ -39,6 +39,9 @@ interface HookOutcome {
 /** Seconds after the time limit at which the watchdog ends a hook: one that does not hang has said why by then. */
 const WATCHDOG_DELAY = 5;
 
+/** Seconds for which the reason of a refused login may be shown and recorded: see `refusal-dialog.ts`. */
+const DIALOG_TIME = 25;
+
 const nothingToDo: HookOutcome = { code: 0, complete: false };
 
 /**
@@ -68,7 +71,7 @@ async function armWatchdog(o: HookOptions, on: Machine, seconds: number): Promis
 async function openFor(o: HookOptions, seconds: (c: Config) => number): Promise<Machine> {
   const on = await openMachine(o, { seconds, lastGood: true, ...(o.runner ? { runner: o.runner } : {}) });
   if (o.client === undefined) return on;
-  const ours = { ...on, client: o.client };
+  const ours = { ...on, client: o.client, unsure: unsureMounts(on.host) };
   const { state, run, schroot } = on.paths;
   leaveWhatMayHang(ours, ['/etc', '/usr/share', state, run, schroot, ...on.config.identity.copy]);
   return ours;
@@ -77,7 +80,8 @@ async function openFor(o: HookOptions, seconds: (c: Config) => number): Promise<
 /** The seconds within which a hook ends, for whoever waits for the agent. */
 export async function hookLimit(o: HookOptions): Promise<number> {
   const { hook } = await loadConfig(thisHost, o.config, true);
-  return Math.ceil(hook.timeout * (o.action === 'start' ? 1 : 2) + WATCHDOG_DELAY);
+  const shown = o.adapter === 'lightdm' && o.action === 'start' ? DIALOG_TIME : 0;
+  return Math.ceil(hook.timeout * (o.action === 'start' ? 1 : 2) + WATCHDOG_DELAY + shown);
 }
 
 async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<HookOutcome> {

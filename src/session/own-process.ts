@@ -3,7 +3,7 @@
  * that may hang: a call that must is left to a process of its own, as all calls are where there is no agent. Then only that
  * one hangs, and its watchdog ends it.
  */
-import { isRemote, mayHang, remoteMounts } from '../linux/remote.ts';
+import { isRemote, mayHang, unsureMounts } from '../linux/remote.ts';
 import type { Machine } from '../state/machine.ts';
 
 const NAME = 'NeedsOwnProcess';
@@ -26,12 +26,13 @@ export function needsOwnProcess(error: unknown): boolean {
  * `paths`: if any look at a path of people may.
  */
 export function leaveWhatMayHang(
-  { host, client }: Pick<Machine, 'host' | 'client'>,
+  { host, client, unsure }: Pick<Machine, 'host' | 'client' | 'unsure'>,
   paths?: readonly string[],
 ): void {
-  if (client === undefined || !mayHang(host)) return;
-  const remote = remoteMounts(host);
-  const found = paths?.find(path => isRemote(host, path, remote));
-  if (paths === undefined || found !== undefined)
-    throw new NeedsOwnProcess(`a look at ${found === undefined ? 'a file server' : `"${found}"`} may hang`);
+  if (client === undefined) return;
+  if (paths === undefined && mayHang(host)) throw new NeedsOwnProcess('a look at a file server may hang');
+  if (paths === undefined) return;
+  const mounts = unsure ?? unsureMounts(host);
+  const found = paths.find(path => isRemote(host, path, mounts));
+  if (found !== undefined) throw new NeedsOwnProcess(`a look at "${found}" may hang`);
 }

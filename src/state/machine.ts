@@ -25,6 +25,8 @@ export interface Machine {
    * In the agent: the process on whose behalf it acts, which ends when the call is over. Undefined in a process of its own.
    */
   readonly client?: ProcessId;
+  /** In the agent: the mount points below which a look may hang, at the beginning of the call. */
+  readonly unsure?: readonly string[];
 }
 
 /** The real host, without a deadline for commands. */

@@ -168,6 +168,19 @@ describe.runIf(process.getuid?.() === 0)('the helper', () => {
     while (!isFree('b')) await new Promise(setImmediate);
   });
 
+  it('that is stopped is not waited for, and not asked again', async () => {
+    const own = await helperRunner(other);
+    const known = helpers();
+    for (const pid of known) process.kill(pid, 'SIGSTOP');
+    const lock = open('d');
+    expect(await own.run(lockCommand(lock, ['-w', '60']), never)).toMatchObject({ code: 0 });
+    expect(await own.run(dirs(`${directory}/after`), never)).toMatchObject({ code: 0 });
+    expect(ran.splice(0)).toEqual(['flock', 'perl']);
+    for (const pid of helpers()) process.kill(pid, 'SIGCONT');
+    fs.closeSync(lock);
+    expect(fs.existsSync(`${directory}/after`)).toBe(false);
+  });
+
   it('that dies leaves a request undecided, and later ones to others', async () => {
     const [first, second] = [open('c'), open('c')];
     expect(await runner.run(lockCommand(first, ['-n']), never)).toMatchObject({ code: 0 });

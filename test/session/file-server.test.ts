@@ -161,6 +161,25 @@ describe('the agent, which must not wait for a file server', () => {
     }
   });
 
+  it.each(['autofs', 'beegfs', 'vboxsf', 'fuse.sshfs', 'overlay'])(
+    'leaves a home on %s to a process of its own, also where the kernel lists nothing that may hang',
+    async type => {
+      const w = preparedWorld();
+      makeDirectories(w.host, w.machine().paths);
+      const on = w.machine();
+      const read: Host['read'] = path =>
+        path === '/proc/self/mountinfo' ? `30 1 0:50 / /home rw - ${type} x rw\n` : on.host.read(path);
+      const looked: string[] = [];
+      const lstat: Host['lstat'] = path => {
+        looked.push(path);
+        return on.host.lstat(path);
+      };
+      const ours = { ...on, host: { ...on.host, read, lstat }, client: CLIENT };
+      await expect(login(ours, callOf(w, 'alice', ':0'))).rejects.toEqual(left);
+      expect(looked.filter(path => path.startsWith('/home'))).toEqual([]);
+    },
+  );
+
   it('logs everybody else in itself, with one command for the lock and one for all mounts', async () => {
     const w = preparedWorld();
     const { on } = withServer(w, '/net', true);
