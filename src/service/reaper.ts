@@ -6,11 +6,12 @@
 import { hasCode, reasonOf } from '../errors.ts';
 import { hasTime, loginsBeside } from '../session/end-reason.ts';
 import { applyRebootPolicy } from '../session/reboot-policy.ts';
+import { stillSaving, waitOf } from '../session/saving.ts';
 import { stop } from '../session/session.ts';
 import { prepareSpare } from '../session/spare-snapshot.ts';
 import { lockNameOf, withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
-import { readSession, type Session, writeSession } from '../state/sessions.ts';
+import { readSession, type Saving, type Session, writeSession } from '../state/sessions.ts';
 import type { EndedLogins } from './liveness.ts';
 
 export type FindEnded = (s: Session) => EndedLogins | undefined | Promise<EndedLogins | undefined>;
@@ -28,9 +29,9 @@ export function pauseAfter(failures: number): number {
 
 /**
  * Ends a session, or removes the logins from its record that have ended. Resolves with whether there was anything to
- * do. Throws `locked`, and the errors of `stop` such as `stuck`.
+ * do. `wait`: what it waited for at the last attempt. Throws `locked`, and the errors of `stop` such as `stuck`.
  */
-export async function reap(on: Machine, s: Session, findEnded: FindEnded): Promise<boolean> {
+export async function reap(on: Machine, s: Session, findEnded: FindEnded, wait?: Saving): Promise<boolean> {
   const done = await withLock(on.host, on.paths, lockNameOf(s), REAP_LOCK_WAIT, async lock => {
     const now = readSession(on.host, on.paths, s.id);
     const ended = now && (await findEnded(now));
@@ -52,7 +53,7 @@ export async function reap(on: Machine, s: Session, findEnded: FindEnded): Promi
       `${s.id} of ${s.user.name} ${state}: ${ended.because}`,
       fields,
     );
-    await stop({ ...on, lockFds: [lock.fd] }, now);
+    await stop({ ...on, lockFds: [lock.fd] }, stillSaving(now, wait));
     return 'ended';
   }).catch(async error => {
     await applyRebootPolicy(on, s.id, error);
@@ -68,6 +69,8 @@ interface RetryState {
   failures: number;
   /** It waits for programs that work on ending, because of this service. */
   waits?: boolean;
+  /** What for, if the record had no room for that. */
+  wait?: Saving | undefined;
   reason?: string;
 }
 
@@ -92,12 +95,13 @@ export function reaper(handoverWait: number, onEnd: (changed: boolean) => void):
   async function endOne(on: Machine, s: Session, a: RetryState, findEnded: FindEnded): Promise<void> {
     let changed = false;
     try {
-      changed = await reap(on, s, findEnded);
+      changed = await reap(on, s, findEnded, s.saving ? undefined : a.wait);
       attempts.delete(s.id);
     } catch (error) {
       if (hasCode(error, 'locked', 'saving')) {
         on.log('debug', `${s.id}: ${reasonOf(error)}`);
         a.waits = hasCode(error, 'saving');
+        a.wait = waitOf(error) ?? a.wait;
         a.due = on.host.monotonic() + handoverWait;
       } else fail(on, s, a, reasonOf(error));
     }

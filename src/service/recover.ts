@@ -6,7 +6,6 @@
 import { hasCode, MayflyError, reasonOf } from '../errors.ts';
 import * as cgroup from '../linux/cgroup.ts';
 import { sweepTemporary } from '../linux/files.ts';
-import type { ProcessId } from '../linux/process-id.ts';
 import { isSessionId, uidOfSession } from '../names.ts';
 import { loginsBeside, overBecause } from '../session/end-reason.ts';
 import { stillSaving, whileSaving } from '../session/saving.ts';
@@ -18,11 +17,11 @@ import { eraseDiscarded } from '../state/discarded.ts';
 import { generationNumbers, readableGeneration, stableNumber } from '../state/generations.ts';
 import { lockNameOf, takeLock, withLock } from '../state/locks.ts';
 import type { Machine } from '../state/machine.ts';
-import { takeOverRecords } from '../state/old-records.ts';
+import { leaveOldRecords } from '../state/old-records.ts';
 import { makeDirectories, userFiles } from '../state/paths.ts';
 import { readPool, writePool } from '../state/pool.ts';
 import { restorePromotionLock } from '../state/promotion-lock.ts';
-import { readSession, type Session, sessionIds, writeSession } from '../state/sessions.ts';
+import { readSession, recordDirectories, type Session, sessionIds, writeSession } from '../state/sessions.ts';
 import { clearRunning } from '../state/update-history.ts';
 import { publishSessions } from '../update/greeter.ts';
 import { isUsable, writeHealth } from '../update/health.ts';
@@ -46,7 +45,7 @@ export async function recover(on: Machine, erase = true): Promise<Recovered> {
   const { host, paths } = on;
   const result: Recovered = { ended: [], swept: [], stuck: [] };
   makeDirectories(host, paths);
-  for (const path of [paths.state, paths.oldSessions, paths.generations, paths.run, paths.sessions])
+  for (const path of [paths.state, paths.generations, paths.run, ...recordDirectories(host, paths)])
     sweepTemporary(host, path);
   sweepTemporary(host, paths.schroot, 'mayfly-');
 
@@ -135,7 +134,7 @@ async function recoverSession(
   const seen = readSession(host, paths, id);
   const s = seen ?? sessionFromId(on, id, volume, readPool(host, paths));
   if (seen && overBecause(host, seen) === undefined) return;
-  const attempt = (processes?: readonly ProcessId[]): Promise<void> =>
+  const attempt = (wait?: Session['saving']): Promise<void> =>
     withLock(host, paths, lockNameOf(s), 0, async lock => {
       const now = readSession(host, paths, id);
       if (now && overBecause(host, now) === undefined) return;
@@ -150,7 +149,7 @@ async function recoverSession(
         `${id} of ${s.user.name} is over: ${(now && overBecause(host, now)) ?? 'its record is corrupt'}`,
         { session: id, user: s.user.name },
       );
-      await stop({ ...on, lockFds: [lock.fd] }, stillSaving(now ?? s, processes));
+      await stop({ ...on, lockFds: [lock.fd] }, stillSaving(now ?? s, wait));
       result.ended.push(id);
     });
   // The service ends it later; nobody waits for a boot.
@@ -213,7 +212,7 @@ async function recoverPool(on: Machine, pool: Pool, result: Recovered): Promise<
   if (!lock) return;
   try {
     clearRunning(host, paths); // of an interrupted update
-    await takeOverRecords(on, (id, act) => tryStep(result, id, act));
+    leaveOldRecords(on);
     await finishInterruptedUpdate(on, pool, (what, act) => tryStep(result, what, act), result.swept);
     const stable = stableNumber(host, paths);
     if (stable !== undefined && !(await isUsable(on, readableGeneration(host, paths, stable)))) {

@@ -3,7 +3,7 @@ import { reasonOf } from '../errors.ts';
 import type { LogindSession, LogindSource } from '../linux/logind.ts';
 import { identify, isAlive, type ProcessId } from '../linux/process-id.ts';
 import type { Machine } from '../state/machine.ts';
-import { readSessions, type Session } from '../state/sessions.ts';
+import { readSessions, recordDirectories, type Session } from '../state/sessions.ts';
 import type { Discards } from './discards.ts';
 import { type HostChanges, hostSnapshot } from './host-changes.ts';
 import {
@@ -73,9 +73,8 @@ export function isQuiet(state: ServiceState): boolean {
 }
 
 function takeDirSnapshot({ on, o }: ServiceState): string {
-  const changed = [on.paths.sessions, on.paths.oldSessions, o.logind.directory].map(path =>
-    String(on.host.stat(path)?.mtimeMs),
-  );
+  const directories = [...recordDirectories(on.host, on.paths), o.logind.directory];
+  const changed = directories.map(path => String(on.host.stat(path)?.mtimeMs));
   return [...changed, hostSnapshot(on)].join();
 }
 
@@ -132,7 +131,7 @@ function watchLeftovers(state: ServiceState, complete: ReadonlySet<string>): voi
   const isLeftover = (name: string): boolean => !complete.has(name) && /^\.?u\d/.test(name);
   const isBeingWritten = (name: string): boolean =>
     identify(host, Number(/\.(\d+)\.tmp$/.exec(name)?.[1] ?? 0)) !== undefined;
-  const found = [paths.sessions, paths.oldSessions].flatMap(path => host.list(path)).filter(isLeftover);
+  const found = recordDirectories(host, paths).flatMap(path => host.list(path).filter(isLeftover));
   if (found.length > 0) state.scanDue = Math.min(state.scanDue, host.monotonic() + POLL_INTERVAL);
   const leftovers = found.filter(name => !isBeingWritten(name));
   if (leftovers.some(name => !state.leftovers.has(name))) state.sweepDue = 0;

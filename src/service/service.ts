@@ -205,11 +205,13 @@ function statusOf({ on }: ServiceState): string {
   return `${sessions.length} session${sessions.length === 1 ? '' : 's'}${stuck > 0 ? `, ${stuck} stuck` : ''}`;
 }
 
-function watchTargets(paths: Paths, o: ServiceOptions): WatchTarget[] {
+/** The directories in which a change is a reason to scan. */
+export function watchTargets(paths: Paths, o: Pick<ServiceOptions, 'file' | 'logind'>): WatchTarget[] {
   const directory = o.file.slice(0, o.file.lastIndexOf('/')) || '/';
   const name = o.file.slice(o.file.lastIndexOf('/') + 1);
   return [
     { directory: paths.sessions, matters: () => true },
+    { directory: paths.oldSessions, matters: () => true },
     { directory, matters: n => n === name || n === 'conf.d' },
     { directory: `${directory}/conf.d`, matters: n => n.endsWith('.toml') },
     { directory: o.logind.directory, matters: n => !n.includes('.') },

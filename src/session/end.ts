@@ -17,12 +17,12 @@ import { prepareSpare } from './spare-snapshot.ts';
 export async function end(on: Machine, id: string): Promise<void> {
   const s = readSession(on.host, on.paths, id);
   if (!s) throw new MayflyError('unknown-session', `there is no session "${id}"`, { session: id });
-  await whileSaving(on, id, processes =>
+  await whileSaving(on, id, wait =>
     withLock(on.host, on.paths, lockNameOf(s), LOGIN_LOCK_WAIT, async lock => {
       // It may have ended while this call waited.
       const now = readSession(on.host, on.paths, id);
       if (!now) deleteSession(on.host, on.paths, id);
-      else await stop({ ...on, lockFds: [lock.fd] }, stillSaving(now, processes));
+      else await stop({ ...on, lockFds: [lock.fd] }, stillSaving(now, wait));
       await prepareSpare(on);
     }).catch(async error => {
       await applyRebootPolicy(on, id, error);

@@ -4,7 +4,6 @@
  */
 import { hasCode, isErrno, MayflyError } from '../errors.ts';
 import type { Log } from '../linux/log.ts';
-import type { ProcessId } from '../linux/process-id.ts';
 import { processName } from '../linux/processes.ts';
 import type { Machine } from '../state/machine.ts';
 import { readSession, type Saving, type Session, writeSession } from '../state/sessions.ts';
@@ -22,26 +21,40 @@ export function reportKilled(s: Session, log: Log, killed: readonly string[]): v
   log('warning', message, { killed: killed.join(', ') });
 }
 
+/** Tells what the teardown waits for. A record of a session may have no room for that. */
+class StillSaving extends MayflyError {
+  readonly wait: Saving;
+  constructor(message: string, s: Session, wait: Saving) {
+    super('saving', message, { session: s.id, user: s.user.name });
+    this.wait = wait;
+  }
+}
+
+/** What the teardown waits for that has thrown this; undefined for other errors. */
+export function waitOf(error: unknown): Saving | undefined {
+  return hasCode(error, 'saving') ? (error as Partial<StillSaving>).wait : undefined;
+}
+
 /**
- * Records what the teardown waits for, and throws `saving`. Without room for the record it returns false, because nobody
- * could tell later how long they had.
+ * Records what the teardown waits for, and throws `saving`. Without room for the record only whoever ends the session knows
+ * (see {@link waitOf}). Others who try begin to count anew: homes may have room, so nobody is killed before the time is over.
  */
-export function saveWait(s: Session, on: Machine, wait: Omit<Saving, 'who'>, what?: string): false {
+export function saveWait(s: Session, on: Machine, wait: Omit<Saving, 'who'>, what?: string): never {
   const who = what ?? listOf(wait.processes.map(id => `process ${id.pid} ${processName(on.host, id.pid)}`));
+  const saving = { ...wait, who };
   try {
-    writeSession(on.host, on.paths, { ...s, saving: { ...wait, who } });
+    writeSession(on.host, on.paths, { ...s, saving });
   } catch (error) {
     if (!isErrno(error, 'ENOSPC', 'EDQUOT', 'EROFS')) throw error;
-    return false;
   }
   const message = `the last session of ${s.user.name} is still ending: ${who} at work`;
   on.log('info', `${s.id}: ${message}`);
-  throw new MayflyError('saving', message, { session: s.id, user: s.user.name });
+  throw new StillSaving(message, s, saving);
 }
 
-/** The session with the processes that its programs have become. */
-export function stillSaving(s: Session, processes: readonly ProcessId[] | undefined): Session {
-  return s.saving && processes ? { ...s, saving: { ...s.saving, processes } } : s;
+/** The session with what it waits for, and with the processes that its programs have become. */
+export function stillSaving(s: Session, wait: Saving | undefined): Session {
+  return wait ? { ...s, saving: { ...(s.saving ?? wait), processes: wait.processes } } : s;
 }
 
 /**
@@ -51,16 +64,16 @@ export function stillSaving(s: Session, processes: readonly ProcessId[] | undefi
 export async function whileSaving(
   { host, paths }: Machine,
   id: string,
-  attempt: (processes: readonly ProcessId[] | undefined) => Promise<void>,
+  attempt: (wait: Saving | undefined) => Promise<void>,
 ): Promise<void> {
-  for (let processes: readonly ProcessId[] | undefined; ; ) {
+  for (let wait: Saving | undefined; ; ) {
     try {
-      return await attempt(processes);
+      return await attempt(wait);
     } catch (error) {
       if (!hasCode(error, 'saving')) throw error;
-      const saving = readSession(host, paths, id)?.saving;
+      wait = waitOf(error) ?? readSession(host, paths, id)?.saving;
       const { waitForAll } = await import('../linux/terminate.ts');
-      processes = saving && (await waitForAll(host, saving.processes, saving.until));
+      if (wait) wait = { ...wait, processes: await waitForAll(host, wait.processes, wait.until) };
     }
   }
 }

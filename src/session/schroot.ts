@@ -33,7 +33,10 @@ export function renderEntry(s: Session, rootUsers: readonly string[]): string {
   ].join('\n');
 }
 
-/** IDs of the entries whose directory is below `roots`; entries of another Mayfly instance are left out. */
+/**
+ * IDs of the entries whose directory is below `roots`; entries of another Mayfly instance are left out. An empty one is ours:
+ * entries appear complete, so it has lost its text in a power cut. If it was another instance's, its session is over too.
+ */
 export function listEntries(host: Host, directory: string, roots: string): string[] {
   return host
     .list(directory)
@@ -41,7 +44,6 @@ export function listEntries(host: Host, directory: string, roots: string): strin
     .map(name => name.slice(PREFIX.length))
     .filter(id => {
       const text = host.read(entryPath(directory, id));
-      // Without text after a power cut: entries appear by rename, so that of a live session is never empty.
-      return text === '' ? isSessionId(id) : text?.includes(`\ndirectory=${roots}/${id}\n`);
+      return text?.includes(`\ndirectory=${roots}/${id}\n`) || (text === '' && isSessionId(id));
     });
 }

@@ -1,35 +1,16 @@
 /**
- * Records of sessions that an earlier version has written to the disk. Every reader and writer finds them there (see
- * `sessions.ts`), and so does an update of that version that still runs: it must not lose its pins. So they stay until
- * somebody has the lock `update`.
+ * Records of sessions on disk, where earlier versions have them. While their directory is there, everybody reads and writes
+ * records in it: beside this version, hooks, the service and an update of an earlier one may be at work, which see no other
+ * place. For them a session without a record is a leftover, and its generation is in nobody's way.
  */
 import { removeIfEmpty } from '../linux/files.ts';
 import { isMounted } from '../linux/mounts.ts';
-import { isSessionId } from '../names.ts';
-import { lockNameOf, withLock } from './locks.ts';
 import type { Machine } from './machine.ts';
-import { moveRecord, readSession } from './sessions.ts';
 
 /**
- * Moves the records on disk into memory, each under the lock of its session: a hook of the earlier version may be at work
- * on it. Corrupt ones are left to `recover`. Only for who holds the lock `update`.
+ * Removes the directory of earlier versions, after which records are in memory. Only if nobody has logged in since the boot:
+ * no hook of an earlier version is about to write there. The caller holds the lock `update`: no update reads pins there.
  */
-export async function takeOverRecords(
-  { host, paths }: Pick<Machine, 'host' | 'paths'>,
-  tryEach: (what: string, act: () => Promise<void>) => Promise<void>,
-): Promise<void> {
-  if (!host.exists(paths.oldSessions)) return;
-  const ids = host.list(paths.oldSessions).map(name => name.replace(/\.json$/, ''));
-  for (const id of ids.filter(isSessionId)) {
-    const s = readSession(host, paths, id);
-    if (!s) continue;
-    await tryEach(id, () =>
-      withLock(host, paths, lockNameOf(s), 0, async () => {
-        const now = readSession(host, paths, id);
-        if (now) moveRecord(host, paths, now);
-      }),
-    );
-  }
-  // Once somebody has logged in, a hook of the earlier version may be about to write there.
-  if (!isMounted(host, paths.roots)) removeIfEmpty(host, paths.oldSessions);
+export function leaveOldRecords({ host, paths }: Pick<Machine, 'host' | 'paths'>): void {
+  if (host.exists(paths.oldSessions) && !isMounted(host, paths.roots)) removeIfEmpty(host, paths.oldSessions);
 }

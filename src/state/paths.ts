@@ -82,8 +82,10 @@ export const agentDirectory = ({ run }: Pick<Paths, 'run'>): string => `${run}/a
 /** Creates the directories below the state and run directories. Safe to repeat; everything that writes calls it. */
 export function makeDirectories(host: Host, paths: Paths): void {
   // Usually all exist. These are the ones created last and the one that `destroy` removes first.
-  const last = [paths.generations, paths.sessions, paths.locks, paths.roots];
-  if (last.every(path => host.pathType(path) === 'dir')) return;
+  const last = [paths.generations, paths.locks, paths.roots];
+  const records = host.lstat(paths.sessions);
+  if (records?.kind === 'dir' && records.uid === 0 && last.every(path => host.pathType(path) === 'dir'))
+    return;
   for (const path of [paths.state, paths.generations]) {
     host.mkdir(path, 0o700);
     host.own(path, 0o700); // the root of a file system of its own is usually open to all users
@@ -91,7 +93,7 @@ export function makeDirectories(host: Host, paths: Paths): void {
   for (const path of [paths.run, paths.users]) host.mkdir(path, 0o755);
   for (const path of [agentDirectory(paths), paths.sessions, paths.roots, paths.locks])
     host.mkdir(path, 0o700);
-  host.own(paths.sessions, 0o700); // what is in there is believed
+  host.own(paths.sessions, 0o700); // what its records say is believed
 }
 
 /** What a user's session wrapper may read. */

@@ -1,4 +1,5 @@
 /** The records of sessions and of the logins attached to them. */
+import { isErrno } from '../errors.ts';
 import type { Group, User } from '../linux/accounts.ts';
 import type { Host } from '../linux/host.ts';
 import type { Mount } from '../linux/mount-program.ts';
@@ -82,49 +83,42 @@ export interface Session {
   readonly stuckSince?: number;
 }
 
-/**
- * Where the record of a session is, whether or not there is one: on disk only if an earlier version wrote it, and until
- * `old-records.ts` has moved it. There is one record at a time, so a process of that version goes on seeing it.
- */
+/** The directories that may have records: a reader looks in all of them. See `old-records.ts` for the second. */
+export function recordDirectories(host: Pick<Host, 'exists'>, paths: Paths): string[] {
+  return host.exists(paths.oldSessions) ? [paths.sessions, paths.oldSessions] : [paths.sessions];
+}
+
+/** Where the record of a session is, or belongs: on disk while the directory of earlier versions is there. */
 export function recordPath(host: Pick<Host, 'exists'>, paths: Paths, id: string): string {
   const path = `${paths.sessions}/${id}.json`;
-  const old = `${paths.oldSessions}/${id}.json`;
-  return !host.exists(path) && host.exists(old) ? old : path;
+  return !host.exists(path) && host.exists(paths.oldSessions) ? `${paths.oldSessions}/${id}.json` : path;
 }
 
 /**
- * Writes a record, in memory, and returns it. After a power cut no session lives and no record is there: `recover` finds
- * what is left of sessions by listing the pool and the entries of schroot.
+ * Writes a record and returns it. After a power cut no session lives and no record is there: `recover` finds what is left
+ * of sessions by listing the pool and the entries of schroot.
  */
 export function writeSession(host: Host, paths: Paths, session: Session): Session {
   const text = (): string => `${JSON.stringify(session)}\n`;
-  host.write(recordPath(host, paths, session.id), text, { mode: 0o600 });
+  const write = (): void => host.write(recordPath(host, paths, session.id), text, { mode: 0o600 });
+  try {
+    write();
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT') || host.exists(paths.oldSessions)) throw error;
+    write(); // the directory of earlier versions has just been removed
+  }
   return session;
 }
 
 export function deleteSession(host: Host, paths: Paths, id: string): void {
-  dropOld(host, paths, id); // first: alone, it would seem to be that of a live session
-  host.unlink(`${paths.sessions}/${id}.json`);
-}
-
-function dropOld(host: Host, paths: Paths, id: string): void {
-  const old = `${paths.oldSessions}/${id}.json`;
-  if (host.exists(old)) host.unlink(old);
-}
-
-/** Moves a record from the disk into memory. Only for who holds the lock `update` and that of the session. */
-export function moveRecord(host: Host, paths: Paths, session: Session): void {
-  host.write(`${paths.sessions}/${session.id}.json`, `${JSON.stringify(session)}\n`, { mode: 0o600 });
-  dropOld(host, paths, session.id);
+  for (const directory of recordDirectories(host, paths)) host.unlink(`${directory}/${id}.json`);
 }
 
 /** A record; undefined if there is none, or if it is corrupt (`recover` then works from its name). */
 export function readSession(host: Host, paths: Paths, id: string): Session | undefined {
   if (!isSessionId(id)) return undefined;
-  const textAt = (path: string): string | undefined =>
-    host.lstat(path)?.kind === 'file' ? host.read(path) : undefined;
-  // Once more where it moves to, if it has just been moved.
-  const text = textAt(recordPath(host, paths, id)) ?? textAt(`${paths.sessions}/${id}.json`);
+  const path = recordPath(host, paths, id);
+  const text = host.lstat(path)?.kind === 'file' ? host.read(path) : undefined;
   if (text === undefined) return undefined;
   try {
     const session: unknown = JSON.parse(text);
@@ -188,9 +182,8 @@ function isRecordOf(id: string, root: string, value: unknown): value is Session 
 
 /** IDs of all records, corrupt ones included; with `uid`, of that user only. */
 export function sessionIds(host: Host, paths: Paths, uid?: number): string[] {
-  // In the order in which a record moves, so that one is in either list.
-  const old = host.exists(paths.oldSessions) ? host.list(paths.oldSessions) : [];
-  return [...new Set([...old, ...host.list(paths.sessions)])]
+  const names = recordDirectories(host, paths).flatMap(directory => host.list(directory));
+  return [...new Set(names)]
     .filter(name => name.endsWith('.json'))
     .map(name => name.slice(0, -'.json'.length))
     .filter(name => isSessionId(name) && (uid === undefined || name.startsWith(`u${uid}-`)));

@@ -1,11 +1,9 @@
 /** A crash at every call of start, stop and recover: what happens next must restore the state of before. */
 import { describe, expect, it } from 'vitest';
-import type { Host } from '../../src/linux/host.ts';
 import { recover } from '../../src/service/recover.ts';
 import { login, logout, stop } from '../../src/session/session.ts';
-import { deleteSession, moveRecord, readSessions } from '../../src/state/sessions.ts';
+import { readSessions } from '../../src/state/sessions.ts';
 import { destroy } from '../../src/update/destroy.ts';
-import { pins } from '../../src/update/retention.ts';
 import { callOf, preparedWorld, type World } from '../world.ts';
 
 /** Everything that is created on first use exists; bob is logged in and has a process in his session. */
@@ -15,14 +13,6 @@ async function world(): Promise<World> {
   const bob = readSessions(w.host, w.machine().paths)[0];
   if (bob) w.enter(bob.root);
   w.newProcess();
-  return w;
-}
-
-/** Nobody is logged in. */
-async function fresh(): Promise<World> {
-  const w = await world();
-  w.reboot();
-  await recover(w.machine());
   return w;
 }
 
@@ -116,126 +106,20 @@ describe.each([
   });
 });
 
-describe('records on disk, where an earlier version wrote them', () => {
-  /** Alice and bob are logged in, and their records are on disk; "both": alice's is also where it is now, and newer. */
-  async function upgraded(both = false): Promise<World> {
+describe('without a record, as after a reboot', () => {
+  it('a schroot entry that has lost its text is removed, also if the volume is gone', async () => {
     const w = await world();
     await start(w);
     const { paths } = w.machine();
-    w.makeDirs(paths.oldSessions);
-    for (const s of readSessions(w.host, paths)) {
-      const text = JSON.stringify(both ? { ...s, state: 'starting' } : s);
-      w.put(`${paths.oldSessions}/${s.id}.json`, text);
-      if (!both) w.host.unlink(`${paths.sessions}/${s.id}.json`);
-    }
-    w.newProcess();
-    return w;
-  }
-  const on = (w: World): string[] => w.host.list(w.machine().paths.oldSessions);
-
-  it.each([false, true])('are taken over by recover, which ends none of them', async both => {
-    const w = await upgraded(both);
-    const before = readSessions(w.host, w.machine().paths);
-    expect(before.map(s => s.state)).toEqual(['live', 'live']);
-    expect(await recover(w.machine())).toEqual({ ended: [], swept: [], stuck: [] });
-    expect(on(w)).toEqual([]);
-    expect(readSessions(w.host, w.machine().paths)).toEqual(before);
-  });
-  it('are found by a second login, by a logout and by a retirement before that', async () => {
-    const w = await upgraded();
-    const { paths } = w.machine();
-    const joined = await login(w.machine(), callOf(w, 'alice', ':1'));
-    expect(joined?.logins.map(l => l.display)).toEqual([':0', ':1']);
-    expect(on(w)).toHaveLength(2); // where a process of the earlier version sees it, too
-    expect(w.host.list(paths.sessions)).toEqual([]);
-    expect(pins(w.machine())?.get(1)).toBe(2);
-    expect(await logout(w.machine(), callOf(w, 'bob', ':9'), (s, m) => stop(m, s))).toBe('ended');
-    expect(on(w)).toHaveLength(1);
-    expect(readSessions(w.host, paths).map(s => s.user.name)).toEqual(['alice']);
-  });
-  it('are moved or removed whole, whenever a login or logout dies', async () => {
-    const act = (w: World) => logout(w.machine(), callOf(w, 'alice', ':0'), (s, m) => stop(m, s));
-    const probe = await upgraded();
-    await act(probe);
-    for (let n = 1; n <= probe.calls; n++) {
-      const w = await upgraded();
-      await dieAt(w, n, act);
-      w.newProcess();
-      await recover(w.machine());
-      const left = readSessions(w.host, w.machine().paths).map(s => `${s.user.name} ${s.state}`);
-      expect(
-        left.filter(who => who !== 'alice live'),
-        `died at ${n}`,
-      ).toEqual(['bob live']);
-      if (n > 2) expect(left).toHaveLength(1);
-    }
-  });
-  it('stay while an update runs, which may be of the earlier version and must see its pins', async () => {
-    const w = await upgraded();
-    const { paths } = w.machine();
-    const m = w.machine();
-    let opened = '';
-    const host: Host = {
-      ...m.host,
-      openLock: path => {
-        opened = path;
-        return m.host.openLock(path);
-      },
-      run: async c =>
-        c.file === 'flock' && opened === `${paths.locks}/update`
-          ? { code: 75, stdout: '', stderr: '' }
-          : m.host.run(c),
-    };
-    expect(await recover({ ...m, host })).toEqual({ ended: [], swept: [], stuck: [] });
-    expect(on(w)).toHaveLength(2);
-    await recover(w.machine());
-    expect(on(w)).toEqual([]);
-    expect(w.host.list(paths.sessions)).toHaveLength(2);
-  });
-  it('are seen by whoever lists while they move', async () => {
-    const w = await upgraded();
-    const { paths } = w.machine();
-    for (const first of [paths.oldSessions, paths.sessions]) {
-      const all = readSessions(w.host, paths);
-      const list = (path: string): string[] => {
-        const names = w.host.list(path);
-        if (path === first) for (const s of all) moveRecord(w.host, paths, s);
-        return names;
-      };
-      expect(readSessions({ ...w.host, list }, paths)).toHaveLength(2);
-      expect(pins({ ...w.machine(), host: { ...w.host, list } })?.get(1)).toBe(2);
-      for (const s of all) {
-        w.put(`${paths.oldSessions}/${s.id}.json`, JSON.stringify(s));
-        w.host.unlink(`${paths.sessions}/${s.id}.json`);
-      }
-    }
-  });
-  it('go with their session, also where there was no room to move them', async () => {
-    const w = await upgraded();
-    const { paths } = w.machine();
-    for (const s of readSessions(w.host, paths)) deleteSession(w.host, paths, s.id);
-    expect(readSessions(w.host, paths)).toEqual([]);
-  });
-  it('are those of sessions that are over, after a reboot', async () => {
-    const w = await upgraded();
+    const [s] = readSessions(w.host, paths, 1001);
     w.reboot();
-    expect((await recover(w.machine())).ended).toHaveLength(2);
-    expect(w.host.lstat(w.machine().paths.oldSessions)).toBeUndefined();
-    expect(w.volumes.size).toBe((await fresh()).volumes.size);
+    for (const key of w.volumes.keys()) if (key.includes(s?.id ?? '-')) w.volumes.delete(key);
+    w.put(`${paths.schroot}/mayfly-${s?.id}`, '');
+    const others = ['mayfly-notes', 'other-u1001-0000000b'];
+    for (const name of others) w.put(`${paths.schroot}/${name}`, '');
+    expect((await recover(w.machine())).stuck).toEqual([]);
+    expect(w.host.list(paths.schroot)).toEqual(others);
   });
-});
-
-it('the directory of records is made root’s: what is in there is believed', async () => {
-  const w = await world();
-  const { paths } = w.machine();
-  w.reboot();
-  w.makeDirs(paths.sessions);
-  w.chown(paths.sessions, 1001, 0o777);
-  await start(w);
-  expect(w.host.lstat(paths.sessions)).toMatchObject({ uid: 0, mode: 0o700 });
-});
-
-describe('without a record, as after a reboot', () => {
   it('a schroot entry is removed also where no pool is on record', async () => {
     const w = await world();
     await start(w);
@@ -244,17 +128,6 @@ describe('without a record, as after a reboot', () => {
     for (const path of [paths.poolFile, `${paths.generations}/1.json`]) w.host.unlink(path);
     expect((await recover(w.machine())).swept).toHaveLength(2);
     expect(w.host.list(paths.schroot)).toEqual([]);
-  });
-  it('an entry that has lost its text in the power cut is removed', async () => {
-    const w = await world();
-    const { paths } = w.machine();
-    const [s] = readSessions(w.host, paths);
-    w.reboot();
-    for (const name of [...w.volumes.keys()]) if (s && name.includes(s.id)) w.volumes.delete(name);
-    w.put(`${paths.schroot}/mayfly-${s?.id}`, '');
-    w.put(`${paths.schroot}/mayfly-own`, '');
-    await recover(w.machine());
-    expect(w.host.list(paths.schroot)).toEqual(['mayfly-own']);
   });
   it('destroy leaves no schroot entry, but those of others', async () => {
     const w = await world();

@@ -53,18 +53,6 @@ async function deskWith(takes: number): Promise<Desk> {
 const left = ({ w, on }: Desk): string[] => readSessions(w.host, on.paths).map(s => s.id);
 
 describe('a program that works on ending', () => {
-  it('is waited for also where there is no room in /run to record that: its files are elsewhere', async () => {
-    const desk = await deskWith(3000);
-    const write: Host['write'] = (path, text, o) => {
-      if (path.startsWith('/run/')) throw Object.assign(new Error('no space'), { code: 'ENOSPC' });
-      desk.on.host.write(path, text, o);
-    };
-    const began = desk.w.host.monotonic();
-    await end({ ...desk.on, host: { ...desk.on.host, write } }, desk.s.id);
-    expect(desk.w.host.monotonic() - began).toBeGreaterThanOrEqual(3000);
-    expect(desk.signals).toEqual([`SIGTERM ${desk.saver}`]);
-    expect(left(desk)).toEqual([]);
-  });
   it.each([
     ['is waited for', 3000, 3000, 3400, []],
     ['is killed when its time is over, and that is told', 60_000, 10_000, 10_500, ['SIGKILL']],
@@ -158,17 +146,54 @@ describe('a program that works on ending', () => {
     expect(desk.signals).toEqual([`SIGTERM ${desk.saver}`]);
     expect(desk.said).toEqual([]);
   });
+});
 
-  it('has no time if the disk is full, because nobody could tell how long', async () => {
-    const desk = await deskWith(60_000);
-    await logout(desk.on, callOf(desk.w, 'alice', ':0'), async () => undefined);
-    const write: Host['write'] = () => {
-      throw Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' });
+describe('without room for what a session waits for', () => {
+  /** No record can be written. */
+  async function fullDesk(takes: number): Promise<Desk> {
+    const desk = await deskWith(takes);
+    const { on } = desk;
+    const host: Host = {
+      ...on.host,
+      write(path, text, o) {
+        if (path.startsWith('/run/')) throw Object.assign(new Error('no space left'), { code: 'ENOSPC' });
+        on.host.write(path, text, o);
+      },
     };
-    const full = { ...desk.on, host: { ...desk.on.host, write } };
-    const ending = readSession(desk.w.host, desk.on.paths, desk.s.id);
-    if (ending) await stop(full, ending);
+    return { ...desk, on: { ...on, host } };
+  }
+
+  it.each([
+    ['a program has its time', 3000, []],
+    ['a program is killed when its time is over', 60_000, ['SIGKILL']],
+  ])('%s', async (_, takes, killed) => {
+    const desk = await fullDesk(takes);
+    const { w, on, s, saver } = desk;
+    const began = w.host.monotonic();
+    await expect(stop(on, s)).rejects.toMatchObject({ code: 'saving' });
+    expect(w.processes.has(saver)).toBe(true);
+    expect(readSession(w.host, on.paths, s.id)).toMatchObject({ state: 'ending' });
+    await end(on, s.id);
+    expect(w.host.monotonic() - began).toBeGreaterThanOrEqual(Math.min(takes, 10_000));
     expect(left(desk)).toEqual([]);
-    expect(desk.said.filter(([words]) => words.includes('killed'))).toHaveLength(1);
+    expect(desk.signals.slice(2)).toEqual(killed.map(signal => `${signal} ${saver}`));
+  });
+
+  it('the service remembers until when it waits', async () => {
+    const desk = await fullDesk(60_000);
+    const { w, on, s, saver } = desk;
+    const ends = reaper(1500, () => undefined);
+    const began = w.host.monotonic();
+    for (let round = 0; left(desk).length > 0 && round < 20; round++) {
+      ends.take(on, [readSession(w.host, on.paths, s.id) ?? s], async () => ({
+        because: 'it ends',
+        left: [],
+      }));
+      await ends.drain();
+      await w.host.sleep(1500);
+    }
+    expect(left(desk)).toEqual([]);
+    expect(desk.signals).toEqual([`SIGTERM ${saver}`, `SIGKILL ${saver}`]);
+    expect(w.host.monotonic() - began).toBeGreaterThanOrEqual(10_000);
   });
 });

@@ -360,6 +360,72 @@ describe('the Debian package', () => {
       hook session-cleanup :1`);
   });
 
+  // The records that an earlier version knows are on disk; /run/mayfly/roots is mounted by the first login after a boot.
+  const records = `
+    memory=/run/mayfly/sessions; disk=/var/lib/mayfly/sessions
+    hook() { env -i USER=carol DISPLAY=:0 /usr/lib/mayfly/hooks/lightdm/$1 --quiet; }
+    boot() { umount /run/mayfly/roots; mayfly recover --quiet; test ! -e $disk; }`;
+
+  it('an upgrade in which somebody logs in shows the session to programs of an earlier version', () => {
+    ok(`${records}
+      mkdir -m 700 $disk
+      dpkg --force-depends --unpack /root/mayfly.deb >/dev/null 2>&1
+      hook session-setup
+      record=$(cat /run/mayfly/users/$(id -u carol)/session).json
+      test -e $disk/$record; test ! -e $memory/$record
+      dpkg --force-depends --configure mayfly >/dev/null 2>&1
+      test "$(mayfly recover)" = 'nothing to recover'
+      test -e $disk/$record; test ! -e $memory/$record
+      hook session-cleanup
+      test -z "$(ls -A $disk; ls -A $memory)"
+      boot
+      hook session-setup; ls $memory/u*.json; hook session-cleanup`);
+  });
+
+  it('a downgrade gives the records of sessions to the earlier version', () => {
+    ok(`${records}
+      cd /root; dpkg-deb -R mayfly.deb old
+      sed -i 's/^Version: .*/Version: 0.0.1/' old/DEBIAN/control; dpkg-deb -b old old.deb >/dev/null
+      hook session-setup
+      record=$(cat /run/mayfly/users/$(id -u carol)/session).json
+      cp $memory/$record /root/record
+      dpkg --force-depends -i mayfly.deb >/dev/null 2>&1
+      test -e $memory/$record; test ! -e $disk
+      dpkg --force-depends --force-downgrade -i old.deb >/dev/null 2>&1
+      cmp /root/record $disk/$record; test -z "$(ls -A $memory)"
+      test "$(stat -c '%a %U' $disk) $(stat -c '%a %U' $disk/$record)" = '700 root 600 root'
+      dpkg --force-depends -i mayfly.deb >/dev/null 2>&1
+      mayfly sessions --json | grep '"state": "live"'
+      hook session-cleanup
+      test -z "$(ls -A $disk)"
+      boot
+      rm -r old old.deb /root/record`);
+  });
+
+  it('without systemd, cron removes at boot what a power cut has left, without which the package stays', () => {
+    ok(`${records}
+      entry=/etc/schroot/chroot.d/mayfly-u1001-0000000a
+      printf '[u1001-0000000a]\ntype=plain\ndirectory=/run/mayfly/roots/u1001-0000000a\n' >$entry
+      printf '[x]\ndirectory=/srv/x\n' >/etc/schroot/chroot.d/mayfly-u1001-0000000b
+      if dpkg -r mayfly >/root/refused 2>&1; then echo "was removed with leftovers" >&2; exit 1; fi
+      grep -q u1001-0000000a /root/refused
+      if grep u1001-0000000b /root/refused; then exit 1; fi
+      grep -q '"mayfly recover" removes leftovers' /root/refused
+      sed -n 's/^@reboot root //p' /etc/cron.d/mayfly >/root/job
+      grep -q recover /root/job
+      env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin sh /root/job
+      test ! -e $entry
+      rm /etc/schroot/chroot.d/mayfly-u1001-0000000b /root/job`);
+  });
+
+  it('without systemd, cron updates also where the priority for the disk cannot be set', () => {
+    // As a user who may not have this class.
+    const out = ok(`
+      job=$(sed -n "s/.*|| \\\\(nice .*ionice .*\\\\) -c 3 mayfly update .*/\\\\1/p" /etc/cron.d/mayfly)
+      setpriv --reuid 65534 --regid 65534 --clear-groups sh -c "$job -c 1 echo updates"`);
+    expect(out).toBe('updates\n');
+  });
+
   it('is removed and purged without a trace, once its pool is destroyed', () => {
     const kept = ok(
       `mkdir -p /run/mayfly/users/65000; echo 1 >/run/mayfly/users/65000/host # somebody who got the host

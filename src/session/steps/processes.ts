@@ -58,11 +58,7 @@ async function endPrograms(
   if (working.length + killed.length === 0) return;
   const { reportKilled, saveWait } = await import('../saving.ts');
   reportKilled(s, log, killed);
-  if (working.length === 0 || saveWait(s, on, { asked, until, processes: working })) return;
-  // Without room for the record, which is in memory, nobody else could wait for them. Their files are elsewhere.
-  const { waitForAll } = await import('../../linux/terminate.ts');
-  const left = await waitForAll(host, working, until);
-  await endPrograms({ ...s, saving: { asked: 0, until: 0, processes: left, who: '' } }, on, target, apart);
+  if (working.length > 0) saveWait(s, on, { asked, until, processes: working });
 }
 
 /**
