@@ -6,7 +6,7 @@
 import { hasCode, reasonOf } from '../errors.ts';
 import { hasTime, loginsBeside } from '../session/end-reason.ts';
 import { applyRebootPolicy } from '../session/reboot-policy.ts';
-import { stillSaving, waitOf } from '../session/saving.ts';
+import { savingOf, stillSaving } from '../session/saving.ts';
 import { stop } from '../session/session.ts';
 import { prepareSpare } from '../session/spare-snapshot.ts';
 import { lockNameOf, withLock } from '../state/locks.ts';
@@ -101,7 +101,7 @@ export function reaper(handoverWait: number, onEnd: (changed: boolean) => void):
       if (hasCode(error, 'locked', 'saving')) {
         on.log('debug', `${s.id}: ${reasonOf(error)}`);
         a.waits = hasCode(error, 'saving');
-        a.wait = waitOf(error) ?? a.wait;
+        a.wait = savingOf(error) ?? a.wait;
         a.due = on.host.monotonic() + handoverWait;
       } else fail(on, s, a, reasonOf(error));
     }

@@ -31,13 +31,13 @@ class StillSaving extends MayflyError {
 }
 
 /** What the teardown waits for that has thrown this; undefined for other errors. */
-export function waitOf(error: unknown): Saving | undefined {
+export function savingOf(error: unknown): Saving | undefined {
   return hasCode(error, 'saving') ? (error as Partial<StillSaving>).wait : undefined;
 }
 
 /**
  * Records what the teardown waits for, and throws `saving`. Without room for the record only whoever ends the session knows
- * (see {@link waitOf}). Others who try begin to count anew: homes may have room, so nobody is killed before the time is over.
+ * (see {@link savingOf}). Others who try begin to count anew: homes may have room, so nobody is killed before the time is over.
  */
 export function saveWait(s: Session, on: Machine, wait: Omit<Saving, 'who'>, what?: string): never {
   const who = what ?? listOf(wait.processes.map(id => `process ${id.pid} ${processName(on.host, id.pid)}`));
@@ -71,7 +71,7 @@ export async function whileSaving(
       return await attempt(wait);
     } catch (error) {
       if (!hasCode(error, 'saving')) throw error;
-      wait = waitOf(error) ?? readSession(host, paths, id)?.saving;
+      wait = savingOf(error) ?? readSession(host, paths, id)?.saving;
       const { waitForAll } = await import('../linux/terminate.ts');
       if (wait) wait = { ...wait, processes: await waitForAll(host, wait.processes, wait.until) };
     }
