@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { monotonic } from '../../src/linux/clock.ts';
 import type { Command, Runner } from '../../src/linux/command.ts';
-import { helperRunner, jobOf, requestBytes, takeAnswers } from '../../src/linux/helper.ts';
+import { type HelperRunner, helperRunner, jobOf } from '../../src/linux/helper.ts';
+import { requestBytes, startHelper, takeAnswers } from '../../src/linux/helper-process.ts';
 import { mountCommand } from '../../src/linux/mount-program.ts';
 import { planMountOps } from '../../src/linux/mounts.ts';
 
@@ -58,7 +59,7 @@ describe('a job', () => {
 
 describe.runIf(process.getuid?.() === 0)('the helper', () => {
   let directory: string;
-  let runner: Runner;
+  let runner: HelperRunner;
   const ran: string[] = [];
   const other: Runner = {
     run: async c => {
@@ -168,29 +169,154 @@ describe.runIf(process.getuid?.() === 0)('the helper', () => {
     while (!isFree('b')) await new Promise(setImmediate);
   });
 
-  it('that is stopped is not waited for, and not asked again', async () => {
-    const own = await helperRunner(other);
+  /** A runner of its own, and the process of its helper; `tick` lets it start another one. */
+  async function runnerOf(): Promise<{ own: HelperRunner; pid: number; tick: () => void }> {
     const known = helpers();
-    for (const pid of known) process.kill(pid, 'SIGSTOP');
-    const lock = open('d');
-    expect(await own.run(lockCommand(lock, ['-w', '60']), never)).toMatchObject({ code: 0 });
-    expect(await own.run(dirs(`${directory}/after`), never)).toMatchObject({ code: 0 });
-    expect(ran.splice(0)).toEqual(['flock', 'perl']);
-    for (const pid of helpers()) process.kill(pid, 'SIGCONT');
-    fs.closeSync(lock);
-    expect(fs.existsSync(`${directory}/after`)).toBe(false);
+    let clock = 0;
+    const own = await helperRunner(other, () => clock);
+    const pid = helpers().find(one => !known.includes(one)) ?? 0;
+    expect(pid).toBeGreaterThan(1);
+    const tick = (): void => {
+      clock += 60_000;
+    };
+    return { own, pid, tick };
+  }
+
+  /** Resolves when commands are run by a helper again. */
+  async function isReplaced(own: HelperRunner): Promise<void> {
+    for (let n = 0; ; n++) {
+      await own.run(dirs(`${directory}/again${n}`), never);
+      if (ran.splice(0).length === 0) break;
+      await new Promise(setImmediate);
+    }
+  }
+
+  const isGone = (pid: number): boolean => !helpers().includes(pid);
+  async function ends(pid: number): Promise<void> {
+    while (!isGone(pid)) await new Promise(setImmediate);
+  }
+
+  it('that has ended is replaced, and nobody waits for the new one', async () => {
+    const { own, pid, tick } = await runnerOf();
+    process.kill(pid, 'SIGKILL');
+    await ends(pid);
+    await own.run(dirs(`${directory}/not-yet`), never);
+    tick();
+    await own.run(dirs(`${directory}/starting`), never);
+    expect(ran.splice(0)).toEqual(['perl', 'perl']);
+    await isReplaced(own);
   });
 
-  it('that dies leaves a request undecided, and later ones to others', async () => {
-    const [first, second] = [open('c'), open('c')];
-    expect(await runner.run(lockCommand(first, ['-n']), never)).toMatchObject({ code: 0 });
-    const waits = runner.run(lockCommand(second, ['-w', '60']), never);
-    const pids = helpers();
-    expect(pids).toHaveLength(1);
-    for (const pid of pids) process.kill(pid, 'SIGKILL');
-    await expect(waits).rejects.toMatchObject({ code: 'timeout' });
+  it('that is stopped is not waited for, and replaced; what it was asked is done once, by others', async () => {
+    const { own, pid, tick } = await runnerOf();
+    process.kill(pid, 'SIGSTOP');
+    const lock = open('d');
+    const all = [own.run(lockCommand(lock, ['-w', '60']), never), own.run(dirs(`${directory}/after`), never)];
+    for (const one of await Promise.all(all)) expect(one).toMatchObject({ code: 0 });
+    expect(ran.splice(0)).toEqual(['flock', 'perl']);
+    await ends(pid);
+    expect(fs.existsSync(`${directory}/after`)).toBe(false);
+    fs.closeSync(lock);
+    tick();
+    await isReplaced(own);
+  });
+
+  it('that is stopped while nobody asks is found by a check, and one that answers is kept', async () => {
+    const { own, pid, tick } = await runnerOf();
+    tick();
+    await own.check();
+    expect(isGone(pid)).toBe(false);
+    process.kill(pid, 'SIGSTOP');
+    await own.check();
+    await ends(pid);
+    await isReplaced(own);
+  });
+
+  it('does not carry out later what was given up, with another file of ours', async () => {
+    const { own, pid } = await runnerOf();
+    process.kill(pid, 'SIGSTOP');
+    const lock = open('e');
+    const late = { ...dirs(`${directory}/late`), inheritFds: [lock] };
+    await expect(own.run(late, monotonic() + 50)).rejects.toMatchObject({ code: 'timeout' });
+    process.kill(pid, 'SIGCONT');
+    await ends(pid);
+    fs.closeSync(lock);
+    expect(fs.existsSync(`${directory}/late`)).toBe(false);
+  });
+
+  it('does nothing with a descriptor that is another file by now', async () => {
+    const helper = await startHelper();
+    const [first, second] = [open('f'), open('g')];
+    const at = (fd: number, file = fd): string => `${fd}=${fs.fstatSync(file).dev}:${fs.fstatSync(file).ino}`;
+    expect(await helper?.ask(['lock', at(first, second), '0', '75'], never)).toBe('nothing done');
+    expect(isFree('f')).toBe(true);
+    expect(await helper?.ask(['lock', at(first), '0', '75'], never)).toMatchObject({ code: 0 });
+    expect(isFree('f')).toBe(false);
     for (const fd of [first, second]) fs.closeSync(fd);
-    expect(await runner.run(dirs(`${directory}/later`), never)).toMatchObject({ code: 0 });
-    expect(ran.splice(0)).toEqual(['perl']);
+  });
+
+  it('that has no descriptors left leaves the work to others: that is no failure of the command', async () => {
+    const { own, pid } = await runnerOf();
+    spawnSync('prlimit', ['--pid', `${pid}`, '--nofile=6:6']);
+    const lock = open('h');
+    expect(await own.run(lockCommand(lock, ['-n']), never)).toMatchObject({ code: 0 });
+    expect(await own.run(dirs(`${directory}/no-room`), never)).toMatchObject({ code: 0 });
+    expect(ran.splice(0)).toEqual(['flock', 'perl']);
+    fs.closeSync(lock);
+  });
+
+  it('that is killed while it works: a mount is completed and heard of, a lock is taken by others', async () => {
+    const { own, pid } = await runnerOf();
+    const gate = `${directory}/gate2`;
+    spawnSync('mkfifo', [gate]);
+    const entry = { type: 'f', mode: 0o600, uid: 0, gid: 0, data: '' } as const;
+    const [first, second] = [open('i'), open('i')];
+    expect(await own.run(lockCommand(first, ['-n']), never)).toMatchObject({ code: 0 });
+    const mounts = own.run(mountCommand([{ op: 'make', target: gate, entry }]), never);
+    const locks = own.run(lockCommand(second, ['-w', '60']), never);
+    const childrenOf = (): string[] =>
+      fs.readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean);
+    const inode = fs.fstatSync(second).ino;
+    const waiter = (): number =>
+      Number(
+        new RegExp(`-> FLOCK +\\S+ +\\S+ +(\\d+) \\S+:${inode} `).exec(fs.readFileSync('/proc/locks', 'utf8'))?.[1],
+      );
+    while (childrenOf().length < 2 || !(waiter() > 1)) await new Promise(setImmediate);
+    process.kill(pid, 'SIGKILL');
+    const reader = spawn('cat', [gate], { stdio: 'ignore' });
+    expect(await mounts).toMatchObject({ code: 0, stderr: '' });
+    expect(ran).toEqual([]);
+    process.kill(waiter(), 'SIGKILL');
+    expect(await locks).toMatchObject({ code: 0 });
+    expect(ran.splice(0)).toEqual(['flock']);
+    for (const fd of [first, second]) fs.closeSync(fd);
+    if (reader.exitCode === null) await new Promise(yes => reader.once('close', yes));
+  });
+
+  it('that dies with its child leaves a mount undecided', async () => {
+    const { own, pid } = await runnerOf();
+    const gate = `${directory}/gate3`;
+    spawnSync('mkfifo', [gate]);
+    const entry = { type: 'f', mode: 0o600, uid: 0, gid: 0, data: '' } as const;
+    const mounts = own.run(mountCommand([{ op: 'make', target: gate, entry }]), never);
+    const children = (): string => fs.readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
+    while (children() === '') await new Promise(setImmediate);
+    const child = Number(children());
+    for (const one of [pid, child]) process.kill(one, 'SIGKILL');
+    await expect(mounts).rejects.toMatchObject({ code: 'timeout' });
+    expect(ran).toEqual([]);
+  });
+
+  it('whose child is killed while it waits for a lock: others take it', async () => {
+    const { own, pid } = await runnerOf();
+    const [first, second] = [open('j'), open('j')];
+    expect(await own.run(lockCommand(first, ['-n']), never)).toMatchObject({ code: 0 });
+    const locks = own.run(lockCommand(second, ['-w', '60']), never);
+    const children = (): string => fs.readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
+    while (children() === '') await new Promise(setImmediate);
+    process.kill(Number(children()), 'SIGKILL');
+    expect(await locks).toMatchObject({ code: 0 });
+    expect(ran.splice(0)).toEqual(['flock']);
+    for (const fd of [first, second]) fs.closeSync(fd);
   });
 });
