@@ -157,7 +157,7 @@ export async function isUsed(host: Host, devices: ReadonlySet<number>, uid: numb
 }
 
 /** The fields of a line of /proc/PID/mountinfo that are used (proc_pid_mountinfo(5)). */
-interface MountLine {
+export interface MountLine {
   /** major:minor of the file system. */
   readonly device: string;
   /** The directory of the file system that is mounted. */

@@ -5,12 +5,13 @@
  *
  * What has let a login in is schroot: it runs until the login's first program has ended. A logind session tells whose it
  * is. Everything here is the user's own, who could also stay logged in: nothing of it needs to be proven. Only files of
- * the kernel and of logind are read, so nothing can hang.
+ * the kernel and of logind are read, so nothing can hang: no link in /proc is followed, whose file system may not answer.
  */
 import { groupOf } from '../linux/cgroup.ts';
 import type { Host } from '../linux/host.ts';
 import { isOfPerson, type LogindSession, shownSessions } from '../linux/logind.ts';
 import { bootId, identify } from '../linux/process-id.ts';
+import { type MountLine, mountLines } from '../linux/processes.ts';
 import type { Login, Session } from '../state/sessions.ts';
 import { DISPLAY_MANAGERS } from './ended-scopes.ts';
 import { hasOwnProcess } from './hook-call.ts';
@@ -56,6 +57,16 @@ function scopeIn(group: string, uid: number): string | undefined {
   return new RegExp(`/user-${uid}\\.slice/session-([^/]+)\\.scope`).exec(group)?.[1];
 }
 
+/** Whether the root directory of a process is that of the session, by the mount tables. */
+function isInside(host: Host, pid: number, s: Session): boolean {
+  const at = (place: string, lines: readonly MountLine[]): string | undefined => {
+    const m = lines.filter(line => line.place === place).at(-1);
+    return m && `${m.device} ${m.root}`;
+  };
+  const its = at('/', mountLines(host, pid));
+  return its !== undefined && its === at(s.root, mountLines(host, 'self'));
+}
+
 /**
  * The logins in a live session that no hook has announced. None without logind: there, what is left of a login looks like
  * one.
@@ -83,7 +94,7 @@ export function unannouncedLogins(host: Host, s: Session): Login[] {
   });
   const leaders = shown
     .filter(a => a.uid === uid && a.leader > 0 && a.state !== 'closing' && isLogin(s, 'typed', a, false))
-    .filter(a => s.devices.length > 0 && host.stat(`/proc/${a.leader}/root`)?.dev === s.devices[0])
+    .filter(a => isInside(host, a.leader, s))
     .map(a => a.leader);
   return [...new Set([...pids, ...leaders])]
     .flatMap(pid => identify(host, pid) ?? [])

@@ -6,7 +6,7 @@ import { reap } from '../../src/service/reaper.ts';
 import { recover } from '../../src/service/recover.ts';
 import { overBecause } from '../../src/session/end-reason.ts';
 import { login, logout } from '../../src/session/session.ts';
-import { entryOf, isLogin } from '../../src/session/unannounced.ts';
+import { entryOf, isLogin, unannouncedLogins } from '../../src/session/unannounced.ts';
 import { readSession, readSessions, type Session } from '../../src/state/sessions.ts';
 import { callOf, preparedWorld, type World } from '../world.ts';
 
@@ -230,7 +230,24 @@ describe('a desktop that no hook has announced', () => {
       '/run/systemd/sessions/c9',
       `UID=1001\nSTATE=active\nCLASS=user\nSERVICE=login\nLEADER=${leader}\n`,
     );
-    expect(await logout(w.machine(), callOf(w, 'alice', ':0'), mustNotEnd)).toBe('others remain');
+    const on = w.machine();
+    const tables: Readonly<Record<string, string>> = {
+      '/proc/self/mountinfo': `9 1 0:9 / / rw - ext4 x rw\n30 9 0:7 /a ${s.root} rw - btrfs x rw\n`,
+      [`/proc/${leader}/mountinfo`]: '31 1 0:7 /a / rw - btrfs x rw\n',
+    };
+    const host = {
+      ...on.host,
+      read: (path: string) => tables[path] ?? on.host.read(path),
+      stat(path: string) {
+        // The file system of the leader may be one that does not answer.
+        if (path === `/proc/${leader}/root`) throw new Error('hangs');
+        return on.host.stat(path);
+      },
+    };
+    const ours = { ...on, host };
+    const other = { ...s, root: '/run/mayfly/roots/another' };
+    expect(unannouncedLogins(host, other)).toEqual([]);
+    expect(await logout(ours, callOf(w, 'alice', ':0'), mustNotEnd)).toBe('others remain');
     expect(readSessions(w.host, w.machine().paths)[0]?.logins).toMatchObject([
       { caller: identify(w.host, leader) },
     ]);
