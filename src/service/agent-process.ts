@@ -7,6 +7,9 @@ import { agentDirectory } from '../state/paths.ts';
 /** How long to wait before the next one is started if the last one failed, in milliseconds. */
 const AFTER_FAILURE = 30_000;
 
+/** How often it is said that the agent fails, in milliseconds. */
+const SAID_EVERY = 3_600_000;
+
 /** After how many milliseconds without an answer the agent counts as hung. Hooks wait for half a second and do without it. */
 export const HUNG_AFTER = 20_000;
 
@@ -27,16 +30,22 @@ export interface AgentKeeper {
 export function agentKeeper(program: string, file: string, start = startWorker): AgentKeeper {
   let worker: Worker | undefined;
   let notBefore = 0;
+  let saidAt = Number.NEGATIVE_INFINITY;
   /** The question that has not been answered: when it was asked, and whether that has been noticed. */
   let asked: { readonly at: number; isLate: boolean } | undefined;
   let isClosed = false;
   const failed = ({ host, log }: Machine, reason: string): void => {
-    notBefore = host.monotonic() + AFTER_FAILURE;
-    log('warning', `hooks start Node.js themselves, which takes longer: the agent failed: ${reason}`);
+    const now = host.monotonic();
+    notBefore = now + AFTER_FAILURE;
+    const isNews = now - saidAt >= SAID_EVERY;
+    if (isNews) saidAt = now;
+    const words = `hooks start Node.js themselves, which takes longer: the agent failed: ${reason}`;
+    log(isNews ? 'warning' : 'debug', words);
   };
   const begin = (on: Machine): void => {
     const { host } = on;
-    const directory = agentDirectory(on.paths);
+    const directory = agentDirectory(file, on.paths);
+    host.mkdir(directory.slice(0, directory.lastIndexOf('/')), 0o755);
     host.mkdir(directory, 0o700);
     host.own(directory, 0o700);
     // Left behind by one that was killed.
@@ -62,6 +71,7 @@ export function agentKeeper(program: string, file: string, start = startWorker):
         asked = { at: now, isLate: false };
         worker.ask();
       } else if (asked.isLate) {
+        on.log('warning', `the agent did not answer for ${HUNG_AFTER / 1000} s, and is replaced`);
         worker.kill();
         worker = undefined;
       } else {

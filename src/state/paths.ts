@@ -1,5 +1,5 @@
 /** The paths of one Mayfly instance, and creating its directories. */
-import { type Config, SYSTEM_RUN } from '../config/config.ts';
+import { type Config, DEFAULT_CONFIG_FILE, SYSTEM_RUN } from '../config/config.ts';
 import type { Host } from '../linux/host.ts';
 
 /** All paths of one instance; two instances with different directories do not interfere. */
@@ -76,8 +76,12 @@ export function isSystemInstance({ run }: Pick<Paths, 'run'>): boolean {
   return run === SYSTEM_RUN;
 }
 
-/** Where the socket of the agent is: hooks/run looks there. */
-export const agentDirectory = ({ run }: Pick<Paths, 'run'>): string => `${run}/agent`;
+/**
+ * Where the socket of the agent is. The system's hooks look in a fixed place (hooks/run), wherever the configuration that they
+ * use, which is the default one, has its directories.
+ */
+export const agentDirectory = (file: string, { run }: Pick<Paths, 'run'>): string =>
+  `${file === DEFAULT_CONFIG_FILE ? SYSTEM_RUN : run}/agent`;
 
 /** Creates the directories below the state and run directories. Safe to repeat; everything that writes calls it. */
 export function makeDirectories(host: Host, paths: Paths): void {
@@ -91,8 +95,7 @@ export function makeDirectories(host: Host, paths: Paths): void {
     host.own(path, 0o700); // the root of a file system of its own is usually open to all users
   }
   for (const path of [paths.run, paths.users]) host.mkdir(path, 0o755);
-  for (const path of [agentDirectory(paths), paths.sessions, paths.roots, paths.locks])
-    host.mkdir(path, 0o700);
+  for (const path of [paths.sessions, paths.roots, paths.locks]) host.mkdir(path, 0o700);
   host.own(paths.sessions, 0o700); // what its records say is believed
 }
 

@@ -50,6 +50,27 @@ it('a directory that cannot be used is told of, and tried again after half a min
   expect(tries).toBe(2);
 });
 
+it('one that cannot start is said once an hour', async () => {
+  const { w, on, agents, start } = service();
+  const levels: string[] = [];
+  const own = { ...on, log: logTo(level => void levels.push(level)) };
+  const agent = agentKeeper('/program', '/etc/own.toml', start);
+  for (let n = 0; n < 4; n++) {
+    agent.keep(own);
+    agents[n]?.events.ended('it ended with 1');
+    await w.host.sleep(n === 2 ? 3_600_000 : 30_000);
+  }
+  expect(levels).toEqual(['warning', 'debug', 'debug', 'warning']);
+});
+
+it('that of the machine listens where the hooks look, wherever the directories are', () => {
+  const { on, agents, start } = service();
+  const moved = { ...on, paths: { ...on.paths, run: '/srv/run' } };
+  agentKeeper('/program', '/etc/mayfly/mayfly.toml', start).keep(moved);
+  agentKeeper('/program', '/etc/own.toml', start).keep({ ...on, paths: { ...on.paths, run: '/run' } });
+  expect(agents.map(({ args }) => args[4])).toEqual(['/run/mayfly/agent', '/run/agent']);
+});
+
 it('one that has ended is started anew after half a minute, in a directory without its socket', async () => {
   const { w, on, agents, start } = service();
   const agent = agentKeeper('/program', '/etc/own.toml', start);

@@ -383,7 +383,7 @@ export class Lab {
       cgroups: cgroups.filter(n => n.includes(this.dir.replaceAll('/', '.'))),
       state: tree(`${this.dir}/state`, 1).filter(p => !p.startsWith('/state/pool')),
       // The agent is the service's.
-      run: tree(`${this.dir}/run`, 2).filter(p => !/^\/run\/(locks|health|refused\.json|agent\/)/.test(p)),
+      run: tree(`${this.dir}/run`, 2).filter(p => !/^\/run\/(locks|health|refused\.json|agent)/.test(p)),
       // A spare comes and goes by itself; it is a part of the pool, not of a session.
       volumes: this.volumes(),
       pool: [
