@@ -25,6 +25,7 @@ function parseHookArgs(args: readonly string[]): HookOptions | undefined {
   let config: string | undefined;
   let caller: number | undefined;
   let failed: string | undefined;
+  let unanswered = false;
   let dryRun = false;
   let amount: HookOptions['amount'] = 'normal';
   for (let i = 1; i < args.length; i++) {
@@ -37,6 +38,7 @@ function parseHookArgs(args: readonly string[]): HookOptions | undefined {
       if (!(Number.isInteger(caller) && caller > 0))
         throw new MayflyError('usage', '--caller needs a process ID');
     } else if (arg === '--failed') failed = args[++i] ?? '';
+    else if (arg === '--unanswered') unanswered = true;
     else if (arg === '--dry-run') dryRun = true;
     else if (arg === '--quiet') amount = 'quiet';
     else if (arg === '--verbose') amount = 'verbose';
@@ -53,7 +55,7 @@ function parseHookArgs(args: readonly string[]): HookOptions | undefined {
     const given = ['hook', ...positionals].join(' ');
     throw new MayflyError('usage', `invalid command "${given}": use "hook gdm|lightdm|pam start|stop"`);
   }
-  return { adapter, action, config, caller, failed, dryRun, amount };
+  return { adapter, action, config, caller, failed, unanswered, dryRun, amount };
 }
 
 /**
@@ -67,7 +69,7 @@ declare const keepCode: () => void;
 async function hook(
   args: readonly string[],
   env: NodeJS.ProcessEnv,
-  inAgent?: Pick<HookOptions, 'client' | 'runner'>,
+  inAgent?: Pick<HookOptions, 'client' | 'runner' | 'extend'>,
 ): Promise<number | undefined> {
   try {
     const hot = parseHookArgs(args);
@@ -92,9 +94,10 @@ async function agent(directory: string, file: string): Promise<number> {
   });
   await serveHooks(thisHost, directory, process.argv[1] ?? '', {
     withOutput: (to, act) => outputs.run(to, act),
-    async run({ args, env, client: pid }, runner) {
+    async run({ args, env, client: pid }, runner, extend) {
       const client = identify(thisHost, pid);
-      return client === undefined ? RUN_IT_YOURSELF : ((await hook(args, env, { client, runner })) ?? 1);
+      if (client === undefined) return RUN_IT_YOURSELF;
+      return (await hook(args, env, { client, runner, extend })) ?? 1;
     },
     async limit(args) {
       const hot = parseHookArgs(args);

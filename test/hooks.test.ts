@@ -1,6 +1,7 @@
 /** The hook scripts as display managers run them, with a program that refuses every login in place of Mayfly. */
 import { spawn, spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { GDM_HOOKS, GDM_SCRIPTS, renderGdm } from '../src/desktop/adapters/gdm.ts';
@@ -92,6 +93,55 @@ describe('a hook whose login is refused', () => {
     expect([r.status, r.stdout]).toEqual([1, '']);
     expect(r.stderr).toMatch(/^mayfly: there is no session for you .*\n$/);
     expect(fs.readFileSync(`${dir}/told`, 'utf8')).toMatch(/ RegisterSession a\{sv\} 0\n$/);
+  });
+});
+
+describe('a hook whose agent has begun', () => {
+  /** Runs a hook with an agent that says `first` at once, and `then` after `go`. */
+  async function run(hook: string, first: string, then: (say: (text: string) => void) => void) {
+    const place = fs.mkdtempSync(`${dir}/agent-`);
+    const run = fs.readFileSync('hooks/run', 'utf8');
+    const text = run.replace('\nagent=/run/mayfly/agent\n', `\nagent=${place}\n`);
+    expect(text).not.toBe(run);
+    fs.writeFileSync(`${dir}/hooks/run`, text);
+    const server = createServer(socket => {
+      socket.on('error', () => undefined);
+      socket.once('data', () => {
+        socket.write(first);
+        socket.once('data', () => then(words => void socket.write(words)));
+      });
+    });
+    await new Promise<void>(yes => server.listen(`${place}/1.sock`, () => yes()));
+    try {
+      const child = spawn(`${dir}/hooks/${hook}`, [], { env: { USER: 'alice' } });
+      let said = '';
+      child.stdout.on('data', data => {
+        said += data;
+      });
+      const code = await new Promise(yes => child.on('close', yes));
+      return { code, said };
+    } finally {
+      server.close();
+      fs.writeFileSync(`${dir}/hooks/run`, run);
+    }
+  }
+
+  it.each([
+    ['lightdm/session-setup', 'start'],
+    ['lightdm/session-cleanup', 'stop'],
+  ])('and does not answer in time only says so, without beginning anew: %s', async (hook, action) => {
+    const { code, said } = await run(hook, 'ready 1\n', () => undefined);
+    expect([code, said]).toEqual([4, called('lightdm', action).replace('\n', ' --unanswered\n')]);
+  });
+
+  it('waits longer if the agent says so', async () => {
+    const { code, said } = await run('lightdm/session-setup', 'ready 1\n', say => {
+      say('1 2\na\n');
+      say('w 600\n');
+      // The only proof that it still waits is that more than the first second has passed.
+      setTimeout(() => say('1 2\nb\nx 3\n'), 1500);
+    });
+    expect([code, said]).toEqual([3, 'a\nb\n']);
   });
 });
 

@@ -3,8 +3,8 @@
  * carried out. So a client that hears nothing knows that nothing was done.
  *
  * Request: `COUNT\0FIELD\0FIELD…\0`. Answer: `ready SECONDS\n`, after which time the client waits no longer, then after
- * `go\n` any number of `1 LENGTH\nTEXT` (for standard output) and `2 LENGTH\nTEXT` (for standard error), and `x CODE\n`, the
- * exit code. The client is hooks/agent-client.
+ * `go\n` any number of `1 LENGTH\nTEXT` (for standard output), `2 LENGTH\nTEXT` (for standard error) and `w SECONDS\n`, after
+ * which time from now the client waits no longer, and `x CODE\n`, the exit code. The client is hooks/agent-client.
  */
 import { createServer, type Socket } from 'node:net';
 
@@ -23,6 +23,8 @@ export interface Client {
   readonly fields: readonly string[];
   /** Passes text to an output of the client. */
   send(fd: 1 | 2, text: Uint8Array): void;
+  /** Has the client wait for so many seconds from now. */
+  extend(seconds: number): void;
 }
 
 export interface ClientHandler {
@@ -110,10 +112,14 @@ function converse(socket: Socket, { accepts }: ClientHandler): Promise<Client | 
       }
       if (text !== 'go\n') return leave();
       socket.setTimeout(0);
-      const send = (fd: 1 | 2, bytes: Uint8Array): void => {
-        if (!socket.destroyed) socket.write(frame(fd, bytes));
+      const write = (bytes: string | Uint8Array): void => {
+        if (!socket.destroyed) socket.write(bytes);
       };
-      resolve({ fields, send });
+      resolve({
+        fields,
+        send: (fd, bytes) => write(frame(fd, bytes)),
+        extend: seconds => write(`w ${seconds}\n`),
+      });
     });
   });
 }

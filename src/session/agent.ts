@@ -5,17 +5,17 @@
  */
 import { type Client, serveClients } from '../linux/agent-socket.ts';
 import type { Runner } from '../linux/command.ts';
-import { helperRunner } from '../linux/helper.ts';
+import { type HelperRunner, helperRunner } from '../linux/helper.ts';
 import type { Host } from '../linux/host.ts';
 import { RUN_IT_YOURSELF } from './own-process.ts';
 
 /** The first field of a request. Another word means another protocol, and the client does the work itself. */
-const PROTOCOL = 'mayfly-hook-2';
+const PROTOCOL = 'mayfly-hook-3';
 
 /** What the entry point does with the arguments of a hook. */
 export interface HookRunner {
-  /** Runs the hook of a client, and commands by `runner`. Returns its exit code. */
-  run(request: Request, runner: Runner): Promise<number>;
+  /** Runs the hook of a client, and commands by `runner`. `extend`: see {@link Client}. Returns its exit code. */
+  run(request: Request, runner: Runner, extend: (seconds: number) => void): Promise<number>;
   /** Seconds within which a hook with these arguments ends. */
   limit(args: readonly string[]): Promise<number>;
   /** Lets the code be compiled that a login needs. Never rejects. */
@@ -54,9 +54,13 @@ export function requestOf(
   return { client, env: { USER, DISPLAY, XAUTHORITY }, args };
 }
 
+/** Milliseconds that calls have for their completion after a fault of the agent, of which one may never end. */
+const AFTER_FAULT = 60_000;
+
 /**
  * Answers hooks at a socket in `directory`. Ends when standard input does, because whoever started it has ended or wants it to
- * end, and on SIGTERM. Then it takes no more requests and completes those that it has begun.
+ * end, and on SIGTERM. Then it takes no more requests and completes those that it has begun. So it does after a fault that
+ * belongs to no call, which it throws.
  */
 export async function serveHooks(
   host: Pick<Host, 'stat' | 'unlink'>,
@@ -66,26 +70,39 @@ export async function serveHooks(
 ): Promise<void> {
   const own = fileKey(host, program);
   const path = `${directory}/${process.pid}.sock`;
-  const over = new Promise<void>(resolve => {
-    process.stdin.on('end', resolve);
-    process.on('SIGTERM', resolve);
+  const over = new Promise<Error | undefined>(resolve => {
+    process.stdin.on('end', () => resolve(undefined));
+    process.on('SIGTERM', () => resolve(undefined));
+    process.on('uncaughtException', resolve);
   });
-  process.stdout.on('error', () => undefined); // the service has ended: what was begun is completed
-  // The service asks whether this thread still answers.
-  process.stdin.on('data', (asked: Buffer) => process.stdout.write(asked));
-  const [runner] = await Promise.all([helperRunner(), hook.warmUp()]);
+  const starting = helperRunner();
+  answerService(starting);
+  const runner = await starting;
   const server = await serveClients(path, {
     async accepts(fields) {
       const request = requestOf(host, fields, own);
       return request && hook.limit(request.args);
     },
-    async answer({ fields, send }: Client) {
+    async answer({ fields, send, extend }: Client) {
       const request = requestOf(host, fields, own);
       if (request === undefined) return RUN_IT_YOURSELF;
-      return hook.withOutput(send, () => hook.run(request, runner));
+      return hook.withOutput(send, () => hook.run(request, runner, extend));
     },
   });
-  await over;
+  void hook.warmUp(); // whoever comes meanwhile only waits a little longer
+  const fault = await over;
+  const timer = fault && setTimeout(() => process.exit(1), AFTER_FAULT);
   await server.close();
+  clearTimeout(timer);
   host.unlink(path);
+  if (fault !== undefined) throw fault;
+}
+
+/** Answers the question of the service, if this thread still runs. The helper is asked, too, and replaced if need be. */
+function answerService(runner: Promise<HelperRunner>): void {
+  process.stdout.on('error', () => undefined); // the service has ended: what was begun is completed
+  process.stdin.on('data', async (asked: Buffer) => {
+    await (await runner).check();
+    process.stdout.write(asked);
+  });
 }

@@ -23,8 +23,12 @@ export interface HookOptions extends Omit<MachineOptions, 'json'> {
   readonly caller: number | undefined;
   /** Of `start`: what of the administrator's has failed after it. The login is then refused, and its session ends. */
   readonly failed?: string | undefined;
+  /** The agent has not answered this call in time, and may still be at work on it: the hook only says so. */
+  readonly unanswered?: boolean | undefined;
   /** In the agent: the process that waits for the answer. */
   readonly client?: ProcessId | undefined;
+  /** In the agent: has that process wait for so many seconds from now. */
+  readonly extend?: ((seconds: number) => void) | undefined;
   /** How commands are run, if not as in a process of its own. */
   readonly runner?: Runner | undefined;
 }
@@ -39,7 +43,7 @@ interface HookOutcome {
 /** Seconds after the time limit at which the watchdog ends a hook: one that does not hang has said why by then. */
 const WATCHDOG_DELAY = 5;
 
-/** Seconds for which the reason of a refused login may be shown and recorded: see `refusal-dialog.ts`. */
+/** Seconds for which the reason of a refused login may be shown: see `refusal-dialog.ts`. */
 const DIALOG_TIME = 25;
 
 const nothingToDo: HookOutcome = { code: 0, complete: false };
@@ -77,11 +81,15 @@ async function openFor(o: HookOptions, seconds: (c: Config) => number): Promise<
   return ours;
 }
 
-/** The seconds within which a hook ends, for whoever waits for the agent. */
+/** The seconds within which a hook ends or shows why not, for whoever waits for the agent. */
 export async function hookLimit(o: HookOptions): Promise<number> {
   const { hook } = await loadConfig(thisHost, o.config, true);
-  const shown = o.adapter === 'lightdm' && o.action === 'start' ? DIALOG_TIME : 0;
-  return Math.ceil(hook.timeout * (o.action === 'start' ? 1 : 2) + WATCHDOG_DELAY + shown);
+  return Math.ceil(hook.timeout * (o.action === 'start' ? 1 : 2) + WATCHDOG_DELAY);
+}
+
+async function refuseIfUnanswered(o: HookOptions): Promise<void> {
+  if (!o.unanswered) return;
+  throw new MayflyError('timeout', `the agent did not answer within ${await hookLimit(o)} s`);
 }
 
 async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<HookOutcome> {
@@ -95,6 +103,7 @@ async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Hook
     if (!call && env.USER)
       throw new MayflyError('refused', `the process of ${o.adapter} that called the hook has ended`);
     if (!call) throw new MayflyError('bad-user', `${o.adapter} named no user (USER is not set)`);
+    await refuseIfUnanswered(o);
     if (o.failed !== undefined) {
       if (!hasEndUnit(on.host)) leaveWhatMayHang(on);
       await logout(on, call, (s, m) => endNow(o, s, m));
@@ -117,6 +126,7 @@ async function handleStart(o: HookOptions, env: NodeJS.ProcessEnv): Promise<Hook
       on.log('err', `${user} gets a host session (on_failure = "host"): ${reasonOf(error)}`, fields);
       return nothingToDo;
     }
+    if (o.adapter === 'lightdm') o.extend?.(DIALOG_TIME);
     await tellRefusal(thisHost, o.adapter, env, user, error);
     throw error;
   }
@@ -134,6 +144,7 @@ async function handleStop(o: HookOptions, env: NodeJS.ProcessEnv): Promise<HookO
   const call = callOf(on.host, o.adapter, env, o.caller);
   if (!call) return nothingToDo;
   try {
+    await refuseIfUnanswered(o);
     const result = await logout(on, call, (s, m) => endNow(o, s, m));
     if (result === 'ended' && !hasEndUnit(on.host)) await prepareSpare(on, 'start');
     on.log(result === 'ended' ? 'info' : 'debug', `logout of ${call.user}: ${result}`, { user: call.user });
@@ -145,7 +156,7 @@ async function handleStop(o: HookOptions, env: NodeJS.ProcessEnv): Promise<HookO
       on.log('debug', reasonOf(error));
       return nothingToDo;
     }
-    if (o.adapter === 'pam')
+    if (o.adapter === 'pam' || o.unanswered)
       toJournal('err', `logout of ${call.user}: ${reasonOf(error)}`, { user: call.user });
     throw error;
   }

@@ -1,8 +1,8 @@
 /** The socket of the agent, with real clients. */
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { createConnection, type Socket } from 'node:net';
+import { createConnection, Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import {
   type Client,
   type ClientServer,
@@ -30,10 +30,12 @@ describe('the socket', () => {
   let begun: (readonly string[])[];
   let complete: (code: number | Error) => void;
   let last: Client | undefined;
+  let inner: Server;
 
   beforeEach(async () => {
     place = mkdtempSync(`${tmpdir()}/mayfly-agent-`);
     begun = [];
+    const listens = vi.spyOn(Server.prototype, 'listen');
     server = await serveClients(`${place}/x.sock`, {
       accepts: async fields => {
         if (fields[0] === 'throw') throw new Error('no');
@@ -47,6 +49,8 @@ describe('the socket', () => {
         });
       },
     });
+    inner = listens.mock.contexts[0] as Server;
+    listens.mockRestore();
   });
   afterEach(async () => {
     complete?.(0);
@@ -85,8 +89,9 @@ describe('the socket', () => {
     while (begun.length === 0) await new Promise(setImmediate);
     last?.send(1, Buffer.from('one'));
     last?.send(2, Buffer.from('zwö'));
+    last?.extend(25);
     complete(3);
-    expect(await said).toBe('ready 7\n1 3\none2 4\nzwöx 3\n');
+    expect(await said).toBe('ready 7\n1 3\none2 4\nzwöw 25\nx 3\n');
     expect(begun).toEqual([['a', 'b']]);
     expect(frame(1, Buffer.from('x')).toString()).toBe('1 1\nx');
   });
@@ -137,6 +142,14 @@ describe('the socket', () => {
     await closed;
   });
 
+  it('goes on after errors of accept(2), as where there are too many open files', async () => {
+    for (let n = 0; n < 3; n++) inner.emit('error', new Error('accept ENFILE'));
+    const { socket, hears } = connect();
+    socket.write('1\0a\0');
+    await hears('ready 7\n');
+    socket.destroy();
+  });
+
   it('sends nothing to a client that has gone away, and completes what it wanted', async () => {
     const { socket, hears, said } = connect();
     socket.write('1\0a\0');
@@ -146,6 +159,7 @@ describe('the socket', () => {
     socket.destroy();
     await said;
     last?.send(1, Buffer.from('one'));
+    last?.extend(5);
     complete(0);
     await server.close();
   });

@@ -1,6 +1,10 @@
-/** Requests of the agent's clients. */
-import { describe, expect, it } from 'vitest';
-import { requestOf } from '../../src/session/agent.ts';
+/** Requests of the agent's clients, and its end. */
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { createConnection } from 'node:net';
+import { tmpdir } from 'node:os';
+import { describe, expect, it, vi } from 'vitest';
+import { type HookRunner, requestOf, serveHooks } from '../../src/session/agent.ts';
+import { thisHost } from '../../src/state/machine.ts';
 import { preparedWorld } from '../world.ts';
 
 describe('a request', () => {
@@ -14,7 +18,7 @@ describe('a request', () => {
   const own = keyOf('/program');
   const fields = (change: Record<number, string> = {}): string[] => {
     const all = [
-      'mayfly-hook-2',
+      'mayfly-hook-3',
       '/program',
       '77',
       'alice',
@@ -39,7 +43,7 @@ describe('a request', () => {
   });
 
   it.each<[string, string[], string?]>([
-    ['of another protocol', fields({ 0: 'mayfly-hook-1' })],
+    ['of another protocol', fields({ 0: 'mayfly-hook-2' })],
     ['of another program', fields({ 1: '/other' })],
     ['of a program that is gone', fields({ 1: '/gone' })],
     ['while our own program is gone', fields({ 1: '/gone' }), ''],
@@ -53,4 +57,48 @@ describe('a request', () => {
   ])('%s is left to the client', (_, all, key = own) => {
     expect(requestOf(w.host, all, key)).toBeUndefined();
   });
+});
+
+it('a fault that belongs to no call ends the agent, after it has completed what it has begun', async () => {
+  const place = mkdtempSync(`${tmpdir()}/mayfly-agent-`);
+  const path = `${place}/${process.pid}.sock`;
+  const program = `${process.cwd()}/package.json`;
+  let complete: (code: number) => void = () => undefined;
+  let isWorking = false;
+  const hook: HookRunner = {
+    run: () =>
+      new Promise(yes => {
+        isWorking = true;
+        complete = yes;
+      }),
+    limit: async () => 5,
+    warmUp: async () => undefined,
+    withOutput: (_, act) => act(),
+  };
+  const known = new Set(process.listeners('uncaughtException'));
+  const input = vi.spyOn(process.stdin, 'on').mockReturnThis(); // the service is not there
+  const served = serveHooks(thisHost, place, program, hook);
+  while (!existsSync(path)) await new Promise(setImmediate);
+  const fields = ['mayfly-hook-3', program, '77', 'alice', '', '', 'hook', 'pam', 'start', '--caller', '5'];
+  const socket = createConnection(path);
+  let said = '';
+  socket.setEncoding('utf8').on('data', (text: string) => {
+    said += text;
+    if (said === 'ready 5\n') socket.write('go\n');
+  });
+  socket.write(`${fields.length}\0${fields.join('\0')}\0`);
+  while (!isWorking) await new Promise(setImmediate);
+  const ours = process.listeners('uncaughtException').filter(one => !known.has(one));
+  expect(ours).toHaveLength(1);
+  ours[0]?.(new Error('a fault'), 'uncaughtException');
+  while (existsSync(path)) await new Promise(setImmediate);
+  const closed = new Promise(yes => socket.once('close', yes));
+  complete(0);
+  await closed;
+  expect(said).toBe('ready 5\nx 0\n');
+  await expect(served).rejects.toThrow('a fault');
+  // This process goes on.
+  for (const one of ours) process.off('uncaughtException', one);
+  input.mockRestore();
+  rmSync(place, { recursive: true });
 });

@@ -145,6 +145,22 @@ describe('the agent', () => {
     }
   });
 
+  it.each(['lightdm', 'pam'])('has the client wait while it shows a reason on the screen: %s', async adapter => {
+    await start();
+    const args = ['hook', adapter, 'start', '--quiet', '--caller', `${process.pid}`, '--config', lab.config];
+    const fields = ['mayfly-hook-3', MAYFLY, `${process.pid}`, 'mayfly-nobody', '', '', ...args];
+    const socket = createConnection(`${place}/${sockets()[0]}`);
+    let said = '';
+    socket.setEncoding('utf8').on('data', (text: string) => {
+      said += text;
+      if (said === 'ready 35\n') socket.write('go\n');
+    });
+    socket.write(`${fields.length}\0${fields.join('\0')}\0`);
+    await new Promise(yes => socket.once('close', yes));
+    expect(said).toMatch(adapter === 'lightdm' ? /^ready 35\nw 25\n2 / : /^ready 35\n1 /);
+    expect(said).toMatch(/\nx 1\n$/);
+  });
+
   it.each<[string, (agent: () => Promise<ChildProcess>) => Promise<string | undefined>]>([
     ['there is none', async () => undefined],
     [
@@ -199,7 +215,7 @@ describe('the agent', () => {
     for (const text of [
       '',
       '3\0a\0',
-      '2\0mayfly-hook-2\0/nowhere\0',
+      '2\0mayfly-hook-3\0/nowhere\0',
       '2\0mayfly-hook-9\0x\0',
       'x'.repeat(90_000),
     ]) {
@@ -306,14 +322,54 @@ describe('the agent', () => {
     const waits = new RegExp(`-> FLOCK .*:${fs.statSync(lock).ino} `);
     await until(() => waits.test(fs.readFileSync('/proc/locks', 'utf8')), 20_000);
     agent.kill('SIGSTOP');
-    const refused = await login.done;
-    expect(refused.code).toBe(1);
+    expect(await login.done).toEqual({ code: 121, out: '', err: '' });
+    // What hooks/run does then. It waits for no lock.
+    const reason = /the agent did not answer within 6 s/;
+    const refused = node([...pam, '--unanswered']);
     expect(refused.out).toMatch(/^Login failed: the agent did not answer within 6 s\. .* MAYFLY-TIMEOUT\n$/);
+    expect([refused.code, refused.err]).toEqual([1, expect.stringMatching(reason)]);
+    expect(fs.readFileSync(`${lab.dir}/run/users/${uidOf(A)}/reason`, 'utf8')).toMatch(reason);
+    expect(fs.readFileSync(`${lab.dir}/run/refused.json`, 'utf8')).toContain('MAYFLY-TIMEOUT');
+    const logout = node(words('stop', '--quiet', '--unanswered'));
+    expect([logout.code, logout.err]).toEqual([1, expect.stringMatching(/did not answer within 7 s/)]);
+    lab.configure('on_failure = "host"\n[hook]\ntimeout = 1\n');
+    expect(node([...pam, '--unanswered'])).toMatchObject({ code: 0, out: '' });
     holder.kill('SIGKILL');
     agent.kill('SIGCONT');
     await until(() => sh('flock', ['-n', lock, 'true']).code === 0, 20_000);
     expect(client(words('start', '--quiet'))).toMatchObject({ code: 0 });
     expect(lab.records()).toHaveLength(1);
+  });
+
+  it('goes on when its service dies without a word, of which it hears when it answers it', async () => {
+    const agent = await start();
+    agent.stdout?.destroy();
+    for (let n = 0; n < 3; n++) agent.stdin?.write('?');
+    for (let n = 0; n < 2; n++) {
+      expect(client(words('start', '--quiet'))).toEqual({ code: 0, out: '', err: '' });
+      logOut();
+    }
+    expect([agent.exitCode, agent.signalCode]).toEqual([null, null]);
+  });
+
+  it('replaces a helper that is stopped when the service asks, and answers then', async () => {
+    const agent = await start();
+    const helper = (): number =>
+      Number(fs.readFileSync(`/proc/${agent.pid}/task/${agent.pid}/children`, 'utf8').trim());
+    const first = helper();
+    expect(first).toBeGreaterThan(1);
+    const asked = async (): Promise<void> => {
+      const heard = new Promise(yes => agent.stdout?.once('data', yes));
+      agent.stdin?.write('?');
+      await heard;
+    };
+    await asked();
+    expect(helper()).toBe(first);
+    process.kill(first, 'SIGSTOP');
+    await asked();
+    await until(() => !fs.existsSync(`/proc/${first}`), 20_000);
+    expect(client(words('start', '--quiet'))).toEqual({ code: 0, out: '', err: '' });
+    logOut();
   });
 
   it('has no more memory, descriptors or children after hundreds of logins', async () => {
