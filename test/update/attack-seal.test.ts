@@ -379,5 +379,133 @@ describe('A9: record and seal of a proven generation are lost, the mark is there
     expect([tree?.startsWith('1 '), w.volumes.has(`${pool.path}/master/master`)]).toEqual([true, true]);
   });
 });
+
+/** A machine whose pool has an ID, and another one, or none, is there. */
+const withId = (w: World, there: string | undefined): Machine => {
+  const m = w.machine();
+  return {
+    ...m,
+    backend: k => ({ ...m.backend(k), isThere: (_p, id) => there !== undefined && (id === undefined || id === there) }),
+  };
+};
+
+describe('B1: another pool is at the path', () => {
+  it('gc (prune) removes nothing of it', async () => {
+    const w = await world(1);
+    for (const what of ['two', 'three', 'four']) await updateOf(w, what);
+    w.put('/etc/mayfly/mayfly.toml', '[check]\nuser = "bob"\n[update]\nkeep = 1\n');
+    endProbation(w.host, w.machine().paths);
+    const before = [...w.volumes.keys()];
+    const n = numbersOf(w);
+    await prune(withId(w, 'bb'), { ...pool, id: 'aa' } as never);
+    console.log('B1', n, numbersOf(w));
+    expect([...w.volumes.keys()]).toEqual(before);
+  });
+  it('recover goes on, and ends sessions, if the marker of the pool cannot be looked at (EIO, ESTALE)', async () => {
+    const w = await world();
+    await updateOf(w, 'two');
+    await login(w.machine(), callOf(w, 'bob', ':7'));
+    w.reboot();
+    const m = w.machine();
+    const bad: Machine = { ...m, backend: k => ({ ...m.backend(k), isThere: () => { throw eio(); } }) };
+    const r = await recover(bad).catch(e => String(e));
+    console.log('B1b', r);
+    expect(r).toMatchObject({ ended: [expect.any(String)] });
+  });
+});
+
+/** Random histories, and any subset of a state with any pool. */
+const SEEDS = Number(process.env.ATTACK_SEEDS ?? 60);
+const FIRST = Number(process.env.ATTACK_FIRST ?? 1);
+const chance = (seed: number) => {
+  let a = seed * 2654435761;
+  return (n: number): number => {
+    a = (a + 0x6d2b79f5) | 0;
+    let t = Math.imul(a ^ (a >>> 15), 1 | a);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return Math.floor((((t ^ (t >>> 14)) >>> 0) / 2 ** 32) * n);
+  };
+};
+interface Day { state: [string, Node][]; volumes: Map<string, { dev: number; nodes: Map<string, Node> }>; seals: Map<string, string>; when: string; good: number[] }
+describe('F: any state with any pool', () => {
+  it(`seeds ${FIRST} to ${FIRST + SEEDS - 1}`, async () => {
+    const bad: string[] = [];
+    for (let seed = FIRST; seed < FIRST + SEEDS; seed++) {
+      const r = chance(seed);
+      const w = await world(1 + r(3));
+      const { paths } = w.machine();
+      const days: Day[] = [];
+      const proved = new Set<string>();
+      const note = (when: string): void => {
+        const proven = numbersOf(w).filter(n => has(w, n));
+        for (const n of proven) proved.add(`${n} ${readableGeneration(w.host, paths, n)?.seal}`);
+        days.push({ when, good: proven, state: stateOf(w), seals: new Map(w.seals),
+          volumes: new Map([...w.volumes].map(([k, f]) => [k, { dev: f.dev, nodes: new Map(f.nodes) }])) });
+      };
+      await recover(w.machine());
+      w.newProcess();
+      note('0');
+      for (let i = 2; i < 7; i++) {
+        const what = r(6);
+        try {
+          if (what === 0 && numbersOf(w).length > 1) { await rollback(w.machine(), undefined); w.newProcess(); note(`rollback at ${i}`); }
+          else if (what === 1) { w.dieAt = w.calls + 1 + r(120); await updateOf(w, `v${i}`); }
+          else await updateOf(w, `v${i}`, l => { if (r(3) === 0) note(`in ${l} of ${i}`); });
+        } catch { /* died */ }
+        w.newProcess();
+        note(`after ${i}`);
+        if (r(2)) { await recover(w.machine()); w.newProcess(); }
+        if (r(2)) endProbation(w.host, paths);
+        if (r(3) === 0) { await prune(w.machine(), pool).catch(() => undefined); w.newProcess(); note(`prune ${i}`); }
+      }
+      const s = days[r(days.length)] as Day;
+      const p = days[r(days.length)] as Day;
+      const s2 = days[r(days.length)] as Day;
+      const files = s.state.filter(([path, n]) => n.kind === 'dir' || r(100) >= (seed % 3 === 0 ? 30 : 0));
+      if (seed % 5 === 0) for (const e of s2.state) if (!files.some(([q]) => q === e[0])) files.push(e); // merged
+      w.volumes.clear();
+      w.seals.clear();
+      for (const [k, f] of p.volumes) w.volumes.set(k, { dev: f.dev, nodes: new Map(f.nodes) });
+      for (const [k, t] of p.seals) w.seals.set(k, t);
+      const truly = [...w.volumes.keys()].flatMap(k => /generation\/(\d+)$/.exec(k)?.[1] ?? []).map(Number)
+        .filter(n => sealIn(w, n)?.proven);
+      putBack(w, files);
+      const retired = generationNumbers(w.host, paths, 'retired');
+      const name = `seed ${seed}: state ${s.when}${seed % 5 === 0 ? ` + ${s2.when}` : ''} pool ${p.when} [${truly}] demoted [${truly.filter(n => sealIn(w, n)?.demoted !== undefined)}] retired [${retired}]`;
+      const hadMaster = w.volumes.has(`${pool.path}/master/master`);
+      try {
+        const first = await recover(w.machine());
+        w.newProcess();
+        const gone = truly.filter(n => !has(w, n) && !retired.includes(n));
+        if (gone.length) bad.push(`${name}: deleted ${gone}`);
+        if (hadMaster && !w.volumes.has(`${pool.path}/master/master`)) bad.push(`${name}: master deleted`);
+        if (truly.length && ![...truly].some(n => has(w, n))) bad.push(`${name}: the last is deleted`);
+        const st = stableOf(w);
+        if (st !== undefined && has(w, st) && !truly.includes(st) && !proved.has(`${st} ${readableGeneration(w.host, paths, st)?.seal}`)) bad.push(`${name}: stable ${st} is not proven`);
+        if (truly.length) {
+          const g = await login(w.machine(), callOf(w, 'bob', ':7')).catch(e => String(e));
+          if (typeof g === 'string') bad.push(`${name}: login ${g} stable ${st} stuck ${first.stuck} kept ${first.kept}`);
+          else if (g) await end(w.machine(), g.id);
+          w.newProcess();
+        }
+        const again = await recover(w.machine());
+        w.newProcess();
+        if (again.adopted.length || again.swept.length) bad.push(`${name}: not idempotent ${JSON.stringify(again)}`);
+        // and a night
+        await updateOf(w, 'night').catch(e => { bad.push(`${name}: update ${String(e)}`); w.newProcess(); });
+        const s3 = stableOf(w);
+        if (s3 !== undefined) {
+          const g = await login(w.machine(), callOf(w, 'bob', ':7')).catch(e => String(e));
+          if (typeof g === 'string') bad.push(`${name}: login after a night ${g}`);
+        }
+      } catch (e) {
+        bad.push(`${name}: threw ${String(e)}`);
+      }
+      w.newProcess();
+    }
+    console.log(`F ${bad.length}\n${bad.join('\n')}`);
+    expect(bad).toEqual([]);
+  }, 600_000);
+});
 export type { VolumeBackend };
 void sealText;
