@@ -798,13 +798,12 @@ export class World {
       remove: async v => {
         if (this.foreign.has(key(v)))
           throw new MayflyError('unsafe', `"${key(v)}" was not created by Mayfly`);
-        if (!this.volumes.has(key(v))) return;
-        const busy = await held(v);
+        const busy = this.volumes.has(key(v)) ? await held(v) : undefined;
         if (busy) throw new MayflyError('stuck', `"${key(v)}" is in use: ${busy}`);
+        if (this.volumes.has(key(v))) this.effect();
+        this.volumes.delete(key(v));
         if (this.seals.has(key(v))) this.effect();
         this.seals.delete(key(v));
-        this.effect();
-        this.volumes.delete(key(v));
       },
       seals: async pool => {
         const prefix = `${pool}/generation/`;

@@ -27,10 +27,10 @@ import { clearRunning } from '../state/update-history.ts';
 import { noteMountPoint, poolOnRecord } from '../update/find-pool.ts';
 import { publishSessions } from '../update/greeter.ts';
 import { isUsable, writeHealth } from '../update/health.ts';
-import { finishInterruptedUpdate, mountPool } from '../update/pool.ts';
+import { finishInterruptedUpdate } from '../update/interrupted-update.ts';
+import { mountPool } from '../update/pool.ts';
 import { isAnotherPool } from '../update/pool-place.ts';
 import type { TryEach } from '../update/seals.ts';
-import { unrecorded } from '../update/unrecorded.ts';
 import { generationOf, type Pool, sessionOf, type Volume } from '../volume/backend.ts';
 
 export interface Recovered {
@@ -202,11 +202,7 @@ async function recoverPool(on: Machine, pool: Pool, result: Recovered): Promise<
   try {
     clearRunning(host, paths); // of an interrupted update
     const tryEach: TryEach = (what, act) => tryStep(result, what, act);
-    await finishInterruptedUpdate(on, pool, tryEach, result.swept, result.adopted);
-    await tryStep(result, 'the pool', async () => {
-      for (const { volume, why } of (await unrecorded(on, pool)).filter(u => u.action === 'keep'))
-        result.kept.push(`generation ${volume.name} in the pool is not on record and is kept: ${why}`);
-    });
+    await finishInterruptedUpdate(on, pool, tryEach, result);
     const stable = stableNumber(host, paths);
     if (stable !== undefined && !(await isUsable(on, readableGeneration(host, paths, stable)))) {
       result.stuck.push(

@@ -4,13 +4,12 @@
  * being removed. `N.demoted` beside it holds the reason why the generation is no longer promoted automatically.
  *
  * Logins and updates are synchronized by a lock (see promotion-lock.ts) and, beneath it, by pins, which protect what a
- * login uses also where the lock's holder is dead. A login writes its record, which names a generation,
- * and then checks that the generation still exists. Retirement renames the generation's file and then checks for
- * records and for the pointer. Each side writes before it reads, so at least one sees the other: the login keeps its
- * generation or starts over with the new stable one, and neither waits.
+ * login uses also where the lock's holder is dead. A login writes its record, which names a generation, and then checks
+ * that the generation still exists. Retirement renames the generation's file and then checks for records and for the pointer.
+ * Each side writes before it reads, so at least one sees the other: the login keeps its generation or starts over.
  */
 import { REMEDY } from '../advice.ts';
-import { MayflyError } from '../errors.ts';
+import { hasCode, isErrno, MayflyError } from '../errors.ts';
 import { parseJson } from '../linux/files.ts';
 import type { Host } from '../linux/host.ts';
 import { isNumber } from '../names.ts';
@@ -82,7 +81,7 @@ export function readGeneration(
   return text === undefined ? undefined : parseJson<Generation>(path, text, REMEDY.examine, isWhole);
 }
 
-/** Like {@link readGeneration}, for callers that list all generations: undefined also if the record is corrupt. */
+/** Like {@link readGeneration}, for lists: undefined also if the record is corrupt, or cannot be read. */
 export function readableGeneration(
   host: Host,
   paths: Paths,
@@ -92,7 +91,7 @@ export function readableGeneration(
   try {
     return readGeneration(host, paths, number, state);
   } catch (error) {
-    if (error instanceof MayflyError && error.code === 'corrupt') return undefined;
+    if (hasCode(error, 'corrupt') || isErrno(error, 'EIO')) return undefined;
     throw error;
   }
 }

@@ -21,6 +21,8 @@ export interface Seal {
   readonly created: string;
   readonly origin: string;
   readonly unnamed?: UnnamedNumbers;
+  /** When it was known again on another disk; ISO 8601. */
+  readonly moved?: string;
   /** LVM: that of its volume. */
   readonly fs?: FileSystem;
   /** It has passed its checks: it may become stable. */
@@ -49,10 +51,13 @@ export function numberInMark(mark: string | undefined): number | undefined {
 
 /** The seal of a generation on record. */
 export function sealOf(g: Generation, id: string, is: Pick<Seal, 'proven' | 'demoted'>): Seal {
-  const { number, identity, created, origin, unnamed, content } = g;
+  const { number, identity, created, origin, unnamed, content, moved } = g;
   const { fs } = g.volume;
   const own = { number, id, marked: g.seal !== undefined, identity, created, origin, ...is };
-  return { ...own, ...(unnamed ? { unnamed } : {}), ...(content ? { content } : {}), ...(fs ? { fs } : {}) };
+  return {
+    ...{ ...own, ...(unnamed ? { unnamed } : {}), ...(content ? { content } : {}) },
+    ...{ ...(moved === undefined ? {} : { moved }), ...(fs ? { fs } : {}) },
+  };
 }
 
 export function sealText(s: Seal): string {
@@ -67,7 +72,7 @@ export function parseSeal(text: string | undefined, number: number): Seal | unde
       hasFields(
         s,
         { number: 'number', id: 'text', identity: 'text', created: 'text', origin: 'text' },
-        { unnamed: 'record', demoted: 'text' },
+        { unnamed: 'record', demoted: 'text', moved: 'text' },
       ) &&
       s.number === number &&
       [s.proven, s.marked].every(value => typeof value === 'boolean') &&

@@ -2,7 +2,7 @@
 import { reasonOf } from '../errors.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Pool } from '../volume/backend.ts';
-import { finishInterruptedUpdate } from './pool.ts';
+import { finishInterruptedUpdate } from './interrupted-update.ts';
 import type { TryEach } from './seals.ts';
 
 /**
@@ -11,7 +11,7 @@ import type { TryEach } from './seals.ts';
  */
 export async function dropWork(on: Machine, pool: Pool): Promise<void> {
   const tryEach = orLeaveToRecovery(on);
-  await tryEach('the working copy', () => finishInterruptedUpdate(on, pool, tryEach, []));
+  await tryEach('the working copy', () => finishInterruptedUpdate(on, pool, tryEach));
 }
 
 /** Only logs a failure, unless it is fatal: one leftover that cannot be removed must not prevent a new generation. */

@@ -9,7 +9,6 @@ import { REMEDY } from '../advice.ts';
 import { MayflyError } from '../errors.ts';
 import { lookupUser } from '../linux/accounts.ts';
 import { fileSystemType } from '../linux/file-system-type.ts';
-import { isMounted } from '../linux/mounts.ts';
 import { prepareSpare } from '../session/spare-snapshot.ts';
 import {
   forgetAll,
@@ -191,8 +190,7 @@ export function isFromInterruptedInit(
 async function openOrMakePool(on: Machine, o: InitOptions): Promise<Pool> {
   const { host, paths, config } = on;
   const known = readPool(host, paths);
-  const at = known?.path ?? config.pool.path;
-  if (!isMounted(host, at)) dropHollow(host, at);
+  dropHollow(host, known?.path ?? config.pool.path);
   if (known && known.backend !== o.backend) {
     throw new MayflyError('exists', `the pool "${known.path}" exists and its backend is ${known.backend}`, {
       path: known.path,

@@ -5,25 +5,18 @@ import { MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
 import { isMounted } from '../linux/mounts.ts';
 import { formatBytes, parseSize } from '../size.ts';
-import { generationNumbers, readableGeneration, stableNumber } from '../state/generations.ts';
+import { generationNumbers, readableGeneration } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
-import { dropUnused } from '../state/owners.ts';
 import type { Paths } from '../state/paths.ts';
 import { imagePath } from '../state/pool.ts';
-import { readSession } from '../state/sessions.ts';
-import { type Pool, type Usage, type Volume, workOf } from '../volume/backend.ts';
+import type { Pool, Usage, Volume } from '../volume/backend.ts';
 import { protectLayout, restoreMarker } from '../volume/directory-layout.ts';
 import { admit, usageOf } from '../volume/usage.ts';
-import { completePromotion, keepLastTree, readIntent } from './adopt.ts';
 import { isUsable } from './health.ts';
 import { cowReserve } from './pool-usage.ts';
 import { staysMounted } from './read-only.ts';
-import { dropRenumbering } from './renumber.ts';
-import { pins, prune, retire } from './retention.ts';
-import { dropCandidate } from './sealing.ts';
-import { adoptSealed, hasSealedGeneration, type TryEach } from './seals.ts';
-import { unrecorded } from './unrecorded.ts';
-import { unmountLeftovers } from './volume-tree.ts';
+import { prune } from './retention.ts';
+import { hasSealedGeneration } from './seals.ts';
 
 /** The record of the pool in which a generation's volume is, as `init` wrote it. */
 export function poolOf(host: Host, paths: Paths, { backend, pool: path, fs }: Volume): Pool {
@@ -85,84 +78,12 @@ async function mountImage(host: Host, pool: Pool): Promise<void> {
 }
 
 /** Throws `refused` if the file system of a pool is not mounted: what is not seen there is not gone. */
-function requireThere(on: Machine, { backend, path, id }: Pool): void {
+export function requireThere(on: Machine, { backend, path, id }: Pool): void {
   if (on.backend(backend).isThere?.(path, id) === false)
     throw new MayflyError('refused', `the pool is not at "${path}"; its file system may not be mounted`, {
       path,
       hint: REMEDY.examine,
     });
-}
-
-/**
- * Completes or reverts an interrupted update. Its commit point is the seal that says proven: before it, everything is
- * dropped; after it, everything is completed. What was removed is added to `swept`, as text, and what was
- * put on record again to `adopted`. The caller must hold the lock `update`. Throws `refused` if the pool is not there.
- */
-export async function finishInterruptedUpdate(
-  on: Machine,
-  pool: Pool,
-  tryEach: TryEach,
-  swept: string[],
-  adopted: string[] = [],
-): Promise<void> {
-  const { host, paths } = on;
-  const backend = on.backend(pool.backend);
-  requireThere(on, pool);
-  await tryEach('a mounted tree', () => unmountLeftovers(on, pool));
-  await tryEach('the seals', () => adoptSealed(on, pool, tryEach, adopted));
-  const intent = readIntent(host, paths);
-  if (intent !== undefined) {
-    const { number } = intent;
-    await tryEach(`generation ${number}`, async () => {
-      if (await completePromotion(on, pool, intent))
-        swept.push(`leftovers of the promotion of generation ${number}, which was completed`);
-    });
-  }
-  for (const number of generationNumbers(host, paths, 'retired'))
-    await tryEach(`generation ${number}`, async () => {
-      if (await retire(on, number, 'its removal was interrupted')) swept.push(`generation ${number}`);
-    });
-  const pinned = pins(on);
-  const inUse = (number: number): boolean => pinned === undefined || pinned.has(number);
-  for (const number of generationNumbers(host, paths, 'candidate'))
-    await tryEach(`generation ${number}`, async () => {
-      if (inUse(number)) return; // its trial session is stuck and still uses it
-      await dropCandidate(on, pool, number);
-      swept.push(`generation ${number}, which was never completed`);
-    });
-
-  const { volumes, leftovers, spares } = await backend.list(pool.path);
-  const stable = stableNumber(host, paths);
-  const stale = [...spares].filter(([number]) => number !== stable).map(([, name]) => name);
-  for (const name of [...leftovers, ...stale]) {
-    // While a session has a record, its `stop` removes its leftovers, under its own lock.
-    const id = /^sessions\/\.[a-z]+-(.*)$/.exec(name)?.[1];
-    if (id !== undefined && readSession(host, paths, id)) continue;
-    await tryEach(name, async () => {
-      await backend.sweep(pool.path, name);
-      swept.push(name);
-    });
-  }
-  const isWorking = volumes.some(v => v.role === 'work');
-  if (!isWorking) dropRenumbering(host, paths);
-  const all = (['candidate', 'proven', 'retired'] as const).flatMap(s => generationNumbers(host, paths, s));
-  dropUnused(host, paths, all);
-  await tryEach('generations that are not on record', async () => {
-    for (const { volume } of (await unrecorded(on, pool)).filter(u => u.action === 'remove')) {
-      if (inUse(Number(volume.name))) continue;
-      await tryEach(`generation ${volume.name}`, async () => {
-        await backend.remove(volume);
-        swept.push(`generation ${volume.name}`);
-      });
-    }
-  });
-  if (!isWorking || readIntent(host, paths) !== undefined) return;
-  await tryEach('work', async () => {
-    if (await keepLastTree(on, pool)) return;
-    await backend.remove(workOf(pool));
-    dropRenumbering(host, paths);
-    swept.push('work work');
-  });
 }
 
 /** Usage of the pool. An image is sparse, so the file system that holds it can fill up first. */

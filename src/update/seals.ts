@@ -14,45 +14,54 @@ import {
   stableNumber,
   whyDemoted,
   writeGeneration,
-  writeProbation,
 } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
-import { movePointer } from '../state/promotion-lock.ts';
 import { runEntriesPath, writeRunEntries } from '../state/run-entries.ts';
 import { numberInMark, parseSeal, type Seal, sealOf } from '../state/seals.ts';
 import type { Pool, Volume } from '../volume/backend.ts';
 import { isSameVolume } from '../volume/identity.ts';
 import { isUsable } from './health.ts';
 import { heldBackNumbers } from './held-back.ts';
+import { repairPointer } from './repair-pointer.ts';
 import { collectRunEntries } from './run-template.ts';
 import { tryWriteSeal } from './sealing.ts';
-import { compareWithSeal, INCOMPLETE, isMarkedAs, unrecorded } from './unrecorded.ts';
+import {
+  compareWithSeal,
+  INCOMPLETE,
+  isMarkedAs,
+  isStableUsable,
+  type Unrecorded,
+  unrecorded,
+} from './unrecorded.ts';
 import { withMountedVolume } from './volume-tree.ts';
 
 /** Runs one step of a cleanup, named `what`; decides whether its failure stops the rest. */
 export type TryEach = (what: string, act: () => Promise<void>) => Promise<void>;
 
-/** Seconds that recovery waits for logins before it moves the pointer. It is tried again. */
-const POINTER_WAIT = 10;
-
 /**
  * Makes records and pool agree, without removing anything: records of sealed and proven generations are written again,
  * trees that were moved to another disk are known by their marks, and seals say what the records say. What was done is
- * added to `adopted`, as text.
+ * added to `adopted`, as text. Returns what is not on record and was not adopted.
  */
 export async function adoptSealed(
   on: Machine,
   pool: Pool,
   tryEach: TryEach,
   adopted: string[],
-): Promise<void> {
+): Promise<readonly Unrecorded[]> {
   const { host, paths } = on;
+  const stable = stableNumber(host, paths);
   const seals = await on.backend(pool.backend).seals(pool.path);
   for (const number of generationNumbers(host, paths, 'candidate'))
     await tryEach(`generation ${number}`, async () => {
       const seal = parseSeal(seals.get(number), number);
       if (seal?.proven && (await acceptSealed(on, pool, seal)))
         adopted.push(`generation ${number}, which had passed its checks`);
+    });
+  for (const number of generationNumbers(host, paths, 'retired'))
+    await tryEach(`generation ${number}`, async () => {
+      if (await unretire(on, number, parseSeal(seals.get(number), number)))
+        adopted.push(`generation ${number}, whose removal was begun`);
     });
   for (const number of generationNumbers(host, paths))
     await tryEach(`the seal of generation ${number}`, async () => {
@@ -65,20 +74,45 @@ export async function adoptSealed(
       const g = readableGeneration(host, paths, number);
       if (!g || g.volume.pool !== pool.path) return;
       if (await isUsable(on, g)) {
+        // It was demoted since the day of this state. What is stable is so by the state, which a rollback has written.
+        if (seal && number !== stable) restoreDemotion(on, seal);
         if (!(await isUpToDate(on, g, seal))) await tryWriteSeal(on, g);
       } else if (await followMove(on, g)) {
         adopted.push(`generation ${number}, which was moved`);
+      } else if (seal?.proven && seal.id !== g.seal && (await adoptOne(on, pool, seal))) {
+        adopted.push(`generation ${number}, whose record was of another one`);
       }
     });
-  for (const { action, seal, why } of await unrecorded(on, pool))
-    if (action === 'adopt' && seal)
+  const left: Unrecorded[] = [];
+  for (const one of await unrecorded(on, pool)) {
+    const { action, seal, why } = one;
+    if (action !== 'adopt' || !seal) left.push(one);
+    else
       await tryEach(`generation ${seal.number}`, async () => {
         if (await adoptOne(on, pool, seal)) adopted.push(`generation ${seal.number}: ${why}`);
       });
+  }
   await tryEach('the pointer to the stable generation', async () => {
     const number = await repairPointer(on, pool);
     if (number !== undefined) adopted.push(`generation ${number}, which is stable now`);
   });
+  return left;
+}
+
+/**
+ * Puts a generation back whose removal was begun, by the state of another day, while no other one is usable. Returns
+ * whether it did. A removal takes the seal first, and then the name of the tree.
+ */
+async function unretire(on: Machine, number: number, seal: Seal | undefined): Promise<boolean> {
+  const { host, paths } = on;
+  if (!seal?.proven || (await isStableUsable(on))) return false;
+  const g = readableGeneration(host, paths, number, 'retired');
+  if (g?.seal !== seal.id && g?.seal !== undefined) return false;
+  const tree = g && (await compareWithSeal(on, g.volume, seal));
+  if (!g || tree !== 'sealed' || !(await isUsable(on, g))) return false;
+  restoreDemotion(on, seal);
+  changeState(host, paths, number, 'retired', 'proven');
+  return true;
 }
 
 /** Whether the seal of a usable generation says what its record says. */
@@ -132,7 +166,7 @@ function restoreDemotion({ host, paths }: Machine, { number, demoted }: Seal): v
 /** Writes the record of a sealed generation again. Returns whether its volume is the one that was sealed. */
 async function adoptOne(on: Machine, pool: Pool, seal: Seal): Promise<boolean> {
   const { host, paths } = on;
-  const { number, id, created, origin, unnamed, content } = seal;
+  const { number, id, created, origin, unnamed, content, moved } = seal;
   const volume = volumeIn(pool, seal);
   const tree = await compareWithSeal(on, volume, seal);
   const identity = await on.backend(pool.backend).identity(volume);
@@ -141,7 +175,7 @@ async function adoptOne(on: Machine, pool: Pool, seal: Seal): Promise<boolean> {
     ...{ number, volume, identity, created, origin, ...(unnamed ? { unnamed } : {}) },
     ...(seal.marked ? { seal: id } : {}),
     ...(content ? { content } : {}),
-    ...(tree === 'moved' ? { moved: new Date(host.now()).toISOString() } : {}),
+    ...(tree === 'moved' ? { moved: new Date(host.now()).toISOString() } : moved ? { moved } : {}),
   };
   if (!host.exists(runEntriesPath(paths, number)))
     try {
@@ -155,6 +189,7 @@ async function adoptOne(on: Machine, pool: Pool, seal: Seal): Promise<boolean> {
       on.log('warning', `sessions of generation ${number} lack what it creates in /run: ${reasonOf(error)}`);
     }
   restoreDemotion(on, seal);
+  host.unlink(generationPath(paths, number, 'retired')); // a corrupt one
   writeGeneration(host, paths, g, 'proven');
   if (tree === 'moved') await tryWriteSeal(on, g);
   on.log('notice', `generation ${number} is on record again, from its seal in the pool`);
@@ -176,43 +211,6 @@ async function followMove(on: Machine, g: Generation): Promise<boolean> {
   await tryWriteSeal(on, now);
   on.log('notice', `generation ${g.number} was moved; it is known by the mark in its tree`);
   return true;
-}
-
-/**
- * Moves the pointer to the newest usable generation if there is no pointer, or if what it names is gone from the pool. A
- * generation that is there and is another than the one that was sealed stays stable, and refused. Whether the new one was
- * demoted may be forgotten with the state, so it is on probation if there is one before it. Returns its number.
- */
-async function repairPointer(on: Machine, pool: Pool): Promise<number | undefined> {
-  const { host, paths } = on;
-  const backend = on.backend(pool.backend);
-  const isNeeded = async (): Promise<boolean> => {
-    const stable = stableNumber(host, paths);
-    if (stable === undefined) return true;
-    const { volumes } = await backend.list(pool.path);
-    return !volumes.some(v => v.role === 'generation' && v.name === String(stable));
-  };
-  if (!(await isNeeded())) return undefined;
-  const good: number[] = [];
-  for (const number of generationNumbers(host, paths).reverse())
-    if (
-      whyDemoted(host, paths, number) === undefined &&
-      (await isUsable(on, readableGeneration(host, paths, number)))
-    )
-      good.push(number);
-  const [newest, previous] = good;
-  if (newest === undefined) return undefined;
-  const before = stableNumber(host, paths);
-  const o = { what: `the recovery of generation ${newest}`, seconds: POINTER_WAIT };
-  const isMoved = await movePointer(on, o, point => {
-    if (stableNumber(host, paths) !== before || !readableGeneration(host, paths, newest)) return false;
-    if (previous !== undefined) writeProbation(host, paths, { number: newest, previous, failures: 0 });
-    point(newest);
-    return true;
-  });
-  if (!isMoved) return undefined;
-  on.log('notice', `generation ${newest} is stable; the one before it is gone`);
-  return newest;
 }
 
 /** All numbers that a generation in the pool or on record has or had, as far as it is known. */

@@ -2,7 +2,6 @@
 import { reasonOf } from '../errors.ts';
 import {
   corruptRecord,
-  type GenerationState,
   generationNumbers,
   lastNumber,
   readableGeneration,
@@ -17,8 +16,6 @@ import { isUsable } from './health.ts';
 import { countTree } from './tree-content.ts';
 import { withMountedVolume } from './volume-tree.ts';
 
-const STATES: readonly GenerationState[] = ['candidate', 'proven', 'retired'];
-
 export interface Unrecorded {
   readonly volume: Volume;
   readonly action: 'adopt' | 'remove' | 'keep';
@@ -29,41 +26,37 @@ export interface Unrecorded {
 
 /**
  * The generations in the pool that no record names. One that is sealed and proven is adopted. What is removed is certainly
- * unfinished, and there is a better one: it never passed its checks, or it has no seal and the number that was assigned
- * last. An update assigns one number, and the next one cleans up first; so what else has no seal is not of this state.
+ * unfinished, and there is a better one: by its seal it never passed its checks or, where the seal is in the volume, it has
+ * none and the number that was assigned last. An update assigns one number, and the next one cleans up first.
  */
 export async function unrecorded(on: Machine, pool: Pool): Promise<Unrecorded[]> {
   const { host, paths } = on;
   const backend = on.backend(pool.backend);
   const seals = await backend.seals(pool.path);
-  const known = new Set(
-    STATES.flatMap(state => generationNumbers(host, paths, state)).filter(
-      n => corruptRecord(host, paths, n, 'retired') === undefined,
-    ),
-  );
+  const hasRemoval = (n: number): boolean => corruptRecord(host, paths, n, 'retired') !== undefined;
+  const known = new Set([
+    ...(['candidate', 'proven'] as const).flatMap(state => generationNumbers(host, paths, state)),
+    ...generationNumbers(host, paths, 'retired').filter(n => !hasRemoval(n)),
+  ]);
   const last = lastNumber(host, paths) ?? 0;
-  const stable = stableNumber(host, paths);
-  const hasBetter = stable !== undefined && (await isUsable(on, readableGeneration(host, paths, stable)));
+  const hasBetter = await isStableUsable(on);
   const decide = async (volume: Volume, number: number): Promise<Omit<Unrecorded, 'volume'>> => {
     const keep = (why: string): Omit<Unrecorded, 'volume'> => ({ action: 'keep', why });
     const remove = (why: string): Omit<Unrecorded, 'volume'> => ({ action: 'remove', why });
-    if (corruptRecord(host, paths, number, 'retired') !== undefined)
-      return remove('its removal was interrupted');
+    if (hasRemoval(number) && hasBetter) return remove('its removal was interrupted');
     const seal = parseSeal(seals.get(number), number);
     const marked = numberInMark(backend.readMark?.(volume));
     if (marked !== undefined && marked !== number) return keep(`it is a copy of generation ${marked}`);
     if (seals.has(number) && !seal) return keep('its seal is damaged, or that of another generation');
-    if (!seal && number !== last) return keep('it has no seal');
-    if (!seal)
-      return hasBetter ? remove('it was never completed') : keep('it has no seal, and there is no other');
+    if (!seal && (backend.writeMark || number !== last || !hasBetter)) return keep('it has no seal');
+    if (!seal) return remove('it was never completed');
+    if (!seal.proven && number > last) return keep('it has not passed its checks');
+    if (!seal.proven && hasBetter) return remove('it was never completed');
+    if (!seal.proven) return keep('it has not passed its checks, and there is none that has');
     const tree = await compareWithSeal(on, volume, seal);
     if (tree === 'another') return keep('its tree is not the one that was sealed');
     if (tree === 'incomplete') return keep(INCOMPLETE);
-    if (seal.proven) return { action: 'adopt', why: 'it is sealed and proven', seal };
-    if (number > last) return keep('it has not passed its checks');
-    return hasBetter
-      ? remove('it was never completed')
-      : keep('it has not passed its checks, and there is none that has');
+    return { action: 'adopt', why: 'it is sealed and proven', seal };
   };
   const found: Unrecorded[] = [];
   for (const volume of (await backend.list(pool.path)).volumes) {
@@ -78,6 +71,12 @@ export async function unrecorded(on: Machine, pool: Pool): Promise<Unrecorded[]>
   return found;
 }
 
+/** Whether people can log in to the stable generation: only then is there one to spare. */
+export async function isStableUsable(on: Machine): Promise<boolean> {
+  const stable = stableNumber(on.host, on.paths);
+  return stable !== undefined && (await isUsable(on, readableGeneration(on.host, on.paths, stable)));
+}
+
 /** Whether recovery would put a generation on record again. */
 export async function hasOneToAdopt(on: Machine, pool: Pool): Promise<boolean> {
   const { host, paths } = on;
@@ -87,34 +86,42 @@ export async function hasOneToAdopt(on: Machine, pool: Pool): Promise<boolean> {
   return (await unrecorded(on, pool)).some(u => u.action === 'adopt');
 }
 
-/** The generations that have passed their checks, by their seals, or may have: a seal is damaged. Not those being removed. */
+/**
+ * The generations that have passed their checks, by their seals, or may have: a seal is damaged, or only its mark is left in
+ * the tree. Not those being removed.
+ */
 export async function sealedNumbers({ host, paths, backend }: Machine, pool: Pool): Promise<number[]> {
+  const own = backend(pool.backend);
   const retired = generationNumbers(host, paths, 'retired');
-  return [...(await backend(pool.backend).seals(pool.path))]
-    .filter(([number, text]) => parseSeal(text, number)?.proven !== false && !retired.includes(number))
-    .map(([number]) => number);
+  const seals = await own.seals(pool.path);
+  const { volumes } = await own.list(pool.path);
+  const marked = volumes
+    .filter(v => numberInMark(own.readMark?.(v)) === Number(v.name))
+    .map(v => Number(v.name));
+  return [...new Set([...seals.keys(), ...marked])].filter(
+    number => parseSeal(seals.get(number), number)?.proven !== false && !retired.includes(number),
+  );
 }
 
-export const INCOMPLETE =
-  'it was moved, and its tree is not complete: a copy may still be running, or was interrupted';
+export const INCOMPLETE = 'its tree is not complete: a copy may still be running, or was interrupted';
 
 /** What the tree of a volume is, compared with a seal; `moved` is whole, but has another identity. */
 export type SealedTree = 'sealed' | 'moved' | 'incomplete' | 'another';
 
 /**
  * Compares a volume with its seal: by its identity where it was sealed and, wherever it is now, by the mark in its tree. A
- * copy has the mark from its beginning, so of a tree that was moved the files are counted, too. That takes seconds.
+ * copy has the mark from its beginning, and an emptied tree keeps it, so the files are counted, too. That takes seconds.
  */
 export async function compareWithSeal(on: Machine, v: Volume, seal: Seal): Promise<SealedTree> {
   const backend = on.backend(v.backend);
   const identity = await backend.identity(v);
   if (identity === undefined || !isMarkedAs(on, v, seal)) return 'another';
-  if (isSameVolume(identity, seal.identity)) return 'sealed';
-  if (!seal.marked || !backend.readMark) return 'another';
+  const is = isSameVolume(identity, seal.identity) ? 'sealed' : 'moved';
+  if (is === 'moved' && (!seal.marked || !backend.readMark)) return 'another';
   const { content } = seal;
-  if (content === undefined) return 'incomplete';
+  if (content === undefined) return is === 'sealed' ? is : 'incomplete';
   const now = await withMountedVolume(on, v, tree => countTree(on.host, tree));
-  return isSameContent(now, content) ? 'moved' : 'incomplete';
+  return isSameContent(now, content) ? is : 'incomplete';
 }
 
 /** Whether the mark in a tree is that of the seal, or both have none. */

@@ -28,9 +28,10 @@ import type { ChrootOptions } from './chroot.ts';
 import { countDifferences } from './diff.ts';
 import { dropWork, orLeaveToRecovery } from './failed-update.ts';
 import { forgetHeldBack, noteHeldBack, rolledBackTo } from './held-back.ts';
+import { finishInterruptedUpdate } from './interrupted-update.ts';
 import { keptFiles } from './kept-files.ts';
 import type { LossPolicy } from './losses.ts';
-import { ensureSpace, finishInterruptedUpdate, mountPool, requireSpace } from './pool.ts';
+import { ensureSpace, mountPool, requireSpace } from './pool.ts';
 import { promote } from './promote.ts';
 import { alignNumbers } from './renumber.ts';
 import { withResolver } from './resolver.ts';
@@ -143,7 +144,7 @@ async function runPhases(
   tagSessions(host, pool.path);
   // A promotion that still waits, for logins or for room, keeps its working copy, which becomes master.
   const isPending = (): boolean => readIntent(host, paths) !== undefined;
-  await finishInterruptedUpdate(on, pool, orLeaveToRecovery(on, isPending), []);
+  await finishInterruptedUpdate(on, pool, orLeaveToRecovery(on, isPending));
   const stable = stableNumber(host, paths);
   const backend = on.backend(pool.backend);
   const work = workOf(pool);

@@ -194,7 +194,7 @@ export interface VolumeBackend {
   discard?(v: Volume): Promise<void>;
   /** All of our volumes in the pool, and leftovers and spares, as found in the system. */
   list(pool: string): Promise<Listing>;
-  /** The texts of the seals of the pool's generations, by number. `remove` removes that of its generation first. */
+  /** The texts of the seals of the pool's generations, by number. `remove` removes that of its generation, too. */
   seals(pool: string): Promise<ReadonlyMap<number, string>>;
   /** Writes the seal of a generation, durably, in place of an earlier one. */
   writeSeal(v: Volume, text: string): Promise<void>;

@@ -3,6 +3,7 @@
  * empty directory that cannot be written to. So where the system's root, which holds the pool, is put back to a snapshot,
  * volumes are such directories.
  */
+import { isErrno } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
 import type { Volume } from './backend.ts';
 import { mustBeAbsent, volumePath } from './directory-layout.ts';
@@ -29,7 +30,12 @@ export function isHollow(host: Host, path: string): boolean {
 
 /** Removes such a directory: what it stood for is elsewhere, and it keeps others from the name. */
 export function dropHollow(host: Host, path: string): void {
-  if (isHollow(host, path)) host.rmdir(path);
+  if (!isHollow(host, path)) return;
+  try {
+    host.rmdir(path);
+  } catch (error) {
+    if (!isErrno(error, 'EBUSY')) throw error; // an empty ext4 that is mounted here
+  }
 }
 
 /** Throws `exists` if there is anything at the path of `v` but such a directory, which is removed. */

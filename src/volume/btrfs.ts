@@ -219,10 +219,11 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
       const path = volumePath(v);
       if (v.role !== 'session') {
         dropHollow(host, path);
-        if (host.lstat(path) === undefined) return dropSeal(host, v);
-        await mustBeFree(v);
-        dropSeal(host, v);
-        return erase(path);
+        if (host.lstat(path) !== undefined) {
+          await mustBeFree(v);
+          await erase(path);
+        }
+        return dropSeal(host, v);
       }
       const aside = await setAside(v);
       if (aside !== undefined) await eraseDirectory(aside);

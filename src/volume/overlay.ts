@@ -190,10 +190,10 @@ export function overlayBackend(host: Host): VolumeBackend {
     busyReason,
 
     async remove(v) {
-      dropSeal(host, v);
       const old = asidePath(v, 'old');
       if (host.lstat(old)) await erase(old); // an earlier removal was interrupted
       const aside = await setAside(v);
+      dropSeal(host, v);
       if (aside !== undefined) await erase(aside);
     },
 

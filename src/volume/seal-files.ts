@@ -51,8 +51,8 @@ export function writeSealText(host: Host, v: Volume, text: string): void {
 }
 
 /**
- * Removes the seal of a generation that is about to be removed, durably, so that what is left of a removal that dies is
- * never taken for the generation. Taking away needs no room: without any, the record of the removal must do.
+ * Removes the seal of a generation whose tree is gone from its place, or is about to be erased there, durably. A tree
+ * without its seal would be one that has lost it. Taking away needs no room: without any, the record of the removal must do.
  */
 export function dropSeal(host: Host, v: Volume): void {
   if (v.role !== 'generation' || host.lstat(sealPath(v)) === undefined) return;

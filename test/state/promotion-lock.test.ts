@@ -385,11 +385,13 @@ describe('in the simulated world', () => {
         await done;
         const order = log.join(', ');
         seen.add(order);
-        expect(order, `at call ${n}`).toBe(s?.generation === 2 ? 'fork 2, returned' : 'returned, fork 1');
+        // Of the new one it may be forked before: the pointer is moved then.
+        const allowed = s?.generation === 2 ? ['fork 2, returned'] : ['returned, fork 1', 'fork 1, returned'];
+        expect(allowed, `at call ${n}`).toContain(order);
         expect(w.host.exists(w.machine().paths.promotion)).toBe(false);
         expect(readSessions(w.host, w.machine().paths)).toHaveLength(1);
       }
-      expect(seen).toEqual(new Set(['fork 2, returned', 'returned, fork 1']));
+      expect([...seen]).toEqual(expect.arrayContaining(['fork 2, returned', 'returned, fork 1']));
     },
   );
 

@@ -63,7 +63,7 @@ describe.each(BACKENDS)('over %s', backend => {
       expect(recover(lab)).toMatchObject({ swept: [], stuck: [] });
       expect(lab.inPool()).toEqual(before);
       expect(stableOf(lab)).toBe('2');
-      expect(recover(lab)).toEqual({ ended: [], swept: [], adopted: [], stuck: [] });
+      expect(recover(lab)).toEqual({ ended: [], swept: [], adopted: [], kept: [], stuck: [] });
       mustLogIn(lab);
       update(lab);
       expect(stableOf(lab)).toBe('3');
@@ -201,7 +201,7 @@ describe('a root that was put back to a snapshot', () => {
         expect(seen?.what).toMatch(
           isNested ? /is gone, with all generations/ : /was probably put back to a snapshot/,
         );
-        expect(type(lab, `${seen?.hint} ${from.join(' ')}`)).toMatchObject({ code: 0 });
+        expect(type(lab, `${seen?.hint} ${from.join(' ')}`)).toMatchObject({ code: 0, err: '' });
         mustLogIn(lab);
         await putBack(dir, 'two');
         expect(lab.mayfly('destroy', '--yes')).toMatchObject({ code: 0, err: '' });

@@ -4,7 +4,6 @@ import { recover } from '../../src/service/recover.ts';
 import { end } from '../../src/session/end.ts';
 import { login } from '../../src/session/session.ts';
 import {
-  clearDemoted,
   endProbation,
   generationNumbers,
   lastNumber,
@@ -19,6 +18,7 @@ import { markOf, parseSeal, sealText } from '../../src/state/seals.ts';
 import { readSessions } from '../../src/state/sessions.ts';
 import { init } from '../../src/update/init.ts';
 import { prune } from '../../src/update/retention.ts';
+import { rollback } from '../../src/update/rollback.ts';
 import { unrecorded } from '../../src/update/unrecorded.ts';
 import { update } from '../../src/update/update.ts';
 import { generationOf, masterOf, type VolumeBackend, workOf } from '../../src/volume/backend.ts';
@@ -144,8 +144,7 @@ describe('a state directory that is lost', () => {
     await recover(w.machine());
     expect([numbersOf(w), stableOf(w)]).toEqual([[1, 2, 3], 2]);
     expect(whyDemoted(w.host, w.machine().paths, 3)).toBe('nobody could log in');
-    clearDemoted(w.host, w.machine().paths, 3);
-    await recover(w.machine());
+    await rollback(w.machine(), 3);
     expect(sealIn(w, 3)?.demoted).toBeUndefined();
   });
   it('puts the newest on probation', async () => {

@@ -658,8 +658,7 @@ it('a generation without a seal whose record is corrupt is skipped, and kept unt
   expect(await gatherHealth(on)).toMatchObject({ stable: 2, usable: false });
   expect((await rollback(on, undefined)).to).toBe(1);
   for (const s of readSessions(host, paths)) await end(on, s.id);
-  host.unlink(at(2));
-  w.seals.clear();
+  host.rename(at(2), at(2).replace('.json', '.retired')); // as doctor says
   await recover(on);
   expect([...w.volumes.keys()]).not.toContain(`${pool.path}/generation/2`);
 });

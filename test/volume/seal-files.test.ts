@@ -46,9 +46,10 @@ it.each(['ENOSPC', 'EDQUOT'])(
   },
 );
 
-it('a seal that cannot be removed for another reason keeps its generation', async () => {
+it('a seal that cannot be removed for another reason is an error, and its tree a leftover', async () => {
   await expect(overlayBackend(failing('EIO', 'unlink')).remove(generation(1))).rejects.toThrow('EIO');
-  expect(existsSync(`${pool}/generations/1`)).toBe(true);
+  const { volumes, leftovers } = await overlayBackend(host).list(pool);
+  expect([volumes.map(v => v.name), leftovers]).toEqual([['2'], ['generations/.old-1']]);
 });
 
 it('a seal on a bad sector is a damaged one, and foreign files are none', async () => {
