@@ -46,9 +46,9 @@ export async function seal(
   });
   writeRunEntries(on.host, on.paths, g.number, entries);
   const id = newSealId(on.host);
-  const created = new Date(on.host.now()).toISOString();
+  const now = (): string => new Date(on.host.now()).toISOString();
   // Where a seal is beside its tree it comes first, so that a tree without one has lost it. On LVM it is in the volume.
-  const begun = { ...g, id, marked: true, identity: '', created, proven: false };
+  const begun = { ...g, id, marked: true, identity: '', created: now(), proven: false };
   if (backend.writeMark) await backend.writeSeal(volume, sealText(begun));
   backend.writeMark?.(work, markOf(g.number, id)); // replaces that of the generation it was forked from
   const content = backend.writeMark && (await withMountedVolume(on, work, tree => countTree(on.host, tree)));
@@ -57,6 +57,7 @@ export async function seal(
   const identity = await backend.identity(volume);
   if (identity === undefined)
     throw new MayflyError('internal', `generation ${g.number} does not exist after it was created`);
+  const created = now(); // after the last change: doctor looks for later ones
   const own = { ...g, volume, identity, created, unnamed, seal: id };
   const generation: Generation = { ...own, ...(content ? { content } : {}) };
   await backend.writeSeal(volume, sealText(sealOf(generation, id, { proven: false })));
