@@ -138,8 +138,8 @@ describe('S', () => {
     const lab = new Lab({ config: UPDATE });
     const pool = `${lab.dir}/pool`;
     fs.mkdirSync(pool);
-    must('truncate', ['-s', '64M', `${lab.dir}/img`]);
-    must('mkfs.ext4', ['-q', '-N', '1024', `${lab.dir}/img`]);
+    must('truncate', ['-s', '400M', `${lab.dir}/img`]);
+    must('mkfs.ext4', ['-q', '-N', '2048', `${lab.dir}/img`]);
     must('mount', ['-o', 'loop', `${lab.dir}/img`, pool]);
     try {
       const i = lab.mayfly('init', '--backend', 'overlay', '--from', source, '--quiet');
@@ -202,6 +202,33 @@ describe('S', () => {
       console.log('S10', typed);
       mustLogIn(lab);
     }));
+  it.each(['overlay', 'btrfs'] as const)('S12 a second recovery writes no seal: %s', backend => {
+    const lab = Lab.make({ backend, from: source, config: UPDATE });
+    withLab((l, pool) => {
+      update(l);
+      expect(l.mayfly('rollback', '1')).toMatchObject({ code: 0 });
+      recover(l);
+      const times = () => fs.readdirSync(`${pool}/seals`).map(f => `${f} ${fs.statSync(`${pool}/seals/${f}`).ino} ${fs.statSync(`${pool}/seals/${f}`).ctimeMs}`);
+      const before = times();
+      expect(recover(l)).toMatchObject({ adopted: [], kept: [], stuck: [] });
+      expect(times()).toEqual(before);
+    }, lab);
+  });
+  it('S13 btrfs: a pool of subvolumes that was copied with cp -a (plain directories)', () => {
+    const lab = Lab.make({ backend: 'btrfs', from: source, config: UPDATE });
+    withLab((l, pool) => {
+      update(l);
+      for (const n of ['generations/1', 'generations/2', 'master']) {
+        must('cp', ['-a', `${pool}/${n}`, `${pool}/x`]);
+        sh('btrfs', ['property', 'set', '-f', '-ts', `${pool}/${n}`, 'ro', 'false']);
+        must('btrfs', ['subvolume', 'delete', `${pool}/${n}`]);
+        fs.renameSync(`${pool}/x`, `${pool}/${n}`);
+      }
+      console.log('S13', recover(l));
+      console.log('S13', followHints(l));
+      mustLogIn(l);
+    }, lab);
+  });
   it('S11 a file system with a foreign file is mounted where the pool will be', () => {
     const lab = new Lab({ config: UPDATE });
     fs.mkdirSync(`${lab.dir}/pool`);
