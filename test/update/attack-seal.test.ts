@@ -440,6 +440,58 @@ describe('C', () => {
     console.log('C2', [...seals.keys()].length, [...w.seals.keys()], numbersOf(w));
     expect(numbersOf(w)).toContain(3);
   });
+  it('C6: a removal that is interrupted after it took the seal is completed, wherever', async () => {
+    const bad: string[] = [];
+    const one = async (die: number): Promise<[World, number, boolean]> => {
+      const w = await world();
+      await updateOf(w, 'two');
+      const { paths } = w.machine();
+      await updateOf(w, 'three');
+      // the state in the checks of 3, which has not passed
+      const seal = sealIn(w, 3);
+      w.host.rename(`${paths.generations}/3.json`, `${paths.generations}/3.candidate`);
+      w.seals.set(volumeOf(3), sealText({ ...seal, proven: false } as never));
+      w.host.unlink(paths.stable);
+      w.host.symlink('generations/2.json', paths.stable);
+      w.newProcess();
+      w.dieAt = die;
+      let over = true;
+      await recover(w.machine()).catch(() => { over = false; });
+      if (w.calls >= die) over = false;
+      const n = w.calls; if (die === Number.POSITIVE_INFINITY) console.log('C6x', n, [...w.volumes.keys()], stateOf(w).map(e => e[0]).filter(p => p.includes('generations/')), stableOf(w));
+      w.newProcess();
+      return [w, n, over];
+    };
+    const [, total] = await one(Number.POSITIVE_INFINITY);
+    for (let n = 1; n <= total; n++) {
+      const [w] = await one(n);
+      const r = await recover(w.machine());
+      w.newProcess();
+      if (has(w, 3) || r.kept.length) bad.push(`died at ${n}: ${r.kept}`);
+    }
+    console.log('C6', total, bad);
+    expect(bad).toEqual([]);
+  });
+  it('C6b: the same for a retirement', async () => {
+    const bad: string[] = [];
+    for (let n = 1; n < 40; n++) {
+      const w = await world();
+      for (const what of ['two', 'three', 'four']) await updateOf(w, what);
+      w.put('/etc/mayfly/mayfly.toml', '[check]\nuser = "bob"\n[update]\nkeep = 1\n');
+      endProbation(w.host, w.machine().paths);
+      w.newProcess();
+      w.dieAt = n;
+      await prune(w.machine(), pool).catch(() => undefined);
+      w.newProcess();
+      const r = await recover(w.machine());
+      w.newProcess();
+      await prune(w.machine(), pool);
+      w.newProcess();
+      if (has(w, 2) || has(w, 3) || r.kept.length) bad.push(`died at ${n}: ${r.kept} ${r.stuck} ${[...w.volumes.keys()]}`);
+    }
+    console.log('C6b', bad);
+    expect(bad).toEqual([]);
+  });
   it('C3: a pool that is being copied: an update does not make half of master stable', async () => {
     const w = await world();
     await updateOf(w, 'two');
@@ -570,3 +622,15 @@ describe('F: any state with any pool', () => {
 });
 export type { VolumeBackend };
 void sealText;
+describe('C7', () => {
+  it('each tree is counted once when the state is lost', async () => {
+    const w = await world(5);
+    for (const what of ['two', 'three', 'four']) await updateOf(w, what);
+    putBack(w);
+    w.ran.length = 0;
+    await recover(w.machine());
+    const finds = w.ran.filter(c => c.startsWith('find') && c.includes('%s\\n'));
+    console.log('C7', finds.length);
+    expect(finds.length).toBeLessThanOrEqual(3);
+  });
+});
