@@ -312,10 +312,12 @@ export class World {
     return fs.nodes.get(rel);
   }
 
-  /** One line for each name in a tree: the size of a file, and nothing for the others. */
+  /** One line for each name in a tree: size, owners and mode. */
   private sizesIn(tree: string): string {
     const nodes = [...(this.volumes.get(tree)?.nodes.values() ?? [])];
-    return nodes.map(n => `${n.kind === 'file' ? n.text.length : ''}\n`).join('');
+    return nodes
+      .map(n => `${n.kind === 'dir' ? 0 : n.text.length} ${n.uid} ${n.gid ?? n.uid} ${n.mode.toString(8)}\n`)
+      .join('');
   }
 
   private set(
@@ -534,7 +536,7 @@ export class World {
         : { code: 2 },
     // Otherwise directories of a tree: there are none.
     find: args =>
-      args.includes('%s\\n')
+      args.includes('%s %U %G %m\\n')
         ? { stdout: this.sizesIn(args[0] ?? '') }
         : this.knows('find', args, args.includes('-printf')),
     vgs: args => this.knows('vgs', args, args.includes('vg_name')),

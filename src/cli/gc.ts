@@ -4,6 +4,7 @@ import { stableNumber } from '../state/generations.ts';
 import { readPool } from '../state/pool.ts';
 import { noteHeldBack } from '../update/held-back.ts';
 import { mountPool } from '../update/pool.ts';
+import { requireThere } from '../update/pool-place.ts';
 import { goneFrom, prune, retentionPlan } from '../update/retention.ts';
 import { withUpdateLock } from '../update/update-lock.ts';
 import type { CliCommand } from './command.ts';
@@ -17,6 +18,7 @@ export const gcCommand: CliCommand = {
     const pool = readPool(on.host, on.paths);
     if (!pool) throw new MayflyError('no-pool', 'there is no pool yet');
     await mountPool(on, pool);
+    requireThere(on, pool);
     if (flags.dryRun) {
       const actions = {
         keep: { fate: 'keep', text: 'is kept' },

@@ -64,10 +64,7 @@ export async function recover(on: Machine, erase = true): Promise<Recovered> {
     restored: what => result.adopted.push(what),
     wrong: what => result.stuck.push(what),
   });
-  if (recorded) await tryStep(result, 'the pool', () => mountPool(on, recorded));
-  const isAnother = recorded !== undefined && isAnotherPool(on, recorded);
-  if (isAnother) result.stuck.push(`another pool is at "${recorded.path}"; see "${REMEDY.examine}"`);
-  const pool = isAnother ? undefined : recorded;
+  const pool = recorded && (await openPool(on, recorded, result));
   if (pool) await tryStep(result, 'the record of the pool', () => noteMountPoint(on, pool));
 
   // The order matters: a session writes its record before it creates anything and deletes it last. So an object that
@@ -97,6 +94,17 @@ export async function recover(on: Machine, erase = true): Promise<Recovered> {
       eraseDiscarded(on, pool, (what, act) => tryStep(result, what, act)),
     );
   return result;
+}
+
+/** Makes the pool available, and returns it unless another one is in its place. */
+async function openPool(on: Machine, pool: Pool, result: Recovered): Promise<Pool | undefined> {
+  let isOurs = true;
+  await tryStep(result, 'the pool', async () => {
+    await mountPool(on, pool);
+    isOurs = !isAnotherPool(on, pool);
+  });
+  if (!isOurs) result.stuck.push(`another pool is at "${pool.path}"; see "${REMEDY.examine}"`);
+  return isOurs ? pool : undefined;
 }
 
 async function tryStep(result: Recovered, what: string, act: () => Promise<void>): Promise<void> {

@@ -129,12 +129,12 @@ export function beginProbation(host: Host, paths: Paths, number: number, before:
 /** Moves the pointer for {@link completePromotion}. */
 async function completeMove(on: Machine, number: number, before: number | undefined): Promise<void> {
   const { host, paths } = on;
+  if (!(await isUsable(on, readableGeneration(host, paths, number)))) return; // it is gone with the pool of that day
   const o = { what: `the promotion of generation ${number}`, seconds: COMPLETION_WAIT };
   const isMoved = await movePointer(on, o, point => {
     const now = stableNumber(host, paths) ?? 0;
     const untouched = before === undefined ? now < number : now === before;
-    const isGood = readableGeneration(host, paths, number) && whyDemoted(host, paths, number) === undefined;
-    if (!untouched || !isGood) return false;
+    if (!untouched || whyDemoted(host, paths, number) !== undefined) return false;
     if (now > 0) beginProbation(host, paths, number, now);
     point(number);
     return true;
@@ -143,6 +143,29 @@ async function completeMove(on: Machine, number: number, before: number | undefi
   if (history?.result !== 'kept' || history.generation !== number) return;
   const { reason: _, ...rest } = history;
   writeHistory(host, paths, { ...rest, result: 'promoted', lastSuccess: rest.lastAttempt });
+}
+
+function masterPath(paths: Paths): string {
+  return `${paths.state}/master`;
+}
+
+/** Gives the working copy the role of master, and records its identity: by that a copy of master is known later. */
+export async function makeMaster(on: Machine, pool: Pool): Promise<void> {
+  const backend = on.backend(pool.backend);
+  const identity = await backend.identity(workOf(pool));
+  on.host.write(masterPath(on.paths), `${identity ?? ''}\n`, { mode: 0o600, durable: true });
+  await backend.rename(workOf(pool), masterOf(pool));
+}
+
+export function forgetMaster({ host, paths }: Machine): void {
+  host.unlink(masterPath(paths));
+}
+
+/** Whether master is not the tree that an update left: it was put back or moved, and nobody knows whether it is complete. */
+async function isMasterMoved(on: Machine, pool: Pool): Promise<boolean> {
+  const recorded = on.host.read(masterPath(on.paths))?.trim();
+  const now = await on.backend(pool.backend).identity(masterOf(pool));
+  return recorded !== undefined && recorded !== '' && now !== undefined && now !== recorded;
 }
 
 /**
@@ -157,7 +180,7 @@ export async function adopt(on: Machine, pool: Pool): Promise<void> {
   const wanted = readIntent(host, paths)?.work ?? identity;
   if (identity !== undefined && identity === wanted) {
     await backend.remove(masterOf(pool));
-    await backend.rename(work, masterOf(pool));
+    await makeMaster(on, pool);
   }
   dropIntent(host, paths);
 }
@@ -173,7 +196,7 @@ export async function keepLastTree(on: Machine, pool: Pool): Promise<boolean> {
   if (!isProven || (await backend.identity(masterOf(pool))) !== undefined) return false;
   if ((await usableGeneration(on)) !== undefined) return false;
   await withMountedVolume(on, workOf(pool), tree => finishRenumbering(on, tree));
-  await backend.rename(workOf(pool), masterOf(pool));
+  await makeMaster(on, pool);
   return true;
 }
 
@@ -207,7 +230,9 @@ export async function startingPoint(
     on.log('notice', `starting from generation ${back}, because a newer one was demoted`);
     return good.volume;
   }
-  if (from === undefined && (await on.backend(pool.backend).identity(master)) !== undefined) return master;
+  const isMoved = from === undefined && (await isMasterMoved(on, pool));
+  if (from === undefined && !isMoved && (await on.backend(pool.backend).identity(master)) !== undefined)
+    return master;
   if (from !== undefined) {
     const wanted = readGeneration(host, paths, from);
     if (wanted && (await isUsable(on, wanted))) return wanted.volume;
@@ -216,7 +241,8 @@ export async function startingPoint(
   }
   const g = await usableGeneration(on);
   if (!g) throw new MayflyError('no-generation', 'master is missing, and no generation is usable');
-  on.log('warning', `master is missing; it is made again from generation ${g.number}`);
+  const why = isMoved ? 'was moved or put back, and may not be complete' : 'is missing';
+  on.log('warning', `master ${why}; it is made again from generation ${g.number}`);
   return g.volume;
 }
 

@@ -11,6 +11,7 @@ import { ENABLED_MARKER, isSystemInstance, makeDirectories } from '../state/path
 import { readPool } from '../state/pool.ts';
 import { movePointer } from '../state/promotion-lock.ts';
 import { sessionIds } from '../state/sessions.ts';
+import { forgetMaster } from './adopt.ts';
 import { untagSessions } from './cache-tag.ts';
 import { findPool } from './find-pool.ts';
 import { mountPool } from './pool.ts';
@@ -67,6 +68,7 @@ export async function destroy(on: Machine): Promise<void> {
         await host.run({ file: 'umount', args: ['--', pool.path], effect: 'write' });
       }
       forgetAll(host, paths);
+      forgetMaster(on);
       for (const file of [
         `${paths.state}/update.json`,
         paths.heldBack,

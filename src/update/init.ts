@@ -24,9 +24,10 @@ import { makeDirectories } from '../state/paths.ts';
 import { imagePath, readPool, writePool } from '../state/pool.ts';
 import { movePointer } from '../state/promotion-lock.ts';
 import { sessionIds } from '../state/sessions.ts';
-import { type BackendKind, inOneLine, masterOf, type Pool, type Volume, workOf } from '../volume/backend.ts';
+import { type BackendKind, inOneLine, type Pool, type Volume, workOf } from '../volume/backend.ts';
 import { dropHollow } from '../volume/btrfs-inodes.ts';
 import { tryOverlay } from '../volume/overlay-trial.ts';
+import { makeMaster } from './adopt.ts';
 import { tagSessions } from './cache-tag.ts';
 import { findPool } from './find-pool.ts';
 import { finishTree, requireProof } from './first-tree.ts';
@@ -127,7 +128,7 @@ export async function init(on: Machine, o: InitOptions): Promise<Generation> {
       say: o.say,
     });
     await requireProof(on, generation, work, o.say);
-    await backend.rename(work, masterOf(pool));
+    await makeMaster(on, pool);
     await acceptCandidate(on, number);
     await movePointer(on, { what: `the promotion of generation ${number}`, seconds: 30 }, point =>
       point(number),

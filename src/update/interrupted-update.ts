@@ -5,12 +5,13 @@ import { numberInMark, parseSeal } from '../state/seals.ts';
 import { readSession } from '../state/sessions.ts';
 import { generationOf, type Pool, workOf } from '../volume/backend.ts';
 import { completePromotion, keepLastTree, readIntent } from './adopt.ts';
-import { requireThere } from './pool.ts';
+import { requireThere } from './pool-place.ts';
 import { dropRenumbering } from './renumber.ts';
+import { repairPointer } from './repair-pointer.ts';
 import { pins, retire } from './retention.ts';
 import { dropCandidate } from './sealing.ts';
 import { adoptSealed, type TryEach } from './seals.ts';
-import { isStableUsable, type Unrecorded } from './unrecorded.ts';
+import { isStableUsable, type SeenTrees, unrecorded } from './unrecorded.ts';
 import { unmountLeftovers } from './volume-tree.ts';
 
 /** What was done, as text. */
@@ -37,10 +38,8 @@ export async function finishInterruptedUpdate(
   const { swept } = done;
   requireThere(on, pool);
   await tryEach('a mounted tree', () => unmountLeftovers(on, pool));
-  let left: readonly Unrecorded[] = [];
-  await tryEach('the seals', async () => {
-    left = await adoptSealed(on, pool, tryEach, done.adopted);
-  });
+  const seen: SeenTrees = new Map();
+  await tryEach('the seals', () => adoptSealed(on, pool, tryEach, done.adopted, seen));
   const intent = readIntent(host, paths);
   if (intent !== undefined) {
     const { number } = intent;
@@ -49,6 +48,10 @@ export async function finishInterruptedUpdate(
         swept.push(`leftovers of the promotion of generation ${number}, which was completed`);
     });
   }
+  await tryEach('the pointer to the stable generation', async () => {
+    const number = await repairPointer(on, pool);
+    if (number !== undefined) done.adopted.push(`generation ${number}, which is stable now`);
+  });
   const pinned = pins(on);
   const inUse = (number: number): boolean => pinned === undefined || pinned.has(number);
   await tryEach('removals', () => completeRemovals(on, tryEach, done));
@@ -70,15 +73,17 @@ export async function finishInterruptedUpdate(
   if (!isWorking) dropRenumbering(host, paths);
   const all = (['candidate', 'proven', 'retired'] as const).flatMap(s => generationNumbers(host, paths, s));
   dropUnused(host, paths, all);
-  for (const { volume, action, why } of left) {
-    const what = `generation ${volume.name}`;
-    if (action === 'keep') done.kept.push(`${what} in the pool is not on record and is kept: ${why}`);
-    if (action !== 'remove' || inUse(Number(volume.name))) continue;
-    await tryEach(what, async () => {
-      await backend.remove(volume);
-      swept.push(what);
-    });
-  }
+  await tryEach('generations that are not on record', async () => {
+    for (const { volume, action, why } of await unrecorded(on, pool, seen)) {
+      const what = `generation ${volume.name}`;
+      if (action === 'keep') done.kept.push(`${what} in the pool is not on record and is kept: ${why}`);
+      if (action !== 'remove' || inUse(Number(volume.name))) continue;
+      await tryEach(what, async () => {
+        await backend.remove(volume);
+        swept.push(what);
+      });
+    }
+  });
   const there = volumes.filter(v => v.role === 'generation').map(v => Number(v.name));
   await tryEach('seals without a generation', () => sweepSeals(on, pool, [...there, ...all]));
   if (!isWorking || readIntent(host, paths) !== undefined) return;

@@ -1,4 +1,6 @@
 /** Places where a pool, or a directory of users, does not work in sessions although it works on the host. */
+import { REMEDY } from '../advice.ts';
+import { MayflyError } from '../errors.ts';
 import type { Host } from '../linux/host.ts';
 import type { Machine } from '../state/machine.ts';
 import type { Pool, Problem } from '../volume/backend.ts';
@@ -29,6 +31,15 @@ export async function withMountPoint(host: Host, pool: Pool): Promise<Pool> {
   const at = pool.image === undefined ? (await mountPlace(host, pool.path))?.at : undefined;
   const id = pool.id ?? poolId(host, pool.path);
   return { ...pool, ...(at === undefined ? {} : { mountPoint: at }), ...(id === undefined ? {} : { id }) };
+}
+
+/** Throws `refused` if the file system of a pool is not mounted, or if another pool is there: what is not seen is not gone. */
+export function requireThere(on: Machine, { backend, path, id }: Pool): void {
+  if (on.backend(backend).isThere?.(path, id) === false)
+    throw new MayflyError('refused', `the pool is not at "${path}"; its file system may not be mounted`, {
+      path,
+      hint: REMEDY.examine,
+    });
 }
 
 /** Whether another pool is where that of this machine should be: its volumes are not ours to list, to end or to remove. */

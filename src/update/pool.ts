@@ -77,15 +77,6 @@ async function mountImage(host: Host, pool: Pool): Promise<void> {
   await host.run({ file: 'btrfs', args, effect: 'write', okCodes: [0, 1] });
 }
 
-/** Throws `refused` if the file system of a pool is not mounted: what is not seen there is not gone. */
-export function requireThere(on: Machine, { backend, path, id }: Pool): void {
-  if (on.backend(backend).isThere?.(path, id) === false)
-    throw new MayflyError('refused', `the pool is not at "${path}"; its file system may not be mounted`, {
-      path,
-      hint: REMEDY.examine,
-    });
-}
-
 /** Usage of the pool. An image is sparse, so the file system that holds it can fill up first. */
 async function usageFor(on: Machine, pool: Pool): Promise<Usage> {
   const usage = await on.backend(pool.backend).usage(pool.path);

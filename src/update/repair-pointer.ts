@@ -15,7 +15,8 @@ import { isUsable } from './health.ts';
 const POINTER_WAIT = 10;
 
 /**
- * Moves the pointer to the newest usable generation if there is no pointer, or if what it names is gone from the pool. A
+ * Moves the pointer to the newest usable generation if there is no pointer, or if what it names is not on record, or gone
+ * from the pool. A
  * generation that is there and is another than the one that was sealed stays stable, and refused. Whether the new one was
  * demoted may be forgotten with the state, so it is on probation if there is one before it. Returns its number.
  */
@@ -24,7 +25,7 @@ export async function repairPointer(on: Machine, pool: Pool): Promise<number | u
   const backend = on.backend(pool.backend);
   const isNeeded = async (): Promise<boolean> => {
     const stable = stableNumber(host, paths);
-    if (stable === undefined) return true;
+    if (stable === undefined || !generationNumbers(host, paths).includes(stable)) return true;
     const { volumes } = await backend.list(pool.path);
     return !volumes.some(v => v.role === 'generation' && v.name === String(stable));
   };

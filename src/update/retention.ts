@@ -15,6 +15,7 @@ import {
 import type { Machine } from '../state/machine.ts';
 import { readSession, sessionIds } from '../state/sessions.ts';
 import type { Pool } from '../volume/backend.ts';
+import { isSameVolume } from '../volume/identity.ts';
 
 export interface RetentionDecision {
   readonly number: number;
@@ -110,7 +111,8 @@ async function isAboveWarnLimit(on: Machine, pool: Pool): Promise<boolean> {
 /**
  * Removes the generations that are not kept, and then the oldest `keep-if-space` ones while the pool is above its warning
  * limit. With `isShort`, also while it returns true (an update lacks space), except the newest, to which a rollback
- * can go. Never removes `kept`. Returns the numbers that were removed. Throws `stuck` if one cannot be removed.
+ * can go. Never removes `kept`, and nothing from another pool. Returns the numbers that were removed. Throws `stuck` if one
+ * cannot be removed.
  */
 export async function prune(
   on: Machine,
@@ -118,6 +120,7 @@ export async function prune(
   isShort: () => Promise<boolean> = async () => false,
   kept?: number,
 ): Promise<number[]> {
+  if (on.backend(pool.backend).isThere?.(pool.path, pool.id) === false) return [];
   const plan = retentionPlan(on, await goneFrom(on, pool)).filter(d => d.number !== kept);
   const newest = plan.filter(f => f.action === 'keep-if-space').at(-1)?.number;
   const removed: number[] = [];
@@ -160,6 +163,15 @@ export async function retire(on: Machine, number: number, why: string): Promise<
   on.log('info', `removing generation ${number}: ${why}`);
   const backend = on.backend(g.volume.backend);
   try {
+    const identity = await backend.identity(g.volume);
+    const isAway = proven !== undefined && identity === undefined; // it may come back, by its seal
+    const isAnother = identity !== undefined && !isSameVolume(identity, g.identity);
+    if (isAnother)
+      on.log('warning', `what is in the place of generation ${number} is another tree, which is kept`);
+    if (isAway || isAnother) {
+      forgetGeneration(host, paths, number);
+      return true;
+    }
     const spare = (await backend.list(g.volume.pool)).spares.get(number);
     if (spare !== undefined) await backend.sweep(g.volume.pool, spare);
     await backend.remove(g.volume);

@@ -10,10 +10,12 @@ import {
   generationNumbers,
   generationPath,
   markDemoted,
+  probation,
   readableGeneration,
   stableNumber,
   whyDemoted,
   writeGeneration,
+  writeProbation,
 } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import { runEntriesPath, writeRunEntries } from '../state/run-entries.ts';
@@ -22,7 +24,6 @@ import type { Pool, Volume } from '../volume/backend.ts';
 import { isSameVolume } from '../volume/identity.ts';
 import { isUsable } from './health.ts';
 import { heldBackNumbers } from './held-back.ts';
-import { repairPointer } from './repair-pointer.ts';
 import { collectRunEntries } from './run-template.ts';
 import { tryWriteSeal } from './sealing.ts';
 import {
@@ -30,7 +31,8 @@ import {
   INCOMPLETE,
   isMarkedAs,
   isStableUsable,
-  type Unrecorded,
+  type SealedTree,
+  type SeenTrees,
   unrecorded,
 } from './unrecorded.ts';
 import { withMountedVolume } from './volume-tree.ts';
@@ -41,14 +43,15 @@ export type TryEach = (what: string, act: () => Promise<void>) => Promise<void>;
 /**
  * Makes records and pool agree, without removing anything: records of sealed and proven generations are written again,
  * trees that were moved to another disk are known by their marks, and seals say what the records say. What was done is
- * added to `adopted`, as text. Returns what is not on record and was not adopted.
+ * added to `adopted`, as text. What of trees was seen is added to `seen`.
  */
 export async function adoptSealed(
   on: Machine,
   pool: Pool,
   tryEach: TryEach,
   adopted: string[],
-): Promise<readonly Unrecorded[]> {
+  seen: SeenTrees,
+): Promise<void> {
   const { host, paths } = on;
   const stable = stableNumber(host, paths);
   const seals = await on.backend(pool.backend).seals(pool.path);
@@ -74,8 +77,7 @@ export async function adoptSealed(
       const g = readableGeneration(host, paths, number);
       if (!g || g.volume.pool !== pool.path) return;
       if (await isUsable(on, g)) {
-        // It was demoted since the day of this state. What is stable is so by the state, which a rollback has written.
-        if (seal && number !== stable) restoreDemotion(on, seal);
+        if (seal) await settleDemotion(on, seal, stable);
         if (!(await isUpToDate(on, g, seal))) await tryWriteSeal(on, g);
       } else if (await followMove(on, g)) {
         adopted.push(`generation ${number}, which was moved`);
@@ -83,20 +85,12 @@ export async function adoptSealed(
         adopted.push(`generation ${number}, whose record was of another one`);
       }
     });
-  const left: Unrecorded[] = [];
-  for (const one of await unrecorded(on, pool)) {
-    const { action, seal, why } = one;
-    if (action !== 'adopt' || !seal) left.push(one);
-    else
+  for (const { action, seal, why } of await unrecorded(on, pool, seen))
+    if (action === 'adopt' && seal)
       await tryEach(`generation ${seal.number}`, async () => {
-        if (await adoptOne(on, pool, seal)) adopted.push(`generation ${seal.number}: ${why}`);
+        if (await adoptOne(on, pool, seal, seen.get(seal.number)))
+          adopted.push(`generation ${seal.number}: ${why}`);
       });
-  }
-  await tryEach('the pointer to the stable generation', async () => {
-    const number = await repairPointer(on, pool);
-    if (number !== undefined) adopted.push(`generation ${number}, which is stable now`);
-  });
-  return left;
 }
 
 /**
@@ -157,18 +151,37 @@ const volumeIn = (pool: Pool, seal: Seal): Volume => ({
   ...(pool.fs ? { fs: pool.fs } : {}),
 });
 
+/**
+ * A usable generation was demoted by its seal, and not by the state, which is of the day before. What is stable may have
+ * been made so again by a rollback that could not write the seal: it is on probation.
+ */
+async function settleDemotion(on: Machine, seal: Seal, stable: number | undefined): Promise<void> {
+  const { host, paths } = on;
+  if (seal.number !== stable) return restoreDemotion(on, seal);
+  if (seal.demoted === undefined || whyDemoted(host, paths, stable) !== undefined || probation(host, paths))
+    return;
+  for (const previous of generationNumbers(host, paths).reverse()) {
+    if (previous === stable || whyDemoted(host, paths, previous) !== undefined) continue;
+    if (!(await isUsable(on, readableGeneration(host, paths, previous)))) continue;
+    return writeProbation(host, paths, { number: stable, previous, failures: 0 });
+  }
+}
+
 /** A generation that was demoted, and whose record was lost, is not good again. */
 function restoreDemotion({ host, paths }: Machine, { number, demoted }: Seal): void {
   if (demoted !== undefined && whyDemoted(host, paths, number) === undefined)
     markDemoted(host, paths, number, demoted);
 }
 
-/** Writes the record of a sealed generation again. Returns whether its volume is the one that was sealed. */
-async function adoptOne(on: Machine, pool: Pool, seal: Seal): Promise<boolean> {
+/**
+ * Writes the record of a sealed generation again. Returns whether its volume is the one that was sealed; `known` is what
+ * is known of its tree.
+ */
+async function adoptOne(on: Machine, pool: Pool, seal: Seal, known?: SealedTree): Promise<boolean> {
   const { host, paths } = on;
   const { number, id, created, origin, unnamed, content, moved } = seal;
   const volume = volumeIn(pool, seal);
-  const tree = await compareWithSeal(on, volume, seal);
+  const tree = known ?? (await compareWithSeal(on, volume, seal));
   const identity = await on.backend(pool.backend).identity(volume);
   if (identity === undefined || (tree !== 'sealed' && tree !== 'moved')) return false;
   const g: Generation = {

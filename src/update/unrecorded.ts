@@ -16,6 +16,9 @@ import { isUsable } from './health.ts';
 import { countTree } from './tree-content.ts';
 import { withMountedVolume } from './volume-tree.ts';
 
+/** What trees are, by the numbers of generations that are not on record: a look takes seconds. */
+export type SeenTrees = Map<number, SealedTree>;
+
 export interface Unrecorded {
   readonly volume: Volume;
   readonly action: 'adopt' | 'remove' | 'keep';
@@ -27,9 +30,14 @@ export interface Unrecorded {
 /**
  * The generations in the pool that no record names. One that is sealed and proven is adopted. What is removed is certainly
  * unfinished, and there is a better one: by its seal it never passed its checks or, where the seal is in the volume, it has
- * none and the number that was assigned last. An update assigns one number, and the next one cleans up first.
+ * none and the number that was assigned last. An update assigns one number, and the next one cleans up first. What is in
+ * `seen` is not looked at again.
  */
-export async function unrecorded(on: Machine, pool: Pool): Promise<Unrecorded[]> {
+export async function unrecorded(
+  on: Machine,
+  pool: Pool,
+  seen: SeenTrees = new Map(),
+): Promise<Unrecorded[]> {
   const { host, paths } = on;
   const backend = on.backend(pool.backend);
   const seals = await backend.seals(pool.path);
@@ -53,7 +61,8 @@ export async function unrecorded(on: Machine, pool: Pool): Promise<Unrecorded[]>
     if (!seal.proven && number > last) return keep('it has not passed its checks');
     if (!seal.proven && hasBetter) return remove('it was never completed');
     if (!seal.proven) return keep('it has not passed its checks, and there is none that has');
-    const tree = await compareWithSeal(on, volume, seal);
+    const tree = seen.get(number) ?? (await compareWithSeal(on, volume, seal));
+    seen.set(number, tree);
     if (tree === 'another') return keep('its tree is not the one that was sealed');
     if (tree === 'incomplete') return keep(INCOMPLETE);
     return { action: 'adopt', why: 'it is sealed and proven', seal };

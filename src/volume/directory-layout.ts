@@ -94,7 +94,7 @@ export function countDiscarded(host: Host, pool: string, uid: number): number {
 }
 
 /** The directories in a pool. */
-const layoutOf = (pool: string): string[] => [`${pool}/generations`, `${pool}/sessions`, sealDirectory(pool)];
+const layoutOf = (pool: string): string[] => [`${pool}/generations`, `${pool}/sessions`];
 
 const markerOf = (pool: string): string => `${pool}/.mayfly-pool`;
 
@@ -121,7 +121,10 @@ export function protectLayout(host: Host, pool: string): void {
     host.mkdir(path, 0o700); // one that is missing would refuse every login
     host.own(path, 0o700);
   }
-  sweepTemporary(host, sealDirectory(pool)); // of a write that was killed
+  const seals = sealDirectory(pool); // made with the first seal: on a full disk there is no room for it
+  if (host.lstat(seals)?.kind !== 'dir') return;
+  host.own(seals, 0o700);
+  sweepTemporary(host, seals); // of a write that was killed
 }
 
 /** The ID of the pool in the file that marks it; undefined if there is none, or if an earlier version made the pool. */
@@ -166,7 +169,9 @@ export function dissolveLayout(host: Host, pool: string): void {
       hint: `mv ${directory}/${foreign} ${pool}/${foreign}`,
     });
   }
-  for (const name of host.list(sealDirectory(pool))) host.unlink(`${sealDirectory(pool)}/${name}`);
+  const seals = sealDirectory(pool);
+  if (host.lstat(seals)?.kind === 'dir') for (const name of host.list(seals)) host.unlink(`${seals}/${name}`);
+  else host.unlink(seals);
   for (const name of ['seals', 'generations', 'sessions']) host.rmdir(`${pool}/${name}`);
   host.unlink(markerOf(pool));
 }

@@ -12,8 +12,9 @@ import { requireVolumeName, type Volume } from './backend.ts';
 /** The name of the mark in the top directory of a tree. */
 export const MARK = '.mayfly-seal';
 
-/** Bytes; nothing longer is a mark. */
+/** Bytes; nothing longer is a mark, or a seal. */
 const LONGEST_MARK = 200;
+const LONGEST_SEAL = 2 ** 20;
 
 export const sealDirectory = (pool: string): string => `${pool}/seals`;
 
@@ -23,10 +24,11 @@ export function sealPath(v: Volume): string {
   return `${sealDirectory(v.pool)}/${v.name}.json`;
 }
 
-/** Undefined if a file cannot be read: one bad sector must not stop recovery. */
-function readOr(host: Host, path: string): string | undefined {
+/** Undefined if there is no such file, or if it cannot be read: one bad sector must not stop recovery. */
+function readUpTo(host: Host, path: string, longest: number): string | undefined {
   try {
-    return host.read(path);
+    const there = lookAt(host, path); // what was put there by hand can be anything, also a fifo
+    return there?.kind === 'file' && there.size <= longest ? host.read(path) : undefined;
   } catch {
     return undefined;
   }
@@ -35,10 +37,11 @@ function readOr(host: Host, path: string): string | undefined {
 /** The texts of all seals, by number; "" for one that cannot be read, which is a damaged one. */
 export function readSealTexts(host: Host, pool: string): ReadonlyMap<number, string> {
   const found = new Map<number, string>();
+  if (host.lstat(sealDirectory(pool))?.kind !== 'dir') return found;
   for (const file of host.list(sealDirectory(pool))) {
     const number = file.slice(0, -'.json'.length);
     if (!file.endsWith('.json') || number === '0' || !isNumber(number, 9)) continue;
-    found.set(Number(number), readOr(host, `${sealDirectory(pool)}/${file}`) ?? '');
+    found.set(Number(number), readUpTo(host, `${sealDirectory(pool)}/${file}`, LONGEST_SEAL) ?? '');
   }
   return found;
 }
@@ -66,14 +69,17 @@ export function dropSeal(host: Host, v: Volume): void {
 
 /** The text of the mark in the tree at `tree`; undefined if it has none. */
 export function readMarkIn(host: Host, tree: string): string | undefined {
-  const path = `${tree}/${MARK}`;
-  const there = lookAt(host, path); // in a tree that was put there by hand it can be anything
-  return there?.kind === 'file' && there.size <= LONGEST_MARK ? readOr(host, path) : undefined;
+  return readUpTo(host, `${tree}/${MARK}`, LONGEST_MARK);
 }
 
-/** Marks the tree at `tree`; without a text it removes the mark. */
+/** Marks the tree at `tree`; without a text it removes the mark. A directory of that name is put aside. */
 export function writeMarkIn(host: Host, tree: string, text: string | undefined): void {
   const path = `${tree}/${MARK}`;
-  if (text !== undefined) host.write(path, text, { mode: 0o600 });
-  else if (host.lstat(path)) host.unlink(path);
+  const kind = host.lstat(path)?.kind;
+  if (text === undefined) {
+    if (kind !== undefined && kind !== 'dir') host.unlink(path);
+    return;
+  }
+  if (kind === 'dir') host.rename(path, `${path}.kept`);
+  host.write(path, text, { mode: 0o600 });
 }

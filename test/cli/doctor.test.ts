@@ -461,8 +461,13 @@ describe('the check of pool and generations', () => {
     ['its record is lost', { ...place, pool: undefined, lost: pool }, /^problem: .*\| mayfly recover$/],
     [
       'it is another one',
-      { ...place, marked: false, isOther: true },
-      /another pool.* \| umount \/p && mount \/p &&/,
+      { ...place, mounted: true, marked: false, isOther: true },
+      /another pool.*if it is the right one, forget the old records: .* \| umount \/p && mount \/p &&/,
+    ],
+    [
+      'it is another one, in the same file system',
+      { ...place, mounted: false, marked: false, isOther: true },
+      /another pool.* \| rm -f .* && mayfly recover$/,
     ],
     ['only its mark is gone', { ...place, marked: false, isUnmarked: true }, /is missing \| mayfly recover$/],
     [

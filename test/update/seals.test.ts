@@ -1,7 +1,6 @@
 /** The seals of generations in the pool: what they bring back, and what they never take. */
 import { describe, expect, it } from 'vitest';
 import { recover } from '../../src/service/recover.ts';
-import { end } from '../../src/session/end.ts';
 import { login } from '../../src/session/session.ts';
 import {
   endProbation,
@@ -20,61 +19,23 @@ import { init } from '../../src/update/init.ts';
 import { prune } from '../../src/update/retention.ts';
 import { rollback } from '../../src/update/rollback.ts';
 import { unrecorded } from '../../src/update/unrecorded.ts';
-import { update } from '../../src/update/update.ts';
 import { generationOf, masterOf, type VolumeBackend, workOf } from '../../src/volume/backend.ts';
 import { MARK } from '../../src/volume/seal-files.ts';
-import { callOf, type Node, preparedWorld, type World } from '../world.ts';
-
-const STATE = '/var/lib/mayfly';
-const pool = { backend: 'overlay', path: `${STATE}/pool` } as const;
-const volumeOf = (n: number): string => `${pool.path}/generation/${n}`;
-const numbersOf = (w: World): number[] => generationNumbers(w.host, w.machine().paths);
-const stableOf = (w: World): number | undefined => stableNumber(w.host, w.machine().paths);
-const sealIn = (w: World, n: number) => parseSeal(w.seals.get(volumeOf(n)), n);
-
-/** Master equals generation 1; `keep` generations are kept. */
-async function world(keep = 3): Promise<World> {
-  const w = preparedWorld();
-  w.makeDirs('/etc/mayfly');
-  w.put('/etc/mayfly/mayfly.toml', `[check]\nuser = "bob"\n[update]\nkeep = ${keep}\n`);
-  await w.backend().fork(generationOf(pool, 1), masterOf(pool));
-  return w;
-}
-
-async function updateOf(w: World, what: string, say: () => void = () => undefined): Promise<void> {
-  await update(w.machine(), {
-    ...{ what: 'an update', origin: 'test', force: true, say },
-    change: async () => {
-      const work = w.volumes.get(`${pool.path}/work/work`);
-      work?.nodes.set('/etc/version', { kind: 'file', text: what, mode: 0o644, uid: 0, gid: 0, ino: 1 });
-      return true;
-    },
-  });
-  w.newProcess();
-}
-
-/** What is below the state directory, to be put back later. */
-function stateOf(w: World): [string, Node][] {
-  const [root] = w.fileSystems();
-  return [...(root?.nodes ?? [])].filter(([path]) => path === STATE || path.startsWith(`${STATE}/`));
-}
-
-/** The state directory is lost, or is that of another day; the pool is as it was. */
-function putBack(w: World, state: readonly [string, Node][] = []): void {
-  const [root] = w.fileSystems();
-  if (!root) throw new Error('no root');
-  for (const [path] of stateOf(w)) root.nodes.delete(path);
-  for (const [path, node] of state) root.nodes.set(path, node);
-  w.reboot();
-}
-
-/** Bob logs in, gets this generation, and logs out. */
-async function mustLogIn(w: World, generation: number, when = ''): Promise<void> {
-  const s = await login(w.machine(), callOf(w, 'bob', ':7'));
-  expect(s?.generation, when).toBe(generation);
-  if (s) await end(w.machine(), s.id);
-  w.newProcess();
-}
+import { callOf, type Node, type World } from '../world.ts';
+import {
+  move,
+  mustLogIn,
+  numbersOf,
+  pool,
+  putBack,
+  STATE,
+  sealIn,
+  stableOf,
+  stateOf,
+  updateOf,
+  volumeOf,
+  world,
+} from './seal-world.ts';
 
 const NOTHING = { ended: [], swept: [], adopted: [], kept: [], stuck: [] };
 
@@ -470,11 +431,6 @@ describe('what is in the pool and is no generation of this machine', () => {
 });
 
 describe('a pool that was moved to another disk', () => {
-  /** Every volume has another identity, as after a copy of all files. */
-  const move = (w: World): void => {
-    for (const [key, fs] of w.volumes) w.volumes.set(key, { nodes: new Map(fs.nodes), dev: fs.dev + 1000 });
-    w.newProcess();
-  };
   it('is known by the marks in its trees', async () => {
     const w = await world();
     await updateOf(w, 'two');

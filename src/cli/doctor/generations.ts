@@ -16,7 +16,8 @@ import { readPool } from '../../state/pool.ts';
 import { parseSeal } from '../../state/seals.ts';
 import { describePromotions, pendingPromotion } from '../../update/adopt.ts';
 import { gatherHealth, type HealthIssue, healthIssues, isUsable } from '../../update/health.ts';
-import { masterOf } from '../../volume/backend.ts';
+import { compareWithSeal } from '../../update/unrecorded.ts';
+import { generationOf, masterOf } from '../../volume/backend.ts';
 import { type CheckResult, check, fine, found, problem, type Subject, warning } from './check.ts';
 
 const GROUP = 'generations';
@@ -102,21 +103,27 @@ export function judgeRecords(
   );
 }
 
-async function gatherRecords({
-  host,
-  paths,
-  backend,
-}: Subject): Promise<{ number: number; path: string; isSealed: boolean }[]> {
-  const pool = readPool(host, paths);
-  const seals = pool && (await backend(pool.backend).seals(pool.path));
+async function gatherRecords(on: Subject): Promise<{ number: number; path: string; isSealed: boolean }[]> {
+  const { host, paths } = on;
   const stable = stableNumber(host, paths);
-  return (['proven', 'retired'] as const).flatMap(standing =>
-    generationNumbers(host, paths, standing).flatMap(number => {
+  const broken: { number: number; path: string; isSealed: boolean }[] = [];
+  for (const standing of ['proven', 'retired'] as const)
+    for (const number of generationNumbers(host, paths, standing)) {
       const path = number === stable ? undefined : corruptRecord(host, paths, number, standing);
-      const isSealed = standing === 'proven' && parseSeal(seals?.get(number), number)?.proven === true;
-      return path === undefined ? [] : [{ number, path, isSealed }];
-    }),
-  );
+      if (path === undefined) continue;
+      broken.push({ number, path, isSealed: standing === 'proven' && (await isRestorable(on, number)) });
+    }
+  return broken;
+}
+
+/** Whether recovery would write the record of a generation again: it is sealed and proven, and its tree is whole. */
+async function isRestorable(on: Subject, number: number): Promise<boolean> {
+  const pool = readPool(on.host, on.paths);
+  const text = pool && (await on.backend(pool.backend).seals(pool.path)).get(number);
+  const seal = parseSeal(text, number);
+  if (!pool || !seal?.proven) return false;
+  const tree = await compareWithSeal(on, generationOf(pool, number), seal);
+  return tree === 'sealed' || tree === 'moved';
 }
 
 async function issuesOf(on: Subject): Promise<HealthIssue[]> {

@@ -57,11 +57,18 @@ const replacePool = (
   { backend, path, image }: Pool,
   records: readonly string[],
   inTheWay: 'nothing' | 'image' | 'files',
+  isMountPoint = false,
 ): string => {
   const make = `rm -f ${records.join(' ')} && mayfly init --backend ${backend}`;
   if (inTheWay === 'image') return `umount ${path}; rm ${image} && ${make}`;
-  return inTheWay === 'files' ? `mv ${path} ${path}.kept && ${make}` : make;
+  return inTheWay === 'files' ? `${putFilesAside(path, isMountPoint)} && ${make}` : make;
 };
+
+/** A mount point cannot be renamed: what is in it is. */
+const putFilesAside = (path: string, isMountPoint: boolean): string =>
+  isMountPoint
+    ? `mkdir ${path}.kept && find ${path} -mindepth 1 -maxdepth 1 ! -name lost+found -exec mv -t ${path}.kept -- {} +`
+    : `mv ${path} ${path}.kept`;
 
 export function judgeLocation({
   pool,
@@ -85,7 +92,7 @@ export function judgeLocation({
     const what = `the record of the pool is lost; there is one at "${lost.path}"`;
     return found([problem(what, REMEDY.recover)], '');
   }
-  const init = isInTheWay ? `mv ${place} ${place}.kept && mayfly init` : 'mayfly init';
+  const init = isInTheWay ? `${putFilesAside(place, mounted)} && mayfly init` : 'mayfly init';
   if (!pool) return found([problem('there is no pool: all logins are refused', init)], '');
   const words = `${pool.backend} at ${pool.path}`;
   const inTheWay = pool.image !== undefined ? 'image' : isInTheWay ? 'files' : 'nothing';
@@ -99,13 +106,16 @@ export function judgeLocation({
   if (trouble) return found([problem(trouble.what, trouble.fix)], '');
   if (isOther) {
     const what = `another pool is at "${pool.path}", not the one of this machine`;
-    return found([problem(what, `umount ${place} && mount ${place} && ${REMEDY.recover}`)], '');
+    const forget = `rm -f ${records.join(' ')} && ${REMEDY.recover}`;
+    if (!mounted) return found([problem(`${what}: put the right one back, or take this one`, forget)], '');
+    const other = `${what}; if it is the right one, forget the old records: ${forget}`;
+    return found([problem(other, `umount ${place} && mount ${place} && ${REMEDY.recover}`)], '');
   }
   if (isUnmarked)
     return found([problem(`the file that marks the pool at "${pool.path}" is missing`, REMEDY.recover)], '');
   if (!marked && !isElsewhere) {
     const what = `the pool at "${pool.path}" is gone, with all generations: restore it, or create it again`;
-    return found([problem(what, replacePool(pool, records, inTheWay))], '');
+    return found([problem(what, replacePool(pool, records, inTheWay, mounted))], '');
   }
   if (!marked) {
     const what = `there is no pool at "${pool.path}"; its file system may not be mounted`;
@@ -119,7 +129,7 @@ export function judgeLocation({
         ? '; its file system was probably put back to a snapshot, which leaves out the subvolumes in it'
         : '';
     const what = `the generations on record are gone from the pool at "${pool.path}"${why}: restore it, or create it again`;
-    return found([problem(what, replacePool(pool, records, inTheWay))], '');
+    return found([problem(what, replacePool(pool, records, inTheWay, mounted))], '');
   }
   const noMaster =
     'the volume of master is missing; the next update makes it again from the stable generation';
@@ -148,7 +158,7 @@ async function gatherLocation(on: Subject): Promise<PoolLocation> {
     lost: undefined,
     records,
   };
-  if (!pool) return { pool, ...nothing, lost: await findPool(on) };
+  if (!pool) return { pool, ...nothing, mounted: isMounted(host, place), lost: await findPool(on) };
   const onDevice = backend(pool.backend).open !== undefined;
   const trouble = onDevice ? (await poolUsage(on, pool))?.problem : readOnlyProblem(host, pool);
   if (trouble) return { pool, ...nothing, mounted: true, trouble };
