@@ -634,3 +634,15 @@ describe('C7', () => {
     expect(finds.length).toBeLessThanOrEqual(3);
   });
 });
+describe('D', () => {
+  it('D1: master was moved, and no generation is usable: an update has something to start from', async () => {
+    const w = await world();
+    await updateOf(w, 'two');
+    move(w); // generation 1 has no mark
+    w.volumes.get(volumeOf(2))?.nodes.delete('/etc/version'); // lost with the disk
+    await recover(w.machine());
+    w.newProcess();
+    await updateOf(w, 'three');
+    await mustLogIn(w, 3);
+  });
+});
