@@ -40,7 +40,7 @@ export async function poolOnRecord(on: Machine, o: PoolSearch): Promise<Pool | u
   try {
     const pool = readPool(host, paths);
     if (pool === undefined) {
-      const found = first ? poolOf(host, paths, first) : await findPool(on);
+      const found = await searchPool(on);
       return found && (await restore(found, `the record of the pool "${found.path}"`));
     }
     const isKnown = known.some(v => v.pool === pool.path && v.backend === pool.backend);
@@ -51,11 +51,20 @@ export async function poolOnRecord(on: Machine, o: PoolSearch): Promise<Pool | u
     return undefined;
   } catch (error) {
     if (!(error instanceof MayflyError) || error.code !== 'corrupt') throw error;
-    const found = first ? poolOf(host, paths, first) : await findPool(on);
+    const found = await searchPool(on);
     if (found) return await restore(found, `the corrupt file "${paths.poolFile}"`);
     const hint = `rm -f ${paths.poolFile} ${paths.stable} ${paths.generations}/* && mayfly init`; // creates a new pool
     throw new MayflyError('corrupt', `${error.message}, and so is the record of every generation`, { hint });
   }
+}
+
+/** What the record of the pool would be, if it is lost: by the record of a generation or, without one, by what is in the pool. */
+export async function searchPool(on: Machine): Promise<Pool | undefined> {
+  const { host, paths } = on;
+  const [first] = generationNumbers(host, paths).flatMap(
+    n => readableGeneration(host, paths, n)?.volume ?? [],
+  );
+  return first ? poolOf(host, paths, first) : findPool(on);
 }
 
 /** Completes the record of an earlier version, while the pool is there. */

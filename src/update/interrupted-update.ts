@@ -1,3 +1,4 @@
+/** What an update or a removal leaves when it dies, completed or reverted. The caller holds the lock `update`. */
 import { generationNumbers, generationPath, stableNumber } from '../state/generations.ts';
 import type { Machine } from '../state/machine.ts';
 import { dropUnused } from '../state/owners.ts';

@@ -15,10 +15,10 @@ import { isUsable } from './health.ts';
 const POINTER_WAIT = 10;
 
 /**
- * Moves the pointer to the newest usable generation if there is no pointer, or if what it names has no good record, or is gone
- * from the pool. A
- * generation that is there and is another than the one that was sealed stays stable, and refused. Whether the new one was
- * demoted may be forgotten with the state, so it is on probation if there is one before it. Returns its number.
+ * Moves the pointer to the newest usable generation if there is no pointer, or if what it names has no good record, or is
+ * gone from the pool. A generation that is there and is another than the one that was sealed stays stable, and refused.
+ * Whether the new one was demoted may be forgotten with the state, so it is on probation if there is one before it. Returns
+ * its number.
  */
 export async function repairPointer(on: Machine, pool: Pool): Promise<number | undefined> {
   const { host, paths } = on;
@@ -45,6 +45,9 @@ export async function repairPointer(on: Machine, pool: Pool): Promise<number | u
     return true;
   });
   if (!isMoved) return undefined;
-  on.log('notice', `generation ${newest} is stable; the one before it is gone`);
+  on.log(
+    'notice',
+    `generation ${newest} is stable now: what the pointer named is gone, or has no good record`,
+  );
   return newest;
 }

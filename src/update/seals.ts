@@ -43,7 +43,7 @@ export type TryEach = (what: string, act: () => Promise<void>) => Promise<void>;
 /**
  * Makes records and pool agree, without removing anything: records of sealed and proven generations are written again,
  * trees that were moved to another disk are known by their marks, and seals say what the records say. What was done is
- * added to `adopted`, as text. What of trees was seen is added to `seen`.
+ * added to `adopted`, as text. What was found out about trees is added to `seen`.
  */
 export async function adoptSealed(
   on: Machine,
@@ -95,7 +95,7 @@ export async function adoptSealed(
 
 /**
  * Puts a generation back whose removal was begun, by the state of another day, while no other one is usable. Returns
- * whether it did. A removal takes the seal first, and then the name of the tree.
+ * whether it did. Of a removal that went further the tree has lost its name, or its files are not as they were sealed.
  */
 async function unretire(on: Machine, number: number, seal: Seal | undefined): Promise<boolean> {
   const { host, paths } = on;

@@ -114,9 +114,10 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
     },
 
     async prepare(pool) {
-      const out = await host.run({ file: 'stat', args: ['-f', '-c', '%T', '--', pool], effect: 'read' });
-      if (out.stdout.trim() !== 'btrfs') {
-        throw new MayflyError('unsafe', `"${pool}" is on ${out.stdout.trim()}, not on btrfs`, { path: pool });
+      const { fileSystemType } = await import('../linux/file-system-type.ts'); // no login needs it
+      const type = await fileSystemType(host, pool);
+      if (type !== 'btrfs') {
+        throw new MayflyError('unsafe', `"${pool}" is on ${type}, not on btrfs`, { path: pool });
       }
       prepareLayout(host, pool);
     },

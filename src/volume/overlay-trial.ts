@@ -1,5 +1,6 @@
 /** A trial of overlayfs on the file system of a new pool. Only `init` needs it. */
 import { MayflyError, reasonOf } from '../errors.ts';
+import { fileSystemType } from '../linux/file-system-type.ts';
 import type { Host } from '../linux/host.ts';
 import { type MountOp, makeMountOps, mountCommand } from '../linux/mount-program.ts';
 import { requireFileSystems } from '../linux/mounts.ts';
@@ -23,12 +24,12 @@ type Layers = Pick<ForkOptions, 'upper' | 'size'>;
 export async function tryOverlay(host: Host, pool: string, layers: Layers): Promise<void> {
   const error = await trial(host, pool, layers);
   if (!error) return;
-  const stat = await host.run({ file: 'stat', args: ['-f', '-c', '%T', '--', pool], effect: 'read' });
+  const type = await fileSystemType(host, pool);
   const why =
     error.facts.exitCode === 1
       ? 'deleted files stay visible: its directories do not store the types of files'
       : reasonOf(error);
-  const what = `"${pool}" is on ${stat.stdout.trim()}, which cannot hold the changes of a session: ${why}`;
+  const what = `"${pool}" is on ${type}, which cannot hold the changes of a session: ${why}`;
   const elsewhere = 'set "pool.path" to a directory on ext4, on btrfs, or on XFS with ftype=1';
   const worksInMemory = layers.upper === 'disk' && !(await trial(host, pool, { ...layers, upper: 'tmpfs' }));
   const hint = worksInMemory ? `${elsewhere}; or ${IN_MEMORY}` : elsewhere;

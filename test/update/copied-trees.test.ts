@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { realHost } from '../../src/linux/real-host.ts';
 import type { Machine } from '../../src/state/machine.ts';
 import { markOf, type Seal } from '../../src/state/seals.ts';
-import { countTree } from '../../src/update/tree-content.ts';
+import { countTree, parseTreeContent } from '../../src/update/tree-content.ts';
 import { compareWithSeal, type SealedTree } from '../../src/update/unrecorded.ts';
 import { generationOf } from '../../src/volume/backend.ts';
 import { protectLayout } from '../../src/volume/directory-layout.ts';
@@ -95,6 +95,12 @@ describe.runIf(isRoot)('a copy', () => {
     expect(await compare(seal)).toBe('moved');
   });
 });
+
+it.each([
+  ['', { entries: 0, bytes: 0, owners: 0, modes: 0 }],
+  ['0 0 0 755\n12 0 0 644\n', { entries: 2, bytes: 12, owners: 0, modes: 0o755 + 0o644 }],
+  ['3 1000 29 4755\n', { entries: 1, bytes: 3, owners: 1029, modes: 0o4755 }],
+])('the lines %j add up', (text, sums) => expect(parseTreeContent(text)).toEqual(sums));
 
 describe('what was put there by hand', () => {
   it('as a mark is none, and is waited for by nobody', () => {

@@ -2,11 +2,10 @@
 import { REMEDY } from '../../advice.ts';
 import type { Host } from '../../linux/host.ts';
 import { isMounted } from '../../linux/mounts.ts';
-import { generationNumbers, readableGeneration } from '../../state/generations.ts';
+import { generationNumbers } from '../../state/generations.ts';
 import { readPool } from '../../state/pool.ts';
 import { readRunning } from '../../state/update-history.ts';
-import { findPool } from '../../update/find-pool.ts';
-import { poolOf } from '../../update/pool.ts';
+import { searchPool } from '../../update/find-pool.ts';
 import { imageProblem } from '../../update/pool-image.ts';
 import { poolUsage } from '../../update/pool-usage.ts';
 import { readOnlyProblem } from '../../update/read-only.ts';
@@ -156,13 +155,7 @@ async function gatherLocation(on: Subject): Promise<PoolLocation> {
     lost: undefined,
     records,
   };
-  if (!pool) {
-    const [known] = generationNumbers(host, paths).flatMap(
-      n => readableGeneration(host, paths, n)?.volume ?? [],
-    );
-    const lost = known ? poolOf(host, paths, known) : await findPool(on);
-    return { pool, ...nothing, mounted: isMounted(host, place), lost };
-  }
+  if (!pool) return { pool, ...nothing, mounted: isMounted(host, place), lost: await searchPool(on) };
   const onDevice = backend(pool.backend).open !== undefined;
   const trouble = onDevice ? (await poolUsage(on, pool))?.problem : readOnlyProblem(host, pool);
   if (trouble) return { pool, ...nothing, mounted: true, trouble };
