@@ -11,6 +11,7 @@
  */
 import { installHint } from '../advice.ts';
 import { isErrno, MayflyError } from '../errors.ts';
+import { fileSystemType } from '../linux/file-system-type.ts';
 import type { Host } from '../linux/host.ts';
 import type { Mount } from '../linux/mount-program.ts';
 import { describeHolders, findHolders } from '../linux/processes.ts';
@@ -114,11 +115,9 @@ export function btrfsBackend(host: Host, memory?: string): VolumeBackend {
     },
 
     async prepare(pool) {
-      const { fileSystemType } = await import('../linux/file-system-type.ts'); // no login needs it
       const type = await fileSystemType(host, pool);
-      if (type !== 'btrfs') {
+      if (type !== 'btrfs')
         throw new MayflyError('unsafe', `"${pool}" is on ${type}, not on btrfs`, { path: pool });
-      }
       prepareLayout(host, pool);
     },
 
